@@ -1,0 +1,154 @@
+# The targets are what CI runs; `make` alone lists them.
+#
+# PYTHON=python3.12 make venv      another interpreter than the first one found
+# make test PYTEST='-k playlist'   further words for pytest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST ?=
+
+# cargo and maturin have to agree on these, or each rebuilds what the other made.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+export PYO3_BUILD_EXTENSION_MODULE := 1
+# The machine's own programs, even where .venv is activated: .venv is not made from itself.
+MACHINE_PATH := $(shell printf '%s' "$$PATH" | tr ':' '\n' | grep -vxF '$(CURDIR)/$(BIN)' | paste -sd ':')
+# maturin is called by its bare name.
+export PATH := $(CURDIR)/$(BIN):$(MACHINE_PATH)
+
+SOURCES := Cargo.toml Cargo.lock pyproject.toml build_backend.py $(wildcard README.md) \
+	$(shell find core_rs -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
+	$(wildcard pystream/*.pyx)
+PYTHON_CODE := build_backend.py $(wildcard pystream tests benchmarks demo)
+STUBS := $(patsubst pystream/%.pyi,pystream.%,$(wildcard pystream/*.pyi))
+ARM := aarch64-unknown-linux-gnu
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+.PHONY: check-machine
+check-machine: ## say what this machine lacks to build pystream
+	@export PATH='$(MACHINE_PATH)'
+	missing=0
+	lacks() { echo "pystream cannot be built here: $$*" >&2; missing=1; }
+	at_least() { [[ "$$(printf '%s\n' "$$1" "$$2" | sort -V | head -n 1)" == "$$1" ]]; }
+	python=$$($(find_python)) || lacks "Python 3.11 or later is missing" \
+		"(Debian 12 and later: apt-get install python3). PYTHON=... names another one."
+	if [[ -n $$python ]]; then
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || lacks "$$python has no venv module" \
+			"(Debian: apt-get install python3-venv)."
+		header=$$("$$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+		[[ -e $$header ]] || lacks "$$header, a header of $$python, is missing" \
+			"(Debian: apt-get install python3-dev)."
+	fi
+	if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+		lacks "Rust (rustc and cargo) is missing: install 1.89 or later with rustup" \
+			"(Debian 12 has 1.63, which is too old)."
+	else
+		rust=$$(rustc --version | cut -d ' ' -f 2)
+		at_least 1.89 "$$rust" || lacks "Rust 1.89 or later is needed, and $$(command -v rustc) is $$rust:" \
+			"run 'rustup update stable', or install it with rustup."
+	fi
+	if ! command -v cc >/dev/null; then
+		lacks "there is no C compiler called cc (Debian: apt-get install gcc libc6-dev)."
+	elif ! echo '#include <stdio.h>' | cc -x c -fsyntax-only - 2>/dev/null; then
+		lacks "cc finds no C headers (Debian: apt-get install libc6-dev)."
+	fi
+	exit $$missing
+
+# Prints the first interpreter that is new enough.
+define find_python
+for p in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then command -v "$$p"; exit 0; fi; done; exit 1
+endef
+
+.PHONY: venv
+venv: $(VENV)/.venv-stamp ## make .venv with what building and testing need
+
+$(VENV)/.venv-stamp: constraints.txt
+	@$(MAKE) --no-print-directory check-machine
+	python=$$(PATH='$(MACHINE_PATH)'; $(find_python))
+	echo "Making $(VENV) with $$python ($$("$$python" -V)) and what constraints.txt names"
+	"$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
+	touch $@
+
+.PHONY: install
+install: $(VENV)/.install-stamp ## build both modules and install pystream (editable) into .venv
+
+.PHONY: build
+build: install ## the same: an editable install builds in place
+
+$(VENV)/.install-stamp: $(VENV)/.venv-stamp $(SOURCES)
+	@echo "Building pystream's compiled modules (the first time takes a minute)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+.PHONY: wheel
+wheel: venv ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --disable-pip-version-check --no-build-isolation --no-deps -w dist .
+
+.PHONY: test
+test: install test-rust ## all tests; needs no network and no ffmpeg
+	$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: test-rust
+test-rust: venv ## the Rust crates' own tests
+	cargo test --locked --workspace --quiet
+
+# Debug code is many times slower than what is measured here, so everything is built first.
+.PHONY: bench
+bench: install ## pytest-benchmark suites, then side by side with other packagers
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m benchmarks.peers
+
+.PHONY: demo
+demo: install ## package the sample clip, check the result, say how to play it
+	$(BIN)/pystream package demo/sample.mp4 -o demo/out --encrypt aes-128 --overwrite
+	$(BIN)/pystream verify demo/sample.mp4 demo/out/index.m3u8
+	@echo
+	echo "The encrypted HLS lies in $(CURDIR)/demo/out. To play it, serve the folder:"
+	echo "    $(BIN)/python -m http.server --bind 127.0.0.1 --directory demo/out 8000"
+	echo "and open http://127.0.0.1:8000/index.m3u8 in Safari, VLC, mpv or any HLS player;"
+	echo "ffplay and mpv also take the file itself: mpv demo/out/index.m3u8"
+
+.PHONY: lint
+lint: install ## every static check
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check $(PYTHON_CODE)
+	$(BIN)/mypy --strict $(PYTHON_CODE)
+	$(BIN)/python -m mypy.stubtest $(STUBS) --allowlist tests/stubtest-allowlist.txt
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: format
+format: venv ## let the formatters rewrite the code
+	$(BIN)/ruff check --fix $(PYTHON_CODE)
+	$(BIN)/ruff format $(PYTHON_CODE)
+	cargo fmt --all
+
+# Debian sid: a standard library from another release than the compiler's does not link.
+.PHONY: test-arm
+test-arm: ## the crates' tests for ARM, under qemu-user (a Debian sid machine or chroot)
+	@for tool in cargo aarch64-linux-gnu-gcc qemu-aarch64; do
+		command -v $$tool >/dev/null || { echo "test-arm: $$tool is missing. On Debian sid:" \
+			"apt-get install rustc cargo libstd-rust-dev:arm64 gcc-aarch64-linux-gnu" \
+			"libc6-dev-arm64-cross qemu-user" >&2; exit 1; }
+	done
+	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+	export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu'
+	cargo test --locked --target $(ARM) -p pystream-media -p pystream-cipher
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf $(VENV) target dist build demo/out pystream/*.so .pytest_cache .mypy_cache .ruff_cache \
+		.hypothesis .benchmarks
+	find $(PYTHON_CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.ONESHELL:

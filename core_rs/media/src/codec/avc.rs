@@ -1,0 +1,245 @@
+//! H.264: `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 5.3.3.1) and what its SPS says (ISO/IEC 14496-10 7.3.2.1).
+
+use super::sps::{Sps, rbsp};
+use crate::limits;
+use crate::reader::Reader;
+use crate::Result;
+
+/// An H.264 decoder configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AvcConfig {
+    /// The record as it stands in the file.
+    pub record: Vec<u8>,
+    /// Sequence parameter sets, NAL header included, without start code.
+    pub sps: Vec<Vec<u8>>,
+    /// Picture parameter sets, likewise.
+    pub pps: Vec<Vec<u8>>,
+    /// Bytes of the length before each NAL: 1, 2 or 4 (3 is read as well).
+    pub nal_length_size: u8,
+    /// Parameter sets may change inside the samples (`avc3`).
+    pub in_band: bool,
+    /// Width of the picture to be shown, luma samples, after cropping.
+    pub width: u16,
+    /// Height, likewise.
+    pub height: u16,
+    /// `profile_idc`, constraint flags, `level_idc`.
+    pub profile: [u8; 3],
+    /// The whole sample entry box as it stands in the file, header included.
+    pub entry: Vec<u8>,
+}
+
+impl AvcConfig {
+    /// Parses the content of an `avcC` box. `size` is what the sample entry says, for a record without a parameter set.
+    pub(crate) fn parse(mut r: Reader<'_>, entry: &[u8], in_band: bool, size: (u16, u16)) -> Result<Self> {
+        let record = r.rest().to_vec();
+        let start = r;
+        if r.u8()? != 1 {
+            return Err(start.malformed("configurationVersion is not 1"));
+        }
+        let mut profile = r.array::<3>()?;
+        let nal_length_size = (r.u8()? & 3) + 1;
+        let count = r.u8()? & 0x1f;
+        let sps = parameter_sets(&mut r, count)?;
+        let count = r.u8()?;
+        let pps = parameter_sets(&mut r, count)?;
+        let (mut width, mut height) = size;
+        match sps.first() {
+            Some(nal) => {
+                let sps = Sps::parse(nal).map_err(|error| error.at(start.offset()))?;
+                // Decoders read the SPS; a record that says otherwise is a slip of the muxer.
+                profile = sps.profile;
+                (width, height) = (sps.width, sps.height);
+            }
+            None if in_band => {}
+            None => return Err(start.malformed("no sequence parameter set, and avc1 allows none in the samples")),
+        }
+        Ok(Self { record, sps, pps, nal_length_size, in_band, width, height, profile, entry: entry.to_vec() })
+    }
+
+    /// The RFC 6381 string, as in `avc1.64001f`.
+    pub fn codecs(&self) -> String {
+        let [profile, constraints, level] = self.profile;
+        format!("{}.{profile:02x}{constraints:02x}{level:02x}", if self.in_band { "avc3" } else { "avc1" })
+    }
+
+    /// Whether a decoder set up for `other` decodes this as well.
+    pub(crate) fn same_decoder(&self, other: &Self) -> bool {
+        self.record == other.record && self.in_band == other.in_band
+    }
+
+    pub(crate) fn nbytes(&self) -> usize {
+        let sets = |sets: &Vec<Vec<u8>>| {
+            sets.capacity() * size_of::<Vec<u8>>() + sets.iter().map(Vec::capacity).sum::<usize>()
+        };
+        self.record.capacity() + self.entry.capacity() + sets(&self.sps) + sets(&self.pps)
+    }
+}
+
+fn parameter_sets(r: &mut Reader<'_>, count: u8) -> Result<Vec<Vec<u8>>> {
+    (0..count)
+        .map(|_| {
+            let len = r.u16()?;
+            if len == 0 {
+                return Err(r.malformed("parameter set of no bytes"));
+            }
+            r.take(usize::from(len)).map(<[u8]>::to_vec)
+        })
+        .collect()
+}
+
+/// Where a decoder may begin, by what a sample itself holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PictureKind {
+    /// An IDR picture: decoding begins here, and nothing later refers back beyond it.
+    Idr,
+    /// A picture with a recovery point SEI: decoding may begin here, but pictures shown earlier may refer further back (open GOP).
+    RecoveryPoint,
+    /// Any other picture.
+    Other,
+    /// The bytes end before the first slice; so many from the sample's beginning are needed to tell. Where the sample has
+    /// no more, it is [`Self::Other`].
+    NeedMore(usize),
+}
+
+/// Says what picture a sample holds, from its beginning: NAL units up to the first slice (ISO/IEC 14496-10 7.4.1.2.3).
+///
+/// `sample` may be cut anywhere; `nal_length_size` is that of [`AvcConfig`].
+pub fn picture_kind(sample: &[u8], nal_length_size: u8) -> PictureKind {
+    let length_size = usize::from(nal_length_size);
+    let mut at = 0usize;
+    let mut recovery = false;
+    // What is needed grows by at most 2^32 a round, and the loop ends where that passes the prefix.
+    let need = |bytes: usize| {
+        if bytes > limits::PICTURE_PREFIX { PictureKind::Other } else { PictureKind::NeedMore(bytes) }
+    };
+    loop {
+        let Some(length) = sample.get(at..at + length_size) else {
+            return need(at + length_size + 1);
+        };
+        let length = length.iter().fold(0usize, |value, &byte| value << 8 | usize::from(byte));
+        at += length_size;
+        if length == 0 {
+            continue;
+        }
+        let Some(&header) = sample.get(at) else {
+            return need(at + 1);
+        };
+        match header & 0x1f {
+            5 => return PictureKind::Idr,
+            1 | 2 if recovery => return PictureKind::RecoveryPoint,
+            1 | 2 => return PictureKind::Other,
+            6 => {
+                let Some(sei) = sample.get(at + 1..at.saturating_add(length)) else {
+                    return need(at.saturating_add(length));
+                };
+                recovery |= has_recovery_point(sei);
+            }
+            _ => {}
+        }
+        let Some(next) = at.checked_add(length).filter(|&next| next <= limits::PICTURE_PREFIX) else {
+            return PictureKind::Other;
+        };
+        at = next;
+    }
+}
+
+/// Whether an SEI NAL unit (header byte left out) has a payload of type 6 (ISO/IEC 14496-10 D.2.8).
+fn has_recovery_point(nal: &[u8]) -> bool {
+    fn number(bytes: &mut impl Iterator<Item = u8>) -> Option<usize> {
+        let mut value = 0;
+        loop {
+            let byte = bytes.next()?;
+            value += usize::from(byte);
+            if byte != 0xff {
+                return Some(value);
+            }
+        }
+    }
+    let mut bytes = rbsp(nal);
+    while let (Some(kind), Some(size)) = (number(&mut bytes), number(&mut bytes)) {
+        if kind == 6 {
+            return true;
+        }
+        if size > 0 && bytes.nth(size - 1).is_none() {
+            break;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Constrained Baseline, 320 x 240, made by x264.
+    pub(crate) const RECORD: &[u8] = &[
+        1, 0x42, 0xc0, 0x0d, 0xff, 0xe1, 0, 8, 0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4, 1, 0, 4, 0x68, 0xce, 0x0f, 0xc8,
+    ];
+
+    fn parse(record: &[u8], in_band: bool) -> Result<AvcConfig> {
+        AvcConfig::parse(Reader::new(record, 0), b"entry", in_band, (640, 480))
+    }
+
+    #[test]
+    fn record() {
+        let config = parse(RECORD, false).unwrap();
+        assert_eq!((config.width, config.height, config.nal_length_size), (320, 240, 4));
+        assert_eq!((config.sps.len(), config.pps.as_slice()), (1, &[vec![0x68, 0xce, 0x0f, 0xc8]][..]));
+        assert_eq!(config.codecs(), "avc1.42c00d");
+        for end in 0..RECORD.len() {
+            assert!(parse(&RECORD[..end], false).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_sps_outvotes_the_record() {
+        let mut record = RECORD.to_vec();
+        record[1] = 0x64;
+        assert_eq!(parse(&record, false).unwrap().codecs(), "avc1.42c00d");
+    }
+
+    #[test]
+    fn avc3_may_have_no_parameter_sets() {
+        let bare = [1, 0x64, 0, 0x1f, 0xfd, 0xe0, 0];
+        let config = parse(&bare, true).unwrap();
+        assert_eq!((config.codecs().as_str(), config.width, config.nal_length_size), ("avc3.64001f", 640, 2));
+        assert!(parse(&bare, false).is_err());
+    }
+
+    fn nal(header: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = (body.len() as u32 + 1).to_be_bytes().to_vec();
+        out.push(header);
+        out.extend(body);
+        out
+    }
+
+    #[test]
+    fn picture_kinds() {
+        let aud = nal(9, &[0xf0]);
+        // A payload of another type whose size takes an ff byte, and then the recovery point.
+        let mut long = vec![5, 0xff, 1];
+        long.extend([7; 256]);
+        long.extend([6, 1, 0xc4, 0x80]);
+        let cases = [
+            ([aud.clone(), nal(0x65, &[1])].concat(), PictureKind::Idr),
+            ([aud.clone(), nal(0x41, &[1])].concat(), PictureKind::Other),
+            ([aud.clone(), nal(6, &[6, 1, 0xc4, 0x80]), nal(0x41, &[1])].concat(), PictureKind::RecoveryPoint),
+            ([nal(6, &long), nal(0x21, &[1])].concat(), PictureKind::RecoveryPoint),
+            ([nal(6, &[6, 1, 0xc4, 0x80]), nal(0x65, &[1])].concat(), PictureKind::Idr),
+            ([nal(6, &[5, 1, 6, 0x80]), nal(0x41, &[1])].concat(), PictureKind::Other),
+            ([nal(6, &[5, 200, 6, 0x80]), nal(0x41, &[1])].concat(), PictureKind::Other),
+        ];
+        for (sample, kind) in cases {
+            assert_eq!(picture_kind(&sample, 4), kind);
+            for end in 0..sample.len() - 2 {
+                match picture_kind(&sample[..end], 4) {
+                    PictureKind::NeedMore(bytes) => assert!(bytes > end && bytes <= sample.len()),
+                    other => panic!("{other:?} from {end} bytes"),
+                }
+            }
+        }
+        assert_eq!(picture_kind(&[0xff, 0xff, 0xff, 0xff, 6], 4), PictureKind::Other);
+        assert_eq!(picture_kind(&[1, 0x65], 1), PictureKind::Idr);
+        assert_eq!(picture_kind(&[0, 0, 0, 1, 9], 4), PictureKind::NeedMore(10));
+    }
+}

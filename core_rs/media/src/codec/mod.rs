@@ -1,0 +1,7 @@
+//! What the configuration records of codecs say.
+
+pub mod aac;
+pub mod avc;
+mod bits;
+pub(crate) mod esds;
+mod sps;

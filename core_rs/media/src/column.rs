@@ -1,0 +1,269 @@
+//! Columns of sample numbers, packed.
+//!
+//! A film of three hours has 800,000 samples; as plain 64-bit numbers their times, sizes and places take 25 MB. But
+//! the numbers of neighbours resemble each other: time stamps lie on a line, places rise with it, sizes have few bits. So
+//! each block of [`BLOCK`] values is kept as a line (`base + slope * i`) and, for each value, its distance above that
+//! line in as many bits as the block's largest one needs. A constant frame rate takes no bits at all. Any value is found by
+//! one multiplication and one unaligned load, and a whole block is expanded in one pass.
+
+/// Values in a block. One block of 64-bit numbers fits half a kilobyte of L1.
+pub const BLOCK: usize = 64;
+
+/// A column of 64-bit numbers, packed, of any length.
+#[derive(Clone, Debug, Default)]
+pub struct Column {
+    len: usize,
+    blocks: Vec<Block>,
+    /// The distances of all blocks, one block after the other, each starting at a whole word.
+    words: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    base: i64,
+    slope: i64,
+    /// First word of the block's distances.
+    word: u32,
+    bits: u32,
+}
+
+/// Packs a column value by value.
+#[derive(Debug)]
+pub struct ColumnBuilder {
+    column: Column,
+    pending: [i64; BLOCK],
+    filled: usize,
+}
+
+impl Default for ColumnBuilder {
+    fn default() -> Self {
+        Self { column: Column::default(), pending: [0; BLOCK], filled: 0 }
+    }
+}
+
+impl ColumnBuilder {
+    /// Appends one value.
+    #[inline]
+    pub fn push(&mut self, value: i64) {
+        self.pending[self.filled] = value;
+        self.filled += 1;
+        if self.filled == BLOCK {
+            self.column.pack(&self.pending);
+            self.filled = 0;
+        }
+    }
+
+    /// Values so far.
+    pub fn len(&self) -> usize {
+        self.column.len + self.filled
+    }
+
+    /// Whether nothing was pushed yet.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The packed column.
+    pub fn finish(mut self) -> Column {
+        if self.filled > 0 {
+            let rest = self.pending;
+            self.column.pack(&rest[..self.filled]);
+        }
+        self.column.blocks.shrink_to_fit();
+        self.column.words.shrink_to_fit();
+        self.column
+    }
+}
+
+impl FromIterator<i64> for Column {
+    fn from_iter<I: IntoIterator<Item = i64>>(values: I) -> Self {
+        let mut builder = ColumnBuilder::default();
+        for value in values {
+            builder.push(value);
+        }
+        builder.finish()
+    }
+}
+
+impl Column {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the column has no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Heap bytes held.
+    pub fn nbytes(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>() + self.words.capacity() * size_of::<u64>()
+    }
+
+    /// The value at `index`.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`Self::len`].
+    #[inline]
+    pub fn get(&self, index: usize) -> i64 {
+        assert!(index < self.len, "column index {index} of {}", self.len);
+        let block = &self.blocks[index / BLOCK];
+        let i = index % BLOCK;
+        let distance = if block.bits == 0 { 0 } else { self.distance(block, i) };
+        block.at(i, distance)
+    }
+
+    /// Expands the block that begins at value `block * BLOCK` into `out`; returns how many values it has.
+    ///
+    /// # Panics
+    /// Where there is no such block.
+    pub fn expand_block(&self, block: usize, out: &mut [i64; BLOCK]) -> usize {
+        let b = &self.blocks[block];
+        let len = (self.len - block * BLOCK).min(BLOCK);
+        if b.bits == 0 {
+            for (i, value) in out[..len].iter_mut().enumerate() {
+                *value = b.at(i, 0);
+            }
+        } else {
+            for (i, value) in out[..len].iter_mut().enumerate() {
+                *value = b.at(i, self.distance(b, i));
+            }
+        }
+        len
+    }
+
+    /// Expands `first..first + out.len()` into `out`.
+    ///
+    /// # Panics
+    /// Where the range runs past the end.
+    pub fn expand(&self, first: usize, out: &mut [i64]) {
+        let mut buffer = [0; BLOCK];
+        let (mut at, mut done) = (first, 0);
+        while done < out.len() {
+            let len = self.expand_block(at / BLOCK, &mut buffer);
+            let skip = at % BLOCK;
+            let take = (len - skip).min(out.len() - done);
+            assert!(take > 0, "column range past its end");
+            out[done..done + take].copy_from_slice(&buffer[skip..skip + take]);
+            done += take;
+            at += take;
+        }
+    }
+
+    /// The first index in `0..len` whose value is at least `value`, in a column that never falls; `len` if there is none.
+    pub fn lower_bound(&self, value: i64) -> usize {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle) < value {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    #[inline]
+    fn distance(&self, block: &Block, i: usize) -> u64 {
+        let bit = i * block.bits as usize;
+        let word = block.word as usize + bit / 64;
+        let shift = bit % 64;
+        let low = self.words[word] >> shift;
+        // `pack` ends the column with a spare word, so the next one is always there.
+        let high = if shift == 0 { 0 } else { self.words[word + 1] << (64 - shift) };
+        (low | high) & (u64::MAX >> (64 - block.bits))
+    }
+
+    fn pack(&mut self, values: &[i64]) {
+        let count = values.len();
+        let base = values[0];
+        let slope = if count > 1 { values[count - 1].wrapping_sub(base) / (count as i64 - 1) } else { 0 };
+        // All arithmetic wraps: whatever the line, adding the distance gives the value back modulo 2^64.
+        let line = |i: usize| base.wrapping_add(slope.wrapping_mul(i as i64));
+        let lowest = values.iter().enumerate().map(|(i, &v)| v.wrapping_sub(line(i))).min().unwrap_or(0);
+        let base = base.wrapping_add(lowest);
+        let mut all = 0u64;
+        let mut distances = [0u64; BLOCK];
+        for (i, (&value, distance)) in values.iter().zip(&mut distances).enumerate() {
+            *distance = value.wrapping_sub(line(i).wrapping_add(lowest)) as u64;
+            all |= *distance;
+        }
+        let bits = 64 - all.leading_zeros();
+        self.words.pop();
+        let word = self.words.len();
+        self.words.resize(word + (count * bits as usize).div_ceil(64) + 1, 0);
+        if bits > 0 {
+            for (i, &distance) in distances[..count].iter().enumerate() {
+                let bit = i * bits as usize;
+                let (at, shift) = (word + bit / 64, bit % 64);
+                self.words[at] |= distance << shift;
+                if shift + bits as usize > 64 {
+                    self.words[at + 1] |= distance >> (64 - shift);
+                }
+            }
+        }
+        // A column of 2^32 words would stand for a movie box of many gigabytes; `limits.rs` caps it far below.
+        self.blocks.push(Block { base, slope, word: word as u32, bits });
+        self.len += count;
+    }
+}
+
+impl Block {
+    #[inline]
+    fn at(&self, i: usize, distance: u64) -> i64 {
+        self.base.wrapping_add(self.slope.wrapping_mul(i as i64)).wrapping_add(distance as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(values: &[i64]) -> Column {
+        let column: Column = values.iter().copied().collect();
+        assert_eq!(column.len(), values.len());
+        let mut out = vec![0; values.len()];
+        column.expand(0, &mut out);
+        assert_eq!(out, values);
+        assert!(values.iter().enumerate().all(|(i, &v)| column.get(i) == v));
+        if values.len() > 70 {
+            let mut part = vec![0; values.len() - 70];
+            column.expand(65, &mut part);
+            assert_eq!(part, values[65..values.len() - 5]);
+        }
+        column
+    }
+
+    #[test]
+    fn gives_back_what_was_packed() {
+        check(&[]);
+        check(&[7]);
+        check(&[i64::MIN, i64::MAX, 0, -1]);
+        let mut state = 1u64;
+        for bits in 0..64 {
+            let values: Vec<i64> = (0..300)
+                .map(|i| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (i * 3003) + (state >> (63 - bits) >> 1) as i64
+                })
+                .collect();
+            check(&values);
+        }
+    }
+
+    #[test]
+    fn a_constant_frame_rate_takes_no_bits() {
+        let values: Vec<i64> = (0..100_000).map(|i| 90_000 + i * 3003).collect();
+        let column = check(&values);
+        assert!(column.nbytes() < values.len() / 2, "{} bytes", column.nbytes());
+    }
+
+    #[test]
+    fn lower_bound_is_the_first_not_below() {
+        let column: Column = [1, 3, 3, 9].into_iter().collect();
+        let bounds = [0, 1, 2, 3, 4, 9, 10].map(|value| column.lower_bound(value));
+        assert_eq!(bounds, [0, 0, 1, 1, 3, 3, 4]);
+    }
+}

@@ -1,0 +1,19 @@
+//! Media without Python, files, sockets, clocks or threads: MP4 in, sample columns and HLS segments out.
+#![forbid(unsafe_code)]
+
+pub mod codec;
+pub mod column;
+mod error;
+pub mod fmp4;
+mod limits;
+pub mod mp4;
+mod reader;
+mod source;
+pub mod rendition;
+pub mod track;
+pub mod ts;
+mod window;
+
+pub use error::{Error, ErrorKind, Result};
+pub use reader::FourCc;
+pub use source::ReadAt;

@@ -1,0 +1,223 @@
+//! Packs the samples of a track while its tables are walked.
+
+use super::edits::Timeline;
+use crate::column::{Column, ColumnBuilder};
+use crate::track::{Samples, SyncSet};
+use crate::{Error, Result, limits};
+
+/// A sample as tables or fragments state it, times in ticks of the media.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stated {
+    pub(super) offset: u64,
+    pub(super) size: u32,
+    pub(super) dts: u64,
+    pub(super) cts: i32,
+    pub(super) sync: bool,
+}
+
+/// Packs samples one by one.
+#[derive(Debug)]
+pub(super) struct SamplesBuilder {
+    offsets: ColumnBuilder,
+    sizes: ColumnBuilder,
+    dts: ColumnBuilder,
+    /// Begun at the first offset that is not 0.
+    cts: Option<ColumnBuilder>,
+    /// Begun at the first sample that is no sync sample.
+    sync: Option<Vec<u64>>,
+    len: usize,
+    multiple: i64,
+    shift: i64,
+    source_size: u64,
+    least_cts: i64,
+    most_cts: i64,
+    last_dts: i64,
+    most_fall: i64,
+    /// Samples whose decoding time would have fallen.
+    pub(super) held: u64,
+}
+
+impl SamplesBuilder {
+    pub(super) fn new(line: &Timeline, source_size: u64) -> Self {
+        Self {
+            offsets: ColumnBuilder::default(),
+            sizes: ColumnBuilder::default(),
+            dts: ColumnBuilder::default(),
+            cts: None,
+            sync: None,
+            len: 0,
+            multiple: i64::from(line.multiple),
+            shift: line.shift,
+            source_size,
+            least_cts: 0,
+            most_cts: 0,
+            last_dts: -limits::TICKS,
+            most_fall: i64::from(line.timescale.get()) * limits::FALL_SECONDS,
+            held: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends a sample. One of no bytes is passed over: it has nothing to decode.
+    #[inline]
+    pub(super) fn push(&mut self, sample: Stated) -> Result<()> {
+        if sample.size == 0 {
+            return Ok(());
+        }
+        let end = sample.offset.checked_add(u64::from(sample.size));
+        if end.is_none_or(|end| end > self.source_size) {
+            return Err(Error::malformed(format!(
+                "its {} bytes at {} run past the end of the file, which has {} bytes",
+                sample.size, sample.offset, self.source_size
+            )));
+        }
+        let dts = i64::try_from(sample.dts).ok().and_then(|dts| dts.checked_mul(self.multiple)?.checked_add(self.shift));
+        let Some(mut dts) = dts.filter(|dts| dts.abs() <= limits::TICKS) else {
+            return Err(Error::malformed(format!("its decoding time of {} ticks is more than any clock counts", sample.dts)));
+        };
+        // At most 2^31 times limits::TIMESCALE: far inside 64 bits.
+        let mut cts = i64::from(sample.cts) * self.multiple;
+        if dts < self.last_dts {
+            // Decoding order is file order; the presentation time is what must stay.
+            if self.last_dts - dts > self.most_fall {
+                return Err(Error::malformed(format!(
+                    "its decoding time of {} ticks lies more than {} s before the preceding sample's",
+                    sample.dts,
+                    limits::FALL_SECONDS
+                )));
+            }
+            cts -= self.last_dts - dts;
+            dts = self.last_dts;
+            self.held += 1;
+        }
+        self.last_dts = dts;
+        if cts != 0 && self.cts.is_none() {
+            let mut column = ColumnBuilder::default();
+            (0..self.len).for_each(|_| column.push(0));
+            self.cts = Some(column);
+        }
+        if let Some(column) = &mut self.cts {
+            column.push(cts);
+            self.least_cts = self.least_cts.min(cts);
+            self.most_cts = self.most_cts.max(cts);
+        }
+        if !sample.sync && self.sync.is_none() {
+            let mut bits = vec![u64::MAX; self.len / 64];
+            if self.len % 64 > 0 {
+                bits.push((1 << (self.len % 64)) - 1);
+            }
+            self.sync = Some(bits);
+        }
+        if let Some(bits) = &mut self.sync {
+            if self.len % 64 == 0 {
+                bits.push(0);
+            }
+            if sample.sync {
+                bits[self.len / 64] |= 1 << (self.len % 64);
+            }
+        }
+        self.offsets.push(sample.offset as i64);
+        self.sizes.push(i64::from(sample.size));
+        self.dts.push(dts);
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The columns, and the largest composition offset. `last_duration` in ticks of the media.
+    ///
+    /// Where composition offsets are negative, decoding times move earlier by the largest of them (what `cslg` calls
+    /// compositionToDTSShift, 8.6.1.4), so that no sample is presented before it is decoded.
+    pub(super) fn finish(self, last_duration: u32) -> (Samples, i64) {
+        let mut dts = self.dts.finish();
+        let mut cts = self.cts.map(ColumnBuilder::finish).unwrap_or_default();
+        let early = -self.least_cts;
+        if early > 0 {
+            dts = moved(&dts, -early);
+            cts = moved(&cts, early);
+        }
+        let mut sync = self.sync;
+        if let Some(bits) = &mut sync {
+            bits.shrink_to_fit();
+        }
+        let samples = Samples {
+            offsets: self.offsets.finish(),
+            sizes: self.sizes.finish(),
+            dts,
+            cts,
+            sync: sync.map_or(SyncSet::All, SyncSet::Some),
+            last_duration: (i64::from(last_duration) * self.multiple).try_into().unwrap_or(u32::MAX),
+        };
+        (samples, self.most_cts + early)
+    }
+}
+
+fn moved(column: &Column, by: i64) -> Column {
+    (0..column.len()).map(|i| column.get(i) + by).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(samples: &[(u64, i32, bool)]) -> Result<Samples> {
+        let line = Timeline::new(&[], 1000, 1000, false)?;
+        let mut builder = SamplesBuilder::new(&line, 1000);
+        for &(dts, cts, sync) in samples {
+            builder.push(Stated { offset: 10, size: 5, dts, cts, sync })?;
+        }
+        Ok(builder.finish(7).0)
+    }
+
+    fn times(samples: &Samples) -> Vec<(i64, i64, bool)> {
+        samples.iter(0..samples.len()).map(|s| (s.dts, s.pts, s.sync)).collect()
+    }
+
+    #[test]
+    fn nothing_is_kept_for_what_is_the_same_throughout() {
+        let samples = build(&[(0, 0, true), (7, 0, true)]).unwrap();
+        assert!(samples.cts.is_empty() && matches!(samples.sync, SyncSet::All));
+        assert_eq!((samples.dts_end(0), samples.dts_end(1)), (7, 14));
+    }
+
+    #[test]
+    fn late_beginnings_are_filled_up() {
+        let mut stated: Vec<_> = (0..70).map(|i| (i, 0, true)).collect();
+        stated.push((70, 3, false));
+        stated.push((71, 0, true));
+        let samples = build(&stated).unwrap();
+        assert_eq!(samples.get(69), crate::track::Sample { offset: 10, size: 5, dts: 69, pts: 69, sync: true });
+        assert_eq!(times(&samples)[70..], [(70, 73, false), (71, 71, true)]);
+        assert!((0..70).all(|i| samples.sync.contains(i)));
+    }
+
+    #[test]
+    fn decoding_never_comes_after_presentation() {
+        let samples = build(&[(0, 0, true), (10, -4, false), (20, 2, false)]).unwrap();
+        assert_eq!(times(&samples), [(-4, 0, true), (6, 6, false), (16, 22, false)]);
+    }
+
+    #[test]
+    fn falling_decoding_times_are_held_and_presentation_times_stay() {
+        let samples = build(&[(10, 5, true), (8, 9, false)]).unwrap();
+        assert_eq!(times(&samples), [(10, 15, true), (10, 17, false)]);
+        assert!(build(&[(20_000, 0, true), (9_000, 0, true)]).is_err());
+    }
+
+    #[test]
+    fn bounds() {
+        assert!(build(&[(1 << 60, 0, true)]).is_ok());
+        assert!(build(&[((1 << 60) + 1, 0, true)]).is_err());
+        assert!(build(&[(u64::MAX, 0, true)]).is_err());
+        let line = Timeline::new(&[], 1000, 1000, false).unwrap();
+        let mut builder = SamplesBuilder::new(&line, 1000);
+        let mut at = |offset, size| builder.push(Stated { offset, size, dts: 0, cts: 0, sync: true });
+        assert!(at(990, 10).is_ok());
+        assert!(at(990, 11).is_err());
+        assert!(at(u64::MAX, 1).is_err());
+        assert!(at(u64::MAX, 0).is_ok());
+        assert_eq!(builder.len(), 1);
+    }
+}

@@ -1,0 +1,459 @@
+//! MP4, progressive and fragmented: ISO/IEC 14496-12 and -14, -15, and what QuickTime does differently.
+//!
+//! [`open`] reads `moov` as a whole and walks the tables of each track once, packing what they say into the columns of
+//! [`Samples`](crate::track::Samples). Where `mvex` announces fragments, it goes on over the file's top level, from `moof` to
+//! `moof`. Media data is never read.
+//!
+//! One file a box, by its name. A box that is not named here is passed over.
+//!
+//! # What is believed
+//!
+//! A table is believed up to the bytes it has. Two claims come without bytes: the count of `stsz` with a constant size, and
+//! that of a `trun` without fields. A sample takes at least a byte of the file, so all such claims together are
+//! believed up to the size of the file.
+
+mod builder;
+mod ctts;
+mod edits;
+mod elst;
+mod mdhd;
+mod moof;
+mod moov;
+mod mvhd;
+mod runs;
+mod scan;
+mod shown;
+mod stbl;
+mod stco;
+mod stsc;
+mod stsd;
+mod stss;
+mod stsz;
+mod stts;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tfdt;
+mod tfhd;
+mod tkhd;
+mod trak;
+mod trex;
+mod trun;
+mod warning;
+
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+
+pub use self::warning::{Warning, WarningCode};
+
+use self::builder::SamplesBuilder;
+use self::edits::Timeline;
+use self::moof::{Budget, Outcome, Sink, Target};
+use self::moov::Moov;
+use self::scan::{Next, Scan, Top};
+use self::shown::{Media, begin_together};
+use self::stbl::{DescriptionRuns, SampleTables};
+use self::stsd::Described;
+use self::trak::Trak;
+use self::warning::Warnings;
+use crate::reader::Reader;
+use crate::source::ReadAt;
+use crate::track::{Config, Kind, Track};
+use crate::{Error, Result, limits};
+
+/// What an MP4 file holds.
+#[derive(Clone, Debug, Default)]
+pub struct Movie {
+    /// Tracks that can be carried, in the file's order. May be none: see [`Self::require_tracks`].
+    pub tracks: Vec<Track>,
+    /// Tracks that cannot.
+    pub skipped: Vec<Skipped>,
+    /// What a caller should be told.
+    pub warnings: Vec<Warning>,
+    /// The movie has an `mvex`: its samples lie in fragments.
+    pub fragmented: bool,
+    /// A fragmented recording that was cut off; what is whole of it is here.
+    pub truncated: bool,
+    /// Duration by the file's own word, in ticks of a time scale. The tracks' samples know better.
+    pub duration: Option<(u64, NonZeroU32)>,
+    /// Fragments read.
+    pub fragments: u64,
+}
+
+/// A track that is left out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Skipped {
+    /// `track_ID`.
+    pub id: u32,
+    /// `handler_type` (8.4.3), as in `vide`, `soun`, `text`.
+    pub handler: String,
+    /// The type of its sample entry, with the object type where that tells codecs apart (`mp4a.6b`); empty where there is none.
+    pub codec: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Movie {
+    /// Heap bytes held.
+    pub fn nbytes(&self) -> usize {
+        let tracks = self.tracks.capacity() * size_of::<Track>() + self.tracks.iter().map(Track::nbytes).sum::<usize>();
+        let skipped = |s: &Skipped| s.handler.capacity() + s.codec.capacity() + s.reason.capacity();
+        let skipped =
+            self.skipped.capacity() * size_of::<Skipped>() + self.skipped.iter().map(skipped).sum::<usize>();
+        let warnings = self.warnings.capacity() * size_of::<Warning>()
+            + self.warnings.iter().map(|warning| warning.message.capacity()).sum::<usize>();
+        tracks + skipped + warnings
+    }
+
+    /// An error that names what was left out, where no track remains.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`].
+    pub fn require_tracks(&self) -> Result<()> {
+        if !self.tracks.is_empty() {
+            return Ok(());
+        }
+        let all: Vec<String> = self.skipped.iter().map(|s| format!("track {}: {}", s.id, s.reason)).collect();
+        Err(Error::unsupported(if all.is_empty() {
+            "the movie has no tracks".to_owned()
+        } else {
+            format!("no track can be carried ({})", all.join("; "))
+        }))
+    }
+}
+
+/// Reads the index of an MP4 file.
+///
+/// # Errors
+/// Where the file is none, contradicts itself, asks for more than `limits.rs` allows, or cannot be read. That nothing in it can
+/// be carried is no error here; see [`Movie::require_tracks`].
+pub fn open(source: &dyn ReadAt) -> Result<Movie> {
+    let size = source.size();
+    let mut scan = Scan::new(source);
+    let top = find_moov(&mut scan)?;
+    let bytes = read_moov(source, &top)?;
+    let moov = Moov::parse(Reader::new(&bytes, top.body)).map_err(|error| error.within("moov"))?;
+
+    let mut opening = Opening { moov: &moov, size, movie: Movie::default(), warnings: Warnings::default(), tracks: Vec::new() };
+    let mut budget = Budget(size);
+    opening.progressive(&mut budget).map_err(|error| error.within("moov"))?;
+    if moov.trexs.is_some() {
+        opening.movie.fragmented = true;
+        opening.fragments(&mut scan, &bytes, &mut budget)?;
+    }
+    opening.finish().map_err(|error| error.within("moov"))
+}
+
+fn find_moov(scan: &mut Scan<'_>) -> Result<Top> {
+    let mut last = None;
+    loop {
+        match scan.next()? {
+            Next::Box(top) => match &top.kind.0 {
+                b"moov" if top.overruns => {
+                    return Err(Error::malformed("runs past the end of the file: the file was cut off").at(top.start).within("moov"));
+                }
+                b"moov" => return Ok(top),
+                b"moof" => return Err(Error::malformed("a fragment before moov; put the init segment first").at(top.start).within("moof")),
+                _ => last = Some(top),
+            },
+            Next::Garbage(at) => {
+                return Err(Error::malformed("no box begins here, and there was no moov before: this is no MP4 file").at(at));
+            }
+            Next::End => {
+                return Err(match last {
+                    Some(top) if top.overruns => Error::malformed(
+                        "runs past the end of the file, and there is no moov: no MP4 file, or one that was cut off",
+                    )
+                    .at(top.start)
+                    .within(top.kind),
+                    Some(_) => Error::malformed("no moov: the file has no index").at(0),
+                    None => Error::malformed("the file is empty").at(0),
+                });
+            }
+        }
+    }
+}
+
+fn read_moov<'s>(source: &'s dyn ReadAt, top: &Top) -> Result<Cow<'s, [u8]>> {
+    let len = top.end - top.body;
+    if len > limits::MOOV_BYTES {
+        return Err(Error::limit(format!("{len} bytes; {} are allowed", limits::MOOV_BYTES)).at(top.start).within("moov"));
+    }
+    if let Some(all) = source.as_slice() {
+        return Ok(Cow::Borrowed(&all[top.body as usize..top.end as usize]));
+    }
+    let mut bytes = vec![0; len as usize];
+    source.read_exact_at(top.body, &mut bytes)?;
+    Ok(Cow::Owned(bytes))
+}
+
+/// A movie on its way.
+struct Opening<'a> {
+    moov: &'a Moov<'a>,
+    size: u64,
+    movie: Movie,
+    warnings: Warnings,
+    /// One for each `trak`; a line for those that may be carried.
+    tracks: Vec<(Target, Option<Timeline>)>,
+}
+
+impl Opening<'_> {
+    /// Walks the sample tables.
+    fn progressive(&mut self, budget: &mut Budget) -> Result<()> {
+        let fragmented = self.moov.trexs.is_some();
+        for trak in &self.moov.traks {
+            let id = trak.tkhd.id;
+            let trex = self.moov.trexs.iter().flatten().find(|trex| trex.track_id == id);
+            let mut target = Target { trex: trex.copied().unwrap_or_default(), sink: None };
+            target.trex.track_id = id;
+            let mut line = None;
+            if let Some(kind) = trak.entries.iter().find_map(|entry| entry.kind()) {
+                let timeline = Timeline::new(&trak.edits, trak.mdhd.timescale, self.moov.mvhd.timescale, fragmented)
+                    .map_err(|error| error.within("trak"))?;
+                target.sink = Some(self.walk(trak, kind, &timeline, budget).map_err(|error| error.within("stbl").within("trak"))?);
+                line = Some(timeline);
+            } else {
+                let reason = trak.entries.first().map_or("it has no sample entry".to_owned(), |entry| entry.reason());
+                self.skip(trak, trak.entries.first().map(|entry| entry.codec()).unwrap_or_default(), reason);
+            }
+            self.tracks.push((target, line));
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, trak: &Trak<'_>, kind: Kind, line: &Timeline, budget: &mut Budget) -> Result<Sink> {
+        let mut builder = SamplesBuilder::new(line, self.size);
+        let mut runs = DescriptionRuns::new();
+        let Some(stbl) = trak.stbl else {
+            return Err(Error::malformed("no stbl"));
+        };
+        let tables = SampleTables::parse(stbl, self.size)?;
+        budget.take(u64::from(tables.count()))?;
+        if u64::from(tables.count()) > limits::SAMPLES {
+            return Err(Error::limit(format!("{} samples; {} are allowed", tables.count(), limits::SAMPLES)).at(stbl.offset()));
+        }
+        let walked = tables.walk(kind, &mut builder, &mut runs).map_err(|error| error.at(stbl.offset()))?;
+        let id = Some(trak.tkhd.id);
+        if let Some([sized, placed, timed]) = walked.differing {
+            let message = format!("stsz counts {sized} samples, the chunks hold {placed}, stts times {timed}; {placed} are carried");
+            self.warnings.push(WarningCode::SampleCount, id, sized.abs_diff(placed), 0, message);
+        }
+        if walked.empty_stss {
+            let message = "stss lists no sync sample; the first sample is taken for the only one".to_owned();
+            self.warnings.push(WarningCode::EmptySyncTable, id, 0, 0, message);
+        }
+        Ok(Sink { kind, builder, runs, end: walked.end, last_duration: walked.last_duration })
+    }
+
+    /// Goes over the fragments behind `moov`.
+    fn fragments(&mut self, scan: &mut Scan<'_>, moov: &[u8], budget: &mut Budget) -> Result<()> {
+        let mut targets: Vec<Target> = Vec::with_capacity(self.tracks.len());
+        let mut lines = Vec::with_capacity(self.tracks.len());
+        for (target, line) in self.tracks.drain(..) {
+            targets.push(target);
+            lines.push(line);
+        }
+        let cut = self.fragments_into(scan, moov, &mut targets, budget)?;
+        self.tracks = targets.into_iter().zip(lines).collect();
+        if let Some(at) = cut {
+            self.movie.truncated = true;
+            let message = format!(
+                "the recording was cut off at byte {at}; the {} whole fragments before are carried",
+                self.movie.fragments
+            );
+            self.warnings.push(WarningCode::Truncated, None, 0, 0, message);
+        }
+        Ok(())
+    }
+
+    /// Returns where the recording was cut off, if it was.
+    fn fragments_into(
+        &mut self,
+        scan: &mut Scan<'_>,
+        moov: &[u8],
+        targets: &mut [Target],
+        budget: &mut Budget,
+    ) -> Result<Option<u64>> {
+        // A fragment whose data the file does not hold: the recording's end, or a lie, by what follows.
+        let mut overrun: Option<(u64, Error)> = None;
+        loop {
+            let top = match scan.next()? {
+                Next::Box(top) => top,
+                Next::End => return Ok(overrun.map(|(at, _)| at)),
+                Next::Garbage(at) => {
+                    if overrun.is_none() {
+                        let message = format!("what follows from byte {at} on is no box and is left out");
+                        self.warnings.push(WarningCode::TrailingBytes, None, 0, 0, message);
+                    }
+                    // Fewer bytes than a header has are the beginning of one.
+                    let cut = overrun.map(|(at, _)| at);
+                    return Ok(cut.or((self.size - at < 8).then_some(at)));
+                }
+            };
+            match &top.kind.0 {
+                b"moof" | b"mdat" if top.overruns => return Ok(Some(overrun.map_or(top.start, |(at, _)| at))),
+                b"moof" => {
+                    if let Some((_, error)) = overrun {
+                        return Err(error.within("moof"));
+                    }
+                    if top.end - top.body > limits::MOOF_BYTES {
+                        let message = format!("{} bytes; {} are allowed", top.end - top.body, limits::MOOF_BYTES);
+                        return Err(Error::limit(message).at(top.start).within("moof"));
+                    }
+                    let bytes = scan.bytes(top.body, top.end)?;
+                    let read = moof::read(Reader::new(bytes, top.body), top.start, self.size, targets, budget);
+                    match read.map_err(|error| error.within("moof"))? {
+                        Outcome::Taken => self.movie.fragments += 1,
+                        Outcome::Overruns(error) => overrun = Some((top.start, error)),
+                    }
+                }
+                b"moov" => {
+                    let same = top.end - top.body == moov.len() as u64 && scan.bytes(top.body, top.end)? == moov;
+                    if !same {
+                        let message = format!("a second moov at byte {} says something else; the first one counts", top.start);
+                        self.warnings.push(WarningCode::SecondMoov, None, 0, 0, message);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn skip(&mut self, trak: &Trak<'_>, codec: String, reason: String) {
+        self.movie.skipped.push(Skipped { id: trak.tkhd.id, handler: trak.handler.to_string(), codec, reason });
+    }
+
+    /// Turns what was collected into tracks.
+    fn finish(mut self) -> Result<Movie> {
+        let mut late = Vec::new();
+        for ((target, line), trak) in std::mem::take(&mut self.tracks).into_iter().zip(&self.moov.traks) {
+            if let (Some(sink), Some(line)) = (target.sink, line) {
+                if let Some((track, is_late)) = self.track(trak, sink, &line).map_err(|error| error.within("trak"))? {
+                    self.movie.tracks.push(track);
+                    late.push(is_late);
+                }
+            }
+        }
+        begin_together(&mut self.movie.tracks, &late, &mut self.warnings);
+        let mvhd = self.moov.mvhd;
+        let duration = self.moov.fragment_duration.or(mvhd.duration).filter(|&duration| duration > 0);
+        self.movie.duration = duration.zip(NonZeroU32::new(mvhd.timescale));
+        self.movie.warnings = self.warnings.0;
+        self.movie.tracks.shrink_to_fit();
+        self.movie.skipped.shrink_to_fit();
+        self.movie.warnings.shrink_to_fit();
+        Ok(self.movie)
+    }
+
+    fn track(&mut self, trak: &Trak<'_>, sink: Sink, line: &Timeline) -> Result<Option<(Track, bool)>> {
+        let id = trak.tkhd.id;
+        let codec = || trak.entries.first().map(|entry| entry.codec()).unwrap_or_default();
+        let held = sink.builder.held;
+        let (samples, most_cts) = sink.builder.finish(sink.last_duration);
+        if samples.is_empty() {
+            self.skip(trak, codec(), "it has no samples".to_owned());
+            return Ok(None);
+        }
+        let (configs, config_runs) = match configs(trak, &sink.runs)? {
+            Ok(found) => found,
+            Err((codec, reason)) => {
+                self.skip(trak, codec, reason);
+                return Ok(None);
+            }
+        };
+        let media = Media { id, samples: &samples, line, most_cts };
+        let shown = match sink.kind {
+            Kind::Video => media.video(&mut self.warnings),
+            Kind::Audio => media.audio().map(|shown| (shown, false)),
+        };
+        let (shown, late) = match shown {
+            Ok(shown) => shown,
+            Err(reason) => {
+                self.skip(trak, codec(), reason);
+                return Ok(None);
+            }
+        };
+        if held > 0 {
+            let message = format!("decoding times of {held} samples fall behind the preceding ones and were held");
+            self.warnings.push(WarningCode::DecodeOrder, Some(id), held, 0, message);
+        }
+        if line.jumps {
+            let message = "its edit list jumps about in the media, which HLS cannot express; the media is shown from the first \
+                           edit's begin to the last one's end, in its own order";
+            self.warnings.push(WarningCode::EditJump, Some(id), 0, 0, message.to_owned());
+        }
+        let track = Track {
+            id,
+            kind: sink.kind,
+            language: trak.mdhd.language.clone(),
+            timescale: line.timescale,
+            configs,
+            config_runs,
+            samples,
+            shown,
+            rotation: trak.tkhd.rotation(),
+            matrix: trak.tkhd.matrix,
+        };
+        Ok(Some((track, late)))
+    }
+}
+
+type Configs = (Vec<Config>, Vec<(usize, usize)>);
+
+/// The configurations that samples use, equal ones once; or codec and reason of one that cannot be carried.
+fn configs(trak: &Trak<'_>, runs: &DescriptionRuns) -> Result<std::result::Result<Configs, (String, String)>> {
+    let mut configs: Vec<Config> = Vec::new();
+    let mut config_runs: Vec<(usize, usize)> = Vec::new();
+    // Where each sample entry went.
+    let mut places = vec![None; trak.entries.len()];
+    for &(first, description) in runs {
+        let number = (description as usize).wrapping_sub(1);
+        let Some(entry) = trak.entries.get(number) else {
+            return Err(Error::malformed(format!(
+                "sample {} uses sample entry {description} of {}",
+                first + 1,
+                trak.entries.len()
+            )));
+        };
+        let place = match places[number] {
+            Some(place) => place,
+            None => match entry.describe().map_err(|error| error.within("stsd").within("stbl"))? {
+                Described::Config(config) => {
+                    let place = configs.iter().position(|other| same_decoder(other, &config)).unwrap_or(configs.len());
+                    if place == configs.len() {
+                        configs.push(config);
+                    }
+                    places[number] = Some(place);
+                    place
+                }
+                Described::Other { codec, reason } => return Ok(Err((codec, reason))),
+            },
+        };
+        if config_runs.last().is_none_or(|&(_, last)| last != place) {
+            config_runs.push((first, place));
+        }
+    }
+    configs.shrink_to_fit();
+    config_runs.shrink_to_fit();
+    let mixed = configs.iter().any(|config| kind(config) != kind(&configs[0]));
+    if mixed {
+        return Ok(Err((String::new(), "its sample entries are of different kinds".to_owned())));
+    }
+    Ok(Ok((configs, config_runs)))
+}
+
+fn kind(config: &Config) -> Kind {
+    match config {
+        Config::Avc(_) => Kind::Video,
+        Config::Aac(_) => Kind::Audio,
+    }
+}
+
+fn same_decoder(a: &Config, b: &Config) -> bool {
+    match (a, b) {
+        (Config::Avc(a), Config::Avc(b)) => a.same_decoder(b),
+        (Config::Aac(a), Config::Aac(b)) => a.same_decoder(b),
+        _ => false,
+    }
+}

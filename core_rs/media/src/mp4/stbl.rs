@@ -1,0 +1,150 @@
+//! The sample tables of a track, walked once. ISO/IEC 14496-12 8.5.1.
+//!
+//! `stsz` counts the samples, `stsc` and `stco` place them, `stts`, `ctts` and `stss` say when and what. No table is expanded:
+//! each is an iterator, and one loop packs what they say.
+
+use super::builder::{SamplesBuilder, Stated};
+use super::ctts::Ctts;
+use super::stco::ChunkOffsets;
+use super::stsc::Stsc;
+use super::stss::Stss;
+use super::stsz::SampleSizes;
+use super::stts::Stts;
+use crate::reader::Reader;
+use crate::track::Kind;
+use crate::{Error, Result, limits};
+
+/// The tables, rows still in place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SampleTables<'a> {
+    stts: Option<Stts<'a>>,
+    ctts: Option<Ctts<'a>>,
+    stsc: Option<Stsc<'a>>,
+    sizes: Option<SampleSizes<'a>>,
+    chunks: Option<ChunkOffsets<'a>>,
+    stss: Option<Stss<'a>>,
+}
+
+/// What a walk says beyond the columns.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Walked {
+    /// Media ticks after the last sample.
+    pub(super) end: u64,
+    /// What the last sample lasts, media ticks.
+    pub(super) last_duration: u32,
+    /// Samples by `stsz`, by the chunks, and by `stts`, where they differ.
+    pub(super) differing: Option<[u64; 3]>,
+    /// `stss` is there and empty.
+    pub(super) empty_stss: bool,
+}
+
+/// `(first sample, index into stsd counted from 1)`, a row for each change.
+pub(super) type DescriptionRuns = Vec<(usize, u32)>;
+
+/// Notes that samples from `first` on use `description`.
+pub(super) fn note_description(runs: &mut DescriptionRuns, first: usize, description: u32) -> Result<()> {
+    let full = runs.len() == limits::CONFIG_RUNS;
+    match runs.last_mut() {
+        Some(last) if last.1 == description => {}
+        Some(last) if last.0 == first => last.1 = description,
+        _ if full => {
+            return Err(Error::limit(format!("more than {} changes of the sample entry", limits::CONFIG_RUNS)));
+        }
+        _ => runs.push((first, description)),
+    }
+    Ok(())
+}
+
+impl<'a> SampleTables<'a> {
+    pub(super) fn parse(mut r: Reader<'a>, source_size: u64) -> Result<Self> {
+        let mut tables = Self::default();
+        while let Some(child) = r.child()? {
+            let parsed = match &child.kind.0 {
+                b"stts" => Stts::parse(child.body).map(|table| tables.stts = Some(table)),
+                b"ctts" => Ctts::parse(child.body).map(|table| tables.ctts = Some(table)),
+                b"stsc" => Stsc::parse(child.body).map(|table| tables.stsc = Some(table)),
+                b"stsz" => SampleSizes::parse_stsz(child.body, source_size).map(|table| tables.sizes = Some(table)),
+                b"stz2" => SampleSizes::parse_stz2(child.body).map(|table| tables.sizes = Some(table)),
+                b"stco" => ChunkOffsets::parse_stco(child.body).map(|table| tables.chunks = Some(table)),
+                b"co64" => ChunkOffsets::parse_co64(child.body).map(|table| tables.chunks = Some(table)),
+                b"stss" => Stss::parse(child.body).map(|table| tables.stss = Some(table)),
+                _ => Ok(()),
+            };
+            parsed.map_err(|error| error.within(child.kind))?;
+        }
+        Ok(tables)
+    }
+
+    /// Samples by `stsz`.
+    pub(super) fn count(&self) -> u32 {
+        self.sizes.map_or(0, |sizes| sizes.count())
+    }
+
+    /// Packs the samples. Where a table ends early, its last value goes on (`stts`) or 0 does (`ctts`), as in ffmpeg.
+    pub(super) fn walk(&self, kind: Kind, to: &mut SamplesBuilder, runs: &mut DescriptionRuns) -> Result<Walked> {
+        let Some(sizes) = self.sizes.filter(|sizes| sizes.count() > 0) else {
+            return Ok(Walked::default());
+        };
+        let missing = |name: &str| Error::malformed(format!("{} samples, but no {name}", sizes.count()));
+        let stsc = self.stsc.ok_or_else(|| missing("stsc"))?;
+        let chunks = self.chunks.ok_or_else(|| missing("stco or co64"))?;
+        let stts = self.stts.ok_or_else(|| missing("stts"))?;
+
+        let count = sizes.count();
+        let mut deltas = stts.deltas();
+        let mut offsets = self.ctts.map(|ctts| ctts.offsets());
+        // Every frame of sound is a random access point, whatever a table says.
+        let stss = self.stss.filter(|_| kind == Kind::Video);
+        let empty_stss = stss.is_some_and(|stss| stss.is_empty());
+        let mut sync = stss.map(|stss| stss.bits(count));
+        if let (true, Some(bits)) = (empty_stss, &mut sync) {
+            // Decoding must begin somewhere; that it begins at the beginning is the least that can be meant.
+            bits[0] = 1;
+        }
+
+        let mut index = 0;
+        let (mut dts, mut duration, mut timed) = (0u64, 0, 0u64);
+        'chunks: for run in stsc.runs(chunks.count()) {
+            if run.samples_per_chunk > 0 {
+                note_description(runs, to.len(), run.description)?;
+            }
+            for chunk in run.first..run.end {
+                let mut at = chunks.get(chunk);
+                for _ in 0..run.samples_per_chunk {
+                    if index == count {
+                        break 'chunks;
+                    }
+                    let size = sizes.get(index);
+                    duration = match deltas.next() {
+                        Some(delta) => {
+                            timed += 1;
+                            delta
+                        }
+                        None => deltas.current(),
+                    };
+                    let cts = offsets.as_mut().and_then(Iterator::next).unwrap_or(0);
+                    let is_sync = sync.as_ref().is_none_or(|bits| bits[index as usize / 64] >> (index % 64) & 1 == 1);
+                    to.push(Stated { offset: at, size, dts, cts, sync: is_sync })
+                        .map_err(|error| named(error, index, chunk))?;
+                    // 2^32 samples of 2^32 ticks; and `push` has seen that the offset is inside the file.
+                    dts += u64::from(duration);
+                    at = at.saturating_add(u64::from(size));
+                    index += 1;
+                }
+            }
+        }
+        let placed = u64::from(index);
+        let differs = placed != u64::from(count) || timed != placed;
+        Ok(Walked {
+            end: dts,
+            last_duration: duration,
+            differing: differs.then_some([u64::from(count), placed, timed]),
+            empty_stss,
+        })
+    }
+}
+
+#[cold]
+fn named(error: Error, index: u32, chunk: u32) -> Error {
+    Error::malformed(format!("sample {} (chunk {}): {error}", u64::from(index) + 1, u64::from(chunk) + 1))
+}

@@ -1,0 +1,89 @@
+//! A track of `moov`: `trak` and the boxes down to `stbl`. ISO/IEC 14496-12 8.3.1.
+
+use super::elst::{self, Edit};
+use super::mdhd::Mdhd;
+use super::stsd::{self, SampleEntry};
+use super::tkhd::Tkhd;
+use crate::Result;
+use crate::reader::{FourCc, Reader};
+
+/// What a `trak` says, its sample tables not yet looked into.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trak<'a> {
+    pub(super) tkhd: Tkhd,
+    pub(super) mdhd: Mdhd,
+    pub(super) handler: FourCc,
+    pub(super) edits: Vec<Edit>,
+    pub(super) entries: Vec<SampleEntry<'a>>,
+    pub(super) stbl: Option<Reader<'a>>,
+}
+
+impl<'a> Trak<'a> {
+    pub(super) fn parse(mut r: Reader<'a>) -> Result<Self> {
+        let start = r;
+        let mut trak = Self::default();
+        let mut headers = 0;
+        while let Some(child) = r.child()? {
+            match &child.kind.0 {
+                b"tkhd" => {
+                    trak.tkhd = Tkhd::parse(child.body).map_err(|e| e.within("tkhd"))?;
+                    headers |= 1;
+                }
+                b"edts" => trak.edts(child.body).map_err(|e| e.within("edts"))?,
+                b"mdia" => {
+                    headers |= trak.mdia(child.body).map_err(|e| e.within("mdia"))?;
+                }
+                _ => {}
+            }
+        }
+        match headers {
+            3 => Ok(trak),
+            2 => Err(start.malformed("no tkhd")),
+            _ => Err(start.malformed("no mdia with an mdhd")),
+        }
+    }
+
+    fn edts(&mut self, mut r: Reader<'a>) -> Result<()> {
+        while let Some(child) = r.child()? {
+            if child.kind == FourCc(*b"elst") {
+                self.edits = elst::parse(child.body).map_err(|e| e.within("elst"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mdia(&mut self, mut r: Reader<'a>) -> Result<u32> {
+        let mut found = 0;
+        while let Some(child) = r.child()? {
+            match &child.kind.0 {
+                b"mdhd" => {
+                    self.mdhd = Mdhd::parse(child.body).map_err(|e| e.within("mdhd"))?;
+                    found = 2;
+                }
+                b"hdlr" => {
+                    // ISO/IEC 14496-12 8.4.3; QuickTime's component subtype lies in the same place.
+                    let mut hdlr = child.body;
+                    self.handler = hdlr.skip(8).and_then(|()| hdlr.fourcc()).map_err(|e| e.within("hdlr"))?;
+                }
+                b"minf" => self.minf(child.body).map_err(|e| e.within("minf"))?,
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn minf(&mut self, mut r: Reader<'a>) -> Result<()> {
+        while let Some(child) = r.child()? {
+            if child.kind == FourCc(*b"stbl") {
+                self.stbl = Some(child.body);
+                let mut stbl = child.body;
+                while let Some(child) = stbl.child().map_err(|e| e.within("stbl"))? {
+                    if child.kind == FourCc(*b"stsd") {
+                        self.entries = stsd::parse(child.body).map_err(|e| e.within("stsd").within("stbl"))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! What a demuxer hands to a muxer: tracks of samples on one presentation time line.
+//!
+//! Times are ticks of the track's [`Track::timescale`], counted from the presentation's zero: edit lists are already
+//! applied, so that `pts / timescale` seconds of one track and of another are the same moment. Times before zero are
+//! fine (AAC priming, pictures before an edit).
+
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use crate::codec::aac::AacConfig;
+use crate::codec::avc::{AvcConfig, PictureKind, picture_kind};
+use crate::column::{BLOCK, Column};
+use crate::{ReadAt, Result};
+
+/// Samples whose bytes are compared before two tracks are taken for one.
+const SPOT_CHECKS: usize = 64;
+
+/// One coded sample: an access unit of video, a frame of audio.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sample {
+    /// Byte offset in the source.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u32,
+    /// Decoding time, ticks.
+    pub dts: i64,
+    /// Presentation time, ticks.
+    pub pts: i64,
+    /// A random access point by the file's own word.
+    pub sync: bool,
+}
+
+/// How to decode a run of samples (one entry of `stsd`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Config {
+    /// H.264 in an `avc1` or `avc3` sample entry.
+    Avc(AvcConfig),
+    /// AAC in an `mp4a` sample entry.
+    Aac(AacConfig),
+}
+
+/// Picture or sound.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// A track that can be carried.
+#[derive(Clone, Debug)]
+pub struct Track {
+    /// `track_ID` (ISO/IEC 14496-12 8.3.2).
+    pub id: u32,
+    /// Picture or sound.
+    pub kind: Kind,
+    /// ISO 639-2/T code, `und` where the file does not say.
+    pub language: String,
+    /// Ticks a second of every time in this track. May be a multiple of the media's own time scale, where
+    /// an edit list needs a finer one.
+    pub timescale: NonZeroU32,
+    /// Decoder configurations that samples really use, in order of first use.
+    pub configs: Vec<Config>,
+    /// `(first sample, index into configs)`, in order; the first begins at sample 0.
+    pub config_runs: Vec<(usize, usize)>,
+    /// All samples of the track.
+    pub samples: Samples,
+    /// The samples to be carried, after edit lists, priming and whatever precedes the first key frame.
+    pub shown: Range<usize>,
+    /// Clockwise degrees a player should turn the picture by (`tkhd` matrix): 0, 90, 180 or 270.
+    pub rotation: u16,
+    /// The `tkhd` matrix as it stands in the file.
+    pub matrix: [i32; 9],
+}
+
+/// The samples of a track, as packed columns.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Byte offsets in the source.
+    pub offsets: Column,
+    /// Bytes.
+    pub sizes: Column,
+    /// Decoding times, ticks.
+    pub dts: Column,
+    /// Presentation time minus decoding time, ticks; empty where it is 0 throughout.
+    pub cts: Column,
+    /// Which samples are random access points.
+    pub sync: SyncSet,
+    /// Ticks that the last sample lasts.
+    pub last_duration: u32,
+}
+
+/// Which samples are random access points.
+#[derive(Clone, Debug, Default)]
+pub enum SyncSet {
+    /// Every sample (no `stss`, as in audio).
+    #[default]
+    All,
+    /// One bit a sample, lowest bit first.
+    Some(Vec<u64>),
+}
+
+impl SyncSet {
+    /// Whether sample `index` is one.
+    #[inline]
+    pub fn contains(&self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(bits) => bits.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1),
+        }
+    }
+}
+
+impl Samples {
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    /// Heap bytes held.
+    pub fn nbytes(&self) -> usize {
+        let sync = match &self.sync {
+            SyncSet::All => 0,
+            SyncSet::Some(bits) => bits.capacity() * size_of::<u64>(),
+        };
+        self.offsets.nbytes() + self.sizes.nbytes() + self.dts.nbytes() + self.cts.nbytes() + sync
+    }
+
+    /// Sample `index`.
+    ///
+    /// # Panics
+    /// Where there is no such sample.
+    pub fn get(&self, index: usize) -> Sample {
+        let dts = self.dts.get(index);
+        Sample {
+            offset: self.offsets.get(index) as u64,
+            size: self.sizes.get(index) as u32,
+            dts,
+            pts: dts + if self.cts.is_empty() { 0 } else { self.cts.get(index) },
+            sync: self.sync.contains(index),
+        }
+    }
+
+    /// Decoding time at which sample `index` ends: the next one's, or the last one's own plus its duration.
+    ///
+    /// # Panics
+    /// Where there is no such sample.
+    pub fn dts_end(&self, index: usize) -> i64 {
+        if index + 1 < self.len() { self.dts.get(index + 1) } else { self.dts.get(index) + i64::from(self.last_duration) }
+    }
+
+    /// The samples of `range`, expanded a block at a time.
+    ///
+    /// # Panics
+    /// Where the range runs past the end.
+    pub fn iter(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = Sample> + '_ {
+        assert!(range.end <= self.len(), "sample range past its end");
+        SampleIter { samples: self, cursor: Cursor::new(range) }
+    }
+}
+
+/// A place in a track's samples that outlives the borrow of them. Expands a block at a time.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    next: usize,
+    end: usize,
+    block: usize,
+    buffer: Box<Expanded>,
+}
+
+#[derive(Clone, Debug)]
+struct Expanded {
+    offsets: [i64; BLOCK],
+    sizes: [i64; BLOCK],
+    dts: [i64; BLOCK],
+    cts: [i64; BLOCK],
+}
+
+impl Cursor {
+    /// A cursor over `range`.
+    pub fn new(range: Range<usize>) -> Self {
+        let buffer = Expanded { offsets: [0; BLOCK], sizes: [0; BLOCK], dts: [0; BLOCK], cts: [0; BLOCK] };
+        Self { next: range.start, end: range.end.max(range.start), block: usize::MAX, buffer: Box::new(buffer) }
+    }
+
+    /// Index of the sample that [`Self::next`] gives.
+    pub fn index(&self) -> usize {
+        self.next
+    }
+
+    /// The next sample of the range.
+    ///
+    /// # Panics
+    /// Where the range runs past the end of `samples`.
+    #[inline]
+    pub fn next(&mut self, samples: &Samples) -> Option<Sample> {
+        if self.next >= self.end {
+            return None;
+        }
+        let (block, i) = (self.next / BLOCK, self.next % BLOCK);
+        if block != self.block {
+            self.load(samples, block);
+        }
+        let sample = Sample {
+            offset: self.buffer.offsets[i] as u64,
+            size: self.buffer.sizes[i] as u32,
+            dts: self.buffer.dts[i],
+            pts: self.buffer.dts[i] + self.buffer.cts[i],
+            sync: samples.sync.contains(self.next),
+        };
+        self.next += 1;
+        Some(sample)
+    }
+
+    /// Takes the last [`Self::next`] back.
+    pub(crate) fn unread(&mut self) {
+        self.next -= 1;
+    }
+
+    fn load(&mut self, samples: &Samples, block: usize) {
+        samples.offsets.expand_block(block, &mut self.buffer.offsets);
+        samples.sizes.expand_block(block, &mut self.buffer.sizes);
+        samples.dts.expand_block(block, &mut self.buffer.dts);
+        if !samples.cts.is_empty() {
+            samples.cts.expand_block(block, &mut self.buffer.cts);
+        }
+        self.block = block;
+    }
+}
+
+struct SampleIter<'a> {
+    samples: &'a Samples,
+    cursor: Cursor,
+}
+
+impl Iterator for SampleIter<'_> {
+    type Item = Sample;
+
+    #[inline]
+    fn next(&mut self) -> Option<Sample> {
+        self.cursor.next(self.samples)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.cursor.end - self.cursor.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for SampleIter<'_> {}
+
+impl Track {
+    /// What sample `index` begins with, by its own NAL units. Reads as little of the source as tells.
+    ///
+    /// # Errors
+    /// What reading the source gives.
+    ///
+    /// # Panics
+    /// Where there is no such sample.
+    pub fn picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
+        let Config::Avc(avc) = self.config_at(index) else { return Ok(PictureKind::Idr) };
+        let sample = self.samples.get(index);
+        let mut prefix = vec![0; 64];
+        loop {
+            prefix.resize(prefix.len().min(sample.size as usize), 0);
+            source.read_exact_at(sample.offset, &mut prefix)?;
+            match picture_kind(&prefix, avc.nal_length_size) {
+                PictureKind::NeedMore(_) if prefix.len() == sample.size as usize => return Ok(PictureKind::Other),
+                PictureKind::NeedMore(bytes) => prefix.resize(bytes.max(prefix.len() * 4), 0),
+                kind => return Ok(kind),
+            }
+        }
+    }
+
+    /// Whether two tracks hold the same samples: the same columns and configurations, and, in up to [`SPOT_CHECKS`]
+    /// samples spread over the track, the same bytes.
+    ///
+    /// # Errors
+    /// What reading the sources gives.
+    pub fn same_content(&self, source: &dyn ReadAt, other: &Self, other_source: &dyn ReadAt) -> Result<bool> {
+        let (mine, its) = (&self.samples, &other.samples);
+        let described = self.kind == other.kind
+            && self.language == other.language
+            && self.timescale == other.timescale
+            && self.shown == other.shown
+            && self.configs == other.configs
+            && mine.len() == its.len();
+        if !described || mine.iter(0..mine.len()).zip(its.iter(0..its.len())).any(|(a, b)| (a.size, a.pts) != (b.size, b.pts)) {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for index in (0..mine.len()).step_by((mine.len() / SPOT_CHECKS).max(1)) {
+            let (x, y) = (mine.get(index), its.get(index));
+            a.resize(x.size as usize, 0);
+            b.resize(y.size as usize, 0);
+            source.read_exact_at(x.offset, &mut a)?;
+            other_source.read_exact_at(y.offset, &mut b)?;
+            if a != b {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// When the last of `range` stops being shown, ticks; 0 where the range is empty.
+    pub fn end_pts(&self, range: Range<usize>) -> i64 {
+        // Pictures are shown out of order, but no farther out than the 16 that a decoder can hold back (H.264 A.3.1).
+        let from = range.start.max(range.end.saturating_sub(17));
+        let ends = (from..range.end).map(|i| {
+            let sample = self.samples.get(i);
+            sample.pts + (self.samples.dts_end(i) - sample.dts)
+        });
+        ends.max().unwrap_or(0)
+    }
+
+    /// Heap bytes held.
+    pub fn nbytes(&self) -> usize {
+        let configs = self.configs.iter().map(|config| match config {
+            Config::Avc(avc) => avc.nbytes(),
+            Config::Aac(aac) => aac.nbytes(),
+        });
+        self.language.capacity()
+            + self.configs.capacity() * size_of::<Config>()
+            + configs.sum::<usize>()
+            + self.config_runs.capacity() * size_of::<(usize, usize)>()
+            + self.samples.nbytes()
+    }
+
+    /// The configuration that decodes sample `index`.
+    ///
+    /// # Panics
+    /// Where the track has no configuration, which no demuxer returns.
+    pub fn config_at(&self, index: usize) -> &Config {
+        &self.configs[self.config_index_at(index)]
+    }
+
+    /// Which of [`Self::configs`] decodes sample `index`.
+    ///
+    /// # Panics
+    /// Where the track has no configuration, which no demuxer returns.
+    pub fn config_index_at(&self, index: usize) -> usize {
+        let run = self.config_runs.partition_point(|&(first, _)| first <= index) - 1;
+        self.config_runs[run].1
+    }
+}

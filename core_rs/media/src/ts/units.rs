@@ -1,0 +1,428 @@
+//! Which units a segment has, when, and how large: everything but the bytes.
+
+use std::sync::Arc;
+
+use super::adts::{self, Adts};
+use super::{PACKET, PAYLOAD};
+use crate::column::{BLOCK, Column, ColumnBuilder};
+use crate::rendition::Stream;
+use crate::track::{Config, Cursor, Sample};
+use crate::window::Windows;
+use crate::{Error, Result};
+
+/// Access unit delimiter, any slice type (ISO/IEC 14496-10 7.3.2.4).
+pub(super) const DELIMITER: [u8; 6] = [0, 0, 0, 1, 0x09, 0xF0];
+/// Adaptation field with a clock reference: its length, flags, six bytes of PCR.
+pub(super) const CLOCK_FIELD: usize = 8;
+/// How long before its decoding time a unit enters the decoder, 90 kHz ticks.
+const LEAD: i64 = 63_000;
+/// The longest step from one clock reference to the next (ISO/IEC 13818-1 2.7.2), and the step that fills longer ones.
+const CLOCK_LONGEST: i64 = 9_000;
+const CLOCK_STEP: i64 = 8_100;
+/// A hole longer than this (ten minutes) is a hole in the presentation, not a slow picture: it is not filled.
+const HOLE: i64 = 54_000_000;
+/// Audio frames that begin within this time of the first share a PES, so that one carries the clock often enough.
+const GROUP: i64 = 7_200;
+/// The most frames in a PES.
+pub(super) const GROUP_FRAMES: usize = 16;
+
+/// Ticks of a track as ticks of the 90 kHz clock.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    timescale: i64,
+    base: i64,
+}
+
+impl Clock {
+    fn at(self, ticks: i64) -> i64 {
+        let rounded = match ticks.checked_mul(90_000).and_then(|scaled| scaled.checked_add(self.timescale / 2)) {
+            Some(scaled) => scaled.div_euclid(self.timescale),
+            None => (i128::from(ticks) * 90_000 + i128::from(self.timescale / 2)).div_euclid(self.timescale.into()) as i64,
+        };
+        self.base.wrapping_add(rounded)
+    }
+}
+
+/// What a unit holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content {
+    /// One access unit.
+    Picture { sample: Sample, pts: i64, dts: i64 },
+    /// The frames in [`Units::frames`].
+    Sound { pts: i64 },
+    /// Nothing but the clock.
+    Clock,
+}
+
+/// A unit: `payload` PES bytes in `packets` packets. `clock` is its clock reference, 90 kHz.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unit {
+    pub(super) content: Content,
+    pub(super) clock: Option<i64>,
+    pub(super) payload: usize,
+    pub(super) packets: u32,
+}
+
+/// The segments of one rendition: sizes, counters, and all that a muxer needs to make any of them.
+#[derive(Debug)]
+pub struct Layout {
+    pub(super) video: Option<Stream>,
+    pub(super) audio: Option<Stream>,
+    video_clock: Clock,
+    audio_clock: Clock,
+    /// What DTS is lowered by so that no PTS lies before it, ticks of the video track.
+    reorder: i64,
+    /// Parameter sets in Annex B form, one entry a configuration of the video track.
+    pub(super) parameter_sets: Vec<Vec<u8>>,
+    pub(super) adts: Vec<Adts>,
+    growth: Option<Column>,
+    starts: Vec<Start>,
+}
+
+/// What a segment begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Start {
+    pub(super) packets: u64,
+    /// Continuity counters of video and audio, not yet modulo 16.
+    pub(super) counters: [u64; 2],
+    /// The last clock reference before it.
+    clock: Option<i64>,
+}
+
+impl Start {
+    pub(super) fn last_clock(&self) -> Option<i64> {
+        self.clock
+    }
+}
+
+impl Layout {
+    /// Lays out segments of a picture track, a sound track, or both, whose bounds have the same number of segments.
+    /// `start_seconds` is where the presentation's zero lies on the output's clock.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] for what ADTS cannot express; [`crate::ErrorKind::Limit`] for times below the
+    /// clock's zero; what reading the source gives, where [`Self::scanned`] it has to be.
+    pub fn new(streams: Vec<Stream>, start_seconds: u32) -> Result<Self> {
+        let (mut video, mut audio) = (None, None);
+        for stream in streams {
+            let place = if stream.is_video() { &mut video } else { &mut audio };
+            if place.replace(stream).is_some() {
+                return Err(Error::unsupported("two tracks of one kind in one transport stream"));
+            }
+        }
+        let segments = video.as_ref().or(audio.as_ref()).map_or(0, |stream: &Stream| stream.bounds.len().saturating_sub(1));
+        for stream in video.iter().chain(&audio) {
+            stream.check(segments)?;
+        }
+        let clock = |stream: &Option<Stream>| Clock {
+            timescale: stream.as_ref().map_or(1, |stream| i64::from(stream.track.timescale.get())),
+            base: i64::from(start_seconds) * 90_000,
+        };
+        let mut layout = Self {
+            video_clock: clock(&video),
+            audio_clock: clock(&audio),
+            reorder: video.as_ref().map_or(0, |stream| reorder(&stream.track.samples.cts)),
+            parameter_sets: Vec::new(),
+            adts: Vec::new(),
+            growth: video.as_ref().map_or(Ok(None), growth)?,
+            starts: Vec::with_capacity(segments + 1),
+            video,
+            audio,
+        };
+        for config in layout.video.iter().chain(&layout.audio).flat_map(|stream| &stream.track.configs) {
+            match config {
+                Config::Avc(avc) => {
+                    let sets = avc.sps.iter().chain(&avc.pps).filter(|set| !set.is_empty());
+                    layout.parameter_sets.push(sets.flat_map(|set| [&[0, 0, 0, 1], set.as_slice()].concat()).collect());
+                }
+                Config::Aac(aac) => layout.adts.push(Adts::new(aac)?),
+            }
+        }
+        layout.measure(segments)?;
+        Ok(layout)
+    }
+
+    /// Number of segments.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of segment `n`.
+    ///
+    /// # Panics
+    /// Where there is no such segment.
+    pub fn size(&self, n: usize) -> u64 {
+        (self.starts[n + 1].packets - self.starts[n].packets) * PACKET as u64
+    }
+
+    /// Whether sizes could not be told from the index and every sample's NAL lengths had to be read.
+    pub fn scanned(&self) -> bool {
+        self.growth.is_some()
+    }
+
+    /// Heap bytes held, the tracks not counted.
+    pub fn nbytes(&self) -> usize {
+        let bounds = self.video.iter().chain(&self.audio).map(|stream| stream.bounds.capacity() * size_of::<usize>());
+        bounds.sum::<usize>()
+            + self.starts.capacity() * size_of::<Start>()
+            + self.growth.as_ref().map_or(0, Column::nbytes)
+            + self.parameter_sets.iter().map(Vec::capacity).sum::<usize>()
+    }
+
+    pub(super) fn start(&self, n: usize) -> Start {
+        self.starts[n]
+    }
+
+    fn measure(&mut self, segments: usize) -> Result<()> {
+        let mut start = Start::default();
+        self.starts.push(start);
+        for n in 0..segments {
+            let mut units = Units::new(self, n, start.clock);
+            start.packets += 2;
+            while let Some(unit) = units.next(self) {
+                start.packets += u64::from(unit.packets);
+                match unit.content {
+                    Content::Picture { dts, .. } if dts < LEAD => return Err(too_early(dts)),
+                    Content::Picture { .. } => start.counters[0] += u64::from(unit.packets),
+                    Content::Sound { pts } if pts < LEAD => return Err(too_early(pts)),
+                    Content::Sound { .. } => {
+                        start.counters[1] += u64::from(unit.packets);
+                        units.frames().iter().try_for_each(|frame| Adts::check(frame.size))?;
+                    }
+                    Content::Clock => {}
+                }
+            }
+            start.clock = units.clock;
+            self.starts.push(start);
+        }
+        Ok(())
+    }
+
+    /// When segment `n` begins, 90 kHz: the time of its first unit.
+    fn begins(&self, n: usize) -> Option<i64> {
+        let first = |stream: &Option<Stream>| {
+            let stream = stream.as_ref()?;
+            let (&first, &end) = (stream.bounds.get(n)?, stream.bounds.get(n + 1)?);
+            (first < end).then(|| stream.track.samples.get(first))
+        };
+        let video = first(&self.video).map(|sample| self.dts(&sample));
+        let audio = first(&self.audio).map(|sample| self.audio_clock.at(sample.pts));
+        video.into_iter().chain(audio).min()
+    }
+
+    fn dts(&self, sample: &Sample) -> i64 {
+        self.video_clock.at(sample.dts - self.reorder)
+    }
+
+    fn clock_is_video(&self) -> bool {
+        self.video.is_some()
+    }
+}
+
+/// The clock reference of a unit at `time`: what a decoder's clock shows when the unit arrives.
+pub(super) fn reference(time: i64) -> i64 {
+    time - LEAD
+}
+
+fn too_early(time: i64) -> Error {
+    Error::limit(format!("a sample {:.3} s before the clock's zero: start the output later", (LEAD - time) as f64 / 90e3))
+}
+
+/// The largest amount by which a presentation time lies before its decoding time (version-1 `ctts`).
+fn reorder(cts: &Column) -> i64 {
+    let mut buffer = [0; BLOCK];
+    let lowest = (0..cts.len().div_ceil(BLOCK)).filter_map(|block| {
+        let len = cts.expand_block(block, &mut buffer);
+        buffer[..len].iter().copied().min()
+    });
+    lowest.min().map_or(0, |lowest| (-lowest).max(0))
+}
+
+/// What each sample grows by when its NAL lengths become start codes; `None` where they have four bytes.
+fn growth(video: &Stream) -> Result<Option<Column>> {
+    let length_size = |config: &Config| match config {
+        Config::Avc(avc) => usize::from(avc.nal_length_size),
+        Config::Aac(_) => 4,
+    };
+    if video.track.configs.iter().all(|config| length_size(config) == 4) {
+        return Ok(None);
+    }
+    let samples = &video.track.samples;
+    let mut windows = Windows::new(Arc::clone(&video.source));
+    let mut column = ColumnBuilder::default();
+    for (index, sample) in samples.iter(0..samples.len()).enumerate() {
+        let size = length_size(video.track.config_at(index));
+        let (mut at, end, mut nals) = (sample.offset, sample.offset + u64::from(sample.size), 0);
+        while at + size as u64 <= end {
+            let length = windows.lend(at, size, size, end)?.iter().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
+            at += size as u64 + length;
+            nals += 1;
+        }
+        column.push(nals * (4 - size as i64));
+    }
+    Ok(Some(column.finish()))
+}
+
+/// Walks the units of one segment.
+#[derive(Debug)]
+pub(super) struct Units {
+    video: Cursor,
+    audio: Cursor,
+    /// The picture that is next, and how much longer its start codes are than its NAL lengths.
+    picture: Option<(Sample, u32)>,
+    /// The audio group that is next, or was handed out last.
+    group: Group,
+    /// The first frame after it.
+    frame: Option<Sample>,
+    parameter_sets: usize,
+    pub(super) config: [usize; 2],
+    /// The last clock reference.
+    clock: Option<i64>,
+    /// When the next segment begins.
+    until: Option<i64>,
+    any: bool,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    frames: [Sample; GROUP_FRAMES],
+    count: usize,
+    bytes: usize,
+    /// Handed out already.
+    spent: bool,
+}
+
+impl Units {
+    /// `clock` is the last clock reference before segment `n`.
+    pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
+        let range = |stream: &Option<Stream>| stream.as_ref().map_or(0..0, |stream| stream.bounds[n]..stream.bounds[n + 1]);
+        let config = |stream: &Option<Stream>| {
+            stream.as_ref().map_or(0, |stream| stream.track.config_index_at(stream.bounds[n]))
+        };
+        let config = [config(&layout.video), config(&layout.audio)];
+        let mut units = Self {
+            video: Cursor::new(range(&layout.video)),
+            audio: Cursor::new(range(&layout.audio)),
+            picture: None,
+            group: Group { spent: true, ..Group::default() },
+            frame: None,
+            parameter_sets: layout.parameter_sets.get(config[0]).map_or(0, Vec::len),
+            config,
+            clock,
+            until: layout.begins(n + 1),
+            any: false,
+        };
+        units.frame = units.next_frame(layout);
+        units
+    }
+
+    /// The frames of the [`Content::Sound`] handed out last.
+    pub(super) fn frames(&self) -> &[Sample] {
+        &self.group.frames[..self.group.count]
+    }
+
+    /// The next unit.
+    pub(super) fn next(&mut self, layout: &Layout) -> Option<Unit> {
+        if self.picture.is_none() {
+            self.picture = self.next_picture(layout);
+        }
+        if self.group.spent {
+            self.gather(layout);
+        }
+        let picture = self.picture.map(|(sample, _)| layout.dts(&sample));
+        let sound = (self.group.count > 0 && !self.group.spent).then(|| layout.audio_clock.at(self.group.frames[0].pts));
+        let first = picture.into_iter().chain(sound).min();
+        let is_picture = picture.is_some() && picture == first;
+        let carries_clock = is_picture == layout.clock_is_video();
+        let begins = !self.any;
+        self.any = true;
+        if let Some(clock) = self.due(first.or(self.until), begins && first.is_some() && !carries_clock) {
+            self.clock = Some(clock);
+            return Some(Unit { content: Content::Clock, clock: Some(clock), payload: 0, packets: 1 });
+        }
+        let time = first?;
+        let clock = carries_clock.then_some(time);
+        self.clock = clock.or(self.clock);
+        let (content, payload) = if is_picture {
+            let (sample, grown) = self.picture.take()?;
+            let pts = layout.video_clock.at(sample.pts);
+            let sets = if sample.sync { self.parameter_sets } else { 0 };
+            let head = pes_header_len(pts != time) + DELIMITER.len() + sets;
+            (Content::Picture { sample, pts, dts: time }, head + (sample.size + grown) as usize)
+        } else {
+            self.group.spent = true;
+            (Content::Sound { pts: time }, pes_header_len(false) + self.group.bytes)
+        };
+        let room = PAYLOAD - if clock.is_some() { CLOCK_FIELD } else { 0 };
+        let packets = 1 + payload.saturating_sub(room).div_ceil(PAYLOAD) as u32;
+        Some(Unit { content, clock, payload, packets })
+    }
+
+    /// The clock reference that has to come before a unit at `time`, if any has to.
+    fn due(&self, time: Option<i64>, begins: bool) -> Option<i64> {
+        let time = time?;
+        match self.clock {
+            Some(last) if time - last > CLOCK_LONGEST && time - last <= HOLE => Some(last + CLOCK_STEP),
+            // A decoder that begins here needs the clock before the first unit.
+            Some(last) if begins && last >= time => None,
+            _ => begins.then_some(time),
+        }
+    }
+
+    fn next_picture(&mut self, layout: &Layout) -> Option<(Sample, u32)> {
+        let samples = &layout.video.as_ref()?.track.samples;
+        loop {
+            let index = self.video.index();
+            let sample = self.video.next(samples)?;
+            // An empty sample repeats the picture before it; there is no access unit to carry.
+            if sample.size > 0 {
+                return Some((sample, layout.growth.as_ref().map_or(0, |growth| growth.get(index) as u32)));
+            }
+        }
+    }
+
+    fn next_frame(&mut self, layout: &Layout) -> Option<Sample> {
+        let samples = &layout.audio.as_ref()?.track.samples;
+        loop {
+            let sample = self.audio.next(samples)?;
+            if sample.size > 0 {
+                return Some(sample);
+            }
+        }
+    }
+
+    /// Gathers the next audio group: frames that follow each other without a gap, since only the first has a time stamp.
+    fn gather(&mut self, layout: &Layout) {
+        self.group.count = 0;
+        self.group.bytes = 0;
+        let (Some(first), Some(stream)) = (self.frame, layout.audio.as_ref()) else { return };
+        self.group.spent = false;
+        let Config::Aac(aac) = &stream.track.configs[self.config[1]] else { return };
+        let timescale = layout.audio_clock.timescale;
+        let (rate, length) = (i128::from(aac.sample_rate), i128::from(aac.frame_length) * i128::from(timescale));
+        // A decoder counts on from the first frame; more than half a millisecond beside that is a gap.
+        let tolerance = (i128::from(timescale) / 2000 + 1) * rate;
+        let last = first.pts.saturating_add(GROUP * timescale / 90_000);
+        while let Some(frame) = self.frame {
+            let count = self.group.count;
+            let drift = i128::from(frame.pts - first.pts) * rate - count as i128 * length;
+            if count == GROUP_FRAMES || count > 0 && (frame.pts >= last || drift.abs() > tolerance) {
+                break;
+            }
+            self.group.frames[count] = frame;
+            self.group.count += 1;
+            self.group.bytes += adts::HEADER + frame.size as usize;
+            self.frame = self.next_frame(layout);
+        }
+    }
+}
+
+/// Bytes of a PES header with PTS, or with PTS and DTS (ISO/IEC 13818-1 2.4.3.6).
+pub(super) fn pes_header_len(with_dts: bool) -> usize {
+    if with_dts { 19 } else { 14 }
+}

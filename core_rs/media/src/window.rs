@@ -1,0 +1,128 @@
+//! Reads the samples of a segment through a few windows that stay in the cache.
+//!
+//! Picture and sound of a file that interleaves them well lie side by side, so one window serves both; where they lie far
+//! apart, each has a window of its own. A source that is in memory anyway is lent as it is.
+
+use std::sync::Arc;
+
+use crate::{Error, ReadAt, Result};
+
+/// Bytes in a window. Small beside an L2 cache, large beside the cost of a system call.
+const WINDOW: usize = 64 * 1024;
+const SLOTS: usize = 2;
+
+/// A source, read through [`SLOTS`] windows.
+pub(crate) struct Windows {
+    source: Arc<dyn ReadAt>,
+    slots: [Slot; SLOTS],
+    latest: usize,
+}
+
+#[derive(Default)]
+struct Slot {
+    offset: u64,
+    buffer: Vec<u8>,
+}
+
+impl Slot {
+    /// Where `offset` lies in the slot, if `min` bytes of it are there.
+    fn find(&self, offset: u64, min: usize) -> Option<usize> {
+        let at = usize::try_from(offset.checked_sub(self.offset)?).ok()?;
+        (at.checked_add(min)? <= self.buffer.len()).then_some(at)
+    }
+}
+
+impl Windows {
+    pub(crate) fn new(source: Arc<dyn ReadAt>) -> Self {
+        Self { source, slots: Default::default(), latest: 0 }
+    }
+
+    /// Between `min` and `max` bytes from `offset` on. `limit` is where reading ahead stops being of use.
+    pub(crate) fn lend(&mut self, offset: u64, min: usize, max: usize, limit: u64) -> Result<&[u8]> {
+        if self.source.as_slice().is_some() {
+            return self.lend_memory(offset, min, max);
+        }
+        let hit = [self.latest, 1 - self.latest]
+            .into_iter()
+            .find_map(|slot| self.slots[slot].find(offset, min).map(|at| (slot, at)));
+        let (slot, at) = match hit {
+            Some(hit) => hit,
+            None => (self.refill(offset, min, limit)?, 0),
+        };
+        self.latest = slot;
+        let buffer = &self.slots[slot].buffer;
+        Ok(&buffer[at..buffer.len().min(at + max)])
+    }
+
+    /// Bytes straight into `out`, past the windows.
+    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.source.read_exact_at(offset, out)
+    }
+
+    fn lend_memory(&self, offset: u64, min: usize, max: usize) -> Result<&[u8]> {
+        let all = self.source.as_slice().unwrap_or_default();
+        let start = usize::try_from(offset).ok().filter(|&start| start <= all.len()).unwrap_or(all.len());
+        let bytes = &all[start..all.len().min(start.saturating_add(max))];
+        if bytes.len() < min {
+            return Err(Error::source_failed("the input ends inside a sample: did it change?", None).at(offset));
+        }
+        Ok(bytes)
+    }
+
+    fn refill(&mut self, offset: u64, min: usize, limit: u64) -> Result<usize> {
+        // The window that goes on where the other one is still needed is replaced: the one not used last, unless the
+        // latest ends where this read begins and so is used up.
+        let latest = &self.slots[self.latest];
+        let used_up = latest.offset + latest.buffer.len() as u64;
+        let goes_on = offset >= latest.offset && offset <= used_up;
+        let slot = if goes_on { self.latest } else { 1 - self.latest };
+        let ahead = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX).min(WINDOW);
+        let ahead = ahead.max(min).min(usize::try_from(self.source.size().saturating_sub(offset)).unwrap_or(usize::MAX));
+        if ahead < min {
+            return Err(Error::source_failed("the input ends inside a sample: did it change?", None).at(offset));
+        }
+        let Slot { offset: place, buffer } = &mut self.slots[slot];
+        buffer.resize(ahead, 0);
+        *place = offset;
+        if let Err(error) = self.source.read_exact_at(offset, buffer) {
+            buffer.clear();
+            return Err(error);
+        }
+        Ok(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds bytes, but does not lend them.
+    struct Remote(Vec<u8>);
+
+    impl ReadAt for Remote {
+        fn size(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            self.0.as_slice().read_exact_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn lends_what_the_source_holds() {
+        let bytes: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        let mut windows = Windows::new(Arc::new(Remote(bytes.clone())));
+        let mut state = 12345u64;
+        for _ in 0..2000 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+            let offset = (state >> 33) % 299_800;
+            let min = (state >> 20) as usize % 200;
+            let lent = windows.lend(offset, min, 1000, 250_000).unwrap();
+            assert!(lent.len() >= min && lent.len() <= 1000.max(min));
+            assert_eq!(lent, &bytes[offset as usize..offset as usize + lent.len()]);
+        }
+        assert!(windows.lend(299_900, 101, 101, u64::MAX).is_err());
+        assert!(windows.lend(u64::MAX, 1, 1, u64::MAX).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! The one place where an error of the Rust crates turns into a Python exception.
+
+use pyo3::PyErr;
+use pystream_media::{Error, ErrorKind};
+
+// Defined once, in pystream/errors.py, so that tracebacks, docs and `except` clauses agree.
+pyo3::import_exception!(pystream.errors, LimitExceeded);
+pyo3::import_exception!(pystream.errors, MalformedMedia);
+pyo3::import_exception!(pystream.errors, SourceError);
+pyo3::import_exception!(pystream.errors, UnsupportedMedia);
+
+/// Newtype, because neither `Error` nor `PyErr` belongs to this crate.
+pub(crate) struct Fault(Error);
+
+pub(crate) type Result<T> = std::result::Result<T, Fault>;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl From<Fault> for PyErr {
+    fn from(Fault(error): Fault) -> Self {
+        let args = (error.to_string(), error.offset(), error.path().to_owned());
+        // No wildcard arm: a new kind must choose its exception here.
+        match error.kind() {
+            ErrorKind::Malformed => MalformedMedia::new_err(args),
+            ErrorKind::Unsupported => UnsupportedMedia::new_err(args),
+            ErrorKind::Limit => LimitExceeded::new_err(args),
+            ErrorKind::Source => source_error(error, args),
+        }
+    }
+}
+
+/// A source's own exception keeps its type; an error of the operating system becomes the `OSError` that it is.
+fn source_error(error: Error, args: (String, Option<u64>, String)) -> PyErr {
+    let Some(cause) = error.into_cause() else { return SourceError::new_err(args) };
+    match cause.downcast::<PyErr>() {
+        Ok(raised) => *raised,
+        Err(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(failed) => PyErr::from(*failed),
+            Err(_) => SourceError::new_err(args),
+        },
+    }
+}

@@ -1,0 +1,28 @@
+//! The Python module `pystream._core`: a thin skin over the Rust crates.
+
+mod buffers;
+mod errors;
+mod movie;
+mod rendition;
+mod source;
+mod work;
+
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::buffers::{Column, Segment};
+    #[pymodule_export]
+    use crate::movie::{Movie, Track};
+    #[pymodule_export]
+    use crate::rendition::{Rendition, encrypt};
+    #[pymodule_export]
+    use crate::work::Work;
+
+    /// Whether this is a debug build; `import pystream` warns about one.
+    #[pymodule_export]
+    const DEBUG: bool = cfg!(debug_assertions);
+
+    /// The version of the workspace, which is the distribution's.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

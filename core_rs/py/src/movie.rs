@@ -1,0 +1,244 @@
+//! An opened input and its tracks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pystream_media::codec::avc::PictureKind;
+use pystream_media::track::{Config, Kind};
+use pystream_media::{ReadAt, mp4};
+
+use crate::buffers::Column;
+use crate::errors::{Fault, Result};
+use crate::source::{BytesSource, FileSource, ObjectSource};
+
+/// An opened MP4: its tracks, and what is said of it. Frozen: any thread may use it at any time.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Movie {
+    pub(crate) source: Arc<dyn ReadAt>,
+    inner: mp4::Movie,
+    tracks: Vec<Arc<pystream_media::track::Track>>,
+}
+
+impl Movie {
+    fn open(py: Python<'_>, source: Arc<dyn ReadAt>) -> Result<Self> {
+        let mut inner = py.detach(|| mp4::open(&source))?;
+        let tracks = std::mem::take(&mut inner.tracks).into_iter().map(Arc::new).collect();
+        Ok(Self { source, inner, tracks })
+    }
+}
+
+#[pymethods]
+impl Movie {
+    /// Opens a local file.
+    #[staticmethod]
+    fn open_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let source = py.detach(|| FileSource::open(&path))?;
+        Ok(Self::open(py, Arc::new(source))?)
+    }
+
+    /// Opens an MP4 that lies in memory.
+    #[staticmethod]
+    fn open_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
+        Ok(Self::open(py, Arc::new(BytesSource(data)))?)
+    }
+
+    /// Opens an object with `read_at(offset, n) -> bytes`, `size` bytes long.
+    #[staticmethod]
+    fn open_object(py: Python<'_>, object: Py<PyAny>, size: u64) -> PyResult<Self> {
+        Ok(Self::open(py, Arc::new(ObjectSource { object, size }))?)
+    }
+
+    /// The tracks that can be carried.
+    #[getter]
+    fn tracks(slf: Bound<'_, Self>) -> PyResult<Vec<Track>> {
+        let movie = slf.get();
+        Ok(movie
+            .tracks
+            .iter()
+            .map(|track| Track { inner: Arc::clone(track), source: Arc::clone(&movie.source) })
+            .collect())
+    }
+
+    /// Tracks that are left out: `(track id, kind, codec, reason)`.
+    #[getter]
+    fn skipped(&self) -> Vec<(u32, String, String, String)> {
+        let skipped = self.inner.skipped.iter();
+        skipped.map(|track| (track.id, track.handler.clone(), track.codec.clone(), track.reason.clone())).collect()
+    }
+
+    /// `(code, sentence)` of all that is not as it should be.
+    #[getter]
+    fn warnings(&self) -> Vec<(String, String)> {
+        self.inner.warnings.iter().map(|warning| (warning.code.as_str().to_owned(), warning.message.clone())).collect()
+    }
+
+    #[getter]
+    fn fragmented(&self) -> bool {
+        self.inner.fragmented
+    }
+
+    #[getter]
+    fn truncated(&self) -> bool {
+        self.inner.truncated
+    }
+
+    /// Bytes of the source.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    /// Heap bytes held: what a cache of opened movies counts.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        size_of::<Self>() + self.inner.nbytes() + self.tracks.iter().map(|track| track.nbytes()).sum::<usize>()
+    }
+}
+
+/// One track: what it is, and its samples as columns.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Track {
+    pub(crate) inner: Arc<pystream_media::track::Track>,
+    pub(crate) source: Arc<dyn ReadAt>,
+}
+
+impl Track {
+    fn column(
+        &self,
+        py: Python<'_>,
+        first: usize,
+        end: usize,
+        fill: impl Fn(&mut [i64]) + Send + Sync,
+    ) -> PyResult<Column> {
+        if first > end || end > self.inner.samples.len() {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample range out of range"));
+        }
+        let mut values = vec![0; end - first];
+        py.detach(|| fill(&mut values));
+        Ok(Column(values))
+    }
+}
+
+#[pymethods]
+impl Track {
+    #[getter]
+    fn id(&self) -> u32 {
+        self.inner.id
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        match self.inner.kind {
+            Kind::Video => "video",
+            Kind::Audio => "audio",
+        }
+    }
+
+    #[getter]
+    fn language(&self) -> &str {
+        &self.inner.language
+    }
+
+    #[getter]
+    fn timescale(&self) -> u32 {
+        self.inner.timescale.get()
+    }
+
+    #[getter]
+    fn rotation(&self) -> u16 {
+        self.inner.rotation
+    }
+
+    #[getter]
+    fn sample_count(&self) -> usize {
+        self.inner.samples.len()
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.inner.nbytes()
+    }
+
+    /// The samples that are carried: first, end.
+    #[getter]
+    fn shown(&self) -> (usize, usize) {
+        (self.inner.shown.start, self.inner.shown.end)
+    }
+
+    /// One `(codecs, width, height, sample_rate, channels)` for each decoder configuration.
+    #[getter]
+    fn configs(&self) -> Vec<(String, u16, u16, u32, u8)> {
+        let describe = |config: &Config| match config {
+            Config::Avc(avc) => (avc.codecs(), avc.width, avc.height, 0, 0),
+            Config::Aac(aac) => (aac.codecs(), 0, 0, aac.output_rate(), aac.output_channels()),
+        };
+        self.inner.configs.iter().map(describe).collect()
+    }
+
+    /// `(first sample, index into configs)` of each run.
+    #[getter]
+    fn config_runs(&self) -> Vec<(usize, usize)> {
+        self.inner.config_runs.clone()
+    }
+
+    /// Whether two tracks hold the same samples. Reads a few of them.
+    fn same_as(&self, py: Python<'_>, other: &Self) -> Result<bool> {
+        Ok(py.detach(|| self.inner.same_content(&self.source, &other.inner, &other.source))?)
+    }
+
+    /// Byte offsets, sizes, decoding or presentation times of samples `first..end`.
+    fn offsets(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<Column> {
+        self.column(py, first, end, |out| self.inner.samples.offsets.expand(first, out))
+    }
+
+    fn sizes(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<Column> {
+        self.column(py, first, end, |out| self.inner.samples.sizes.expand(first, out))
+    }
+
+    fn dts(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<Column> {
+        self.column(py, first, end, |out| self.inner.samples.dts.expand(first, out))
+    }
+
+    fn pts(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<Column> {
+        self.column(py, first, end, |out| {
+            for (value, sample) in out.iter_mut().zip(self.inner.samples.iter(first..end)) {
+                *value = sample.pts;
+            }
+        })
+    }
+
+    /// The random access points among samples `first..end`: their indexes and presentation times.
+    fn keys(&self, py: Python<'_>, first: usize, end: usize) -> (Column, Column) {
+        let samples = &self.inner.samples;
+        let end = end.min(samples.len());
+        py.detach(|| {
+            let keys = (first..end).filter(|&index| samples.sync.contains(index));
+            let (indexes, times) = keys.map(|index| (index as i64, samples.get(index).pts)).unzip();
+            (Column(indexes), Column(times))
+        })
+    }
+
+    /// When the last of the samples `first..end` stops being shown, ticks.
+    fn end_pts(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<i64> {
+        let samples = &self.inner.samples;
+        if first >= end || end > samples.len() {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample range out of range"));
+        }
+        Ok(py.detach(|| self.inner.end_pts(first..end)))
+    }
+
+    /// What sample `index` begins with, by its own NAL units: `idr`, `recovery` or `other`. Reads a little of the source.
+    fn picture_kind(&self, py: Python<'_>, index: usize) -> PyResult<&'static str> {
+        if index >= self.inner.samples.len() {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
+        }
+        let kind = py.detach(|| self.inner.picture_kind(&self.source, index)).map_err(Fault::from)?;
+        Ok(match kind {
+            PictureKind::Idr => "idr",
+            PictureKind::RecoveryPoint => "recovery",
+            PictureKind::Other | PictureKind::NeedMore(_) => "other",
+        })
+    }
+}

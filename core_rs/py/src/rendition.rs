@@ -1,0 +1,252 @@
+//! A rendition's segments: how long they are, and the segments themselves.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use pystream_cipher::{Lane, padded_len};
+use pystream_media::rendition::Stream;
+use pystream_media::{Error, fmp4, ts};
+
+use crate::buffers::{Column, Output, Segment};
+use crate::errors::{Fault, Result};
+use crate::movie::Track;
+
+/// Segments encrypted side by side. Eight chains fill the AES units of today's cores.
+pub(crate) const LANES: usize = 8;
+/// Bytes of a lane's window: a multiple of a packet (188) and of an AES block (16), and with seven others it fits an L2 cache.
+pub(crate) const WINDOW: usize = 188 * 16 * 43;
+
+/// One rendition, laid out. Frozen: any thread may use it at any time.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Rendition {
+    pub(crate) layout: Layout,
+}
+
+#[derive(Clone)]
+pub(crate) enum Layout {
+    Ts(Arc<ts::Layout>),
+    Fmp4(Arc<fmp4::Layout>),
+}
+
+impl Layout {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Ts(layout) => layout.len(),
+            Self::Fmp4(layout) => layout.len(),
+        }
+    }
+
+    pub(crate) fn size(&self, n: usize) -> u64 {
+        match self {
+            Self::Ts(layout) => layout.size(n),
+            Self::Fmp4(layout) => layout.size(n),
+        }
+    }
+
+    pub(crate) fn muxer(&self, n: usize) -> Muxer {
+        match self {
+            Self::Ts(layout) => Muxer::Ts(ts::Muxer::new(Arc::clone(layout), n)),
+            Self::Fmp4(layout) => Muxer::Fmp4(fmp4::Muxer::new(Arc::clone(layout), n)),
+        }
+    }
+}
+
+/// Encrypts one message under `secret`, padding included.
+///
+/// # Errors
+/// `ValueError` where key or IV has not 16 bytes.
+#[pyfunction]
+pub(crate) fn encrypt<'py>(py: Python<'py>, message: &[u8], secret: KeyAndIv) -> PyResult<Bound<'py, PyBytes>> {
+    let mut lane = lane(Some(secret))?;
+    let mut bytes = message.to_vec();
+    bytes.resize(padded_len(message.len()), 0);
+    pystream_cipher::pad_pkcs7(&mut bytes, message.len());
+    pystream_cipher::encrypt(lane.as_mut().map(|lane| (lane, bytes.as_mut_slice())));
+    Ok(PyBytes::new(py, &bytes))
+}
+
+/// A segment being made, whatever its format.
+pub(crate) enum Muxer {
+    Ts(ts::Muxer),
+    Fmp4(fmp4::Muxer),
+}
+
+impl Muxer {
+    pub(crate) fn fill(&mut self, out: &mut [u8]) -> std::result::Result<usize, Error> {
+        match self {
+            Self::Ts(muxer) => muxer.fill(out),
+            Self::Fmp4(muxer) => muxer.fill(out),
+        }
+    }
+}
+
+/// A key and an initialization vector, as Python hands them over.
+pub(crate) type KeyAndIv = (Vec<u8>, Vec<u8>);
+
+/// # Errors
+/// `ValueError` where one of them has not 16 bytes.
+pub(crate) fn lane(secret: Option<KeyAndIv>) -> PyResult<Option<Lane>> {
+    let Some((key, iv)) = secret else { return Ok(None) };
+    match (key.as_slice().try_into(), iv.as_slice().try_into()) {
+        (Ok(key), Ok(iv)) => Ok(Some(Lane::new(key, iv))),
+        _ => Err(PyValueError::new_err("an AES-128 key and its IV have 16 bytes each")),
+    }
+}
+
+#[pymethods]
+impl Rendition {
+    /// `format` is `ts` or `fmp4`; `streams` is a list of `(track, bounds)`, where `bounds` names each segment's first sample
+    /// and, last, the end; `start_seconds` is where the presentation's zero lies on the output's clock.
+    #[new]
+    fn new(py: Python<'_>, format: &str, streams: Vec<(Py<Track>, Vec<usize>)>, start_seconds: u32) -> PyResult<Self> {
+        let mut streams: Vec<Stream> = streams
+            .into_iter()
+            .map(|(track, bounds)| {
+                let track = track.get();
+                Stream { source: Arc::clone(&track.source), track: Arc::clone(&track.inner), bounds }
+            })
+            .collect();
+        let layout = py.detach(|| match format {
+            "ts" => Ok(Some(Layout::Ts(Arc::new(ts::Layout::new(streams, start_seconds)?)))),
+            "fmp4" if streams.len() == 1 => {
+                Ok(Some(Layout::Fmp4(Arc::new(fmp4::Layout::new(streams.remove(0), start_seconds)?))))
+            }
+            _ => Ok(None),
+        });
+        let layout = layout.map_err(|error: Error| Fault::from(error))?;
+        let layout = layout.ok_or_else(|| PyValueError::new_err("format is ts, or fmp4 with one track"))?;
+        Ok(Self { layout })
+    }
+
+    /// Number of segments.
+    fn __len__(&self) -> usize {
+        self.layout.len()
+    }
+
+    /// Whether every sample of the source had to be read to know the sizes.
+    #[getter]
+    fn scanned(&self) -> bool {
+        matches!(&self.layout, Layout::Ts(layout) if layout.scanned())
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        match &self.layout {
+            Layout::Ts(layout) => layout.nbytes(),
+            Layout::Fmp4(layout) => layout.nbytes(),
+        }
+    }
+
+    /// Bytes of each segment, before encryption.
+    fn sizes(&self) -> Column {
+        Column((0..self.layout.len()).map(|n| self.layout.size(n) as i64).collect())
+    }
+
+    /// The media initialization section of segment `n`; empty for transport streams.
+    fn init<'py>(&self, py: Python<'py>, n: usize) -> PyResult<Bound<'py, PyBytes>> {
+        self.check(n)?;
+        Ok(match &self.layout {
+            Layout::Ts(_) => PyBytes::new(py, &[]),
+            Layout::Fmp4(layout) => PyBytes::new(py, &layout.init(n)),
+        })
+    }
+
+    /// Makes segment `n` in `buffer`; returns its length. Nobody else may touch the buffer meanwhile.
+    #[pyo3(signature = (n, buffer, secret=None))]
+    fn segment_into(
+        &self,
+        py: Python<'_>,
+        n: usize,
+        buffer: &Bound<'_, PyAny>,
+        secret: Option<KeyAndIv>,
+    ) -> PyResult<usize> {
+        self.check(n)?;
+        let lane = lane(secret)?;
+        let mut output = Output::of(buffer)?;
+        let needed = self.length(n, lane.is_some());
+        if output.len() < needed {
+            return Err(PyValueError::new_err(format!("segment {n} has {needed} bytes, the buffer {}", output.len())));
+        }
+        let out = &mut output.bytes()[..needed];
+        py.detach(|| self.make(vec![(n, lane, out)]))?;
+        Ok(needed)
+    }
+
+    /// Makes the segments of `(n, secret)` pairs, encrypted side by side.
+    fn segments(&self, py: Python<'_>, wanted: Vec<(usize, Option<KeyAndIv>)>) -> PyResult<Vec<Segment>> {
+        let mut lanes = Vec::with_capacity(wanted.len());
+        for (n, secret) in wanted {
+            self.check(n)?;
+            lanes.push((n, lane(secret)?));
+        }
+        let made = py.detach(|| {
+            let mut buffers: Vec<Vec<u8>> =
+                lanes.iter().map(|(n, lane)| vec![0; self.length(*n, lane.is_some())]).collect();
+            let jobs = lanes.into_iter().zip(&mut buffers).map(|((n, lane), buffer)| (n, lane, buffer.as_mut_slice()));
+            self.make(jobs.collect())?;
+            Result::Ok(buffers)
+        })?;
+        Ok(made.into_iter().map(Segment).collect())
+    }
+}
+
+impl Rendition {
+    fn check(&self, n: usize) -> PyResult<()> {
+        let len = self.layout.len();
+        if n < len { Ok(()) } else { Err(PyIndexError::new_err(format!("segment {n} of {len}"))) }
+    }
+
+    fn length(&self, n: usize, encrypted: bool) -> usize {
+        let size = self.layout.size(n) as usize;
+        if encrypted { padded_len(size) } else { size }
+    }
+
+    /// Makes each `(n, lane, memory)` where it shall lie, in windows: what was muxed is encrypted while it is still in the cache.
+    fn make(&self, wanted: Vec<(usize, Option<Lane>, &mut [u8])>) -> Result<()> {
+        let mut waiting = wanted.into_iter().map(|(n, lane, out)| InMemory {
+            muxer: self.layout.muxer(n),
+            clear: self.layout.size(n) as usize,
+            lane,
+            out,
+            at: 0,
+        });
+        let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(LANES).collect();
+        while !making.is_empty() {
+            let windows = making.iter_mut().map(InMemory::window).collect::<Result<Vec<_>>>()?;
+            pystream_cipher::encrypt(windows.into_iter().flatten());
+            making.retain(|segment| segment.at < segment.out.len());
+            making.extend(waiting.by_ref().take(LANES - making.len()));
+        }
+        Ok(())
+    }
+}
+
+/// A segment that is made where it shall lie.
+struct InMemory<'a> {
+    muxer: Muxer,
+    /// Bytes without padding.
+    clear: usize,
+    lane: Option<Lane>,
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl InMemory<'_> {
+    /// Muxes the next window, and returns it where it has to be encrypted.
+    fn window(&mut self) -> Result<Option<(&mut Lane, &mut [u8])>> {
+        let start = self.at;
+        let end = self.clear.min(start + WINDOW);
+        let filled = self.muxer.fill(&mut self.out[start..end])?;
+        if start + filled != end {
+            return Err(Error::malformed("a segment came out shorter than it was planned").into());
+        }
+        self.at = if end < self.clear { end } else { self.out.len() };
+        let Some(lane) = &mut self.lane else { return Ok(None) };
+        if end == self.clear {
+            pystream_cipher::pad_pkcs7(&mut self.out[start..], end - start);
+        }
+        Ok(Some((lane, &mut self.out[start..self.at])))
+    }
+}

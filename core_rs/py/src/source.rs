@@ -1,0 +1,82 @@
+//! Inputs: a file, bytes, or a Python object with `size` and `read_at(offset, n)`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pystream_media::{Error, ReadAt, Result};
+
+/// A local file, read with `pread`: a file that shrinks is an error, where a map of it would be a SIGBUS.
+pub(crate) struct FileSource {
+    file: File,
+    size: u64,
+}
+
+impl FileSource {
+    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { file, size })
+    }
+}
+
+impl ReadAt for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => shrank(offset),
+            _ => Error::source_failed(error.to_string(), Some(Box::new(error))).at(offset),
+        })
+    }
+}
+
+fn shrank(offset: u64) -> Error {
+    Error::source_failed("the input ends before it should: it shrank while it was read", None).at(offset)
+}
+
+/// Python's own bytes, lent.
+pub(crate) struct BytesSource(pub(crate) PyBackedBytes);
+
+impl ReadAt for BytesSource {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0[..].read_exact_at(offset, buf)
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+}
+
+/// An object with `read_at(offset, n)`, called with the interpreter held.
+pub(crate) struct ObjectSource {
+    pub(crate) object: Py<PyAny>,
+    pub(crate) size: u64,
+}
+
+impl ReadAt for ObjectSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        Python::attach(|py| {
+            let failed = |error: PyErr| Error::source_failed(error.to_string(), Some(Box::new(error))).at(offset);
+            let answer = self.object.bind(py).call_method1("read_at", (offset, buf.len())).map_err(failed)?;
+            let bytes = PyBuffer::<u8>::get(&answer).map_err(failed)?;
+            if bytes.item_count() != buf.len() {
+                return Err(shrank(offset));
+            }
+            bytes.copy_to_slice(py, buf).map_err(failed)
+        })
+    }
+}

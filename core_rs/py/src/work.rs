@@ -1,0 +1,140 @@
+//! Many segments into files: what `pystream package` spends its time with.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::prelude::*;
+
+use pystream_cipher::{Job, Lane, Stop, Windows, pump};
+
+use crate::errors::Fault;
+use crate::rendition::{KeyAndIv, LANES, Layout, Muxer, Rendition, WINDOW};
+
+/// Segments to be written, each to a file of its own. Several threads may [`Self::run`] it at once: they share the list.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Work {
+    files: Vec<Target>,
+    next: AtomicUsize,
+    bytes: AtomicU64,
+    stopped: AtomicBool,
+}
+
+struct Target {
+    layout: Layout,
+    segment: usize,
+    path: PathBuf,
+    secret: Option<([u8; 16], [u8; 16])>,
+}
+
+#[pymethods]
+impl Work {
+    /// `files` is a list of `(rendition, segment, path, (key, iv) or None)`. Files must not exist yet.
+    #[new]
+    fn new(files: Vec<(Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)>) -> PyResult<Self> {
+        let target = |(rendition, segment, path, secret): (Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)| {
+            let layout = rendition.get().layout.clone();
+            if segment >= layout.len() {
+                return Err(PyIndexError::new_err(format!("segment {segment} of {}", layout.len())));
+            }
+            let secret = secret.map(|(key, iv)| PyResult::Ok((fixed(&key)?, fixed(&iv)?))).transpose()?;
+            PyResult::Ok(Target { layout, segment, path, secret })
+        };
+        let files = files.into_iter().map(target).collect::<PyResult<_>>()?;
+        Ok(Self { files, next: 0.into(), bytes: 0.into(), stopped: false.into() })
+    }
+
+    /// Writes segments until none is left. An error, or [`Self::stop`], ends it in all threads.
+    ///
+    /// # Errors
+    /// `MediaError` and `SourceError` for the input, `OSError` for the output, `KeyboardInterrupt` where it was stopped.
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
+        let outcome = py.detach(|| {
+            // Clear segments need no company; one window is the less cache to fill.
+            let lanes = if self.files.iter().any(|file| file.secret.is_some()) { LANES } else { 1 };
+            let mut windows = Windows::new(lanes, WINDOW);
+            pump(&mut windows, || self.take(), || self.stopped.load(Ordering::Relaxed))
+        });
+        outcome.map_err(|stop| {
+            self.stopped.store(true, Ordering::Relaxed);
+            match stop {
+                Stop::Cancelled => PyKeyboardInterrupt::new_err("stopped"),
+                Stop::Failed { error: Failure::Media(fault), .. } => fault.into(),
+                Stop::Failed { error: Failure::Output(error, path), .. } => match error.raw_os_error() {
+                    Some(code) => PyOSError::new_err((code, error.kind().to_string(), path)),
+                    None => error.into(),
+                },
+            }
+        })
+    }
+
+    /// Makes every [`Self::run`] end soon.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes written so far.
+    #[getter]
+    fn written(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn fixed(bytes: &[u8]) -> PyResult<[u8; 16]> {
+    bytes.try_into().map_err(|_| PyValueError::new_err("an AES-128 key and its IV have 16 bytes each"))
+}
+
+impl Work {
+    fn take(&self) -> Option<Result<(Writing<'_>, Option<Lane>), Failure>> {
+        let target = self.files.get(self.next.fetch_add(1, Ordering::Relaxed))?;
+        let lane = target.secret.as_ref().map(|(key, iv)| Lane::new(key, iv));
+        let job = match OpenOptions::new().write(true).create_new(true).open(&target.path) {
+            Ok(file) => {
+                Ok((Writing { work: self, target, muxer: target.layout.muxer(target.segment), file, clear: 0 }, lane))
+            }
+            Err(error) => Err(Failure::Output(error, target.path.clone())),
+        };
+        Some(job)
+    }
+}
+
+enum Failure {
+    Media(Fault),
+    Output(std::io::Error, PathBuf),
+}
+
+/// A segment on its way into its file.
+struct Writing<'a> {
+    work: &'a Work,
+    target: &'a Target,
+    muxer: Muxer,
+    file: File,
+    /// Bytes muxed so far.
+    clear: u64,
+}
+
+impl Job for Writing<'_> {
+    type Error = Failure;
+
+    fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+        let filled = self.muxer.fill(window).map_err(|error| Failure::Media(error.into()))?;
+        self.clear += filled as u64;
+        Ok(filled)
+    }
+
+    fn drain(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(bytes).map_err(|error| Failure::Output(error, self.target.path.clone()))?;
+        self.work.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        if self.clear == self.target.layout.size(self.target.segment) {
+            return Ok(());
+        }
+        let message = format!("segment {} came out with {} bytes, not as planned", self.target.segment, self.clear);
+        Err(Failure::Media(pystream_media::Error::malformed(message).into()))
+    }
+}

@@ -1,0 +1,4 @@
+from typing import Final
+
+DEBUG: Final[bool]
+VERSION: Final[str]

@@ -1,0 +1,99 @@
+"""Which key and which initialization vector each resource gets (RFC 8216 4.3.2.4, 5.2).
+
+The rule that everything here serves: no pair of key and IV is ever used twice (NIST SP 800-38A
+6.2). Keys are fresh for each rendition and period, so the media sequence number does as a
+segment's IV, as the RFC has it where a playlist gives none; initialization sections, which have no
+such number, count up from 2^127. Where the caller fixes the key or the first IV, several
+renditions may share a key: then IVs count up over all resources of all renditions, and each is
+written into the playlist.
+"""
+
+from __future__ import annotations
+
+from os import urandom
+
+# `typing` would cost a command's start more than all of this; type checkers take the name as true.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INIT_IV = 1 << 127
+_WRAP = 1 << 128
+
+
+class Aes128:
+    """AES-128 encryption of whole segments.
+
+    `key`: 16 bytes for all renditions; without it each rendition and period gets a fresh one.
+    `iv`: the IV of the first resource; each further one, over all renditions, adds 1.
+    `rotate_every`: number of segments after which a fresh key begins; 0 keeps the first one.
+    `key_uri`: what key files' names are appended to in playlists; empty keeps them relative.
+    `key_for`: a function of (rendition name, period) that gives 16 bytes: the same bytes whenever
+    it is asked, and other ones for each pair. A server derives its keys so.
+
+    Raises `ValueError` for a wrong length, or a fixed key or IV together with rotation.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: bytes | None = None,
+        iv: bytes | None = None,
+        rotate_every: int = 0,
+        key_uri: str = "",
+        key_for: Callable[[str, int], bytes] | None = None,
+    ) -> None:
+        for name, value in (("key", key), ("iv", iv)):
+            if value is not None and len(value) != 16:
+                raise ValueError(f"{name} has {len(value)} bytes; AES-128 wants 16")
+        if rotate_every < 0:
+            raise ValueError("rotate_every is negative")
+        if rotate_every and (key is not None or iv is not None):
+            raise ValueError("a fixed key or IV cannot be rotated")
+        if key is not None and key_for is not None:
+            raise ValueError("key and key_for exclude each other")
+        self.rotate_every = rotate_every
+        self.key_uri = key_uri
+        self._key = key
+        self._iv = iv
+        self._key_for = key_for
+        self._keys: dict[tuple[str, int], bytes] = {}
+
+    def key(self, rendition: str, period: int) -> bytes:
+        """The key of a period of a rendition: 16 bytes."""
+        if self._key is not None:
+            return self._key
+        asked = (rendition, period)
+        if asked not in self._keys:
+            make = self._key_for
+            key = make(rendition, period) if make else urandom(16)
+            if len(key) != 16:
+                raise ValueError(f"key_for gave {len(key)} bytes; AES-128 wants 16")
+            self._keys.setdefault(asked, key)
+        return self._keys[asked]
+
+    def first_explicit_iv(self, resources: int, renditions: int) -> int | None:
+        """The IV to count up from, or None where the media sequence number does.
+
+        `resources` is how many there are without a number of their own (initialization sections).
+        """
+        if self._iv is not None:
+            return int.from_bytes(self._iv)
+        if self._key is not None and (renditions > 1 or resources):
+            return int.from_bytes(urandom(16))
+        return None
+
+
+def init_iv(index: int) -> bytes:
+    """The IV of a rendition's initialization section `index` under a key of its own."""
+    return (_INIT_IV + index).to_bytes(16)
+
+
+def counted_iv(first: int, index: int) -> bytes:
+    """The IV of the resource `index` places after the one with IV `first`."""
+    return ((first + index) % _WRAP).to_bytes(16)
+
+
+def sequence_iv(media_sequence: int) -> bytes:
+    """The IV that a segment has where the playlist gives none (RFC 8216 5.2)."""
+    return media_sequence.to_bytes(16)

@@ -1,0 +1,578 @@
+"""From opened inputs to a presentation: renditions whose segments can be made in any order."""
+
+from __future__ import annotations
+
+from array import array
+
+from pystream import _core, _segmenter, playlist
+from pystream.errors import PlanError, UnsupportedMedia
+from pystream.model import Notice
+from pystream.packager.encryption import counted_iv, init_iv, sequence_iv
+from pystream.packager.plan import Audio, Video, column, cut_together, durations_us
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Buffer, Iterable, Sequence  # type: ignore[attr-defined]
+
+    from pystream._core import Segment, Track
+    from pystream.packager.encryption import Aes128
+    from pystream.packager.source import Input
+
+_US = 1_000_000
+START_SECONDS = 10
+"""Where the presentation's zero lies on the output's clock, in every rendition and format, so that
+times before zero (AAC priming, reordered pictures) stay above the clock's own zero."""
+
+# RFC 5646 2.2.1 wants the shortest code; MP4 has the three letters of ISO 639-2/T.
+_SHORT_CODES = dict(
+    pair.split(":")
+    for pair in (
+        "ara:ar bul:bg ces:cs dan:da deu:de ell:el eng:en est:et fin:fi fra:fr heb:he hin:hi hrv:hr"
+        " hun:hu ita:it jpn:ja kor:ko lav:lv lit:lt nld:nl nor:no pol:pl por:pt ron:ro rus:ru slk:sk"
+        " slv:sl spa:es srp:sr swe:sv tur:tr ukr:uk vie:vi zho:zh"
+    ).split()
+)
+
+
+class Rendition:
+    """One media playlist and its segments.
+
+    Frozen; any thread may ask for any segment at any time, and the same segment always has the same
+    bytes.
+
+    `name`: the folder it is meant for; `kind`: `video` (sound may be muxed in) or `audio`;
+    `codecs`: RFC 6381; `resolution`: (width, height) or None; `frame_rate_milli`: frames in 1000 s,
+    or None; `language`: RFC 5646 or None; `channels`: of audio, 0 for video;
+    `durations_us`: EXTINF of each segment; `scanned`: whether the sizes could not be told from the
+    index and all samples were read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        format: str,
+        streams: Sequence[tuple[Track, array[int]]],
+        durations: array[int],
+        discontinuities: frozenset[int],
+        start_seconds: int,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.format = format
+        self.durations_us = durations
+        self.discontinuities = discontinuities
+        self.tracks = tuple(track for track, _ in streams)
+        self._made = _core.Rendition(
+            format, [(track, list(bounds)) for track, bounds in streams], start_seconds
+        )
+        self._sizes = column(self._made.sizes())
+        self._inits = self._distinct_inits() if format == "fmp4" else []
+        self._describe()
+        self._encryption: Aes128 | None = None
+        self._first_iv: int | None = None
+
+    def _describe(self) -> None:
+        main = self.tracks[0]
+        configs = [config for track in self.tracks for config in track.configs]
+        self.codecs = tuple(dict.fromkeys(config[0] for config in configs))
+        _, width, height, _, self.channels = main.configs[0]
+        self.resolution = (width, height) if self.kind == "video" else None
+        self.frame_rate_milli = _frame_rate_milli(main) if self.kind == "video" else None
+        language = self.tracks[-1].language
+        self.language = None if language == "und" else _SHORT_CODES.get(language, language)
+        self.scanned = self._made.scanned
+
+    def _distinct_inits(self) -> list[tuple[int, bytes]]:
+        """`(first segment, bytes)` of each initialization section."""
+        starts = [0, *sorted(self.discontinuities)]
+        found: list[tuple[int, bytes]] = []
+        for n in starts:
+            init = self._made.init(n)
+            if not found or found[-1][1] != init:
+                found.append((n, init))
+        return found
+
+    def __len__(self) -> int:
+        """Number of segments."""
+        return len(self.durations_us)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held, the input's tables not counted."""
+        lists = self.durations_us.itemsize * (len(self.durations_us) + len(self._sizes))
+        return self._made.nbytes + lists + sum(len(init) for _, init in self._inits)
+
+    # Which key and IV. Resources are counted in the order in which a playlist names them.
+
+    def _encrypt(self, encryption: Aes128, first_iv: int | None) -> None:
+        self._encryption = encryption
+        self._first_iv = first_iv
+
+    @property
+    def resources(self) -> int:
+        """Number of segments and initialization sections."""
+        return len(self) + len(self._inits)
+
+    def _period(self, n: int) -> int:
+        every = self._encryption.rotate_every if self._encryption else 0
+        return n // every if every else 0
+
+    def key_name(self, period: int) -> str:
+        """The file name of a period's key, distinct over all renditions."""
+        return f"{self.name}-{period}.key"
+
+    def keys(self) -> list[tuple[str, bytes]]:
+        """`(file name, 16 bytes)` of each period's key; empty without encryption."""
+        if self._encryption is None:
+            return []
+        periods = range(self._period(len(self) - 1) + 1)
+        return [(self.key_name(p), self._encryption.key(self.name, p)) for p in periods]
+
+    def _iv(self, n: int) -> bytes:
+        if self._first_iv is None:
+            return sequence_iv(n)
+        before = sum(first <= n for first, _ in self._inits)
+        return counted_iv(self._first_iv, n + before)
+
+    def _init_iv(self, index: int) -> bytes:
+        if self._first_iv is None:
+            return init_iv(index)
+        return counted_iv(self._first_iv, self._inits[index][0] + index)
+
+    def _secret(self, n: int) -> tuple[bytes, bytes] | None:
+        if self._encryption is None:
+            return None
+        return self._encryption.key(self.name, self._period(n)), self._iv(n)
+
+    def _key_tag(self, n: int, iv: bytes | None) -> playlist.Key | None:
+        if self._encryption is None:
+            return None
+        return playlist.Key(self._encryption.key_uri + self.key_name(self._period(n)), iv)
+
+    # What a server or a packager asks for.
+
+    def uri(self, n: int) -> str:
+        """The URI of segment `n`, relative to the playlist."""
+        return f"{n}.{'ts' if self.format == 'ts' else 'm4s'}"
+
+    def init_uri(self, index: int) -> str:
+        """The URI of initialization section `index`, relative to the playlist."""
+        return f"init-{index}.mp4" if index else "init.mp4"
+
+    def inits(self) -> list[bytes]:
+        """The media initialization sections, encrypted as the playlist says; none for `ts`."""
+        if self._encryption is None:
+            return [init for _, init in self._inits]
+        secrets = [
+            (self._encryption.key(self.name, self._period(first)), self._init_iv(index))
+            for index, (first, _) in enumerate(self._inits)
+        ]
+        sections = [init for _, init in self._inits]
+        return [
+            bytes(_core.encrypt(section, secret))
+            for section, secret in zip(sections, secrets, strict=True)
+        ]
+
+    def length(self, n: int) -> int:
+        """Bytes of segment `n`, padding included, before it is made."""
+        size = self._sizes[n]
+        # PKCS#7 always adds, a whole block where nothing is left to fill (RFC 8216 4.3.2.4).
+        return size if self._encryption is None else size // 16 * 16 + 16
+
+    def lengths(self) -> array[int]:
+        """Bytes of each segment, padding included."""
+        return array("q", [self.length(n) for n in range(len(self))])
+
+    def segment(self, n: int) -> Segment:
+        """Segment `n` as a read-only buffer of bytes.
+
+        Raises `IndexError`; `MediaError` where the input's samples are damaged; `SourceError` or
+        the source's own exception where it cannot be read. The interpreter is not held meanwhile.
+        """
+        return self.segments([n])[0]
+
+    def segments(self, numbers: Iterable[int]) -> list[Segment]:
+        """Several segments at once: encrypting them side by side costs little more than one."""
+        return self._made.segments([(n, self._secret(n)) for n in numbers])
+
+    def segment_into(self, n: int, buffer: Buffer) -> int:
+        """Make segment `n` in a writable buffer of at least `length(n)` bytes; returns the length.
+
+        Nobody else may touch the buffer during the call. Raises as `segment` does, and `ValueError`
+        for a buffer that is too small.
+        """
+        return self._made.segment_into(n, buffer, self._secret(n))
+
+    def work(self, folder: str) -> list[tuple[_core.Rendition, int, str, tuple[bytes, bytes] | None]]:
+        """What `_core.Work` needs to write all segments into `folder`."""
+        return [
+            (self._made, n, f"{folder}/{self.uri(n)}", self._secret(n)) for n in range(len(self))
+        ]
+
+    def bit_rates(self, target_duration: int) -> tuple[int, int]:
+        """Peak and average segment bit rate, bits a second (RFC 8216 4.1), padding included."""
+        lengths = self.lengths()
+        return (
+            _segmenter.peak_bps(lengths, self.durations_us, target_duration),
+            _segmenter.average_bps(lengths, self.durations_us),
+        )
+
+    def playlist(self, target_duration: int, independent: bool) -> playlist.MediaPlaylist:
+        """The media playlist as a value."""
+        explicit = self._first_iv is not None
+        maps = [
+            playlist.Map(self.init_uri(index), self._key_tag(first, self._init_iv(index)))
+            for index, (first, _) in enumerate(self._inits)
+        ]
+        current, key = -1, None
+        period = -1
+        segments = []
+        for n, duration in enumerate(self.durations_us):
+            while current + 1 < len(maps) and self._inits[current + 1][0] <= n:
+                current += 1
+            if explicit or self._period(n) != period:
+                period = self._period(n)
+                key = self._key_tag(n, self._iv(n) if explicit else None)
+            segments.append(
+                playlist.Segment(
+                    self.uri(n),
+                    duration,
+                    key=key,
+                    map=maps[current] if maps else None,
+                    discontinuity=n in self.discontinuities,
+                )
+            )
+        return playlist.MediaPlaylist(
+            target_duration,
+            segments,
+            playlist_type="VOD",
+            end=True,
+            independent_segments=independent,
+        )
+
+
+class Presentation:
+    """Renditions that play together, and their playlists.
+
+    `renditions`: video first; `notices`: what the user should know; `independent`: whether every
+    segment begins with an IDR picture, verified; `target_duration`: seconds, the same in all media
+    playlists (RFC 8216 6.2.4).
+    """
+
+    def __init__(
+        self,
+        renditions: Sequence[Rendition],
+        groups: Sequence[tuple[int, ...]],
+        notices: Iterable[Notice],
+        independent: bool,
+        encryption: Aes128 | None,
+    ) -> None:
+        self.renditions = tuple(renditions)
+        # For each video rendition, the indexes of the audio renditions that go with it.
+        self._groups = tuple(groups)
+        self.notices = tuple(notices)
+        self.independent = independent
+        longest = max(max(rendition.durations_us) for rendition in renditions)
+        self.target_duration = max(1, (longest + _US // 2) // _US)
+        if encryption is not None:
+            inits = sum(len(rendition.inits()) for rendition in renditions)
+            first_iv = encryption.first_explicit_iv(inits, len(renditions))
+            for rendition in renditions:
+                rendition._encrypt(encryption, first_iv)
+                if first_iv is not None:
+                    first_iv += rendition.resources
+
+    @property
+    def duration(self) -> float:
+        """Seconds that the longest rendition lasts."""
+        return max(sum(rendition.durations_us) for rendition in self.renditions) / _US
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held, the inputs' tables not counted."""
+        return sum(rendition.nbytes for rendition in self.renditions)
+
+    def media_playlist(self, rendition: Rendition) -> playlist.MediaPlaylist:
+        """The media playlist of one of the renditions, as a value; `.text()` prints it."""
+        return rendition.playlist(self.target_duration, self.independent)
+
+    def multivariant_playlist(self) -> playlist.MultivariantPlaylist:
+        """The multivariant playlist as a value; media playlists are `{name}/index.m3u8` beside it."""
+        rates = [rendition.bit_rates(self.target_duration) for rendition in self.renditions]
+        variants, media = [], []
+        names: dict[tuple[int, ...], str] = {}
+        for index, rendition in enumerate(self.renditions[: len(self._groups)]):
+            group = self._groups[index]
+            if group and group not in names:
+                names[group] = f"audio{len(names)}" if names else "audio"
+                media += self._audio_group(names[group], group)
+            apart = [member for member in group if member != index]
+            codecs = dict.fromkeys(rendition.codecs)
+            for member in apart:
+                codecs.update(dict.fromkeys(self.renditions[member].codecs))
+            variants.append(
+                playlist.Variant(
+                    f"{rendition.name}/index.m3u8",
+                    rates[index][0] + max((rates[member][0] for member in apart), default=0),
+                    rates[index][1] + max((rates[member][1] for member in apart), default=0),
+                    tuple(codecs),
+                    rendition.resolution,
+                    rendition.frame_rate_milli,
+                    audio=names.get(group),
+                )
+            )
+        return playlist.MultivariantPlaylist(variants, media, self.independent)
+
+    def _audio_group(self, group_id: str, members: tuple[int, ...]) -> list[playlist.Rendition]:
+        found, used = [], set()
+        for position, member in enumerate(members):
+            rendition = self.renditions[member]
+            name = rendition.language or "audio"
+            while name in used:
+                name = f"{rendition.language or 'audio'} {len(used) + 1}"
+            used.add(name)
+            found.append(
+                playlist.Rendition(
+                    "AUDIO",
+                    group_id,
+                    name,
+                    f"{rendition.name}/index.m3u8",
+                    rendition.language,
+                    default=position == 0,
+                    autoselect=True,
+                    channels=str(rendition.channels),
+                )
+            )
+        return found
+
+
+def plan(
+    inputs: Iterable[Input],
+    *,
+    format: str = "ts",
+    segment_duration: float = 6,
+    encryption: Aes128 | None = None,
+    scan: bool = True,
+    start_seconds: int = START_SECONDS,
+) -> Presentation:
+    """Plan one presentation of all the inputs' tracks.
+
+    `format`: `ts` or `fmp4`. `segment_duration`: seconds from one grid time to the next; a segment
+    begins with the first key frame at or after each (of audio alone: the first frame).
+    `scan`: read the beginning of each key frame at a cut, and so verify it; without it nothing is
+    read, and INDEPENDENT-SEGMENTS is not claimed. `start_seconds`: the output's time stamp at the
+    presentation's zero, whole seconds.
+
+    One video with one audio track is muxed in `ts`; otherwise audio tracks are renditions of their
+    own, each written once, however many inputs hold the same one.
+
+    Raises `PlanError` where the inputs do not make one presentation; `MediaError` for what an input
+    holds; `ValueError` for arguments.
+    """
+    if format not in ("ts", "fmp4"):
+        raise ValueError(f"format {format!r} is neither ts nor fmp4")
+    target_us = round(segment_duration * _US)
+    if not 100_000 <= target_us <= 3600 * _US:
+        raise ValueError(f"a segment duration of {segment_duration} s is not within 0.1 and 3600")
+    if start_seconds < 1:
+        raise ValueError("start_seconds is below 1")
+    opened = list(inputs)
+    notices = [notice for source in opened for notice in source.notices]
+    videos, audios, belongs = _choose(opened, target_us, notices)
+    if videos:
+        cuts = cut_together(videos, target_us, scan, notices)
+        layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
+        independent = all(video.independent for video in videos)
+    elif audios:
+        layout = _audio_only(audios, format, target_us, start_seconds)
+        independent = True
+    else:
+        raise UnsupportedMedia(_nothing_left(opened))
+    renditions, groups = layout
+    for rendition in renditions:
+        if rendition.scanned:
+            notices.append(
+                Notice(
+                    "scanned",
+                    f"NAL lengths of fewer than 4 bytes: all samples of {rendition.name} were read once",
+                )
+            )
+    return Presentation(renditions, groups, notices, independent, encryption)
+
+
+def _nothing_left(opened: Sequence[Input]) -> str:
+    if not opened:
+        return "no input"
+    reasons = [str(notice) for source in opened for notice in source.notices]
+    names = ", ".join(source.name for source in opened)
+    return f"{names}: no track can be packaged" + (f" ({'; '.join(reasons)})" if reasons else "")
+
+
+def _choose(
+    opened: Sequence[Input], target_us: int, notices: list[Notice]
+) -> tuple[list[Video], list[Audio], list[tuple[int, ...]]]:
+    """Videos, distinct audios, and for each video the audios of its input (all, where it has none)."""
+    videos: list[Video] = []
+    audios: list[Audio] = []
+    belongs: list[tuple[int, ...] | None] = []
+    free: list[int] = []
+    for source in opened:
+        own: list[int] = []
+        for track in source.tracks:
+            if track.kind != "audio":
+                continue
+            same = next((i for i, a in enumerate(audios) if a.track.same_as(track)), None)
+            if same is None:
+                same = len(audios)
+                audios.append(Audio(source, track))
+            if same not in own:
+                own.append(same)
+        found = [Video(source, track) for track in source.tracks if track.kind == "video"]
+        if len(found) > 1 and not _together(found, target_us):
+            for video in found[1:]:
+                notices.append(
+                    Notice(
+                        "track-left-out",
+                        f"track {video.track.id} (video) is left out: its key frames are not those of"
+                        f" track {found[0].track.id}, so they are not renditions of one film",
+                        source.name,
+                    )
+                )
+            found = found[:1]
+        if len(found) > 1:
+            # Planning narrows key frames down; what was tried is thrown away.
+            found = [Video(source, video.track) for video in found]
+        videos += found
+        belongs += [tuple(own) or None for _ in found]
+        if not found:
+            free += own
+    every = tuple(dict.fromkeys(free))
+    return videos, audios, [tuple(dict.fromkeys((own or ()) + every)) for own in belongs]
+
+
+def _together(videos: Sequence[Video], target_us: int) -> bool:
+    try:
+        cut_together(videos, target_us, scan=False, notices=[])
+    except PlanError:
+        return False
+    return True
+
+
+def _with_video(
+    videos: Sequence[Video],
+    cuts: Sequence[array[int]],
+    audios: Sequence[Audio],
+    belongs: Sequence[tuple[int, ...]],
+    format: str,
+    target_us: int,
+    start_seconds: int,
+) -> tuple[list[Rendition], list[tuple[int, ...]]]:
+    breaks = _breaks(videos, cuts)
+    muxed = format == "ts" and len(videos) == 1 and len(audios) == 1
+    renditions = []
+    for index, (video, firsts) in enumerate(zip(videos, cuts, strict=True)):
+        bounds = array("q", [*firsts, video.end])
+        scale = video.track.timescale
+        times = _pts(video, firsts)
+        ends = [(time, scale) for time in times] + [(video.end_pts, scale)]
+        streams = [(video.track, bounds)]
+        if muxed:
+            audio = audios[0]
+            sound, _ = audio.following(times, scale, video.end_pts, target_us)
+            extra = len(sound) - len(bounds)
+            bounds.extend([video.end] * extra)
+            streams.append((audio.track, sound))
+            later = [(audio.time(sound[i]), audio.track.timescale) for i in range(len(firsts), len(sound))]
+            if extra:
+                ends = ends[:-1] + later
+            else:
+                ends[-1] = max(ends[-1], later[-1], key=lambda time: time[0] / time[1])
+        renditions.append(
+            Rendition(
+                f"v{index}", "video", format, streams, durations_us(ends), breaks, start_seconds
+            )
+        )
+    if muxed:
+        return renditions, [()]
+    times = _pts(videos[0], cuts[0])
+    scale = videos[0].track.timescale
+    for index, audio in enumerate(audios):
+        end = max(videos, key=lambda video: video.end_pts / video.track.timescale)
+        end_pts = end.end_pts * scale // end.track.timescale
+        bounds, _ = audio.following(times, scale, end_pts, target_us)
+        kept, broken = _without_empty(bounds, breaks)
+        ends = [(audio.time(bound), audio.track.timescale) for bound in kept]
+        renditions.append(
+            Rendition(
+                f"a{index}",
+                "audio",
+                format,
+                [(audio.track, kept)],
+                durations_us(ends),
+                broken,
+                start_seconds,
+            )
+        )
+    groups = [tuple(len(videos) + i for i in own) for own in belongs]
+    return renditions, groups
+
+
+def _without_empty(bounds: array[int], breaks: frozenset[int]) -> tuple[array[int], frozenset[int]]:
+    """Bounds without segments that have no frame: sound may begin late and end early."""
+    kept, broken = array("q"), set()
+    pending = False
+    for n, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        pending = pending or n in breaks
+        if first == end:
+            continue
+        if pending and kept:
+            broken.add(len(kept))
+        pending = False
+        kept.append(first)
+    kept.append(bounds[-1])
+    return kept, frozenset(broken)
+
+
+def _breaks(videos: Sequence[Video], cuts: Sequence[array[int]]) -> frozenset[int]:
+    """Segments before which a decoder configuration changes in some rendition."""
+    breaks: set[int] = set()
+    for video, firsts in zip(videos, cuts, strict=True):
+        changes = {first for first, _ in video.track.config_runs}
+        breaks |= {n for n, first in enumerate(firsts) if n and first in changes}
+    return frozenset(breaks)
+
+
+def _pts(video: Video, firsts: array[int]) -> array[int]:
+    times = dict(zip(video.keys, video.key_pts, strict=True))
+    return array("q", [times[first] for first in firsts])
+
+
+def _audio_only(
+    audios: Sequence[Audio], format: str, target_us: int, start_seconds: int
+) -> tuple[list[Rendition], list[tuple[int, ...]]]:
+    renditions = []
+    for index, audio in enumerate(audios):
+        bounds = audio.alone(target_us)
+        times = [(audio.time(bound), audio.track.timescale) for bound in bounds]
+        streams = [(audio.track, bounds)]
+        lasts = durations_us(times)
+        name = f"a{index}"
+        renditions.append(
+            Rendition(name, "audio", format, streams, lasts, frozenset(), start_seconds)
+        )
+    # Several languages are alternatives of one variant stream, not variant streams of their own.
+    several = len({rendition.language for rendition in renditions}) > 1
+    if several:
+        return renditions, [tuple(range(len(renditions)))]
+    return renditions, [() for _ in renditions]
+
+
+def _frame_rate_milli(track: Track) -> int | None:
+    """Pictures in 1000 s, on average, rounded."""
+    first, end = track.shown
+    if end - first < 2:
+        return None
+    pts = column(track.dts(first, end))
+    span = pts[-1] - pts[0]
+    return round((end - first - 1) * track.timescale * 1000 / span) if span > 0 else None

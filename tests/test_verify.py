@@ -1,0 +1,734 @@
+"""The verifier, on output that small muxers in this file make, so that it is checked without the
+packager; and the oracles that other tests lean on, against ffprobe and against each other."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from Crypto.Cipher import AES
+
+from pystream.packager.verify import VerifyError, _read_source, verify
+from tests.oracles import boxes, mp4, ts
+
+MEDIA = Path(__file__).parent / "media"
+SAMPLE = Path(__file__).parents[1] / "demo" / "sample.mp4"
+CLIPS = sorted([*MEDIA.glob("*.mp4"), *MEDIA.glob("*.m4a"), SAMPLE])
+KEY = bytes(range(16))
+
+
+# A packager of a few lines. Segments begin at key frames; what it writes is by the book.
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A sample on its way into a segment; times in seconds."""
+
+    track: mp4.Track
+    index: int
+    data: bytes
+
+    @property
+    def sample(self) -> mp4.Sample:
+        return self.track.samples[self.index]
+
+
+def segments_of(clip: Path, every: Fraction) -> list[list[Unit]]:
+    """The units of each segment, in order of decoding: cut at key frames `every` seconds apart."""
+    data = clip.read_bytes()
+    movie = mp4.read(clip)
+    units = [
+        Unit(track, i, data[s.offset : s.offset + s.size])
+        for track in movie.tracks
+        for i, s in enumerate(track.samples)
+    ]
+    leader = movie.tracks[0]
+    cuts = [leader.samples[0].pts]
+    for sample in leader.samples:
+        if sample.sync and sample.pts - cuts[-1] >= every:
+            cuts.append(sample.pts)
+    # A picture belongs to its key frame's segment, sound to the segment that its time is in.
+    found: list[list[Unit]] = [[] for _ in cuts]
+    for track in movie.tracks:
+        at = 0
+        for unit in (unit for unit in units if unit.track is track):
+            if track.handler == "vide":
+                at += at + 1 < len(cuts) and unit.sample.pts == cuts[at + 1]
+            else:
+                while at + 1 < len(cuts) and unit.sample.pts >= cuts[at + 1]:
+                    at += 1
+            found[at].append(unit)
+    return [sorted(part, key=lambda unit: unit.sample.dts) for part in found]
+
+
+def durations_us(parts: list[list[Unit]]) -> list[int]:
+    """EXTINF in microseconds: from one segment's first picture to the next one's."""
+    leader = parts[0][0].track if parts[0][0].track.handler == "vide" else parts[0][0].track
+    for unit in parts[0]:
+        leader = unit.track if unit.track.handler == "vide" else leader
+    mine = [[u.sample for u in part if u.track is leader] for part in parts]
+    edges = [min(sample.pts for sample in part) for part in mine]
+    edges.append(max(sample.pts + sample.duration for sample in mine[-1]))
+    rounded = [round((edge - edges[0]) * 1_000_000) for edge in edges]
+    return [b - a for a, b in zip(rounded, rounded[1:], strict=False)]
+
+
+class TsWriter:
+    """MPEG-TS by the book: PAT, PMT, a PES packet for each sample, a PCR in each."""
+
+    def __init__(self) -> None:
+        self.counters: dict[int, int] = {}
+
+    def packet(self, pid: int, start: bool, field: bytes | None, payload: bytes) -> bytes:
+        counter = self.counters[pid] = (self.counters.get(pid, -1) + 1) % 16
+        room = 184 - len(payload)
+        if field is None and room:
+            field = b"" if room == 1 else b"\0"
+        if field is not None:
+            field += b"\xff" * (room - 1 - len(field))
+            payload = bytes([len(field)]) + field + payload
+        head = struct.pack(">BHB", 0x47, start << 14 | pid, (field is not None) << 5 | 16 | counter)
+        assert len(head + payload) == 188
+        return head + payload
+
+    def section(self, pid: int, table: int, body: bytes) -> bytes:
+        section = struct.pack(">BHHBBB", table, 0xB000 | len(body) + 9, 1, 0xC1, 0, 0) + body
+        section += struct.pack(">I", ts.crc_32(section))
+        return self.packet(pid, True, None, b"\0" + section.ljust(183, b"\xff"))
+
+    def segment(self, units: list[Unit]) -> bytes:
+        pids = {unit.track.id: 0x100 + (unit.track.handler == "soun") for unit in units}
+        clock_pid = min(pids.values())
+        streams = b"".join(
+            struct.pack(">BHH", 0x0F if pid & 1 else 0x1B, 0xE000 | pid, 0xF000)
+            for pid in sorted(pids.values())
+        )
+        out = self.section(0, 0, struct.pack(">HH", 1, 0xF000))
+        out += self.section(0x1000, 2, struct.pack(">HH", 0xE000 | clock_pid, 0xF000) + streams)
+        for unit in units:
+            pid = pids[unit.track.id]
+            pts, dts = (round((t + 10) * 90_000) for t in (unit.sample.pts, unit.sample.dts))
+            body = self.annex_b(unit) if pid == 0x100 else self.adts(unit)
+            times = struct.pack(">BB", 0xC0 if pts != dts else 0x80, 10 if pts != dts else 5)
+            times += stamp(3 if pts != dts else 2, pts) + (stamp(1, dts) if pts != dts else b"")
+            length = 0 if pid == 0x100 else len(times) + 1 + len(body)
+            pes = struct.pack(">IHB", 0x1E0 if pid == 0x100 else 0x1C0, length, 0x84) + times + body
+            field = None
+            if pid == clock_pid:
+                access = 0x40 if unit.sample.sync and pid == 0x100 else 0
+                clock = (dts - 9000) << 15 | 0x7E00
+                field = bytes([0x10 | access]) + clock.to_bytes(6, "big")
+            room = 184 if field is None else 176
+            out += self.packet(pid, True, field, pes[:room])
+            for at in range(room, len(pes), 184):
+                out += self.packet(pid, False, None, pes[at : at + 184])
+        return out
+
+    def annex_b(self, unit: Unit) -> bytes:
+        config = unit.track.configs[unit.sample.entry]
+        nals, at = [], 0
+        while at < len(unit.data):
+            size = int.from_bytes(unit.data[at : at + 4], "big")
+            nals.append(unit.data[at + 4 : at + 4 + size])
+            at += 4 + size
+        sets = []
+        if unit.sample.sync:
+            at, counts = 6, [config[5] & 31]
+            while counts:
+                for _ in range(counts.pop()):
+                    size = int.from_bytes(config[at : at + 2], "big")
+                    sets.append(config[at + 2 : at + 2 + size])
+                    at += 2 + size
+                if len(sets) == config[5] & 31:
+                    counts.append(config[at])
+                    at += 1
+        nals = [nal for nal in nals if nal[0] & 31 != 9]
+        return b"".join(b"\0\0\0\1" + nal for nal in [b"\x09\xf0", *sets, *nals])
+
+    def adts(self, unit: Unit) -> bytes:
+        a, b = unit.track.configs[0][:2]
+        kind, rate, channels = a >> 3, (a & 7) << 1 | b >> 7, b >> 3 & 15
+        bits = 0xFFF1 << 40 | (kind - 1) << 38 | rate << 34 | channels << 30
+        bits |= (len(unit.data) + 7) << 13 | 0x7FF << 2
+        return bits.to_bytes(7, "big") + unit.data
+
+
+def stamp(prefix: int, time: int) -> bytes:
+    bits = prefix << 36 | time >> 30 << 33 | 1 << 32 | (time >> 15 & 0x7FFF) << 17 | 1 << 16
+    return (bits | (time & 0x7FFF) << 1 | 1).to_bytes(5, "big")
+
+
+def init_section(track: mp4.Track) -> bytes:
+    """ftyp and moov for one track."""
+    sound = track.handler == "soun"
+    shape = boxes.Track(track.handler, track.timescale, [], [], track.language)
+    if sound:
+        shape.entries = [boxes.aac_entry(track.configs[0], 0, 2)]
+    else:
+        head = struct.pack(">6xH16xHHIIIH32xHh", 1, 256, 144, 0x480000, 0x480000, 0, 1, 0x18, -1)
+        shape.entries = [boxes.Box(b"avc1", head, [boxes.Box(b"avcC", track.configs[0])])]
+        shape.width, shape.height = 256, 144
+    stbl = boxes.Box(b"stbl", b"", [boxes.stsd(shape.entries)])
+    stbl.children += [boxes.table(kind, [], "") for kind in ("stts", "stsc", "stco")]
+    stbl.children.append(boxes.full("stsz", bytes(8)))
+    trex = boxes.full("trex", struct.pack(">5I", 1, 1, 0, 0, 0))
+    moov = [
+        boxes.mvhd(1000, 0, 2),
+        boxes.trak(1, shape, 1000, stbl),
+        boxes.Box(b"mvex", b"", [trex]),
+    ]
+    return bytes(boxes.Box(b"ftyp", b"iso6\0\0\0\0iso6cmfc")) + bytes(boxes.Box(b"moov", b"", moov))
+
+
+def fragment(units: list[Unit], number: int) -> bytes:
+    """styp, moof, mdat for one track's samples."""
+    scale = units[0].track.timescale
+
+    def ticks(seconds: Fraction) -> int:
+        return round(seconds * scale)
+
+    rows = b"".join(
+        struct.pack(
+            ">IIIi",
+            ticks(unit.sample.duration),
+            len(unit.data),
+            0x2000000 if unit.sample.sync else 0x1010000,
+            ticks(unit.sample.pts - unit.sample.dts),
+        )
+        for unit in units
+    )
+
+    def moof(offset: int) -> bytes:
+        start = ticks(units[0].sample.dts) + 10 * scale
+        run = struct.pack(">Ii", len(units), offset) + rows
+        parts = [
+            boxes.full("tfhd", struct.pack(">I", 1), flags=0x20000),
+            boxes.full("tfdt", struct.pack(">Q", start), version=1),
+            boxes.full("trun", run, version=1, flags=0xF01),
+        ]
+        head = boxes.full("mfhd", struct.pack(">I", number))
+        return bytes(boxes.Box(b"moof", b"", [head, boxes.Box(b"traf", b"", parts)]))
+
+    styp = bytes(boxes.Box(b"styp", b"msdh\0\0\0\0msdhcmfs"))
+    data = b"".join(unit.data for unit in units)
+    return styp + moof(len(moof(0)) + 8) + bytes(boxes.Box(b"mdat", data))
+
+
+def encrypt(data: bytes, iv: int) -> bytes:
+    pad = 16 - len(data) % 16
+    cipher = AES.new(KEY, AES.MODE_CBC, iv.to_bytes(16, "big"))
+    return cipher.encrypt(data + bytes([pad]) * pad)
+
+
+def package(
+    clip: Path, out: Path, *, fmp4: bool = False, key: bool = True, every: Fraction = Fraction(2)
+) -> Path:
+    """Packages a clip, in fMP4 only its first track; returns the media playlist."""
+    out.mkdir(parents=True, exist_ok=True)
+    parts = segments_of(clip, every)
+    if fmp4:
+        parts = [[unit for unit in part if unit.track is parts[0][0].track] for part in parts]
+    lengths = durations_us(parts)
+    longest = max((length + 500_000) // 1_000_000 for length in lengths)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{longest}"]
+    lines += ["#EXT-X-PLAYLIST-TYPE:VOD"]
+    if parts[0][0].track.handler == "vide":
+        lines += ["#EXT-X-INDEPENDENT-SEGMENTS"]
+    writer = TsWriter()
+    if key:
+        (out / "0.key").write_bytes(KEY)
+    if fmp4:
+        init = init_section(parts[0][0].track)
+        if key:
+            lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="0.key",IV=0x{1000:032x}')
+        (out / "init.mp4").write_bytes(encrypt(init, 1000) if key else init)
+        lines.append('#EXT-X-MAP:URI="init.mp4"')
+    if key:
+        lines.append('#EXT-X-KEY:METHOD=AES-128,URI="0.key"')
+    for n, (part, length) in enumerate(zip(parts, lengths, strict=True)):
+        data = fragment(part, n + 1) if fmp4 else writer.segment(part)
+        name = f"{n}.{'m4s' if fmp4 else 'ts'}"
+        (out / name).write_bytes(encrypt(data, n) if key else data)
+        lines += [f"#EXTINF:{length / 1e6:.6f},", name]
+    (out / "index.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+    return out / "index.m3u8"
+
+
+FORMS = pytest.mark.parametrize("fmp4", [False, True], ids=["ts", "fmp4"])
+
+
+# What is right passes
+
+
+@FORMS
+@pytest.mark.parametrize("key", [False, True], ids=["clear", "aes"])
+@pytest.mark.parametrize("name", ["plain.mp4", "ntsc.mp4", "audio_late.mp4", "audio_48k.m4a"])
+def test_good_output_passes(tmp_path: Path, name: str, fmp4: bool, key: bool) -> None:
+    playlist = package(MEDIA / name, tmp_path, fmp4=fmp4, key=key)
+    if fmp4 and name in ("plain.mp4", "ntsc.mp4", "audio_late.mp4"):
+        # The sound is in no playlist, and the verifier says so.
+        with pytest.raises(VerifyError, match="nothing of .*, track 2"):
+            verify([MEDIA / name], playlist)
+        return
+    report = verify([MEDIA / name], playlist)
+    tracks = mp4.read(MEDIA / name).tracks
+    assert report.samples == sum(len(track.samples) for track in tracks)
+    assert report.encrypted == key
+    assert report.playlists == 1
+    assert not report.left_out
+    assert f"{report.samples:,} samples" in str(report)
+
+
+def test_the_hand_made_stream_is_sound(tmp_path: Path) -> None:
+    package(MEDIA / "plain.mp4", tmp_path, key=False)
+    stream = ts.Stream()
+    for n in range(3):
+        stream.add((tmp_path / f"{n}.ts").read_bytes())
+    video, audio = mp4.read(MEDIA / "plain.mp4").tracks
+    assert [pes.pts for pes in stream.of(ts.H264)] == [
+        round((sample.pts + 10) * 90_000) for sample in video.samples
+    ]
+    frames = [frame for pes in stream.of(ts.AAC) for frame in ts.adts_frames(pes.data)]
+    data = (MEDIA / "plain.mp4").read_bytes()
+    assert [f.data for f in frames] == [data[s.offset :][: s.size] for s in audio.samples]
+    assert {(f.rate, f.channels) for f in frames} == {(48000, 2)}
+    pictures = [ts.access_unit(pes.data) for pes in stream.of(ts.H264)]
+    assert all(unit[0] == b"\x09\xf0" for unit in pictures)
+
+
+# What is wrong is found
+
+
+def spoil(path: Path, at: int, bit: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1 << bit
+    path.write_bytes(data)
+
+
+@FORMS
+def test_a_damaged_byte_in_an_encrypted_segment_fails(tmp_path: Path, fmp4: bool) -> None:
+    clip = MEDIA / ("audio_8k.m4a" if fmp4 else "intra.mp4")
+    playlist = package(clip, tmp_path, fmp4=fmp4)
+    segment = tmp_path / ("1.m4s" if fmp4 else "1.ts")
+    good = segment.read_bytes()
+    chance = random.Random(9)
+    places = [*range(64), *range(len(good) - 64, len(good))]
+    for at in [*places, *chance.sample(range(len(good)), 60)]:
+        spoil(segment, at, chance.randrange(8))
+        with pytest.raises(VerifyError):
+            verify([clip], playlist)
+        segment.write_bytes(good)
+    verify([clip], playlist)
+
+
+@pytest.mark.parametrize("key", [False, True], ids=["clear", "aes"])
+@pytest.mark.parametrize("name", ["ladder_90.mp4", "audio_8k.m4a"])
+def test_any_damaged_byte_in_an_init_section_fails(tmp_path: Path, name: str, key: bool) -> None:
+    clip = MEDIA / name
+    playlist = package(clip, tmp_path, fmp4=True, key=key, every=Fraction(100))
+    init = tmp_path / "init.mp4"
+    good = init.read_bytes()
+    chance = random.Random(9)
+    for at in range(len(good)):
+        spoil(init, at, chance.randrange(8))
+        with pytest.raises(VerifyError):
+            verify([clip], playlist)
+        init.write_bytes(good)
+    verify([clip], playlist)
+
+
+def wrong_key(out: Path) -> None:
+    spoil(out / "0.key", 7)
+
+
+def short_key(out: Path) -> None:
+    (out / "0.key").write_bytes(KEY[:15])
+
+
+def no_key(out: Path) -> None:
+    (out / "0.key").unlink()
+
+
+def missing(out: Path) -> None:
+    (out / "1.ts").unlink()
+
+
+def swapped(out: Path) -> None:
+    one, two = ((out / name).read_bytes() for name in ("1.ts", "2.ts"))
+    (out / "1.ts").write_bytes(two)
+    (out / "2.ts").write_bytes(one)
+
+
+def edit(out: Path, old: str, new: str) -> None:
+    text = (out / "index.m3u8").read_text()
+    assert old in text
+    (out / "index.m3u8").write_text(text.replace(old, new, 1))
+
+
+def dropped(out: Path) -> None:
+    edit(out, "#EXTINF:2.000000,\n1.ts\n", "")
+    (out / "1.ts").unlink()
+
+
+def dropped_last(out: Path) -> None:
+    edit(out, "#EXTINF:2.000000,\n2.ts\n", "")
+    (out / "2.ts").unlink()
+
+
+def repeated(out: Path) -> None:
+    edit(out, "#EXTINF:2.000000,\n2.ts\n", "#EXTINF:2.000000,\n2.ts\n" * 2)
+
+
+def stale(out: Path) -> None:
+    (out / "3.ts").write_bytes(b"left over")
+
+
+def cut(out: Path) -> None:
+    (out / "2.ts").write_bytes((out / "2.ts").read_bytes()[:-16])
+
+
+def odd(out: Path) -> None:
+    (out / "2.ts").write_bytes((out / "2.ts").read_bytes()[:-1])
+
+
+def empty(out: Path) -> None:
+    (out / "2.ts").write_bytes(b"")
+
+
+def wrong_extinf(out: Path) -> None:
+    edit(out, "#EXTINF:2.000000,\n0.ts", "#EXTINF:2.002000,\n0.ts")
+
+
+def wrong_last_extinf(out: Path) -> None:
+    edit(out, "#EXTINF:2.000000,\n2.ts", "#EXTINF:1.900000,\n2.ts")
+
+
+def no_end(out: Path) -> None:
+    edit(out, "#EXT-X-ENDLIST\n", "")
+
+
+def wrong_sequence(out: Path) -> None:
+    edit(out, "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:1")
+
+
+def no_playlist(out: Path) -> None:
+    (out / "index.m3u8").write_text("404")
+
+
+def absolute(out: Path) -> None:
+    edit(out, "1.ts", f"{out}/1.ts")
+
+
+# A wrong IV changes the first block only: the PAT.
+GARBLED = "wrong CRC|sync byte|table 0"
+DAMAGE: list[tuple[Callable[[Path], None], str]] = [
+    (wrong_key, "PKCS#7"),
+    (short_key, "16 bytes, not 15"),
+    (no_key, "No such file"),
+    (missing, "1.ts: No such file"),
+    (swapped, GARBLED),
+    (dropped, GARBLED),
+    (dropped_last, "samples before"),
+    (repeated, GARBLED),
+    (stale, "no playlist names this file"),
+    (cut, "PKCS#7"),
+    (odd, "AES blocks"),
+    (empty, "AES blocks"),
+    (wrong_extinf, "EXTINF"),
+    (wrong_last_extinf, "EXTINF"),
+    (no_end, "ENDLIST"),
+    (wrong_sequence, GARBLED),
+    (no_playlist, "EXTM3U"),
+    (absolute, "no relative URI"),
+]
+
+
+@pytest.mark.parametrize(("damage", "what"), DAMAGE, ids=[d.__name__ for d, _ in DAMAGE])
+def test_damage_fails(tmp_path: Path, damage: Callable[[Path], None], what: str) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    verify([MEDIA / "plain.mp4"], playlist)
+    damage(tmp_path)
+    with pytest.raises(VerifyError, match=what) as raised:
+        verify([MEDIA / "plain.mp4"], playlist)
+    assert raised.value.where.startswith(str(tmp_path))
+
+
+def test_another_source_fails(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    with pytest.raises(VerifyError, match="differs from sample"):
+        verify([MEDIA / "ntsc.mp4"], playlist)
+
+
+def test_one_key_and_iv_for_two_resources_fails(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "audio_8k.m4a", tmp_path, fmp4=True)
+    text = playlist.read_text().replace(f"{1000:032x}", f"{0:032x}")
+    playlist.write_text(text)
+    init = init_section(mp4.read(MEDIA / "audio_8k.m4a").tracks[0])
+    (tmp_path / "init.mp4").write_bytes(encrypt(init, 0))
+    with pytest.raises(VerifyError, match="has the key and IV of"):
+        verify([MEDIA / "audio_8k.m4a"], playlist)
+
+
+def test_shifted_sound_fails(tmp_path: Path) -> None:
+    """The file is honest, the output's sound is 5 ms late."""
+    clip = MEDIA / "plain.mp4"
+    parts = segments_of(clip, Fraction(2))
+    late = Fraction(5, 1000)
+
+    def moved(unit: Unit) -> Unit:
+        if unit.track.handler != "soun":
+            return unit
+        samples = [replace(s, pts=s.pts + late, dts=s.dts + late) for s in unit.track.samples]
+        return replace(unit, track=replace(unit.track, samples=samples))
+
+    playlist = package(clip, tmp_path, key=False)
+    writer = TsWriter()
+    for n, part in enumerate(parts):
+        (tmp_path / f"{n}.ts").write_bytes(writer.segment([moved(unit) for unit in part]))
+    with pytest.raises(VerifyError, match="shifted against each other"):
+        verify([clip], playlist)
+    verify([clip], playlist, lenient=True)
+
+
+def rewrite(out: Path, change: Callable[[bytearray], None]) -> None:
+    data = bytearray((out / "1.ts").read_bytes())
+    change(data)
+    (out / "1.ts").write_bytes(data)
+
+
+def late_pcr(data: bytearray) -> None:
+    """Takes the PCR out of one packet in the middle: its neighbours stand 80 ms apart, then more."""
+    clocks = [at for at in range(0, len(data), 188) if data[at + 3] & 0x20 and data[at + 5] & 0x10]
+    for at in clocks[10:13]:
+        data[at + 5] &= ~0x10
+        data[at + 6 : at + 12] = b"\xff" * 6
+
+
+def future_pcr(data: bytearray) -> None:
+    """Moves all clocks of the segment on by 50 ms, so that sound is due before them."""
+    for at in range(376, len(data), 188):
+        if data[at + 3] & 0x20 and data[at + 5] & 0x10:
+            clock = int.from_bytes(data[at + 6 : at + 12], "big") + (4500 << 15)
+            data[at + 6 : at + 12] = clock.to_bytes(6, "big")
+
+
+def no_stuffing(data: bytearray) -> None:
+    at = next(a for a in range(376, len(data), 188) if data[a + 3] & 0x20 and data[a + 4] > 20)
+    data[at + 4 + data[at + 4]] = 0
+
+
+def wrong_crc(data: bytearray) -> None:
+    data[20] ^= 1
+
+
+def wrong_counter(data: bytearray) -> None:
+    data[188 * 5 + 3] ^= 1
+
+
+def no_tables(data: bytearray) -> None:
+    del data[:376]
+
+
+def reserved_bits(data: bytearray) -> None:
+    data[376 + 10] &= ~0x02
+
+
+BREACHES: list[tuple[Callable[[bytearray], None], str]] = [
+    (late_pcr, "PCR 160.0 ms after"),
+    (future_pcr, "before the PCR"),
+    (no_stuffing, "stuffing"),
+    (wrong_crc, "CRC"),
+    (wrong_counter, "continuity"),
+    (no_tables, "no packet with PID 0x0"),
+    (reserved_bits, "reserved bits"),
+]
+
+
+@pytest.mark.parametrize(("breach", "what"), BREACHES, ids=[b.__name__ for b, _ in BREACHES])
+def test_a_breach_of_the_transport_fails(
+    tmp_path: Path, breach: Callable[[bytearray], None], what: str
+) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path, key=False)
+    rewrite(tmp_path, breach)
+    with pytest.raises(VerifyError, match=what):
+        verify([MEDIA / "plain.mp4"], playlist)
+
+
+def ladder(out: Path) -> tuple[list[Path], Path]:
+    """Three renditions of pictures and one of sound, under a multivariant playlist."""
+    names = ["ladder_90.mp4", "ladder_180.mp4", "ladder_270.mp4", "ladder_audio.m4a"]
+    lines = ["#EXTM3U"]
+    lines.append('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="ladder_audio/index.m3u8"')
+    for name in names:
+        folder = out / name.split(".")[0]
+        package(MEDIA / name, folder, fmp4=True, key=False)
+        if name.endswith("mp4"):
+            lines.append('#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="avc1.640015,mp4a.40.2",AUDIO="a"')
+            lines.append(f"{folder.name}/index.m3u8")
+    (out / "index.m3u8").write_text("\n".join([*lines, ""]))
+    return [MEDIA / name for name in names], out / "index.m3u8"
+
+
+def test_a_ladder_passes_whole_and_fails_in_part(tmp_path: Path) -> None:
+    sources, playlist = ladder(tmp_path)
+    report = verify(sources, playlist)
+    assert (report.playlists, report.samples) == (4, 3 * 200 + 346)
+    text = playlist.read_text()
+    playlist.write_text(text.replace("ladder_90/", "ladder_180/"))
+    with pytest.raises(VerifyError, match="nothing of .*ladder_90"):
+        verify(sources, playlist)
+
+
+def test_lenient_takes_no_offence_at_another_style(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    stale(tmp_path)
+    wrong_extinf(tmp_path)
+    assert verify([MEDIA / "plain.mp4"], playlist, lenient=True).samples == 433
+
+
+# Output of ffmpeg
+
+
+def ffmpeg_hls(clip: Path, out: Path, *flags: str) -> Path:
+    out.mkdir()
+    (out / "0.key").write_bytes(KEY)
+    (out / "info").write_text(f"0.key\n{out}/0.key\n{'07' * 16}\n")
+    command = ["ffmpeg", "-v", "error", "-i", clip, "-c", "copy", "-f", "hls", "-hls_time", "2"]
+    command += ["-hls_playlist_type", "vod", *flags, out / "index.m3u8"]
+    subprocess.run(command, check=True, cwd=out)
+    return out / "index.m3u8"
+
+
+@pytest.mark.needs("ffmpeg")
+@pytest.mark.parametrize("name", ["plain.mp4", "fps_8.mp4", "open_gop.mp4", "aud_all.mp4"])
+def test_ffmpegs_output_is_read_leniently(tmp_path: Path, name: str) -> None:
+    clip = MEDIA / name
+    kinds = {
+        "ts": (),
+        "aes": ("-hls_key_info_file", "info"),
+        "fmp4": ("-hls_segment_type", "fmp4"),
+    }
+    count = sum(len(track.samples) for track in mp4.read(clip).tracks)
+    for kind, flags in kinds.items():
+        playlist = ffmpeg_hls(clip, tmp_path / kind, *flags)
+        report = verify([clip], playlist, lenient=True)
+        assert report.samples == count
+        assert report.encrypted == (kind == "aes")
+        segment = next(file for file in playlist.parent.iterdir() if file.stem == "index1")
+        spoil(segment, segment.stat().st_size // 2)
+        with pytest.raises(VerifyError):
+            verify([clip], playlist, lenient=True)
+
+
+# The oracles
+
+
+@pytest.mark.needs("ffprobe")
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
+def test_the_mp4_oracle_agrees_with_ffprobe(clip: Path) -> None:
+    command = ["ffprobe", "-v", "quiet", "-show_packets", "-show_streams", "-of", "json", clip]
+    told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    movie = mp4.read(clip)
+    assert movie.truncated == (clip.stem == "fragmented_cut")
+    assert movie.fragmented == clip.stem.startswith("fragmented")
+    for stream, track in zip(told["streams"], movie.tracks, strict=True):
+        base = Fraction(stream["time_base"])
+        packets = [p for p in told["packets"] if p["stream_index"] == stream["index"]]
+        theirs = [(int(p["pos"]), int(p["size"]), p["pts"], p["flags"][0] == "K") for p in packets]
+        if clip.stem == "no_stss":
+            # ffprobe looks into the pictures; the tables say that all are key frames.
+            theirs = [(*told[:3], True) for told in theirs]
+        ours = [(s.offset, s.size, s.pts / base, s.sync) for s in track.samples]
+        if clip.stem == "fragmented_cut":
+            # ffprobe goes on into the fragment that is not whole.
+            theirs = theirs[: len(ours)]
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
+def test_the_verifier_and_the_oracle_walk_alike(clip: Path) -> None:
+    with clip.open("rb", buffering=0) as file:
+        mine = {track.id: track for track in _read_source(clip, file)}
+    for track in mp4.read(clip).tracks:
+        if track.id not in mine:
+            assert track.codecs[0] not in ("avc1", "avc3")
+            continue
+        walked = mine.pop(track.id)
+        seen = zip(
+            walked.offset.tolist(),
+            walked.bytes.tolist(),
+            [Fraction(int(pts), walked.scale) for pts in walked.pts],
+            walked.sync.astype(bool).tolist(),
+            walked.entry.tolist(),
+            strict=True,
+        )
+        zero = track.samples[0].pts - Fraction(int(walked.pts[0]), walked.scale)
+        assert list(seen) == [(s.offset, s.size, s.pts - zero, s.sync, s.entry) for s in track.samples]
+        assert walked.origin == pytest.approx(float(zero), abs=1e-9)
+    assert not mine
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
+def test_boxes_print_what_they_read(clip: Path) -> None:
+    data = clip.read_bytes()
+    if clip.stem == "fragmented_cut":
+        with pytest.raises(ValueError, match="does not end"):
+            boxes.parse(data)
+        return
+    assert b"".join(bytes(box) for box in boxes.parse(data)) == data
+
+
+def test_the_box_writer_writes_what_the_oracle_reads(tmp_path: Path) -> None:
+    entry = boxes.aac_entry(b"\x11\x90", 48000, 2)
+    samples = [boxes.Sample(bytes([i]) * (i + 1), 1024, 0, i % 5 == 0) for i in range(15)]
+    track = boxes.Track("soun", 48000, [entry], samples, "deu", edits=[(100, -1), (320, 1024)])
+    for bits in (0, 4, 8, 16):
+        track.compact_sizes = bits
+        track.samples = samples[:14] if bits == 4 else samples
+        for wide in (False, True):
+            path = tmp_path / "a.m4a"
+            movie = boxes.Movie([track], moov_first=wide, offsets_64=wide, mdat_64=wide)
+            path.write_bytes(bytes(movie))
+            (read,) = mp4.read(path).tracks
+            data = path.read_bytes()
+            assert [data[s.offset :][: s.size] for s in read.samples] == [
+                sample.data for sample in track.samples
+            ]
+            assert [s.sync for s in read.samples] == [s.sync for s in track.samples]
+            assert read.samples[1].pts == Fraction(1, 10)
+            assert (read.language, read.configs) == ("deu", [b"\x11\x90"])
+
+
+def test_a_sparse_film_reads_as_it_was_meant(tmp_path: Path) -> None:
+    (video, _) = mp4.read(MEDIA / "plain.mp4").tracks
+    head = struct.pack(">6xH16xHHIIIH32xHh", 1, 256, 144, 0x480000, 0x480000, 0, 1, 0x18, -1)
+    entry = boxes.Box(b"avc1", head, [boxes.Box(b"avcC", video.configs[0])])
+    track = boxes.Track("vide", 12800, [entry], [], width=256, height=144)
+    path = tmp_path / "film.mp4"
+    size = boxes.write_sparse(path, track, 10_001, 48, [4000, 300, 200, 100, 90], 512)
+    assert path.stat().st_size == size
+    (read,) = mp4.read(path).tracks
+    assert len(read.samples) == 10_001
+    assert read.samples[-1].offset + read.samples[-1].size == size
+    assert sorted(s.pts for s in read.samples)[:3] == [Fraction(n * 512, 12800) for n in (2, 3, 4)]
+    keys = [sample for sample in read.samples if sample.sync]
+    assert len(keys) == 209
+    with path.open("rb") as file:
+        for key in keys:
+            file.seek(key.offset)
+            assert file.read(5) == struct.pack(">IB", key.size - 4, 0x65)
+
+
+def test_every_clip_is_made_by_the_script() -> None:
+    text = (MEDIA / "make.py").read_text()
+    assert all(f'"{clip.name}"' in text for clip in CLIPS)
+    assert sum(clip.stat().st_size for clip in CLIPS if clip != SAMPLE) < 3_000_000
+
+
