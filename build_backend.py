@@ -5,12 +5,7 @@ sdist. `pystream._segmenter` is Cython: it is compiled here, into the package fo
 maturin takes it by `include` (pyproject.toml). Both keep to the limited API of Python 3.11, so one
 wheel an architecture serves 3.11 and everything later.
 
-Environment:
-
-`CC`, `CFLAGS`, `LDFLAGS`
-    The C compiler and its further options, as everywhere.
-`PYSTREAM_CHECKED=1`
-    Compiles `_segmenter` with bounds and overflow checks: slower, for tests.
+`CC`, `CFLAGS` and `LDFLAGS` in the environment mean what they mean everywhere.
 """
 
 from __future__ import annotations
@@ -52,8 +47,6 @@ SOURCE = Path("pystream", "_segmenter.pyx")
 MODULE = ROOT / "pystream" / "_segmenter.abi3.so"
 LIMITED_API = "0x030b0000"
 
-CHECKS = ("boundscheck=True", "wraparound=False", "overflowcheck=True", "initializedcheck=True")
-
 Settings = Mapping[str, Any] | None
 
 
@@ -77,19 +70,13 @@ def compile_segmenter() -> None:
     with tempfile.TemporaryDirectory(prefix="pystream-cython-") as folder:
         # The C file never enters the source tree, where a later build could pick it up.
         c_file = Path(folder, "_segmenter.c")
-        run([sys.executable, "-m", "cython", "-3", *directives(), str(SOURCE), "-o", str(c_file)])
+        run([sys.executable, "-m", "cython", "-3", str(SOURCE), "-o", str(c_file)])
         built = Path(folder, MODULE.name)
         run([*compiler(), *compile_options(), str(c_file), "-o", str(built), *link_options()])
         # By rename: a running interpreter may have the old file mapped.
         fresh = MODULE.with_name(f"{MODULE.name}.{os.getpid()}")
         shutil.copy2(built, fresh)
         fresh.replace(MODULE)
-
-
-def directives() -> list[str]:
-    if os.environ.get("PYSTREAM_CHECKED") != "1":
-        return []
-    return [argument for check in CHECKS for argument in ("-X", check)]
 
 
 def compiler() -> list[str]:

@@ -184,6 +184,21 @@ def test_metadata(built: Built) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {re.split(r"[<>=~]", line)[0] for line in needed} == {"numpy", "pycryptodome", "rich"}
+    if (ROOT / "README.md").exists():
+        assert metadata.get_payload() == (ROOT / "README.md").read_text()
+
+
+def test_no_text_installs_the_other_pystream() -> None:
+    wrong = re.compile(r"(pipx?|uv)\s+(install|add)\s+[^`\n;&|]*\bpystream(?!-hls)\b")
+    texts = [path for suffix in ("md", "toml", "py", "pyi", "txt") for path in tracked(suffix)]
+    assert len(texts) > 20
+    assert [path for path in [*texts, ROOT / "Makefile"] if wrong.search(path.read_text())] == []
+
+
+def tracked(suffix: str) -> list[Path]:
+    folders = ("pystream", "tests", "benchmarks", "demo", "core_rs")
+    found = [path for folder in folders for path in (ROOT / folder).rglob(f"*.{suffix}")]
+    return [*ROOT.glob(f"*.{suffix}"), *found]
 
 
 def test_sdist_holds_all_sources(built: Built) -> None:

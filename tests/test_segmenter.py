@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from array import array
 from collections.abc import Callable
 from fractions import Fraction
@@ -366,6 +368,13 @@ def test_pain_13_a_short_segment_alone_does_not_make_the_peak() -> None:
     assert peak_bps(sizes, durations_us, 6) == -(-8 * 1_600_000 // 7)
 
 
+def test_pain_13_half_a_target_and_one_and_a_half_are_included() -> None:
+    assert peak_bps([900, 1], [9 * SECOND_US, 3 * SECOND_US], 6) == 800
+    assert peak_bps([900, 1], [9 * SECOND_US + 1, 3 * SECOND_US], 6) == 3
+    assert peak_bps([9, 300], [9 * SECOND_US, 3 * SECOND_US], 6) == 800
+    assert peak_bps([9, 300], [9 * SECOND_US, 3 * SECOND_US - 1], 6) == 8
+
+
 def test_pain_13_segments_outside_every_set_give_the_largest_rate() -> None:
     assert peak_bps([100, 300], [SECOND_US, SECOND_US], 60) == 2400
 
@@ -476,6 +485,22 @@ def test_read_only_columns_are_enough() -> None:
     boundaries = memoryview(bytes(column([0, 3]))).cast("q")
     _segmenter.extinf_us(boundaries, 1, out)
     assert list(out) == [3 * SECOND_US]
+
+
+def test_importing_it_brings_no_other_heavy_module() -> None:
+    # The file itself, since the package around it may have reasons of its own.
+    code = f"""if True:
+        import sys
+        from importlib.machinery import ExtensionFileLoader, ModuleSpec
+        path = {_segmenter.__file__!r}
+        loader = ExtensionFileLoader("_segmenter", path)
+        module = loader.create_module(ModuleSpec("_segmenter", loader, origin=path))
+        loader.exec_module(module)
+        assert module.cuts
+        print(sorted({{"inspect", "typing", "dataclasses"}} & sys.modules.keys()))
+    """
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_many_short_segments_do_not_take_the_square_of_their_number() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from Crypto.Cipher import AES
 
+from pystream.cli import main
 from pystream.packager.verify import VerifyError, _read_source, verify
 from tests.oracles import boxes, mp4, ts
 
@@ -70,11 +71,11 @@ def segments_of(clip: Path, every: Fraction) -> list[list[Unit]]:
 
 def durations_us(parts: list[list[Unit]]) -> list[int]:
     """EXTINF in microseconds: from one segment's first picture to the next one's."""
-    leader = parts[0][0].track if parts[0][0].track.handler == "vide" else parts[0][0].track
+    leader = parts[0][0].track
     for unit in parts[0]:
         leader = unit.track if unit.track.handler == "vide" else leader
     mine = [[u.sample for u in part if u.track is leader] for part in parts]
-    edges = [min(sample.pts for sample in part) for part in mine]
+    edges = [part[0].pts for part in mine]
     edges.append(max(sample.pts + sample.duration for sample in mine[-1]))
     rounded = [round((edge - edges[0]) * 1_000_000) for edge in edges]
     return [b - a for a, b in zip(rounded, rounded[1:], strict=False)]
@@ -83,8 +84,10 @@ def durations_us(parts: list[list[Unit]]) -> list[int]:
 class TsWriter:
     """MPEG-TS by the book: PAT, PMT, a PES packet for each sample, a PCR in each."""
 
-    def __init__(self) -> None:
+    def __init__(self, lead: int = 1800) -> None:
         self.counters: dict[int, int] = {}
+        # How long before its decoding time a unit arrives, in ticks.
+        self.lead = lead
 
     def packet(self, pid: int, start: bool, field: bytes | None, payload: bytes) -> bytes:
         counter = self.counters[pid] = (self.counters.get(pid, -1) + 1) % 16
@@ -123,7 +126,7 @@ class TsWriter:
             field = None
             if pid == clock_pid:
                 access = 0x40 if unit.sample.sync and pid == 0x100 else 0
-                clock = (dts - 9000) << 15 | 0x7E00
+                clock = (dts - self.lead) << 15 | 0x7E00
                 field = bytes([0x10 | access]) + clock.to_bytes(6, "big")
             room = 184 if field is None else 176
             out += self.packet(pid, True, field, pes[:room])
@@ -180,11 +183,17 @@ def init_section(track: mp4.Track) -> bytes:
     stbl.children.append(boxes.full("stsz", bytes(8)))
     trex = boxes.full("trex", struct.pack(">5I", 1, 1, 0, 0, 0))
     moov = [
-        boxes.mvhd(1000, 0, 2),
+        boxes.mvhd(track.timescale, 0, 2),
         boxes.trak(1, shape, 1000, stbl),
         boxes.Box(b"mvex", b"", [trex]),
     ]
-    return bytes(boxes.Box(b"ftyp", b"iso6\0\0\0\0iso6cmfc")) + bytes(boxes.Box(b"moov", b"", moov))
+    # Names, flags and brands as pystream has them.
+    trak = moov[1]
+    trak.get("tkhd").head = b"\0\0\0\7" + trak.get("tkhd").head[4:]
+    handler = trak.get("mdia/hdlr")
+    handler.head = handler.head[:-1] + (b"audio\0" if sound else b"video\0")
+    ftyp = boxes.Box(b"ftyp", b"iso6\0\0\0\0iso6cmfcmp41")
+    return bytes(ftyp) + bytes(boxes.Box(b"moov", b"", moov))
 
 
 def fragment(units: list[Unit], number: int) -> bytes:
@@ -274,7 +283,7 @@ def test_good_output_passes(tmp_path: Path, name: str, fmp4: bool, key: bool) ->
     playlist = package(MEDIA / name, tmp_path, fmp4=fmp4, key=key)
     if fmp4 and name in ("plain.mp4", "ntsc.mp4", "audio_late.mp4"):
         # The sound is in no playlist, and the verifier says so.
-        with pytest.raises(VerifyError, match="nothing of .*, track 2"):
+        with pytest.raises(VerifyError, match=r"nothing of .*, track 2"):
             verify([MEDIA / name], playlist)
         return
     report = verify([MEDIA / name], playlist)
@@ -312,6 +321,7 @@ def spoil(path: Path, at: int, bit: int = 0) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.slow
 @FORMS
 def test_a_damaged_byte_in_an_encrypted_segment_fails(tmp_path: Path, fmp4: bool) -> None:
     clip = MEDIA / ("audio_8k.m4a" if fmp4 else "intra.mp4")
@@ -328,6 +338,7 @@ def test_a_damaged_byte_in_an_encrypted_segment_fails(tmp_path: Path, fmp4: bool
     verify([clip], playlist)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [False, True], ids=["clear", "aes"])
 @pytest.mark.parametrize("name", ["ladder_90.mp4", "audio_8k.m4a"])
 def test_any_damaged_byte_in_an_init_section_fails(tmp_path: Path, name: str, key: bool) -> None:
@@ -336,12 +347,33 @@ def test_any_damaged_byte_in_an_init_section_fails(tmp_path: Path, name: str, ke
     init = tmp_path / "init.mp4"
     good = init.read_bytes()
     chance = random.Random(9)
-    for at in range(len(good)):
+    for at in range(0, len(good), 7 if key else 1):
         spoil(init, at, chance.randrange(8))
         with pytest.raises(VerifyError):
             verify([clip], playlist)
         init.write_bytes(good)
     verify([clip], playlist)
+
+
+@pytest.mark.slow
+@FORMS
+def test_clear_damage_fails_or_harms_nothing(tmp_path: Path, fmp4: bool) -> None:
+    """Any bytes are right or a VerifyError; what a flip may leave right is a tick of a time."""
+    clip = MEDIA / ("ladder_90.mp4" if fmp4 else "intra.mp4")
+    playlist = package(clip, tmp_path, fmp4=fmp4, key=False)
+    segment = tmp_path / ("1.m4s" if fmp4 else "1.ts")
+    good = segment.read_bytes()
+    chance = random.Random(9)
+    passed = 0
+    for at in [*range(0, 400, 3), *chance.sample(range(len(good)), 80)]:
+        spoil(segment, at, chance.randrange(8))
+        try:
+            verify([clip], playlist)
+            passed += 1
+        except VerifyError as error:
+            assert str(tmp_path) in error.where
+        segment.write_bytes(good)
+    assert passed <= 2
 
 
 def wrong_key(out: Path) -> None:
@@ -394,6 +426,17 @@ def cut(out: Path) -> None:
     (out / "2.ts").write_bytes((out / "2.ts").read_bytes()[:-16])
 
 
+def half_padded(out: Path) -> None:
+    """Only the last byte says how many bytes of padding there are."""
+    data = (out / "2.ts").read_bytes()
+    iv = (2).to_bytes(16, "big")
+    plain = AES.new(KEY, AES.MODE_CBC, iv).decrypt(data)
+    pad = plain[-1]
+    assert pad > 1
+    plain = plain[:-pad] + bytes(pad - 1) + bytes([pad])
+    (out / "2.ts").write_bytes(AES.new(KEY, AES.MODE_CBC, iv).encrypt(plain))
+
+
 def odd(out: Path) -> None:
     (out / "2.ts").write_bytes((out / "2.ts").read_bytes()[:-1])
 
@@ -408,6 +451,10 @@ def wrong_extinf(out: Path) -> None:
 
 def wrong_last_extinf(out: Path) -> None:
     edit(out, "#EXTINF:2.000000,\n2.ts", "#EXTINF:1.900000,\n2.ts")
+
+
+def low_target(out: Path) -> None:
+    edit(out, "TARGETDURATION:2", "TARGETDURATION:1")
 
 
 def no_end(out: Path) -> None:
@@ -439,10 +486,12 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (repeated, GARBLED),
     (stale, "no playlist names this file"),
     (cut, "PKCS#7"),
+    (half_padded, "PKCS#7"),
     (odd, "AES blocks"),
     (empty, "AES blocks"),
     (wrong_extinf, "EXTINF"),
     (wrong_last_extinf, "EXTINF"),
+    (low_target, "target duration"),
     (no_end, "ENDLIST"),
     (wrong_sequence, GARBLED),
     (no_playlist, "EXTM3U"),
@@ -497,6 +546,25 @@ def test_shifted_sound_fails(tmp_path: Path) -> None:
     verify([clip], playlist, lenient=True)
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
+def test_sound_in_the_wrong_segment_fails(tmp_path: Path, early: bool) -> None:
+    clip = MEDIA / "plain.mp4"
+    playlist = package(clip, tmp_path, key=False)
+    parts = segments_of(clip, Fraction(2))
+    giver, taker = (0, 1) if early else (1, 0)
+    sounds = [unit for unit in parts[giver] if unit.track.handler == "soun"]
+    moved = sounds[-9:] if early else sounds[:9]
+    parts[giver] = [unit for unit in parts[giver] if unit not in moved]
+    at = 1 if early else len(parts[taker])
+    parts[taker][at:at] = moved
+    # A second ahead: the clock has passed none of them.
+    writer = TsWriter(90_000)
+    for n, part in enumerate(parts):
+        (tmp_path / f"{n}.ts").write_bytes(writer.segment(part))
+    with pytest.raises(VerifyError, match="sound begins" if early else "past the segment's end"):
+        verify([clip], playlist)
+
+
 def rewrite(out: Path, change: Callable[[bytearray], None]) -> None:
     data = bytearray((out / "1.ts").read_bytes())
     change(data)
@@ -504,7 +572,7 @@ def rewrite(out: Path, change: Callable[[bytearray], None]) -> None:
 
 
 def late_pcr(data: bytearray) -> None:
-    """Takes the PCR out of one packet in the middle: its neighbours stand 80 ms apart, then more."""
+    """Takes three PCRs out of the middle, where they stand 40 ms apart."""
     clocks = [at for at in range(0, len(data), 188) if data[at + 3] & 0x20 and data[at + 5] & 0x10]
     for at in clocks[10:13]:
         data[at + 5] &= ~0x10
@@ -512,10 +580,10 @@ def late_pcr(data: bytearray) -> None:
 
 
 def future_pcr(data: bytearray) -> None:
-    """Moves all clocks of the segment on by 50 ms, so that sound is due before them."""
+    """Moves all clocks of the segment on by 22 ms, so that pictures are due before them."""
     for at in range(376, len(data), 188):
         if data[at + 3] & 0x20 and data[at + 5] & 0x10:
-            clock = int.from_bytes(data[at + 6 : at + 12], "big") + (4500 << 15)
+            clock = int.from_bytes(data[at + 6 : at + 12], "big") + (1980 << 15)
             data[at + 6 : at + 12] = clock.to_bytes(6, "big")
 
 
@@ -536,6 +604,10 @@ def no_tables(data: bytearray) -> None:
     del data[:376]
 
 
+def late_tables(data: bytearray) -> None:
+    data[:] = data[376:] + data[:376]
+
+
 def reserved_bits(data: bytearray) -> None:
     data[376 + 10] &= ~0x02
 
@@ -547,6 +619,7 @@ BREACHES: list[tuple[Callable[[bytearray], None], str]] = [
     (wrong_crc, "CRC"),
     (wrong_counter, "continuity"),
     (no_tables, "no packet with PID 0x0"),
+    (late_tables, "begins with PAT and PMT"),
     (reserved_bits, "reserved bits"),
 ]
 
@@ -559,6 +632,115 @@ def test_a_breach_of_the_transport_fails(
     rewrite(tmp_path, breach)
     with pytest.raises(VerifyError, match=what):
         verify([MEDIA / "plain.mp4"], playlist)
+
+
+def fmp4_rewrite(out: Path, find: bytes, at: int, new: bytes) -> None:
+    """Writes `new` into segment 1, `at` bytes behind the first `find`."""
+    data = bytearray((out / "1.m4s").read_bytes())
+    place = data.index(find) + at
+    data[place : place + len(new)] = new
+    (out / "1.m4s").write_bytes(data)
+
+
+def later_tfdt(out: Path) -> None:
+    fmp4_rewrite(out, b"tfdt", 11, b"\xee")
+
+
+def other_sequence(out: Path) -> None:
+    fmp4_rewrite(out, b"mfhd", 8, struct.pack(">I", 9))
+
+
+def gap_in_mdat(out: Path) -> None:
+    fmp4_rewrite(out, b"trun", 12, b"\0\0\0\0")
+
+
+def longer_mdat(out: Path) -> None:
+    data = (out / "1.m4s").read_bytes()
+    at = data.index(b"mdat") - 4
+    size = int.from_bytes(data[at : at + 4], "big") + 1
+    (out / "1.m4s").write_bytes(data[:at] + struct.pack(">I", size) + data[at + 4 :] + b"\0")
+
+
+def trailing_bytes(out: Path) -> None:
+    (out / "1.m4s").write_bytes((out / "1.m4s").read_bytes() + bytes(4))
+
+
+def box_at_the_end(out: Path) -> None:
+    (out / "1.m4s").write_bytes((out / "1.m4s").read_bytes() + b"\0\0\0\x08free")
+
+
+def marked_as_key(out: Path) -> None:
+    fmp4_rewrite(out, b"trun", 40, struct.pack(">I", 0x2000000))
+
+
+def other_init(out: Path) -> None:
+    (out / "new.mp4").write_bytes((out / "init.mp4").read_bytes())
+    edit(out, "#EXTINF:2.000000,\n1.m4s", '#EXT-X-MAP:URI="new.mp4"\n#EXTINF:2.000000,\n1.m4s')
+
+
+FRAGMENT_BREACHES: list[tuple[Callable[[Path], None], str]] = [
+    (later_tfdt, "tfdt .* is due"),
+    (other_sequence, "mfhd 9 follows 1"),
+    (gap_in_mdat, "is in no sample|runs out"),
+    (longer_mdat, "longer or shorter"),
+    (trailing_bytes, "byte"),
+    (box_at_the_end, "styp, moof, mdat"),
+    (marked_as_key, "marked as a key frame"),
+    (other_init, "EXT-X-DISCONTINUITY"),
+]
+
+
+@pytest.mark.parametrize(
+    ("breach", "what"), FRAGMENT_BREACHES, ids=[b.__name__ for b, _ in FRAGMENT_BREACHES]
+)
+def test_a_breach_of_the_fragments_fails(
+    tmp_path: Path, breach: Callable[[Path], None], what: str
+) -> None:
+    playlist = package(MEDIA / "ladder_90.mp4", tmp_path, fmp4=True, key=False)
+    verify([MEDIA / "ladder_90.mp4"], playlist)
+    breach(tmp_path)
+    with pytest.raises(VerifyError, match=what):
+        verify([MEDIA / "ladder_90.mp4"], playlist)
+
+
+def test_independent_segments_begin_with_an_idr(tmp_path: Path) -> None:
+    """open_gop's recovery points are sync samples, but no IDR pictures."""
+    playlist = package(MEDIA / "open_gop.mp4", tmp_path, key=False)
+    with pytest.raises(VerifyError, match="INDEPENDENT-SEGMENTS without an IDR"):
+        verify([MEDIA / "open_gop.mp4"], playlist)
+    edit(tmp_path, "#EXT-X-INDEPENDENT-SEGMENTS\n", "")
+    verify([MEDIA / "open_gop.mp4"], playlist)
+
+
+def test_two_periods_with_one_key_fail(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    (tmp_path / "1.key").write_bytes(KEY)
+    new = '#EXT-X-KEY:METHOD=AES-128,URI="1.key"\n'
+    edit(tmp_path, "#EXTINF:2.000000,\n2.ts", f"{new}#EXTINF:2.000000,\n2.ts")
+    with pytest.raises(VerifyError, match="the same key as"):
+        verify([MEDIA / "plain.mp4"], playlist)
+
+
+def test_keys_elsewhere_are_found_by_name(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path / "out")
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "out" / "0.key").rename(tmp_path / "keys" / "0.key")
+    edit(tmp_path / "out", '"0.key"', '"https://keys.example/film/0.key?v=1"')
+    assert verify([MEDIA / "plain.mp4"], playlist, keys=tmp_path / "keys").encrypted
+    with pytest.raises(VerifyError, match="No such file"):
+        verify([MEDIA / "plain.mp4"], playlist)
+
+
+def test_byte_ranges_are_read(tmp_path: Path) -> None:
+    """Other packagers keep all segments in one file."""
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    whole = b""
+    for n in range(3):
+        part = (tmp_path / f"{n}.ts").read_bytes()
+        edit(tmp_path, f"{n}.ts", f"#EXT-X-BYTERANGE:{len(part)}@{len(whole)}\nall.ts")
+        whole += part
+    (tmp_path / "all.ts").write_bytes(whole)
+    assert verify([MEDIA / "plain.mp4"], playlist, lenient=True).samples == 433
 
 
 def ladder(out: Path) -> tuple[list[Path], Path]:
@@ -582,7 +764,15 @@ def test_a_ladder_passes_whole_and_fails_in_part(tmp_path: Path) -> None:
     assert (report.playlists, report.samples) == (4, 3 * 200 + 346)
     text = playlist.read_text()
     playlist.write_text(text.replace("ladder_90/", "ladder_180/"))
-    with pytest.raises(VerifyError, match="nothing of .*ladder_90"):
+    with pytest.raises(VerifyError, match=r"nothing of .*ladder_90"):
+        verify(sources, playlist)
+    playlist.write_text(text)
+    edit(tmp_path / "ladder_90", "TARGETDURATION:2", "TARGETDURATION:3")
+    with pytest.raises(VerifyError, match="target durations differ"):
+        verify(sources, playlist)
+    edit(tmp_path / "ladder_90", "TARGETDURATION:3", "TARGETDURATION:2")
+    edit(tmp_path / "ladder_90", "2.m4s", "2.m4s\n#EXT-X-DISCONTINUITY")
+    with pytest.raises(VerifyError, match="differ in their EXT-X-DISCONTINUITY"):
         verify(sources, playlist)
 
 
@@ -593,6 +783,33 @@ def test_lenient_takes_no_offence_at_another_style(tmp_path: Path) -> None:
     assert verify([MEDIA / "plain.mp4"], playlist, lenient=True).samples == 433
 
 
+# Output of pystream
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ts", "fmp4"])
+def test_damage_to_the_packaged_sample_fails(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    flags = ["--format", kind, "--encrypt", "aes-128"]
+    assert main(["package", str(SAMPLE), "-o", str(out), *flags]) == 0
+    report = verify([SAMPLE], out / "index.m3u8")
+    assert report.encrypted
+    assert report.samples == sum(len(track.samples) for track in mp4.read(SAMPLE).tracks)
+    chance = random.Random(9)
+    for file in sorted(f for f in out.rglob("*") if f.is_file() and f.suffix != ".m3u8"):
+        good = file.read_bytes()
+        for at in {0, len(good) - 1, *chance.sample(range(len(good)), 3)}:
+            spoil(file, at, chance.randrange(8))
+            with pytest.raises(VerifyError):
+                verify([SAMPLE], out / "index.m3u8")
+            file.write_bytes(good)
+        file.unlink()
+        with pytest.raises(VerifyError, match="No such file"):
+            verify([SAMPLE], out / "index.m3u8")
+        file.write_bytes(good)
+    verify([SAMPLE], out / "index.m3u8")
+
+
 # Output of ffmpeg
 
 
@@ -600,8 +817,20 @@ def ffmpeg_hls(clip: Path, out: Path, *flags: str) -> Path:
     out.mkdir()
     (out / "0.key").write_bytes(KEY)
     (out / "info").write_text(f"0.key\n{out}/0.key\n{'07' * 16}\n")
-    command = ["ffmpeg", "-v", "error", "-i", clip, "-c", "copy", "-f", "hls", "-hls_time", "2"]
-    command += ["-hls_playlist_type", "vod", *flags, out / "index.m3u8"]
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        str(clip),
+        "-c",
+        "copy",
+        "-f",
+        "hls",
+        "-hls_time",
+        "2",
+    ]
+    command += ["-hls_playlist_type", "vod", *flags, str(out / "index.m3u8")]
     subprocess.run(command, check=True, cwd=out)
     return out / "index.m3u8"
 
@@ -633,7 +862,7 @@ def test_ffmpegs_output_is_read_leniently(tmp_path: Path, name: str) -> None:
 @pytest.mark.needs("ffprobe")
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
 def test_the_mp4_oracle_agrees_with_ffprobe(clip: Path) -> None:
-    command = ["ffprobe", "-v", "quiet", "-show_packets", "-show_streams", "-of", "json", clip]
+    command = ["ffprobe", "-v", "quiet", "-show_packets", "-show_streams", "-of", "json", str(clip)]
     told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     movie = mp4.read(clip)
     assert movie.truncated == (clip.stem == "fragmented_cut")
@@ -670,7 +899,9 @@ def test_the_verifier_and_the_oracle_walk_alike(clip: Path) -> None:
             strict=True,
         )
         zero = track.samples[0].pts - Fraction(int(walked.pts[0]), walked.scale)
-        assert list(seen) == [(s.offset, s.size, s.pts - zero, s.sync, s.entry) for s in track.samples]
+        assert list(seen) == [
+            (s.offset, s.size, s.pts - zero, s.sync, s.entry) for s in track.samples
+        ]
         assert walked.origin == pytest.approx(float(zero), abs=1e-9)
     assert not mine
 
@@ -730,5 +961,3 @@ def test_every_clip_is_made_by_the_script() -> None:
     text = (MEDIA / "make.py").read_text()
     assert all(f'"{clip.name}"' in text for clip in CLIPS)
     assert sum(clip.stat().st_size for clip in CLIPS if clip != SAMPLE) < 3_000_000
-
-

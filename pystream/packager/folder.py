@@ -135,7 +135,8 @@ def _fill(
             for name, key in rendition.keys():
                 _write(os.path.join(folder, name), key, 0o600)
     total = sum(sum(rendition.lengths()) for rendition in presentation.renditions)
-    _run(_core.Work(files), jobs or len(os.sched_getaffinity(0)), len(files), total, progress)
+    jobs = max(1, min(jobs or len(os.sched_getaffinity(0)), len(files)))
+    _run(_core.Work(files, jobs), jobs, total, progress)
     for rendition in presentation.renditions:
         text = presentation.media_playlist(rendition).text()
         _write(os.path.join(work, rendition.name, PLAYLIST), text.encode())
@@ -151,7 +152,6 @@ def _write(path: str, data: bytes, mode: int = 0o666) -> None:
 def _run(
     work: _core.Work,
     jobs: int,
-    files: int,
     total: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -164,7 +164,7 @@ def _run(
             failures.append(error)
 
     # Never in this thread: it has to be free for Ctrl-C.
-    threads = [threading.Thread(target=one) for _ in range(max(1, min(jobs, files)))]
+    threads = [threading.Thread(target=one) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     try:

@@ -93,6 +93,17 @@ class Video:
         times = [self.key_pts[i] for i in cuts] + [self.end_pts]
         return max(b - a for a, b in zip(times, times[1:], strict=False)) / self.track.timescale
 
+    def left_out(self) -> Notice:
+        """Says what lies before the first real key frame, and cannot be shown."""
+        count = self.first - self.track.shown[0]
+        begins = self.key_pts[0] / self.track.timescale
+        return Notice(
+            "before-first-key-frame",
+            f"{count} pictures of track {self.track.id} before its first key frame, at {begins:.3f} s,"
+            " are left out, and the sound beside them",
+            self.source.name,
+        )
+
     def check(self, cuts: Sequence[int]) -> bool:
         """Reads what the key frames at the cuts really are.
 
@@ -109,6 +120,7 @@ class Video:
                     " to begin: what the index calls key frames are none"
                 )
             self.keep(real)
+            self.first = self.keys[0]
             return False
         self.checked = True
         self.independent = "recovery" not in kinds
@@ -162,6 +174,8 @@ def cut_together(
             )
         )
     for video in videos:
+        if video.first != video.track.shown[0]:
+            notices.append(video.left_out())
         if video.checked and not video.independent:
             notices.append(
                 Notice(
@@ -199,12 +213,12 @@ def _keep_common(videos: Sequence[Video]) -> None:
         for video in videos[1 : videos.index(other)]:
             video.keep(mine[:count])
         other.keep(its[:count])
-    starts = [video.key_pts[0] / video.track.timescale for video in videos]
-    for video, start in zip(videos, starts, strict=True):
-        if video.keys[0] != video.first:
+    # A rendition that begins with key frames of its own would leave them out.
+    for video in videos:
+        if video.keys[0] != video.first and any(other is not video for other in videos):
             raise PlanError(
-                f"{video.source.name} begins {start:.3f} s earlier than its first key frame that all"
-                " renditions share: renditions have to begin together"
+                f"{video.source.name} begins before its first key frame that all renditions share, at"
+                f" {video.key_pts[0] / video.track.timescale:.3f} s: renditions have to begin together"
             )
 
 
@@ -237,6 +251,13 @@ class Audio:
                 f"{source.name}: audio track {track.id} changes its decoder configuration"
                 f" {len(track.config_runs) - 1} times: re-encode it with one"
             )
+
+    def begin_at(self, pts: int, timescale: int) -> None:
+        """Leaves out frames before a time."""
+        start = zeros(2)
+        _segmenter.follow(array("q", [pts]), timescale, self.pts, self.track.timescale, start)
+        self.first += start[0]
+        self.pts = self.pts[start[0] :]
 
     def alone(self, target_us: int) -> array[int]:
         """Bounds of segments that follow the grid, where there is no video."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pystream.packager.source import Input
 
 _US = 1_000_000
+_NEGLIGIBLE = 0.1
+"""Seconds by which sound may outlast the picture without being counted in EXTINF: the last frame of
+sound hardly ever ends with the last picture."""
 START_SECONDS = 10
 """Where the presentation's zero lies on the output's clock, in every rendition and format, so that
 times before zero (AAC priming, reordered pictures) stay above the clock's own zero."""
@@ -382,6 +385,10 @@ def plan(
     videos, audios, belongs = _choose(opened, target_us, notices)
     if videos:
         cuts = cut_together(videos, target_us, scan, notices)
+        for video in videos:
+            if video.first != video.track.shown[0]:
+                for audio in audios:
+                    audio.begin_at(video.key_pts[0], video.track.timescale)
         layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
         independent = all(video.independent for video in videos)
     elif audios:
@@ -486,8 +493,8 @@ def _with_video(
             later = [(audio.time(sound[i]), audio.track.timescale) for i in range(len(firsts), len(sound))]
             if extra:
                 ends = ends[:-1] + later
-            else:
-                ends[-1] = max(ends[-1], later[-1], key=lambda time: time[0] / time[1])
+            elif audio.end_pts / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
+                ends[-1] = later[-1]
         renditions.append(
             Rendition(
                 f"v{index}", "video", format, streams, durations_us(ends), breaks, start_seconds

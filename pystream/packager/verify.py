@@ -43,6 +43,8 @@ SHIFT_TOLERANCE = 2.02 * TICK
 EXTINF_TOLERANCE = 0.001
 PCR_INTERVAL = 0.1  # ISO/IEC 13818-1 2.7.2
 WRAP = 1 << 33
+# What reading bytes that are not what they should be raises here.
+_MALFORMED = (ValueError, IndexError, KeyError, StopIteration, struct.error)
 
 
 class VerifyError(PystreamError):
@@ -108,18 +110,24 @@ class _Check:
         self.used_ivs: dict[tuple[bytes, bytes], str] = {}
         self.seen: set[Path] = set()
         self.streams: list[_Stream] = []
+        self.secrets: dict[bytes, Path] = {}
         self.targets: set[int] = set()
+        self.breaks: set[int] = set()
 
     def source(self, path: Path, file: FileIO) -> None:
         try:
             self.tracks += _read_source(path, file)
-        except (ValueError, IndexError, KeyError, struct.error) as error:
+        except _MALFORMED as error:
             raise VerifyError(str(path), f"cannot be compared with: {error}") from error
 
     def run(self, path: Path) -> Report:
-        pictures = [t.seconds(t.pts[t.first_key]) for t in self.tracks if t.kind == "avc" and t.count]
+        entries = [
+            track.seconds(track.pts[track.first_entry()])
+            for track in self.tracks
+            if track.kind == "avc" and track.count
+        ]
         for track in self.tracks:
-            track.bound(max(pictures, default=None))
+            track.bound(max(entries, default=None))
         parsed = self.parse(path)
         if isinstance(parsed, m3u8.MultivariantPlaylist):
             uris = [variant.uri for variant in parsed.variants]
@@ -129,14 +137,16 @@ class _Check:
                 media = self.parse(inner)
                 if isinstance(media, m3u8.MultivariantPlaylist):
                     raise VerifyError(str(inner), "a variant's playlist is multivariant")
-                self.media(inner, media)
+                self.media(inner, media, parsed.independent_segments)
         else:
-            self.media(path, parsed)
+            self.media(path, parsed, False)
         self.coverage(path)
         if not self.lenient:
             self.one_shift(path)
             if len(self.targets) > 1:
                 raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
+            if len(self.breaks) > 1:
+                raise VerifyError(str(path), "playlists differ in their EXT-X-DISCONTINUITY tags")
             for file in sorted(path.parent.rglob("*")):
                 if file.is_file() and file.resolve() not in self.seen:
                     raise VerifyError(str(file), "no playlist names this file")
@@ -149,10 +159,14 @@ class _Check:
         except ValueError as error:
             raise VerifyError(str(path), str(error)) from error
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, extent: tuple[int, int] | None = None) -> bytes:
+        """A file's bytes, or `length, offset` of them."""
         self.seen.add(path.resolve())
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                length, offset = extent or (-1, 0)
+                file.seek(offset)
+                return file.read(length)
         except OSError as error:
             raise VerifyError(str(path), error.strerror or str(error)) from error
 
@@ -163,7 +177,7 @@ class _Check:
 
     # Media playlists
 
-    def media(self, path: Path, playlist: Any) -> None:
+    def media(self, path: Path, playlist: Any, independent: bool) -> None:
         self.report.playlists += 1
         self.targets.add(playlist.target_duration)
         if not playlist.end:
@@ -171,26 +185,30 @@ class _Check:
         if not playlist.segments:
             raise VerifyError(str(path), "no segments")
         demuxer: _Transport | _Fragments | None = None
+        inits: list[_Fragments] = []
         last_map = None
+        independent |= playlist.independent_segments
+        self.breaks.add(sum(segment.discontinuity for segment in playlist.segments))
         streams: dict[int, _Stream] = {}
         timeline = _Timeline(str(path))
         for number, segment in enumerate(playlist.segments):
             file = self.beside(path, segment.uri)
             where = str(file)
-            data = self.resource(path, file, segment.key, playlist.media_sequence + number)
+            sequence = playlist.media_sequence + number
+            data = self.resource(path, file, segment.byterange, segment.key, sequence)
             if segment.map is None:
                 if demuxer is None:
                     demuxer = _Transport(self.lenient)
             elif demuxer is None or segment.map != last_map:
                 init = self.beside(path, segment.map.uri)
+                if last_map and last_map.uri != segment.map.uri and not segment.discontinuity:
+                    raise VerifyError(where, "another EXT-X-MAP without EXT-X-DISCONTINUITY")
                 last_map = segment.map
-                if segment.map.key is not None and segment.map.key.iv is None:
-                    raise VerifyError(where, "EXT-X-MAP under a key without IV (RFC 8216 4.3.2.5)")
-                content = self.resource(path, init, segment.map.key, 0)
-                fragments = _Fragments(str(init), content, self.lenient)
+                content = self.resource(path, init, last_map.byterange, last_map.key, 0)
+                inits.append(_Fragments(str(init), content, self.lenient))
                 if isinstance(demuxer, _Fragments):
-                    fragments.go_on(demuxer)
-                demuxer = fragments
+                    inits[-1].go_on(demuxer)
+                demuxer = inits[-1]
             units = demuxer.segment(where, data, segment.discontinuity)
             for unit in units:
                 stream = streams.get(unit.stream)
@@ -200,28 +218,26 @@ class _Check:
             timeline.segment(where, segment.duration_us / 1e6, units)
             if not self.lenient:
                 pictures = [unit for unit in units if unit.kind == "avc"]
-                if playlist.independent_segments and pictures and not pictures[0].idr:
+                if independent and pictures and not pictures[0].idr:
                     raise VerifyError(where, "claims EXT-X-INDEPENDENT-SEGMENTS without an IDR")
-                rounded = (segment.duration_us + 500_000) // 1_000_000
-                if rounded > playlist.target_duration:
-                    raise VerifyError(where, "EXTINF exceeds EXT-X-TARGETDURATION")
             self.report.segments += 1
             self.report.bytes += len(data)
         for stream in streams.values():
             stream.finish(str(path))
             self.report.samples += stream.count
-        if isinstance(demuxer, _Fragments) and not self.lenient:
-            demuxer.check_init(streams)
+        for fragments in [] if self.lenient else inits:
+            fragments.check_init(streams)
         self.streams += streams.values()
         ends = [stream.end for stream in streams.values()]
         if not self.lenient:
             timeline.finish(ends)
         self.report.seconds = max(self.report.seconds, timeline.length)
 
-    def resource(self, playlist: Path, file: Path, key: Any, sequence: int) -> bytes:
+    def resource(
+        self, playlist: Path, file: Path, extent: tuple[int, int] | None, key: Any, sequence: int
+    ) -> bytes:
         """A segment or an init section, decrypted where a key holds (RFC 8216 4.3.2.4, 5.2)."""
-        fresh = file.resolve() not in self.seen
-        data = self.read(file)
+        data = self.read(file, extent)
         if key is None:
             return data
         from Crypto.Cipher import AES
@@ -230,7 +246,7 @@ class _Check:
         secret = self.key(playlist, key.uri)
         iv = key.iv if key.iv is not None else sequence.to_bytes(16, "big")
         other = self.used_ivs.setdefault((secret, iv), str(file))
-        if other != str(file) and fresh and not self.lenient:
+        if other != str(file) and not self.lenient:
             raise VerifyError(str(file), f"has the key and IV of {other}")
         if not data or len(data) % 16:
             raise VerifyError(str(file), f"{len(data)} bytes are no whole number of AES blocks")
@@ -247,6 +263,8 @@ class _Check:
         secret = self.read(path)
         if len(secret) != 16:
             raise VerifyError(str(path), f"a key has 16 bytes, not {len(secret)}")
+        if self.secrets.setdefault(secret, path) != path and not self.lenient:
+            raise VerifyError(str(path), f"holds the same key as {self.secrets[secret]}")
         return secret
 
     # What only all playlists together show
@@ -323,7 +341,8 @@ class _Stream:
         name = f"{self.kind} sample {self.count}"
         if not self.candidates:
             raise VerifyError(where, f"{name}: no source has such a track")
-        if unit.dts <= self.last_dts:
+        # Sound may share a time stamp, where two frames of the source do.
+        if unit.dts < self.last_dts or (unit.dts == self.last_dts and self.kind == "avc"):
             raise VerifyError(where, f"{name}: decoding times do not rise")
         self.last_dts = unit.dts
         left = []
@@ -349,7 +368,9 @@ class _Stream:
         if self.count == 0:
             candidate.shift = shift
         elif not self.lenient and abs(shift - candidate.shift) > TIME_TOLERANCE + unit.slack:
-            return f"is {1000 * (shift - candidate.shift):.3f} ms off (sample {index} of the source)"
+            return (
+                f"is {1000 * (shift - candidate.shift):.3f} ms off (sample {index} of the source)"
+            )
         entry = track.entries[track.entry[index]]
         sample = track.sample(index)
         if self.kind == "aac":
@@ -420,6 +441,20 @@ def _nals(sample: bytes, size: int) -> list[bytes]:
     return found
 
 
+def _is_entry(nals: list[bytes]) -> bool:
+    """An IDR picture, or one with a recovery point message (ISO/IEC 14496-10 D.1.7)."""
+    for nal in nals:
+        if nal[0] & 31 == 5:
+            return True
+        at = 1
+        while nal[0] & 31 == 6 and at + 1 < len(nal) and nal[at] != 0x80:
+            if nal[at] == 6:
+                return True
+            # Types and sizes of 255 and more do not come before a recovery point in practice.
+            at += 2 + nal[at + 1]
+    return False
+
+
 def _annex_b(data: bytes) -> list[bytes]:
     """NAL units between start codes, without the zero bytes that may follow one (Annex B.1)."""
     return [nal for piece in data.split(b"\0\0\1") if (nal := piece.rstrip(b"\0"))]
@@ -452,6 +487,9 @@ class _Timeline:
         if abs(off) > tolerance:
             text = f"begins {1000 * off:.3f} ms off the sum of the EXTINFs before it"
             self.faults.append((where, text))
+        early = self.begin + self.length - sounds[0] if sounds and self.length else 0.0
+        if early > self.frame + EXTINF_TOLERANCE:
+            self.faults.append((where, f"sound begins {1000 * early:.3f} ms before the segment"))
         self.length += duration
         if self.late_sound:
             self.faults.append(self.late_sound)
@@ -508,7 +546,8 @@ class _Transport:
             "transport error indicator": (packets[:, 1] & 0x80) != 0,
             "scrambled": (control & 0xC0) != 0,
             "neither payload nor adaptation field": ~(adapted | loaded),
-            "adaptation field length": adapted & np.where(loaded, field_len > 182, field_len != 183),
+            "adaptation field length": adapted
+            & np.where(loaded, field_len > 182, field_len != 183),
         }
         if not self.lenient:
             faults["transport priority"] = (packets[:, 1] & 0x20) != 0
@@ -550,7 +589,7 @@ class _Transport:
             for packet, begin, end in zip(first, edges, edges[1:], strict=False):
                 try:
                     new = self.pes(pid, kind, flat[begin:end], packet in random_access)
-                except (ValueError, IndexError) as error:
+                except _MALFORMED as error:
                     bad(packet, str(error))
                 begun.append((packet, new[0].dts, pid))
                 units += new
@@ -656,7 +695,7 @@ class _Transport:
         times = flags >> 6
         if marks & 0xC0 != 0x80 or times < 2:
             raise ValueError("PES header without a time stamp")
-        if not self.lenient and (marks & 0x3B or flags & 0x3F):
+        if not self.lenient and (marks != 0x84 or flags & 0x3F or stream != wanted):
             raise ValueError(f"PES flags {marks:#04x} {flags:#04x}")
         pts = dts = self.unwrap(_stamp(data[9:14], times))
         used = 5
@@ -678,7 +717,7 @@ class _Transport:
             unit.key = None
             return [unit]
         kinds = [nal[0] & 31 for nal in nals]
-        if kinds[:1] != [9] or 9 in kinds[1:] or len(nals[0]) != 2:
+        if nals[:1] != [b"\x09\xf0"] or 9 in kinds[1:]:
             raise ValueError("an access unit begins with its one delimiter")
         if 5 in kinds and not {7, 8} <= set(kinds[: kinds.index(5)]):
             raise ValueError("an IDR picture without parameter sets before it")
@@ -718,7 +757,7 @@ class _Transport:
         for packet, clock in clocks:
             if self.last_pcr is not None:
                 step = clock - self.last_pcr
-                if not 0 < step <= PCR_INTERVAL + 1e-6:
+                if not 0 <= step <= PCR_INTERVAL + 1e-6:
                     bad(packet, f"PCR {1000 * step:.1f} ms after the one before")
             self.last_pcr = clock
         remaining = iter(clocks)
@@ -821,6 +860,7 @@ class _Fragments:
         self.lenient = lenient
         self.sequence = 0
         self.next_dts: dict[int, int] = {}
+        self.data = data
         try:
             self.tops = _boxes(data)
             moov = next((box for box in self.tops if box.kind == b"moov"), None)
@@ -833,7 +873,7 @@ class _Fragments:
                 number: (_kind(trak), _timescale(trak), _entries(trak)[0])
                 for number, trak in self.traks.items()
             }
-        except (ValueError, IndexError, struct.error) as error:
+        except _MALFORMED as error:
             raise VerifyError(where, f"init section: {error}") from error
 
     def go_on(self, before: _Fragments) -> None:
@@ -844,19 +884,21 @@ class _Fragments:
     def segment(self, where: str, data: bytes, discontinuity: bool) -> list[_Unit]:
         try:
             return self.units(data, discontinuity)
-        except (ValueError, IndexError, KeyError, struct.error) as error:
+        except _MALFORMED as error:
             raise VerifyError(where, str(error)) from error
 
     def units(self, data: bytes, discontinuity: bool) -> list[_Unit]:
         tops = _boxes(data)
         if not self.lenient and [box.kind for box in tops] != [b"styp", b"moof", b"mdat"]:
             raise ValueError("a segment is styp, moof, mdat")
+        if not self.lenient:
+            _fills(tops, data)
         units: list[_Unit] = []
         if discontinuity and self.lenient:
             self.next_dts.clear()
         for moof, mdat in zip(tops, tops[1:], strict=False):
-            if not self.lenient and moof.kind == b"styp":
-                _check_brands(moof.data)
+            if not self.lenient and moof.kind == b"styp" and moof.data != _STYP:
+                raise ValueError("brands of the segment")
             if moof.kind != b"moof":
                 continue
             if mdat.kind != b"mdat":
@@ -890,11 +932,12 @@ class _Fragments:
 
     def run(
         self, traf: _Box, moof_at: int, data: bytes, pieces: list[tuple[int, int]]
-    ) -> Iterator[_Unit]:
+    ) -> list[_Unit]:
         """The samples of one track's fragment (8.8.7, 8.8.8, 8.8.12)."""
+        units = []
         head = traf.get("tfhd").numbers
         flags, number = head[0], head[1]
-        if not self.lenient and flags & ~0x02003A != 0:
+        if not self.lenient and flags & ~0x3A != 0x020000:
             raise ValueError(f"tfhd flags {flags:#x}")
         values = iter(head[2:])
         base = moof_at
@@ -911,6 +954,8 @@ class _Fragments:
         kind, scale, entry = self.shapes[number]
         tfdt = traf.get("tfdt").numbers
         dts = tfdt[1] << 32 | tfdt[2] if tfdt[0] >> 24 else tfdt[1]
+        if not self.lenient and tfdt[0] not in (0, 1 << 24):
+            raise ValueError("version and flags of tfdt")
         if not self.lenient and dts != self.next_dts.get(number, dts):
             raise ValueError(f"tfdt {dts} of track {number}, {self.next_dts[number]} is due")
         at = base
@@ -918,6 +963,8 @@ class _Fragments:
             fields = iter(trun.numbers)
             bits = next(fields)
             signed = bits >> 24
+            if not self.lenient and (signed > 1 or bits & 0xFFF0FA):
+                raise ValueError("version and flags of trun")
             count = next(fields)
             if bits & 1:
                 at = base + _signed(next(fields))
@@ -938,32 +985,37 @@ class _Fragments:
                 pieces.append((at, at + many))
                 at += many
                 nals = _nals(sample, entry.nal_size) if kind == "avc" else []
-                if not self.lenient and mark & ~0x03FF0000:
+                if not self.lenient and mark not in (_SYNC, _NO_SYNC):
                     raise ValueError(f"sample flags {mark:#x}")
                 key = not mark & 0x10000 if kind == "avc" else None
                 if kind in ("avc", "aac"):
-                    yield _Unit(
-                        number,
-                        kind,
-                        (dts + offset) / scale,
-                        dts / scale,
-                        sample,
-                        nals,
-                        b"" if self.lenient else entry.config,
-                        None if self.lenient else key,
-                        entry.nal_size,
+                    units.append(
+                        _Unit(
+                            number,
+                            kind,
+                            (dts + offset) / scale,
+                            dts / scale,
+                            sample,
+                            nals,
+                            b"" if self.lenient else entry.config,
+                            None if self.lenient else key,
+                            entry.nal_size,
+                        )
                     )
                 dts += length
             if next(fields, None) is not None:
                 raise ValueError("trun does not end where it should")
         self.next_dts[number] = dts
+        return units
 
     def check_init(self, streams: dict[int, _Stream]) -> None:
         """Every byte of the init section: fixed by the standard, or the source's."""
         try:
             if [box.kind for box in self.tops] != [b"ftyp", b"moov"]:
                 raise ValueError("an init section is ftyp, moov")
-            _check_brands(self.tops[0].data)
+            _fills(self.tops, self.data)
+            if self.tops[0].data != _FTYP:
+                raise ValueError("brands")
             if set(self.traks) != set(streams):
                 raise ValueError(f"tracks {sorted(self.traks)}, samples of {sorted(streams)}")
             why = _movie_fault(self.moov)
@@ -973,20 +1025,23 @@ class _Fragments:
                 why = why or ("" if "" in faults else faults[0])
             if why:
                 raise ValueError(why)
-        except (ValueError, IndexError, struct.error) as error:
+        except _MALFORMED as error:
             raise VerifyError(self.where, f"init section: {error}") from error
 
 
-_BRANDS = frozenset(
-    b"isom iso2 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 avc1 dash msdh msix cmfc cmf2 cmfs hlsf".split()
-)
+# What pystream writes where the standard leaves a choice.
+_FTYP = b"iso6\0\0\0\0iso6cmfcmp41"
+# Sample flags (8.8.3.1): depends on no other sample; depends on others and is no sync sample.
+_SYNC, _NO_SYNC = 0x02000000, 0x01010000
+_STYP = b"msdh\0\0\0\0msdhcmfs"
 _MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
 
 
-def _check_brands(data: bytes) -> None:
-    brands = {data[i : i + 4] for i in (0, *range(8, len(data), 4))}
-    if data[4:8] not in (bytes(4), b"\0\0\2\0") or not brands <= _BRANDS:
-        raise ValueError(f"brands {data!r}")
+def _fills(boxes: list[_Box], data: bytes) -> None:
+    """Raises where zero bytes follow the last box, which `_boxes` lets pass as QuickTime's."""
+    end = boxes[-1].at + 8 + len(boxes[-1].data)
+    if end != len(data):
+        raise ValueError(f"{len(data) - end} bytes after the last box")
 
 
 def _movie_fault(moov: _Box) -> str:
@@ -996,15 +1051,10 @@ def _movie_fault(moov: _Box) -> str:
     if kinds != [b"mvhd", *[b"trak"] * traks, b"mvex"]:
         return f"moov holds {kinds}"
     ids = [_track_id(trak) for trak in moov.all("trak")]
-    scales = {1000, 90000, *map(_timescale, moov.all("trak"))}
-    mvhd = moov.get("mvhd").data
-    rest = struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + bytes(24)
-    allowed = {
-        struct.pack(">IIIII", 0, 0, 0, scale, 0) + rest + last.to_bytes(4, "big")
-        for scale in scales
-        for last in (max(ids) + 1, 0xFFFFFFFF)
-    }
-    if mvhd not in allowed:
+    rest = struct.pack(">IH10x", 0x10000, 0x100) + _MATRIX + struct.pack(">24xI", max(ids) + 1)
+    if moov.get("mvhd").data not in [
+        struct.pack(">IIIII", 0, 0, 0, _timescale(trak), 0) + rest for trak in moov.all("trak")
+    ]:
         return "mvhd"
     trexes = moov.all("mvex/trex")
     if len(moov.get("mvex").boxes()) != len(trexes) or len(trexes) != traks:
@@ -1012,7 +1062,7 @@ def _movie_fault(moov: _Box) -> str:
     for trex, number in zip(trexes, ids, strict=True):
         if trex.numbers[:3] != (0, number, 1) or len(trex.data) != 24:
             return "trex"
-        if any(trex.numbers[3:5]) or trex.numbers[5] & ~0x03FF0000:
+        if any(trex.numbers[3:]):
             return "trex defaults"
     return ""
 
@@ -1025,18 +1075,10 @@ def _trak_fault(trak: _Box, source: _Track) -> str:
     theirs = [mine for mine in source.entries if mine.agrees(entry.config)]
     if not theirs:
         return "decoder configuration"
-    tkhd = trak.get("tkhd").data
     # The picture's size stands twice in the section, so damage to either shows.
     size = (0, 0) if sound else (entry.width << 16, entry.height << 16)
-    allowed = {
-        struct.pack(">IIIIII8xHHHH", flags, 0, 0, number, 0, 0, 0, group, volume, 0)
-        + matrix
-        + struct.pack(">II", *size)
-        for flags in (3, 7)
-        for group in (0, 1, 2)
-        for volume in ({0x100} if sound else {0})
-        for matrix in (_MATRIX, source.matrix)
-    }
+    head = struct.pack(">IIIIII8xHHHH", 7, 0, 0, number, 0, 0, 0, 0, sound << 8, 0)
+    tail = struct.pack(">II", *size)
     fixed = {
         "mdia/minf/dinf/dref": struct.pack(">IIIII", 0, 1, 12, 0x75726C20, 1),
         "mdia/minf/stbl/stts": bytes(8),
@@ -1052,7 +1094,7 @@ def _trak_fault(trak: _Box, source: _Track) -> str:
         "mdia/minf/dinf": "dref",
         "mdia/minf/stbl": "stsd stts stsc stsz stco",
     }
-    if tkhd not in allowed:
+    if trak.get("tkhd").data not in [head + matrix + tail for matrix in (_MATRIX, source.matrix)]:
         return "tkhd"
     for path, names in wanted.items():
         box = trak.get(path) if path else trak
@@ -1067,10 +1109,11 @@ def _trak_fault(trak: _Box, source: _Track) -> str:
     }:
         return "mdhd"
     handler = b"soun" if sound else b"vide"
-    names = (b"\0", b"audio\0" if sound else b"video\0")
-    if trak.get("mdia/hdlr").data not in [bytes(8) + handler + bytes(12) + name for name in names]:
+    name = b"audio\0" if sound else b"video\0"
+    if trak.get("mdia/hdlr").data != bytes(8) + handler + bytes(12) + name:
         return "hdlr"
-    if len(trak.get("mdia/minf/stbl/stsd").boxes(8)) != 1:
+    stsd = trak.get("mdia/minf/stbl/stsd")
+    if stsd.data[:8] != b"\0\0\0\0\0\0\0\1" or len(stsd.boxes(8)) != 1:
         return "stsd"
     if not any(entry.equals(mine, sound) for mine in theirs):
         return "sample entry"
@@ -1089,6 +1132,7 @@ class _Entry:
     """A sample entry: its fields, its boxes, and the decoder configuration among them."""
 
     kind: str
+    code: str
     fields: bytes
     boxes: list[tuple[bytes, bytes]]
     config: bytes
@@ -1107,14 +1151,18 @@ class _Entry:
         """Whether a packaged configuration is this one. NAL lengths may have been widened; an ADTS
         header says profile, rate and channels only."""
         if self.kind == "avc":
-            return self.config[:4] + self.config[5:] == config[:4] + config[5:]
+            widened = self.config[:4] + b"\xff" + self.config[5:]
+            return config in (self.config, widened)
         return config == self.config or (len(config) == 3 and config == _adts_fields(self.config))
 
     def equals(self, source: _Entry, sound: bool) -> bool:
         """Whether this entry of an init section says what the source's says."""
         if sound:
             _, rate, channels = _adts_fields(source.config)
-            rates = {0, *(_RATES[i] << 16 for i in (rate, rate - 3) if 0 <= i < 13 and _RATES[i] < 65536)}
+            rates = {
+                0,
+                *(_RATES[i] << 16 for i in (rate, rate - 3) if 0 <= i < 13 and _RATES[i] < 65536),
+            }
             plains = [
                 struct.pack(">6xH8xHHHHI", 1, count, 16, 0, 0, rate)
                 for rate in rates
@@ -1122,18 +1170,17 @@ class _Entry:
             ]
             alone = [(kind, data) for kind, data in self.boxes if kind != b"esds"]
             esds = [data for kind, data in self.boxes if kind == b"esds"]
-            known = [data for kind, data in source.boxes if kind == b"esds"]
             return (
                 self.fields in [*plains, source.fields]
                 and all(box in source.boxes for box in alone)
-                and len(esds) == 1
-                and (esds[0] in known or any(_same_esds(esds[0], other) for other in known))
+                and esds == [_esds(source.config)]
             )
         size = self.fields[24:28]
         plain = struct.pack(">6xH16x4sIIIH32xHh", 1, size, 0x480000, 0x480000, 0, 1, 0x18, -1)
         alone = [(kind, data) for kind, data in self.boxes if kind != b"avcC"]
         return (
             self.fields == plain
+            and (self.code == source.code or (self.code == "avc3" and not source.parameter_sets))
             and len(alone) == len(self.boxes) - 1
             and all(box in source.boxes for box in alone)
         )
@@ -1175,9 +1222,13 @@ class _Track:
     def count(self) -> int:
         return len(self.offset)
 
-    @property
-    def first_key(self) -> int:
-        return int(self.sync.argmax()) if self.count else 0
+    def first_entry(self) -> int:
+        """The first key frame that a decoder can really begin at, else the first key frame."""
+        keys: list[int] = self.sync.nonzero()[0].tolist()
+        for key in keys:
+            if _is_entry(_nals(self.sample(key), self.entries[self.entry[key]].nal_size)):
+                return key
+        return keys[0] if keys else 0
 
     def seconds(self, ticks: int) -> float:
         """A media time on the presentation line."""
@@ -1193,9 +1244,9 @@ class _Track:
     def bound(self, first_picture: float | None) -> None:
         """Sets where the packaged track may begin and end.
 
-        Pictures: at the first sample, at the first key frame, or at a later one that all earlier
-        samples precede outside the edit. Sound: after frames that are over when the edit begins,
-        or when the first picture is shown.
+        Pictures: at the first sample, at the first key frame, at the first one that keeps its
+        word, or at one that all earlier samples precede outside the edit. Sound: after frames that
+        are over when the edit begins, or when the first picture is shown.
         """
         if not self.count:
             self.starts, self.ends = [], {0}
@@ -1205,7 +1256,9 @@ class _Track:
         if self.kind == "avc":
             outside = int((over > self.begin + 1e-6).argmax())
             keys = self.sync[: outside + 1].nonzero()[0].tolist()
-            self.starts = sorted({0, self.first_key, *keys})
+            self.starts = sorted(
+                {0, *self.sync.nonzero()[0][:1].tolist(), self.first_entry(), *keys}
+            )
         else:
             limit = max(self.begin, self.begin if first_picture is None else first_picture)
             late = over > limit + 1e-6
@@ -1248,8 +1301,15 @@ def _read_source(path: Path, file: FileIO) -> list[_Track]:
     for number, trak in traks.items():
         track = _Track(path, file, trak, movie_scale)
         if track.kind in ("avc", "aac"):
-            (track.offset, track.bytes, track.dts, track.pts, track.sync, track.ticks,
-             track.entry) = columns[number]
+            (
+                track.offset,
+                track.bytes,
+                track.dts,
+                track.pts,
+                track.sync,
+                track.ticks,
+                track.entry,
+            ) = columns[number]
             tracks.append(track)
     return tracks
 
@@ -1387,7 +1447,7 @@ def _entries(trak: _Box) -> list[_Entry]:
     """The sample entries (8.5.2); `config` is empty for codecs that are not compared."""
     found = []
     for box in trak.get("mdia/minf/stbl/stsd").boxes(8):
-        entry = _Entry("", b"", [], b"")
+        entry = _Entry("", "", b"", [], b"")
         if box.kind in (b"avc1", b"avc3"):
             inner = box.boxes(78)
             config = next((child.data for child in inner if child.kind == b"avcC"), b"")
@@ -1398,13 +1458,13 @@ def _entries(trak: _Box) -> list[_Entry]:
                     count = config[at]
                     at += 1
                 for _ in range(count):
-                    size = int.from_bytes(config[at : at + 2], "big")
-                    sets.append(config[at + 2 : at + 2 + size].rstrip(b"\0"))
-                    at += 2 + size
+                    end = at + 2 + int.from_bytes(config[at : at + 2], "big")
+                    sets.append(config[at + 2 : end].rstrip(b"\0"))
+                    at = end
             kinds = [(child.kind, child.data) for child in inner]
-            entry = _Entry(
-                "avc", box.data[:78], kinds, config, (config[4] & 3) + 1, frozenset(sets)
-            )
+            size = (config[4] & 3) + 1
+            code = box.kind.decode()
+            entry = _Entry("avc", code, box.data[:78], kinds, config, size, frozenset(sets))
         elif box.kind == b"mp4a":
             skip = 28 + {1: 16, 2: 36}.get(box.data[9], 0)
             inner = box.boxes(skip)
@@ -1413,7 +1473,7 @@ def _entries(trak: _Box) -> list[_Entry]:
             config = dict(_descriptors(esds[4:])).get(5, b"") if esds else b""
             if config and esds and dict(_descriptors(esds[4:]))[4][0] == 0x40:
                 kinds = [(child.kind, child.data) for child in inner]
-                entry = _Entry("aac", box.data[:28], kinds, config)
+                entry = _Entry("aac", "mp4a", box.data[:28], kinds, config)
         found.append(entry)
     return found
 
@@ -1434,18 +1494,18 @@ def _descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += own
 
 
-def _same_esds(ours: bytes, theirs: bytes) -> bool:
-    """Equal but for ES_ID and for a rate and buffer size that a packager may not know."""
-    a, b = dict(_descriptors(ours[4:])), dict(_descriptors(theirs[4:]))
-    return (
-        ours[:4] == bytes(4)
-        and set(a) == {3, 4, 5, 6}
-        and a[3] in (b"\0\0\0", b"\0\1\0", b"\0\2\0", b[3])
-        and a[4][:2] == b"\x40\x15"
-        and a[4][2:] in (bytes(11), b[4][2:])
-        and a[5] == b[5]
-        and a[6] == b"\2"
-    )
+def _esds(config: bytes) -> bytes:
+    """An esds box's fields around an AudioSpecificConfig, as short as they can be."""
+
+    def descriptor(tag: int, body: bytes) -> bytes:
+        size = len(body)
+        more = [size & 0x7F]
+        while size := size >> 7:
+            more.insert(0, size & 0x7F | 0x80)
+        return bytes([tag, *more]) + body
+
+    decoder = descriptor(4, b"\x40\x15" + bytes(11) + descriptor(5, config))
+    return bytes(4) + descriptor(3, bytes(3) + decoder + descriptor(6, b"\2"))
 
 
 def _adts_fields(config: bytes) -> bytes:

@@ -98,8 +98,7 @@ def demo(out: Path) -> None:
         "borderw=2:x=24:y=h-52"
     )
     title = (
-        f"drawtext=fontfile={FONT}:text='pystream':fontsize=56:fontcolor=white:borderw=3:"
-        "x=24:y=24"
+        f"drawtext=fontfile={FONT}:text='pystream':fontsize=56:fontcolor=white:borderw=3:x=24:y=24"
     )
     scenes = (
         "gradients=s=640x360:r=25:d=11:c0=0x0b3954:c1=0xff6663:c2=0xe0ff4f:c3=0x087e8b:nb_colors=4"
@@ -141,8 +140,10 @@ def load(path: Path) -> list[boxes.Track]:
             fields = mp4.u32s(elst.head[8:])
             if elst.head[0]:
                 raise ValueError(f"{path}: elst of version 1")
-            signed = [(length, media - (media >> 31 << 32)) for length, media in
-                      zip(fields[::3], fields[1::3], strict=True)]
+            signed = [
+                (length, media - (media >> 31 << 32))
+                for length, media in zip(fields[::3], fields[1::3], strict=True)
+            ]
             edits += signed
         width, height = (side >> 16 for side in mp4.u32s(trak.get("tkhd").head)[-2:])
         tracks.append(
@@ -176,16 +177,28 @@ def joined(units: list[bytes], length_size: int = 4) -> bytes:
     return b"".join(len(unit).to_bytes(length_size, "big") + unit for unit in units)
 
 
-def av(out: Path, *, source: list[str] | None = None, seconds: float = 6, video: list[str] | None
-       = None, after: list[str] = FIRST) -> None:
+def av(
+    out: Path,
+    *,
+    source: list[str] | None = None,
+    seconds: float = 6,
+    video: list[str] | None = None,
+    after: list[str] = FIRST,
+) -> None:
     """A clip with one H.264 and one AAC track."""
-    ffmpeg(out, *(source or picture(seconds=seconds)), *sound(seconds), *(video or x264()), *AAC,
-           *after)
+    ffmpeg(
+        out,
+        *(source or picture(seconds=seconds)),
+        *sound(seconds),
+        *(video or x264()),
+        *AAC,
+        *after,
+    )
 
 
-def patched(change: Callable[[list[boxes.Track]], boxes.Movie], **base: object) -> Callable[
-    [Path], None
-]:
+def patched(
+    change: Callable[[list[boxes.Track]], boxes.Movie], **base: object
+) -> Callable[[Path], None]:
     """A clip that ffmpeg makes and Python changes."""
 
     def make(out: Path) -> None:

@@ -188,13 +188,13 @@ class Movie:
 
     def _moov(self, chunks: list[tuple[int, list[Sample]]], base: int) -> Box:
         places: list[list[tuple[int, list[Sample]]]] = [[] for _ in self.tracks]
-        for track, chunk in chunks:
-            places[track].append((base, chunk))
+        for which, chunk in chunks:
+            places[which].append((base, chunk))
             base += sum(len(sample.data) for sample in chunk)
         longest = max(t.duration * self.timescale // t.timescale for t in self.tracks)
         moov = Box(b"moov", b"", [mvhd(self.timescale, longest, len(self.tracks) + 1)])
-        for number, (track, mine) in enumerate(zip(self.tracks, places, strict=True), 1):
-            moov.children.append(self._trak(number, track, mine))
+        for i, (track, mine) in enumerate(zip(self.tracks, places, strict=True), 1):
+            moov.children.append(self._trak(i, track, mine))
         return moov
 
     def _trak(self, number: int, track: Track, chunks: list[tuple[int, list[Sample]]]) -> Box:
@@ -204,8 +204,8 @@ class Movie:
         stbl.children.append(table("stts", runs([s.duration for s in samples]), "2I"))
         if any(sample.offset for sample in samples):
             version, row = (1, "Ii") if track.signed_offsets else (0, "2I")
-            rows = runs([s.offset for s in samples])
-            stbl.children.append(table("ctts", rows, row, version=version))
+            shifts = runs([s.offset for s in samples])
+            stbl.children.append(table("ctts", shifts, row, version=version))
         if track.sync_table and not all(sample.sync for sample in samples):
             numbers = [(i,) for i, sample in enumerate(samples, 1) if sample.sync]
             stbl.children.append(table("stss", numbers, "I"))
@@ -214,7 +214,7 @@ class Movie:
         else:
             packed = struct.pack(f">{len(sizes)}I", *sizes)
             stbl.children.append(full("stsz", struct.pack(">2I", 0, len(sizes)) + packed))
-        rows = []
+        rows: list[tuple[int, int, int]] = []
         for chunk_number, (_, chunk) in enumerate(chunks, 1):
             shape = (len(chunk), chunk[0].entry + 1)
             if not rows or rows[-1][1:] != shape:
@@ -246,9 +246,7 @@ def trak(number: int, track: Track, movie_timescale: int, stbl: Box) -> Box:
         ">QQIQ" if version else ">IIII", 0, 0, track.timescale, duration
     ) + struct.pack(">HH", language_code(track.language), 0)
     handler = struct.pack(">I4s12x", 0, track.handler.encode()) + b"\0"
-    media_header = (
-        full("smhd", bytes(4)) if sound else full("vmhd", bytes(8), flags=1)
-    )
+    media_header = full("smhd", bytes(4)) if sound else full("vmhd", bytes(8), flags=1)
     url = full("url ", flags=1)
     dinf = Box(b"dinf", b"", [Box(b"dref", struct.pack(">II", 0, 1), [url])])
     minf = Box(b"minf", b"", [media_header, dinf, stbl])
@@ -267,14 +265,12 @@ def stsd(entries: Sequence[Box]) -> Box:
 
 
 def stz2(sizes: Sequence[int], bits: int) -> Box:
-    """Compact sample sizes (8.7.3.3). Two 4-bit sizes share a byte, the first one in the high half."""
+    """Compact sample sizes (8.7.3.3). Of two 4-bit sizes in a byte the first has the high half."""
     if max(sizes) >> bits:
         raise ValueError(f"a size does not fit {bits} bits")
     if bits == 4:
         padded = [*sizes, 0]
-        packed = bytes(
-            padded[i] << 4 | padded[i + 1] for i in range(0, len(sizes), 2)
-        )
+        packed = bytes(padded[i] << 4 | padded[i + 1] for i in range(0, len(sizes), 2))
     else:
         packed = struct.pack(f">{len(sizes)}{'BH'[bits == 16]}", *sizes)
     return full("stz2", struct.pack(">3xBI", bits, len(sizes)) + packed)
@@ -290,7 +286,7 @@ def aac_entry(config: bytes, rate: int, channels: int) -> Box:
     """An mp4a sample entry around an AudioSpecificConfig (ISO/IEC 14496-1 7.2.6)."""
     specific = bytes([5, len(config)]) + config
     decoder = struct.pack(">BB3xII", 0x40, 0x15, 0, 0) + specific
-    es = struct.pack(">HB", 1, 0) + bytes([4, len(decoder)]) + decoder + b"\6\1\2"
+    es = struct.pack(">HB", 0, 0) + bytes([4, len(decoder)]) + decoder + b"\6\1\2"
     esds = full("esds", bytes([3, len(es)]) + es)
     head = struct.pack(">6xH8xHHHHI", 1, channels, 16, 0, 0, min(rate, 65535) << 16)
     return Box(b"mp4a", head, [esds])
@@ -323,7 +319,7 @@ def write_sparse(
     chunk_count = -(-count // per_chunk)
     offsets = array("Q", [0]) * chunk_count
     keys = array("I", range(1, count + 1, key_every))
-    key_offsets = []
+    key_offsets: list[tuple[int, int]] = []
 
     def moov(base: int) -> bytes:
         at = base

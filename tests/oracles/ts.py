@@ -61,7 +61,7 @@ class Stream:
         for at in range(0, len(segment), PACKET):
             first = at // PACKET
             pid, start, access, payload = self._packet(segment[at : at + PACKET])
-            if first == 0 and pid != 0 or first == 1 and pid != self.pmt_pid:
+            if (first == 0 and pid != 0) or (first == 1 and pid != self.pmt_pid):
                 raise TsError(f"packet {self.packets}: a segment begins with PAT and PMT")
             if payload is None:
                 pass
@@ -103,7 +103,7 @@ class Stream:
         if control & 2:
             length = packet[4]
             begin = 5 + length
-            if length > 182 and control == 3 or length != 183 and control == 2:
+            if (length > 182 and control == 3) or (length != 183 and control == 2):
                 raise TsError(f"packet {number}: adaptation field of {length} bytes")
             if length:
                 access = self._adaptation(pid, packet[5:begin])
@@ -164,7 +164,9 @@ class Stream:
     def _pes(self, pid: int, packet: int, access: bool, data: bytearray) -> None:
         """2.4.3.6 and 2.4.3.7."""
         video = self.kinds[pid] == H264
-        if data[:3] != b"\0\0\1" or data[3] & (0xF0 if video else 0xE0) != (0xE0 if video else 0xC0):
+        if data[:3] != b"\0\0\1" or data[3] & (0xF0 if video else 0xE0) != (
+            0xE0 if video else 0xC0
+        ):
             raise TsError(f"packet {packet}: PES start code {data[:4].hex()}")
         length = int.from_bytes(data[4:6], "big")
         if length != len(data) - 6 and not (video and length == 0):
@@ -186,7 +188,7 @@ class Stream:
         return [pes for pes in self.pes if self.kinds[pes.pid] == kind]
 
 
-def time_stamp(packet: int, data: bytes, prefix: int) -> int:
+def time_stamp(packet: int, data: bytearray, prefix: int) -> int:
     a, b, c, d, e = data
     if a >> 4 != prefix or not a & c & e & 1:
         raise TsError(f"packet {packet}: prefix or marker bits of a time stamp")

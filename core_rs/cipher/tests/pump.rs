@@ -140,7 +140,7 @@ fn no_jobs() {
 #[test]
 fn lanes_stay_full() {
     // Two lanes, one long job: the short ones pass through the other lane meanwhile, one a round.
-    let run = run(2, &[10 * WINDOW, 5, 5, 5, 5, 5], None, 7);
+    let run = run(2, &[10 * WINDOW, 5, 5, 5, 5, 5], None, 5);
     assert_eq!(run.result, Err(Stop::Cancelled));
     assert!(run.outputs[1..].iter().all(|output| output.borrow().finished));
     assert!(!run.outputs[0].borrow().finished);

@@ -89,6 +89,26 @@ fn published_vectors_together() {
     }
 }
 
+/// A long chain, whose last block depends on each block before it. The expected one is OpenSSL's (3.0.19):
+///
+/// ```text
+/// head -c 1600000 /dev/zero | openssl enc -aes-128-cbc -nopad -K 2b7e151628aed2a6abf7158809cf4f3c \
+///     -iv 000102030405060708090a0b0c0d0e0f | tail -c 16
+/// ```
+#[test]
+fn long_runs_end_as_openssl_says() {
+    for kernel in Kernel::available() {
+        for count in [1, kernel.lanes()] {
+            let mut lanes: Vec<Lane> = (0..count).map(|_| lane(&VECTORS[0])).collect();
+            let mut data = vec![vec![0; 1_600_000]; count];
+            encrypt_with(kernel, lanes.iter_mut().zip(data.iter_mut().map(|data| &mut data[..])));
+            for data in data {
+                assert_eq!(data[1_599_984..], hex("de321c0a83b2094a1dae791c5054c046"), "{kernel:?}, {count} lanes");
+            }
+        }
+    }
+}
+
 #[test]
 fn decryption_undoes_a_long_run() {
     let key = [0x5a; 16];

@@ -161,7 +161,10 @@ impl<'a> Reader<'a> {
         let header = start.bytes.len() - self.bytes.len();
         let whole = usize::try_from(size).ok().filter(|&size| size <= start.bytes.len());
         let Some(whole) = whole else {
-            return Err(wrong(format!("box of {size} bytes runs past its parent, which has {} left", start.bytes.len())));
+            return Err(wrong(format!(
+                "box of {size} bytes runs past its parent, which has {} left",
+                start.bytes.len()
+            )));
         };
         if whole < header {
             return Err(wrong(format!("box of {size} bytes is smaller than its own header")));
@@ -200,7 +203,9 @@ mod tests {
         assert_eq!(one(b"\0\0\0\x09freeXY").unwrap().unwrap().body.rest(), b"X");
         assert_eq!(one(b"\0\0\0\0freeXY").unwrap().unwrap().body.rest(), b"XY");
         assert_eq!(one(b"\0\0\0\x01free\0\0\0\0\0\0\0\x11X").unwrap().unwrap().body.rest(), b"X");
-        for bad in [&b"\0\0\0\x0bfreeXY"[..], b"\0\0\0\x07freeXY", b"\0\0\0\x01free\0\0\0\0\0\0\0\x0fX", b"\0\0\0\x01free\0\0"] {
+        for bad in
+            [&b"\0\0\0\x0bfreeXY"[..], b"\0\0\0\x07freeXY", b"\0\0\0\x01free\0\0\0\0\0\0\0\x0fX", b"\0\0\0\x01free\0\0"]
+        {
             let error = Reader::new(bad, 0).child().unwrap_err();
             assert_eq!(error.path(), "free", "{bad:?}");
         }

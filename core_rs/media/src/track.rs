@@ -24,7 +24,7 @@ pub struct Sample {
     pub size: u32,
     /// Decoding time, ticks.
     pub dts: i64,
-    /// Presentation time, ticks.
+    /// Presentation time, ticks; never before the decoding time.
     pub pts: i64,
     /// A random access point by the file's own word.
     pub sync: bool,
@@ -152,7 +152,11 @@ impl Samples {
     /// # Panics
     /// Where there is no such sample.
     pub fn dts_end(&self, index: usize) -> i64 {
-        if index + 1 < self.len() { self.dts.get(index + 1) } else { self.dts.get(index) + i64::from(self.last_duration) }
+        if index + 1 < self.len() {
+            self.dts.get(index + 1)
+        } else {
+            self.dts.get(index) + i64::from(self.last_duration)
+        }
     }
 
     /// The samples of `range`, expanded a block at a time.
@@ -291,7 +295,9 @@ impl Track {
             && self.shown == other.shown
             && self.configs == other.configs
             && mine.len() == its.len();
-        if !described || mine.iter(0..mine.len()).zip(its.iter(0..its.len())).any(|(a, b)| (a.size, a.pts) != (b.size, b.pts)) {
+        if !described
+            || mine.iter(0..mine.len()).zip(its.iter(0..its.len())).any(|(a, b)| (a.size, a.pts) != (b.size, b.pts))
+        {
             return Ok(false);
         }
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -314,7 +320,10 @@ impl Track {
         let from = range.start.max(range.end.saturating_sub(17));
         let ends = (from..range.end).map(|i| {
             let sample = self.samples.get(i);
-            sample.pts + (self.samples.dts_end(i) - sample.dts)
+            let lasts = self.samples.dts_end(i) - sample.dts;
+            // Some muxers do not know how long the last sample lasts: as long as the one before.
+            let before = if lasts == 0 && i > 0 { sample.dts - self.samples.dts.get(i - 1) } else { lasts };
+            sample.pts + before
         });
         ends.max().unwrap_or(0)
     }

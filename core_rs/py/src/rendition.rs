@@ -16,7 +16,7 @@ use crate::movie::Track;
 /// Segments encrypted side by side. Eight chains fill the AES units of today's cores.
 pub(crate) const LANES: usize = 8;
 /// Bytes of a lane's window: a multiple of a packet (188) and of an AES block (16), and with seven others it fits an L2 cache.
-pub(crate) const WINDOW: usize = 188 * 16 * 43;
+pub(crate) const WINDOW: usize = 128 * 1024;
 
 /// One rendition, laid out. Frozen: any thread may use it at any time.
 #[pyclass(frozen, module = "pystream._core")]

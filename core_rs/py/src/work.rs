@@ -1,5 +1,6 @@
 //! Many segments into files: what `pystream package` spends its time with.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use crate::rendition::{KeyAndIv, LANES, Layout, Muxer, Rendition, WINDOW};
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Work {
     files: Vec<Target>,
+    threads: usize,
     next: AtomicUsize,
     bytes: AtomicU64,
     stopped: AtomicBool,
@@ -31,9 +33,10 @@ struct Target {
 
 #[pymethods]
 impl Work {
-    /// `files` is a list of `(rendition, segment, path, (key, iv) or None)`. Files must not exist yet.
+    /// `files` is a list of `(rendition, segment, path, (key, iv) or None)`; none of them may exist yet. `threads` is how
+    /// many will run.
     #[new]
-    fn new(files: Vec<(Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)>) -> PyResult<Self> {
+    fn new(files: Vec<(Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)>, threads: usize) -> PyResult<Self> {
         let target = |(rendition, segment, path, secret): (Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)| {
             let layout = rendition.get().layout.clone();
             if segment >= layout.len() {
@@ -43,7 +46,7 @@ impl Work {
             PyResult::Ok(Target { layout, segment, path, secret })
         };
         let files = files.into_iter().map(target).collect::<PyResult<_>>()?;
-        Ok(Self { files, next: 0.into(), bytes: 0.into(), stopped: false.into() })
+        Ok(Self { files, threads: threads.max(1), next: 0.into(), bytes: 0.into(), stopped: false.into() })
     }
 
     /// Writes segments until none is left. An error, or [`Self::stop`], ends it in all threads.
@@ -55,7 +58,12 @@ impl Work {
             // Clear segments need no company; one window is the less cache to fill.
             let lanes = if self.files.iter().any(|file| file.secret.is_some()) { LANES } else { 1 };
             let mut windows = Windows::new(lanes, WINDOW);
-            pump(&mut windows, || self.take(), || self.stopped.load(Ordering::Relaxed))
+            let active = Cell::new(0);
+            // A pump ends when it has its share of what is left; what others have not taken by then is anybody's.
+            while self.left() > 0 {
+                pump(&mut windows, || self.take(&active), || self.stopped.load(Ordering::Relaxed))?;
+            }
+            Ok(())
         });
         outcome.map_err(|stop| {
             self.stopped.store(true, Ordering::Relaxed);
@@ -87,12 +95,23 @@ fn fixed(bytes: &[u8]) -> PyResult<[u8; 16]> {
 }
 
 impl Work {
-    fn take(&self) -> Option<Result<(Writing<'_>, Option<Lane>), Failure>> {
+    fn left(&self) -> usize {
+        self.files.len().saturating_sub(self.next.load(Ordering::Relaxed))
+    }
+
+    /// The next segment, if this thread, which has `active` ones, may take another: towards the end segments are shared out
+    /// evenly, since a thread that fills all its lanes would leave the others idle.
+    fn take<'a>(&'a self, active: &'a Cell<usize>) -> Option<Result<(Writing<'a>, Option<Lane>), Failure>> {
+        if active.get() >= self.left().div_ceil(self.threads) {
+            return None;
+        }
         let target = self.files.get(self.next.fetch_add(1, Ordering::Relaxed))?;
         let lane = target.secret.as_ref().map(|(key, iv)| Lane::new(key, iv));
         let job = match OpenOptions::new().write(true).create_new(true).open(&target.path) {
             Ok(file) => {
-                Ok((Writing { work: self, target, muxer: target.layout.muxer(target.segment), file, clear: 0 }, lane))
+                active.set(active.get() + 1);
+                let muxer = target.layout.muxer(target.segment);
+                Ok((Writing { work: self, active, target, muxer, file, clear: 0 }, lane))
             }
             Err(error) => Err(Failure::Output(error, target.path.clone())),
         };
@@ -108,6 +127,8 @@ enum Failure {
 /// A segment on its way into its file.
 struct Writing<'a> {
     work: &'a Work,
+    /// How many segments the thread has in its lanes.
+    active: &'a Cell<usize>,
     target: &'a Target,
     muxer: Muxer,
     file: File,
@@ -131,6 +152,7 @@ impl Job for Writing<'_> {
     }
 
     fn finish(self) -> Result<(), Failure> {
+        self.active.set(self.active.get() - 1);
         if self.clear == self.target.layout.size(self.target.segment) {
             return Ok(());
         }

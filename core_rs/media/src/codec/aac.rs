@@ -56,7 +56,9 @@ impl AacConfig {
             }
         }
         if !matches!(object_type, 1..=4) {
-            return Err(Error::unsupported(format!("MPEG-4 audio object type {object_type} is not AAC Main, LC, SSR or LTP")));
+            return Err(Error::unsupported(format!(
+                "MPEG-4 audio object type {object_type} is not AAC Main, LC, SSR or LTP"
+            )));
         }
         if sample_rate == 0 {
             return Err(Error::malformed("sampling frequency is 0"));
@@ -286,7 +288,8 @@ mod tests {
 
     #[test]
     fn other_object_types_are_unsupported() {
-        for asc in [Asc::new(&[(31, 5), (10, 6), (3, 4), (2, 4), (0, 8)]), Asc::new(&[(23, 5), (3, 4), (2, 4), (0, 8)])] {
+        for asc in [Asc::new(&[(31, 5), (10, 6), (3, 4), (2, 4), (0, 8)]), Asc::new(&[(23, 5), (3, 4), (2, 4), (0, 8)])]
+        {
             assert_eq!(asc.parse().unwrap_err().kind(), crate::ErrorKind::Unsupported);
         }
         assert!(AacConfig::parse(&[0x12], b"").is_err());

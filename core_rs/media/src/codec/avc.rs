@@ -1,9 +1,9 @@
 //! H.264: `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 5.3.3.1) and what its SPS says (ISO/IEC 14496-10 7.3.2.1).
 
 use super::sps::{Sps, rbsp};
+use crate::Result;
 use crate::limits;
 use crate::reader::Reader;
-use crate::Result;
 
 /// An H.264 decoder configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -171,9 +171,10 @@ fn has_recovery_point(nal: &[u8]) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// Constrained Baseline, 320 x 240, made by x264.
+    /// Constrained Baseline, 320 x 240.
     pub(crate) const RECORD: &[u8] = &[
-        1, 0x42, 0xc0, 0x0d, 0xff, 0xe1, 0, 8, 0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4, 1, 0, 4, 0x68, 0xce, 0x0f, 0xc8,
+        1, 0x42, 0xc0, 0x0d, 0xff, 0xe1, 0, 8, 0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4, 1, 0, 4, 0x68, 0xce,
+        0x0f, 0xc8,
     ];
 
     fn parse(record: &[u8], in_band: bool) -> Result<AvcConfig> {

@@ -101,9 +101,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_length_of_two_bytes() {
+        let config = [&[0x40, 0x15][..], &[0; 11], &[5, 0x81, 0x02], &[0x12; 130]].concat();
+        let es = [&[0, 0, 0, 0, 3, 0x81, 0x1b, 0, 1, 0, 4, 0x81, 0x12][..], &config, &[6, 1, 2]].concat();
+        assert_eq!(Esds::parse(Reader::new(&es, 0)).unwrap().decoder_specific, Some(&[0x12; 130][..]));
+    }
+
+    #[test]
     fn long_lengths_and_options() {
         let bytes = [
-            &[0, 0, 0, 0, 3, 0x80, 0x80, 0x80, 36, 0, 1, 0xe0, 0, 9, 2, b'x', b'y', 0, 8, 4, 0x80, 0x80, 0x80, 20, 0x69, 0x15][..],
+            &[
+                0, 0, 0, 0, 3, 0x80, 0x80, 0x80, 36, 0, 1, 0xe0, 0, 9, 2, b'x', b'y', 0, 8, 4, 0x80, 0x80, 0x80, 20,
+                0x69, 0x15,
+            ][..],
             &[0; 11],
             &[5, 0x80, 0x80, 0x80, 0],
         ]

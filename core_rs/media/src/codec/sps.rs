@@ -31,7 +31,10 @@ impl Sps {
             return Err(Error::malformed("sequence parameter set is empty"));
         };
         if header & 0x1f != 7 {
-            return Err(Error::malformed(format!("NAL type {} where a sequence parameter set (7) belongs", header & 0x1f)));
+            return Err(Error::malformed(format!(
+                "NAL type {} where a sequence parameter set (7) belongs",
+                header & 0x1f
+            )));
         }
         let bytes: Vec<u8> = rbsp(rest).collect();
         let mut b = Bits::new(&bytes);
@@ -69,7 +72,9 @@ impl Sps {
                 b.se()?; // offset_for_top_to_bottom_field
                 let cycle = b.ue()?;
                 if cycle > 255 {
-                    return Err(Error::malformed(format!("num_ref_frames_in_pic_order_cnt_cycle is {cycle}, at most 255 is allowed")));
+                    return Err(Error::malformed(format!(
+                        "num_ref_frames_in_pic_order_cnt_cycle is {cycle}, at most 255 is allowed"
+                    )));
                 }
                 for _ in 0..cycle {
                     b.se()?;
@@ -125,7 +130,7 @@ fn skip_scaling_list(b: &mut Bits<'_>, size: usize) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// `(NAL in hex, width, height, profile)`; made by x264 and read back with ffprobe.
+    /// `(NAL, width, height, profile)`, bits laid out by 7.3.2.1.1.
     const CASES: &[(&[u8], u16, u16, [u8; 3])] = &[
         // Constrained Baseline, 320 x 240.
         (&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4], 320, 240, [0x42, 0xc0, 0x0d]),

@@ -1,11 +1,15 @@
 //! Packs the samples of a track while its tables are walked.
 
+use std::ops::Range;
+
 use super::edits::Timeline;
+use super::stbl::DescriptionRuns;
+use super::stsz::SampleSizes;
 use crate::column::{Column, ColumnBuilder};
 use crate::track::{Samples, SyncSet};
 use crate::{Error, Result, limits};
 
-/// A sample as tables or fragments state it, times in ticks of the media.
+/// A sample as a fragment states it, times in ticks of the media.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stated {
     pub(super) offset: u64,
@@ -15,7 +19,7 @@ pub(super) struct Stated {
     pub(super) sync: bool,
 }
 
-/// Packs samples one by one.
+/// Packs samples: a column at a time from tables, one by one from fragments.
 #[derive(Debug)]
 pub(super) struct SamplesBuilder {
     offsets: ColumnBuilder,
@@ -25,7 +29,6 @@ pub(super) struct SamplesBuilder {
     cts: Option<ColumnBuilder>,
     /// Begun at the first sample that is no sync sample.
     sync: Option<Vec<u64>>,
-    len: usize,
     multiple: i64,
     shift: i64,
     source_size: u64,
@@ -33,6 +36,8 @@ pub(super) struct SamplesBuilder {
     most_cts: i64,
     last_dts: i64,
     most_fall: i64,
+    /// Samples of no bytes.
+    empty: usize,
     /// Samples whose decoding time would have fallen.
     pub(super) held: u64,
 }
@@ -45,7 +50,6 @@ impl SamplesBuilder {
             dts: ColumnBuilder::default(),
             cts: None,
             sync: None,
-            len: 0,
             multiple: i64::from(line.multiple),
             shift: line.shift,
             source_size,
@@ -53,32 +57,78 @@ impl SamplesBuilder {
             most_cts: 0,
             last_dts: -limits::TICKS,
             most_fall: i64::from(line.timescale.get()) * limits::FALL_SECONDS,
+            empty: 0,
             held: 0,
         }
     }
 
+    /// Samples placed so far.
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.sizes.len()
     }
 
-    /// Appends a sample. One of no bytes is passed over: it has nothing to decode.
-    #[inline]
-    pub(super) fn push(&mut self, sample: Stated) -> Result<()> {
-        if sample.size == 0 {
+    /// Places the samples of a chunk one after the other.
+    pub(super) fn place(&mut self, mut at: u64, sizes: &SampleSizes<'_>, range: Range<u32>) -> Result<()> {
+        let start = at;
+        let mut empty = 0;
+        for index in range.clone() {
+            let size = sizes.get(index);
+            self.offsets.push(at as i64);
+            self.sizes.push(i64::from(size));
+            at = at.saturating_add(u64::from(size));
+            empty += usize::from(size == 0);
+        }
+        self.empty += empty;
+        if at <= self.source_size {
             return Ok(());
         }
-        let end = sample.offset.checked_add(u64::from(sample.size));
-        if end.is_none_or(|end| end > self.source_size) {
-            return Err(Error::malformed(format!(
-                "its {} bytes at {} run past the end of the file, which has {} bytes",
-                sample.size, sample.offset, self.source_size
-            )));
+        at = start;
+        for index in range {
+            let size = sizes.get(index);
+            self.inside(at, size)
+                .map_err(|error| Error::malformed(format!("sample {}: {error}", u64::from(index) + 1)))?;
+            at = at.saturating_add(u64::from(size));
         }
-        let dts = i64::try_from(sample.dts).ok().and_then(|dts| dts.checked_mul(self.multiple)?.checked_add(self.shift));
-        let Some(mut dts) = dts.filter(|dts| dts.abs() <= limits::TICKS) else {
-            return Err(Error::malformed(format!("its decoding time of {} ticks is more than any clock counts", sample.dts)));
-        };
+        Ok(())
+    }
+
+    /// Gives the next `count` samples decoding times from `from` on, `delta` apart.
+    pub(super) fn time(&mut self, count: u32, from: u64, delta: u32) -> Result<()> {
+        if count == 0 {
+            return Ok(());
+        }
+        let last = u64::from(count - 1) * u64::from(delta);
+        let first = self.ticks(from)?;
+        self.last_dts = self.ticks(from.saturating_add(last))?;
+        let step = i64::from(delta) * self.multiple;
+        let mut dts = first;
+        for _ in 0..count {
+            self.dts.push(dts);
+            dts += step;
+        }
+        Ok(())
+    }
+
+    /// Gives the next `count` samples this composition offset.
+    pub(super) fn compose(&mut self, count: u32, cts: i32) {
         // At most 2^31 times limits::TIMESCALE: far inside 64 bits.
+        let cts = i64::from(cts) * self.multiple;
+        self.least_cts = self.least_cts.min(cts);
+        self.most_cts = self.most_cts.max(cts);
+        let column = self.cts.get_or_insert_default();
+        (0..count).for_each(|_| column.push(cts));
+    }
+
+    /// Says which of the samples so far are sync samples; [`Stss::bits`](super::stss::Stss::bits) of just so many.
+    pub(super) fn mark(&mut self, bits: Vec<u64>) {
+        self.sync = Some(bits);
+    }
+
+    /// Appends a sample.
+    pub(super) fn push(&mut self, sample: Stated) -> Result<()> {
+        let len = self.len();
+        self.inside(sample.offset, sample.size)?;
+        let mut dts = self.ticks(sample.dts)?;
         let mut cts = i64::from(sample.cts) * self.multiple;
         if dts < self.last_dts {
             // Decoding order is file order; the presentation time is what must stay.
@@ -95,9 +145,7 @@ impl SamplesBuilder {
         }
         self.last_dts = dts;
         if cts != 0 && self.cts.is_none() {
-            let mut column = ColumnBuilder::default();
-            (0..self.len).for_each(|_| column.push(0));
-            self.cts = Some(column);
+            self.compose(len as u32, 0);
         }
         if let Some(column) = &mut self.cts {
             column.push(cts);
@@ -105,32 +153,52 @@ impl SamplesBuilder {
             self.most_cts = self.most_cts.max(cts);
         }
         if !sample.sync && self.sync.is_none() {
-            let mut bits = vec![u64::MAX; self.len / 64];
-            if self.len % 64 > 0 {
-                bits.push((1 << (self.len % 64)) - 1);
+            let mut bits = vec![u64::MAX; len / 64];
+            if !len.is_multiple_of(64) {
+                bits.push((1 << (len % 64)) - 1);
             }
             self.sync = Some(bits);
         }
         if let Some(bits) = &mut self.sync {
-            if self.len % 64 == 0 {
+            if len.is_multiple_of(64) {
                 bits.push(0);
             }
             if sample.sync {
-                bits[self.len / 64] |= 1 << (self.len % 64);
+                bits[len / 64] |= 1 << (len % 64);
             }
         }
         self.offsets.push(sample.offset as i64);
         self.sizes.push(i64::from(sample.size));
         self.dts.push(dts);
-        self.len += 1;
+        self.empty += usize::from(sample.size == 0);
         Ok(())
+    }
+
+    fn inside(&self, offset: u64, size: u32) -> Result<()> {
+        let end = offset.checked_add(u64::from(size));
+        if size > 0 && end.is_none_or(|end| end > self.source_size) {
+            return Err(Error::malformed(format!(
+                "its {size} bytes at {offset} run past the end of the file, which has {} bytes",
+                self.source_size
+            )));
+        }
+        Ok(())
+    }
+
+    /// A media time on the presentation's time line.
+    fn ticks(&self, time: u64) -> Result<i64> {
+        let ticks = i64::try_from(time).ok().and_then(|time| time.checked_mul(self.multiple)?.checked_add(self.shift));
+        ticks
+            .filter(|ticks| ticks.abs() <= limits::TICKS)
+            .ok_or_else(|| Error::malformed(format!("a decoding time of {time} ticks is more than any clock counts")))
     }
 
     /// The columns, and the largest composition offset. `last_duration` in ticks of the media.
     ///
     /// Where composition offsets are negative, decoding times move earlier by the largest of them (what `cslg` calls
-    /// compositionToDTSShift, 8.6.1.4), so that no sample is presented before it is decoded.
-    pub(super) fn finish(self, last_duration: u32) -> (Samples, i64) {
+    /// compositionToDTSShift, 8.6.1.4), so that no sample is presented before it is decoded. Samples of no bytes have nothing to
+    /// decode and are taken out; `runs` of sample entries move with the others.
+    pub(super) fn finish(self, last_duration: u32, runs: &mut DescriptionRuns) -> (Samples, i64) {
         let mut dts = self.dts.finish();
         let mut cts = self.cts.map(ColumnBuilder::finish).unwrap_or_default();
         let early = -self.least_cts;
@@ -142,7 +210,7 @@ impl SamplesBuilder {
         if let Some(bits) = &mut sync {
             bits.shrink_to_fit();
         }
-        let samples = Samples {
+        let mut samples = Samples {
             offsets: self.offsets.finish(),
             sizes: self.sizes.finish(),
             dts,
@@ -150,7 +218,42 @@ impl SamplesBuilder {
             sync: sync.map_or(SyncSet::All, SyncSet::Some),
             last_duration: (i64::from(last_duration) * self.multiple).try_into().unwrap_or(u32::MAX),
         };
+        if self.empty > 0 {
+            samples = without_empty(&samples, runs);
+        }
         (samples, self.most_cts + early)
+    }
+}
+
+fn without_empty(samples: &Samples, runs: &mut DescriptionRuns) -> Samples {
+    let kept: Vec<usize> = (0..samples.len()).filter(|&i| samples.sizes.get(i) > 0).collect();
+    let column = |column: &Column| kept.iter().filter(|&&i| i < column.len()).map(|&i| column.get(i)).collect();
+    let sync = match &samples.sync {
+        SyncSet::All => SyncSet::All,
+        some => {
+            let mut bits = vec![0u64; kept.len().div_ceil(64)];
+            for (to, _) in kept.iter().enumerate().filter(|&(_, &from)| some.contains(from)) {
+                bits[to / 64] |= 1 << (to % 64);
+            }
+            SyncSet::Some(bits)
+        }
+    };
+    for (first, _) in runs.iter_mut() {
+        *first = kept.partition_point(|&index| index < *first);
+    }
+    // Of runs that nothing is left of, the last one to begin at a sample is that sample's.
+    let len = kept.len();
+    runs.retain(|&(first, _)| first < len);
+    runs.reverse();
+    runs.dedup_by_key(|&mut (first, _)| first);
+    runs.reverse();
+    Samples {
+        offsets: column(&samples.offsets),
+        sizes: column(&samples.sizes),
+        dts: column(&samples.dts),
+        cts: column(&samples.cts),
+        sync,
+        last_duration: samples.last_duration,
     }
 }
 
@@ -168,7 +271,7 @@ mod tests {
         for &(dts, cts, sync) in samples {
             builder.push(Stated { offset: 10, size: 5, dts, cts, sync })?;
         }
-        Ok(builder.finish(7).0)
+        Ok(builder.finish(7, &mut Vec::new()).0)
     }
 
     fn times(samples: &Samples) -> Vec<(i64, i64, bool)> {
@@ -218,6 +321,6 @@ mod tests {
         assert!(at(990, 11).is_err());
         assert!(at(u64::MAX, 1).is_err());
         assert!(at(u64::MAX, 0).is_ok());
-        assert_eq!(builder.len(), 1);
+        assert_eq!((builder.len(), builder.finish(0, &mut Vec::new()).0.len()), (2, 1));
     }
 }

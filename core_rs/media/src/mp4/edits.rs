@@ -34,14 +34,15 @@ impl Timeline {
         let Some(media) = NonZeroU32::new(media) else {
             return Err(Error::malformed("time scale of the media is 0"));
         };
-        let mut line =
-            Self { timescale: media, multiple: 1, shift: 0, begin: None, end: None, slack: 0, jumps: false };
+        let mut line = Self { timescale: media, multiple: 1, shift: 0, begin: None, end: None, slack: 0, jumps: false };
         let leading = edits.iter().take_while(|edit| edit.media_time.is_none()).count();
         let (empty, rest) = edits.split_at(leading);
         if edits.is_empty() {
             return Ok(line);
         }
-        let Some(movie) = NonZeroU32::new(movie) else {
+        // Durations alone count in the movie's ticks; where none matters, its time scale does not either.
+        let timeless = empty.is_empty() && (fragmented || rest.iter().all(|edit| edit.segment_duration == 0));
+        let Some(movie) = NonZeroU32::new(if timeless { 1 } else { movie }) else {
             return Err(Error::malformed("edit list in ticks of a movie whose time scale is 0"));
         };
         let (media, movie) = (u128::from(media.get()), u128::from(movie.get()));
@@ -178,7 +179,9 @@ mod tests {
         assert!(Timeline::new(&[media(i64::MAX, 0)], 1, 1, false).is_err());
         assert_eq!(line(&[media(0, u64::MAX)], 48_000).end, None);
         assert!(Timeline::new(&[], 0, 1000, false).is_err());
-        assert!(Timeline::new(&[media(0, 0)], 1, 0, false).is_err());
+        assert!(Timeline::new(&[media(0, 9)], 1, 0, false).is_err());
+        assert!(Timeline::new(&[empty(9), media(0, 0)], 1, 0, true).is_err());
+        assert_eq!(Timeline::new(&[media(7, 9)], 1, 0, true).unwrap().shift, -7);
         assert!(Timeline::new(&[], 1, 0, false).is_ok());
         let _ = Timeline::new(&vec![empty(u64::MAX); 1000], 1, u32::MAX, false);
     }

@@ -52,7 +52,11 @@ mod tests {
 
     #[test]
     fn both_versions() {
-        let v0 = [&[0, 0, 0, 0, 0, 0, 0, 2][..], &[0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0], &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0]];
+        let v0 = [
+            &[0, 0, 0, 0, 0, 0, 0, 2][..],
+            &[0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0, 1, 0, 0],
+            &[0, 0, 1, 0, 0, 0, 4, 0, 0, 1, 0, 0],
+        ];
         let empty = Edit { segment_duration: 9, media_time: None };
         let media = Edit { segment_duration: 256, media_time: Some(1024) };
         assert_eq!(parse(Reader::new(&v0.concat(), 0)).unwrap(), [empty, media]);
@@ -62,7 +66,9 @@ mod tests {
 
     #[test]
     fn rejects() {
-        assert!(parse(Reader::new(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xfe, 0, 1, 0, 0], 0)).is_err());
+        assert!(
+            parse(Reader::new(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xfe, 0, 1, 0, 0], 0)).is_err()
+        );
         assert!(parse(Reader::new(&[0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 9], 0)).is_err());
     }
 }

@@ -25,11 +25,7 @@ impl Mdhd {
 /// Three letters of five bits, each above 0x60. Anything else (QuickTime's Macintosh language numbers) says nothing here.
 fn language(packed: u16) -> String {
     let letters = [10, 5, 0].map(|shift| 0x60 + (packed >> shift & 0x1f) as u8);
-    if letters.iter().all(u8::is_ascii_lowercase) {
-        letters.map(char::from).iter().collect()
-    } else {
-        "und".to_owned()
-    }
+    if letters.iter().all(u8::is_ascii_lowercase) { letters.map(char::from).iter().collect() } else { "und".to_owned() }
 }
 
 #[cfg(test)]

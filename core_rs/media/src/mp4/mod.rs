@@ -99,8 +99,7 @@ impl Movie {
     pub fn nbytes(&self) -> usize {
         let tracks = self.tracks.capacity() * size_of::<Track>() + self.tracks.iter().map(Track::nbytes).sum::<usize>();
         let skipped = |s: &Skipped| s.handler.capacity() + s.codec.capacity() + s.reason.capacity();
-        let skipped =
-            self.skipped.capacity() * size_of::<Skipped>() + self.skipped.iter().map(skipped).sum::<usize>();
+        let skipped = self.skipped.capacity() * size_of::<Skipped>() + self.skipped.iter().map(skipped).sum::<usize>();
         let warnings = self.warnings.capacity() * size_of::<Warning>()
             + self.warnings.iter().map(|warning| warning.message.capacity()).sum::<usize>();
         tracks + skipped + warnings
@@ -135,7 +134,8 @@ pub fn open(source: &dyn ReadAt) -> Result<Movie> {
     let bytes = read_moov(source, &top)?;
     let moov = Moov::parse(Reader::new(&bytes, top.body)).map_err(|error| error.within("moov"))?;
 
-    let mut opening = Opening { moov: &moov, size, movie: Movie::default(), warnings: Warnings::default(), tracks: Vec::new() };
+    let mut opening =
+        Opening { moov: &moov, size, movie: Movie::default(), warnings: Warnings::default(), tracks: Vec::new() };
     let mut budget = Budget(size);
     opening.progressive(&mut budget).map_err(|error| error.within("moov"))?;
     if moov.trexs.is_some() {
@@ -151,14 +151,22 @@ fn find_moov(scan: &mut Scan<'_>) -> Result<Top> {
         match scan.next()? {
             Next::Box(top) => match &top.kind.0 {
                 b"moov" if top.overruns => {
-                    return Err(Error::malformed("runs past the end of the file: the file was cut off").at(top.start).within("moov"));
+                    return Err(Error::malformed("runs past the end of the file: the file was cut off")
+                        .at(top.start)
+                        .within("moov"));
                 }
                 b"moov" => return Ok(top),
-                b"moof" => return Err(Error::malformed("a fragment before moov; put the init segment first").at(top.start).within("moof")),
+                b"moof" => {
+                    return Err(Error::malformed("a fragment before moov; put the init segment first")
+                        .at(top.start)
+                        .within("moof"));
+                }
                 _ => last = Some(top),
             },
             Next::Garbage(at) => {
-                return Err(Error::malformed("no box begins here, and there was no moov before: this is no MP4 file").at(at));
+                return Err(
+                    Error::malformed("no box begins here, and there was no moov before: this is no MP4 file").at(at)
+                );
             }
             Next::End => {
                 return Err(match last {
@@ -178,7 +186,9 @@ fn find_moov(scan: &mut Scan<'_>) -> Result<Top> {
 fn read_moov<'s>(source: &'s dyn ReadAt, top: &Top) -> Result<Cow<'s, [u8]>> {
     let len = top.end - top.body;
     if len > limits::MOOV_BYTES {
-        return Err(Error::limit(format!("{len} bytes; {} are allowed", limits::MOOV_BYTES)).at(top.start).within("moov"));
+        return Err(Error::limit(format!("{len} bytes; {} are allowed", limits::MOOV_BYTES))
+            .at(top.start)
+            .within("moov"));
     }
     if let Some(all) = source.as_slice() {
         return Ok(Cow::Borrowed(&all[top.body as usize..top.end as usize]));
@@ -210,8 +220,11 @@ impl Opening<'_> {
             let mut line = None;
             if let Some(kind) = trak.entries.iter().find_map(|entry| entry.kind()) {
                 let timeline = Timeline::new(&trak.edits, trak.mdhd.timescale, self.moov.mvhd.timescale, fragmented)
-                    .map_err(|error| error.within("trak"))?;
-                target.sink = Some(self.walk(trak, kind, &timeline, budget).map_err(|error| error.within("stbl").within("trak"))?);
+                    .map_err(|error| error.at(trak.offset).within("trak"))?;
+                target.sink = Some(
+                    self.walk(trak, kind, &timeline, budget)
+                        .map_err(|error| error.at(trak.offset).within("stbl").within("trak"))?,
+                );
                 line = Some(timeline);
             } else {
                 let reason = trak.entries.first().map_or("it has no sample entry".to_owned(), |entry| entry.reason());
@@ -231,12 +244,16 @@ impl Opening<'_> {
         let tables = SampleTables::parse(stbl, self.size)?;
         budget.take(u64::from(tables.count()))?;
         if u64::from(tables.count()) > limits::SAMPLES {
-            return Err(Error::limit(format!("{} samples; {} are allowed", tables.count(), limits::SAMPLES)).at(stbl.offset()));
+            return Err(
+                Error::limit(format!("{} samples; {} are allowed", tables.count(), limits::SAMPLES)).at(stbl.offset())
+            );
         }
         let walked = tables.walk(kind, &mut builder, &mut runs).map_err(|error| error.at(stbl.offset()))?;
         let id = Some(trak.tkhd.id);
         if let Some([sized, placed, timed]) = walked.differing {
-            let message = format!("stsz counts {sized} samples, the chunks hold {placed}, stts times {timed}; {placed} are carried");
+            let message = format!(
+                "stsz counts {sized} samples, the chunks hold {placed}, stts times {timed}; {placed} are carried"
+            );
             self.warnings.push(WarningCode::SampleCount, id, sized.abs_diff(placed), 0, message);
         }
         if walked.empty_stss {
@@ -282,13 +299,13 @@ impl Opening<'_> {
                 Next::Box(top) => top,
                 Next::End => return Ok(overrun.map(|(at, _)| at)),
                 Next::Garbage(at) => {
-                    if overrun.is_none() {
+                    // Fewer bytes than a header has are the beginning of one.
+                    let cut = overrun.map(|(at, _)| at).or((self.size - at < 8).then_some(at));
+                    if cut.is_none() {
                         let message = format!("what follows from byte {at} on is no box and is left out");
                         self.warnings.push(WarningCode::TrailingBytes, None, 0, 0, message);
                     }
-                    // Fewer bytes than a header has are the beginning of one.
-                    let cut = overrun.map(|(at, _)| at);
-                    return Ok(cut.or((self.size - at < 8).then_some(at)));
+                    return Ok(cut);
                 }
             };
             match &top.kind.0 {
@@ -311,7 +328,8 @@ impl Opening<'_> {
                 b"moov" => {
                     let same = top.end - top.body == moov.len() as u64 && scan.bytes(top.body, top.end)? == moov;
                     if !same {
-                        let message = format!("a second moov at byte {} says something else; the first one counts", top.start);
+                        let message =
+                            format!("a second moov at byte {} says something else; the first one counts", top.start);
                         self.warnings.push(WarningCode::SecondMoov, None, 0, 0, message);
                     }
                 }
@@ -328,11 +346,13 @@ impl Opening<'_> {
     fn finish(mut self) -> Result<Movie> {
         let mut late = Vec::new();
         for ((target, line), trak) in std::mem::take(&mut self.tracks).into_iter().zip(&self.moov.traks) {
-            if let (Some(sink), Some(line)) = (target.sink, line) {
-                if let Some((track, is_late)) = self.track(trak, sink, &line).map_err(|error| error.within("trak"))? {
-                    self.movie.tracks.push(track);
-                    late.push(is_late);
-                }
+            let (Some(sink), Some(line)) = (target.sink, line) else {
+                continue;
+            };
+            let track = self.track(trak, sink, &line).map_err(|error| error.at(trak.offset).within("trak"))?;
+            if let Some((track, is_late)) = track {
+                self.movie.tracks.push(track);
+                late.push(is_late);
             }
         }
         begin_together(&mut self.movie.tracks, &late, &mut self.warnings);
@@ -346,11 +366,11 @@ impl Opening<'_> {
         Ok(self.movie)
     }
 
-    fn track(&mut self, trak: &Trak<'_>, sink: Sink, line: &Timeline) -> Result<Option<(Track, bool)>> {
+    fn track(&mut self, trak: &Trak<'_>, mut sink: Sink, line: &Timeline) -> Result<Option<(Track, bool)>> {
         let id = trak.tkhd.id;
         let codec = || trak.entries.first().map(|entry| entry.codec()).unwrap_or_default();
         let held = sink.builder.held;
-        let (samples, most_cts) = sink.builder.finish(sink.last_duration);
+        let (samples, most_cts) = sink.builder.finish(sink.last_duration, &mut sink.runs);
         if samples.is_empty() {
             self.skip(trak, codec(), "it has no samples".to_owned());
             return Ok(None);

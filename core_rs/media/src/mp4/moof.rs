@@ -98,13 +98,7 @@ pub(super) fn read(
 }
 
 /// Finds the place of a track fragment's runs; returns where its data ends.
-fn traf<'a>(
-    mut r: Reader<'a>,
-    moof: u64,
-    previous: u64,
-    targets: &[Target],
-    runs: &mut Vec<Run<'a>>,
-) -> Result<u64> {
+fn traf<'a>(mut r: Reader<'a>, moof: u64, previous: u64, targets: &[Target], runs: &mut Vec<Run<'a>>) -> Result<u64> {
     let start = r;
     let mut head: Option<(usize, Trex, u64)> = None;
     let mut decode_time = None;
@@ -142,7 +136,14 @@ fn traf<'a>(
                 // Past 2^64 is past the end of any file, and is found there.
                 let len = trun.data_len();
                 next = begin.saturating_add(len);
-                runs.push(Run { target, description: defaults.description, decode_time: None, start: begin, len, trun });
+                runs.push(Run {
+                    target,
+                    description: defaults.description,
+                    decode_time: None,
+                    start: begin,
+                    len,
+                    trun,
+                });
             }
             _ => {}
         }

@@ -36,7 +36,11 @@ impl<'a> Moov<'a> {
                     moov.traks.push(trak);
                 }
                 b"mvex" => moov.mvex(child.body).map_err(|e| e.within("mvex"))?,
-                b"cmov" => return Err(Error::unsupported("compressed movie header; write it anew uncompressed").at(start.offset()).within("cmov")),
+                b"cmov" => {
+                    return Err(Error::unsupported("compressed movie header; write it anew uncompressed")
+                        .at(start.offset())
+                        .within("cmov"));
+                }
                 _ => {}
             }
         }
@@ -47,7 +51,9 @@ impl<'a> Moov<'a> {
         let mut trexs = Vec::new();
         while let Some(child) = r.child()? {
             match &child.kind.0 {
-                b"trex" if trexs.len() < limits::TRACKS => trexs.push(Trex::parse(child.body).map_err(|e| e.within("trex"))?),
+                b"trex" if trexs.len() < limits::TRACKS => {
+                    trexs.push(Trex::parse(child.body).map_err(|e| e.within("trex"))?)
+                }
                 b"mehd" => {
                     let mut r = child.body;
                     let wide = r.full_box()?.0 == 1;

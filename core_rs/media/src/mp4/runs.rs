@@ -1,39 +1,16 @@
 //! Run-length rows, as in `stts` and `ctts`: a count of samples and a value that each of them has.
 
-/// Iterates over one value a sample.
-#[derive(Clone, Debug)]
-pub(super) struct Runs<'a> {
-    rows: std::slice::Iter<'a, [u8; 8]>,
-    left: u32,
-    value: u32,
-}
-
-impl<'a> Runs<'a> {
-    pub(super) fn new(rows: &'a [[u8; 8]]) -> Self {
-        Self { rows: rows.iter(), left: 0, value: 0 }
-    }
-
-    /// The value of the last run that was begun: what a table that ends early is continued with.
-    pub(super) fn current(&self) -> u32 {
-        self.value
-    }
-}
-
-impl Iterator for Runs<'_> {
-    type Item = u32;
-
-    #[inline]
-    fn next(&mut self) -> Option<u32> {
-        while self.left == 0 {
-            let &[a, b, c, d, value @ ..] = self.rows.next()?;
-            self.left = u32::from_be_bytes([a, b, c, d]);
-            if self.left > 0 {
-                self.value = u32::from_be_bytes(value);
-            }
+/// The runs of at most `limit` samples, as `(count, value)`; what the rows say beyond is cut off.
+pub(super) fn runs(rows: &[[u8; 8]], limit: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+    let mut left = limit;
+    rows.iter().map_while(move |&[a, b, c, d, value @ ..]| {
+        if left == 0 {
+            return None;
         }
-        self.left -= 1;
-        Some(self.value)
-    }
+        let count = u32::from_be_bytes([a, b, c, d]).min(left);
+        left -= count;
+        Some((count, u32::from_be_bytes(value)))
+    })
 }
 
 #[cfg(test)]
@@ -41,11 +18,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs() {
-        let rows = [[0, 0, 0, 2, 0, 0, 0, 7], [0, 0, 0, 0, 0, 0, 0, 9], [0, 0, 0, 1, 0, 0, 1, 0]];
-        let mut runs = Runs::new(&rows);
-        assert_eq!(runs.by_ref().collect::<Vec<_>>(), [7, 7, 256]);
-        assert_eq!((runs.next(), runs.current()), (None, 256));
-        assert_eq!(Runs::new(&[]).next(), None);
+    fn cut_off_at_the_limit() {
+        let rows =
+            [[0, 0, 0, 2, 0, 0, 0, 7], [0, 0, 0, 0, 0, 0, 0, 9], [0xff, 0, 0, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0, 0, 0]];
+        let cut = |limit| runs(&rows, limit).collect::<Vec<_>>();
+        assert_eq!(cut(5), [(2, 7), (0, 9), (3, 256)]);
+        assert_eq!(cut(1), [(1, 7)]);
+        assert_eq!(cut(0), []);
+        assert_eq!(runs(&rows[..1], 9).collect::<Vec<_>>(), [(2, 7)]);
     }
 }

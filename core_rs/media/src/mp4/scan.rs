@@ -3,6 +3,8 @@
 //! One read shows a header and, for a fragment, what lies behind it: its `moof` and the header of the `mdat` after it. Media
 //! data is never read.
 
+use std::ops::Range;
+
 use crate::Result;
 use crate::reader::FourCc;
 use crate::source::ReadAt;
@@ -39,12 +41,13 @@ pub(super) struct Scan<'s> {
     size: u64,
     at: u64,
     buffer: Vec<u8>,
-    buffer_start: u64,
+    /// What of the source the front of `buffer` holds.
+    held: Range<u64>,
 }
 
 impl<'s> Scan<'s> {
     pub(super) fn new(source: &'s dyn ReadAt) -> Self {
-        Self { source, size: source.size(), at: 0, buffer: Vec::new(), buffer_start: 0 }
+        Self { source, size: source.size(), at: 0, buffer: Vec::new(), held: 0..0 }
     }
 
     pub(super) fn next(&mut self) -> Result<Next> {
@@ -80,15 +83,16 @@ impl<'s> Scan<'s> {
         if let Some(all) = self.source.as_slice() {
             return Ok(&all[start as usize..][..len]);
         }
-        let buffered = self.buffer_start..self.buffer_start + self.buffer.len() as u64;
-        if !(buffered.contains(&start) && end <= buffered.end) {
+        if start < self.held.start || end > self.held.end {
             let want = (end - start).max(READ).min(self.size - start);
-            self.buffer.clear();
-            self.buffer.resize(want as usize, 0);
-            self.source.read_exact_at(start, &mut self.buffer)?;
-            self.buffer_start = start;
+            if self.buffer.len() < want as usize {
+                self.buffer.resize(want as usize, 0);
+            }
+            self.held = 0..0;
+            self.source.read_exact_at(start, &mut self.buffer[..want as usize])?;
+            self.held = start..start + want;
         }
-        Ok(&self.buffer[(start - self.buffer_start) as usize..][..len])
+        Ok(&self.buffer[(start - self.held.start) as usize..][..len])
     }
 }
 

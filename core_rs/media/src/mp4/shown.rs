@@ -54,7 +54,8 @@ impl Media<'_> {
             let message = format!("{} pictures ({ms} ms) before the first key frame are left out", left.len());
             warnings.push(WarningCode::BeforeKeyFrame, Some(self.id), left.len() as u64, ms, message);
         }
-        let before: Vec<i64> = (start..decoded.clamp(start, end)).map(|i| self.pts(i)).filter(|&pts| pts < begin).collect();
+        let before: Vec<i64> =
+            (start..decoded.clamp(start, end)).map(|i| self.pts(i)).filter(|&pts| pts < begin).collect();
         if let Some(&earliest) = before.iter().min() {
             let ms = self.ms(begin - earliest);
             let message = format!(
@@ -109,9 +110,13 @@ impl Media<'_> {
             end -= 1;
             latest = latest.max(self.pts(end));
         }
-        // An end that cuts off less than a tick of the movie is one that was rounded.
-        let media_end = latest.saturating_add(i64::from(self.samples.last_duration));
-        if end > start && media_end.saturating_sub(edit_end) < self.line.slack { len } else { end }
+        if end > start && self.is_rounding(latest, edit_end) { len } else { end }
+    }
+
+    /// Whether an end that cuts off less than a tick of the movie, and thus is one that was rounded. `latest` is the
+    /// presentation time of the last sample it would hide.
+    fn is_rounding(&self, latest: i64, edit_end: i64) -> bool {
+        latest.saturating_add(i64::from(self.samples.last_duration)).saturating_sub(edit_end) < self.line.slack
     }
 
     fn warn_after(&self, range: Range<usize>, warnings: &mut Warnings) {
@@ -120,14 +125,12 @@ impl Media<'_> {
         };
         // Only samples decoded this late can be presented after the end.
         let late = self.samples.dts.lower_bound(edit_end.saturating_sub(self.most_cts));
-        let after = (late.clamp(range.start, range.end)..range.end).filter(|&i| {
-            let pts = self.pts(i);
-            pts >= edit_end && pts - edit_end >= self.line.slack
-        });
-        let after = after.count();
-        if after > 0 {
-            let message = format!("{after} pictures after its edit's end are shown as well, since others refer to them");
-            warnings.push(WarningCode::EditEnd, Some(self.id), after as u64, 0, message);
+        let after = (late.clamp(range.start, range.end)..range.end).map(|i| self.pts(i)).filter(|&pts| pts >= edit_end);
+        let (after, latest) = after.fold((0, i64::MIN), |(count, latest), pts| (count + 1, pts.max(latest)));
+        if after > 0 && !self.is_rounding(latest, edit_end) {
+            let message =
+                format!("{after} pictures after its edit's end are shown as well, since others refer to them");
+            warnings.push(WarningCode::EditEnd, Some(self.id), after, 0, message);
         }
     }
 }

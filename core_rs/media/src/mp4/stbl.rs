@@ -1,9 +1,9 @@
 //! The sample tables of a track, walked once. ISO/IEC 14496-12 8.5.1.
 //!
 //! `stsz` counts the samples, `stsc` and `stco` place them, `stts`, `ctts` and `stss` say when and what. No table is expanded:
-//! each is an iterator, and one loop packs what they say.
+//! each is walked run by run, straight into the packed column that it fills.
 
-use super::builder::{SamplesBuilder, Stated};
+use super::builder::SamplesBuilder;
 use super::ctts::Ctts;
 use super::stco::ChunkOffsets;
 use super::stsc::Stsc;
@@ -91,60 +91,58 @@ impl<'a> SampleTables<'a> {
         let stts = self.stts.ok_or_else(|| missing("stts"))?;
 
         let count = sizes.count();
-        let mut deltas = stts.deltas();
-        let mut offsets = self.ctts.map(|ctts| ctts.offsets());
-        // Every frame of sound is a random access point, whatever a table says.
-        let stss = self.stss.filter(|_| kind == Kind::Video);
-        let empty_stss = stss.is_some_and(|stss| stss.is_empty());
-        let mut sync = stss.map(|stss| stss.bits(count));
-        if let (true, Some(bits)) = (empty_stss, &mut sync) {
-            // Decoding must begin somewhere; that it begins at the beginning is the least that can be meant.
-            bits[0] = 1;
+        let mut placed = 0;
+        for run in stsc.runs(chunks.count()).filter(|run| run.samples_per_chunk > 0) {
+            if placed == count {
+                break;
+            }
+            note_description(runs, placed as usize, run.description)?;
+            for chunk in run.first..run.end {
+                let end = placed + run.samples_per_chunk.min(count - placed);
+                to.place(chunks.get(chunk), &sizes, placed..end)?;
+                placed = end;
+            }
         }
 
-        let mut index = 0;
-        let (mut dts, mut duration, mut timed) = (0u64, 0, 0u64);
-        'chunks: for run in stsc.runs(chunks.count()) {
-            if run.samples_per_chunk > 0 {
-                note_description(runs, to.len(), run.description)?;
-            }
-            for chunk in run.first..run.end {
-                let mut at = chunks.get(chunk);
-                for _ in 0..run.samples_per_chunk {
-                    if index == count {
-                        break 'chunks;
-                    }
-                    let size = sizes.get(index);
-                    duration = match deltas.next() {
-                        Some(delta) => {
-                            timed += 1;
-                            delta
-                        }
-                        None => deltas.current(),
-                    };
-                    let cts = offsets.as_mut().and_then(Iterator::next).unwrap_or(0);
-                    let is_sync = sync.as_ref().is_none_or(|bits| bits[index as usize / 64] >> (index % 64) & 1 == 1);
-                    to.push(Stated { offset: at, size, dts, cts, sync: is_sync })
-                        .map_err(|error| named(error, index, chunk))?;
-                    // 2^32 samples of 2^32 ticks; and `push` has seen that the offset is inside the file.
-                    dts += u64::from(duration);
-                    at = at.saturating_add(u64::from(size));
-                    index += 1;
-                }
-            }
+        let (mut timed, mut dts, mut last_duration) = (0, 0, 0);
+        let mut time = |count: u32, delta: u32| {
+            to.time(count, dts, delta)?;
+            // 2^32 samples of 2^32 ticks at most.
+            dts += u64::from(count) * u64::from(delta);
+            Ok(())
+        };
+        for (count, delta) in stts.runs(placed) {
+            time(count, delta)?;
+            timed += count;
+            last_duration = delta;
         }
-        let placed = u64::from(index);
-        let differs = placed != u64::from(count) || timed != placed;
+        time(placed - timed, last_duration)?;
+
+        if let Some(ctts) = self.ctts {
+            let mut composed = 0;
+            for (count, offset) in ctts.runs(placed) {
+                to.compose(count, offset);
+                composed += count;
+            }
+            to.compose(placed - composed, 0);
+        }
+
+        // Every frame of sound is a random access point, whatever a table says.
+        let stss = self.stss.filter(|_| kind == Kind::Video && placed > 0);
+        if let Some(stss) = stss {
+            let mut bits = stss.bits(placed);
+            if stss.is_empty() {
+                // Decoding must begin somewhere; that it begins at the beginning is the least that can be meant.
+                bits[0] = 1;
+            }
+            to.mark(bits);
+        }
+        let differs = placed != count || timed != placed;
         Ok(Walked {
             end: dts,
-            last_duration: duration,
-            differing: differs.then_some([u64::from(count), placed, timed]),
-            empty_stss,
+            last_duration,
+            differing: differs.then_some([count, placed, timed].map(u64::from)),
+            empty_stss: stss.is_some_and(|stss| stss.is_empty()),
         })
     }
-}
-
-#[cold]
-fn named(error: Error, index: u32, chunk: u32) -> Error {
-    Error::malformed(format!("sample {} (chunk {}): {error}", u64::from(index) + 1, u64::from(chunk) + 1))
 }

@@ -178,7 +178,8 @@ mod tests {
 
     /// A sound description of `version` with `extra` bytes and then `children`.
     fn sound(version: u8, extra: usize, children: &[u8]) -> Vec<u8> {
-        let fixed = [&[0, 0, 0, 0, 0, 0, 0, 1, 0, version][..], &[0; 6], &[0, 2, 0, 16, 0, 0, 0, 0, 0xac, 0x44, 0, 0]].concat();
+        let fixed =
+            [&[0, 0, 0, 0, 0, 0, 0, 1, 0, version][..], &[0; 6], &[0, 2, 0, 16, 0, 0, 0, 0, 0xac, 0x44, 0, 0]].concat();
         bx(b"mp4a", &[&fixed[..], &vec![0; extra], children].concat())
     }
 
@@ -206,7 +207,10 @@ mod tests {
 
     #[test]
     fn mpeg2_aac_needs_no_specific_config() {
-        let Ok(Described::Config(Config::Aac(config))) = describe(0, &sound(0, 0, &bx(b"esds", &esds(0x67, &[])))) else { panic!() };
+        let Ok(Described::Config(Config::Aac(config))) = describe(0, &sound(0, 0, &bx(b"esds", &esds(0x67, &[]))))
+        else {
+            panic!()
+        };
         assert_eq!((config.object_type, config.sample_rate, config.channels), (2, 44100, 2));
         assert!(describe(0, &sound(0, 0, &bx(b"esds", &esds(0x40, &[])))).is_err());
     }

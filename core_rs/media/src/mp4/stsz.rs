@@ -70,7 +70,7 @@ impl<'a> SampleSizes<'a> {
             Table::Constant(size) => size,
             Table::Bits16(rows) => u32::from(u16::from_be_bytes(rows[i])),
             Table::Bits8(rows) => u32::from(rows[i]),
-            Table::Bits4(rows) => u32::from(rows[i / 2] >> if i % 2 == 0 { 4 } else { 0 } & 15),
+            Table::Bits4(rows) => u32::from(rows[i / 2] >> if i.is_multiple_of(2) { 4 } else { 0 } & 15),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Decoding time to sample. Lives in `stbl`. ISO/IEC 14496-12 8.6.1.2.
 
-use super::runs::Runs;
+use super::runs::runs;
 use crate::Result;
 use crate::reader::Reader;
 
@@ -14,8 +14,9 @@ impl<'a> Stts<'a> {
         Ok(Self(r.table()?))
     }
 
-    pub(super) fn deltas(&self) -> Runs<'a> {
-        Runs::new(self.0)
+    /// `(count, delta)` of at most `limit` samples.
+    pub(super) fn runs(&self, limit: u32) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        runs(self.0, limit)
     }
 }
 
@@ -26,8 +27,8 @@ mod tests {
     #[test]
     fn stts() {
         let bytes = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 4, 0];
-        let deltas: Vec<u32> = Stts::parse(Reader::new(&bytes, 0)).unwrap().deltas().collect();
-        assert_eq!(deltas, [1024; 3]);
+        let stts = Stts::parse(Reader::new(&bytes, 0)).unwrap();
+        assert_eq!(stts.runs(9).collect::<Vec<_>>(), [(3, 1024)]);
         assert!(Stts::parse(Reader::new(&bytes[..15], 0)).is_err());
     }
 }

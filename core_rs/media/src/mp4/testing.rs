@@ -1,9 +1,9 @@
 //! Writes small MP4 files for tests.
 
+use crate::Result;
 use crate::codec::avc::tests::RECORD;
 use crate::codec::esds::tests::esds;
 use crate::source::ReadAt;
-use crate::Result;
 
 /// A box.
 pub(crate) fn bx(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {

@@ -65,7 +65,12 @@ mod tests {
     #[test]
     fn fields_and_defaults() {
         let trex = Trex { track_id: 1, description: 1, duration: 512, size: 9, flags: 7 };
-        let all = [&[0, 0, 0, 0x3b, 0, 0, 0, 1][..], &[0, 0, 0, 1, 0, 0, 0, 0], &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5]].concat();
+        let all = [
+            &[0, 0, 0, 0x3b, 0, 0, 0, 1][..],
+            &[0, 0, 0, 1, 0, 0, 0, 0],
+            &[0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5],
+        ]
+        .concat();
         let tfhd = Tfhd::parse(Reader::new(&all, 0)).unwrap();
         assert_eq!(tfhd.base, Base::Offset(1 << 32));
         assert_eq!(tfhd.defaults(&trex), Trex { track_id: 1, description: 2, duration: 3, size: 4, flags: 5 });

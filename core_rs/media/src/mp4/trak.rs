@@ -10,6 +10,8 @@ use crate::reader::{FourCc, Reader};
 /// What a `trak` says, its sample tables not yet looked into.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trak<'a> {
+    /// Where its content lies in the source.
+    pub(super) offset: u64,
     pub(super) tkhd: Tkhd,
     pub(super) mdhd: Mdhd,
     pub(super) handler: FourCc,
@@ -21,7 +23,7 @@ pub(super) struct Trak<'a> {
 impl<'a> Trak<'a> {
     pub(super) fn parse(mut r: Reader<'a>) -> Result<Self> {
         let start = r;
-        let mut trak = Self::default();
+        let mut trak = Self { offset: r.offset(), ..Self::default() };
         let mut headers = 0;
         while let Some(child) = r.child()? {
             match &child.kind.0 {

@@ -11,7 +11,8 @@ pub(super) struct Trun<'a> {
     pub(super) count: u32,
     first_flags: Option<u32>,
     present: u32,
-    rows: Reader<'a>,
+    /// Rows of as many numbers as there are fields, in the order of the constants below.
+    rows: &'a [[u8; 4]],
     defaults: Trex,
 }
 
@@ -29,6 +30,7 @@ const DURATION: u32 = 0x100;
 const SIZE: u32 = 0x200;
 const FLAGS: u32 = 0x400;
 const CTS: u32 = 0x800;
+const FIELDS: u32 = DURATION | SIZE | FLAGS | CTS;
 
 impl<'a> Trun<'a> {
     pub(super) fn parse(mut r: Reader<'a>, defaults: Trex) -> Result<Self> {
@@ -37,18 +39,18 @@ impl<'a> Trun<'a> {
         let count = r.u32()?;
         let data_offset = if present & 1 != 0 { Some(r.i32()?) } else { None };
         let first_flags = if present & 4 != 0 { Some(r.u32()?) } else { None };
-        let row = 4 * u64::from((present & (DURATION | SIZE | FLAGS | CTS)).count_ones());
+        let row = 4 * u64::from((present & FIELDS).count_ones());
         let bytes = u64::from(count) * row;
         if bytes > r.remaining() as u64 {
             return Err(here.malformed(format!("{count} samples of {row} bytes in {} bytes", r.remaining())));
         }
-        let rows = r.sub(bytes as usize)?;
+        let rows = r.take(bytes as usize)?.as_chunks().0;
         Ok(Self { data_offset, count, first_flags, present, rows, defaults })
     }
 
     /// Whether every sample is of one size by default: then [`Self::count`] is a claim that no row pays for.
     pub(super) fn is_constant(&self) -> bool {
-        self.present & (DURATION | SIZE | FLAGS | CTS) == 0
+        self.present & FIELDS == 0
     }
 
     /// Bytes of all samples together. At most 2^64: a count and a size of 32 bits each.
@@ -56,22 +58,24 @@ impl<'a> Trun<'a> {
         if self.present & SIZE == 0 {
             return u64::from(self.count) * u64::from(self.defaults.size);
         }
-        self.samples().map(|sample| u64::from(sample.size)).sum()
+        let fields = (self.present & FIELDS).count_ones() as usize;
+        let size = (self.present & DURATION).count_ones() as usize;
+        self.rows.iter().skip(size).step_by(fields).map(|&size| u64::from(u32::from_be_bytes(size))).sum()
     }
 
     pub(super) fn samples(&self) -> impl Iterator<Item = RunSample> + use<'a> {
-        let Self { present, mut rows, defaults, first_flags, count, .. } = *self;
-        // `parse` made sure of the rows.
-        let mut field = move |bit: u32, default: u32| if present & bit != 0 { rows.u32().unwrap_or(default) } else { default };
-        (0..count).map(move |i| RunSample {
-            duration: field(DURATION, defaults.duration),
-            size: field(SIZE, defaults.size),
-            flags: match field(FLAGS, defaults.flags) {
-                // first_sample_flags stands for the flags of the first sample only (8.8.8.1).
-                _ if i == 0 && first_flags.is_some() => first_flags.unwrap_or(0),
-                flags => flags,
-            },
-            cts: field(CTS, 0) as i32,
+        let Self { present, rows, defaults, first_flags, count, .. } = *self;
+        let mut rows = rows.iter();
+        // `parse` made sure that there is a row for each sample.
+        let mut field = move |bit: u32, default: u32| {
+            if present & bit == 0 { default } else { rows.next().map_or(default, |&word| u32::from_be_bytes(word)) }
+        };
+        (0..count).map(move |i| {
+            let (duration, size) = (field(DURATION, defaults.duration), field(SIZE, defaults.size));
+            let flags = field(FLAGS, defaults.flags);
+            // first_sample_flags stands for the flags of the first sample only (8.8.8.1).
+            let flags = first_flags.filter(|_| i == 0).unwrap_or(flags);
+            RunSample { duration, size, flags, cts: field(CTS, 0) as i32 }
         })
     }
 }
@@ -105,6 +109,13 @@ mod tests {
         assert_eq!([samples[0].sync(), samples[1].sync()], [true, false]);
         assert_eq!((trun.data_offset, trun.data_len(), trun.is_constant()), (Some(100), 15, false));
         assert!(Trun::parse(Reader::new(&bytes[..31], 0), DEFAULTS).is_err());
+    }
+
+    #[test]
+    fn sizes_are_found_between_other_fields() {
+        let bytes = [&[0, 0, 3, 0, 0, 0, 0, 2][..], &[0, 0, 4, 0, 0, 0, 0, 7], &[0, 0, 4, 0, 0, 0, 0, 8]].concat();
+        let trun = Trun::parse(Reader::new(&bytes, 0), DEFAULTS).unwrap();
+        assert_eq!((trun.data_len(), trun.samples().map(|sample| sample.duration).sum::<u32>()), (15, 2048));
     }
 
     #[test]

@@ -16,7 +16,8 @@ impl Adts {
     /// # Errors
     /// [`crate::ErrorKind::Unsupported`] where ADTS has no way to say what the configuration says.
     pub(super) fn new(config: &AacConfig) -> Result<Self> {
-        let refused = |why: String| Err(Error::unsupported(format!("{why}: ADTS cannot express it; fMP4 segments can")));
+        let refused =
+            |why: String| Err(Error::unsupported(format!("{why}: ADTS cannot express it; fMP4 segments can")));
         if !(1..=4).contains(&config.object_type) {
             return refused(format!("AAC object type {}", config.object_type));
         }
@@ -49,7 +50,9 @@ impl Adts {
     /// [`crate::ErrorKind::Unsupported`] where a frame of `size` bytes is too long.
     pub(super) fn check(size: u32) -> Result<()> {
         if size as usize + HEADER > LONGEST {
-            return Err(Error::unsupported(format!("an AAC frame of {size} bytes: ADTS ends at {LONGEST}, header included")));
+            return Err(Error::unsupported(format!(
+                "an AAC frame of {size} bytes: ADTS ends at {LONGEST}, header included"
+            )));
         }
         Ok(())
     }

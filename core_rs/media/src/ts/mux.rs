@@ -318,7 +318,9 @@ impl Muxer {
         let limit = self.limits[0];
         let windows = self.windows[0].as_mut().unwrap_or_else(|| unreachable!());
         if at + size > end {
-            return Err(Error::malformed("bytes after the last NAL unit of a sample: too few for another length").at(at));
+            return Err(
+                Error::malformed("bytes after the last NAL unit of a sample: too few for another length").at(at)
+            );
         }
         let with_type = (size + 1).min(end - at) as usize;
         let bytes = windows.lend(at, with_type, with_type, limit)?;

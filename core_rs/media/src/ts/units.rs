@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::adts::{self, Adts};
 use super::{PACKET, PAYLOAD};
-use crate::column::{BLOCK, Column, ColumnBuilder};
+use crate::column::{Column, ColumnBuilder};
 use crate::rendition::Stream;
 use crate::track::{Config, Cursor, Sample};
 use crate::window::Windows;
@@ -37,7 +37,9 @@ impl Clock {
     fn at(self, ticks: i64) -> i64 {
         let rounded = match ticks.checked_mul(90_000).and_then(|scaled| scaled.checked_add(self.timescale / 2)) {
             Some(scaled) => scaled.div_euclid(self.timescale),
-            None => (i128::from(ticks) * 90_000 + i128::from(self.timescale / 2)).div_euclid(self.timescale.into()) as i64,
+            None => {
+                (i128::from(ticks) * 90_000 + i128::from(self.timescale / 2)).div_euclid(self.timescale.into()) as i64
+            }
         };
         self.base.wrapping_add(rounded)
     }
@@ -70,8 +72,6 @@ pub struct Layout {
     pub(super) audio: Option<Stream>,
     video_clock: Clock,
     audio_clock: Clock,
-    /// What DTS is lowered by so that no PTS lies before it, ticks of the video track.
-    reorder: i64,
     /// Parameter sets in Annex B form, one entry a configuration of the video track.
     pub(super) parameter_sets: Vec<Vec<u8>>,
     pub(super) adts: Vec<Adts>,
@@ -110,7 +110,8 @@ impl Layout {
                 return Err(Error::unsupported("two tracks of one kind in one transport stream"));
             }
         }
-        let segments = video.as_ref().or(audio.as_ref()).map_or(0, |stream: &Stream| stream.bounds.len().saturating_sub(1));
+        let segments =
+            video.as_ref().or(audio.as_ref()).map_or(0, |stream: &Stream| stream.bounds.len().saturating_sub(1));
         for stream in video.iter().chain(&audio) {
             stream.check(segments)?;
         }
@@ -121,7 +122,6 @@ impl Layout {
         let mut layout = Self {
             video_clock: clock(&video),
             audio_clock: clock(&audio),
-            reorder: video.as_ref().map_or(0, |stream| reorder(&stream.track.samples.cts)),
             parameter_sets: Vec::new(),
             adts: Vec::new(),
             growth: video.as_ref().map_or(Ok(None), growth)?,
@@ -216,7 +216,7 @@ impl Layout {
     }
 
     fn dts(&self, sample: &Sample) -> i64 {
-        self.video_clock.at(sample.dts - self.reorder)
+        self.video_clock.at(sample.dts)
     }
 
     fn clock_is_video(&self) -> bool {
@@ -230,17 +230,10 @@ pub(super) fn reference(time: i64) -> i64 {
 }
 
 fn too_early(time: i64) -> Error {
-    Error::limit(format!("a sample {:.3} s before the clock's zero: start the output later", (LEAD - time) as f64 / 90e3))
-}
-
-/// The largest amount by which a presentation time lies before its decoding time (version-1 `ctts`).
-fn reorder(cts: &Column) -> i64 {
-    let mut buffer = [0; BLOCK];
-    let lowest = (0..cts.len().div_ceil(BLOCK)).filter_map(|block| {
-        let len = cts.expand_block(block, &mut buffer);
-        buffer[..len].iter().copied().min()
-    });
-    lowest.min().map_or(0, |lowest| (-lowest).max(0))
+    Error::limit(format!(
+        "a sample {:.3} s before the clock's zero: start the output later",
+        (LEAD - time) as f64 / 90e3
+    ))
 }
 
 /// What each sample grows by when its NAL lengths become start codes; `None` where they have four bytes.
@@ -259,7 +252,8 @@ fn growth(video: &Stream) -> Result<Option<Column>> {
         let size = length_size(video.track.config_at(index));
         let (mut at, end, mut nals) = (sample.offset, sample.offset + u64::from(sample.size), 0);
         while at + size as u64 <= end {
-            let length = windows.lend(at, size, size, end)?.iter().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
+            let length =
+                windows.lend(at, size, size, end)?.iter().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
             at += size as u64 + length;
             nals += 1;
         }
@@ -300,7 +294,8 @@ struct Group {
 impl Units {
     /// `clock` is the last clock reference before segment `n`.
     pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
-        let range = |stream: &Option<Stream>| stream.as_ref().map_or(0..0, |stream| stream.bounds[n]..stream.bounds[n + 1]);
+        let range =
+            |stream: &Option<Stream>| stream.as_ref().map_or(0..0, |stream| stream.bounds[n]..stream.bounds[n + 1]);
         let config = |stream: &Option<Stream>| {
             stream.as_ref().map_or(0, |stream| stream.track.config_index_at(stream.bounds[n]))
         };
@@ -335,13 +330,15 @@ impl Units {
             self.gather(layout);
         }
         let picture = self.picture.map(|(sample, _)| layout.dts(&sample));
-        let sound = (self.group.count > 0 && !self.group.spent).then(|| layout.audio_clock.at(self.group.frames[0].pts));
+        let sound =
+            (self.group.count > 0 && !self.group.spent).then(|| layout.audio_clock.at(self.group.frames[0].pts));
         let first = picture.into_iter().chain(sound).min();
         let is_picture = picture.is_some() && picture == first;
         let carries_clock = is_picture == layout.clock_is_video();
         let begins = !self.any;
         self.any = true;
-        if let Some(clock) = self.due(first.or(self.until), begins && first.is_some() && !carries_clock) {
+        let carrier = if layout.clock_is_video() { picture.or(self.until) } else { sound.or(self.until) };
+        if let Some(clock) = self.due(first, carrier, begins && !carries_clock) {
             self.clock = Some(clock);
             return Some(Unit { content: Content::Clock, clock: Some(clock), payload: 0, packets: 1 });
         }
@@ -363,14 +360,15 @@ impl Units {
         Some(Unit { content, clock, payload, packets })
     }
 
-    /// The clock reference that has to come before a unit at `time`, if any has to.
-    fn due(&self, time: Option<i64>, begins: bool) -> Option<i64> {
-        let time = time?;
+    /// The clock reference that has to come before a unit at `time`, if any has to. `carrier` is when the next one
+    /// comes anyway: none may be put in that is later than it.
+    fn due(&self, time: Option<i64>, carrier: Option<i64>, begins: bool) -> Option<i64> {
+        let until = time.into_iter().chain(carrier).min()?;
         match self.clock {
-            Some(last) if time - last > CLOCK_LONGEST && time - last <= HOLE => Some(last + CLOCK_STEP),
+            Some(last) if until - last > CLOCK_LONGEST && until - last <= HOLE => Some(last + CLOCK_STEP),
             // A decoder that begins here needs the clock before the first unit.
-            Some(last) if begins && last >= time => None,
-            _ => begins.then_some(time),
+            Some(last) if begins && Some(last) >= time => None,
+            _ => time.filter(|_| begins),
         }
     }
 
