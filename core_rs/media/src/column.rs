@@ -181,32 +181,38 @@ impl Column {
         let base = values[0];
         let slope = if count > 1 { values[count - 1].wrapping_sub(base) / (count as i64 - 1) } else { 0 };
         // All arithmetic wraps: whatever the line, adding the distance gives the value back modulo 2^64.
-        let line = |i: usize| base.wrapping_add(slope.wrapping_mul(i as i64));
-        let lowest = values.iter().enumerate().map(|(i, &v)| v.wrapping_sub(line(i))).min().unwrap_or(0);
-        let base = base.wrapping_add(lowest);
-        let mut all = 0u64;
-        let mut distances = [0u64; BLOCK];
-        for (i, (&value, distance)) in values.iter().zip(&mut distances).enumerate() {
-            *distance = value.wrapping_sub(line(i).wrapping_add(lowest)) as u64;
-            all |= *distance;
+        let mut distances = [0i64; BLOCK];
+        let distances = &mut distances[..count];
+        let (mut line, mut lowest) = (base, i64::MAX);
+        for (distance, &value) in distances.iter_mut().zip(values) {
+            *distance = value.wrapping_sub(line);
+            lowest = lowest.min(*distance);
+            line = line.wrapping_add(slope);
         }
-        let bits = 64 - all.leading_zeros();
+        let above = |distance: i64| distance.wrapping_sub(lowest) as u64;
+        let bits = 64 - distances.iter().fold(0, |all, &distance| all | above(distance)).leading_zeros();
         self.words.pop();
-        let word = self.words.len();
-        self.words.resize(word + (count * bits as usize).div_ceil(64) + 1, 0);
+        // A column of 2^32 words would stand for a movie box of many gigabytes; `limits.rs` caps it far below.
+        self.blocks.push(Block { base: base.wrapping_add(lowest), slope, word: self.words.len() as u32, bits });
+        self.len += count;
         if bits > 0 {
-            for (i, &distance) in distances[..count].iter().enumerate() {
-                let bit = i * bits as usize;
-                let (at, shift) = (word + bit / 64, bit % 64);
-                self.words[at] |= distance << shift;
-                if shift + bits as usize > 64 {
-                    self.words[at + 1] |= distance >> (64 - shift);
+            let (mut word, mut filled) = (0, 0);
+            for &distance in &*distances {
+                let value = above(distance);
+                word |= value << filled;
+                filled += bits;
+                if filled >= 64 {
+                    self.words.push(word);
+                    filled -= 64;
+                    // What of the value found no room: nothing where it ended with the word.
+                    word = if filled == 0 { 0 } else { value >> (bits - filled) };
                 }
             }
+            if filled > 0 {
+                self.words.push(word);
+            }
         }
-        // A column of 2^32 words would stand for a movie box of many gigabytes; `limits.rs` caps it far below.
-        self.blocks.push(Block { base, slope, word: word as u32, bits });
-        self.len += count;
+        self.words.push(0);
     }
 }
 

@@ -68,7 +68,7 @@ impl Windows {
         let start = usize::try_from(offset).ok().filter(|&start| start <= all.len()).unwrap_or(all.len());
         let bytes = &all[start..all.len().min(start.saturating_add(max))];
         if bytes.len() < min {
-            return Err(Error::source_failed("the input ends inside a sample: did it change?", None).at(offset));
+            return Err(ends_inside_a_sample(offset));
         }
         Ok(bytes)
     }
@@ -81,12 +81,13 @@ impl Windows {
         let goes_on = offset >= latest.offset && offset <= used_up;
         let slot = if goes_on { self.latest } else { 1 - self.latest };
         // Whole pages: the kernel copies fastest where source and destination are aligned alike.
+        let size = self.source.size();
+        if offset.checked_add(min as u64).is_none_or(|end| end > size) {
+            return Err(ends_inside_a_sample(offset));
+        }
         let start = offset & !(PAGE - 1);
         let end = offset + (min as u64).max(limit.saturating_sub(offset).min(WINDOW));
-        let end = end.next_multiple_of(PAGE).min(self.source.size());
-        if end < offset + min as u64 {
-            return Err(Error::source_failed("the input ends inside a sample: did it change?", None).at(offset));
-        }
+        let end = end.next_multiple_of(PAGE).min(size);
         let Slot { offset: place, buffer } = &mut self.slots[slot];
         buffer.resize((end - start) as usize, 0);
         *place = start;
@@ -96,6 +97,10 @@ impl Windows {
         }
         Ok(slot)
     }
+}
+
+fn ends_inside_a_sample(offset: u64) -> Error {
+    Error::source_failed("the input ends inside a sample: did it change?", None).at(offset)
 }
 
 #[cfg(test)]

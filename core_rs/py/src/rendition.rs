@@ -15,8 +15,8 @@ use crate::movie::Track;
 
 /// Segments encrypted side by side. Eight chains fill the AES units of today's cores.
 pub(crate) const LANES: usize = 8;
-/// Bytes of a lane's window: a multiple of a packet (188) and of an AES block (16), and with seven others it fits an L2 cache.
-pub(crate) const WINDOW: usize = 128 * 1024;
+/// Bytes of a lane's window: whole pages, and with seven others it fits an L2 cache.
+pub(crate) const WINDOW: usize = 64 * 1024;
 
 /// One rendition, laid out. Frozen: any thread may use it at any time.
 #[pyclass(frozen, module = "pystream._core")]
@@ -47,8 +47,8 @@ impl Layout {
 
     pub(crate) fn muxer(&self, n: usize) -> Muxer {
         match self {
-            Self::Ts(layout) => Muxer::Ts(ts::Muxer::new(Arc::clone(layout), n)),
-            Self::Fmp4(layout) => Muxer::Fmp4(fmp4::Muxer::new(Arc::clone(layout), n)),
+            Self::Ts(layout) => Muxer::Ts(Box::new(ts::Muxer::new(Arc::clone(layout), n))),
+            Self::Fmp4(layout) => Muxer::Fmp4(Box::new(fmp4::Muxer::new(Arc::clone(layout), n))),
         }
     }
 }
@@ -69,8 +69,8 @@ pub(crate) fn encrypt<'py>(py: Python<'py>, message: &[u8], secret: KeyAndIv) ->
 
 /// A segment being made, whatever its format.
 pub(crate) enum Muxer {
-    Ts(ts::Muxer),
-    Fmp4(fmp4::Muxer),
+    Ts(Box<ts::Muxer>),
+    Fmp4(Box<fmp4::Muxer>),
 }
 
 impl Muxer {
