@@ -1,14 +1,14 @@
 """Packages MP4 into encrypted HLS (MPEG-TS and fMP4).
 
-    import pystream
+import pystream
 
-    film = pystream.open("film.mp4")
-    presentation = pystream.plan([film], format="ts", encryption=pystream.Aes128())
-    print(presentation.multivariant_playlist().text())
-    for rendition in presentation.renditions:
-        print(presentation.media_playlist(rendition).text())
-        for n in range(len(rendition)):
-            assert len(rendition.segment(n)) == rendition.length(n)
+film = pystream.open("film.mp4")
+presentation = pystream.plan([film], format="ts", encryption=pystream.Aes128())
+print(presentation.multivariant_playlist().text())
+for rendition in presentation.renditions:
+    print(presentation.media_playlist(rendition).text())
+    for n in range(len(rendition)):
+        assert len(rendition.segment(n)) == rendition.length(n)
 """
 
 import warnings

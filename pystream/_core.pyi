@@ -1,4 +1,144 @@
-from typing import Final
+"""The Rust core. `pystream` is the public face; what is here may change with any release."""
+
+import os
+from typing import Final, Protocol
+
+from typing_extensions import Buffer
 
 DEBUG: Final[bool]
 VERSION: Final[str]
+
+class _ReadAt(Protocol):
+    def read_at(self, offset: int, n: int, /) -> Buffer: ...
+
+class Column:
+    """64-bit integers, native byte order, lent as a read-only buffer of format `q`.
+
+    `numpy.asarray(column)` is a view of it, without a copy.
+    """
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Segment:
+    """A finished segment, lent as a read-only buffer of bytes."""
+
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Movie:
+    """An opened MP4. Frozen: any thread may use it at any time."""
+
+    @staticmethod
+    def open_path(path: str | os.PathLike[str]) -> Movie: ...
+    @staticmethod
+    def open_bytes(data: bytes) -> Movie: ...
+    @staticmethod
+    def open_object(object: _ReadAt, size: int) -> Movie: ...
+    @property
+    def tracks(self) -> list[Track]: ...
+    @property
+    def skipped(self) -> list[tuple[int, str, str, str]]:
+        """`(track id, handler, codec, reason)` of each track that cannot be carried."""
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """`(code, sentence)`."""
+    @property
+    def fragmented(self) -> bool: ...
+    @property
+    def truncated(self) -> bool:
+        """A fragmented recording that was cut off."""
+    @property
+    def size(self) -> int:
+        """Bytes of the source."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+
+class Track:
+    """A track that can be carried, and its samples as columns.
+
+    Times are ticks of `timescale` a second on the presentation's time line: edit lists (ISO/IEC
+    14496-12 8.6.6) are applied, and times before its zero are negative. Samples are counted from 0
+    in decoding order. Frozen: any thread may use it at any time.
+    """
+
+    @property
+    def id(self) -> int:
+        """`track_ID` (ISO/IEC 14496-12 8.3.2)."""
+    @property
+    def kind(self) -> str:
+        """`video` or `audio`."""
+    @property
+    def language(self) -> str:
+        """ISO 639-2/T; `und` where the file does not say."""
+    @property
+    def timescale(self) -> int: ...
+    @property
+    def rotation(self) -> int:
+        """Degrees clockwise by which a player should turn the picture: 0, 90, 180 or 270."""
+    @property
+    def sample_count(self) -> int: ...
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory held."""
+    @property
+    def shown(self) -> tuple[int, int]:
+        """First and end of the samples that are carried."""
+    @property
+    def configs(self) -> list[tuple[str, int, int, int, int]]:
+        """`(codecs, width, height, sampling rate in Hz, channels)` of each decoder configuration."""
+    @property
+    def config_runs(self) -> list[tuple[int, int]]:
+        """`(first sample, index into configs)` of each run, in order."""
+    def same_as(self, other: Track, /) -> bool:
+        """Whether two tracks hold the same samples. Reads a few of them."""
+    def offsets(self, first: int, end: int) -> Column:
+        """Byte offsets in the source of samples `first..end`. Raises `IndexError`."""
+    def sizes(self, first: int, end: int) -> Column:
+        """Bytes of samples `first..end`. Raises `IndexError`."""
+    def dts(self, first: int, end: int) -> Column:
+        """Decoding times of samples `first..end`, ticks. Raises `IndexError`."""
+    def pts(self, first: int, end: int) -> Column:
+        """Presentation times of samples `first..end`, ticks. Raises `IndexError`."""
+    def keys(self, first: int, end: int) -> tuple[Column, Column]:
+        """Indexes and presentation times of the sync samples among `first..end`, as the file says."""
+    def end_pts(self, first: int, end: int) -> int:
+        """When the last of samples `first..end` stops being shown, ticks. Raises `IndexError`."""
+    def picture_kind(self, index: int) -> str:
+        """What sample `index` begins with: `idr`, `recovery` (open GOP) or `other`.
+
+        Reads a little of the source. Raises `IndexError`, `SourceError`.
+        """
+
+class Rendition:
+    """One rendition, laid out. Frozen: any thread may use it at any time."""
+
+    def __new__(
+        cls, format: str, streams: list[tuple[Track, list[int]]], start_seconds: int
+    ) -> Rendition: ...
+    def __len__(self) -> int: ...
+    @property
+    def scanned(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+    def sizes(self) -> Column: ...
+    def init(self, n: int) -> bytes: ...
+    def segment_into(
+        self, n: int, buffer: Buffer, secret: tuple[bytes, bytes] | None = None
+    ) -> int: ...
+    def segments(self, wanted: list[tuple[int, tuple[bytes, bytes] | None]]) -> list[Segment]: ...
+
+class Work:
+    """Segments to be written, each to a file of its own. Several threads may `run` it at once."""
+
+    def __new__(
+        cls, files: list[tuple[Rendition, int, str, tuple[bytes, bytes] | None]], threads: int
+    ) -> Work: ...
+    def run(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def written(self) -> int: ...
+
+def encrypt(message: Buffer, secret: tuple[bytes, bytes]) -> bytes:
+    """AES-128-CBC with PKCS#7 of one message; `secret` is key and IV."""

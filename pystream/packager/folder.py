@@ -93,11 +93,13 @@ def _key_files(
         return []
     folder = os.path.realpath(key_dir)
     if os.path.commonpath([folder, target]) == target:
-        raise OutputError(f"the key folder {folder} lies in the output folder, where keys must not be")
+        raise OutputError(
+            f"the key folder {folder} lies in the output folder, where keys must not be"
+        )
     files = [
         (os.path.join(folder, name), key)
         for rendition in presentation.renditions
-        for name, key in rendition.keys()
+        for name, key in rendition.key_files()
     ]
     for path, _ in files:
         if os.path.lexists(path) and not overwrite:
@@ -132,7 +134,7 @@ def _fill(
         for index, init in enumerate(rendition.inits()):
             _write(os.path.join(folder, rendition.init_uri(index)), init)
         if beside:
-            for name, key in rendition.keys():
+            for name, key in rendition.key_files():
                 _write(os.path.join(folder, name), key, 0o600)
     total = sum(sum(rendition.lengths()) for rendition in presentation.renditions)
     jobs = max(1, min(jobs or len(os.sched_getaffinity(0)), len(files)))
@@ -266,4 +268,3 @@ def _remove(path: str) -> None:
         for name in os.listdir(path):
             _remove(os.path.join(path, name))
         os.rmdir(path)
-

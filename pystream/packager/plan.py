@@ -152,8 +152,11 @@ def cut_together(
         _keep_common(videos)
         forced = bytearray(map(any, zip(*(video.forced for video in videos), strict=True)))
         cuts = videos[0].cuts(target_us, forced)
-        # `all` of a list: every rendition is read, not only those up to the first that fails.
-        if not scan or all([video.check(cuts) for video in videos]):
+        if not scan:
+            break
+        # Every rendition is read, not only those up to the first that fails.
+        checked = [video.check(cuts) for video in videos]
+        if all(checked):
             break
     longest = videos[0].longest(cuts)
     if longest > longest_alone + _SAME_MOMENT_US / _US:

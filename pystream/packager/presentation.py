@@ -125,7 +125,7 @@ class Rendition:
         """The file name of a period's key, distinct over all renditions."""
         return f"{self.name}-{period}.key"
 
-    def keys(self) -> list[tuple[str, bytes]]:
+    def key_files(self) -> list[tuple[str, bytes]]:
         """`(file name, 16 bytes)` of each period's key; empty without encryption."""
         if self._encryption is None:
             return []
@@ -207,7 +207,9 @@ class Rendition:
         """
         return self._made.segment_into(n, buffer, self._secret(n))
 
-    def work(self, folder: str) -> list[tuple[_core.Rendition, int, str, tuple[bytes, bytes] | None]]:
+    def work(
+        self, folder: str
+    ) -> list[tuple[_core.Rendition, int, str, tuple[bytes, bytes] | None]]:
         """What `_core.Work` needs to write all segments into `folder`."""
         return [
             (self._made, n, f"{folder}/{self.uri(n)}", self._secret(n)) for n in range(len(self))
@@ -328,7 +330,8 @@ class Presentation:
         return playlist.MultivariantPlaylist(variants, media, self.independent)
 
     def _audio_group(self, group_id: str, members: tuple[int, ...]) -> list[playlist.Rendition]:
-        found, used = [], set()
+        found: list[playlist.Rendition] = []
+        used: set[str] = set()
         for position, member in enumerate(members):
             rendition = self.renditions[member]
             name = rendition.language or "audio"
@@ -402,7 +405,8 @@ def plan(
             notices.append(
                 Notice(
                     "scanned",
-                    f"NAL lengths of fewer than 4 bytes: all samples of {rendition.name} were read once",
+                    "NAL lengths of fewer than 4 bytes: sizes cannot be told from the index, so all"
+                    f" samples of {rendition.name} were read once",
                 )
             )
     return Presentation(renditions, groups, notices, independent, encryption)
@@ -441,8 +445,8 @@ def _choose(
                 notices.append(
                     Notice(
                         "track-left-out",
-                        f"track {video.track.id} (video) is left out: its key frames are not those of"
-                        f" track {found[0].track.id}, so they are not renditions of one film",
+                        f"track {video.track.id} (video) is left out: its key frames are not those"
+                        f" of track {found[0].track.id}, so they are no renditions of one film",
                         source.name,
                     )
                 )
@@ -490,7 +494,7 @@ def _with_video(
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
-            later = [(audio.time(sound[i]), audio.track.timescale) for i in range(len(firsts), len(sound))]
+            later = [(audio.time(bound), audio.track.timescale) for bound in sound[len(firsts) :]]
             if extra:
                 ends = ends[:-1] + later
             elif audio.end_pts / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:

@@ -12,7 +12,7 @@ from pystream.model import Notice
 # `typing` would cost a command's start more than all of this; type checkers take the name as true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol, TypeAlias
+    from typing import Protocol, TypeAlias, TypeGuard
 
     class ReadAt(Protocol):
         """Any object with these two is an input, an object store for one.
@@ -104,14 +104,23 @@ def _movie(source: Source) -> Movie:
         return Movie.open_path(os.fspath(source))
     if isinstance(source, bytes):
         return Movie.open_bytes(source)
-    if not hasattr(source, "read_at"):
-        if not (hasattr(source, "seek") and hasattr(source, "read")):
-            raise TypeError(
-                "an input is a path, bytes, a seekable file object, or has size and read_at,"
-                f" not {type(source).__name__}"
-            )
-        source = _FileObject(source)
-    return Movie.open_object(source, source.size)
+    if _is_read_at(source):
+        return Movie.open_object(source, source.size)
+    if _is_seekable(source):
+        file = _FileObject(source)
+        return Movie.open_object(file, file.size)
+    raise TypeError(
+        "an input is a path, bytes, a seekable file object, or has size and read_at,"
+        f" not {type(source).__name__}"
+    )
+
+
+def _is_read_at(source: object) -> TypeGuard[ReadAt]:
+    return hasattr(source, "size") and hasattr(source, "read_at")
+
+
+def _is_seekable(source: object) -> TypeGuard[Seekable]:
+    return hasattr(source, "seek") and hasattr(source, "read")
 
 
 class _FileObject:

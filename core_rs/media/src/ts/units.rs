@@ -267,8 +267,7 @@ fn growth(video: &Stream) -> Result<Option<Column>> {
 pub(super) struct Units {
     video: Cursor,
     audio: Cursor,
-    /// The picture that is next, and how much longer its start codes are than its NAL lengths.
-    picture: Option<(Sample, u32)>,
+    picture: Option<Picture>,
     /// The audio group that is next, or was handed out last.
     group: Group,
     /// The first frame after it.
@@ -282,11 +281,23 @@ pub(super) struct Units {
     any: bool,
 }
 
+/// The picture that is next.
+#[derive(Clone, Copy, Debug)]
+struct Picture {
+    sample: Sample,
+    /// Decoding time, 90 kHz.
+    dts: i64,
+    /// How much longer its start codes are than its NAL lengths.
+    grown: u32,
+}
+
 #[derive(Debug, Default)]
 struct Group {
     frames: [Sample; GROUP_FRAMES],
     count: usize,
     bytes: usize,
+    /// When the first begins, 90 kHz.
+    pts: i64,
     /// Handed out already.
     spent: bool,
 }
@@ -329,9 +340,8 @@ impl Units {
         if self.group.spent {
             self.gather(layout);
         }
-        let picture = self.picture.map(|(sample, _)| layout.dts(&sample));
-        let sound =
-            (self.group.count > 0 && !self.group.spent).then(|| layout.audio_clock.at(self.group.frames[0].pts));
+        let picture = self.picture.map(|picture| picture.dts);
+        let sound = (!self.group.spent).then_some(self.group.pts);
         let first = picture.into_iter().chain(sound).min();
         let is_picture = picture.is_some() && picture == first;
         let carries_clock = is_picture == layout.clock_is_video();
@@ -346,7 +356,7 @@ impl Units {
         let clock = carries_clock.then_some(time);
         self.clock = clock.or(self.clock);
         let (content, payload) = if is_picture {
-            let (sample, grown) = self.picture.take()?;
+            let Picture { sample, grown, .. } = self.picture.take()?;
             let pts = layout.video_clock.at(sample.pts);
             let sets = if sample.sync { self.parameter_sets } else { 0 };
             let head = pes_header_len(pts != time) + DELIMITER.len() + sets;
@@ -372,14 +382,15 @@ impl Units {
         }
     }
 
-    fn next_picture(&mut self, layout: &Layout) -> Option<(Sample, u32)> {
+    fn next_picture(&mut self, layout: &Layout) -> Option<Picture> {
         let samples = &layout.video.as_ref()?.track.samples;
         loop {
             let index = self.video.index();
             let sample = self.video.next(samples)?;
             // An empty sample repeats the picture before it; there is no access unit to carry.
             if sample.size > 0 {
-                return Some((sample, layout.growth.as_ref().map_or(0, |growth| growth.get(index) as u32)));
+                let grown = layout.growth.as_ref().map_or(0, |growth| growth.get(index) as u32);
+                return Some(Picture { sample, dts: layout.dts(&sample), grown });
             }
         }
     }
@@ -396,20 +407,23 @@ impl Units {
 
     /// Gathers the next audio group: frames that follow each other without a gap, since only the first has a time stamp.
     fn gather(&mut self, layout: &Layout) {
+        let (Some(first), Some(stream)) = (self.frame, layout.audio.as_ref()) else { return };
+        let Config::Aac(aac) = &stream.track.configs[self.config[1]] else { return };
         self.group.count = 0;
         self.group.bytes = 0;
-        let (Some(first), Some(stream)) = (self.frame, layout.audio.as_ref()) else { return };
+        self.group.pts = layout.audio_clock.at(first.pts);
         self.group.spent = false;
-        let Config::Aac(aac) = &stream.track.configs[self.config[1]] else { return };
         let timescale = layout.audio_clock.timescale;
-        let (rate, length) = (i128::from(aac.sample_rate), i128::from(aac.frame_length) * i128::from(timescale));
+        let (rate, length) = (i64::from(aac.sample_rate), i64::from(aac.frame_length) * timescale);
         // A decoder counts on from the first frame; more than half a millisecond beside that is a gap.
-        let tolerance = (i128::from(timescale) / 2000 + 1) * rate;
-        let last = first.pts.saturating_add(GROUP * timescale / 90_000);
+        let tolerance = (timescale / 2000 + 1) * rate;
+        let longest = GROUP * timescale / 90_000;
         while let Some(frame) = self.frame {
             let count = self.group.count;
-            let drift = i128::from(frame.pts - first.pts) * rate - count as i128 * length;
-            if count == GROUP_FRAMES || count > 0 && (frame.pts >= last || drift.abs() > tolerance) {
+            // No product overflows: a group is short, a time scale has 32 bits, and so has a rate.
+            let after = frame.pts - first.pts;
+            let fits = after < longest && (after * rate - count as i64 * length).abs() <= tolerance;
+            if count == GROUP_FRAMES || count > 0 && !fits {
                 break;
             }
             self.group.frames[count] = frame;
