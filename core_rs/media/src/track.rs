@@ -202,7 +202,9 @@ impl Cursor {
     ///
     /// # Panics
     /// Where the range runs past the end of `samples`.
-    #[inline]
+    // A sample handed over in memory costs a store that the next load has to wait for.
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
     pub fn next(&mut self, samples: &Samples) -> Option<Sample> {
         if self.next >= self.end {
             return None;
@@ -227,6 +229,7 @@ impl Cursor {
         self.next -= 1;
     }
 
+    #[inline(never)]
     fn load(&mut self, samples: &Samples, block: usize) {
         samples.offsets.expand_block(block, &mut self.buffer.offsets);
         samples.sizes.expand_block(block, &mut self.buffer.sizes);
