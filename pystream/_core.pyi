@@ -49,6 +49,16 @@ class Movie:
     def truncated(self) -> bool:
         """A fragmented recording that was cut off."""
     @property
+    def timescale(self) -> int:
+        """Ticks a second of edit durations (`mvhd`, ISO/IEC 14496-12 8.2.2)."""
+    @property
+    def edits(self) -> list[tuple[int, list[tuple[int, int | None, float]]]]:
+        """Edit lists as they stand in the file (ISO/IEC 14496-12 8.6.6): `(track id, edits)`.
+
+        An edit is `(duration, media time, rate)`: the duration in ticks of the movie, the media time
+        in ticks of the media, None for an empty edit.
+        """
+    @property
     def size(self) -> int:
         """Bytes of the source."""
     @property
@@ -87,7 +97,7 @@ class Track:
         """First and end of the samples that are carried."""
     @property
     def configs(self) -> list[tuple[str, int, int, int, int]]:
-        """`(codecs, width, height, sampling rate in Hz, channels)` of each decoder configuration."""
+        """`(codecs, width, height, sampling rate in Hz, channels)` of each configuration."""
     @property
     def config_runs(self) -> list[tuple[int, int]]:
         """`(first sample, index into configs)` of each run, in order."""
@@ -102,7 +112,9 @@ class Track:
     def pts(self, first: int, end: int) -> Column:
         """Presentation times of samples `first..end`, ticks. Raises `IndexError`."""
     def keys(self, first: int, end: int) -> tuple[Column, Column]:
-        """Indexes and presentation times of the sync samples among `first..end`, as the file says."""
+        """Indexes and presentation times of the sync samples among `first..end`."""
+    def with_keys(self, indexes: list[int]) -> Track:
+        """The same track with other sync samples: where the file's own word is wrong."""
     def end_pts(self, first: int, end: int) -> int:
         """When the last of samples `first..end` stops being shown, ticks. Raises `IndexError`."""
     def picture_kind(self, index: int) -> str:
@@ -115,7 +127,11 @@ class Rendition:
     """One rendition, laid out. Frozen: any thread may use it at any time."""
 
     def __new__(
-        cls, format: str, streams: list[tuple[Track, list[int]]], start_seconds: int
+        cls,
+        format: str,
+        streams: list[tuple[Track, list[int]]],
+        start_seconds: int,
+        input: str,
     ) -> Rendition: ...
     def __len__(self) -> int: ...
     @property

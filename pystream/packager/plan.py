@@ -121,6 +121,8 @@ class Video:
                 )
             self.keep(real)
             self.first = self.keys[0]
+            # What the muxers mark as random access points follows from it.
+            self.track = self.track.with_keys(list(self.keys))
             return False
         self.checked = True
         self.independent = "recovery" not in kinds

@@ -59,6 +59,7 @@ class Rendition:
         durations: array[int],
         discontinuities: frozenset[int],
         start_seconds: int,
+        source: str,
     ) -> None:
         self.name = name
         self.kind = kind
@@ -67,7 +68,7 @@ class Rendition:
         self.discontinuities = discontinuities
         self.tracks = tuple(track for track, _ in streams)
         self._made = _core.Rendition(
-            format, [(track, list(bounds)) for track, bounds in streams], start_seconds
+            format, [(track, list(bounds)) for track, bounds in streams], start_seconds, source
         )
         self._sizes = column(self._made.sizes())
         self._inits = self._distinct_inits() if format == "fmp4" else []
@@ -401,6 +402,14 @@ def plan(
         raise UnsupportedMedia(_nothing_left(opened))
     renditions, groups = layout
     for rendition in renditions:
+        if rendition.format == "ts" and rendition.tracks[0].rotation:
+            notices.append(
+                Notice(
+                    "rotation",
+                    f"the picture of {rendition.name} is to be turned by"
+                    f" {rendition.tracks[0].rotation} degrees, which MPEG-TS cannot say: fmp4 can",
+                )
+            )
         if rendition.scanned:
             notices.append(
                 Notice(
@@ -501,7 +510,14 @@ def _with_video(
                 ends[-1] = later[-1]
         renditions.append(
             Rendition(
-                f"v{index}", "video", format, streams, durations_us(ends), breaks, start_seconds
+                f"v{index}",
+                "video",
+                format,
+                streams,
+                durations_us(ends),
+                breaks,
+                start_seconds,
+                _names([video, *(audios if muxed else ())]),
             )
         )
     if muxed:
@@ -523,10 +539,16 @@ def _with_video(
                 durations_us(ends),
                 broken,
                 start_seconds,
+                audio.source.name,
             )
         )
     groups = [tuple(len(videos) + i for i in own) for own in belongs]
     return renditions, groups
+
+
+def _names(tracks: Iterable[Video | Audio]) -> str:
+    """What messages call the inputs of some tracks."""
+    return ", ".join(dict.fromkeys(track.source.name for track in tracks))
 
 
 def _without_empty(bounds: array[int], breaks: frozenset[int]) -> tuple[array[int], frozenset[int]]:
@@ -570,7 +592,9 @@ def _audio_only(
         lasts = durations_us(times)
         name = f"a{index}"
         renditions.append(
-            Rendition(name, "audio", format, streams, lasts, frozenset(), start_seconds)
+            Rendition(
+                name, "audio", format, streams, lasts, frozenset(), start_seconds, audio.source.name
+            )
         )
     # Several languages are alternatives of one variant stream, not variant streams of their own.
     several = len({rendition.language for rendition in renditions}) > 1

@@ -3,7 +3,7 @@
 //! # Theory
 //!
 //! CBC encryption is a chain: block n cannot start before block n-1 is done (NIST SP 800-38A §6.2). A core therefore
-//! waits for the latency of ten AES rounds a block, while its units could start several rounds each cycle. Nothing makes
+//! waits for the latency of ten AES rounds a block, while its units could start several rounds a cycle. Nothing makes
 //! one chain faster; but segments of a film are independent chains, and interleaving eight of them fills the units.
 //!
 //! A [`Lane`] is one such chain: its round keys and the last ciphertext block. It is resumable: it takes a window of

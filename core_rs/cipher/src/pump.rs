@@ -1,8 +1,8 @@
 //! Jobs through windows: fill, encrypt, drain, while the bytes are in the L2 cache.
 //!
 //! Each of up to `lanes` jobs has a window. A round fills all windows, encrypts them together, and drains them. A job
-//! that ends leaves its window to the next job, so lanes stay full until jobs run out, and memory depends neither on the
-//! length of a job nor on their number.
+//! that ends leaves its window to the next job, so lanes stay full until jobs run out, and memory depends neither on
+//! the length of a job nor on their number.
 //!
 //! The pump does no I/O: a [`Job`] reads or makes its bytes in `fill`, and writes or sends them in `drain`.
 

@@ -12,8 +12,8 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call goes to the system's allocator unchanged. The counter is a plain number of the thread, whose access
-// allocates nothing.
+// SAFETY: every call goes to the system's allocator unchanged. The counter is a plain thread-local number, and access to
+// it allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -112,6 +112,21 @@ impl SyncSet {
     }
 }
 
+impl FromIterator<usize> for SyncSet {
+    /// The set of the given samples.
+    fn from_iter<I: IntoIterator<Item = usize>>(indexes: I) -> Self {
+        let mut bits: Vec<u64> = Vec::new();
+        for index in indexes {
+            if bits.len() <= index / 64 {
+                bits.resize(index / 64 + 1, 0);
+            }
+            bits[index / 64] |= 1 << (index % 64);
+        }
+        bits.shrink_to_fit();
+        Self::Some(bits)
+    }
+}
+
 impl Samples {
     /// Number of samples.
     pub fn len(&self) -> usize {

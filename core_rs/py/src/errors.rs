@@ -1,5 +1,7 @@
 //! The one place where an error of the Rust crates turns into a Python exception.
 
+use std::sync::Arc;
+
 use pyo3::PyErr;
 use pystream_media::{Error, ErrorKind};
 
@@ -9,20 +11,28 @@ pyo3::import_exception!(pystream.errors, MalformedMedia);
 pyo3::import_exception!(pystream.errors, SourceError);
 pyo3::import_exception!(pystream.errors, UnsupportedMedia);
 
-/// Newtype, because neither `Error` nor `PyErr` belongs to this crate.
-pub(crate) struct Fault(Error);
+/// An error, and what the input it lies in is called, where that is known. Neither `Error` nor `PyErr` belongs to this crate.
+pub(crate) struct Fault(Error, Option<Arc<str>>);
+
+impl Fault {
+    /// Says which input is at fault.
+    pub(crate) fn of(error: Error, input: &Arc<str>) -> Self {
+        Self(error, Some(Arc::clone(input)))
+    }
+}
 
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self(error, None)
     }
 }
 
 impl From<Fault> for PyErr {
-    fn from(Fault(error): Fault) -> Self {
-        let args = (error.to_string(), error.offset(), error.path().to_owned());
+    fn from(Fault(error, input): Fault) -> Self {
+        let message = input.map_or_else(|| error.to_string(), |input| format!("{input}: {error}"));
+        let args = (message, error.offset(), error.path().to_owned());
         // No wildcard arm: a new kind must choose its exception here.
         match error.kind() {
             ErrorKind::Malformed => MalformedMedia::new_err(args),

@@ -84,6 +84,20 @@ impl Movie {
         self.inner.truncated
     }
 
+    /// Ticks a second of edit durations.
+    #[getter]
+    fn timescale(&self) -> u32 {
+        self.inner.timescale
+    }
+
+    /// The edit lists as they stand in the file, `(track id, edits)`; an edit is `(duration, media time or None, rate)`.
+    #[getter]
+    #[allow(clippy::type_complexity, reason = "what Python gets: a list of plain tuples")]
+    fn edits(&self) -> Vec<(u32, Vec<(u64, Option<i64>, f64)>)> {
+        let plain = |edit: &mp4::Edit| (edit.segment_duration, edit.media_time, f64::from(edit.media_rate) / 65536.0);
+        self.inner.edits.iter().map(|(id, edits)| (*id, edits.iter().map(plain).collect())).collect()
+    }
+
     /// Bytes of the source.
     #[getter]
     fn size(&self) -> u64 {
@@ -218,6 +232,16 @@ impl Track {
             let (indexes, times) = keys.map(|index| (index as i64, samples.get(index).pts)).unzip();
             (Column(indexes), Column(times))
         })
+    }
+
+    /// The same track with other random access points: for a file whose own word on them is wrong.
+    fn with_keys(&self, indexes: Vec<usize>) -> PyResult<Self> {
+        let mut track = (*self.inner).clone();
+        if indexes.iter().any(|&index| index >= track.samples.len()) {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
+        }
+        track.samples.sync = indexes.into_iter().collect();
+        Ok(Self { inner: Arc::new(track), source: Arc::clone(&self.source) })
     }
 
     /// When the last of the samples `first..end` stops being shown, ticks.

@@ -22,6 +22,8 @@ pub(crate) const WINDOW: usize = 64 * 1024;
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Rendition {
     pub(crate) layout: Layout,
+    /// What messages call the inputs.
+    pub(crate) input: Arc<str>,
 }
 
 #[derive(Clone)]
@@ -98,9 +100,17 @@ pub(crate) fn lane(secret: Option<KeyAndIv>) -> PyResult<Option<Lane>> {
 #[pymethods]
 impl Rendition {
     /// `format` is `ts` or `fmp4`; `streams` is a list of `(track, bounds)`, where `bounds` names each segment's first sample
-    /// and, last, the end; `start_seconds` is where the presentation's zero lies on the output's clock.
+    /// and, last, the end; `start_seconds` is where the presentation's zero lies on the output's clock; `input` is what
+    /// messages call the inputs.
     #[new]
-    fn new(py: Python<'_>, format: &str, streams: Vec<(Py<Track>, Vec<usize>)>, start_seconds: u32) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        format: &str,
+        streams: Vec<(Py<Track>, Vec<usize>)>,
+        start_seconds: u32,
+        input: String,
+    ) -> PyResult<Self> {
+        let input: Arc<str> = input.into();
         let mut streams: Vec<Stream> = streams
             .into_iter()
             .map(|(track, bounds)| {
@@ -115,9 +125,9 @@ impl Rendition {
             }
             _ => Ok(None),
         });
-        let layout = layout.map_err(|error: Error| Fault::from(error))?;
+        let layout = layout.map_err(|error: Error| Fault::of(error, &input))?;
         let layout = layout.ok_or_else(|| PyValueError::new_err("format is ts, or fmp4 with one track"))?;
-        Ok(Self { layout })
+        Ok(Self { layout, input })
     }
 
     /// Number of segments.
@@ -205,6 +215,10 @@ impl Rendition {
 
     /// Makes each `(n, lane, memory)` where it shall lie, in windows: what was muxed is encrypted while it is still in the cache.
     fn make(&self, wanted: Vec<(usize, Option<Lane>, &mut [u8])>) -> Result<()> {
+        self.make_all(wanted).map_err(|error| Fault::of(error, &self.input))
+    }
+
+    fn make_all(&self, wanted: Vec<(usize, Option<Lane>, &mut [u8])>) -> std::result::Result<(), Error> {
         let mut waiting = wanted.into_iter().map(|(n, lane, out)| InMemory {
             muxer: self.layout.muxer(n),
             clear: self.layout.size(n) as usize,
@@ -214,7 +228,7 @@ impl Rendition {
         });
         let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(LANES).collect();
         while !making.is_empty() {
-            let windows = making.iter_mut().map(InMemory::window).collect::<Result<Vec<_>>>()?;
+            let windows = making.iter_mut().map(InMemory::window).collect::<std::result::Result<Vec<_>, Error>>()?;
             pystream_cipher::encrypt(windows.into_iter().flatten());
             making.retain(|segment| segment.at < segment.out.len());
             making.extend(waiting.by_ref().take(LANES - making.len()));
@@ -235,12 +249,12 @@ struct InMemory<'a> {
 
 impl InMemory<'_> {
     /// Muxes the next window, and returns it where it has to be encrypted.
-    fn window(&mut self) -> Result<Option<(&mut Lane, &mut [u8])>> {
+    fn window(&mut self) -> std::result::Result<Option<(&mut Lane, &mut [u8])>, Error> {
         let start = self.at;
         let end = self.clear.min(start + WINDOW);
         let filled = self.muxer.fill(&mut self.out[start..end])?;
         if start + filled != end {
-            return Err(Error::malformed("a segment came out shorter than it was planned").into());
+            return Err(Error::malformed("a segment came out shorter than it was planned"));
         }
         self.at = if end < self.clear { end } else { self.out.len() };
         let Some(lane) = &mut self.lane else { return Ok(None) };

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyOSError, PyValueError};
@@ -26,6 +27,7 @@ pub(crate) struct Work {
 
 struct Target {
     layout: Layout,
+    input: Arc<str>,
     segment: usize,
     path: PathBuf,
     secret: Option<([u8; 16], [u8; 16])>,
@@ -38,12 +40,12 @@ impl Work {
     #[new]
     fn new(files: Vec<(Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)>, threads: usize) -> PyResult<Self> {
         let target = |(rendition, segment, path, secret): (Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)| {
-            let layout = rendition.get().layout.clone();
+            let Rendition { layout, input } = rendition.get();
             if segment >= layout.len() {
                 return Err(PyIndexError::new_err(format!("segment {segment} of {}", layout.len())));
             }
             let secret = secret.map(|(key, iv)| PyResult::Ok((fixed(&key)?, fixed(&iv)?))).transpose()?;
-            PyResult::Ok(Target { layout, segment, path, secret })
+            PyResult::Ok(Target { layout: layout.clone(), input: Arc::clone(input), segment, path, secret })
         };
         let files = files.into_iter().map(target).collect::<PyResult<_>>()?;
         Ok(Self { files, threads: threads.max(1), next: 0.into(), bytes: 0.into(), stopped: false.into() })
@@ -140,7 +142,7 @@ impl Job for Writing<'_> {
     type Error = Failure;
 
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
-        let filled = self.muxer.fill(window).map_err(|error| Failure::Media(error.into()))?;
+        let filled = self.muxer.fill(window).map_err(|error| Failure::Media(Fault::of(error, &self.target.input)))?;
         self.clear += filled as u64;
         Ok(filled)
     }
@@ -157,6 +159,6 @@ impl Job for Writing<'_> {
             return Ok(());
         }
         let message = format!("segment {} came out with {} bytes, not as planned", self.target.segment, self.clear);
-        Err(Failure::Media(pystream_media::Error::malformed(message).into()))
+        Err(Failure::Media(Fault::of(pystream_media::Error::malformed(message), &self.target.input)))
     }
 }

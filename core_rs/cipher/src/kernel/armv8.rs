@@ -1,7 +1,7 @@
 //! AArch64's AES extension: one block a register.
 //!
 //! `AESE` xors the round key first and then does SubBytes and ShiftRows; `AESMC` behind it does MixColumns, and cores
-//! fuse the pair. So the xor between two blocks of a chain folds into the first round key: `AESE(s, k0 ^ k10 ^ p)`, with
+//! fuse the pair. So the xor between two blocks of a lane folds into the first round key: `AESE(s, k0 ^ k10 ^ p)`, with
 //! s the last block before its k10 and p the next plaintext, is what `AESE(c ^ p, k0)` is, one operation earlier.
 
 use std::arch::aarch64::*;

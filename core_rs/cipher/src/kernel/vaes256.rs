@@ -2,7 +2,7 @@
 //!
 //! `vaesenc` on two blocks costs what it costs on one, so twice the lanes of AES-NI run in the same time. A register is
 //! filled by a load and an insert from memory, and emptied by a store and an extract to memory, none of which needs the
-//! shuffle unit; so blocks are taken one by one. The xor between blocks is folded into the last round key as in `aesni`.
+//! shuffle unit; so blocks go one by one. The xor between blocks is folded into the last round key as in `aesni`.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

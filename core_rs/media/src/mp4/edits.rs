@@ -115,11 +115,11 @@ mod tests {
     use super::*;
 
     fn empty(segment_duration: u64) -> Edit {
-        Edit { segment_duration, media_time: None }
+        Edit { segment_duration, media_time: None, media_rate: 0x1_0000 }
     }
 
     fn media(media_time: i64, segment_duration: u64) -> Edit {
-        Edit { segment_duration, media_time: Some(media_time) }
+        Edit { segment_duration, media_time: Some(media_time), media_rate: 0x1_0000 }
     }
 
     fn line(edits: &[Edit], media: u32) -> Timeline {

@@ -45,6 +45,7 @@ mod warning;
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
+pub use self::elst::Edit;
 pub use self::warning::{Warning, WarningCode};
 
 use self::builder::SamplesBuilder;
@@ -79,6 +80,10 @@ pub struct Movie {
     pub duration: Option<(u64, NonZeroU32)>,
     /// Fragments read.
     pub fragments: u64,
+    /// `track_ID` and edit list of each track that has one, as they stand in the file.
+    pub edits: Vec<(u32, Vec<Edit>)>,
+    /// Ticks a second of edit durations (`mvhd`); 0 where the file says so.
+    pub timescale: u32,
 }
 
 /// A track that is left out.
@@ -102,7 +107,9 @@ impl Movie {
         let skipped = self.skipped.capacity() * size_of::<Skipped>() + self.skipped.iter().map(skipped).sum::<usize>();
         let warnings = self.warnings.capacity() * size_of::<Warning>()
             + self.warnings.iter().map(|warning| warning.message.capacity()).sum::<usize>();
-        tracks + skipped + warnings
+        let edits = self.edits.capacity() * size_of::<(u32, Vec<Edit>)>()
+            + self.edits.iter().map(|(_, edits)| edits.capacity() * size_of::<Edit>()).sum::<usize>();
+        tracks + skipped + warnings + edits
     }
 
     /// An error that names what was left out, where no track remains.
@@ -359,6 +366,9 @@ impl Opening<'_> {
         let mvhd = self.moov.mvhd;
         let duration = self.moov.fragment_duration.or(mvhd.duration).filter(|&duration| duration > 0);
         self.movie.duration = duration.zip(NonZeroU32::new(mvhd.timescale));
+        self.movie.timescale = mvhd.timescale;
+        let edited = self.moov.traks.iter().filter(|trak| !trak.edits.is_empty());
+        self.movie.edits = edited.map(|trak| (trak.tkhd.id, trak.edits.clone())).collect();
         self.movie.warnings = self.warnings.0;
         self.movie.tracks.shrink_to_fit();
         self.movie.skipped.shrink_to_fit();

@@ -1,0 +1,596 @@
+"""Reading MP4: the columns against a naive demuxer, what is held, sources of all kinds, and lies."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import pystream
+from pystream import _core
+from tests.media.make import load
+from tests.oracles import boxes, mp4
+from tests.oracles.hls import CLIPS, MEDIA, data, opened, oracle
+
+if TYPE_CHECKING:
+    from pystream._core import Track
+
+
+def numbers(column: _core.Column) -> list[int]:
+    return memoryview(column).tolist()
+
+
+def pairs(name: str) -> Iterator[tuple[Track, mp4.Track]]:
+    """Tracks as both demuxers see them."""
+    theirs = {track.id: track for track in oracle(name).tracks}
+    for mine in opened(name).tracks:
+        yield mine, theirs[mine.id]
+
+
+# Columns
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_columns_are_what_the_naive_demuxer_reads(name: str) -> None:
+    movie = opened(name).movie
+    assert (movie.fragmented, movie.truncated) == (oracle(name).fragmented, oracle(name).truncated)
+    for mine, theirs in pairs(name):
+        count = mine.sample_count
+        scale = mine.timescale
+        assert count == len(theirs.samples)
+        assert scale % theirs.timescale == 0
+        assert numbers(mine.offsets(0, count)) == [s.offset for s in theirs.samples]
+        assert numbers(mine.sizes(0, count)) == [s.size for s in theirs.samples]
+        dts, pts = numbers(mine.dts(0, count)), numbers(mine.pts(0, count))
+        assert [Fraction(t, scale) for t in dts] == [s.dts for s in theirs.samples]
+        assert [Fraction(t, scale) for t in pts] == [s.pts for s in theirs.samples]
+        keys, key_pts = map(numbers, mine.keys(0, count))
+        assert keys == [i for i, s in enumerate(theirs.samples) if s.sync]
+        assert key_pts == [pts[i] for i in keys]
+        end = max(s.pts + s.duration for s in theirs.samples)
+        assert Fraction(mine.end_pts(0, count), scale) == end
+        assert mine.language == (theirs.language if theirs.language.isalpha() else "und")
+        assert mine.kind == {"vide": "video", "soun": "audio"}[theirs.handler]
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_columns_of_a_range_are_the_middle_of_the_whole(name: str) -> None:
+    for mine, _ in pairs(name):
+        count = mine.sample_count
+        for column in (mine.offsets, mine.sizes, mine.dts, mine.pts):
+            whole = numbers(column(0, count))
+            for first, end in ((0, 0), (count, count), (1, 2), (count // 3, count - 1)):
+                assert numbers(column(first, end)) == whole[first:end]
+            for first, end in ((0, count + 1), (2, 1), (count + 1, count + 1)):
+                with pytest.raises(IndexError):
+                    column(first, end)
+        with pytest.raises(IndexError):
+            mine.picture_kind(count)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_configurations_are_those_that_samples_use(name: str) -> None:
+    for mine, theirs in pairs(name):
+        runs: list[tuple[int, int]] = []
+        used: list[int] = []
+        for index, sample in enumerate(theirs.samples):
+            if sample.entry not in used:
+                used.append(sample.entry)
+            if not runs or runs[-1][1] != used.index(sample.entry):
+                runs.append((index, used.index(sample.entry)))
+        assert mine.config_runs == runs
+        for (codecs, *_), entry in zip(mine.configs, used, strict=True):
+            config = theirs.configs[entry]
+            if theirs.handler == "vide":
+                # RFC 6381 3.3: profile_idc, constraint flags and level_idc in hexadecimal.
+                assert codecs == f"avc1.{config[1:4].hex()}"
+            else:
+                # ISO/IEC 14496-3 1.6.2.1: object type 5, or the sync extension 0x2b7, object type 5,
+                # and the bit that says SBR is present.
+                object_type = config[0] >> 3
+                _, extended, rest = config.partition(b"\x56\xe5")
+                has_sbr = object_type == 5 or bool(extended and rest[0] & 0x80)
+                assert codecs == f"mp4a.40.{5 if has_sbr else object_type}"
+
+
+def naive_shown(track: mp4.Track, movie_scale: int, has_edits: bool) -> tuple[int, int]:
+    """The samples to be carried, by the rules in the reader's documentation, one sample at a time."""
+    samples = track.samples
+    begin, finish = track.shown
+    first, end = 0, len(samples)
+    if finish is not None:
+        last = samples[-1].pts + samples[-1].duration
+        while end and samples[end - 1].pts >= finish:
+            end -= 1
+        hidden = [s.pts for s in samples[end:]]
+        # An edit that ends less than a tick of the movie before the media does was rounded.
+        if hidden and max(hidden) + samples[-1].duration - finish < Fraction(1, movie_scale):
+            end = len(samples)
+        assert last >= 0
+    if track.handler == "vide":
+        sync = [i for i, s in enumerate(samples) if s.sync]
+        first = max([i for i in sync if has_edits and samples[i].pts <= begin], default=sync[0])
+    elif has_edits:
+        after = next((i for i, s in enumerate(samples) if s.pts > begin), len(samples))
+        first = max(0, after - 2)
+    return first, end
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_edit_lists_say_which_samples_are_shown(name: str) -> None:
+    moov = next(box for box in boxes.parse(whole_boxes(name)) if box.kind == b"moov")
+    movie_scale = mp4.u32s(moov.get("mvhd").head)[3]
+    traks = {mp4.track_id(trak): trak for trak in moov.all("trak")}
+    begins = []
+    late = False
+    for mine, theirs in pairs(name):
+        has_edits = any(traks[mine.id].all("edts/elst"))
+        first, end = naive_shown(theirs, movie_scale, has_edits)
+        if mine.kind == "video":
+            assert mine.shown == (first, end)
+            late |= first > 0
+            begins.append(theirs.samples[first].pts)
+        elif late:
+            # Sound that is over before the first picture goes with the pictures that went.
+            over = [i for i, s in enumerate(theirs.samples) if s.pts + s.duration > begins[0]]
+            assert mine.shown == (max(first, over[0]), end)
+        else:
+            assert mine.shown == (first, end)
+
+
+def whole_boxes(name: str) -> bytes:
+    """A clip up to the last box that is whole."""
+    content, at = data(name), 0
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(content[at + 8 : at + 16], "big")
+        if at + size > len(content):
+            break
+        at += size
+    return content[:at]
+
+
+@pytest.mark.parametrize("begin_ms", [0, 40, 1000, 2000, 2520, 5999])
+@pytest.mark.parametrize("length_ms", [80, 1000, 6000])
+def test_any_edit_is_honoured(begin_ms: int, length_ms: int) -> None:
+    tracks = load(MEDIA / "plain.mp4")
+    for track in tracks:
+        (_, offset) = track.edits[0] if track.edits else (0, 0)
+        track.edits = [(length_ms, offset + begin_ms * track.timescale // 1000)]
+    film = bytes(boxes.Movie(tracks))
+    source = pystream.open(film)
+    for mine, written in zip(source.tracks, tracks, strict=True):
+        scale = Fraction(1, written.timescale)
+        dts, samples = Fraction(0), []
+        for sample in written.samples:
+            pts = dts + sample.offset * scale - written.edits[0][1] * scale
+            length = sample.duration * scale
+            samples.append(mp4.Sample(0, 0, dts, pts, length, sample.sync, 0))
+            dts += sample.duration * scale
+        shown = (Fraction(0), Fraction(length_ms, 1000))
+        theirs = mp4.Track(1, written.handler, written.timescale, "", [], [], samples, shown)
+        assert mine.shown == naive_shown(theirs, 1000, True)
+        pts_column = numbers(mine.pts(0, mine.sample_count))
+        assert [Fraction(t, mine.timescale) for t in pts_column] == [s.pts for s in samples]
+
+
+def test_pain_20_edit_lists_and_negative_composition_offsets() -> None:
+    # An empty edit, a media time, and a version-1 ctts below zero, in one track.
+    tracks = load(MEDIA / "plain.mp4")
+    video = tracks[0]
+    video.signed_offsets = True
+    shift = min(sample.offset for sample in video.samples) + 512
+    video.samples = [
+        boxes.Sample(s.data, s.duration, s.offset - shift, s.sync) for s in video.samples
+    ]
+    video.edits = [(300, -1), (5000, 0)]
+    source = pystream.open(bytes(boxes.Movie(tracks)))
+    mine = source.tracks[0]
+    dts, pts = numbers(mine.dts(0, 10)), numbers(mine.pts(0, 10))
+    want = Fraction(3, 10)
+    for i, sample in enumerate(video.samples[:10]):
+        assert Fraction(pts[i], mine.timescale) == want + Fraction(sample.offset, video.timescale)
+        assert dts[i] <= pts[i]
+        want += Fraction(sample.duration, video.timescale)
+    for format in ("ts", "fmp4"):
+        presentation = pystream.plan([source], format=format, segment_duration=2)
+        for rendition in presentation.renditions:
+            assert [len(rendition.segment(n)) for n in range(len(rendition))] == list(
+                rendition.lengths()
+            )
+
+
+# Views
+
+
+def test_numpy_views_of_columns_copy_nothing() -> None:
+    column = opened("plain.mp4").tracks[0].offsets(0, 150)
+    first, second = np.asarray(column), np.asarray(column)
+    assert first.dtype == np.int64
+    assert first.shape == (150,)
+    assert first.strides == (8,)
+    assert not first.flags.writeable
+    assert not first.flags.owndata
+    assert first.ctypes.data == second.ctypes.data
+    assert first.tolist() == numbers(column)
+    del column
+    assert second.tolist() == first.tolist()
+
+
+def test_segments_are_lent_and_read_only() -> None:
+    rendition = pystream.plan([opened("plain.mp4")], segment_duration=2).renditions[0]
+    segment = rendition.segment(0)
+    view = memoryview(segment)
+    assert (view.readonly, view.format, view.ndim, view.nbytes) == (True, "B", 1, len(segment))
+    arrays = [np.frombuffer(segment, np.uint8) for _ in range(2)]
+    assert arrays[0].ctypes.data == arrays[1].ctypes.data
+    with pytest.raises((BufferError, TypeError)):
+        (ctypes.c_char * len(segment)).from_buffer(segment)  # type: ignore[arg-type]
+
+
+def test_the_library_imports_neither_numpy_nor_rich() -> None:
+    code = f"""
+import sys, pystream
+film = pystream.open({str(MEDIA / "plain.mp4")!r})
+for format in ("ts", "fmp4"):
+    made = pystream.plan([film], format=format, encryption=pystream.Aes128())
+    made.multivariant_playlist().text()
+    for rendition in made.renditions:
+        made.media_playlist(rendition).text()
+        rendition.segments(range(len(rendition)))
+print(sorted({{"numpy", "rich", "Crypto", "trio"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_package_in_a_pipe_imports_neither_numpy_nor_rich(tmp_path: Path) -> None:
+    arguments = ["package", str(MEDIA / "plain.mp4"), "-o", str(tmp_path / "out")]
+    code = f"""
+import sys
+from pystream.cli import main
+code = main({arguments!r})
+print(code, sorted({{"numpy", "rich"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+# Memory
+
+
+def sparse(path: Path, seconds: int) -> int:
+    """A film of 25 pictures a second with B-frames; returns how many pictures it has."""
+    track = load(MEDIA / "ladder_90.mp4")[0]
+    sizes = random.Random(5).choices(range(200, 20_000), k=997)
+    boxes.write_sparse(path, track, seconds * 25, 48, sizes, track.timescale // 25)
+    return seconds * 25
+
+
+def test_no_more_than_ten_bytes_a_sample(tmp_path: Path) -> None:
+    count = sparse(tmp_path / "film.mp4", 3600)
+    source = pystream.open(tmp_path / "film.mp4")
+    assert source.tracks[0].sample_count == count
+    assert source.nbytes <= 10 * count
+    # Bytes of sizes that differ cannot be told in less than two.
+    assert source.nbytes >= 2 * count
+
+
+def test_nbytes_is_what_the_allocator_gave(tmp_path: Path) -> None:
+    sparse(tmp_path / "film.mp4", 3600)
+    code = f"""
+import ctypes, gc, pystream
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+        "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+
+def used():
+    gc.collect()
+    info = libc.mallinfo2()
+    return info.uordblks + info.hblkhd
+
+pystream.open({str(MEDIA / "plain.mp4")!r})
+before = used()
+film = pystream.open({str(tmp_path / "film.mp4")!r})
+opened = used() - before
+before = used()
+made = pystream.plan([film], scan=False)
+print(opened, film.nbytes, used() - before, made.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    opened_bytes, nbytes, planned_bytes, made_nbytes = map(int, done.stdout.split())
+    assert 0 <= opened_bytes - nbytes <= 4096 + nbytes // 100
+    assert planned_bytes <= 1.25 * made_nbytes + 8192
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_nbytes_is_the_sum_of_its_parts_and_alike_for_like_files(name: str) -> None:
+    source = opened(name)
+    parts = sum(track.nbytes for track in source.tracks)
+    assert parts < source.nbytes < parts + 1024
+    assert pystream.open(MEDIA / name).nbytes == source.nbytes
+    assert pystream.open(data(name), name).nbytes == source.nbytes
+    # A handful of samples still pays for what every track has.
+    count = sum(track.sample_count for track in source.tracks)
+    assert source.nbytes <= 10 * count + 4096 * (1 + len(source.tracks))
+
+
+@pytest.mark.slow
+def test_pain_64_a_twelve_hour_film_is_opened_and_any_segment_made(tmp_path: Path) -> None:
+    count = sparse(tmp_path / "film.mp4", 12 * 3600)
+    source = pystream.open(tmp_path / "film.mp4")
+    assert source.tracks[0].sample_count == count
+    assert source.nbytes <= 10 * count
+    assert source.movie.size > 1 << 32
+    presentation = pystream.plan([source], format="fmp4")
+    (rendition,) = presentation.renditions
+    assert abs(presentation.duration - 12 * 3600) < 0.1
+    assert presentation.notices == ()
+    for n in (0, len(rendition) // 2, len(rendition) - 1):
+        assert len(rendition.segment(n)) == rendition.length(n)
+
+
+# Fragmented recordings
+
+
+def test_a_recording_that_was_cut_off_ends_with_its_last_whole_fragment() -> None:
+    source = opened("fragmented_cut.mp4")
+    assert source.truncated
+    assert [notice.code for notice in source.notices] == ["truncated"]
+    for mine, theirs in pairs("fragmented_cut.mp4"):
+        end = max(sample.offset + sample.size for sample in theirs.samples)
+        assert end <= source.movie.size
+        assert mine.sample_count == len(theirs.samples)
+    assert not opened("fragmented.mp4").truncated
+    assert opened("fragmented.mp4").notices == ()
+
+
+def test_a_recording_cut_off_anywhere_opens_or_says_why() -> None:
+    content = data("fragmented.mp4")
+    ends = []
+    at = 0
+    for box in boxes.parse(content):
+        at += len(bytes(box))
+        ends.append((at, box.kind))
+    whole = [end for end, kind in ends if kind == b"mdat"]
+    first_moof = next(end for end, kind in ends if kind == b"moov")
+    for cut in range(first_moof + 1, len(content), 997):
+        expected = sum(end <= cut for end in whole)
+        if expected == 0:
+            with pytest.raises(pystream.MediaError):
+                pystream.open(content[:cut])
+            continue
+        source = pystream.open(content[:cut])
+        assert source.truncated == (cut not in [end for end, _ in ends])
+        samples = sum(len(track.samples) for track in oracle("fragmented.mp4").tracks)
+        found = sum(track.sample_count for track in source.tracks)
+        assert found == samples if expected == len(whole) else found < samples
+
+
+# Sources
+
+
+class Fetched(Exception):
+    """An object store's own exception."""
+
+
+class Store:
+    """An object with `size` and `read_at`, which fails from the n-th read on where asked to."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = len(content)
+        self.left = 1 << 62
+        self.short = False
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        if self.left == 0:
+            raise Fetched(f"{n} bytes at {offset}")
+        self.left -= 1
+        return self.content[offset : offset + n - self.short]
+
+
+def of_every_kind(name: str) -> Iterator[pystream.Input]:
+    yield pystream.open(str(MEDIA / name))
+    yield pystream.open(MEDIA / name)
+    yield pystream.open(data(name))
+    yield pystream.open(io.BytesIO(data(name)))
+    yield pystream.open(Store(data(name)))
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "fragmented.mp4", "moov_last.mp4", "nal_2.mp4"])
+def test_all_kinds_of_sources_give_the_same(name: str) -> None:
+    made = []
+    for source in of_every_kind(name):
+        presentation = pystream.plan([source], segment_duration=2)
+        (rendition,) = presentation.renditions
+        made.append([bytes(segment) for segment in rendition.segments(range(len(rendition)))])
+    with (MEDIA / name).open("rb", buffering=0) as file:
+        presentation = pystream.plan([pystream.open(file)], segment_duration=2)
+        (rendition,) = presentation.renditions
+        made.append([bytes(segment) for segment in rendition.segments(range(len(rendition)))])
+    assert all(segments == made[0] for segments in made)
+
+
+def test_what_is_no_source_is_refused() -> None:
+    for thing in (7, None, bytearray(b"x"), object()):
+        with pytest.raises(TypeError, match="read_at"):
+            pystream.open(thing)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        pystream.open(MEDIA / "nothing.mp4")
+    with pytest.raises(IsADirectoryError):
+        pystream.open(MEDIA)
+
+
+def test_a_sources_own_exception_keeps_its_type_everywhere() -> None:
+    store = Store(data("plain.mp4"))
+    store.left = 0
+    with pytest.raises(Fetched, match="bytes at 0"):
+        pystream.open(store)
+    for reads in range(1, 4):
+        store.left = reads
+        try:
+            pystream.open(store)
+        except Fetched:
+            continue
+        break
+    store.left = 1 << 62
+    source = pystream.open(store)
+    rendition = pystream.plan([source], segment_duration=2).renditions[0]
+    store.left = 0
+    with pytest.raises(Fetched):
+        pystream.plan([source], segment_duration=2)
+    for ask in (
+        lambda: rendition.segment(1),
+        lambda: rendition.segments([0, 1, 2]),
+        lambda: rendition.segment_into(1, bytearray(rendition.length(1))),
+    ):
+        with pytest.raises(Fetched):
+            ask()
+    store.left = 1 << 62
+    assert len(rendition.segment(1)) == rendition.length(1)
+
+
+def test_a_source_that_gives_too_little_is_at_fault() -> None:
+    store = Store(data("plain.mp4"))
+    source = pystream.open(store)
+    rendition = pystream.plan([source], segment_duration=2).renditions[0]
+    store.short = True
+    with pytest.raises(pystream.SourceError) as caught:
+        rendition.segment(0)
+    assert caught.value.offset is not None
+    with pytest.raises(pystream.SourceError):
+        pystream.open(store)
+
+
+def test_a_file_that_shrinks_is_an_error_with_its_offset(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data("plain.mp4"))
+    source = pystream.open(path)
+    rendition = pystream.plan([source], segment_duration=2).renditions[0]
+    assert len(rendition.segment(2)) == rendition.length(2)
+    with path.open("r+b") as file:
+        file.truncate(len(data("plain.mp4")) // 2)
+    assert len(rendition.segment(0)) == rendition.length(0)
+    with pytest.raises(pystream.SourceError, match="shrank") as caught:
+        rendition.segment(2)
+    assert caught.value.offset is not None
+    with pytest.raises(pystream.SourceError):
+        rendition.segments([0, 1, 2])
+    with pytest.raises(pystream.SourceError):
+        pystream.plan([source], segment_duration=2)
+
+
+def test_messages_name_the_input() -> None:
+    with pytest.raises(pystream.MediaError, match="^lecture: "):
+        pystream.open(b"nothing of the kind", "lecture")
+    assert pystream.open(data("plain.mp4"), "lecture").name == "lecture"
+    notice = pystream.open(data("hevc.mp4"), "lecture").notices[0]
+    assert str(notice).startswith("lecture: track 1 (vide, hvc1) is left out")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("mp3_beside.mp4", "mp4a"), ("opus_beside.mp4", "Opus"), ("hevc.mp4", "hvc1")]
+)
+def test_a_track_in_another_codec_is_left_out_and_named(name: str, codec: str) -> None:
+    (notice,) = opened(name).notices
+    assert notice.code == "track-left-out"
+    assert codec in notice.message
+    assert notice.source == str(MEDIA / name)
+
+
+def test_a_film_of_nothing_that_can_be_carried_is_refused() -> None:
+    tracks = [track for track in load(MEDIA / "hevc.mp4") if track.handler == "vide"]
+    with pytest.raises(pystream.UnsupportedMedia, match="hvc1"):
+        pystream.plan([pystream.open(bytes(boxes.Movie(tracks)))])
+
+
+# Lies
+
+
+def declared(content: bytes) -> pystream.MediaError | None:
+    """Opens, plans and makes everything; returns the error that was declared, if one was."""
+    try:
+        source = pystream.open(content)
+        for format in ("ts", "fmp4"):
+            presentation = pystream.plan([source], format=format, segment_duration=2)
+            for rendition in presentation.renditions:
+                for n, segment in enumerate(rendition.segments(range(len(rendition)))):
+                    assert len(segment) == rendition.length(n)
+    except pystream.MediaError as error:
+        return error
+    except pystream.PlanError:
+        return None
+    return None
+
+
+def test_a_file_cut_at_any_place_gives_a_value_or_a_declared_error() -> None:
+    content = data("plain.mp4")
+    moov_end = content.index(b"mdat") - 4
+    for cut in [*range(0, moov_end, 61), *range(moov_end, len(content), 4999)]:
+        error = declared(content[:cut])
+        assert error is not None, cut
+
+
+def test_any_byte_of_the_index_changed_gives_a_value_or_a_declared_error() -> None:
+    for name in ("plain.mp4", "fragmented_tails.mp4", "two_entries.mp4", "stz2.mp4"):
+        content = bytearray(data(name))
+        dice = random.Random(name)
+        begin = content.index(b"moov")
+        for _ in range(250):
+            at = dice.randrange(begin, min(len(content), begin + 4000))
+            before = content[at]
+            content[at] = dice.choice([0, 1, 0x7F, 0x80, 0xFF, before ^ 1])
+            declared(bytes(content))
+            content[at] = before
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_pain_66_a_box_that_lies_about_its_size_ends_the_reading(size: int) -> None:
+    content = data("plain.mp4")
+    places = []
+    at = content.index(b"moov") - 4
+    end = at + int.from_bytes(content[at : at + 4], "big")
+    for kind in ("moov", "trak", "mdia", "minf", "stbl", "stsd", "stts", "stsc", "stsz", "mdat"):
+        place = content.find(kind.encode(), 0, end + 8)
+        places.append((kind, place - 4))
+    for kind, place in places:
+        broken = content[:place] + struct.pack(">I", size) + content[place + 4 :]
+        error = declared(broken)
+        # Size 0 is to the end of the file (4.2): that is true of the last box, mdat.
+        assert error is not None or (kind == "mdat"), kind
+
+
+@pytest.mark.parametrize("kind", ["stts", "ctts", "stss", "stsc", "stsz", "stco", "elst"])
+def test_a_count_is_believed_only_up_to_the_bytes_that_are_there(kind: str) -> None:
+    content = data("plain.mp4")
+    place = content.index(kind.encode()) + (12 if kind == "stsz" else 8)
+    broken = content[:place] + b"\xff\xff\xff\xf0" + content[place + 4 :]
+    with pytest.raises(pystream.MediaError) as caught:
+        pystream.open(broken)
+    assert caught.value.path.split("/")[-1] == kind
+    assert caught.value.path.startswith("moov/trak/")
+    assert caught.value.offset is not None
+    assert place - 16 <= caught.value.offset <= place + 8
+    assert str(caught.value.offset) in str(caught.value)
+
+
+def test_what_is_no_mp4_is_refused() -> None:
+    for content in (b"", b"\0", b"RIFF....AVI LIST", bytes(4096), b"\0\0\0\x08moov"):
+        with pytest.raises(pystream.MediaError):
+            pystream.open(content)
