@@ -52,11 +52,12 @@ class Movie:
     def timescale(self) -> int:
         """Ticks a second of edit durations (`mvhd`, ISO/IEC 14496-12 8.2.2)."""
     @property
-    def edits(self) -> list[tuple[int, list[tuple[int, int | None, float]]]]:
-        """Edit lists as they stand in the file (ISO/IEC 14496-12 8.6.6): `(track id, edits)`.
+    def edits(self) -> list[tuple[int, int, list[tuple[int, int | None, float]]]]:
+        """Edit lists as they stand in the file (ISO/IEC 14496-12 8.6.6): `(track id, ticks a second
+        of media times, edits)`.
 
         An edit is `(duration, media time, rate)`: the duration in ticks of the movie, the media time
-        in ticks of the media, None for an empty edit.
+        None for an empty edit.
         """
     @property
     def size(self) -> int:

@@ -40,3 +40,9 @@ pub(crate) const WARNINGS: usize = 64;
 /// Bytes that [`crate::codec::avc::picture_kind`] wants to see at most before it gives up on finding a slice: access unit
 /// delimiter, parameter sets and SEI come before the first one, and captions or camera metadata in SEI may be long.
 pub(crate) const PICTURE_PREFIX: usize = 1 << 20;
+
+/// Frames without any channel that are looked for at the beginning of a track of sound. Encoders write one.
+pub(crate) const VOID_FRAMES: usize = 4;
+
+/// The largest frame of AAC that is read to see whether it is silent, bytes. Side information of 48 channels fits in well.
+pub(crate) const QUIET_FRAME: u32 = 1 << 10;

@@ -13,6 +13,9 @@ use crate::buffers::Column;
 use crate::errors::{Fault, Result};
 use crate::source::{BytesSource, FileSource, ObjectSource};
 
+/// Track id, ticks a second of media times, and `(duration, media time or None, rate)` of each edit.
+type EditList = (u32, u32, Vec<(u64, Option<i64>, f64)>);
+
 /// An opened MP4: its tracks, and what is said of it. Frozen: any thread may use it at any time.
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Movie {
@@ -90,12 +93,12 @@ impl Movie {
         self.inner.timescale
     }
 
-    /// The edit lists as they stand in the file, `(track id, edits)`; an edit is `(duration, media time or None, rate)`.
+    /// The edit lists as they stand in the file.
     #[getter]
-    #[allow(clippy::type_complexity, reason = "what Python gets: a list of plain tuples")]
-    fn edits(&self) -> Vec<(u32, Vec<(u64, Option<i64>, f64)>)> {
+    fn edits(&self) -> Vec<EditList> {
         let plain = |edit: &mp4::Edit| (edit.segment_duration, edit.media_time, f64::from(edit.media_rate) / 65536.0);
-        self.inner.edits.iter().map(|(id, edits)| (*id, edits.iter().map(plain).collect())).collect()
+        let list = |list: &mp4::EditList| (list.track_id, list.timescale, list.edits.iter().map(plain).collect());
+        self.inner.edits.iter().map(list).collect()
     }
 
     /// Bytes of the source.

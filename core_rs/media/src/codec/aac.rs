@@ -161,7 +161,7 @@ fn rate(b: &mut Bits<'_>) -> Result<(u8, u32)> {
 }
 
 /// Channels of a `program_config_element` (ISO/IEC 14496-3 4.4.1.1): a pair counts two.
-fn program_config_channels(b: &mut Bits<'_>) -> Result<u8> {
+pub(super) fn program_config_channels(b: &mut Bits<'_>) -> Result<u8> {
     b.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
     let [front, side, back] = [b.get(4)?, b.get(4)?, b.get(4)?];
     let lfe = b.get(2)?;

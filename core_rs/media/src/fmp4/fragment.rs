@@ -20,8 +20,11 @@ const STYP: &[u8; 24] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhcmfs";
 #[derive(Debug)]
 pub struct Layout {
     stream: Stream,
-    /// The presentation's zero on the output's clock, ticks.
+    /// What is added to decoding times, ticks: the presentation's zero on the output's clock, and the time by which the
+    /// first picture is shown after it is decoded. So `tfdt` is when the first picture is shown, and composition offsets may
+    /// be negative (CMAF 7.5.17): players take the decoding time for the begin, and would leave a hole before the picture.
     base: i64,
+    reorder: i64,
     sizes: Vec<u64>,
 }
 
@@ -54,8 +57,13 @@ impl Layout {
     pub fn new(stream: Stream, start_seconds: u32) -> Result<Self> {
         let segments = stream.bounds.len().saturating_sub(1);
         stream.check(segments)?;
-        let base = i64::from(start_seconds) * i64::from(stream.track.timescale.get());
-        let mut layout = Self { stream, base, sizes: Vec::with_capacity(segments) };
+        let reorder = stream.bounds.first().filter(|_| segments > 0).map_or(0, |&first| {
+            let sample = stream.track.samples.get(first);
+            sample.pts - sample.dts
+        });
+        let zero = i64::from(start_seconds) * i64::from(stream.track.timescale.get());
+        let base = zero + reorder;
+        let mut layout = Self { stream, base, reorder, sizes: Vec::with_capacity(segments) };
         for n in 0..segments {
             let range = layout.range(n);
             if range.start < range.end && layout.stream.track.samples.dts.get(range.start) + base < 0 {
@@ -120,7 +128,7 @@ impl Layout {
         for (i, sample) in samples.iter(range.clone()).enumerate() {
             shape.bytes += u64::from(sample.size);
             shape.durations |= sample.dts - last != duration;
-            shape.offsets |= sample.pts != sample.dts;
+            shape.offsets |= sample.pts - sample.dts != self.reorder;
             shape.flags |= i > 0 && sample.sync != self.default_sync();
             last = sample.dts;
         }
@@ -175,7 +183,7 @@ impl Layout {
                             put(out, flags(sample.sync));
                         }
                         if shape.offsets {
-                            put(out, (sample.pts - sample.dts) as u32);
+                            put(out, (sample.pts - sample.dts - self.reorder) as u32);
                         }
                     }
                 });

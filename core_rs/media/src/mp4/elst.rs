@@ -59,7 +59,8 @@ mod tests {
         let empty = Edit { segment_duration: 9, media_time: None, media_rate: 0x1_0000 };
         let media = Edit { segment_duration: 256, media_time: Some(1024), media_rate: 0x8000 };
         assert_eq!(parse(Reader::new(&v0.concat(), 0)).unwrap(), [empty, media]);
-        let v1 = [&[1, 0, 0, 0, 0, 0, 0, 1][..], &256u64.to_be_bytes(), &1024u64.to_be_bytes(), &[0, 0, 0x80, 0]].concat();
+        let v1 =
+            [&[1, 0, 0, 0, 0, 0, 0, 1][..], &256u64.to_be_bytes(), &1024u64.to_be_bytes(), &[0, 0, 0x80, 0]].concat();
         assert_eq!(parse(Reader::new(&v1, 0)).unwrap(), [media]);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`open`] reads `moov` as a whole and walks the tables of each track once, packing what they say into the columns of
 //! [`Samples`](crate::track::Samples). Where `mvex` announces fragments, it goes on over the file's top level, from `moof` to
-//! `moof`. Media data is never read.
+//! `moof`. Of the media data, the first frame or two of a track of sound are read.
 //!
 //! One file a box, by its name. A box that is not named here is passed over.
 //!
@@ -16,6 +16,7 @@ mod builder;
 mod ctts;
 mod edits;
 mod elst;
+mod in_order;
 mod mdhd;
 mod moof;
 mod moov;
@@ -50,6 +51,7 @@ pub use self::warning::{Warning, WarningCode};
 
 use self::builder::SamplesBuilder;
 use self::edits::Timeline;
+use self::in_order::present_in_order;
 use self::moof::{Budget, Outcome, Sink, Target};
 use self::moov::Moov;
 use self::scan::{Next, Scan, Top};
@@ -80,10 +82,21 @@ pub struct Movie {
     pub duration: Option<(u64, NonZeroU32)>,
     /// Fragments read.
     pub fragments: u64,
-    /// `track_ID` and edit list of each track that has one, as they stand in the file.
-    pub edits: Vec<(u32, Vec<Edit>)>,
+    /// Edit lists as they stand in the file.
+    pub edits: Vec<EditList>,
     /// Ticks a second of edit durations (`mvhd`); 0 where the file says so.
     pub timescale: u32,
+}
+
+/// The edit list of a track.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EditList {
+    /// `track_ID`.
+    pub track_id: u32,
+    /// Ticks a second of media times (`mdhd`).
+    pub timescale: u32,
+    /// In presentation order.
+    pub edits: Vec<Edit>,
 }
 
 /// A track that is left out.
@@ -107,8 +120,8 @@ impl Movie {
         let skipped = self.skipped.capacity() * size_of::<Skipped>() + self.skipped.iter().map(skipped).sum::<usize>();
         let warnings = self.warnings.capacity() * size_of::<Warning>()
             + self.warnings.iter().map(|warning| warning.message.capacity()).sum::<usize>();
-        let edits = self.edits.capacity() * size_of::<(u32, Vec<Edit>)>()
-            + self.edits.iter().map(|(_, edits)| edits.capacity() * size_of::<Edit>()).sum::<usize>();
+        let edits = self.edits.capacity() * size_of::<EditList>()
+            + self.edits.iter().map(|list| list.edits.capacity() * size_of::<Edit>()).sum::<usize>();
         tracks + skipped + warnings + edits
     }
 
@@ -141,8 +154,14 @@ pub fn open(source: &dyn ReadAt) -> Result<Movie> {
     let bytes = read_moov(source, &top)?;
     let moov = Moov::parse(Reader::new(&bytes, top.body)).map_err(|error| error.within("moov"))?;
 
-    let mut opening =
-        Opening { moov: &moov, size, movie: Movie::default(), warnings: Warnings::default(), tracks: Vec::new() };
+    let mut opening = Opening {
+        source,
+        moov: &moov,
+        size,
+        movie: Movie::default(),
+        warnings: Warnings::default(),
+        tracks: Vec::new(),
+    };
     let mut budget = Budget(size);
     opening.progressive(&mut budget).map_err(|error| error.within("moov"))?;
     if moov.trexs.is_some() {
@@ -207,6 +226,7 @@ fn read_moov<'s>(source: &'s dyn ReadAt, top: &Top) -> Result<Cow<'s, [u8]>> {
 
 /// A movie on its way.
 struct Opening<'a> {
+    source: &'a dyn ReadAt,
     moov: &'a Moov<'a>,
     size: u64,
     movie: Movie,
@@ -367,8 +387,12 @@ impl Opening<'_> {
         let duration = self.moov.fragment_duration.or(mvhd.duration).filter(|&duration| duration > 0);
         self.movie.duration = duration.zip(NonZeroU32::new(mvhd.timescale));
         self.movie.timescale = mvhd.timescale;
-        let edited = self.moov.traks.iter().filter(|trak| !trak.edits.is_empty());
-        self.movie.edits = edited.map(|trak| (trak.tkhd.id, trak.edits.clone())).collect();
+        let list = |trak: &Trak<'_>| EditList {
+            track_id: trak.tkhd.id,
+            timescale: trak.mdhd.timescale,
+            edits: trak.edits.clone(),
+        };
+        self.movie.edits = self.moov.traks.iter().filter(|trak| !trak.edits.is_empty()).map(list).collect();
         self.movie.warnings = self.warnings.0;
         self.movie.tracks.shrink_to_fit();
         self.movie.skipped.shrink_to_fit();
@@ -380,7 +404,7 @@ impl Opening<'_> {
         let id = trak.tkhd.id;
         let codec = || trak.entries.first().map(|entry| entry.codec()).unwrap_or_default();
         let held = sink.builder.held;
-        let (samples, most_cts) = sink.builder.finish(sink.last_duration, &mut sink.runs);
+        let (mut samples, most_cts) = sink.builder.finish(sink.last_duration, &mut sink.runs);
         if samples.is_empty() {
             self.skip(trak, codec(), "it has no samples".to_owned());
             return Ok(None);
@@ -392,10 +416,11 @@ impl Opening<'_> {
                 return Ok(None);
             }
         };
+        let moved = if sink.kind == Kind::Audio { present_in_order(&mut samples) } else { 0 };
         let media = Media { id, samples: &samples, line, most_cts };
         let shown = match sink.kind {
             Kind::Video => media.video(&mut self.warnings),
-            Kind::Audio => media.audio().map(|shown| (shown, false)),
+            Kind::Audio => media.audio(self.source)?.map(|shown| (shown, false)),
         };
         let (shown, late) = match shown {
             Ok(shown) => shown,
@@ -407,6 +432,10 @@ impl Opening<'_> {
         if held > 0 {
             let message = format!("decoding times of {held} samples fall behind the preceding ones and were held");
             self.warnings.push(WarningCode::DecodeOrder, Some(id), held, 0, message);
+        }
+        if moved > 0 {
+            let message = format!("composition offsets of {moved} frames of sound put them out of order and do not count");
+            self.warnings.push(WarningCode::AudioOrder, Some(id), moved, 0, message);
         }
         if line.jumps {
             let message = "its edit list jumps about in the media, which HLS cannot express; the media is shown from the first \

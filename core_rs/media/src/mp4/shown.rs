@@ -4,12 +4,22 @@
 //! that begins where a decoder can. So pictures before an edit that begins on no key frame are carried (their times say that they
 //! come before), pictures after its end that others refer to as well, and one frame of sound before the first that is
 //! heard, since a decoder needs it to overlap with (ISO/IEC 14496-3 4.6.11.3.3).
+//!
+//! Two kinds of frames that encoders begin with are left out by what they hold: one without any channel, since there is nothing
+//! to decode, and that one frame before the sound where it is silent, since silence is what a decoder begins with. Else
+//! every file of such an encoder would begin a frame early.
 
 use std::ops::Range;
 
 use super::edits::Timeline;
 use super::warning::{WarningCode, Warnings};
+use crate::codec::aac_frame::{FrameContent, frame_content};
+use crate::source::ReadAt;
 use crate::track::{Kind, Samples, Track};
+use crate::{Result, limits};
+
+/// What is to be carried, or why nothing is.
+pub(super) type Shown<T> = std::result::Result<T, String>;
 
 /// A track's samples and what is known about them.
 #[derive(Clone, Copy)]
@@ -30,9 +40,8 @@ impl Media<'_> {
         ms(ticks, self.line)
     }
 
-    /// What of the samples before `end` is to be carried, or why nothing is; and whether pictures before the first key frame
-    /// went.
-    pub(super) fn video(&self, warnings: &mut Warnings) -> Result<(Range<usize>, bool), String> {
+    /// What of a track of pictures is to be carried, and whether pictures before the first key frame went.
+    pub(super) fn video(&self, warnings: &mut Warnings) -> Shown<(Range<usize>, bool)> {
         let len = self.samples.len();
         let Some(first_sync) = (0..len).find(|&i| self.samples.sync.contains(i)) else {
             return Err("it has no key frame".to_owned());
@@ -69,18 +78,40 @@ impl Media<'_> {
     }
 
     /// The same for sound.
-    pub(super) fn audio(&self) -> Result<Range<usize>, String> {
-        let mut start = 0;
+    pub(super) fn audio(&self, source: &dyn ReadAt) -> Result<Shown<Range<usize>>> {
+        let (mut start, mut heard) = (0, 0);
         if let Some(begin) = self.line.begin {
             let after = self.first_after(begin);
             // The frame in which the sound begins, and the one before it.
             start = after.saturating_sub(2);
+            heard = after.saturating_sub(1);
         }
         let end = self.end(start);
         if end <= start || self.line.begin.is_some_and(|begin| self.presented_end(end - 1) <= begin) {
-            return Err("its edit list shows nothing of it".to_owned());
+            return Ok(Err("its edit list shows nothing of it".to_owned()));
         }
-        Ok(start..end)
+        Ok(Ok(self.first_to_decode(start..end, heard, source)?..end))
+    }
+
+    /// The first of `range` that a decoder has to see. From `heard` on its frames are presented.
+    fn first_to_decode(&self, range: Range<usize>, heard: usize, source: &dyn ReadAt) -> Result<usize> {
+        let mut frame = Vec::new();
+        let looked_at = range.start..range.end.min(range.start + limits::VOID_FRAMES);
+        for index in looked_at.clone() {
+            let sample = self.samples.get(index);
+            if sample.size > limits::QUIET_FRAME {
+                return Ok(index);
+            }
+            frame.resize(sample.size as usize, 0);
+            source.read_exact_at(sample.offset, &mut frame)?;
+            match frame_content(&frame) {
+                FrameContent::Void => {}
+                FrameContent::Silent if index < heard => return Ok(index + 1),
+                _ => return Ok(index),
+            }
+        }
+        // A track of nothing else is left as it is.
+        Ok(if looked_at.end < range.end { looked_at.end } else { range.start })
     }
 
     /// The first sample presented after `time`. Sound is presented in decoding order.

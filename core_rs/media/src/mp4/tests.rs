@@ -333,6 +333,59 @@ fn priming_keeps_one_whole_frame() {
     }
 }
 
+/// Opens one track of sound, an edit from `media_time` on, that begins with `frames` and goes on with sound.
+fn begin_with(frames: &[[u8; 4]], media_time: i32) -> Track {
+    let mut file = progressive(&[TestTrack { edits: vec![(0, media_time)], ..TestTrack::audio(20) }], 80);
+    file[24..24 + 4 * frames.len()].copy_from_slice(frames.as_flattened());
+    open_bytes(&file).unwrap().tracks.remove(0)
+}
+
+const SILENT: [u8; 4] = [0x01, 0x18, 0x20, 0x07];
+/// A fill element of two bytes, and the end.
+const VOID: [u8; 4] = [0xc4, 0x00, 0x01, 0xc0];
+
+#[test]
+fn a_silent_frame_before_the_sound_is_left_out() {
+    for (media_time, first) in [(0, 0), (1000, 0), (1024, 1), (2047, 1), (2048, 1), (5120, 4)] {
+        assert_eq!(begin_with(&[SILENT], media_time).shown, first..20, "{media_time}");
+    }
+    // It is the frame before the sound that counts, and one.
+    assert_eq!(begin_with(&[SILENT, SILENT], 2048).shown, 2..20);
+    assert_eq!(begin_with(&[[7; 4], SILENT], 1024).shown, 0..20);
+    assert_eq!(shown_pts(&begin_with(&[SILENT], 1024))[0], 0);
+}
+
+#[test]
+fn frames_without_a_channel_are_left_out() {
+    for (count, first) in [(1, 1), (3, 3), (4, 4), (6, 4)] {
+        assert_eq!(begin_with(&[VOID].repeat(count), 0).shown, first..20, "{count}");
+    }
+    assert_eq!(begin_with(&[VOID, SILENT], 1024).shown, 1..20);
+    assert_eq!(begin_with(&[VOID, SILENT], 2048).shown, 2..20);
+    let mut all = progressive(&[TestTrack::audio(3)], 12);
+    all[24..36].copy_from_slice([VOID; 3].as_flattened());
+    assert_eq!(open_bytes(&all).unwrap().tracks[0].shown, 0..3);
+}
+
+#[test]
+fn large_frames_are_not_read() {
+    let mut track = TestTrack::audio(20);
+    track.sizes[0] = 1025;
+    let mut file = progressive(&[track], 1101);
+    file[24..28].copy_from_slice(&VOID);
+    assert_eq!(open_bytes(&file).unwrap().tracks[0].shown, 0..20);
+}
+
+#[test]
+fn sound_is_not_reordered() {
+    let movie = open_tracks(&[TestTrack { ctts: vec![[1, 1024], [19, 0]], ..TestTrack::audio(20) }]);
+    assert_eq!((codes(&movie), movie.warnings[0].samples), (vec!["audio-order"], 1));
+    assert_eq!(shown_pts(&movie.tracks[0])[..3], [0, 1024, 2048]);
+    let delayed = open_tracks(&[TestTrack { ctts: vec![[20, 1024]], ..TestTrack::audio(20) }]);
+    assert_eq!((codes(&delayed), shown_pts(&delayed.tracks[0])[0]), (vec![], 1024));
+    assert!(delayed.tracks[0].samples.cts.is_empty());
+}
+
 #[test]
 fn edits_that_jump_are_told() {
     let movie = open_tracks(&[TestTrack { edits: vec![(80, 0), (80, 10_000)], ..TestTrack::video(20) }]);

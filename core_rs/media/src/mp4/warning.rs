@@ -22,6 +22,8 @@ pub enum WarningCode {
     SampleCount,
     /// Decoding times fall and were held.
     DecodeOrder,
+    /// Composition offsets put frames of sound out of order and were evened out.
+    AudioOrder,
     /// `stss` is there and lists nothing.
     EmptySyncTable,
     /// A fragmented recording was cut off.
@@ -43,6 +45,7 @@ impl WarningCode {
             Self::AudioBeforeVideo => "audio-before-video",
             Self::SampleCount => "sample-count",
             Self::DecodeOrder => "decode-order",
+            Self::AudioOrder => "audio-order",
             Self::EmptySyncTable => "empty-sync-table",
             Self::Truncated => "truncated",
             Self::TrailingBytes => "trailing-bytes",
