@@ -15,51 +15,64 @@ usage: pystream COMMAND [ARGUMENT...]
        pystream COMMAND --help
        pystream --version
 
-MP4 to encrypted HLS.
+Packages MP4 as HLS: MPEG-TS or fMP4 segments, encrypted with AES-128 or not.
 
 commands:
 {commands}
 
-exit codes: 0 done; 1 the input or the world is at fault, and a line on standard error says what and
-where; 2 the command line is; 130 interrupted.
+exit codes:
+  0  done
+  1  the input or the world is at fault; a line on standard error says what
+     and where
+  2  the command line is wrong
+  130  interrupted, by Ctrl-C or SIGTERM
 """
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    from pystream.cli import _terminal
+
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else ""
+    program = f"pystream {name}" if name in COMMANDS else "pystream"
+    try:
+        _terminal.on_signals()
+        code = _run(name, arguments[1:])
+        _terminal.flush()
+    except BrokenPipeError:
+        # Whoever read standard output has seen enough.
+        code = 1
+    except KeyboardInterrupt:
+        _terminal.complain(program, "interrupted")
+        code = 130
+    except SystemExit as error:
+        # argparse's, after --help (0) or a wrong command line (2).
+        code = error.code if isinstance(error.code, int) else 2
+    except BaseException as error:
+        # Not Exception: a panic of the core is none (PyO3's PanicException).
+        _terminal.complain(program, _terminal.sentence(error))
+        code = 1
+    _terminal.end_output()
+    return code
+
+
+def _run(name: str, arguments: list[str]) -> int:
     if name in COMMANDS:
         from importlib import import_module
 
-        return _run(name, import_module(f"pystream.cli.{name}"), arguments[1:])
-    usage = _USAGE.format(commands="\n".join(f"  {n:10} {what}" for n, what in COMMANDS.items()))
+        return int(import_module(f"pystream.cli.{name}").run(arguments))
     if name in ("-h", "--help"):
-        print(usage, end="")
+        listed = "\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items())
+        print(_USAGE.format(commands=listed), end="")
         return 0
     if name == "--version":
         import pystream
 
         print(f"pystream {pystream.__version__}")
         return 0
-    print(usage, end="", file=sys.stderr)
-    if name:
-        print(f"pystream: there is no command {name!r}", file=sys.stderr)
-    return 2
-
-
-def _run(name: str, module: object, arguments: list[str]) -> int:
     from pystream.cli import _terminal
-    from pystream.errors import PystreamError
 
-    try:
-        _terminal.on_sigterm()
-        return int(module.run(arguments))  # type: ignore[attr-defined]
-    except KeyboardInterrupt:
-        print(f"pystream {name}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 1
-    except (PystreamError, OSError) as error:
-        _terminal.complain(name, error)
-        return 1
+    wrong = f"there is no command {name!r}" if name else "no command is given"
+    _terminal.complain("pystream", f"{wrong}: {', '.join(COMMANDS)} (pystream --help)")
+    return 2

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
 import pystream
 from pystream.cli import _terminal
-from pystream.errors import PystreamError
+from pystream.cli._arguments import Parser, count, seconds
+from pystream.errors import OutputError, PystreamError
 from pystream.packager import folder
 
 TYPE_CHECKING = False
@@ -18,35 +20,55 @@ if TYPE_CHECKING:
 
     from pystream.packager import Presentation
 
-_DESCRIPTION = """\
-Packages MP4 files, progressive or fragmented, as HLS in the folder DIR: DIR/index.m3u8 is the
-multivariant playlist, and each rendition has a folder with its media playlist and segments.
+_USAGE = """INPUT... -o DIR [--format ts|fmp4]
+         [--segment-duration SECONDS] [--jobs N] [--overwrite] [--strict]
+         [--json] [--encrypt aes-128 [--key HEX | --key-file FILE] [--iv HEX]
+         [--rotate-every N] [--key-uri BASE --key-dir DIR]]"""
 
-Several INPUTs are one presentation: a ladder of video renditions, cut at the key frames that all of
-them share, and audio, which is written once however many inputs hold it. One video with one audio
-track is muxed in `ts`; otherwise audio is a rendition of its own.
+_DESCRIPTION = """\
+Packages MP4 files, progressive or fragmented, as HLS in the folder DIR:
+DIR/index.m3u8 is the multivariant playlist, and each rendition has a folder
+with its media playlist and its segments.
+
+Several INPUTs are one presentation: a ladder of video renditions, cut at the
+key frames that all of them share, and audio, which is written once however
+many inputs hold it. One video with one audio track is muxed in `ts`; otherwise
+audio is a rendition of its own.
 
 H.264 and AAC are packaged; tracks in other codecs are left out with a warning.
 """
 
 _EPILOG = """\
 encryption:
-  With --encrypt aes-128 every segment, and the initialization section of fmp4, is encrypted whole
-  with AES-128-CBC. Each rendition gets a fresh key, and with --rotate-every N each N segments of it
-  do. Key files have mode 0600 and lie beside their playlists; a server must hand them out to those
-  who may watch, and to nobody else.
-  --key-uri BASE makes playlists name BASE followed by the key file's name; key files then go to
-  --key-dir, and never into the output folder.
-  No pair of key and IV is used twice: without --key and --iv a segment's IV is its media sequence
-  number; with either of them IVs count up over all resources and stand in the playlists.
+  With --encrypt aes-128 every segment, and the initialization section of fmp4,
+  is encrypted whole with AES-128-CBC. Each rendition gets a fresh key, and with
+  --rotate-every each N segments of it do. Key files have mode 0600 and lie
+  beside their playlists: a server must hand them out to those who may watch,
+  and to nobody else. With --key-uri playlists name BASE followed by the key
+  file's name; key files then go to --key-dir, never into the output folder.
+
+  No pair of key and IV is used twice: a segment's IV is its media sequence
+  number, except where --key or --key-file gives several resources one key, or
+  --iv the first IV: then IVs count up over all resources of all renditions,
+  and the playlists name them.
 
 output:
-  The folder appears whole, by one rename, or not at all. A folder that is not empty is refused
-  without --overwrite; with it, the old output stays visible until the new one takes its place.
+  The folder appears whole, by one rename, or not at all. One that is not empty
+  is refused without --overwrite; with it, the old output stays visible until
+  the new one takes its place, and nothing of it is left then. A mount point
+  cannot be renamed: there, files are replaced one by one, playlists last.
+
+  Warnings go to standard error, one a line, when all is written. --json prints
+  one object: playlist, format, encryption, key_files, bytes, duration,
+  target_duration, independent_segments, seconds, renditions, warnings.
 
 exit codes:
-  0 done; 1 the input or the world is at fault, and one line on standard error says what and where;
-  2 the command line is; 130 interrupted. After 1 and 130 the output folder is as it was before.
+  0  done
+  1  the input or the world is at fault; a line on standard error says what
+     and where
+  2  the command line is wrong
+  130  interrupted, by Ctrl-C or SIGTERM
+  After 1, 2 and 130 the output folder is as it was before.
 
 examples:
   pystream package film.mp4 -o hls --encrypt aes-128
@@ -59,8 +81,9 @@ examples:
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse(arguments)
     encryption = _encryption(parser, options)
+    _spare_what_is_needed(options)
     begun = time.perf_counter()
     inputs = [pystream.open(path) for path in options.input]
     presentation = pystream.plan(
@@ -70,7 +93,9 @@ def run(arguments: list[str]) -> int:
         encryption=encryption,
     )
     if options.strict and presentation.notices:
-        raise PystreamError(f"--strict: {presentation.notices[0]}")
+        first, *others = presentation.notices
+        more = f" (and {len(others)} more)" if others else ""
+        raise PystreamError(f"--strict: {first}{more}")
     with _progress(options) as progress:
         total = folder.write(
             presentation,
@@ -80,108 +105,119 @@ def run(arguments: list[str]) -> int:
             jobs=options.jobs,
             progress=progress,
         )
-    seconds = time.perf_counter() - begun
-    _terminal.warn("package", presentation.notices)
-    _report(options, presentation, total, seconds)
+    elapsed = time.perf_counter() - begun
+    _terminal.warn("pystream package", presentation.notices)
+    _report(options, presentation, total, elapsed)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pystream package",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("package", usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("input", nargs="+", metavar="INPUT", help="an MP4 file")
     add("-o", "--output", required=True, metavar="DIR", help="the folder to write")
-    add("--format", choices=("ts", "fmp4"), default="ts", help="of segments (default: ts)")
+    add(
+        "--format",
+        choices=("ts", "fmp4"),
+        default="ts",
+        metavar="ts|fmp4",
+        help="of the segments: MPEG-TS or fragmented MP4 (default: ts)",
+    )
     add(
         "--segment-duration",
-        type=_seconds,
+        type=seconds,
         default=6.0,
         metavar="SECONDS",
         help="segments begin at the first key frame at or after each multiple of it (default: 6)",
     )
-    add("--encrypt", choices=("aes-128",), help="encrypt segments; the default is not to")
-    add("--key", type=_hex16, metavar="HEX", help="the key, 32 hexadecimal digits; `ps` shows it")
-    add("--key-file", metavar="FILE", help="a file of 16 bytes with the key")
-    add("--iv", type=_hex16, metavar="HEX", help="IV of the first resource; each next adds 1")
-    add("--key-uri", default="", metavar="BASE", help="what playlists put before key files' names")
-    add("--key-dir", metavar="DIR", help="where key files go, outside the output folder")
-    add(
-        "--rotate-every",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="a fresh key each N segments",
-    )
-    add("--jobs", type=_count, metavar="N", help="threads (default: one a processor)")
+    add("--jobs", type=count, metavar="N", help="threads (default: one a processor)")
     add("--overwrite", action="store_true", help="replace a folder that is not empty")
-    add("--strict", action="store_true", help="treat warnings as errors, before anything is written")
+    add(
+        "--strict",
+        action="store_true",
+        help="a warning is an error, before anything is written",
+    )
     add("--json", action="store_true", help="print the summary as one JSON object")
+    add = parser.add_argument_group("encryption options").add_argument
+    add(
+        "--encrypt",
+        choices=("aes-128",),
+        metavar="aes-128",
+        help="encrypt; the default is not to",
+    )
+    add(
+        "--key",
+        type=_hex16,
+        metavar="HEX",
+        help="one key for all: 32 hexadecimal digits. Other users see it in `ps`",
+    )
+    add("--key-file", metavar="FILE", help="one key for all, from a file of 16 bytes")
+    add("--iv", type=_hex16, metavar="HEX", help="IV of the first resource; each further one adds 1")
+    add("--rotate-every", type=count, metavar="N", help="a fresh key each N segments")
+    add("--key-uri", metavar="BASE", help="what playlists put before key files' names")
+    add("--key-dir", metavar="DIR", help="where key files go, outside the output folder")
     return parser
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.1 <= value <= 3600:
-        raise argparse.ArgumentTypeError(f"{text} is not within 0.1 and 3600")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
 def _hex16(text: str) -> bytes:
-    try:
-        value = bytes.fromhex(text.removeprefix("0x").removeprefix("0X"))
-    except ValueError:
-        value = b""
-    if len(value) != 16:
-        # Not the text itself: it may be a key with one digit too few.
+    digits = text.removeprefix("0x").removeprefix("0X")
+    # bytes.fromhex alone would let blanks pass.
+    if len(digits) != 32 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
         raise argparse.ArgumentTypeError("32 hexadecimal digits are wanted")
-    return value
+    return bytes.fromhex(digits)
 
 
-def _encryption(
-    parser: argparse.ArgumentParser, options: argparse.Namespace
-) -> pystream.Aes128 | None:
-    given = [
-        name
-        for name in ("key", "key_file", "iv", "key_uri", "key_dir", "rotate_every")
-        if getattr(options, name)
-    ]
+def _encryption(parser: Parser, options: argparse.Namespace) -> pystream.Aes128 | None:
+    names = ("key", "key_file", "iv", "rotate_every", "key_uri", "key_dir")
+    given = [f"--{n.replace('_', '-')}" for n in names if getattr(options, n) is not None]
     if options.encrypt is None:
         if given:
-            parser.error(f"--{given[0].replace('_', '-')} needs --encrypt aes-128")
+            parser.error(f"{given[0]} needs --encrypt aes-128")
         return None
-    if options.key and options.key_file:
+    if "--key" in given and "--key-file" in given:
         parser.error("--key and --key-file exclude each other")
-    if options.rotate_every and (options.key or options.key_file or options.iv):
-        parser.error("--rotate-every needs fresh keys: it excludes --key, --key-file and --iv")
-    if bool(options.key_uri) != bool(options.key_dir):
-        parser.error("--key-uri and --key-dir go together: keys that are served elsewhere must lie elsewhere")
-    key = options.key
-    if options.key_file:
-        with open(options.key_file, "rb") as file:
-            key = file.read(17)
-        if len(key) != 16:
-            raise PystreamError(f"{options.key_file}: a key has 16 bytes")
+    if "--rotate-every" in given and (fixed := {"--key", "--key-file", "--iv"}.intersection(given)):
+        parser.error(f"--rotate-every makes fresh keys: it excludes {min(fixed)}")
+    if ("--key-uri" in given) != ("--key-dir" in given):
+        parser.error(
+            "--key-uri and --key-dir go together: a key that is served elsewhere lies elsewhere"
+        )
+    key = options.key if options.key_file is None else _read_key(options.key_file)
     return pystream.Aes128(
-        key=key, iv=options.iv, rotate_every=options.rotate_every, key_uri=options.key_uri
+        key=key,
+        iv=options.iv,
+        rotate_every=options.rotate_every or 0,
+        key_uri=options.key_uri or "",
     )
+
+
+def _read_key(path: str) -> bytes:
+    with open(path, "rb") as file:
+        key = file.read(17)
+    if len(key) != 16:
+        held = "more than 16" if len(key) > 16 else len(key)
+        raise PystreamError(f"{path}: an AES-128 key has 16 bytes, and this file {held}")
+    return key
+
+
+def _spare_what_is_needed(options: argparse.Namespace) -> None:
+    """Refuses to replace a folder that holds what nobody wants to lose by it."""
+    if not options.overwrite:
+        return
+    target = os.path.realpath(options.output)
+    kept = [*options.input, options.key_file, os.path.expanduser("~")]
+    for path in filter(None, kept):
+        if os.path.commonpath([os.path.realpath(path), target]) == target:
+            raise OutputError(
+                f"{path} lies in the output folder {options.output}, all of which is replaced:"
+                " choose another one"
+            )
 
 
 def _progress(
     options: argparse.Namespace,
 ) -> AbstractContextManager[Callable[[int, int], None] | None]:
-    if sys.stderr.isatty() and not options.json:
+    if _terminal.is_terminal(sys.stderr) and not options.json:
         from pystream.cli._rich import progress
 
         return progress("packaging")
@@ -191,22 +227,22 @@ def _progress(
 
 
 def _report(
-    options: argparse.Namespace, presentation: Presentation, total: int, seconds: float
+    options: argparse.Namespace, presentation: Presentation, total: int, elapsed: float
 ) -> None:
-    playlist = f"{options.output.rstrip('/') or '/'}/{folder.PLAYLIST}"
+    playlist = os.path.join(options.output, folder.PLAYLIST)
     if options.json:
         import json
 
-        print(json.dumps(_summary(options, presentation, playlist, total, seconds)))
-    elif sys.stdout.isatty():
+        print(json.dumps(_summary(options, presentation, playlist, total, elapsed)))
+    elif _terminal.is_terminal(sys.stdout):
         from pystream.cli._rich import show_presentation
 
-        show_presentation(presentation, playlist, total, seconds)
+        show_presentation(presentation, playlist, total, elapsed, options.key_dir)
     else:
-        count = sum(len(rendition) for rendition in presentation.renditions)
+        segments = sum(len(rendition) for rendition in presentation.renditions)
         print(
-            f"{playlist}: {len(presentation.renditions)} renditions, {count} segments,"
-            f" {presentation.duration:.3f} s, {total} bytes in {seconds:.3f} s"
+            f"{playlist}: {len(presentation.renditions)} renditions, {segments} segments,"
+            f" {presentation.duration:.3f} s, {total} bytes in {elapsed:.3f} s"
         )
 
 
@@ -215,28 +251,43 @@ def _summary(
     presentation: Presentation,
     playlist: str,
     total: int,
-    seconds: float,
+    elapsed: float,
 ) -> dict[str, object]:
+    def key_folder(name: str) -> str:
+        return options.key_dir or os.path.join(options.output, name)
+
+    rates = [r.bit_rates(presentation.target_duration) for r in presentation.renditions]
     return {
         "playlist": playlist,
         "format": options.format,
         "encryption": options.encrypt,
+        "key_files": [
+            os.path.join(key_folder(rendition.name), name)
+            for rendition in presentation.renditions
+            for name, _ in rendition.key_files()
+        ],
         "bytes": total,
         "duration": presentation.duration,
         "target_duration": presentation.target_duration,
         "independent_segments": presentation.independent,
-        "seconds": round(seconds, 3),
+        "seconds": round(elapsed, 3),
         "renditions": [
             {
-                "playlist": f"{rendition.name}/{folder.PLAYLIST}",
+                "name": rendition.name,
+                "playlist": os.path.join(options.output, rendition.name, folder.PLAYLIST),
                 "kind": rendition.kind,
                 "codecs": list(rendition.codecs),
                 "resolution": rendition.resolution,
+                "frame_rate": rendition.frame_rate_milli and rendition.frame_rate_milli / 1000,
+                "channels": rendition.channels or None,
                 "language": rendition.language,
                 "segments": len(rendition),
+                "duration": sum(rendition.durations_us) / 1_000_000,
                 "bytes": sum(rendition.lengths()),
+                "bandwidth": peak,
+                "average_bandwidth": average,
             }
-            for rendition in presentation.renditions
+            for rendition, (peak, average) in zip(presentation.renditions, rates, strict=True)
         ],
         "warnings": [
             {"code": notice.code, "input": notice.source or None, "message": notice.message}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pystream_cipher::{Lane, padded_len};
+use pystream_cipher::{Kernel, Lane, padded_len};
 use pystream_media::rendition::Stream;
 use pystream_media::{Error, fmp4, ts};
 
@@ -13,8 +13,11 @@ use crate::buffers::{Column, Output, Segment};
 use crate::errors::{Fault, Result};
 use crate::movie::Track;
 
-/// Segments encrypted side by side. Eight chains fill the AES units of today's cores.
-pub(crate) const LANES: usize = 8;
+/// Segments encrypted side by side: as many as keep this machine's AES units busy.
+pub(crate) fn lanes() -> usize {
+    Kernel::best().lanes()
+}
+
 /// Bytes of a lane's window: whole pages, and with seven others it fits an L2 cache.
 pub(crate) const WINDOW: usize = 64 * 1024;
 
@@ -226,12 +229,12 @@ impl Rendition {
             out,
             at: 0,
         });
-        let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(LANES).collect();
+        let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(lanes()).collect();
         while !making.is_empty() {
             let windows = making.iter_mut().map(InMemory::window).collect::<std::result::Result<Vec<_>, Error>>()?;
             pystream_cipher::encrypt(windows.into_iter().flatten());
             making.retain(|segment| segment.at < segment.out.len());
-            making.extend(waiting.by_ref().take(LANES - making.len()));
+            making.extend(waiting.by_ref().take(lanes() - making.len()));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pystream_cipher::{Job, Lane, Stop, Windows, pump};
 
 use crate::errors::Fault;
-use crate::rendition::{KeyAndIv, LANES, Layout, Muxer, Rendition, WINDOW};
+use crate::rendition::{KeyAndIv, Layout, Muxer, Rendition, WINDOW, lanes};
 
 /// Segments to be written, each to a file of its own. Several threads may [`Self::run`] it at once: they share the list.
 #[pyclass(frozen, module = "pystream._core")]
@@ -58,7 +58,7 @@ impl Work {
     fn run(&self, py: Python<'_>) -> PyResult<()> {
         let outcome = py.detach(|| {
             // Clear segments need no company; one window is the less cache to fill.
-            let lanes = if self.files.iter().any(|file| file.secret.is_some()) { LANES } else { 1 };
+            let lanes = if self.files.iter().any(|file| file.secret.is_some()) { lanes() } else { 1 };
             let mut windows = Windows::new(lanes, WINDOW);
             let active = Cell::new(0);
             // A pump ends when it has its share of what is left; what others have not taken by then is anybody's.

@@ -434,7 +434,8 @@ impl Opening<'_> {
             self.warnings.push(WarningCode::DecodeOrder, Some(id), held, 0, message);
         }
         if moved > 0 {
-            let message = format!("composition offsets of {moved} frames of sound put them out of order and do not count");
+            let message =
+                format!("composition offsets of {moved} frames of sound put them out of order and do not count");
             self.warnings.push(WarningCode::AudioOrder, Some(id), moved, 0, message);
         }
         if line.jumps {
