@@ -18,19 +18,34 @@ def main(command: list[str]) -> None:
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
     ]
+    busy = busy_seconds()
     begun = time.perf_counter()
     pid = os.posix_spawnp(command[0], command, os.environ, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)
     wall = time.perf_counter() - begun
+    busy = busy_seconds() - busy
+    cpu = usage.ru_utime + usage.ru_stime
     measured = {
         "code": os.waitstatus_to_exitcode(status),
         "wall": wall,
-        "cpu": usage.ru_utime + usage.ru_stime,
+        "cpu": cpu,
+        "others": max(0.0, busy - cpu),
         # Linux counts in KiB.
         "peak": usage.ru_maxrss * 1024,
         "floor": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     print(json.dumps(measured))
+
+
+def busy_seconds() -> float:
+    """Processor time that all processors have spent on anything, in steps of about 10 ms."""
+    try:
+        with open("/proc/stat") as file:
+            times = [int(ticks) for ticks in file.readline().split()[1:9]]
+    except OSError:
+        return 0.0
+    idle, iowait = times[3:5]
+    return (sum(times) - idle - iowait) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

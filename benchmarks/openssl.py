@@ -23,9 +23,7 @@ class OpenSSL:
         text: bytes = self._lib.OpenSSL_version(0)
         return text.decode()
 
-    def encrypt(
-        self, message: bytes | bytearray, out: bytearray, key: bytes, iv: bytes
-    ) -> int:
+    def encrypt(self, message: bytes | bytearray, out: bytearray, key: bytes, iv: bytes) -> int:
         """Encrypts with PKCS#7 padding into `out`, which has 16 bytes more; returns the length."""
         source: Any = message
         if isinstance(message, bytearray):

@@ -2,7 +2,8 @@
 
 Theory: a machine is never quite idle, and never quite equally fast. So each run of a packager comes
 right after a run of `cp` with the same bytes (A B A B), the ratio is taken pair by pair, and what is
-printed are medians. Everything is written to memory, since disks are not what is measured, and read
+printed are medians. A pair during which other programs used the processors is repeated, for as long
+as --patience lasts. Everything is written to memory, since disks are not what is measured, and read
 from the page cache. The first output of each packager is checked, sample by sample, against the
 source: speed at something else does not count. Nothing is downloaded, and no time is asserted.
 """
@@ -41,11 +42,20 @@ KEY, IV = bytes(range(16)), bytes(range(16, 32))
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a command: seconds of wall and processor time, bytes of memory at the peak."""
+    """One run of a command: seconds of wall and processor time, bytes of memory at the peak.
+
+    `others` is the processor time that the rest of the machine used meanwhile.
+    """
 
     wall: float
     cpu: float
     peak: int
+    others: float
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the rest of the machine kept still; the clock's steps do not count."""
+        return self.others <= max(0.1 * self.wall, 0.02)
 
 
 class CommandFailed(Exception):
@@ -64,9 +74,9 @@ def run(command: Sequence[str]) -> Run:
         raise CommandFailed(f"{command[0]} cannot be started")
     measured = json.loads(done.stdout)
     if measured["code"]:
-        lines = done.stderr.strip().splitlines() or [""]
-        raise CommandFailed(f"exit code {measured['code']}: {lines[-1].strip()}")
-    return Run(measured["wall"], measured["cpu"], measured["peak"])
+        words = done.stderr.strip().splitlines()
+        raise CommandFailed(": ".join([f"exit code {measured['code']}", *words[-1:]]))
+    return Run(measured["wall"], measured["cpu"], measured["peak"], measured["others"])
 
 
 # Jobs: whole commands, each beside cp.
@@ -81,6 +91,7 @@ class Row:
     source_bytes: int
     runs: list[Run] = field(default_factory=list)
     cp_walls: list[float] = field(default_factory=list)
+    disturbed: int = 0
     output: str = ""
     good: bool = True
 
@@ -96,7 +107,7 @@ class Row:
             f"{self.source_bytes / wall / 1e9:.2f}",
             f"{max(r.peak for r in self.runs) / 1e6:.0f}",
             f"{ratio:.2f}",
-            self.output,
+            self.output + (f"; {self.disturbed} of {len(self.runs)} pairs disturbed" if self.disturbed else ""),
         ]
 
 
@@ -165,10 +176,17 @@ class Bench:
             return tool.line(sources, out, work / "keys", job) or []
 
         try:
-            for turn in range(turns):
+            # Not counted.
+            self.once(work, command, lambda out: self.check(row, sources, out, work))
+            deadline = time.monotonic() + self.options.patience
+            while len(row.runs) < turns:
                 copied = self.once(work, lambda out: tools.cp(sources, out))
-                check = (lambda out: self.check(row, sources, out, work)) if turn == 0 else None
-                row.runs.append(self.once(work, command, check))
+                packaged = self.once(work, command)
+                if not (copied.quiet and packaged.quiet):
+                    if time.monotonic() < deadline:
+                        continue
+                    row.disturbed += 1
+                row.runs.append(packaged)
                 row.cp_walls.append(copied.wall)
         except CommandFailed as failed:
             row.runs.clear()
@@ -378,6 +396,8 @@ def machine(bench: Bench) -> dict[str, str]:
     }
     for tool in (bench.pystream, *bench.peers):
         facts[tool.name] = tool.version
+    if bench.options.small:
+        facts["inputs"] = "small clips, not what the titles say: these figures mean nothing"
     return facts
 
 
@@ -435,6 +455,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.small:
         options.runs = options.peer_runs = 1
+        options.patience = 0
     # An installed package has its bytecode; a fresh checkout would compile it in each run.
     compileall.compile_dir(Path(pystream.__file__).parent, quiet=2)
     bench = Bench(options)
@@ -475,6 +496,13 @@ def _parser() -> argparse.ArgumentParser:
     memory = Path("/dev/shm")
     add("--runs", type=int, default=5, metavar="N", help="pairs of cp and pystream (default: 5)")
     add("--peer-runs", type=int, default=3, metavar="N", help="pairs of cp and a peer (default: 3)")
+    add(
+        "--patience",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long a row's disturbed pairs are repeated (default: 30)",
+    )
     add("--no-peers", action="store_true", help="only cp and pystream")
     add("--only", default="", metavar="REGEX", help="only jobs and figures whose names match")
     add("--small", action="store_true", help="one run on the project's own clips, to try it out")
@@ -489,9 +517,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_TITLES = "\n  ".join(case.title for case in CASES)
 _EPILOG = f"""\
 jobs:
-  {"\n  ".join(case.title for case in CASES)}
+  {_TITLES}
 figures:
   {", ".join(FIGURES)}
 
@@ -503,7 +532,8 @@ columns:
 environment:
   PYSTREAM_BENCH_CACHE    where inputs are kept (default: pystream-bench in $TMPDIR)
   PYSTREAM_BENCH_FFMPEG, PYSTREAM_BENCH_GPAC, PYSTREAM_BENCH_BENTO4, PYSTREAM_BENCH_SHAKA
-                          peers that are not on the PATH as ffmpeg, gpac, mp42hls, packager
+                          peers that are not on the PATH as ffmpeg, gpac, mp42hls, packager; several
+                          of one kind with colons between them
 
 The inputs are made once, by an ffmpeg with libx264, and take 3 GB.
 """

@@ -1,8 +1,9 @@
 """The packagers that are measured, and how each is told to do the same job.
 
-A peer is found on the PATH, or where its environment variable says. Each is asked for the plainest
-way to the same result: stream copy, segments of 6 s, whole-segment AES-128 with one key, a VOD
-playlist. What a program cannot do, or can only do by another program's help, it is not asked for.
+A peer is found on the PATH, or where its environment variable says, which may name several with
+colons between them: builds of one program differ. Each is asked for the plainest way to the same
+result: stream copy, segments of 6 s, whole-segment AES-128 with one key, a VOD playlist. What a
+program cannot do, or can only do by another program's help, it is not asked for.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def prepare_keys(folder: Path) -> None:
     (folder / "ffmpeg.txt").write_text(f"{KEY_NAME}\n{folder / KEY_NAME}\n")
     (folder / "gpac.xml").write_text(
         '<GPACDRM><CrypTrack IV="0x00000000000000000000000000000000">'
-        f'<key KID="0x{1:032x}" value="0x{KEY.hex()}" hlsInfo="{KEY_NAME}"/></CrypTrack></GPACDRM>\n'
+        f'<key KID="0x{1:032x}" value="0x{KEY.hex()}" hlsInfo="URI=&quot;{KEY_NAME}&quot;"/>'
+        "</CrypTrack></GPACDRM>\n"
     )
 
 
@@ -85,9 +87,11 @@ def pystream() -> Tool:
 def peers() -> Iterator[Tool]:
     """Those that are there."""
     for name, variable, program, ask, pattern, command in _PEERS:
-        path = shutil.which(os.environ.get(variable) or program)
-        if path is not None:
-            yield Tool(name, path, _says([path, *ask], pattern), command)
+        asked = os.environ.get(variable) or program
+        paths = [path for part in asked.split(":") if (path := shutil.which(part))]
+        for path in paths:
+            version = _says([path, *ask], pattern)
+            yield Tool(f"{name} {version}" if len(paths) > 1 else name, path, version, command)
 
 
 def _says(command: list[str], pattern: str) -> str:
@@ -124,7 +128,7 @@ def _ffmpeg(
 def _gpac(
     program: str, sources: Sequence[Path], out: Path, keys: Path, job: Job
 ) -> list[str] | None:
-    if len(sources) > 1:
+    if len(sources) > 1 or (job.format == "fmp4" and job.encrypted):
         return None
     target = f"{out}/index.m3u8:profile=live:segdur={SEGMENT_SECONDS}:template=$Type$-$Number$"
     if job.format == "ts":
@@ -170,7 +174,7 @@ def _shaka(
 
 _PEERS: list[tuple[str, str, str, list[str], str, Command]] = [
     ("ffmpeg", "PYSTREAM_BENCH_FFMPEG", "ffmpeg", ["-version"], r"ffmpeg version (\S+)", _ffmpeg),
-    ("GPAC", "PYSTREAM_BENCH_GPAC", "gpac", ["-version"], r"version (\S+)", _gpac),
+    ("GPAC", "PYSTREAM_BENCH_GPAC", "gpac", ["-h"], r"version (\S+)", _gpac),
     ("Bento4", "PYSTREAM_BENCH_BENTO4", "mp42hls", [], r"Bento4 Version ([^)]+)", _bento4),
     ("Shaka", "PYSTREAM_BENCH_SHAKA", "packager", ["--version"], r"version (\S+)", _shaka),
 ]

@@ -100,7 +100,7 @@ def show_presentation(
     rows.append(("written", Text(f"{_size(total)} in {seconds:.2f} s, {_size(total / seconds)}/s")))
     keys = [name for rendition in presentation.renditions for name, _ in rendition.key_files()]
     if keys:
-        where = f"in {key_dir}" if key_dir else "beside their playlists"
+        where = f"in {key_dir}" if key_dir else "beside the playlists"
         count = f"{len(keys)} key file{'s' * (len(keys) != 1)}"
         rows.append(("AES-128", Text(f"{count} {where}, for those who may watch and nobody else")))
     if not key_dir:
@@ -118,7 +118,9 @@ def show_presentation(
 
 def _content(rendition: Rendition) -> str:
     if rendition.resolution is None:
-        channels = {1: "mono", 2: "stereo"}.get(rendition.channels, f"{rendition.channels} channels")
+        channels = {1: "mono", 2: "stereo"}.get(
+            rendition.channels, f"{rendition.channels} channels"
+        )
         return " ".join(filter(None, ("audio", channels, rendition.language)))
     width, height = rendition.resolution
     rate = rendition.frame_rate_milli

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,10 +58,8 @@ def complain(program: str, text: str) -> None:
     """Says something to standard error, in one line."""
     # print() takes standard output where there is no standard error.
     if sys.stderr is not None:
-        try:
+        with suppress(OSError):  # nobody listens
             print(f"{program}: {' '.join(text.split())}", file=sys.stderr, flush=True)
-        except OSError:
-            pass  # nobody listens
 
 
 def warn(program: str, notices: Iterable[Notice]) -> None:

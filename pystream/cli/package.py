@@ -68,7 +68,8 @@ exit codes:
      and where
   2  the command line is wrong
   130  interrupted, by Ctrl-C or SIGTERM
-  After 1, 2 and 130 the output folder is as it was before.
+  After 1 and 2 the output folder is as it was before; after 130 as well, unless
+  the interrupt came when all was in place.
 
 examples:
   pystream package film.mp4 -o hls --encrypt aes-128
@@ -152,7 +153,9 @@ def _parser() -> Parser:
         help="one key for all: 32 hexadecimal digits. Other users see it in `ps`",
     )
     add("--key-file", metavar="FILE", help="one key for all, from a file of 16 bytes")
-    add("--iv", type=_hex16, metavar="HEX", help="IV of the first resource; each further one adds 1")
+    add(
+        "--iv", type=_hex16, metavar="HEX", help="IV of the first resource; each further one adds 1"
+    )
     add("--rotate-every", type=count, metavar="N", help="a fresh key each N segments")
     add("--key-uri", metavar="BASE", help="what playlists put before key files' names")
     add("--key-dir", metavar="DIR", help="where key files go, outside the output folder")

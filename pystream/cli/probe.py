@@ -304,7 +304,11 @@ def _unusual(track: Facts) -> Iterator[str]:
     keys = track.get("key_frames")
     if keys and keys["no_key_frames"]:
         yield f"{keys['no_key_frames']} pictures that the index calls key frames are none"
-    slow = [edit["rate"] for edit in track["edits"] if edit["rate"] != 1 and edit["media_time"] is not None]
+    slow = [
+        edit["rate"]
+        for edit in track["edits"]
+        if edit["rate"] != 1 and edit["media_time"] is not None
+    ]
     if slow:
         yield f"its edit list asks for a speed of {slow[0]:g}, which is not applied"
 

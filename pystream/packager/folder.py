@@ -3,14 +3,17 @@
 Everything is written into a temporary folder beside the target and put in its place by one rename;
 an existing target is exchanged with it, so at any moment one complete output is visible. A mount
 point cannot be renamed: there, files are renamed one by one, playlists last, and what no longer
-belongs is removed after that. An interrupted run removes what it wrote and leaves the rest as it was.
+belongs is removed after that. An interrupted run removes what it wrote and leaves the rest as it was;
+an interrupt that comes while things are being put in place is heard when they are.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
+from contextlib import contextmanager
 
 from pystream import _core
 from pystream.errors import OutputError
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 PLAYLIST = "index.m3u8"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+# What `mkfs` puts into the root of a file system, which may well be a mount point to write to.
+_NOT_OURS = "lost+found"
 
 
 def write(
@@ -48,30 +53,47 @@ def write(
     target = os.path.realpath(folder)
     _check(target, overwrite)
     keys = _key_files(presentation, target, key_dir, overwrite)
-    mounted = os.path.ismount(target)
+    mounted = _is_mount_point(target)
     parent = target if mounted else os.path.dirname(target)
-    made = _make_parents(parent)
+    made: list[str] = []
     # Hidden, and on the same file system, which a rename asks for.
-    work = os.path.join(parent, f".{os.path.basename(target)}.{os.urandom(6).hex()}.partial")
+    work = os.path.join(parent, f".pystream.{os.urandom(8).hex()}.partial")
+    done = False
     try:
-        os.mkdir(work)
-        try:
-            total = _fill(presentation, work, jobs, progress, beside=key_dir is None)
-            _publish_keys(keys, key_dir)
-            if mounted:
-                _publish_files(work, target)
-            else:
-                _publish_folder(work, target)
-        finally:
+        _make_folders(parent, made)
+        _make_work(work, parent)
+        total = _fill(presentation, work, jobs, progress, beside=key_dir is None)
+        with _uninterrupted():
+            _publish(work, target, mounted, keys, key_dir, made)
+            done = True
             _remove(work)
-    except BaseException:
-        for path in reversed(made):
-            try:
-                os.rmdir(path)
-            except OSError:
-                break
+    except BaseException as error:
+        if done and isinstance(error, OSError):
+            raise OutputError(
+                f"{target} is the new output, but what was there before cannot be removed from"
+                f" {error.filename}: {error.strerror}"
+            ) from None
+        if not done:
+            with _uninterrupted():
+                _remove(work)
+                _remove_empty(made)
+        # The place where it was to be says more than the one where it was being made.
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            error.filename = error.filename.replace(work, target, 1)
         raise
     return total
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds back, in this thread, the signals that end a command."""
+    # Asked for first: the call that blocks may itself raise what came before it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check(target: str, overwrite: bool) -> None:
@@ -79,7 +101,7 @@ def _check(target: str, overwrite: bool) -> None:
         return
     if not os.path.isdir(target):
         raise OutputError(f"{target} exists and is no folder")
-    if os.listdir(target) and not overwrite:
+    if not overwrite and set(os.listdir(target)) - {_NOT_OURS}:
         raise OutputError(f"{target} is not empty; --overwrite replaces all that is in it")
 
 
@@ -107,16 +129,49 @@ def _key_files(
     return files
 
 
-def _make_parents(folder: str) -> list[str]:
-    """Makes a folder and those above it; returns what was made, outermost first."""
+def _is_mount_point(path: str) -> bool:
+    if os.path.ismount(path):
+        return True
+    # A folder that is bound into its own file system: only the kernel's list tells (proc(5)).
+    escaped = os.fsencode(path)
+    for byte in (b"\\", b" ", b"\t", b"\n"):
+        escaped = escaped.replace(byte, b"\\%03o" % ord(byte))
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return any(line.split(b" ")[4] == escaped for line in file)
+    except OSError:
+        return False
+
+
+def _make_folders(folder: str, made: list[str], mode: int = 0o777) -> None:
+    """Makes a folder and those above it; adds what was made to `made`, outermost first."""
     missing = []
-    while not os.path.isdir(folder):
+    while not os.path.lexists(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
-    missing.reverse()
-    for path in missing:
-        os.mkdir(path)
-    return missing
+    if not os.path.isdir(folder):
+        raise OutputError(f"{folder} is no folder, so there can be none in it")
+    for path in reversed(missing):
+        os.mkdir(path, mode)
+        made.append(path)
+
+
+def _remove_empty(folders: list[str]) -> None:
+    for path in reversed(folders):
+        try:
+            os.rmdir(path)
+        except OSError:
+            # Somebody else has put something there meanwhile.
+            return
+
+
+def _make_work(work: str, parent: str) -> None:
+    try:
+        os.mkdir(work)
+    except OSError as error:
+        # The folder's own permissions are not in question.
+        error.filename = parent
+        raise
 
 
 def _fill(
@@ -159,49 +214,88 @@ def _run(
 ) -> None:
     failures: list[BaseException] = []
 
-    def one() -> None:
+    def one(ended: threading.Event) -> None:
         try:
             work.run()
         except BaseException as error:
             failures.append(error)
+        finally:
+            ended.set()
 
-    # Never in this thread: it has to be free for Ctrl-C.
-    threads = [threading.Thread(target=one) for _ in range(jobs)]
-    for thread in threads:
-        thread.start()
+    # Never in this thread: it has to be free for Ctrl-C. And an event each, since a thread whose
+    # join() was interrupted is taken for an ended one (CPython up to 3.12).
+    ends = [threading.Event() for _ in range(jobs)]
+    threads = [threading.Thread(target=one, args=(ended,)) for ended in ends]
+    started: list[threading.Thread] = []
     try:
-        for thread in threads:
-            if progress is None:
-                thread.join()
-            else:
-                while thread.is_alive():
-                    thread.join(0.05)
+        # They inherit that they get no signals; one of them might be the last to die, and the one to
+        # get a signal that this thread holds back.
+        with _uninterrupted():
+            for thread in threads:
+                thread.start()
+                started.append(thread)
+        for ended in ends:
+            over = False
+            while not over:
+                over = ended.wait(None if progress is None else 0.05)
+                if progress is not None:
                     progress(work.written, total)
     finally:
-        work.stop()
-        for thread in threads:
-            thread.join()
-    for failure in failures:
-        # Threads that were told to stop are no cause.
-        if not isinstance(failure, KeyboardInterrupt):
-            raise failure
+        with _uninterrupted():
+            work.stop()
+            for thread in started:
+                thread.join()
+    # A thread that was told to stop is no cause, as long as there is another one.
+    failures.sort(key=lambda failure: isinstance(failure, KeyboardInterrupt))
+    if failures:
+        raise failures[0]
 
 
-def _publish_keys(keys: list[tuple[str, bytes]], key_dir: str | os.PathLike[str] | None) -> None:
-    if key_dir is not None:
-        os.makedirs(key_dir, mode=0o700, exist_ok=True)
-    for path, key in keys:
-        partial = f"{path}.{os.urandom(6).hex()}.partial"
-        try:
-            _write(partial, key, 0o600)
-            os.replace(partial, path)
-        except BaseException:
-            _remove(partial)
-            raise
+def _publish(
+    work: str,
+    target: str,
+    mounted: bool,
+    keys: list[tuple[str, bytes]],
+    key_dir: str | os.PathLike[str] | None,
+    made: list[str],
+) -> None:
+    """Puts keys and folder in place; where the folder cannot be, the keys are what they were."""
+    placed: list[tuple[str, str | None]] = []
+    try:
+        if key_dir is not None:
+            _make_folders(os.path.realpath(key_dir), made, 0o700)
+        for path, key in keys:
+            partial = f"{path}.{os.urandom(8).hex()}.partial"
+            try:
+                _write(partial, key, 0o600)
+                if os.path.lexists(path):
+                    _exchange(partial, path)
+                    placed.append((path, partial))
+                else:
+                    os.rename(partial, path)
+                    placed.append((path, None))
+            except BaseException:
+                _remove(partial)
+                raise
+        if mounted:
+            _publish_files(work, target)
+        else:
+            _publish_folder(work, target)
+    except BaseException:
+        for path, old in placed:
+            if old is None:
+                os.unlink(path)
+            else:
+                os.replace(old, path)
+        raise
+    for _, old in placed:
+        if old is not None:
+            os.unlink(old)
 
 
 def _publish_folder(work: str, target: str) -> None:
-    os.chmod(work, 0o777 & ~_umask())
+    if os.path.isdir(target):
+        os.chmod(work, os.stat(target).st_mode & 0o7777)
     try:
         # Also where the target is an empty folder.
         os.rename(work, target)
@@ -211,23 +305,19 @@ def _publish_folder(work: str, target: str) -> None:
         _exchange(work, target)
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 def _exchange(work: str, target: str) -> None:
     """Puts `work` in the place of `target` and the other way round, in one step where possible."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(work), os.fsencode(target)
-    if libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
-        return
-    code = ctypes.get_errno()
-    if code not in (errno.ENOSYS, errno.EINVAL):
-        raise OSError(code, os.strerror(code), target)
+    # Not every C library has it.
+    if rename := getattr(libc, "renameat2", None):
+        if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code), target)
     # A file system without exchange: two renames, with a moment between them.
     aside = f"{work}.old"
     os.rename(target, aside)
@@ -241,17 +331,22 @@ def _exchange(work: str, target: str) -> None:
 
 def _publish_files(work: str, target: str) -> None:
     fresh = sorted(_files(work), key=lambda path: (path.endswith(".m3u8"), path.count(os.sep) == 0))
-    for path in fresh:
-        os.makedirs(os.path.dirname(os.path.join(target, path)), exist_ok=True)
-        os.replace(os.path.join(work, path), os.path.join(target, path))
-    keep = {*fresh, *(os.path.dirname(path) for path in fresh)}
-    hidden = os.path.basename(work)
-    for name in os.listdir(target):
-        if name != hidden and name not in keep:
-            _remove(os.path.join(target, name))
-    for path in list(_files(target)):
-        if path not in keep and not path.startswith(hidden):
-            os.unlink(os.path.join(target, path))
+    folders = {os.path.dirname(path) for path in fresh} - {""}
+    for name in folders:
+        path = os.path.join(target, name)
+        if os.path.islink(path) or not os.path.isdir(path):
+            _remove(path)
+            os.mkdir(path)
+    for name in fresh:
+        path = os.path.join(target, name)
+        if os.path.isdir(path):
+            _remove(path)
+        os.replace(os.path.join(work, name), path)
+    keep = {*fresh, *folders, os.path.basename(work), _NOT_OURS}
+    for folder in ("", *folders):
+        for name in os.listdir(os.path.join(target, folder)):
+            if os.path.join(folder, name) not in keep:
+                _remove(os.path.join(target, folder, name))
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -262,9 +357,9 @@ def _files(folder: str) -> Iterator[str]:
 
 def _remove(path: str) -> None:
     """Removes a file or a folder with all that is in it, if it is there."""
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
+    if os.path.isdir(path) and not os.path.islink(path):
         for name in os.listdir(path):
             _remove(os.path.join(path, name))
         os.rmdir(path)
+    elif os.path.lexists(path):
+        os.unlink(path)

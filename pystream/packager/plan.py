@@ -9,6 +9,7 @@ common ones count. A new decoder configuration cuts as well. The loops are in `_
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from math import gcd
 
 from pystream import _segmenter
@@ -48,7 +49,8 @@ class Video:
         self.first, self.end = track.shown
         indexes, times = track.keys(self.first, self.end)
         self.keys, self.key_pts = _rising(column(indexes), column(times))
-        self.end_pts = track.end_pts(self.first, self.end)
+        # Composition offsets that lie may end the track before its last key frame.
+        self.end_pts = max(track.end_pts(self.first, self.end), self.key_pts[-1])
         self.forced = self._forced()
         self.checked = False
         self.independent = False
@@ -160,6 +162,9 @@ def cut_together(
         checked = [video.check(cuts) for video in videos]
         if all(checked):
             break
+        # What the index called key frames is no measure of how far apart they are.
+        longest_alone = max(video.longest(video.cuts(target_us)) for video in videos)
+        before = [video.key_pts[:] for video in videos]
     longest = videos[0].longest(cuts)
     if longest > longest_alone + _SAME_MOMENT_US / _US:
         differ = _differences(videos, before)
@@ -250,7 +255,7 @@ class Audio:
         self.track = track
         self.first, self.end = track.shown
         self.pts = column(track.pts(self.first, self.end))
-        self.end_pts = track.end_pts(self.first, self.end)
+        self.end_pts = max(track.end_pts(self.first, self.end), self.pts[-1])
         if len(track.configs) > 1:
             raise UnsupportedMedia(
                 f"{source.name}: audio track {track.id} changes its decoder configuration"
@@ -289,8 +294,11 @@ class Audio:
         extra, line = [], tail
         while 2 * _US * (self.end_pts - line) >= target_us * scale:
             extra.append(line)
-            # The next grid line, at least half a segment away.
-            k = (2 * _US * line + target_us * scale) // (2 * target_us * scale) + 1
+            # The next grid line, at least half a segment away; behind a hole of any length, the
+            # first one after a frame, since there may be far more lines than frames.
+            at = bisect_left(self.pts, line)
+            sounds = max(line, self.pts[at]) if at < len(self.pts) else self.end_pts
+            k = (2 * _US * sounds + target_us * scale) // (2 * target_us * scale) + 1
             line = -(-k * target_us * scale // _US)
         if extra:
             more = zeros(len(extra) + 1)

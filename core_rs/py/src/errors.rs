@@ -1,8 +1,10 @@
 //! The one place where an error of the Rust crates turns into a Python exception.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pyo3::PyErr;
+use pyo3::exceptions::PyOSError;
 use pystream_media::{Error, ErrorKind};
 
 // Defined once, in pystream/errors.py, so that tracebacks, docs and `except` clauses agree.
@@ -40,6 +42,18 @@ impl From<Fault> for PyErr {
             ErrorKind::Limit => LimitExceeded::new_err(args),
             ErrorKind::Source => source_error(error, args),
         }
+    }
+}
+
+/// An `OSError` that knows its number, and so its class, and the file that it is about.
+pub(crate) fn os_error(error: &std::io::Error, path: &Path) -> PyErr {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(code) => {
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((code, text, path.as_os_str().to_owned()))
+        }
+        None => PyOSError::new_err(format!("{}: {text}", path.display())),
     }
 }
 

@@ -10,7 +10,7 @@ use pystream_media::track::{Config, Kind};
 use pystream_media::{ReadAt, mp4};
 
 use crate::buffers::Column;
-use crate::errors::{Fault, Result};
+use crate::errors::{Fault, Result, os_error};
 use crate::source::{BytesSource, FileSource, ObjectSource};
 
 /// Track id, ticks a second of media times, and `(duration, media time or None, rate)` of each edit.
@@ -37,7 +37,7 @@ impl Movie {
     /// Opens a local file.
     #[staticmethod]
     fn open_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let source = py.detach(|| FileSource::open(&path))?;
+        let source = py.detach(|| FileSource::open(&path)).map_err(|error| os_error(&error, &path))?;
         Ok(Self::open(py, Arc::new(source))?)
     }
 

@@ -17,6 +17,10 @@ pub(crate) struct FileSource {
 
 impl FileSource {
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(std::io::Error::other("no regular file; an MP4 has to be read at any place"));
+        }
         let file = File::open(path)?;
         let size = file.metadata()?.len();
         Ok(Self { file, size })

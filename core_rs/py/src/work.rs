@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyOSError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
 use pystream_cipher::{Job, Lane, Stop, Windows, pump};
 
-use crate::errors::Fault;
+use crate::errors::{Fault, os_error};
 use crate::rendition::{KeyAndIv, Layout, Muxer, Rendition, WINDOW, lanes};
 
 /// Segments to be written, each to a file of its own. Several threads may [`Self::run`] it at once: they share the list.
@@ -72,10 +72,7 @@ impl Work {
             match stop {
                 Stop::Cancelled => PyKeyboardInterrupt::new_err("stopped"),
                 Stop::Failed { error: Failure::Media(fault), .. } => fault.into(),
-                Stop::Failed { error: Failure::Output(error, path), .. } => match error.raw_os_error() {
-                    Some(code) => PyOSError::new_err((code, error.kind().to_string(), path)),
-                    None => error.into(),
-                },
+                Stop::Failed { error: Failure::Output(error, path), .. } => os_error(&error, &path),
             }
         })
     }

@@ -36,6 +36,8 @@ struct Shape {
     durations: bool,
     flags: bool,
     offsets: bool,
+    /// A duration or composition offset does not fit its 32 bits.
+    too_long: bool,
 }
 
 impl Shape {
@@ -53,11 +55,12 @@ impl Layout {
     /// Lays out the segments of `stream`. `start_seconds` is where the presentation's zero lies on the output's clock.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Limit`] for times below the clock's zero, or a segment of 4 GiB.
+    /// [`crate::ErrorKind::Limit`] for times below the clock's zero, a segment of 4 GiB, or a sample of 2^32 ticks.
     pub fn new(stream: Stream, start_seconds: u32) -> Result<Self> {
         let segments = stream.bounds.len().saturating_sub(1);
         stream.check(segments)?;
-        let reorder = stream.bounds.first().filter(|_| segments > 0).map_or(0, |&first| {
+        let first = stream.bounds.first().filter(|&&first| first < stream.track.samples.len());
+        let reorder = first.map_or(0, |&first| {
             let sample = stream.track.samples.get(first);
             sample.pts - sample.dts
         });
@@ -70,7 +73,11 @@ impl Layout {
                 return Err(Error::limit("a sample lies before the clock's zero: start the output later"));
             }
             let shape = layout.shape(n);
-            let size = STYP.len() as u64 + shape.moof() as u64 + 8 + shape.bytes;
+            if shape.too_long {
+                return Err(Error::limit(format!("segment {n} has a sample of more ticks than a fragment can say")));
+            }
+            let header = if range.is_empty() { 0 } else { shape.moof() as u64 + 8 };
+            let size = STYP.len() as u64 + header + shape.bytes;
             if size > u64::from(u32::MAX) {
                 return Err(Error::limit(format!("segment {n} would have {size} bytes: 4 GiB is the most")));
             }
@@ -118,7 +125,14 @@ impl Layout {
     fn shape(&self, n: usize) -> Shape {
         let samples = &self.stream.track.samples;
         let range = self.range(n);
-        let mut shape = Shape { samples: range.len() as u32, bytes: 0, durations: false, flags: false, offsets: false };
+        let mut shape = Shape {
+            samples: range.len() as u32,
+            bytes: 0,
+            durations: false,
+            flags: false,
+            offsets: false,
+            too_long: false,
+        };
         if range.is_empty() {
             return shape;
         }
@@ -126,13 +140,17 @@ impl Layout {
         let duration = samples.dts_end(range.start) - first.dts;
         let mut last = first.dts - duration;
         for (i, sample) in samples.iter(range.clone()).enumerate() {
+            let offset = sample.pts - sample.dts - self.reorder;
             shape.bytes += u64::from(sample.size);
             shape.durations |= sample.dts - last != duration;
-            shape.offsets |= sample.pts - sample.dts != self.reorder;
+            shape.offsets |= offset != 0;
+            shape.too_long |= u32::try_from(sample.dts - last).is_err() || i32::try_from(offset).is_err();
             shape.flags |= i > 0 && sample.sync != self.default_sync();
             last = sample.dts;
         }
-        shape.durations |= samples.dts_end(range.end - 1) - last != duration;
+        let last = samples.dts_end(range.end - 1) - last;
+        shape.durations |= last != duration;
+        shape.too_long |= u32::try_from(last).is_err();
         shape
     }
 

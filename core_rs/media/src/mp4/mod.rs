@@ -409,7 +409,7 @@ impl Opening<'_> {
             self.skip(trak, codec(), "it has no samples".to_owned());
             return Ok(None);
         }
-        let (configs, config_runs) = match configs(trak, &sink.runs)? {
+        let (configs, config_runs) = match configs(trak, sink.kind, &sink.runs)? {
             Ok(found) => found,
             Err((codec, reason)) => {
                 self.skip(trak, codec, reason);
@@ -418,9 +418,9 @@ impl Opening<'_> {
         };
         let moved = if sink.kind == Kind::Audio { present_in_order(&mut samples) } else { 0 };
         let media = Media { id, samples: &samples, line, most_cts };
-        let shown = match sink.kind {
-            Kind::Video => media.video(&mut self.warnings),
-            Kind::Audio => media.audio(self.source)?.map(|shown| (shown, false)),
+        let shown = match &configs[0] {
+            Config::Avc(_) => media.video(&mut self.warnings),
+            Config::Aac(aac) => media.audio(aac, self.source)?.map(|shown| (shown, false)),
         };
         let (shown, late) = match shown {
             Ok(shown) => shown,
@@ -462,7 +462,11 @@ impl Opening<'_> {
 type Configs = (Vec<Config>, Vec<(usize, usize)>);
 
 /// The configurations that samples use, equal ones once; or codec and reason of one that cannot be carried.
-fn configs(trak: &Trak<'_>, runs: &DescriptionRuns) -> Result<std::result::Result<Configs, (String, String)>> {
+fn configs(
+    trak: &Trak<'_>,
+    wanted: Kind,
+    runs: &DescriptionRuns,
+) -> Result<std::result::Result<Configs, (String, String)>> {
     let mut configs: Vec<Config> = Vec::new();
     let mut config_runs: Vec<(usize, usize)> = Vec::new();
     // Where each sample entry went.
@@ -496,7 +500,7 @@ fn configs(trak: &Trak<'_>, runs: &DescriptionRuns) -> Result<std::result::Resul
     }
     configs.shrink_to_fit();
     config_runs.shrink_to_fit();
-    let mixed = configs.iter().any(|config| kind(config) != kind(&configs[0]));
+    let mixed = configs.iter().any(|config| kind(config) != wanted);
     if mixed {
         return Ok(Err((String::new(), "its sample entries are of different kinds".to_owned())));
     }

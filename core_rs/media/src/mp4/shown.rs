@@ -5,14 +5,16 @@
 //! come before), pictures after its end that others refer to as well, and one frame of sound before the first that is
 //! heard, since a decoder needs it to overlap with (ISO/IEC 14496-3 4.6.11.3.3).
 //!
-//! Two kinds of frames that encoders begin with are left out by what they hold: one without any channel, since there is nothing
-//! to decode, and that one frame before the sound where it is silent, since silence is what a decoder begins with. Else
-//! every file of such an encoder would begin a frame early.
+//! Frames that encoders begin with are left out by what they hold: one without any channel, since there is nothing to
+//! decode; that one frame before the sound where it is silent, since silence is what a decoder begins with (else every file of such
+//! an encoder would begin a frame early); and a silent one after which time runs on without sound, a hole that players
+//! close by losing sync.
 
 use std::ops::Range;
 
 use super::edits::Timeline;
 use super::warning::{WarningCode, Warnings};
+use crate::codec::aac::AacConfig;
 use crate::codec::aac_frame::{FrameContent, frame_content};
 use crate::source::ReadAt;
 use crate::track::{Kind, Samples, Track};
@@ -78,7 +80,7 @@ impl Media<'_> {
     }
 
     /// The same for sound.
-    pub(super) fn audio(&self, source: &dyn ReadAt) -> Result<Shown<Range<usize>>> {
+    pub(super) fn audio(&self, aac: &AacConfig, source: &dyn ReadAt) -> Result<Shown<Range<usize>>> {
         let (mut start, mut heard) = (0, 0);
         if let Some(begin) = self.line.begin {
             let after = self.first_after(begin);
@@ -90,11 +92,17 @@ impl Media<'_> {
         if end <= start || self.line.begin.is_some_and(|begin| self.presented_end(end - 1) <= begin) {
             return Ok(Err("its edit list shows nothing of it".to_owned()));
         }
-        Ok(Ok(self.first_to_decode(start..end, heard, source)?..end))
+        Ok(Ok(self.first_to_decode(start..end, heard, aac, source)?..end))
     }
 
     /// The first of `range` that a decoder has to see. From `heard` on its frames are presented.
-    fn first_to_decode(&self, range: Range<usize>, heard: usize, source: &dyn ReadAt) -> Result<usize> {
+    fn first_to_decode(
+        &self,
+        range: Range<usize>,
+        heard: usize,
+        aac: &AacConfig,
+        source: &dyn ReadAt,
+    ) -> Result<usize> {
         let mut frame = Vec::new();
         let looked_at = range.start..range.end.min(range.start + limits::VOID_FRAMES);
         for index in looked_at.clone() {
@@ -106,12 +114,19 @@ impl Media<'_> {
             source.read_exact_at(sample.offset, &mut frame)?;
             match frame_content(&frame) {
                 FrameContent::Void => {}
-                FrameContent::Silent if index < heard => return Ok(index + 1),
+                FrameContent::Silent if index < heard || self.leaves_a_hole(index, aac) => return Ok(index + 1),
                 _ => return Ok(index),
             }
         }
         // A track of nothing else is left as it is.
         Ok(if looked_at.end < range.end { looked_at.end } else { range.start })
+    }
+
+    /// Whether half a frame or more of nothing follows sample `index`.
+    fn leaves_a_hole(&self, index: usize, aac: &AacConfig) -> bool {
+        let lasts = self.samples.dts_end(index) - self.samples.get(index).dts;
+        let frame = i128::from(aac.frame_length) * i128::from(self.line.timescale.get());
+        i128::from(lasts) * i128::from(aac.sample_rate) * 2 >= 3 * frame
     }
 
     /// The first sample presented after `time`. Sound is presented in decoding order.

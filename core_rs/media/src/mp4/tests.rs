@@ -223,6 +223,16 @@ fn sample_entries_that_are_used_are_kept_and_equal_ones_are_one() {
 }
 
 #[test]
+fn sample_entries_of_two_kinds() {
+    let entries = vec![avc_entry(b"avc1"), aac_entry()];
+    for stsc in [vec![[1, 10, 2]], vec![[1, 5, 1], [2, 5, 2]]] {
+        let track = TestTrack { entries: entries.clone(), stsc, chunks: vec![0, 50], ..TestTrack::video(10) };
+        let skipped = open_tracks(&[track]).skipped;
+        assert!(skipped[0].reason.contains("different kinds"), "{skipped:?}");
+    }
+}
+
+#[test]
 fn files_that_are_none() {
     for (bytes, says) in [
         (&b""[..], "empty"),
@@ -365,6 +375,18 @@ fn frames_without_a_channel_are_left_out() {
     let mut all = progressive(&[TestTrack::audio(3)], 12);
     all[24..36].copy_from_slice([VOID; 3].as_flattened());
     assert_eq!(open_bytes(&all).unwrap().tracks[0].shown, 0..3);
+}
+
+#[test]
+fn a_silent_frame_before_a_hole_is_left_out() {
+    for (lasts, first) in [(1024, 0), (1535, 0), (1536, 1), (3000, 1)] {
+        let track = TestTrack { stts: vec![[1, lasts], [19, 1024]], ..TestTrack::audio(20) };
+        let mut file = progressive(&[track], 80);
+        assert_eq!(open_bytes(&file).unwrap().tracks[0].shown, 0..20);
+        file[24..28].copy_from_slice(&SILENT);
+        let movie = open_bytes(&file).unwrap();
+        assert_eq!(movie.tracks[0].shown, first..20, "{lasts}");
+    }
 }
 
 #[test]

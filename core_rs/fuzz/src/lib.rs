@@ -1,0 +1,266 @@
+//! What each fuzz target does with its bytes: any bytes give a value or a declared error.
+//!
+//! This file is compiled twice: here for libFuzzer, and by `core_rs/media/tests/corpus.rs`, which runs the kept corpus through
+//! the same code without it.
+
+use std::sync::Arc;
+
+use pystream_media::rendition::{START_SECONDS, Stream};
+use pystream_media::track::{Kind, Sample, Track};
+use pystream_media::{Error, ErrorKind, ReadAt, Result, fmp4, mp4, ts};
+
+/// A fragmented clip; its init segment is where made-up fragments belong.
+const CLIP: &[u8] = include_bytes!("../../../tests/media/fragmented.mp4");
+
+/// Bytes that one input may make a muxer put out. A few samples an hour apart ask for much silence between them.
+const OUTPUT: u64 = 1 << 20;
+
+/// The box layer: the first byte says which box the others are the content of.
+pub fn boxes(data: &[u8]) {
+    let Some((&selector, content)) = data.split_first() else { return };
+    let media = [7; 512];
+    let moof = CLIP.windows(4).position(|window| window == b"moof").unwrap_or(CLIP.len()) - 4;
+    let init = &CLIP[..moof];
+    let file = match selector % 4 {
+        0 => [&boxed(b"moov", content), boxed(b"mdat", &media).as_slice()].concat(),
+        1 => [init, &boxed(b"moof", content), &boxed(b"mdat", &media)].concat(),
+        2 => [init, content, &boxed(b"mdat", &media)].concat(),
+        _ => [init, &boxed(b"moof", &boxed(b"traf", content)), &boxed(b"mdat", &media)].concat(),
+    };
+    if let Ok(movie) = open(&file) {
+        assert!(movie.tracks.len() + movie.skipped.len() <= 1024);
+    }
+}
+
+fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    [&(content.len() as u32 + 8).to_be_bytes(), name.as_slice(), content].concat()
+}
+
+/// A source that lends nothing, as a file does.
+struct Copied(Vec<u8>);
+
+impl ReadAt for Copied {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.as_slice().read_exact_at(offset, buf)
+    }
+}
+
+/// A source that lies in memory.
+struct Lent(Vec<u8>);
+
+impl ReadAt for Lent {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.as_slice().read_exact_at(offset, buf)
+    }
+
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+}
+
+fn open(file: &[u8]) -> Result<mp4::Movie> {
+    declared(mp4::open(&file))
+}
+
+/// An error must say what is wrong; reads lie inside the source, so the source itself never fails.
+fn declared<T>(result: Result<T>) -> Result<T> {
+    if let Err(error) = &result {
+        assert!(error.kind() != ErrorKind::Source && !error.to_string().is_empty(), "{error:?}");
+    }
+    result
+}
+
+/// The demuxer: everything that a movie has, looked at.
+pub fn demux(data: &[u8]) {
+    let copied = mp4::open(&Copied(data.to_vec()));
+    let movie = match (open(data), copied) {
+        (Ok(movie), Ok(copied)) => {
+            assert_eq!(movie.tracks.len(), copied.tracks.len());
+            movie
+        }
+        (Err(error), Err(copied)) => {
+            assert_eq!(error.to_string(), copied.to_string());
+            return;
+        }
+        (lent, copied) => panic!("lent {:?}, copied {:?}", lent.err(), copied.err()),
+    };
+    // Packed columns and configurations: a small multiple of the file.
+    assert!(movie.nbytes() <= 16 * data.len() + (1 << 16), "{} bytes of {}", movie.nbytes(), data.len());
+    let _ = movie.require_tracks();
+    for track in &movie.tracks {
+        check_track(track, data);
+    }
+}
+
+fn check_track(track: &Track, file: &[u8]) {
+    let samples = &track.samples;
+    let len = samples.len();
+    assert!(!track.shown.is_empty() && track.shown.end <= len);
+    assert_eq!(track.config_runs[0].0, 0);
+    let mut last = i64::MIN;
+    for (index, sample) in samples.iter(0..len).enumerate() {
+        assert!(sample.size > 0 && sample.offset + u64::from(sample.size) <= file.len() as u64);
+        assert!(last <= sample.dts && (track.kind == Kind::Video || sample.pts == sample.dts), "sample {index}");
+        assert!(sample.pts >= sample.dts && samples.dts_end(index) >= sample.dts);
+        if index % 61 == 0 {
+            assert_eq!(samples.get(index), sample);
+        }
+        last = sample.dts;
+    }
+    assert!(track.kind == Kind::Audio || samples.sync.contains(track.shown.start));
+    for index in (track.shown.start..len).filter(|&index| samples.sync.contains(index)).take(8) {
+        let _ = track.config_at(index);
+        assert!(track.picture_kind(&file, index).is_ok());
+    }
+    let _ = track.end_pts(track.shown.clone());
+    assert!(track.same_content(&file, track, &file).is_ok_and(|same| same));
+}
+
+/// The muxers: the last bytes say how, the others are the file.
+pub fn mux(data: &[u8]) {
+    let Some((file, plan)) = data.split_last_chunk::<16>() else { return };
+    let Ok(movie) = open(file) else { return };
+    let source: Arc<dyn ReadAt> =
+        if plan[0] & 1 == 0 { Arc::new(Lent(file.to_vec())) } else { Arc::new(Copied(file.to_vec())) };
+    let mut random = Random(plan[8..].iter().fold(0, |seed, &byte| seed << 8 | u64::from(byte)));
+    let tracks: Vec<Arc<Track>> = movie.tracks.into_iter().map(Arc::new).collect();
+    let segments = 1 + usize::from(plan[1] % 6);
+    let mut stream = |track: &Arc<Track>| Stream {
+        source: Arc::clone(&source),
+        track: Arc::clone(track),
+        bounds: bounds(track, segments, plan, &mut random),
+    };
+    let streams: Vec<Stream> = tracks.iter().map(&mut stream).collect();
+    let of = |kind: Kind| streams.iter().find(|stream| stream.track.kind == kind).cloned();
+    let muxed: Vec<Stream> = match plan[2] % 3 {
+        0 => of(Kind::Video).into_iter().chain(of(Kind::Audio)).collect(),
+        1 => of(Kind::Video).into_iter().collect(),
+        _ => of(Kind::Audio).into_iter().collect(),
+    };
+    if !muxed.is_empty() {
+        transport(muxed, &mut random);
+    }
+    for stream in streams.into_iter().take(2) {
+        fragments(stream, &mut random);
+    }
+}
+
+/// Bounds as a planner makes them (the shown samples, from sync sample to sync sample), or any that never fall.
+fn bounds(track: &Track, segments: usize, plan: &[u8; 16], random: &mut Random) -> Vec<usize> {
+    let any = plan[3] & 1 == 1;
+    let range = if any { 0..track.samples.len() } else { track.shown.clone() };
+    let mut bounds: Vec<usize> = (0..=segments).map(|_| range.start + random.below(range.len() + 1)).collect();
+    bounds.sort_unstable();
+    if !any {
+        (bounds[0], bounds[segments]) = (range.start, range.end);
+        for bound in &mut bounds[1..segments] {
+            *bound = (*bound..range.end).find(|&index| track.samples.sync.contains(index)).unwrap_or(range.end);
+        }
+    }
+    bounds
+}
+
+fn transport(streams: Vec<Stream>, random: &mut Random) {
+    let Ok(layout) = declared(ts::Layout::new(streams, START_SECONDS)).map(Arc::new) else { return };
+    assert!(layout.nbytes() > 0);
+    for n in order(layout.len(), random) {
+        let fill = |muxer: &mut ts::Muxer, out: &mut [u8]| muxer.fill(out);
+        let new = || ts::Muxer::new(Arc::clone(&layout), n);
+        let Some(segment) = twice(layout.size(n), new, fill, random) else { continue };
+        assert!(segment.chunks(ts::PACKET).all(|packet| packet.len() == ts::PACKET && packet[0] == 0x47));
+    }
+}
+
+fn fragments(stream: Stream, random: &mut Random) {
+    let (track, bounds) = (Arc::clone(&stream.track), stream.bounds.clone());
+    let Ok(layout) = declared(fmp4::Layout::new(stream, START_SECONDS)).map(Arc::new) else { return };
+    assert!(layout.nbytes() > 0);
+    for n in order(layout.len(), random) {
+        let fill = |muxer: &mut fmp4::Muxer, out: &mut [u8]| muxer.fill(out);
+        let new = || fmp4::Muxer::new(Arc::clone(&layout), n);
+        let Some(segment) = twice(layout.size(n), new, fill, random) else { continue };
+        let range = bounds[n]..bounds[n + 1];
+        if range.is_empty() {
+            continue;
+        }
+        // What was written says the same as what was read.
+        let again = mp4::open(&[layout.init(n), segment].concat().as_slice());
+        let again = again.unwrap_or_else(|error| panic!("segment {n} does not open: {error}"));
+        let Some(written) = again.tracks.first() else {
+            // A player has to begin at a key frame; arbitrary bounds need not.
+            assert!(track.kind == Kind::Video && !track.samples.sync.contains(range.start), "{:?}", again.skipped);
+            continue;
+        };
+        let zero = |sample: &Sample, first: i64| (sample.size, sample.pts - first, sample.sync);
+        let first = |samples: &[Sample]| samples.iter().map(|sample| sample.pts).min().unwrap_or_default();
+        let before: Vec<Sample> = track.samples.iter(range).collect();
+        let after: Vec<Sample> = written.samples.iter(0..written.samples.len()).collect();
+        assert_eq!(before.len(), after.len());
+        for (a, b) in before.iter().zip(&after) {
+            assert_eq!(zero(a, first(&before)), zero(b, first(&after)));
+        }
+    }
+}
+
+/// Segments in any order: none may depend on another having been made.
+fn order(len: usize, random: &mut Random) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    for i in (1..len).rev() {
+        order.swap(i, random.below(i + 1));
+    }
+    order
+}
+
+/// Makes a segment in windows of odd sizes and once more in one: the same bytes, as many as planned. `None` where the source's
+/// bytes do not allow it, which the layout does not see.
+fn twice<M>(
+    size: u64,
+    new: impl Fn() -> M,
+    fill: impl Fn(&mut M, &mut [u8]) -> std::result::Result<usize, Error>,
+    random: &mut Random,
+) -> Option<Vec<u8>> {
+    if size > OUTPUT {
+        return None;
+    }
+    // Room for more than was planned, so that more would show.
+    let mut whole = vec![0; size as usize + 400];
+    let filled = fill(&mut new(), &mut whole).ok()?;
+    assert_eq!(filled as u64, size, "planned and produced");
+    whole.truncate(filled);
+
+    let mut muxer = new();
+    let mut parts = vec![0; filled];
+    let mut at = 0;
+    while at < filled {
+        let most = if random.below(2) == 0 { 300 } else { 40_000 };
+        let end = filled.min(at + 1 + random.below(most));
+        let part = fill(&mut muxer, &mut parts[at..end]).unwrap_or_else(|error| panic!("only in parts: {error}"));
+        assert_eq!(part, end - at);
+        at = end;
+    }
+    assert!(parts == whole, "windows change the bytes");
+    assert_eq!(fill(&mut muxer, &mut [0; 400]).ok(), Some(0));
+    Some(whole)
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    /// Below `limit`, which is not 0.
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 |= 1;
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+}

@@ -1,0 +1,334 @@
+"""The library as a server uses it: lengths before bytes, any order, any thread, any buffer."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+import threading
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pystream
+from pystream import _core
+from tests.oracles.hls import CLIPS, LADDER, MEDIA, opened, planned, segments
+
+KEY = bytes(range(16))
+FORMATS = ("ts", "fmp4")
+
+
+def secret() -> pystream.Aes128:
+    return pystream.Aes128(key_for=lambda name, period: f"{name:8}{period:8}".encode())
+
+
+# Lengths
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("encrypted", [False, True], ids=["clear", "aes"])
+@pytest.mark.parametrize("name", CLIPS)
+def test_every_segment_has_the_length_that_was_told(
+    name: str, encrypted: bool, format: str
+) -> None:
+    for target in (0.5, 2, 6):
+        encryption = secret() if encrypted else None
+        presentation = planned(name, format=format, seconds=target, encryption=encryption)
+        for rendition in presentation.renditions:
+            told = list(rendition.lengths())
+            assert told == [rendition.length(n) for n in range(len(rendition))]
+            assert told == [len(segment) for segment in segments(rendition)]
+            assert len(rendition.durations_us) == len(rendition) == len(told)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_ladder_keeps_its_word(format: str) -> None:
+    for rendition in planned(*LADDER, format=format, encryption=secret()).renditions:
+        assert list(rendition.lengths()) == [len(s) for s in segments(rendition)]
+
+
+def test_lengths_cost_no_read_of_the_media() -> None:
+    class Counted:
+        def __init__(self, content: bytes) -> None:
+            self.content = content
+            self.size = len(content)
+            self.bytes = 0
+
+        def read_at(self, offset: int, n: int) -> bytes:
+            self.bytes += n
+            return self.content[offset : offset + n]
+
+    source = Counted((MEDIA / "moov_last.mp4").read_bytes())
+    film = pystream.open(source)
+    source.bytes = 0
+    presentation = pystream.plan([film], segment_duration=2, scan=False)
+    presentation.multivariant_playlist().text()
+    for rendition in presentation.renditions:
+        presentation.media_playlist(rendition).text()
+        rendition.lengths()
+    assert source.bytes == 0
+    assert not presentation.independent
+    assert "INDEPENDENT" not in presentation.multivariant_playlist().text()
+    # With the scan: a little at each cut.
+    checked = pystream.plan([film], segment_duration=2)
+    assert checked.independent
+    assert 0 < source.bytes <= 4096 * len(checked.renditions[0])
+    source.bytes = 0
+    rendition = presentation.renditions[0]
+    rendition.segment(1)
+    assert source.bytes <= 2 * rendition.length(1)
+
+
+# Order
+
+
+def in_a_fresh_process(name: str, format: str, order: list[tuple[int, int]]) -> dict[str, str]:
+    """Digests by rendition and segment, asked for in this order."""
+    code = f"""
+import hashlib, pystream
+key_for = lambda name, period: f"{{name:8}}{{period:8}}".encode()
+film = pystream.open({str(MEDIA / name)!r})
+made = pystream.plan([film], format={format!r}, segment_duration=2,
+                     encryption=pystream.Aes128(key_for=key_for))
+for r, n in {order!r}:
+    segment = made.renditions[r].segment(n)
+    print(f"{{made.renditions[r].name}}/{{n}}", hashlib.sha256(segment).hexdigest())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return dict(line.split() for line in done.stdout.splitlines())  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("name", ["irregular_gop.mp4", "nal_2.mp4", "fragmented.mp4", "fps_8.mp4"])
+def test_any_order_in_fresh_processes_gives_the_same_bytes(name: str, format: str) -> None:
+    presentation = planned(name, format=format, encryption=secret())
+    run = {
+        f"{rendition.name}/{n}": hashlib.sha256(segment).hexdigest()
+        for rendition in presentation.renditions
+        for n, segment in enumerate(segments(rendition))
+    }
+    order = [(r, n) for r, x in enumerate(presentation.renditions) for n in range(len(x))]
+    for seed in (1, 2):
+        random.Random(seed).shuffle(order)
+        assert in_a_fresh_process(name, format, order) == run
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_the_command_writes_what_the_library_makes(format: str, jobs: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = ("plain.mp4",)
+    arguments = [str(MEDIA / name) for name in names]
+    arguments += ["-o", str(out), "--format", format, "--segment-duration", "2", "--jobs", jobs]
+    arguments += ["--encrypt", "aes-128", "--key", KEY.hex(), "--iv", bytes(16).hex()]
+    program = "import sys; from pystream.cli import main; sys.exit(main())"
+    subprocess.run(
+        [sys.executable, "-c", program, "package", *arguments], check=True, capture_output=True
+    )
+    encryption = pystream.Aes128(key=KEY, iv=bytes(16))
+    presentation = planned(*names, format=format, encryption=encryption)
+    files = {"index.m3u8": presentation.multivariant_playlist().text().encode()}
+    for rendition in presentation.renditions:
+        name = rendition.name
+        files[f"{name}/index.m3u8"] = presentation.media_playlist(rendition).text().encode()
+        files |= {f"{name}/{rendition.uri(n)}": s for n, s in enumerate(segments(rendition))}
+        files |= {f"{name}/{rendition.init_uri(i)}": s for i, s in enumerate(rendition.inits())}
+        files |= {f"{name}/{key_name}": key for key_name, key in rendition.key_files()}
+    written = {
+        str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()
+    }
+    assert written == files
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_many_at_once_are_one_by_one(format: str) -> None:
+    for encryption in (None, secret()):
+        for rendition in planned(
+            "intra.mp4", format=format, seconds=0.2, encryption=encryption
+        ).renditions:
+            one_by_one = segments(rendition)
+            count = len(rendition)
+            for numbers in (range(count), range(count - 1, -1, -1), [0] * 9, [3, 3, 1], []):
+                made = [bytes(segment) for segment in rendition.segments(numbers)]
+                assert made == [one_by_one[n] for n in numbers]
+
+
+def test_there_is_no_segment_outside() -> None:
+    (rendition,) = planned("plain.mp4").renditions
+    for n in (len(rendition), len(rendition) + 1, 1 << 40):
+        for ask in (
+            lambda n=n: rendition.segment(n),
+            lambda n=n: rendition.segments([0, n]),
+            lambda n=n: rendition.segment_into(n, bytearray(1 << 20)),
+            lambda n=n: rendition.length(n),
+        ):
+            with pytest.raises(IndexError):
+                ask()  # type: ignore[no-untyped-call]
+
+
+# Buffers
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("encrypted", [False, True], ids=["clear", "aes"])
+def test_segment_into_fills_what_it_needs_and_no_more(encrypted: bool, format: str) -> None:
+    encryption = secret() if encrypted else None
+    for rendition in planned("plain.mp4", format=format, encryption=encryption).renditions:
+        for n in range(len(rendition)):
+            length, content = rendition.length(n), bytes(rendition.segment(n))
+            for more in (0, 1, 5000):
+                buffer = bytearray(b"\xa5" * (length + more))
+                assert rendition.segment_into(n, buffer) == length
+                assert buffer[:length] == content
+                assert buffer[length:] == b"\xa5" * more
+            small = bytearray(b"\xa5" * (length - 1))
+            with pytest.raises(ValueError, match=str(length)):
+                rendition.segment_into(n, small)
+            assert small == b"\xa5" * (length - 1)
+
+
+def test_segment_into_takes_any_writable_bytes_and_nothing_else() -> None:
+    (rendition,) = planned("plain.mp4").renditions
+    length, content = rendition.length(0), bytes(rendition.segment(0))
+    whole = bytearray(length + 20)
+    assert rendition.segment_into(0, memoryview(whole)[10 : 10 + length]) == length
+    assert whole == bytes(10) + content + bytes(10)
+    unsigned = array("B", bytes(length))
+    rendition.segment_into(0, unsigned)
+    assert unsigned.tobytes() == content
+    for wrong in (
+        bytes(length),
+        memoryview(bytes(length)),
+        memoryview(bytearray(2 * length))[::2],
+        array("q", bytes(length // 8 * 8 + 8)),
+    ):
+        before = bytes(wrong)
+        with pytest.raises((BufferError, ValueError)):
+            rendition.segment_into(0, wrong)
+        assert bytes(wrong) == before
+    with pytest.raises(TypeError):
+        rendition.segment_into(0, "text")  # type: ignore[arg-type]
+
+
+# Threads
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_several_threads_at_once_get_the_same_bytes(format: str) -> None:
+    presentation = planned("long_gop.mp4", format=format, encryption=secret())
+    wanted = {
+        (rendition.name, n): segment
+        for rendition in presentation.renditions
+        for n, segment in enumerate(segments(rendition))
+    }
+    wrong: list[object] = []
+    together = threading.Barrier(6)
+
+    def viewer(seed: int) -> None:
+        dice = random.Random(seed)
+        together.wait()
+        for _ in range(30):
+            rendition = dice.choice(presentation.renditions)
+            n = dice.randrange(len(rendition))
+            buffer = bytearray(rendition.length(n))
+            made = rendition.segments([n, n])
+            rendition.segment_into(n, buffer)
+            if not bytes(made[0]) == bytes(made[1]) == buffer == wanted[rendition.name, n]:
+                wrong.append((seed, rendition.name, n))
+
+    threads = [threading.Thread(target=viewer, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def lets_others_run(call: Callable[[], object]) -> bool:
+    """Whether another thread gets the interpreter during `call`.
+
+    With a switch interval of hours nobody is ever asked to give the interpreter up, so the other
+    thread runs only if `call` gives it up by itself. It may be slow to take it: hence the rounds.
+    """
+    go, ran = threading.Event(), threading.Event()
+
+    def other() -> None:
+        go.wait()
+        ran.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(4000)
+    try:
+        go.set()
+        for _ in range(5000):
+            if ran.is_set():
+                return True
+            call()
+        return ran.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
+
+
+def test_the_interpreter_is_not_held() -> None:
+    rendition = planned("plain.mp4", encryption=secret()).renditions[0]
+    buffer = bytearray(rendition.length(0))
+    assert lets_others_run(lambda: rendition.segment(0))
+    assert lets_others_run(lambda: rendition.segments([0, 1]))
+    assert lets_others_run(lambda: rendition.segment_into(0, buffer))
+    assert lets_others_run(lambda: pystream.open(MEDIA / "plain.mp4"))
+    # The measure itself: what keeps the interpreter lets nobody else run.
+    assert not lets_others_run(lambda: rendition.length(0))
+
+
+# The whole
+
+
+def test_pain_73_all_uris_are_relative_and_lead_to_files(tmp_path: Path) -> None:
+    for format in FORMATS:
+        presentation = planned(*LADDER, format=format, encryption=secret())
+        texts = [presentation.multivariant_playlist().text()]
+        texts += [presentation.media_playlist(r).text() for r in presentation.renditions]
+        for text in texts:
+            uris = [line for line in text.splitlines() if line and not line.startswith("#")]
+            uris += [part.split('"')[0] for part in text.split('URI="')[1:]]
+            assert uris
+            for uri in uris:
+                assert not uri.startswith(("/", ".")) and ":" not in uri and ".." not in uri
+
+
+def test_a_presentation_knows_what_it_holds_and_lasts() -> None:
+    presentation = planned("plain.mp4", format="fmp4")
+    assert presentation.nbytes == sum(r.nbytes for r in presentation.renditions)
+    assert presentation.nbytes > 0
+    assert abs(presentation.duration - 6) < 0.1
+    assert [r.kind for r in presentation.renditions] == ["video", "audio"]
+    assert [r.name for r in presentation.renditions] == ["v0", "a0"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"format": "webm"},
+        {"segment_duration": 0.05},
+        {"segment_duration": 3601},
+        {"start_seconds": 0},
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        pystream.plan([opened("plain.mp4")], **arguments)  # type: ignore[arg-type]
+
+
+def test_no_input_is_no_presentation() -> None:
+    with pytest.raises(pystream.PystreamError):
+        pystream.plan([])
+
+
+def test_the_installed_core_is_no_debug_build() -> None:
+    assert not _core.DEBUG

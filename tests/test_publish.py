@@ -1,0 +1,577 @@
+"""A folder of HLS appears whole or not at all, whatever happens while it is made."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import pystream
+from pystream import playlist
+from pystream.packager import folder
+
+MEDIA = Path(__file__).parent / "media"
+PLAIN = MEDIA / "plain.mp4"
+OTHER = MEDIA / "audio_longer.mp4"
+
+
+def planned(*inputs: object, encrypt: bool = False, **options: object) -> pystream.Presentation:
+    opened = [pystream.open(source) for source in inputs or (PLAIN,)]  # type: ignore[arg-type]
+    encryption = pystream.Aes128() if encrypt else None
+    return pystream.plan(opened, segment_duration=2, encryption=encryption, **options)  # type: ignore[arg-type]
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def neighbours(path: Path) -> list[str]:
+    """What lies beside the output, hidden or not."""
+    return sorted(set(os.listdir(path.parent)) - {path.name})
+
+
+class Held:
+    """A source whose media can only be read once it is let go; the index always can."""
+
+    def __init__(self, path: Path = PLAIN) -> None:
+        self.data = path.read_bytes()
+        self.size = len(self.data)
+        self.holding = False
+        self.reached = threading.Event()
+        self.go = threading.Event()
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        if self.holding:
+            self.reached.set()
+            self.go.wait()
+        return self.data[offset : offset + n]
+
+
+class Shrinking(Held):
+    def read_at(self, offset: int, n: int) -> bytes:
+        return self.data[offset : offset + n // 2 if self.holding else offset + n]
+
+
+class Broken(Held):
+    error: BaseException = OSError(errno.EIO, "the disk is on fire")
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        if self.holding:
+            raise self.error
+        return self.data[offset : offset + n]
+
+
+def test_a_new_folder_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "hls"
+    presentation = planned(encrypt=True)
+    total = folder.write(presentation, out)
+    (video,) = presentation.renditions
+    assert total == sum((out / "v0" / video.uri(n)).stat().st_size for n in range(len(video)))
+    assert set(contents(out)) == {
+        "index.m3u8",
+        *(f"v0/{name}" for name in ("index.m3u8", "0.ts", "1.ts", "2.ts", "v0-0.key")),
+    }
+    assert (out / "v0" / "1.ts").read_bytes() == bytes(video.segment(1))
+    assert stat.S_IMODE((out / "v0" / "v0-0.key").stat().st_mode) == 0o600
+    assert neighbours(out) == []
+
+
+def test_an_empty_folder_is_filled_and_keeps_its_mode(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    out.mkdir(0o750)
+    folder.write(planned(), out)
+    folder.write(planned(), out, overwrite=True)
+    assert stat.S_IMODE(out.stat().st_mode) == 0o750
+    assert neighbours(out) == []
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "hls").mkdir()
+    (tmp_path / "hls" / "precious").write_text("x")
+    with pytest.raises(pystream.OutputError, match="not empty"):
+        folder.write(planned(), tmp_path / "hls")
+    assert contents(tmp_path) == {"hls/precious": b"x"}
+
+
+@pytest.mark.parametrize("at", ["file", "file/hls"])
+def test_a_file_in_the_way_is_refused(tmp_path: Path, at: str) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(pystream.OutputError, match="is no folder"):
+        folder.write(planned(), tmp_path / at, overwrite=True)
+    assert contents(tmp_path) == {"file": b"x"}
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "hls").symlink_to("there")
+    folder.write(planned(), tmp_path / "hls")
+    assert (tmp_path / "hls").is_symlink()
+    assert (tmp_path / "there" / "index.m3u8").is_file()
+
+
+def test_pain_69_a_stale_segment_never_survives(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    folder.write(planned(OTHER, format="fmp4", encrypt=True), out)
+    os.mkfifo(out / "pipe")
+    (out / "deep" / "er").mkdir(parents=True)
+    (out / "deep" / "er" / "99.ts").write_text("stale")
+    folder.write(planned(), out, overwrite=True)
+    fresh = tmp_path / "fresh"
+    folder.write(planned(), fresh)
+    assert contents(out) == contents(fresh)
+    assert sorted(os.listdir(out)) == ["index.m3u8", "v0"]
+    assert neighbours(out) == ["fresh"]
+
+
+def listed(out: Path) -> set[str]:
+    """Every file that an output's playlists name, read through one open folder: a player that has
+    read a playlist goes on with what belonged to it."""
+    held = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+
+        def read(name: str) -> bytes:
+            with open(os.open(name, os.O_RDONLY, dir_fd=held), "rb") as file:
+                return file.read()
+
+        found = {"index.m3u8"}
+        master = playlist.parse(read("index.m3u8").decode())
+        assert isinstance(master, playlist.MultivariantPlaylist)
+        uris = [v.uri for v in master.variants] + [r.uri for r in master.renditions if r.uri]
+        for uri in uris:
+            media = playlist.parse(read(uri).decode())
+            assert isinstance(media, playlist.MediaPlaylist)
+            beside = uri.rpartition("/")[0]
+            names = [segment.uri for segment in media.segments]
+            names += [segment.map.uri for segment in media.segments if segment.map]
+            for name in dict.fromkeys(names):
+                assert read(f"{beside}/{name}")
+                found.add(f"{beside}/{name}")
+            found.add(uri)
+        return found
+    finally:
+        os.close(held)
+
+
+def test_pain_69_nothing_is_visible_before_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    source = Held()
+    presentation = planned(source)
+    source.holding = True
+    writer = threading.Thread(target=folder.write, args=(presentation, out))
+    writer.start()
+    source.reached.wait()
+    assert not out.exists()
+    (work,) = os.listdir(tmp_path)
+    assert work.startswith(".") and not list((tmp_path / work).rglob("*.m3u8"))
+    source.go.set()
+    writer.join()
+    assert len(listed(out)) == 5
+    assert neighbours(out) == []
+
+
+def test_pain_69_a_reader_sees_the_old_or_the_new_output_whole(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    old, new = planned(encrypt=True), planned(OTHER, format="fmp4")
+    folder.write(old, out)
+    kinds = [listed(out)]
+    folder.write(new, out, overwrite=True)
+    kinds.append(listed(out))
+    seen: list[set[str]] = []
+    stop, once = threading.Event(), threading.Event()
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                # The old folder may be on its way out when it was opened just before.
+                try:
+                    seen.append(listed(out))
+                except FileNotFoundError:
+                    seen.append(listed(out))
+                once.set()
+        except BaseException as error:
+            failures.append(error)
+            once.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for presentation in [old, new] * 5:
+        once.clear()
+        once.wait()
+        folder.write(presentation, out, overwrite=True)
+    stop.set()
+    reader.join()
+    assert failures == []
+    assert all(each in kinds for each in seen)
+    assert neighbours(out) == []
+
+
+@pytest.fixture(params=["new", "old"])
+def before(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An output folder that is not there, or holds an older output."""
+    out = tmp_path / "place" / "hls"
+    if request.param == "old":
+        folder.write(planned(OTHER, encrypt=True), out)
+    return out
+
+
+@contextmanager
+def unchanged(out: Path) -> Iterator[None]:
+    top = out.parent.parent
+    there = contents(top)
+    folders = sorted(str(path) for path in top.rglob("*"))
+    yield
+    assert contents(top) == there
+    assert sorted(str(path) for path in top.rglob("*")) == folders
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        (Shrinking(), pystream.SourceError),
+        (Broken(), OSError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_pain_69_an_input_that_fails_leaves_everything_as_it_was(
+    before: Path, source: Held, error: type[BaseException]
+) -> None:
+    source.holding = False
+    presentation = planned(source, encrypt=True)
+    source.holding = True
+    with unchanged(before), pytest.raises(error):
+        folder.write(presentation, before, overwrite=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_a_source_that_stops_the_work_publishes_nothing(
+    before: Path, error: type[BaseException]
+) -> None:
+    source = Broken()
+    presentation = planned(source)
+    source.error, source.holding = error("enough"), True
+    with unchanged(before), pytest.raises(error):
+        folder.write(presentation, before, overwrite=True)
+
+
+def test_pain_69_a_file_that_is_cut_while_it_is_read(before: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    shutil.copy(PLAIN, film)
+    presentation = planned(film)
+    os.truncate(film, film.stat().st_size - 1000)
+    with unchanged(before), pytest.raises(pystream.SourceError, match=r"film\.mp4.*shrank"):
+        folder.write(presentation, before, overwrite=True)
+
+
+def test_progress_that_fails_leaves_everything_as_it_was(before: Path) -> None:
+    def progress(done: int, total: int) -> None:
+        raise ValueError("no more")
+
+    with unchanged(before), pytest.raises(ValueError, match="no more"):
+        folder.write(planned(), before, overwrite=True, progress=progress)
+
+
+# In a process of its own, which says when it reads, and goes on when its standard input ends. The
+# signal is sent before that, so it is always heard first.
+INTERRUPTED = """
+import sys
+from pathlib import Path
+import pystream
+from pystream.cli import _terminal
+from pystream.packager import folder
+
+class Held:
+    data = Path(sys.argv[1]).read_bytes()
+    size = len(data)
+    holding = False
+
+    def read_at(self, offset, n):
+        if self.holding:
+            print("reading", flush=True)
+            sys.stdin.read()
+        return self.data[offset : offset + n]
+
+_terminal.on_signals()
+held = Held()
+presentation = pystream.plan([pystream.open(held)], segment_duration=2)
+held.holding = True
+try:
+    folder.write(presentation, sys.argv[2], overwrite=True, jobs=1)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def python(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    # -P: the package that is under test, not a folder that happens to be the current one.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", script, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_pain_69_an_interrupted_run_leaves_everything_as_it_was(before: Path, name: str) -> None:
+    with unchanged(before), python(INTERRUPTED, PLAIN, before) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "reading\n"
+        child.send_signal(getattr(signal, f"SIG{name}"))
+        child.communicate()
+        assert child.returncode == 130
+
+
+# Interrupts itself at the moment of the renaming, of which Python's audit events tell.
+TOO_LATE = """
+import os, signal, sys
+import pystream
+from pystream.packager import folder
+
+presentation = pystream.plan([pystream.open(sys.argv[1])], segment_duration=2)
+sys.addaudithook(lambda event, _: event == "os.rename" and os.kill(os.getpid(), signal.SIGINT))
+try:
+    folder.write(presentation, sys.argv[2], overwrite=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_things_are_put_in_place_is_heard_after_that(before: Path) -> None:
+    with python(TOO_LATE, PLAIN, before) as child:
+        child.communicate()
+    assert child.returncode == 130
+    assert len(listed(before)) == 5
+    assert neighbours(before) == []
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Runs something in a forked process, for what cannot be taken back."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_pain_69_a_full_disk_by_its_limit(before: Path) -> None:
+    def work() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        with pytest.raises(OSError) as caught:
+            folder.write(planned(), before, overwrite=True)
+        assert caught.value.errno == errno.EFBIG
+        assert caught.value.filename.startswith(f"{before}/v0/")
+
+    with unchanged(before):
+        in_child(work)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_folder_that_may_not_be_written(before: Path, tmp_path: Path) -> None:
+    presentation = planned()
+
+    def work() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        with pytest.raises(PermissionError) as caught:
+            folder.write(presentation, before, overwrite=True)
+        assert os.fspath(caught.value.filename) in (str(tmp_path), str(before.parent))
+
+    for path in (tmp_path, *tmp_path.parents):
+        if path.owner() == "root" and "pytest" in path.name:
+            path.chmod(0o755)
+    with unchanged(before):
+        in_child(work)
+
+
+def mounts_allowed() -> bool:
+    done = subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def may_mount() -> None:
+    if shutil.which("unshare") is None or not mounts_allowed():
+        if os.environ.get("CI") and os.geteuid() == 0:
+            pytest.fail("CI runs as root and must not skip what needs a mount")
+        pytest.skip("this user may not mount in a namespace of its own")
+
+
+MOUNTED = """
+import errno, os, sys
+from pathlib import Path
+import pystream
+from pystream.packager import folder
+
+def planned(path, **options):
+    return pystream.plan([pystream.open(path)], segment_duration=2, **options)
+
+plain, other, out = map(Path, sys.argv[1:4])
+"""
+
+
+def in_mount(script: str, out: Path, mount: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python where `out` is a mount point that nobody else sees."""
+    out.mkdir(exist_ok=True, parents=True)
+    command = f'set -e; {mount}; exec "$PY" -P -c "$SCRIPT" "$1" "$2" "$OUT"'
+    return subprocess.run(
+        ["unshare", "-m", "bash", "-c", command, "bash", str(PLAIN), str(OTHER)],
+        env={**os.environ, "PY": sys.executable, "SCRIPT": MOUNTED + script, "OUT": str(out)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mount",
+    ['mount -t tmpfs none "$OUT"', 'mkdir "$OUT.there"; mount --bind "$OUT.there" "$OUT"'],
+    ids=["tmpfs", "bound"],
+)
+def test_pain_69_a_mount_point_gets_file_by_file(tmp_path: Path, mount: str) -> None:
+    may_mount()
+    script = """
+(out / "lost+found").mkdir()
+identity = out.stat().st_ino, out.stat().st_dev
+folder.write(planned(other, format="fmp4", encryption=pystream.Aes128()), out)
+(out / "v0" / "99.ts").write_text("stale")
+(out / "v0" / "deep").mkdir()
+(out / "a0" / "index.m3u8").exists() or sys.exit("no audio rendition")
+(out / "index.m3u8").unlink()
+(out / "index.m3u8").mkdir()
+written, replace = [], os.replace
+def noted(source, target):
+    written.append(os.path.relpath(target, out))
+    replace(source, target)
+os.replace = noted
+folder.write(planned(plain), out, overwrite=True)
+found = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+assert found == ["index.m3u8", "lost+found", "v0", "v0/0.ts", "v0/1.ts", "v0/2.ts",
+                 "v0/index.m3u8"], found
+assert written[-2:] == ["v0/index.m3u8", "index.m3u8"], written
+assert identity == (out.stat().st_ino, out.stat().st_dev)
+try:
+    folder.write(planned(plain), out)
+except pystream.OutputError:
+    print("done")
+"""
+    done = in_mount(script, tmp_path / "hls", mount)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert not any(name.endswith(".partial") for name in os.listdir(tmp_path))
+
+
+@pytest.mark.slow
+def test_pain_69_a_full_disk(tmp_path: Path) -> None:
+    may_mount()
+    script = """
+os.mkdir(out / "place")
+target = out / "place" / "hls"
+folder.write(planned(plain), target)
+before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+for _ in range(2):
+    try:
+        folder.write(planned(plain), target, overwrite=True)
+    except OSError as error:
+        assert error.errno == errno.ENOSPC, error
+        assert str(target) in error.filename, error
+    else:
+        sys.exit("it fitted")
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert os.listdir(out / "place") == ["hls"]
+print("done")
+"""
+    done = in_mount(script, tmp_path / "disk", 'mount -t tmpfs -o size=160k none "$OUT"')
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+@pytest.mark.slow
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    may_mount()
+    script = """
+try:
+    folder.write(planned(plain), out / "hls")
+except OSError as error:
+    assert error.errno == errno.EROFS and error.filename == str(out), error
+    print("done")
+"""
+    done = in_mount(script, tmp_path / "disk", 'mount -t tmpfs -o ro none "$OUT"')
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+# Keys that are served elsewhere.
+
+
+def test_keys_go_to_their_folder(tmp_path: Path) -> None:
+    out, keys = tmp_path / "hls", tmp_path / "secret" / "keys"
+    folder.write(planned(encrypt=True), out, key_dir=keys)
+    assert [path.name for path in keys.iterdir()] == ["v0-0.key"]
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o700
+    assert stat.S_IMODE((keys / "v0-0.key").stat().st_mode) == 0o600
+    assert not any(name.endswith(".key") for name in contents(out))
+
+
+def test_a_key_folder_inside_the_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(pystream.OutputError, match="must not be"):
+        folder.write(planned(encrypt=True), tmp_path / "hls", key_dir=tmp_path / "hls" / "keys")
+    assert os.listdir(tmp_path) == []
+
+
+def test_keys_are_not_replaced_unasked(tmp_path: Path) -> None:
+    out, keys = tmp_path / "hls", tmp_path / "keys"
+    folder.write(planned(encrypt=True), out, key_dir=keys)
+    there = contents(tmp_path)
+    with pytest.raises(pystream.OutputError, match=r"v0-0\.key exists"):
+        folder.write(planned(encrypt=True), tmp_path / "more", key_dir=keys)
+    assert contents(tmp_path) == there
+    presentation = planned(encrypt=True)
+    folder.write(presentation, out, key_dir=keys, overwrite=True)
+    assert os.listdir(keys) == ["v0-0.key"]
+    ((_, key),) = presentation.renditions[0].key_files()
+    assert (keys / "v0-0.key").read_bytes() == key != there["keys/v0-0.key"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_pain_69_old_keys_stay_where_the_new_output_cannot_be_put_in_place(tmp_path: Path) -> None:
+    """A sticky folder lets others add files but not replace ours: the last step fails."""
+    place, keys = tmp_path / "place", tmp_path / "keys"
+    folder.write(planned(OTHER, encrypt=True), place / "hls", key_dir=keys)
+    place.chmod(0o1777)
+    os.chown(keys, 65534, 65534)
+    os.chown(keys / "v0-0.key", 65534, 65534)
+    for path in (tmp_path, *tmp_path.parents):
+        if path.owner() == "root" and "pytest" in path.name:
+            path.chmod(0o755)
+    presentation = planned(PLAIN, MEDIA / "ladder_audio.m4a", encrypt=True)
+
+    def work() -> None:
+        os.setgid(65534)
+        os.setuid(65534)
+        with pytest.raises(PermissionError):
+            folder.write(presentation, place / "hls", key_dir=keys, overwrite=True)
+
+    with unchanged(place / "hls"):
+        in_child(work)
