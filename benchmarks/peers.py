@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -107,8 +108,13 @@ class Row:
             f"{self.source_bytes / wall / 1e9:.2f}",
             f"{max(r.peak for r in self.runs) / 1e6:.0f}",
             f"{ratio:.2f}",
-            self.output + (f"; {self.disturbed} of {len(self.runs)} pairs disturbed" if self.disturbed else ""),
+            self.output + self._noise(),
         ]
+
+    def _noise(self) -> str:
+        if not self.disturbed:
+            return ""
+        return f"; {self.disturbed} of {len(self.runs)} pairs disturbed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,6 +459,8 @@ def note(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns 1 where pystream failed or its output was wrong."""
     options = _parser().parse_args(arguments)
+    # So that it removes its gigabytes of output as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.small:
         options.runs = options.peer_runs = 1
         options.patience = 0

@@ -34,8 +34,12 @@ KEY = "00112233445566778899aabbccddeeff"
 pytestmark = pytest.mark.slow
 
 
+# With its buffers, which is where what is printed lies when a pipe turns out to be closed.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+
+
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    options = {"capture_output": True, "text": True, "check": False} | options
+    options = {"capture_output": True, "text": True, "check": False, "env": ENVIRONMENT} | options
     return subprocess.run([*COMMAND, *map(str, arguments)], **options)
 
 
@@ -353,7 +357,7 @@ sys.exit(main(sys.argv[1:]))
         ("os.kill(os.getpid(), signal.SIGHUP)", 130, "interrupted"),
         ("raise MemoryError", 1, "memory is exhausted"),
         ("1 / 0", 1, "a bug in pystream, please report it: ZeroDivisionError: .* at <string>:7"),
-        ("raise OSError(28, 'No space', 'hls', None, 'there')", 1, "hls: there: No space"),
+        ("raise OSError(28, 'No space', 'hls', None, 'there')", 1, r"\S+: there: No space"),
     ],
 )
 def test_no_end_is_a_traceback(tmp_path: Path, what: str, code: int, said: str) -> None:
@@ -383,7 +387,8 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path, name: str) -> None:
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
-    for arguments in (("--help",), ("probe", PLAIN), ("package", PLAIN, "-o", tmp_path / "hls")):
+    helps: list[tuple[str | Path, ...]] = [("--help",), ("package", "--help")]
+    for arguments in (*helps, ("probe", PLAIN), ("package", PLAIN, "-o", tmp_path / "hls")):
         ours, theirs = os.pipe()
         os.close(ours)
         done = run(*arguments, stdout=theirs, stderr=subprocess.PIPE, capture_output=False)
@@ -392,11 +397,29 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
     assert (tmp_path / "hls" / "index.m3u8").exists()
 
 
-def test_a_full_standard_output_is_an_error() -> None:
+@pytest.mark.parametrize("word", [PLAIN, "--help"])
+def test_a_full_standard_output_is_an_error(word: str | Path) -> None:
     with open("/dev/full", "w") as full:
-        done = run("probe", PLAIN, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        done = run("probe", word, stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 1
     assert done.stderr == "pystream probe: No space left on device\n"
+
+
+def test_a_wrong_input_after_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    script = "import sys; from pystream.cli import main; print(1); sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, "package", "missing.mp4", "-o", str(tmp_path / "hls")],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
+    )
+    os.close(theirs)
+    assert done.returncode == 1
+    assert done.stderr == "pystream package: missing.mp4: No such file or directory\n"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

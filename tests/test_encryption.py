@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import pystream
 from pystream import _core, playlist
-from tests.oracles.hls import CLIPS, LADDER, MEDIA, opened, planned, segments
+from tests.oracles.hls import CLIPS, LADDER, MEDIA, planned, segments
 
 KEY = bytes(range(16))
 IV = bytes.fromhex("ffffffffffffffffffffffffffffff00")
@@ -217,7 +217,7 @@ def test_one_message_is_what_pycryptodome_decrypts(message: bytes, key: bytes, i
 
 
 def test_lengths_around_blocks_and_none_at_all() -> None:
-    for length in [*range(0, 50), 65_535, 65_536, 65_537]:
+    for length in [*range(50), 65_535, 65_536, 65_537]:
         message = os.urandom(length)
         assert decrypted(_core.encrypt(message, (KEY, IV)), KEY, IV) == message
 
@@ -292,7 +292,8 @@ def test_key_files_are_for_their_owner_and_lie_beside_their_playlist(tmp_path: P
 def test_with_a_key_uri_keys_go_to_the_key_folder_alone(tmp_path: Path) -> None:
     out, keys = tmp_path / "out", tmp_path / "keys"
     base = "https://keys.example.org/film/"
-    arguments = ["--encrypt", "aes-128", "--key-uri", base, "--key-dir", keys]
+    arguments: list[str | Path] = ["--encrypt", "aes-128"]
+    arguments += ["--key-uri", base, "--key-dir", keys]
     package(MEDIA / "plain.mp4", "-o", out, "--format", "fmp4", *arguments)
     assert not list(out.rglob("*.key"))
     assert sorted(path.name for path in keys.iterdir()) == ["a0-0.key", "v0-0.key"]

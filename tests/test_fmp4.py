@@ -146,7 +146,9 @@ def test_pain_32_a_second_configuration_has_a_map_and_a_discontinuity_everywhere
     sizes = []
     for init in video.inits():
         entry = next(iter(boxes.parse(init)[1].get("trak/mdia/minf/stbl/stsd").children))
-        sizes.append((int.from_bytes(entry.head[24:26], "big"), int.from_bytes(entry.head[26:28], "big")))
+        sizes.append(
+            (int.from_bytes(entry.head[24:26], "big"), int.from_bytes(entry.head[26:28], "big"))
+        )
     assert sizes == [(256, 144), (192, 108)]
     texts = [presentation.media_playlist(r).text() for r in (video, sound)]
     places = []
@@ -194,12 +196,16 @@ def test_pain_33_a_new_init_section_only_for_a_real_change() -> None:
             assert text.count("EXT-X-MAP") == (format == "fmp4")
 
 
-@pytest.mark.parametrize("name", ["plain.mp4", "vfr.mp4", "audio_48k.m4a", "ntsc.mp4", "aud_some.mp4"])
+@pytest.mark.parametrize(
+    "name", ["plain.mp4", "vfr.mp4", "audio_48k.m4a", "ntsc.mp4", "aud_some.mp4"]
+)
 def test_init_and_segments_together_are_a_file_that_the_reader_reads(
     name: str, tmp_path: Path
 ) -> None:
     for rendition in planned(name, format="fmp4").renditions:
-        content = b"".join([*rendition.inits(), *(bytes(rendition.segment(n)) for n in range(len(rendition)))])
+        content = b"".join(
+            [*rendition.inits(), *(bytes(rendition.segment(n)) for n in range(len(rendition)))]
+        )
         path = tmp_path / f"{rendition.name}.mp4"
         path.write_bytes(content)
         (theirs,) = mp4.read(path).tracks
@@ -275,9 +281,7 @@ def test_a_trun_lists_only_what_differs() -> None:
         assert not flags & 0x800
         assert not flags & 0x400
     lasts = [f for _, f in fragments(planned("audio_48k.m4a", format="fmp4").renditions[0])][:-1]
-    assert all(
-        not mp4.u32s(next(iter(f.top[1].all("traf/trun"))).head)[0] & 0x100 for f in lasts
-    )
+    assert all(not mp4.u32s(next(iter(f.top[1].all("traf/trun"))).head)[0] & 0x100 for f in lasts)
 
 
 def test_a_rotated_picture_stays_rotated() -> None:

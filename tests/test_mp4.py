@@ -233,10 +233,10 @@ def test_segments_are_lent_and_read_only() -> None:
     segment = rendition.segment(0)
     view = memoryview(segment)
     assert (view.readonly, view.format, view.ndim, view.nbytes) == (True, "B", 1, len(segment))
-    arrays = [np.frombuffer(segment, np.uint8) for _ in range(2)]
+    arrays = [np.frombuffer(memoryview(segment), np.uint8) for _ in range(2)]
     assert arrays[0].ctypes.data == arrays[1].ctypes.data
     with pytest.raises((BufferError, TypeError)):
-        (ctypes.c_char * len(segment)).from_buffer(segment)  # type: ignore[arg-type]
+        (ctypes.c_char * len(segment)).from_buffer(segment)
 
 
 def test_the_library_imports_neither_numpy_nor_rich() -> None:
@@ -504,7 +504,7 @@ def test_a_file_that_shrinks_is_an_error_with_its_offset(tmp_path: Path) -> None
 
 
 def test_messages_name_the_input() -> None:
-    with pytest.raises(pystream.MediaError, match="^lecture: "):
+    with pytest.raises(pystream.MediaError, match=r"^lecture: "):
         pystream.open(b"nothing of the kind", "lecture")
     assert pystream.open(data("plain.mp4"), "lecture").name == "lecture"
     notice = pystream.open(data("hevc.mp4"), "lecture").notices[0]
@@ -512,7 +512,8 @@ def test_messages_name_the_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("mp3_beside.mp4", "mp4a"), ("opus_beside.mp4", "Opus"), ("hevc.mp4", "hvc1")]
+    ("name", "codec"),
+    [("mp3_beside.mp4", "mp4a"), ("opus_beside.mp4", "Opus"), ("hevc.mp4", "hvc1")],
 )
 def test_a_track_in_another_codec_is_left_out_and_named(name: str, codec: str) -> None:
     (notice,) = opened(name).notices

@@ -23,7 +23,16 @@ def package(out: Path, *arguments: str | Path) -> None:
 
 def framemd5(source: Path, stream: str) -> tuple[list[str], list[int]]:
     """Digests of the decoded frames and their times in microseconds; fails on any message."""
-    command = ["ffmpeg", "-v", "warning", "-copyts", "-allowed_extensions", "ALL", "-i", str(source)]
+    command = [
+        "ffmpeg",
+        "-v",
+        "warning",
+        "-copyts",
+        "-allowed_extensions",
+        "ALL",
+        "-i",
+        str(source),
+    ]
     if source.suffix != ".m3u8":
         command = ["ffmpeg", "-v", "error", "-copyts", "-i", str(source)]
     command += ["-map", f"0:{stream}:0", "-fps_mode", "passthrough", "-enc_time_base", "1:1000000"]
@@ -58,7 +67,10 @@ def test_ffmpeg_decodes_the_sources_pictures_without_a_message(
 @pytest.mark.parametrize("format", ["ts", "fmp4"])
 def test_ffmpeg_plays_a_clear_ladder(format: str, tmp_path: Path) -> None:
     package(tmp_path / "out", *(MEDIA / name for name in LADDER), "--format", format)
-    assert framemd5(tmp_path / "out" / "v1" / "index.m3u8", "v")[0] == framemd5(MEDIA / LADDER[1], "v")[0]
+    assert (
+        framemd5(tmp_path / "out" / "v1" / "index.m3u8", "v")[0]
+        == framemd5(MEDIA / LADDER[1], "v")[0]
+    )
 
 
 @pytest.mark.needs("openssl")
@@ -66,7 +78,9 @@ def test_ffmpeg_plays_a_clear_ladder(format: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["ts", "fmp4"])
 def test_pain_41_openssl_decrypts_across_a_rotation(format: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    package(out, MEDIA / "plain.mp4", "--format", format, "--encrypt", "aes-128", "--rotate-every", "1")
+    package(
+        out, MEDIA / "plain.mp4", "--format", format, "--encrypt", "aes-128", "--rotate-every", "1"
+    )
     for rendition in planned("plain.mp4", format=format).renditions:
         folder = out / rendition.name
         media = playlist.parse((folder / "index.m3u8").read_text())

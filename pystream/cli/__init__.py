@@ -38,7 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     program = f"pystream {name}" if name in COMMANDS else "pystream"
     try:
         _terminal.on_signals()
-        code = _run(name, arguments[1:])
+        try:
+            code = _run(name, arguments[1:])
+        except SystemExit as error:
+            # argparse's, after --help (0) or a wrong command line (2).
+            code = error.code if isinstance(error.code, int) else 2
         _terminal.flush()
     except BrokenPipeError:
         # Whoever read standard output has seen enough.
@@ -46,9 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _terminal.complain(program, "interrupted")
         code = 130
-    except SystemExit as error:
-        # argparse's, after --help (0) or a wrong command line (2).
-        code = error.code if isinstance(error.code, int) else 2
     except BaseException as error:
         # Not Exception: a panic of the core is none (PyO3's PanicException).
         _terminal.complain(program, _terminal.sentence(error))

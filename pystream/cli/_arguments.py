@@ -30,6 +30,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def print_help(self, file: object = None) -> None:
+        # argparse's own says nothing where it cannot be written.
+        print(self.format_help(), end="", flush=True)
+
     def error(self, message: str) -> NoReturn:
         line = f"{self.prog}: {message} ({self.prog} --help)"
         if sys.stderr is not None:

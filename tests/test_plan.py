@@ -1,0 +1,461 @@
+"""Where segments begin and what playlists say of them: whole films against the naive planner."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from math import ceil, lcm
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pystream
+from pystream import playlist
+from tests.media.make import load
+from tests.oracles import boxes, mp4, planner
+from tests.oracles.hls import (
+    CLIPS,
+    IDR,
+    LADDER,
+    MEDIA,
+    carried,
+    fragments,
+    nals,
+    opened,
+    planned,
+    sample_bytes,
+    segments,
+    timescale,
+    track,
+)
+
+US = 1_000_000
+FORMATS = ("ts", "fmp4")
+AVC = load(MEDIA / "ladder_90.mp4")[0].entries
+AAC = load(MEDIA / "ladder_audio.m4a")[0].entries
+WITH_VIDEO = [name for name in CLIPS if any(t.kind == "video" for t in opened(name).tracks)]
+
+
+def ticks(times: list[Fraction]) -> tuple[list[int], int]:
+    """Exact times as ticks of one time scale."""
+    scale = lcm(*(time.denominator for time in times))
+    return [int(time * scale) for time in times], scale
+
+
+def naive_cuts(keys: list[Fraction], forced: list[int], end: Fraction, target: float) -> list[int]:
+    numbers, scale = ticks([*keys, end])
+    return planner.cuts(numbers[:-1], forced, scale, round(target * US), numbers[-1])
+
+
+def begins(rendition: pystream.Rendition) -> list[Fraction]:
+    """When the first sample of each fMP4 segment is shown, from the bytes."""
+    return [Fraction(f.times[0][1], timescale(init)) - 10 for init, f in fragments(rendition)]
+
+
+def real_keys(name: str) -> list[tuple[Fraction, bool]]:
+    """(time, whether the configuration changes) of each true key frame of a clip."""
+    size = (track(name, "vide").configs[0][4] & 3) + 1
+    found, entry = [], None
+    for sample in carried(opened(name), name, "vide"):
+        kinds = {unit[0] & 31 for unit in nals(sample_bytes(name, sample), size)}
+        if sample.sync and (IDR in kinds or (name == "open_gop.mp4" and 6 in kinds)):
+            found.append((sample.pts, entry is not None and sample.entry != entry))
+            entry = sample.entry
+    return found
+
+
+@pytest.mark.parametrize("target", [0.5, 2, 3, 6])
+@pytest.mark.parametrize("name", WITH_VIDEO)
+def test_cuts_are_those_of_the_naive_planner(name: str, target: float) -> None:
+    keys = real_keys(name)
+    samples = carried(opened(name), name, "vide")
+    end = max(s.pts + s.duration for s in samples)
+    times = [time for time, _ in keys]
+    cuts = naive_cuts(times, [int(change) for _, change in keys], end, target)
+    rendition = planned(name, format="fmp4", seconds=target).renditions[0]
+    assert begins(rendition) == [times[i] for i in cuts]
+    numbers, scale = ticks([*(times[i] for i in cuts), end])
+    assert list(rendition.durations_us) == planner.extinf_us(numbers, scale)
+
+
+@pytest.mark.parametrize("target", [0.5, 2, 6])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in WITH_VIDEO if [t.kind for t in opened(name).tracks] == ["video", "audio"]],
+)
+def test_pain_11_audio_follows_the_video_to_within_one_frame(name: str, target: float) -> None:
+    presentation = planned(name, format="fmp4", seconds=target)
+    video, sound = map(begins, presentation.renditions)
+    frames = carried(opened(name), name, "soun")
+    cuts, scale = ticks([*video, *(frame.pts for frame in frames)])
+    firsts = planner.follow(cuts[: len(video)], scale, cuts[len(video) :], scale)
+    firsts[0] = 0
+    # Segments without sound are left out, and sound that goes on has further ones.
+    expected = [frames[i].pts for i in dict.fromkeys(firsts) if i < len(frames)]
+    assert sound[: len(expected)] == expected
+    longest = max(frame.duration for frame in frames)
+    for cut, begin in zip(video[1:], sound[1:], strict=False):
+        if name not in ("audio_late.mp4",) and cut < frames[-1].pts:
+            assert 0 <= begin - cut < longest
+
+
+def film(gops: list[int], fps: Fraction, scale: int, forced: list[int] | None = None) -> bytes:
+    """A video of tiny pictures with key frames at the begins of `gops`, 1 byte of slice each."""
+    samples, total = [], Fraction(0)
+    for number, gop in enumerate(gops):
+        for i in range(gop):
+            begin, end = round(total * scale), round((total + 1 / fps) * scale)
+            head = b"\x65" if i == 0 else b"\x41"
+            content = b"\0\0\0\2" + head + bytes([number & 0xFF | 1])
+            samples.append(boxes.Sample(content, end - begin, 0, i == 0))
+            total += 1 / fps
+    return bytes(boxes.Movie([boxes.Track("vide", scale, AVC, samples, width=160, height=90)]))
+
+
+@settings(max_examples=60)
+@given(
+    gops=st.lists(st.integers(1, 120), min_size=1, max_size=25),
+    rate=st.sampled_from([Fraction(25), Fraction(30_000, 1001), Fraction(24), Fraction(8)]),
+    scale=st.sampled_from([90_000, 30_000, 1000, 12_800]),
+    target=st.sampled_from([0.5, 1, 2, 6, 3.5]),
+)
+def test_synthetic_films_are_cut_as_the_naive_planner_cuts(
+    gops: list[int], rate: Fraction, scale: int, target: float
+) -> None:
+    keys = [Fraction(round(n / rate * scale), scale) for n in accumulate(gops, initial=0)]
+    cuts = naive_cuts(keys[:-1], [0] * len(gops), keys[-1], target)
+    wanted = [keys[i] for i in cuts]
+    presentation = pystream.plan(
+        [pystream.open(film(gops, rate, scale))], format="fmp4", segment_duration=target
+    )
+    (rendition,) = presentation.renditions
+    assert begins(rendition) == wanted
+    assert sum(rendition.durations_us) == round(keys[-1] * US)
+    longest = max(b - a for a, b in pairwise([*wanted, keys[-1]]))
+    assert ("long-segment" in [n.code for n in presentation.notices]) == (longest > 2 * target)
+
+
+@settings(max_examples=30)
+@given(
+    a=st.lists(st.integers(10, 60), min_size=3, max_size=12),
+    b=st.lists(st.integers(10, 60), min_size=3, max_size=12),
+    target=st.sampled_from([1, 2, 4]),
+)
+def test_pain_10_any_two_renditions_are_cut_alike_or_refused(
+    a: list[int], b: list[int], target: int
+) -> None:
+    short = min(sum(a), sum(b))
+    films = [film([*gops, 5], Fraction(25), 90_000) for gops in (a, b)]
+    sources = [pystream.open(content, name) for content, name in zip(films, "ab", strict=True)]
+    shared = {*accumulate(a, initial=0)} & {*accumulate(b, initial=0)}
+    try:
+        presentation = pystream.plan(sources, format="fmp4", segment_duration=target)
+    except pystream.PlanError as error:
+        assert len(shared) == 1 or "only" in str(error)
+        return
+    one, two = map(begins, presentation.renditions)
+    assert one == two
+    assert {int(time * 25) for time in one} <= shared
+    assert max(one) * 25 <= short + 5
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_10_a_ladder_is_cut_at_the_same_moments(format: str) -> None:
+    presentation = planned(*LADDER, format=format)
+    durations = [list(r.durations_us) for r in presentation.renditions[:3]]
+    assert durations[0] == durations[1] == durations[2] == [2 * US] * 4
+    assert [r.resolution for r in presentation.renditions[:3]] == [
+        (480, 270),
+        (320, 180),
+        (160, 90),
+    ]
+    assert presentation.notices == ()
+    assert presentation.independent
+
+
+def test_pain_10_a_misaligned_ladder_is_refused_with_the_times() -> None:
+    with pytest.raises(pystream.PlanError) as caught:
+        planned("ladder_270.mp4", "misaligned.mp4")
+    message = str(caught.value)
+    assert f"only {MEDIA / 'ladder_270.mp4'} has key frames at 2.000, 4.000, 6.000 s" in message
+    assert f"only {MEDIA / 'misaligned.mp4'} has key frames at 1.480, 2.960" in message
+
+
+def test_an_uneven_ladder_is_cut_at_common_key_frames_and_told() -> None:
+    even = film([50] * 8, Fraction(25), 90_000)
+    uneven = film([50, 50, 25, 50, 25, 50, 50, 50, 50], Fraction(25), 12_800)
+    sources = [pystream.open(even, "even"), pystream.open(uneven, "uneven")]
+    presentation = pystream.plan(sources, format="fmp4", segment_duration=2)
+    assert [list(r.durations_us) for r in presentation.renditions] == [
+        [2 * US, 2 * US, 4 * US, 2 * US, 2 * US, 2 * US, 2 * US]
+    ] * 2
+    (notice,) = presentation.notices
+    assert notice.code == "uneven-ladder"
+    assert "only even has key frames at 6.000 s" in notice.message
+    assert "only uneven has key frames at 5.000, 7.000 s" in notice.message
+
+
+def test_a_film_whose_index_calls_every_picture_a_key_frame_is_cut_at_the_true_ones() -> None:
+    for target in (0.5, 1, 2):
+        presentation = planned("no_stss.mp4", format="fmp4", seconds=target)
+        assert begins(presentation.renditions[0]) == [0, 2, 4]
+        assert presentation.independent
+
+
+# Playlists
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_1_one_target_duration_for_pictures_and_sound(format: str) -> None:
+    # The sound of the first one goes on for 3 s in one segment of its own; pictures have 2 s.
+    for names in (("audio_longer.mp4",), ("long_gop.mp4",), LADDER, ("languages.mp4",)):
+        presentation = planned(*names, format=format)
+        texts = [presentation.media_playlist(r).text() for r in presentation.renditions]
+        targets = {line for text in texts for line in text.splitlines() if "TARGETDURATION" in line}
+        assert targets == {f"#EXT-X-TARGETDURATION:{presentation.target_duration}"}
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_pain_3_target_duration_is_at_least_every_rounded_duration(name: str) -> None:
+    for format in FORMATS:
+        for seconds in (0.5, 1.5, 2, 6):
+            presentation = planned(name, format=format, seconds=seconds)
+            durations = [us for r in presentation.renditions for us in r.durations_us]
+            rounded = [(us + US // 2) // US for us in durations]
+            assert presentation.target_duration == max(1, *rounded)
+            text = presentation.media_playlist(presentation.renditions[0]).text()
+            assert f"\n#EXT-X-TARGETDURATION:{presentation.target_duration}\n" in text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_4_key_frames_twice_a_target_apart_raise_it_from_the_start(format: str) -> None:
+    presentation = planned("long_gop.mp4", format=format)
+    assert presentation.target_duration == 4
+    assert list(presentation.renditions[0].durations_us)[:2] == [4 * US, 4 * US]
+
+
+def test_pain_9_a_film_with_few_key_frames_is_warned_of() -> None:
+    presentation = planned("long_gop.mp4", seconds=1)
+    (notice,) = presentation.notices
+    assert notice.code == "long-segment"
+    assert "4.000 s" in notice.message
+    assert "1 s" in notice.message
+    lonely = pystream.plan([pystream.open(film([1500], Fraction(25), 90_000))], segment_duration=6)
+    assert "60.000 s" in lonely.notices[0].message
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_5_a_short_tail_joins_the_segment_before_it(format: str) -> None:
+    for tail, wanted in ((24, 3), (25, 4), (26, 4), (1, 3)):
+        content = film([50, 50, 50, tail], Fraction(25), 90_000)
+        presentation = pystream.plan([pystream.open(content)], format=format, segment_duration=2)
+        (rendition,) = presentation.renditions
+        assert len(rendition) == wanted
+        assert min(rendition.durations_us) >= US
+        assert sum(rendition.durations_us) == (150 + tail) * US // 25
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_pain_6_durations_sum_to_the_whole(name: str) -> None:
+    for seconds in (0.5, 2, 6):
+        presentation = planned(name, format="fmp4", seconds=seconds)
+        for rendition in presentation.renditions:
+            if name == "languages.mp4" and rendition.kind == "audio":
+                continue
+            kind = {"video": "vide", "audio": "soun"}[rendition.kind]
+            samples = carried(opened(name), name, kind)
+            if name == "no_stss.mp4":
+                assert rendition.durations_us
+            first = min(s.pts for s in samples)
+            end = max(s.pts + s.duration for s in samples)
+            assert abs(sum(rendition.durations_us) - (end - first) * US) <= Fraction(1, 2)
+
+
+@pytest.mark.slow
+def test_pain_6_ten_hours_of_ntsc_sum_to_their_duration(tmp_path: Path) -> None:
+    count = 36_000 * 30_000 // 1001 // 4 * 4
+    video = load(MEDIA / "ladder_90.mp4")[0]
+    video.timescale = 30_000
+    boxes.write_sparse(tmp_path / "film.mp4", video, count, 60, [700, 20, 30, 20], 1001)
+    presentation = pystream.plan([pystream.open(tmp_path / "film.mp4")])
+    (rendition,) = presentation.renditions
+    text = presentation.media_playlist(rendition).text()
+    printed = [
+        line.split(":")[1].rstrip(",") for line in text.splitlines() if line.startswith("#EXTINF")
+    ]
+    total = sum((Fraction(value) for value in printed), Fraction(0))
+    shown = Fraction(count * 1001, 30_000)
+    # The last picture shown is the one that is shown latest after its decoding.
+    assert abs(total - shown) <= Fraction(4 * 1001, 30_000)
+    assert sum(rendition.durations_us) == total * US
+    begin = Fraction(2 * 1001, 30_000)
+    for number, time in enumerate(accumulate((Fraction(v) for v in printed), initial=begin)):
+        # Cuts stay within a GOP of their grid line after ten hours.
+        if number < len(printed):
+            assert 0 <= time - 6 * number <= 2 + Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("encrypted", [False, True], ids=["clear", "aes"])
+def test_pain_13_bandwidth_is_measured_on_the_segments(encrypted: bool, format: str) -> None:
+    for names in (("irregular_gop.mp4",), LADDER, ("audio_48k.m4a",), ("languages.mp4",)):
+        encryption = pystream.Aes128() if encrypted else None
+        presentation = planned(*names, format=format, encryption=encryption)
+        sizes = {r.name: [len(s) for s in segments(r)] for r in presentation.renditions}
+        rates = {
+            r.name: (
+                planner.peak_bps(sizes[r.name], list(r.durations_us), presentation.target_duration),
+                planner.average_bps(sizes[r.name], list(r.durations_us)),
+            )
+            for r in presentation.renditions
+        }
+        multivariant = playlist.parse(presentation.multivariant_playlist().text())
+        assert isinstance(multivariant, playlist.MultivariantPlaylist)
+        for variant in multivariant.variants:
+            name = variant.uri.split("/")[0]
+            others = [
+                rendition.uri.split("/")[0]
+                for rendition in multivariant.renditions
+                if rendition.group_id == variant.audio and rendition.uri
+            ]
+            others = [other for other in others if other != name]
+            peak, average = rates[name]
+            assert variant.bandwidth == peak + max((rates[o][0] for o in others), default=0)
+            assert variant.average_bandwidth == average + max(
+                (rates[o][1] for o in others), default=0
+            )
+            assert variant.bandwidth >= 8 * max(sizes[name]) // ceil(
+                presentation.target_duration * 1.5
+            )
+
+
+def test_pain_8_independence_is_claimed_only_where_it_was_seen() -> None:
+    for format in FORMATS:
+        for name, true in (("plain.mp4", True), ("open_gop.mp4", False), ("intra.mp4", True)):
+            presentation = planned(name, format=format)
+            texts = [presentation.multivariant_playlist().text()]
+            texts += [presentation.media_playlist(r).text() for r in presentation.renditions]
+            assert {"EXT-X-INDEPENDENT-SEGMENTS" in text for text in texts} == {true}
+            assert ("open-gop" in [n.code for n in presentation.notices]) == (not true)
+        # One rendition of a ladder that is not, and the claim falls for all.
+        sources = [opened("plain.mp4"), opened("open_gop.mp4")]
+        mixed = pystream.plan(sources, format=format, segment_duration=2)
+        assert not mixed.independent
+    unseen = pystream.plan([opened("plain.mp4")], scan=False)
+    assert not unseen.independent
+
+
+# Sound
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sound_that_outlasts_the_pictures_has_segments_of_its_own(format: str) -> None:
+    presentation = planned("audio_longer.mp4", format=format)
+    sound = presentation.renditions[-1]
+    assert len(sound) == 5
+    assert abs(sum(sound.durations_us) - 9 * US) < US // 20
+    if format == "fmp4":
+        assert len(presentation.renditions[0]) == 3
+        assert begins(sound)[3:] == sorted(begins(sound)[3:])
+        assert 0 <= begins(sound)[3] - 6 < Fraction(1024, 48_000)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sound_that_ends_early_does_not_shorten_the_pictures(format: str) -> None:
+    presentation = planned("audio_shorter.mp4", format=format)
+    assert list(presentation.renditions[0].durations_us) == [2 * US] * 3
+    assert len(presentation.renditions[-1]) == (3 if format == "ts" else 2)
+
+
+def test_sound_alone_is_cut_on_frames_at_the_grid() -> None:
+    for name in ("audio_48k.m4a", "audio_8k.m4a", "ladder_audio.m4a", "he_aac.m4a"):
+        frames = carried(opened(name), name, "soun")
+        times = [frame.pts for frame in frames]
+        numbers, scale = ticks([*times, times[-1] + frames[-1].duration])
+        for target in (1, 2, 6):
+            wanted = planner.grid(numbers[:-1], scale, target * US, numbers[-1])
+            (rendition,) = planned(name, format="fmp4", seconds=target).renditions
+            assert begins(rendition) == [times[i] for i in wanted]
+
+
+def test_pain_22_sound_begins_with_the_pictures_that_are_shown() -> None:
+    presentation = planned("late_key.mp4", format="fmp4")
+    codes = [notice.code for notice in presentation.notices]
+    assert codes == ["before-key-frame", "audio-before-video"]
+    video, sound = (begins(rendition)[0] for rendition in presentation.renditions)
+    assert -Fraction(1024, 48_000) < sound - video <= 0
+    assert "34 pictures" in presentation.notices[0].message
+    assert "ms" in presentation.notices[0].message
+
+
+def test_pain_28_pieces_follow_each_other_without_a_rounding_error() -> None:
+    for name in ("ntsc.mp4", "ladder_audio.m4a"):
+        for rendition in planned(name, format="fmp4").renditions:
+            starts = begins(rendition)
+            printed = accumulate(rendition.durations_us, initial=0)
+            for begin, told in zip(starts, printed, strict=False):
+                assert abs((begin - starts[0]) * US - told) <= Fraction(1, 2)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_several_languages_are_renditions_of_one_group(format: str) -> None:
+    presentation = planned("languages.mp4", format=format)
+    multivariant = presentation.multivariant_playlist()
+    assert [r.language for r in multivariant.renditions] == ["de", "en", None]
+    assert len({r.name for r in multivariant.renditions}) == 3
+    assert [r.default for r in multivariant.renditions] == [True, False, False]
+    assert {r.group_id for r in multivariant.renditions} == {multivariant.variants[0].audio}
+    ids = [t.id for t in opened("languages.mp4").tracks if t.kind == "audio"]
+    theirs = {t.id: t for t in mp4.read(MEDIA / "languages.mp4").tracks}
+    for rendition, number in zip(
+        planned("languages.mp4", format="fmp4").renditions[1:], ids, strict=True
+    ):
+        made = [content for _, f in fragments(rendition) for content in f.content]
+        assert made == [
+            sample_bytes("languages.mp4", s) for s in theirs[number].samples[: len(made)]
+        ]
+        assert len(made) == len(theirs[number].samples)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_ladder_and_one_file_of_sound_make_variants_and_one_audio_rendition(format: str) -> None:
+    presentation = planned(*LADDER, format=format)
+    assert [r.name for r in presentation.renditions] == ["v0", "v1", "v2", "a0"]
+    multivariant = presentation.multivariant_playlist()
+    assert [v.uri for v in multivariant.variants] == [f"v{i}/index.m3u8" for i in range(3)]
+    (sound,) = multivariant.renditions
+    assert sound.uri == "a0/index.m3u8"
+    for variant in multivariant.variants:
+        assert variant.audio == sound.group_id
+        assert variant.codecs[-1] == "mp4a.40.2"
+        assert len(variant.codecs) == 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sound_that_is_the_same_in_all_inputs_is_written_once(format: str) -> None:
+    twins = [opened("plain.mp4"), opened("moov_last.mp4"), opened("co64.mp4")]
+    presentation = pystream.plan(twins, format=format, segment_duration=2)
+    assert [r.name for r in presentation.renditions] == ["v0", "v1", "v2", "a0"]
+    tracks = load(MEDIA / "plain.mp4")
+    dice = random.Random(1)
+    tracks[1].samples = [
+        boxes.Sample(dice.randbytes(len(s.data)), s.duration) for s in tracks[1].samples
+    ]
+    other = pystream.open(bytes(boxes.Movie(tracks)), "other")
+    presentation = pystream.plan([*twins, other], format=format, segment_duration=2)
+    assert [r.name for r in presentation.renditions][-2:] == ["a0", "a1"]
+
+
+def test_frame_rates_and_resolutions_are_told() -> None:
+    for name, rate, size in (
+        ("plain.mp4", "25.000", "256x144"),
+        ("ntsc.mp4", "29.970", "256x144"),
+        ("fps_12_5.mp4", "12.500", "256x144"),
+        ("ladder_90.mp4", "25.000", "160x90"),
+    ):
+        text = planned(name).multivariant_playlist().text()
+        assert f"FRAME-RATE={rate}" in text
+        assert f"RESOLUTION={size}" in text
