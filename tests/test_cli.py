@@ -39,8 +39,8 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
 
 
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    options = {"capture_output": True, "text": True, "check": False, "env": ENVIRONMENT} | options
-    return subprocess.run([*COMMAND, *map(str, arguments)], **options)
+    given: Any = {"capture_output": True, "check": False, "env": ENVIRONMENT} | options
+    return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **given)
 
 
 def package(out: Path, *arguments: str | Path) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def test_synthetic_films_are_cut_as_the_naive_planner_cuts(
     )
     (rendition,) = presentation.renditions
     assert begins(rendition) == wanted
-    assert sum(rendition.durations_us) == round(keys[-1] * US)
+    assert abs(sum(rendition.durations_us) - keys[-1] * US) <= Fraction(1, 2)
     longest = max(b - a for a, b in pairwise([*wanted, keys[-1]]))
     assert ("long-segment" in [n.code for n in presentation.notices]) == (longest > 2 * target)
 
@@ -364,6 +364,16 @@ def test_sound_that_outlasts_the_pictures_has_segments_of_its_own(format: str) -
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_a_hole_before_late_sound_is_not_filled_with_segments(format: str) -> None:
+    # An empty edit of hours: as an encoder's mistake or a lie, it must not cost a segment a line.
+    tracks = load(MEDIA / "plain.mp4")
+    tracks[1].edits = [(10_000_000, -1), (6000, 0)]
+    source = pystream.open(bytes(boxes.Movie(tracks)))
+    presentation = pystream.plan([source], format=format, segment_duration=0.5)
+    assert sum(len(rendition) for rendition in presentation.renditions) < 40
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_sound_that_ends_early_does_not_shorten_the_pictures(format: str) -> None:
     presentation = planned("audio_shorter.mp4", format=format)
     assert list(presentation.renditions[0].durations_us) == [2 * US] * 3
@@ -440,13 +450,17 @@ def test_sound_that_is_the_same_in_all_inputs_is_written_once(format: str) -> No
     presentation = pystream.plan(twins, format=format, segment_duration=2)
     assert [r.name for r in presentation.renditions] == ["v0", "v1", "v2", "a0"]
     tracks = load(MEDIA / "plain.mp4")
+    again = pystream.open(bytes(boxes.Movie(tracks)), "again")
     dice = random.Random(1)
     tracks[1].samples = [
         boxes.Sample(dice.randbytes(len(s.data)), s.duration) for s in tracks[1].samples
     ]
     other = pystream.open(bytes(boxes.Movie(tracks)), "other")
-    presentation = pystream.plan([*twins, other], format=format, segment_duration=2)
-    assert [r.name for r in presentation.renditions][-2:] == ["a0", "a1"]
+    # Equal in all but the bytes.
+    for source, names in ((again, ["a0"]), (other, ["a0", "a1"])):
+        rewritten = pystream.open(bytes(boxes.Movie(load(MEDIA / "plain.mp4"))), "first")
+        presentation = pystream.plan([rewritten, source], format=format, segment_duration=2)
+        assert [r.name for r in presentation.renditions][2:] == names
 
 
 def test_frame_rates_and_resolutions_are_told() -> None:

@@ -53,6 +53,39 @@ impl ColumnBuilder {
         }
     }
 
+    /// Appends `count` values, `step` apart from `first` on.
+    pub fn push_line(&mut self, first: i64, step: i64, count: usize) {
+        let (mut next, mut left) = (first, count);
+        while left > 0 {
+            let len = left.min(BLOCK - self.filled);
+            if len == BLOCK {
+                self.column.pack_line(next, step);
+                next = next.wrapping_add(step.wrapping_mul(BLOCK as i64));
+            } else {
+                for _ in 0..len {
+                    self.push(next);
+                    next = next.wrapping_add(step);
+                }
+            }
+            left -= len;
+        }
+    }
+
+    /// Appends `count` values, written by `fill`: it is told how many came before, and where the next ones belong.
+    pub fn push_slices(&mut self, count: usize, mut fill: impl FnMut(usize, &mut [i64])) {
+        let mut done = 0;
+        while done < count {
+            let len = (count - done).min(BLOCK - self.filled);
+            fill(done, &mut self.pending[self.filled..self.filled + len]);
+            self.filled += len;
+            done += len;
+            if self.filled == BLOCK {
+                self.column.pack(&self.pending);
+                self.filled = 0;
+            }
+        }
+    }
+
     /// Values so far.
     pub fn len(&self) -> usize {
         self.column.len + self.filled
@@ -196,23 +229,31 @@ impl Column {
         self.blocks.push(Block { base: base.wrapping_add(lowest), slope, word: self.words.len() as u32, bits });
         self.len += count;
         if bits > 0 {
-            let (mut word, mut filled) = (0, 0);
+            // No branch depends on where in a word a value begins: each writes its word, and the next one goes on in it or after.
+            let mut packed = [0; BLOCK + 1];
+            let (mut word, mut at, mut filled) = (0u64, 0, 0u32);
             for &distance in &*distances {
                 let value = above(distance);
                 word |= value << filled;
+                packed[at] = word;
+                // What of the value found no room, shifted in two steps since a shift by 64 is none.
+                let rest = value >> 1 >> (63 - filled);
                 filled += bits;
-                if filled >= 64 {
-                    self.words.push(word);
-                    filled -= 64;
-                    // What of the value found no room: nothing where it ended with the word.
-                    word = if filled == 0 { 0 } else { value >> (bits - filled) };
-                }
+                let full = filled >= 64;
+                word = if full { rest } else { word };
+                at += usize::from(full);
+                filled &= 63;
             }
-            if filled > 0 {
-                self.words.push(word);
-            }
+            packed[at] = word;
+            self.words.extend_from_slice(&packed[..at + usize::from(filled > 0)]);
         }
         self.words.push(0);
+    }
+
+    /// A block of values that lie on a line.
+    fn pack_line(&mut self, base: i64, slope: i64) {
+        self.blocks.push(Block { base, slope, word: 0, bits: 0 });
+        self.len += BLOCK;
     }
 }
 
@@ -257,6 +298,30 @@ mod tests {
                 .collect();
             check(&values);
         }
+    }
+
+    #[test]
+    fn lines_and_slices_are_values() {
+        let mut builder = ColumnBuilder::default();
+        let mut values = Vec::new();
+        for (i, count) in [3usize, 0, 61, 64, 200, 1, 63, 130].into_iter().enumerate() {
+            let (first, step) = (i as i64 * 1000 - 3, i as i64 - 4);
+            builder.push_line(first, step, count);
+            values.extend((0..count as i64).map(|j| first + step * j));
+            builder.push_slices(count, |done, out| {
+                out.iter_mut().zip(done as i64..).for_each(|(value, j)| *value = j * j);
+            });
+            values.extend((0..count as i64).map(|j| j * j));
+            assert_eq!(builder.len(), values.len());
+        }
+        let column = builder.finish();
+        let mut out = vec![0; values.len()];
+        column.expand(0, &mut out);
+        assert_eq!(out, values);
+        assert!(values.iter().enumerate().all(|(i, &value)| column.get(i) == value));
+        let mut edge = ColumnBuilder::default();
+        edge.push_line(i64::MAX, i64::MIN, 128);
+        assert_eq!((edge.len(), edge.finish().get(127)), (128, -1));
     }
 
     #[test]

@@ -67,22 +67,29 @@ impl SamplesBuilder {
         self.sizes.len()
     }
 
+    /// Says how large the next `count` samples are, the first of `sizes`.
+    pub(super) fn size(&mut self, count: u32, sizes: &SampleSizes<'_>) {
+        let empty = &mut self.empty;
+        self.sizes.push_slices(count as usize, |first, out| {
+            sizes.read(first, out);
+            *empty += out.iter().filter(|&&size| size == 0).count();
+        });
+    }
+
     /// Places the samples of a chunk one after the other.
+    #[inline]
     pub(super) fn place(&mut self, mut at: u64, sizes: &SampleSizes<'_>, range: Range<u32>) -> Result<()> {
         let start = at;
-        let mut empty = 0;
         for index in range.clone() {
-            let size = sizes.get(index);
             self.offsets.push(at as i64);
-            self.sizes.push(i64::from(size));
-            at = at.saturating_add(u64::from(size));
-            empty += usize::from(size == 0);
+            at = at.saturating_add(u64::from(sizes.get(index)));
         }
-        self.empty += empty;
-        if at <= self.source_size {
-            return Ok(());
-        }
-        at = start;
+        if at <= self.source_size { Ok(()) } else { self.find_outside(start, sizes, range) }
+    }
+
+    /// Finds the sample of a chunk at `at` that lies outside of the source, if one does: those of no bytes do not.
+    #[cold]
+    fn find_outside(&self, mut at: u64, sizes: &SampleSizes<'_>, range: Range<u32>) -> Result<()> {
         for index in range {
             let size = sizes.get(index);
             self.inside(at, size)
@@ -101,11 +108,7 @@ impl SamplesBuilder {
         let first = self.ticks(from)?;
         self.last_dts = self.ticks(from.saturating_add(last))?;
         let step = i64::from(delta) * self.multiple;
-        let mut dts = first;
-        for _ in 0..count {
-            self.dts.push(dts);
-            dts += step;
-        }
+        self.dts.push_line(first, step, count as usize);
         Ok(())
     }
 
@@ -115,8 +118,7 @@ impl SamplesBuilder {
         let cts = i64::from(cts) * self.multiple;
         self.least_cts = self.least_cts.min(cts);
         self.most_cts = self.most_cts.max(cts);
-        let column = self.cts.get_or_insert_default();
-        (0..count).for_each(|_| column.push(cts));
+        self.cts.get_or_insert_default().push_line(cts, 0, count as usize);
     }
 
     /// Says which of the samples so far are sync samples; [`Stss::bits`](super::stss::Stss::bits) of just so many.

@@ -104,10 +104,11 @@ impl Media<'_> {
         source: &dyn ReadAt,
     ) -> Result<usize> {
         let mut frame = Vec::new();
-        let looked_at = range.start..range.end.min(range.start + limits::VOID_FRAMES);
-        for index in looked_at.clone() {
+        // A track of nothing else keeps its last frame.
+        let last = range.end - 1;
+        for index in range.clone().take(limits::VOID_FRAMES) {
             let sample = self.samples.get(index);
-            if sample.size > limits::QUIET_FRAME {
+            if index == last || sample.size > limits::QUIET_FRAME {
                 return Ok(index);
             }
             frame.resize(sample.size as usize, 0);
@@ -118,8 +119,7 @@ impl Media<'_> {
                 _ => return Ok(index),
             }
         }
-        // A track of nothing else is left as it is.
-        Ok(if looked_at.end < range.end { looked_at.end } else { range.start })
+        Ok(range.start + limits::VOID_FRAMES)
     }
 
     /// Whether half a frame or more of nothing follows sample `index`.

@@ -104,6 +104,8 @@ impl<'a> SampleTables<'a> {
             }
         }
 
+        to.size(placed, &sizes);
+
         let (mut timed, mut dts, mut last_duration) = (0, 0, 0);
         let mut time = |count: u32, delta: u32| {
             to.time(count, dts, delta)?;

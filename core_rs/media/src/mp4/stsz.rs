@@ -73,6 +73,19 @@ impl<'a> SampleSizes<'a> {
             Table::Bits4(rows) => u32::from(rows[i / 2] >> if i.is_multiple_of(2) { 4 } else { 0 } & 15),
         }
     }
+
+    /// The sizes from sample `first` on.
+    pub(super) fn read(&self, first: usize, out: &mut [i64]) {
+        match self.table {
+            Table::Bits32(rows) => {
+                for (size, &row) in out.iter_mut().zip(&rows[first..]) {
+                    *size = i64::from(u32::from_be_bytes(row));
+                }
+            }
+            Table::Constant(size) => out.fill(i64::from(size)),
+            _ => out.iter_mut().zip(first as u32..).for_each(|(size, i)| *size = i64::from(self.get(i))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +93,13 @@ mod tests {
     use super::*;
 
     fn all(sizes: SampleSizes<'_>) -> Vec<u32> {
-        (0..sizes.count()).map(|i| sizes.get(i)).collect()
+        let mut read = vec![0; sizes.count() as usize];
+        let (head, tail) = read.split_at_mut(sizes.count() as usize / 2);
+        sizes.read(0, head);
+        sizes.read(head.len(), tail);
+        let all: Vec<u32> = (0..sizes.count()).map(|i| sizes.get(i)).collect();
+        assert!(all.iter().map(|&size| i64::from(size)).eq(read));
+        all
     }
 
     #[test]

@@ -374,7 +374,12 @@ fn frames_without_a_channel_are_left_out() {
     assert_eq!(begin_with(&[VOID, SILENT], 2048).shown, 2..20);
     let mut all = progressive(&[TestTrack::audio(3)], 12);
     all[24..36].copy_from_slice([VOID; 3].as_flattened());
-    assert_eq!(open_bytes(&all).unwrap().tracks[0].shown, 0..3);
+    assert_eq!(open_bytes(&all).unwrap().tracks[0].shown, 2..3);
+    // The last one stays, a hole after it or not.
+    let track = TestTrack { stts: vec![[1, 3000]], ..TestTrack::audio(1) };
+    let mut silent = progressive(&[track], 4);
+    silent[24..28].copy_from_slice(&SILENT);
+    assert_eq!(open_bytes(&silent).unwrap().tracks[0].shown, 0..1);
 }
 
 #[test]
