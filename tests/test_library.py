@@ -213,6 +213,19 @@ def test_segment_into_takes_any_writable_bytes_and_nothing_else() -> None:
         rendition.segment_into(0, "text")
 
 
+def test_several_segments_into_buffers_that_must_not_share_memory() -> None:
+    (rendition,) = planned("long_gop.mp4", encryption=secret()).renditions
+    lengths = [rendition.length(n) for n in range(len(rendition))]
+    whole = bytearray(sum(lengths))
+    ends = [sum(lengths[: n + 1]) for n in range(len(lengths))]
+    views = [memoryview(whole)[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    assert rendition.segments_into(enumerate(views)) == lengths
+    assert whole == b"".join(bytes(segment) for segment in rendition.segments(range(len(lengths))))
+    with pytest.raises(ValueError, match="share memory"):
+        rendition.segments_into([(0, memoryview(whole)), (1, memoryview(whole)[lengths[0] - 1 :])])
+    assert rendition.segments_into([]) == []
+
+
 # Threads
 
 

@@ -320,8 +320,9 @@ print(opened, kept[0].nbytes, planned, kept[-1].nbytes)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     opened_bytes, nbytes, planned_bytes, made_nbytes = map(int, done.stdout.split())
-    # Objects of the interpreter and the allocator's own headers are not counted.
-    assert abs(opened_bytes - nbytes) <= nbytes // 100
+    # Objects of the interpreter and the allocator's own headers are not counted, nor is the rest of
+    # the last page of a large column.
+    assert abs(opened_bytes - nbytes) <= nbytes // 100 + 4 * 4096
     assert made_nbytes <= planned_bytes <= made_nbytes + 16384
 
 

@@ -1,7 +1,8 @@
 """Keeps what a run found: `python core_rs/fuzz/keep.py TARGET FOLDER`.
 
-FOLDER is what `-set_cover_merge=1` wrote: inputs that together reach all that was reached. The smallest of them, up to
-a budget, go to core_rs/fuzz/corpus/TARGET beside the named ones (`fix-...`, inputs that once did harm), which stay.
+FOLDER is what `-set_cover_merge=1` wrote: inputs that together reach all that was reached. The
+smallest of them, up to a budget, go to core_rs/fuzz/corpus/TARGET beside the named ones (`fix-...`,
+inputs that once did harm), which stay.
 """
 
 from __future__ import annotations

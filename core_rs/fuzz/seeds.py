@@ -1,7 +1,7 @@
 """Makes the seeds of the fuzz targets from the committed clips: `python core_rs/fuzz/seeds.py`.
 
-They go to core_rs/fuzz/seeds/TARGET, which is not committed. Clips keep their index; media data that no short input
-needs is cut off with the samples that lie there where that is simple (fragments), and large clips are left out.
+They go to core_rs/fuzz/seeds/TARGET, which is not committed. Of fragmented clips the first fragment
+is enough, and large clips are left out.
 """
 
 from __future__ import annotations

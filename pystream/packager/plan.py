@@ -9,8 +9,6 @@ common ones count. A new decoder configuration cuts as well. The loops are in `_
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from math import gcd
 
 from pystream import _segmenter
 from pystream.errors import PlanError, UnsupportedMedia
@@ -264,10 +262,15 @@ class Audio:
 
     def begin_at(self, pts: int, timescale: int) -> None:
         """Leaves out frames before a time."""
-        start = zeros(2)
-        _segmenter.follow(array("q", [pts]), timescale, self.pts, self.track.timescale, start)
-        self.first += start[0]
-        self.pts = self.pts[start[0] :]
+        start = self._frame_at(pts, timescale)
+        self.first += start
+        self.pts = self.pts[start:]
+
+    def _frame_at(self, pts: int, timescale: int) -> int:
+        """The first frame at or after a time; their number if there is none."""
+        found = zeros(2)
+        _segmenter.follow(array("q", [pts]), timescale, self.pts, self.track.timescale, found)
+        return found[0]
 
     def alone(self, target_us: int) -> array[int]:
         """Bounds of segments that follow the grid, where there is no video."""
@@ -279,8 +282,8 @@ class Audio:
 
     def following(
         self, cut_pts: array[int], timescale: int, end_pts: int, target_us: int
-    ) -> tuple[array[int], int]:
-        """Bounds of segments that follow a video's cuts, and how many the video has.
+    ) -> array[int]:
+        """Bounds of segments that follow a video's cuts.
 
         Sound that lasts at least half a segment longer than the picture goes on in segments of its
         own. Sound before the first cut belongs to the first segment.
@@ -296,7 +299,7 @@ class Audio:
             extra.append(line)
             # The next grid line, at least half a segment away; behind a hole of any length, the
             # first one after a frame, since there may be far more lines than frames.
-            at = bisect_left(self.pts, line)
+            at = self._frame_at(line, scale)
             sounds = max(line, self.pts[at]) if at < len(self.pts) else self.end_pts
             k = (2 * _US * sounds + target_us * scale) // (2 * target_us * scale) + 1
             line = -(-k * target_us * scale // _US)
@@ -304,7 +307,7 @@ class Audio:
             more = zeros(len(extra) + 1)
             _segmenter.follow(array("q", extra), scale, self.pts, scale, more)
             firsts.extend(more[: len(extra)])
-        return self._bounds(firsts), len(cut_pts)
+        return self._bounds(firsts)
 
     def _bounds(self, firsts: array[int]) -> array[int]:
         return array("q", [*(self.first + i for i in firsts), self.end])
@@ -318,9 +321,12 @@ def durations_us(times: Sequence[tuple[int, int]]) -> array[int]:
     """EXTINF of the segments between `(ticks, timescale)` times, microseconds."""
     common = 1
     for scale in {scale for _, scale in times}:
-        common = common * scale // gcd(common, scale)
-    if common > _FINEST:
-        common = _FINEST
+        # The least common multiple. `math` is a library of its own to load, for this alone.
+        common, rest = common * scale, common
+        while scale:
+            rest, scale = scale, rest % scale
+        common //= rest
+    common = min(common, _FINEST)
     ticks = array("q", [(2 * time * common + scale) // (2 * scale) for time, scale in times])
     out = zeros(len(ticks) - 1)
     _segmenter.extinf_us(ticks, common, out)

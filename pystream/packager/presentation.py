@@ -197,16 +197,25 @@ class Rendition:
         return self.segments([n])[0]
 
     def segments(self, numbers: Iterable[int]) -> list[Segment]:
-        """Several segments at once: encrypting them side by side costs little more than one."""
+        """Several segments at once, encrypted side by side; raises as `segment` does."""
         return self._made.segments([(n, self._secret(n)) for n in numbers])
 
     def segment_into(self, n: int, buffer: Buffer) -> int:
         """Make segment `n` in a writable buffer of at least `length(n)` bytes; returns the length.
 
-        Nobody else may touch the buffer during the call. Raises as `segment` does, and `ValueError`
-        for a buffer that is too small.
+        Raises as `segments_into` does.
         """
-        return self._made.segment_into(n, buffer, self._secret(n))
+        return self.segments_into([(n, buffer)])[0]
+
+    def segments_into(self, wanted: Iterable[tuple[int, Buffer]]) -> list[int]:
+        """Make each of `(n, buffer)` in its buffer, encrypted side by side; returns the lengths.
+
+        Memory that is used again is faster than fresh memory, which the system has to clear first.
+        Nobody else may touch the buffers during the call. Raises as `segment` does, and
+        `BufferError` or `ValueError` for a buffer that is read-only or too small, or shares memory
+        with another.
+        """
+        return self._made.segments_into([(n, buffer, self._secret(n)) for n, buffer in wanted])
 
     def work(
         self, folder: str
@@ -393,6 +402,7 @@ def plan(
             if video.first != video.track.shown[0]:
                 for audio in audios:
                     audio.begin_at(video.key_pts[0], video.track.timescale)
+        audios, belongs = _audible(audios, belongs, notices)
         layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
         independent = all(video.independent for video in videos)
     elif audios:
@@ -471,6 +481,25 @@ def _choose(
     return videos, audios, [tuple(dict.fromkeys((own or ()) + every)) for own in belongs]
 
 
+def _audible(
+    audios: list[Audio], belongs: list[tuple[int, ...]], notices: list[Notice]
+) -> tuple[list[Audio], list[tuple[int, ...]]]:
+    """Without tracks of which no frame remains beside the pictures."""
+    kept = [i for i, audio in enumerate(audios) if audio.pts]
+    for i, audio in enumerate(audios):
+        if i not in kept:
+            notices.append(
+                Notice(
+                    "track-left-out",
+                    f"track {audio.track.id} (audio) is left out: it ends before the first key frame",
+                    audio.source.name,
+                )
+            )
+    place = {old: new for new, old in enumerate(kept)}
+    own = [tuple(place[i] for i in group if i in place) for group in belongs]
+    return [audios[i] for i in kept], own
+
+
 def _together(videos: Sequence[Video], target_us: int) -> bool:
     try:
         cut_together(videos, target_us, scan=False, notices=[])
@@ -499,7 +528,7 @@ def _with_video(
         streams = [(video.track, bounds)]
         if muxed:
             audio = audios[0]
-            sound, _ = audio.following(times, scale, video.end_pts, target_us)
+            sound = audio.following(times, scale, video.end_pts, target_us)
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
@@ -527,7 +556,7 @@ def _with_video(
     for index, audio in enumerate(audios):
         end = max(videos, key=lambda video: video.end_pts / video.track.timescale)
         end_pts = end.end_pts * scale // end.track.timescale
-        bounds, _ = audio.following(times, scale, end_pts, target_us)
+        bounds = audio.following(times, scale, end_pts, target_us)
         kept, broken = _without_empty(bounds, breaks)
         ends = [(audio.time(bound), audio.track.timescale) for bound in kept]
         renditions.append(

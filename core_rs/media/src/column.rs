@@ -159,8 +159,15 @@ impl Column {
                 *value = b.at(i, 0);
             }
         } else {
+            // One bounds check for the block; `pack` leaves a spare word behind it.
+            let words = &self.words[b.word as usize..][..(len * b.bits as usize).div_ceil(64) + 1];
+            let mask = u64::MAX >> (64 - b.bits);
             for (i, value) in out[..len].iter_mut().enumerate() {
-                *value = b.at(i, self.distance(b, i));
+                let bit = i * b.bits as usize;
+                let (low, high) = (words[bit / 64], words[bit / 64 + 1]);
+                // Shifted in two steps: by 64 in one would be an overflow.
+                let distance = low >> (bit % 64) | high << 1 << (63 - bit % 64);
+                *value = b.at(i, distance & mask);
             }
         }
         len
@@ -229,23 +236,15 @@ impl Column {
         self.blocks.push(Block { base: base.wrapping_add(lowest), slope, word: self.words.len() as u32, bits });
         self.len += count;
         if bits > 0 {
-            // No branch depends on where in a word a value begins: each writes its word, and the next one goes on in it or after.
-            let mut packed = [0; BLOCK + 1];
-            let (mut word, mut at, mut filled) = (0u64, 0, 0u32);
-            for &distance in &*distances {
-                let value = above(distance);
-                word |= value << filled;
-                packed[at] = word;
-                // What of the value found no room, shifted in two steps since a shift by 64 is none.
-                let rest = value >> 1 >> (63 - filled);
-                filled += bits;
-                let full = filled >= 64;
-                word = if full { rest } else { word };
-                at += usize::from(full);
-                filled &= 63;
-            }
-            packed[at] = word;
-            self.words.extend_from_slice(&packed[..at + usize::from(filled > 0)]);
+            let mut values = [0; BLOCK];
+            values.iter_mut().zip(&*distances).for_each(|(value, &distance)| *value = above(distance));
+            // As many values at once as fit a word: only joining them to words has to go one after the other.
+            let packed = match bits {
+                0..=16 => join::<4>(&values, bits),
+                17..=32 => join::<2>(&values, bits),
+                _ => join::<1>(&values, bits),
+            };
+            self.words.extend_from_slice(&packed[..(count * bits as usize).div_ceil(64)]);
         }
         self.words.push(0);
     }
@@ -255,6 +254,29 @@ impl Column {
         self.blocks.push(Block { base, slope, word: 0, bits: 0 });
         self.len += BLOCK;
     }
+}
+
+/// Values of `bits` bits one after the other, lowest bits first; `TOGETHER` of them fit a word.
+fn join<const TOGETHER: usize>(values: &[u64; BLOCK], bits: u32) -> [u64; BLOCK] {
+    let mut joined = [0; BLOCK];
+    let width = bits * TOGETHER as u32;
+    let (groups, _) = values.as_chunks::<TOGETHER>();
+    let (mut word, mut at, mut filled) = (0u64, 0, 0u32);
+    for group in groups {
+        let value = group.iter().rev().fold(0, |all, value| if TOGETHER == 1 { *value } else { all << bits | value });
+        word |= value << filled;
+        joined[at] = word;
+        // What found no room, shifted in two steps since a shift by 64 is none. No branch depends on where in a word a value
+        // begins.
+        let rest = value >> 1 >> (63 - filled);
+        filled += width;
+        let full = filled >= 64;
+        word = if full { rest } else { word };
+        // A block of any width ends with a word, so nothing is left over.
+        at = (at + usize::from(full)).min(BLOCK - 1);
+        filled &= 63;
+    }
+    joined
 }
 
 impl Block {

@@ -190,6 +190,8 @@ pub struct Cursor {
     next: usize,
     end: usize,
     block: usize,
+    /// Whether to expand the samples' places as well; who only measures has no use for them.
+    places: bool,
     buffer: Box<Expanded>,
 }
 
@@ -204,8 +206,17 @@ struct Expanded {
 impl Cursor {
     /// A cursor over `range`.
     pub fn new(range: Range<usize>) -> Self {
+        Self::over(range, true)
+    }
+
+    /// A cursor whose samples have no offset.
+    pub(crate) fn without_places(range: Range<usize>) -> Self {
+        Self::over(range, false)
+    }
+
+    fn over(range: Range<usize>, places: bool) -> Self {
         let buffer = Expanded { offsets: [0; BLOCK], sizes: [0; BLOCK], dts: [0; BLOCK], cts: [0; BLOCK] };
-        Self { next: range.start, end: range.end.max(range.start), block: usize::MAX, buffer: Box::new(buffer) }
+        Self { next: range.start, end: range.end.max(range.start), block: usize::MAX, places, buffer: Box::new(buffer) }
     }
 
     /// Index of the sample that [`Self::next`] gives.
@@ -246,7 +257,9 @@ impl Cursor {
 
     #[inline(never)]
     fn load(&mut self, samples: &Samples, block: usize) {
-        samples.offsets.expand_block(block, &mut self.buffer.offsets);
+        if self.places {
+            samples.offsets.expand_block(block, &mut self.buffer.offsets);
+        }
         samples.sizes.expand_block(block, &mut self.buffer.sizes);
         samples.dts.expand_block(block, &mut self.buffer.dts);
         if !samples.cts.is_empty() {

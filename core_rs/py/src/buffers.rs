@@ -5,7 +5,7 @@ use std::ptr;
 
 use pyo3::PyClass;
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -115,7 +115,7 @@ impl Output {
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Self> {
         let buffer = PyBuffer::<u8>::get(object)?;
         if buffer.readonly() || !buffer.is_c_contiguous() {
-            return Err(PyBufferError::new_err("segment_into needs a writable, contiguous buffer"));
+            return Err(PyBufferError::new_err("a segment needs a writable, contiguous buffer"));
         }
         Ok(Self(buffer))
     }
@@ -124,9 +124,20 @@ impl Output {
         self.0.item_count()
     }
 
+    /// # Errors
+    /// `ValueError` where two outputs share memory: each is written as if it were nobody else's.
+    pub(crate) fn check_apart<'a>(outputs: impl Iterator<Item = &'a Self>) -> PyResult<()> {
+        let mut spans: Vec<_> = outputs.map(|output| (output.0.buf_ptr() as usize, output.len())).collect();
+        spans.sort_unstable();
+        if spans.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
+            return Err(PyValueError::new_err("two of the buffers share memory"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the view pins that many bytes, writable and contiguous, until `self` is dropped. That nobody else
-        // touches them during the call is `segment_into`'s documented condition; the interpreter is not held meanwhile.
+        // touches them during the call is `segments_into`'s documented condition; the interpreter is not held meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.item_count()) }
     }
 }

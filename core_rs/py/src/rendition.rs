@@ -166,25 +166,34 @@ impl Rendition {
         })
     }
 
-    /// Makes segment `n` in `buffer`; returns its length. Nobody else may touch the buffer meanwhile.
-    #[pyo3(signature = (n, buffer, secret=None))]
-    fn segment_into(
+    /// Makes each of `(n, buffer, secret)` in its buffer, encrypted side by side; returns their lengths. Nobody else may touch
+    /// the buffers meanwhile.
+    fn segments_into(
         &self,
         py: Python<'_>,
-        n: usize,
-        buffer: &Bound<'_, PyAny>,
-        secret: Option<KeyAndIv>,
-    ) -> PyResult<usize> {
-        self.check(n)?;
-        let lane = lane(secret)?;
-        let mut output = Output::of(buffer)?;
-        let needed = self.length(n, lane.is_some());
-        if output.len() < needed {
-            return Err(PyValueError::new_err(format!("segment {n} has {needed} bytes, the buffer {}", output.len())));
+        wanted: Vec<(usize, Bound<'_, PyAny>, Option<KeyAndIv>)>,
+    ) -> PyResult<Vec<usize>> {
+        let mut outputs = Vec::with_capacity(wanted.len());
+        for (n, buffer, secret) in wanted {
+            self.check(n)?;
+            let lane = lane(secret)?;
+            let output = Output::of(&buffer)?;
+            let needed = self.length(n, lane.is_some());
+            if output.len() < needed {
+                return Err(PyValueError::new_err(format!(
+                    "segment {n} has {needed} bytes, the buffer {}",
+                    output.len()
+                )));
+            }
+            outputs.push((n, lane, output, needed));
         }
-        let out = &mut output.bytes()[..needed];
-        py.detach(|| self.make(vec![(n, lane, out)]))?;
-        Ok(needed)
+        Output::check_apart(outputs.iter().map(|(_, _, output, _)| output))?;
+        let lengths = outputs.iter().map(|(.., needed)| *needed).collect();
+        let jobs =
+            outputs.iter_mut().map(|(n, lane, output, needed)| (*n, lane.take(), &mut output.bytes()[..*needed]));
+        let jobs = jobs.collect();
+        py.detach(|| self.make(jobs))?;
+        Ok(lengths)
     }
 
     /// Makes the segments of `(n, secret)` pairs, encrypted side by side.
@@ -222,6 +231,8 @@ impl Rendition {
     }
 
     fn make_all(&self, wanted: Vec<(usize, Option<Lane>, &mut [u8])>) -> std::result::Result<(), Error> {
+        // Clear segments need no company; one after the other they stay in the cache.
+        let lanes = if wanted.iter().any(|(_, lane, _)| lane.is_some()) { lanes() } else { 1 };
         let mut waiting = wanted.into_iter().map(|(n, lane, out)| InMemory {
             muxer: self.layout.muxer(n),
             clear: self.layout.size(n) as usize,
@@ -229,12 +240,12 @@ impl Rendition {
             out,
             at: 0,
         });
-        let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(lanes()).collect();
+        let mut making: Vec<InMemory<'_>> = waiting.by_ref().take(lanes).collect();
         while !making.is_empty() {
             let windows = making.iter_mut().map(InMemory::window).collect::<std::result::Result<Vec<_>, Error>>()?;
             pystream_cipher::encrypt(windows.into_iter().flatten());
             making.retain(|segment| segment.at < segment.out.len());
-            making.extend(waiting.by_ref().take(lanes() - making.len()));
+            making.extend(waiting.by_ref().take(lanes - making.len()));
         }
         Ok(())
     }

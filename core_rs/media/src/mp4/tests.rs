@@ -137,6 +137,9 @@ fn samples_of_no_bytes_are_passed_over() {
     let track = one(track);
     assert_eq!((track.samples.len(), track.samples.get(3).dts), (9, 4000));
     assert!(track.samples.get(4).sync);
+    let mut long = TestTrack::video(130);
+    long.sizes[3] = 0;
+    assert_eq!(one(long).samples.len(), 129);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which units a segment has, when, and how large: everything but the bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::adts::{self, Adts};
@@ -182,7 +183,7 @@ impl Layout {
         let mut start = Start::default();
         self.starts.push(start);
         for n in 0..segments {
-            let mut units = Units::new(self, n, start.clock);
+            let mut units = Units::new(self, n, start.clock, Cursor::without_places);
             start.packets += 2;
             while let Some(unit) = units.next(self) {
                 start.packets += u64::from(unit.packets);
@@ -304,7 +305,7 @@ struct Group {
 
 impl Units {
     /// `clock` is the last clock reference before segment `n`.
-    pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
+    pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>, cursor: fn(Range<usize>) -> Cursor) -> Self {
         let range =
             |stream: &Option<Stream>| stream.as_ref().map_or(0..0, |stream| stream.bounds[n]..stream.bounds[n + 1]);
         let config = |stream: &Option<Stream>| {
@@ -312,8 +313,8 @@ impl Units {
         };
         let config = [config(&layout.video), config(&layout.audio)];
         let mut units = Self {
-            video: Cursor::new(range(&layout.video)),
-            audio: Cursor::new(range(&layout.audio)),
+            video: cursor(range(&layout.video)),
+            audio: cursor(range(&layout.audio)),
             picture: None,
             group: Group { spent: true, ..Group::default() },
             frame: None,
