@@ -13,7 +13,7 @@ use crate::column::{BLOCK, Column};
 use crate::{ReadAt, Result};
 
 /// Samples whose bytes are compared before two tracks are taken for one.
-const SPOT_CHECKS: usize = 64;
+const SPOT_CHECKS: usize = 1024;
 
 /// One coded sample: an access unit of video, a frame of audio.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
