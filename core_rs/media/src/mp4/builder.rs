@@ -3,11 +3,27 @@
 use std::ops::Range;
 
 use super::edits::Timeline;
-use super::stbl::DescriptionRuns;
 use super::stsz::SampleSizes;
 use crate::column::{Column, ColumnBuilder};
 use crate::track::{Samples, SyncSet};
 use crate::{Error, Result, limits};
+
+/// `(first sample, index into stsd counted from 1)`, a row for each change.
+pub(super) type DescriptionRuns = Vec<(usize, u32)>;
+
+/// Notes that samples from `first` on use `description`.
+pub(super) fn note_description(runs: &mut DescriptionRuns, first: usize, description: u32) -> Result<()> {
+    let full = runs.len() == limits::CONFIG_RUNS;
+    match runs.last_mut() {
+        Some(last) if last.1 == description => {}
+        Some(last) if last.0 == first => last.1 = description,
+        _ if full => {
+            return Err(Error::limit(format!("more than {} changes of the sample entry", limits::CONFIG_RUNS)));
+        }
+        _ => runs.push((first, description)),
+    }
+    Ok(())
+}
 
 /// A sample as a fragment states it, times in ticks of the media.
 #[derive(Clone, Copy, Debug)]

@@ -49,6 +49,7 @@ use std::num::NonZeroU32;
 pub use self::elst::Edit;
 pub use self::warning::{Warning, WarningCode};
 
+use self::builder::DescriptionRuns;
 use self::builder::SamplesBuilder;
 use self::edits::Timeline;
 use self::in_order::present_in_order;
@@ -56,7 +57,7 @@ use self::moof::{Budget, Outcome, Sink, Target};
 use self::moov::Moov;
 use self::scan::{Next, Scan, Top};
 use self::shown::{Media, begin_together};
-use self::stbl::{DescriptionRuns, SampleTables};
+use self::stbl::SampleTables;
 use self::stsd::Described;
 use self::trak::Trak;
 use self::warning::Warnings;

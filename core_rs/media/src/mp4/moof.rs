@@ -3,8 +3,8 @@
 //! A fragment is read in two steps. First every run finds its place, so that a fragment whose data the file does not hold is
 //! known before any of its samples is taken; then the samples are packed.
 
+use super::builder::{DescriptionRuns, note_description};
 use super::builder::{SamplesBuilder, Stated};
-use super::stbl::{DescriptionRuns, note_description};
 use super::tfdt;
 use super::tfhd::{Base, Tfhd};
 use super::trex::Trex;

@@ -3,7 +3,7 @@
 //! `stsz` counts the samples, `stsc` and `stco` place them, `stts`, `ctts` and `stss` say when and what. No table is expanded:
 //! each is walked run by run, straight into the packed column that it fills.
 
-use super::builder::SamplesBuilder;
+use super::builder::{DescriptionRuns, SamplesBuilder, note_description};
 use super::ctts::Ctts;
 use super::stco::ChunkOffsets;
 use super::stsc::Stsc;
@@ -12,7 +12,7 @@ use super::stsz::SampleSizes;
 use super::stts::Stts;
 use crate::reader::Reader;
 use crate::track::Kind;
-use crate::{Error, Result, limits};
+use crate::{Error, Result};
 
 /// The tables, rows still in place.
 #[derive(Clone, Debug, Default)]
@@ -36,23 +36,6 @@ pub(super) struct Walked {
     pub(super) differing: Option<[u64; 3]>,
     /// `stss` is there and empty.
     pub(super) empty_stss: bool,
-}
-
-/// `(first sample, index into stsd counted from 1)`, a row for each change.
-pub(super) type DescriptionRuns = Vec<(usize, u32)>;
-
-/// Notes that samples from `first` on use `description`.
-pub(super) fn note_description(runs: &mut DescriptionRuns, first: usize, description: u32) -> Result<()> {
-    let full = runs.len() == limits::CONFIG_RUNS;
-    match runs.last_mut() {
-        Some(last) if last.1 == description => {}
-        Some(last) if last.0 == first => last.1 = description,
-        _ if full => {
-            return Err(Error::limit(format!("more than {} changes of the sample entry", limits::CONFIG_RUNS)));
-        }
-        _ => runs.push((first, description)),
-    }
-    Ok(())
 }
 
 impl<'a> SampleTables<'a> {
