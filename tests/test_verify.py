@@ -16,7 +16,8 @@ import pytest
 from Crypto.Cipher import AES
 
 from pystream.cli import main
-from pystream.packager.verify import VerifyError, _read_source, verify
+from pystream.packager.verify import VerifyError, verify
+from pystream.packager.verify.source import read_source
 from tests.oracles import boxes, mp4, ts
 
 MEDIA = Path(__file__).parent / "media"
@@ -783,6 +784,24 @@ def test_lenient_takes_no_offence_at_another_style(tmp_path: Path) -> None:
     assert verify([MEDIA / "plain.mp4"], playlist, lenient=True).samples == 433
 
 
+def tables_stuffed_in_front(data: bytearray) -> None:
+    """As some packagers do it: stuffing in an adaptation field, the section at the packet's end."""
+    for at in (0, 188):
+        table = data[at + 4 : at + 188]
+        section = table[: 4 + (int.from_bytes(table[2:4], "big") & 0xFFF)]
+        room = 183 - len(section)
+        data[at + 3] |= 0x20
+        data[at + 4 : at + 188] = bytes([room, 0]).ljust(room + 1, b"\xff") + section
+
+
+def test_only_lenient_skips_an_adaptation_field_before_a_table(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path, key=False)
+    rewrite(tmp_path, tables_stuffed_in_front)
+    assert verify([MEDIA / "plain.mp4"], playlist, lenient=True).samples == 433
+    with pytest.raises(VerifyError, match="adaptation field before the table"):
+        verify([MEDIA / "plain.mp4"], playlist)
+
+
 # Output of pystream
 
 
@@ -884,7 +903,7 @@ def test_the_mp4_oracle_agrees_with_ffprobe(clip: Path) -> None:
 @pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.stem)
 def test_the_verifier_and_the_oracle_walk_alike(clip: Path) -> None:
     with clip.open("rb", buffering=0) as file:
-        mine = {track.id: track for track in _read_source(clip, file)}
+        mine = {track.id: track for track in read_source(clip, file)}
     for track in mp4.read(clip).tracks:
         if track.id not in mine:
             assert track.codecs[0] not in ("avc1", "avc3")

@@ -1,0 +1,121 @@
+"""H.264 and AAC below their containers: NAL units, descriptors, AudioSpecificConfig.
+
+A sample holds NAL units behind their lengths, a transport stream behind start codes (Annex B of
+ISO/IEC 14496-10). Both are split here into the same lists, so that they can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350]
+
+
+def same_nals(out: list[bytes], source: list[bytes], parameter_sets: frozenset[bytes]) -> bool:
+    """Whether the packaged NAL units are the source's, but for what muxing adds and takes away.
+
+    That is access unit delimiters, and the parameter sets of the sample entry, which a transport
+    stream needs in the stream itself (RFC 8216 3.2).
+    """
+    if out == source:
+        return True
+
+    def free(nal: bytes) -> bool:
+        return nal[0] & 31 == 9 or nal in parameter_sets
+
+    at = 0
+    for nal in out:
+        while at < len(source) and source[at] != nal and free(source[at]):
+            at += 1
+        if at < len(source) and source[at] == nal:
+            at += 1
+        elif not free(nal):
+            return False
+    return all(free(nal) for nal in source[at:])
+
+
+def split_nals(sample: bytes, size: int) -> list[bytes]:
+    """The NAL units of a length-prefixed sample, split as `split_annex_b` would split them."""
+    found = []
+    at = 0
+    while at < len(sample):
+        length = int.from_bytes(sample[at : at + size], "big")
+        at += size
+        if at + length > len(sample):
+            return [sample]
+        found += split_annex_b(sample[at : at + length])
+        at += length
+    return found
+
+
+def is_entry(nals: list[bytes]) -> bool:
+    """An IDR picture, or one with a recovery point message (ISO/IEC 14496-10 D.1.7)."""
+    for nal in nals:
+        if nal[0] & 31 == 5:
+            return True
+        at = 1
+        while nal[0] & 31 == 6 and at + 1 < len(nal) and nal[at] != 0x80:
+            if nal[at] == 6:
+                return True
+            # Types and sizes of 255 and more do not come before a recovery point in practice.
+            at += 2 + nal[at + 1]
+    return False
+
+
+def split_annex_b(data: bytes) -> list[bytes]:
+    """NAL units between start codes, without the zero bytes that may follow one (Annex B.1)."""
+    return [nal for piece in data.split(b"\0\0\1") if (nal := piece.rstrip(b"\0"))]
+
+
+def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(tag, fields) of ISO/IEC 14496-1 descriptors, the nested ones after their parent's."""
+    at = 0
+    while at < len(data):
+        tag, size = data[at], 0
+        at += 1
+        while True:
+            size = size << 7 | data[at] & 0x7F
+            at += 1
+            if not data[at - 1] & 0x80:
+                break
+        own = {3: 3, 4: 13}.get(tag, size)
+        yield tag, data[at : at + own]
+        at += own
+
+
+def esds_fields(config: bytes) -> bytes:
+    """An esds box's fields around an AudioSpecificConfig, as short as they can be."""
+
+    def descriptor(tag: int, body: bytes) -> bytes:
+        size = len(body)
+        more = [size & 0x7F]
+        while size := size >> 7:
+            more.insert(0, size & 0x7F | 0x80)
+        return bytes([tag, *more]) + body
+
+    decoder = descriptor(4, b"\x40\x15" + bytes(11) + descriptor(5, config))
+    return bytes(4) + descriptor(3, bytes(3) + decoder + descriptor(6, b"\2"))
+
+
+def adts_fields(config: bytes) -> bytes:
+    """Profile, rate index and channels of an AudioSpecificConfig's core (14496-3 1.6.2.1)."""
+    bits = int.from_bytes(config.ljust(12, b"\0")[:12], "big")
+    at = 96
+
+    def take(count: int) -> int:
+        nonlocal at
+        at -= count
+        return bits >> at & (1 << count) - 1
+
+    kind = take(5)
+    if kind == 31:
+        kind = 32 + take(6)
+    rate = take(4)
+    if rate == 15:
+        rate = RATES.index(take(24))
+    channels = take(4)
+    if kind in (5, 29):
+        if take(4) == 15:
+            take(24)
+        kind = take(5)
+    return bytes([kind - 1 & 255, rate, channels])

@@ -1,0 +1,209 @@
+"""From a playlist to its segments: files, keys, decryption, and what holds across playlists.
+
+Each media playlist is taken apart by itself. Only all of them together show that no source's track
+is missing, that streams keep their distance in time, and that no file is left over.
+"""
+
+from __future__ import annotations
+
+from io import FileIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from pystream import playlist as m3u8
+from pystream.packager.verify.compare import Stream, Timeline
+from pystream.packager.verify.fragments import Fragments
+from pystream.packager.verify.report import MALFORMED, Report, VerifyError
+from pystream.packager.verify.source import Track, read_source
+from pystream.packager.verify.transport import Transport
+
+
+class Check:
+    """One run: what is known across playlists."""
+
+    def __init__(self, lenient: bool, keys: Path | None) -> None:
+        self.keys = keys
+        self.lenient = lenient
+        self.report = Report()
+        self.tracks: list[Track] = []
+        self.used_ivs: dict[tuple[bytes, bytes], str] = {}
+        self.seen: set[Path] = set()
+        self.streams: list[Stream] = []
+        self.secrets: dict[bytes, Path] = {}
+        self.targets: set[int] = set()
+        self.breaks: set[int] = set()
+
+    def source(self, path: Path, file: FileIO) -> None:
+        try:
+            self.tracks += read_source(path, file)
+        except MALFORMED as error:
+            raise VerifyError(str(path), f"cannot be compared with: {error}") from error
+
+    def run(self, path: Path) -> Report:
+        entries = [
+            track.seconds(track.pts[track.first_entry()])
+            for track in self.tracks
+            if track.kind == "avc" and track.count
+        ]
+        for track in self.tracks:
+            track.bound(max(entries, default=None))
+        parsed = self.parse(path)
+        if isinstance(parsed, m3u8.MultivariantPlaylist):
+            uris = [variant.uri for variant in parsed.variants]
+            uris += [rendition.uri for rendition in parsed.renditions if rendition.uri]
+            for uri in dict.fromkeys(uris):
+                inner = self.beside(path, uri)
+                media = self.parse(inner)
+                if isinstance(media, m3u8.MultivariantPlaylist):
+                    raise VerifyError(str(inner), "a variant's playlist is multivariant")
+                self.media(inner, media, parsed.independent_segments)
+        else:
+            self.media(path, parsed, False)
+        self.coverage(path)
+        if not self.lenient:
+            self.one_shift(path)
+            if len(self.targets) > 1:
+                raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
+            if len(self.breaks) > 1:
+                raise VerifyError(str(path), "playlists differ in their EXT-X-DISCONTINUITY tags")
+            for file in sorted(path.parent.rglob("*")):
+                if file.is_file() and file.resolve() not in self.seen:
+                    raise VerifyError(str(file), "no playlist names this file")
+        return self.report
+
+    def parse(self, path: Path) -> Any:
+        try:
+            text = self.read(path).decode()
+            return m3u8.parse(text)
+        except ValueError as error:
+            raise VerifyError(str(path), str(error)) from error
+
+    def read(self, path: Path, extent: tuple[int, int] | None = None) -> bytes:
+        """A file's bytes, or `length, offset` of them."""
+        self.seen.add(path.resolve())
+        try:
+            with path.open("rb") as file:
+                length, offset = extent or (-1, 0)
+                file.seek(offset)
+                return file.read(length)
+        except OSError as error:
+            raise VerifyError(str(path), error.strerror or str(error)) from error
+
+    def beside(self, path: Path, uri: str) -> Path:
+        if ":" in uri.split("/", 1)[0] or uri.startswith("/"):
+            raise VerifyError(str(path), f"{uri} is no relative URI")
+        return path.parent / unquote(uri.split("?", 1)[0])
+
+    # Media playlists
+
+    def media(self, path: Path, playlist: Any, independent: bool) -> None:
+        self.report.playlists += 1
+        self.targets.add(playlist.target_duration)
+        if not playlist.end:
+            raise VerifyError(str(path), "no EXT-X-ENDLIST")
+        if not playlist.segments:
+            raise VerifyError(str(path), "no segments")
+        demuxer: Transport | Fragments | None = None
+        inits: list[Fragments] = []
+        last_map = None
+        independent |= playlist.independent_segments
+        self.breaks.add(sum(segment.discontinuity for segment in playlist.segments))
+        streams: dict[int, Stream] = {}
+        timeline = Timeline(str(path))
+        for number, segment in enumerate(playlist.segments):
+            file = self.beside(path, segment.uri)
+            where = str(file)
+            sequence = playlist.media_sequence + number
+            data = self.resource(path, file, segment.byterange, segment.key, sequence)
+            if segment.map is None:
+                if demuxer is None:
+                    demuxer = Transport(self.lenient)
+            elif demuxer is None or segment.map != last_map:
+                init = self.beside(path, segment.map.uri)
+                if last_map and last_map.uri != segment.map.uri and not segment.discontinuity:
+                    raise VerifyError(where, "another EXT-X-MAP without EXT-X-DISCONTINUITY")
+                last_map = segment.map
+                content = self.resource(path, init, last_map.byterange, last_map.key, 0)
+                inits.append(Fragments(str(init), content, self.lenient))
+                if isinstance(demuxer, Fragments):
+                    inits[-1].go_on(demuxer)
+                demuxer = inits[-1]
+            units = demuxer.segment(where, data, segment.discontinuity)
+            for unit in units:
+                stream = streams.get(unit.stream)
+                if stream is None:
+                    stream = streams[unit.stream] = Stream(unit.kind, self.tracks, self.lenient)
+                stream.feed(where, unit)
+            timeline.segment(where, segment.duration_us / 1e6, units)
+            if not self.lenient:
+                pictures = [unit for unit in units if unit.kind == "avc"]
+                if independent and pictures and not pictures[0].idr:
+                    raise VerifyError(where, "claims EXT-X-INDEPENDENT-SEGMENTS without an IDR")
+            self.report.segments += 1
+            self.report.bytes += len(data)
+        for stream in streams.values():
+            stream.finish(str(path))
+            self.report.samples += stream.count
+        for fragments in [] if self.lenient else inits:
+            fragments.check_init(streams)
+        self.streams += streams.values()
+        ends = [stream.end for stream in streams.values()]
+        if not self.lenient:
+            timeline.finish(ends)
+        self.report.seconds = max(self.report.seconds, timeline.length)
+
+    def resource(
+        self, playlist: Path, file: Path, extent: tuple[int, int] | None, key: Any, sequence: int
+    ) -> bytes:
+        """A segment or an init section, decrypted where a key holds (RFC 8216 4.3.2.4, 5.2)."""
+        data = self.read(file, extent)
+        if key is None:
+            return data
+        from Crypto.Cipher import AES
+
+        self.report.encrypted = True
+        secret = self.key(playlist, key.uri)
+        iv = key.iv if key.iv is not None else sequence.to_bytes(16, "big")
+        other = self.used_ivs.setdefault((secret, iv), str(file))
+        if other != str(file) and not self.lenient:
+            raise VerifyError(str(file), f"has the key and IV of {other}")
+        if not data or len(data) % 16:
+            raise VerifyError(str(file), f"{len(data)} bytes are no whole number of AES blocks")
+        plain: bytes = AES.new(secret, AES.MODE_CBC, iv).decrypt(data)
+        pad = plain[-1]
+        if not 1 <= pad <= 16 or plain[-pad:] != bytes([pad]) * pad:
+            raise VerifyError(str(file), "no PKCS#7 padding at the end: wrong key or IV, or damage")
+        return plain[:-pad]
+
+    def key(self, playlist: Path, uri: str) -> bytes:
+        path = playlist.parent / unquote(uri.split("?", 1)[0])
+        if self.keys is not None and not (":" not in uri and path.is_file()):
+            path = self.keys / unquote(uri.split("?", 1)[0]).rsplit("/", 1)[-1]
+        secret = self.read(path)
+        if len(secret) != 16:
+            raise VerifyError(str(path), f"a key has 16 bytes, not {len(secret)}")
+        if self.secrets.setdefault(secret, path) != path and not self.lenient:
+            raise VerifyError(str(path), f"holds the same key as {self.secrets[secret]}")
+        return secret
+
+    # What only all playlists together show
+
+    def coverage(self, path: Path) -> None:
+        """Each source that has pictures must be seen, each source that has sound be heard."""
+        found = {id(c.track) for stream in self.streams for c in stream.candidates}
+        for track in self.tracks:
+            if id(track) in found or not track.count:
+                continue
+            self.report.left_out.append(f"{track.path.name} track {track.id} ({track.kind})")
+            same = [t for t in self.tracks if (t.path, t.kind) == (track.path, track.kind)]
+            if not any(id(t) in found for t in same):
+                raise VerifyError(str(path), f"nothing of {track.path}, track {track.id}")
+
+    def one_shift(self, path: Path) -> None:
+        """All streams keep the sources' distance in time: their shifts are the same."""
+        for shift in (candidate.shift for candidate in self.streams[0].candidates):
+            if all(stream.may_shift(shift) for stream in self.streams):
+                return
+        shifts = sorted({round(s.candidates[0].shift * 1000, 3) for s in self.streams})
+        raise VerifyError(str(path), f"streams are shifted against each other (ms): {shifts}")
