@@ -349,3 +349,22 @@ def test_no_two_runs_share_a_key() -> None:
         for _, key in planned("plain.mp4", encryption=pystream.Aes128()).renditions[0].key_files()
     ]
     assert all(a != b for a, b in itertools.combinations(keys, 2))
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_each_plan_has_fresh_keys_and_a_fixed_key_gives_the_same_bytes(format: str) -> None:
+    fresh = pystream.Aes128()
+    keys = [
+        key
+        for _ in range(2)
+        for rendition in planned("plain.mp4", format=format, encryption=fresh).renditions
+        for _, key in rendition.key_files()
+    ]
+    assert len(set(keys)) == len(keys)
+    fixed = pystream.Aes128(key=KEY)
+    one, other = (planned("plain.mp4", format=format, encryption=fixed) for _ in range(2))
+    for a, b in zip(one.renditions, other.renditions, strict=True):
+        assert a.inits() == b.inits()
+        assert [bytes(s) for s in a.segments(range(len(a)))] == [
+            bytes(s) for s in b.segments(range(len(b)))
+        ]

@@ -218,7 +218,9 @@ def test_several_segments_into_buffers_that_must_not_share_memory() -> None:
     lengths = [rendition.length(n) for n in range(len(rendition))]
     whole = bytearray(sum(lengths))
     ends = [sum(lengths[: n + 1]) for n in range(len(lengths))]
-    views = [memoryview(whole)[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    views = [
+        memoryview(whole)[end - length : end] for end, length in zip(ends, lengths, strict=True)
+    ]
     assert rendition.segments_into(enumerate(views)) == lengths
     assert whole == b"".join(bytes(segment) for segment in rendition.segments(range(len(lengths))))
     with pytest.raises(ValueError, match="share memory"):

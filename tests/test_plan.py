@@ -473,3 +473,13 @@ def test_frame_rates_and_resolutions_are_told() -> None:
         text = planned(name).multivariant_playlist().text()
         assert f"FRAME-RATE={rate}" in text
         assert f"RESOLUTION={size}" in text
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_32_a_configuration_that_changes_where_another_rendition_has_no_key_is_refused(
+    format: str,
+) -> None:
+    # One film changes its configuration at 4 s; the other one has key frames at 0, 2 and 6 s.
+    other = pystream.open(film([50, 100, 50], Fraction(25), 90_000), "other")
+    with pytest.raises(pystream.PlanError, match=r"two_entries.* at 4\.000 s"):
+        pystream.plan([opened("two_entries.mp4"), other], format=format, segment_duration=2)

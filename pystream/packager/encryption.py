@@ -24,12 +24,14 @@ _WRAP = 1 << 128
 class Aes128:
     """AES-128 encryption of whole segments.
 
-    `key`: 16 bytes for all renditions; without it each rendition and period gets a fresh one.
+    `key`: 16 bytes for all renditions; without it each rendition and period gets a fresh one, and
+    so does each presentation. A key of your own serves one presentation: with another one's
+    segments, all pairs of key and IV would come again.
     `iv`: the IV of the first resource; each further one, over all renditions, adds 1.
     `rotate_every`: number of segments after which a fresh key begins; 0 keeps the first one.
     `key_uri`: what key files' names are appended to in playlists; empty keeps them relative.
     `key_for`: a function of (rendition name, period) that gives 16 bytes: the same bytes whenever
-    it is asked, and other ones for each pair. A server derives its keys so.
+    it is asked, and other ones for each pair and each film. A server derives its keys so.
 
     Raises `ValueError` for a wrong length, or a fixed key or IV together with rotation.
     """
@@ -57,20 +59,16 @@ class Aes128:
         self._key = key
         self._iv = iv
         self._key_for = key_for
-        self._keys: dict[tuple[str, int], bytes] = {}
 
     def key(self, rendition: str, period: int) -> bytes:
-        """The key of a period of a rendition: 16 bytes."""
+        """A key for a period of a rendition, 16 bytes: a fresh one at each call, unless the caller
+        fixes it."""
         if self._key is not None:
             return self._key
-        asked = (rendition, period)
-        if asked not in self._keys:
-            make = self._key_for
-            key = make(rendition, period) if make else urandom(16)
-            if len(key) != 16:
-                raise ValueError(f"key_for gave {len(key)} bytes; AES-128 wants 16")
-            self._keys.setdefault(asked, key)
-        return self._keys[asked]
+        key = self._key_for(rendition, period) if self._key_for else urandom(16)
+        if len(key) != 16:
+            raise ValueError(f"key_for gave {len(key)} bytes; AES-128 wants 16")
+        return key
 
     def first_explicit_iv(self, resources: int, renditions: int) -> int | None:
         """The IV to count up from, or None where the media sequence number does.
@@ -79,9 +77,8 @@ class Aes128:
         """
         if self._iv is not None:
             return int.from_bytes(self._iv)
-        if self._key is not None and (renditions > 1 or resources):
-            return int.from_bytes(urandom(16))
-        return None
+        # One playlist without a map counts by itself: its media sequence numbers.
+        return 0 if self._key is not None and (renditions > 1 or resources) else None
 
 
 def init_iv(index: int) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 
 from pystream import _segmenter
-from pystream.errors import PlanError, UnsupportedMedia
+from pystream.errors import LimitExceeded, PlanError, UnsupportedMedia
 from pystream.model import Notice
 
 TYPE_CHECKING = False
@@ -69,8 +69,18 @@ class Video:
         return forced
 
     def keep(self, positions: Iterable[int]) -> None:
-        """Leaves only the key frames at `positions`."""
+        """Leaves only the key frames at `positions`.
+
+        Raises `PlanError` where a segment has to begin at one of the others.
+        """
         positions = list(positions)
+        lost = {i for i, forced in enumerate(self.forced) if forced}.difference(positions)
+        if lost:
+            raise PlanError(
+                f"{self.source.name} changes its decoder configuration at"
+                f" {self.key_pts[min(lost)] / self.track.timescale:.3f} s, where another rendition"
+                " has no key frame: no segment can begin there in all of them"
+            )
         self.keys = array("q", [self.keys[i] for i in positions])
         self.key_pts = array("q", [self.key_pts[i] for i in positions])
         self.forced = bytearray(self.forced[i] for i in positions)
@@ -254,7 +264,7 @@ class Audio:
         self.first, self.end = track.shown
         self.pts = column(track.pts(self.first, self.end))
         self.end_pts = max(track.end_pts(self.first, self.end), self.pts[-1])
-        if len(track.configs) > 1:
+        if any(self.first < first < self.end for first, _ in track.config_runs):
             raise UnsupportedMedia(
                 f"{source.name}: audio track {track.id} changes its decoder configuration"
                 f" {len(track.config_runs) - 1} times: re-encode it with one"
@@ -327,7 +337,10 @@ def durations_us(times: Sequence[tuple[int, int]]) -> array[int]:
             rest, scale = scale, rest % scale
         common //= rest
     common = min(common, _FINEST)
-    ticks = array("q", [(2 * time * common + scale) // (2 * scale) for time, scale in times])
-    out = zeros(len(ticks) - 1)
-    _segmenter.extinf_us(ticks, common, out)
+    out = zeros(len(times) - 1)
+    try:
+        ticks = array("q", [(2 * time * common + scale) // (2 * scale) for time, scale in times])
+        _segmenter.extinf_us(ticks, common, out)
+    except (OverflowError, ValueError) as error:
+        raise LimitExceeded("times too far from the presentation's zero to be told") from error
     return out

@@ -74,13 +74,14 @@ class Rendition:
         self._inits = self._distinct_inits() if format == "fmp4" else []
         self._describe()
         self._encryption: Aes128 | None = None
+        self._keys: list[bytes] = []
         self._first_iv: int | None = None
 
     def _describe(self) -> None:
         main = self.tracks[0]
-        configs = [config for track in self.tracks for config in track.configs]
-        self.codecs = tuple(dict.fromkeys(config[0] for config in configs))
-        _, width, height, _, self.channels = main.configs[0]
+        shown = [_shown_configs(track) for track in self.tracks]
+        self.codecs = tuple(dict.fromkeys(config[0] for configs in shown for config in configs))
+        _, width, height, _, self.channels = shown[0][0]
         self.resolution = (width, height) if self.kind == "video" else None
         self.frame_rate_milli = _frame_rate_milli(main) if self.kind == "video" else None
         language = self.tracks[-1].language
@@ -112,6 +113,8 @@ class Rendition:
     def _encrypt(self, encryption: Aes128, first_iv: int | None) -> None:
         self._encryption = encryption
         self._first_iv = first_iv
+        periods = self._period(len(self) - 1) + 1
+        self._keys = [encryption.key(self.name, period) for period in range(periods)]
 
     @property
     def resources(self) -> int:
@@ -128,10 +131,7 @@ class Rendition:
 
     def key_files(self) -> list[tuple[str, bytes]]:
         """`(file name, 16 bytes)` of each period's key; empty without encryption."""
-        if self._encryption is None:
-            return []
-        periods = range(self._period(len(self) - 1) + 1)
-        return [(self.key_name(p), self._encryption.key(self.name, p)) for p in periods]
+        return [(self.key_name(period), key) for period, key in enumerate(self._keys)]
 
     def _iv(self, n: int) -> bytes:
         if self._first_iv is None:
@@ -147,7 +147,7 @@ class Rendition:
     def _secret(self, n: int) -> tuple[bytes, bytes] | None:
         if self._encryption is None:
             return None
-        return self._encryption.key(self.name, self._period(n)), self._iv(n)
+        return self._keys[self._period(n)], self._iv(n)
 
     def _key_tag(self, n: int, iv: bytes | None) -> playlist.Key | None:
         if self._encryption is None:
@@ -169,7 +169,7 @@ class Rendition:
         if self._encryption is None:
             return [init for _, init in self._inits]
         secrets = [
-            (self._encryption.key(self.name, self._period(first)), self._init_iv(index))
+            (self._keys[self._period(first)], self._init_iv(index))
             for index, (first, _) in enumerate(self._inits)
         ]
         sections = [init for _, init in self._inits]
@@ -630,6 +630,14 @@ def _audio_only(
     if several:
         return renditions, [tuple(range(len(renditions)))]
     return renditions, [() for _ in renditions]
+
+
+def _shown_configs(track: Track) -> list[tuple[str, int, int, int, int]]:
+    """The decoder configurations of what is shown, in that order."""
+    first, end = track.shown
+    ends = [start for start, _ in track.config_runs[1:]] + [track.sample_count]
+    runs = zip(track.config_runs, ends, strict=True)
+    return [track.configs[index] for (start, index), stop in runs if start < end and stop > first]
 
 
 def _frame_rate_milli(track: Track) -> int | None:

@@ -162,15 +162,19 @@ impl Samples {
         }
     }
 
-    /// Decoding time at which sample `index` ends: the next one's, or the last one's own plus its duration.
+    /// Decoding time at which sample `index` ends: the next one's, or the last one's own plus its duration. Some muxers do
+    /// not know how long the last sample lasts: then it lasts as long as the one before.
     ///
     /// # Panics
     /// Where there is no such sample.
     pub fn dts_end(&self, index: usize) -> i64 {
+        let dts = self.dts.get(index);
         if index + 1 < self.len() {
             self.dts.get(index + 1)
+        } else if self.last_duration == 0 && index > 0 {
+            2 * dts - self.dts.get(index - 1)
         } else {
-            self.dts.get(index) + i64::from(self.last_duration)
+            dts + i64::from(self.last_duration)
         }
     }
 
@@ -351,10 +355,7 @@ impl Track {
         let from = range.start.max(range.end.saturating_sub(17));
         let ends = (from..range.end).map(|i| {
             let sample = self.samples.get(i);
-            let lasts = self.samples.dts_end(i) - sample.dts;
-            // Some muxers do not know how long the last sample lasts: as long as the one before.
-            let before = if lasts == 0 && i > 0 { sample.dts - self.samples.dts.get(i - 1) } else { lasts };
-            sample.pts + before
+            sample.pts + (self.samples.dts_end(i) - sample.dts)
         });
         ends.max().unwrap_or(0)
     }

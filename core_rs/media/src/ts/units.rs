@@ -24,6 +24,8 @@ const CLOCK_STEP: i64 = 8_100;
 const HOLE: i64 = 54_000_000;
 /// Audio frames that begin within this time of the first share a PES, so that one carries the clock often enough.
 const GROUP: i64 = 7_200;
+/// The most bytes in them: PES_packet_length has 16 bits (ISO/IEC 13818-1 2.4.3.7).
+const GROUP_BYTES: usize = 60_000;
 /// The most frames in a PES.
 pub(super) const GROUP_FRAMES: usize = 16;
 
@@ -361,7 +363,7 @@ impl Units {
             let pts = layout.video_clock.at(sample.pts);
             let sets = if sample.sync { self.parameter_sets } else { 0 };
             let head = pes_header_len(pts != time) + DELIMITER.len() + sets;
-            (Content::Picture { sample, pts, dts: time }, head + (sample.size + grown) as usize)
+            (Content::Picture { sample, pts, dts: time }, head + sample.size as usize + grown as usize)
         } else {
             self.group.spent = true;
             (Content::Sound { pts: time }, pes_header_len(false) + self.group.bytes)
@@ -424,7 +426,8 @@ impl Units {
             // No product overflows: a group is short, a time scale has 32 bits, and so has a rate.
             let after = frame.pts - first.pts;
             let fits = after < longest && (after * rate - count as i64 * length).abs() <= tolerance;
-            if count == GROUP_FRAMES || count > 0 && !fits {
+            let full = count == GROUP_FRAMES || self.group.bytes + frame.size as usize > GROUP_BYTES;
+            if count > 0 && (full || !fits) {
                 break;
             }
             self.group.frames[count] = frame;
