@@ -1,7 +1,7 @@
 """The Rust core. `pystream` is the public face; what is here may change with any release."""
 
 import os
-from typing import Final, Protocol
+from typing import Final, Protocol, final
 
 from typing_extensions import Buffer
 
@@ -11,6 +11,7 @@ VERSION: Final[str]
 class _ReadAt(Protocol):
     def read_at(self, offset: int, n: int, /) -> Buffer: ...
 
+@final
 class Column:
     """64-bit integers, native byte order, lent as a read-only buffer of format `q`.
 
@@ -20,12 +21,14 @@ class Column:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
 class Segment:
     """A finished segment, lent as a read-only buffer of bytes."""
 
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
 class Movie:
     """An opened MP4. Frozen: any thread may use it at any time."""
 
@@ -66,6 +69,7 @@ class Movie:
     def nbytes(self) -> int:
         """Bytes of memory held."""
 
+@final
 class Track:
     """A track that can be carried, and its samples as columns.
 
@@ -102,7 +106,7 @@ class Track:
     @property
     def config_runs(self) -> list[tuple[int, int]]:
         """`(first sample, index into configs)` of each run, in order."""
-    def same_as(self, other: Track, /) -> bool:
+    def same_as(self, other: Track) -> bool:
         """Whether two tracks hold the same samples. Reads a few of them."""
     def offsets(self, first: int, end: int) -> Column:
         """Byte offsets in the source of samples `first..end`. Raises `IndexError`."""
@@ -124,6 +128,7 @@ class Track:
         Reads a little of the source. Raises `IndexError`, `SourceError`.
         """
 
+@final
 class Rendition:
     """One rendition, laid out. Frozen: any thread may use it at any time."""
 
@@ -146,6 +151,7 @@ class Rendition:
     ) -> list[int]: ...
     def segments(self, wanted: list[tuple[int, tuple[bytes, bytes] | None]]) -> list[Segment]: ...
 
+@final
 class Work:
     """Segments to be written, each to a file of its own. Several threads may `run` it at once."""
 
