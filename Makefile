@@ -110,7 +110,7 @@ bench: install ## pytest-benchmark suites, then side by side with other packager
 
 .PHONY: demo
 demo: install ## package the sample clip, check the result, say how to play it
-	$(BIN)/pystream package demo/sample.mp4 -o demo/out --encrypt aes-128 --overwrite
+	@$(BIN)/pystream package demo/sample.mp4 -o demo/out --encrypt aes-128 --overwrite
 	$(BIN)/pystream verify demo/sample.mp4 demo/out/index.m3u8
 	@echo
 	echo "The encrypted HLS lies in $(CURDIR)/demo/out. To play it, serve the folder:"

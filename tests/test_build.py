@@ -185,7 +185,7 @@ def test_metadata(built: Built) -> None:
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert {re.split(r"[<>=~]", line)[0] for line in needed} == {"numpy", "pycryptodome", "rich"}
     # The metadata's writer ends the text with a line end of its own.
-    assert metadata.get_payload().rstrip() == (ROOT / "README.md").read_text().rstrip()
+    assert str(metadata.get_payload()).rstrip() == (ROOT / "README.md").read_text().rstrip()
 
 
 def test_no_text_installs_the_other_pystream() -> None:
