@@ -46,11 +46,14 @@ encryption:
   beside their playlists: a server must hand them out to those who may watch,
   and to nobody else. With --key-uri playlists name BASE followed by the key
   file's name; key files then go to --key-dir, never into the output folder.
+  They are named by rendition and period, so each film needs a BASE and a DIR
+  of its own: --overwrite replaces key files of the same names, too.
 
   No pair of key and IV is used twice: a segment's IV is its media sequence
   number, except where --key or --key-file gives several resources one key, or
   --iv the first IV: then IVs count up over all resources of all renditions,
-  and the playlists name them.
+  and the playlists name them. A key of your own serves one film: under it,
+  another film's segments would have the same pairs.
 
 output:
   The folder appears whole, by one rename, or not at all. One that is not empty
