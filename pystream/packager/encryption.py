@@ -1,7 +1,7 @@
 """Which key and which initialization vector each resource gets (RFC 8216 4.3.2.4, 5.2).
 
-The rule that everything here serves: no pair of key and IV is ever used twice (NIST SP 800-38A
-6.2). Keys are fresh for each rendition and period, so the media sequence number does as a
+The rule that everything here serves: no pair of key and IV is used twice in a presentation (NIST
+SP 800-38A 6.2). Keys are fresh for each rendition and period, so the media sequence number does as a
 segment's IV, as the RFC has it where a playlist gives none; initialization sections, which have no
 such number, count up from 2^127. Where the caller fixes the key or the first IV, several
 renditions may share a key: then IVs count up over all resources of all renditions, and each is

@@ -136,7 +136,8 @@ impl Output {
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the view pins that many bytes, writable and contiguous, until `self` is dropped. That nobody else
+        // SAFETY: no segment is empty, and `segments_into` refused a buffer shorter than its segment, so the pointer is not
+        // null. The view pins that many bytes, writable and contiguous, until `self` is dropped. That nobody else
         // touches them during the call is `segments_into`'s documented condition; the interpreter is not held meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.item_count()) }
     }

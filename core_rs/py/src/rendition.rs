@@ -18,7 +18,7 @@ pub(crate) fn lanes() -> usize {
     Kernel::best().lanes()
 }
 
-/// Bytes of a lane's window: whole pages, and with seven others it fits an L2 cache.
+/// Bytes of a lane's window: whole pages, and with those of the other lanes it fits an L2 cache.
 pub(crate) const WINDOW: usize = 64 * 1024;
 
 /// One rendition, laid out. Frozen: any thread may use it at any time.

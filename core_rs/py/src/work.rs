@@ -101,7 +101,7 @@ impl Work {
     /// The next segment, if this thread, which has `active` ones, may take another: towards the end segments are shared out
     /// evenly, since a thread that fills all its lanes would leave the others idle.
     fn take<'a>(&'a self, active: &'a Cell<usize>) -> Option<Result<(Writing<'a>, Option<Lane>), Failure>> {
-        if active.get() >= self.left().div_ceil(self.threads) {
+        if active.get() >= (active.get() + self.left()).div_ceil(self.threads) {
             return None;
         }
         let target = self.files.get(self.next.fetch_add(1, Ordering::Relaxed))?;
