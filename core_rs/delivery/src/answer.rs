@@ -1,0 +1,83 @@
+//! An answer: what is asked of the thread, and what became of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pystream_cipher::Lane;
+
+use crate::account::Row;
+use crate::line::{Line, Wire};
+
+/// Why bytes could not be made: one sentence, for a log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure(pub String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What makes the bytes of a body, window by window.
+pub trait Producer: Send {
+    /// Writes the next bytes to the start of `window` and returns how many; fewer than the window holds is the end,
+    /// and there is no further call.
+    ///
+    /// # Errors
+    /// [`Failure`] where there are none to be had; the answer breaks off.
+    fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure>;
+}
+
+/// Where a body comes from.
+pub enum Body {
+    /// Made while it is sent, and encrypted on the way where there is a lane.
+    Made(Box<dyn Producer>, Option<Box<Lane>>),
+    /// In memory.
+    Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    /// What [`Line::respond`] left; the order's head, range and row have no say in it.
+    Rest(Wire),
+}
+
+/// An answer to be sent.
+pub struct Order {
+    /// What its outcome will be known by.
+    pub id: u64,
+    /// To whom. No two orders of one line may be under way.
+    pub line: Arc<Line>,
+    /// Sent before the body.
+    pub head: Vec<u8>,
+    /// Where the body comes from.
+    pub body: Body,
+    /// Bytes at the beginning of the body to leave out, and how many of what follows to send (RFC 9110 §14).
+    pub skip: u64,
+    /// See `skip`.
+    pub length: u64,
+    /// What it is booked under.
+    pub row: Option<Row>,
+    /// Bytes a second at most.
+    pub rate: Option<u64>,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The kernel has all of it.
+    Handed,
+    /// The peer went away.
+    Gone,
+    /// The peer stopped reading for longer than is allowed.
+    Stalled,
+    /// The body could not be made. The connection has to be reset.
+    Failed(Failure),
+    /// Somebody asked for that.
+    Cancelled,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// The order's.
+    pub id: u64,
+    /// How it ended.
+    pub end: End,
+}

@@ -1,0 +1,34 @@
+//! Answers to sockets: made in windows, encrypted side by side, sealed and sent while they are in the cache.
+//!
+//! # Theory
+//!
+//! A server that makes segments on request has two needs that pull apart. Encryption is fast only where several
+//! segments are encrypted together (`pystream-cipher`); and memory is bounded only where no segment is ever held
+//! whole, since viewers read slowly. So one thread drives all answers that are under way, in rounds. A round takes a
+//! group of answers whose sockets have room, fills one window of each, encrypts the windows together, seals them where
+//! the line has TLS, and sends them. What a socket does not take stays in its window until the socket is writable
+//! again (`epoll`); an answer never has more than one window in memory.
+//!
+//! The thread never runs Python. The interpreter hands over an [`Order`] and goes on; the outcome waits in
+//! [`Delivery::outcomes`] and a descriptor becomes readable. Whoever asks first gets a window first: a new answer
+//! joins between two groups.
+//!
+//! A [`Line`] is a connection: its socket, its TLS state, and the account of what its peer has acknowledged. Bytes
+//! count as sent when the peer's kernel has acknowledged them, not when ours has taken them.
+//!
+//! An answer whose bytes cannot be made to the end is not ended: the connection is reset, so that no viewer takes half
+//! a segment for a whole one.
+
+#![deny(unsafe_code)]
+
+mod account;
+mod answer;
+mod line;
+mod outlet;
+mod queue;
+mod sending;
+
+pub use account::{Ledger, Row};
+pub use answer::{Body, End, Failure, Order, Outcome, Producer};
+pub use line::{Line, Received, Wire};
+pub use outlet::{Counters, Delivery, Settings};

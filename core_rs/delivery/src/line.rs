@@ -1,0 +1,207 @@
+//! A connection: its socket, its TLS state, and the account of what its peer has acknowledged.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use pystream_tls::{Connection, sealed_len};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
+
+use crate::account::{Account, Ledger, Row};
+use crate::queue::unacknowledged;
+
+/// A connection. Any thread may use it; only one at a time may write.
+pub struct Line {
+    /// Gone once the line is closed, whoever still knows it.
+    socket: RwLock<Option<OwnedFd>>,
+    tls: Option<Mutex<Connection>>,
+    account: Mutex<Account>,
+    ledger: Arc<dyn Ledger>,
+}
+
+/// What a line had for its reader.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Received {
+    /// Bytes of requests.
+    Bytes(Vec<u8>),
+    /// Nothing at present.
+    Nothing,
+    /// The peer will send no more.
+    End,
+}
+
+/// The end of a response that its socket did not take at once, as it goes over the wire.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Wire {
+    pub(crate) bytes: Vec<u8>,
+    /// Bytes of the response in them.
+    pub(crate) plain: u64,
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
+}
+
+impl Line {
+    /// `socket` is a non-blocking stream socket.
+    pub fn new(socket: OwnedFd, tls: Option<Connection>, ledger: Arc<dyn Ledger>) -> Self {
+        Self { socket: RwLock::new(Some(socket)), tls: tls.map(Mutex::new), account: Mutex::default(), ledger }
+    }
+
+    /// Reads what the peer has sent, with `buffer` as scratch memory. Answers of the TLS protocol go out at once, as far
+    /// as the socket takes them, unless an answer is under way (`quiet`), which then carries them along.
+    ///
+    /// # Errors
+    /// The socket's, and `InvalidData` where the peer does not speak TLS as it should.
+    pub fn receive(&self, buffer: &mut [u8], quiet: bool) -> io::Result<Received> {
+        let received = self.on_socket(|socket| recv(socket, &mut *buffer, RecvFlags::DONTWAIT));
+        let (read, _) = match received {
+            Ok(read) => read,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        if read == 0 {
+            return Ok(Received::End);
+        }
+        let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
+        let mut tls = held(tls);
+        let fed = tls.feed(&buffer[..read]);
+        if !quiet || fed.is_err() {
+            let control = tls.take();
+            // What a handshake or an alert cannot send now is small, and the socket was idle: it takes it.
+            let sent = if control.is_empty() { 0 } else { self.write(&[IoSlice::new(&control)])? };
+            if sent < control.len() {
+                return Err(io::Error::new(io::ErrorKind::WriteZero, "the peer does not read its handshake"));
+            }
+            held(&self.account).handed(control.len() as u64, 0);
+        }
+        let plain = fed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?.plaintext;
+        Ok(match plain {
+            plain if !plain.is_empty() => Received::Bytes(plain),
+            _ if tls.is_closed_by_peer() => Received::End,
+            _ => Received::Nothing,
+        })
+    }
+
+    /// A whole response from memory, as far as the socket takes it now; the rest is for an order to send.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn respond(&self, parts: [&[u8]; 2], row: Option<Row>) -> io::Result<Option<Wire>> {
+        self.begin(row);
+        let plain = (parts[0].len() + parts[1].len()) as u64;
+        let mut sealed = Vec::new();
+        let slices = if self.seal(parts, &mut sealed)? { [sealed.as_slice(), &[]] } else { parts };
+        let wire: usize = slices.iter().map(|slice| slice.len()).sum();
+        let sent = self.write(&slices.map(IoSlice::new))?;
+        let mut account = held(&self.account);
+        let counted = share(plain, sent, wire);
+        account.handed(sent as u64, counted);
+        if sent == wire {
+            account.whole();
+            return Ok(None);
+        }
+        Ok(Some(Wire { bytes: slices.concat().split_off(sent), plain: plain - counted }))
+    }
+
+    /// Books what the peer has acknowledged by now; returns whether that is all.
+    pub fn settle(&self) -> bool {
+        held(&self.account).settle(self.unacknowledged(), &*self.ledger)
+    }
+
+    /// Tells the peer that nothing more will come.
+    pub fn shut(&self) {
+        if let Some(tls) = &self.tls {
+            let mut farewell = Vec::new();
+            held(tls).close(&mut farewell);
+            let _ = self.write(&[IoSlice::new(&farewell)]);
+        }
+        // A socket that cannot be told is one that is gone.
+        let _ = self.on_socket(|socket| rustix::net::shutdown(socket, rustix::net::Shutdown::Write));
+    }
+
+    /// Books the line's end, and closes its socket. `reset`: the peer shall notice that something is missing.
+    pub fn close(&self, reset: bool) {
+        held(&self.account).close(self.unacknowledged(), &*self.ledger);
+        if reset {
+            let _ = self.on_socket(|socket| sockopt::set_socket_linger(socket, Some(Duration::ZERO)));
+        }
+        *self.socket.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The descriptor's number, or -1 once the line is closed.
+    pub fn number(&self) -> i32 {
+        self.on_socket(|socket| Ok(socket.as_raw_fd())).unwrap_or(-1)
+    }
+
+    /// Does something with the socket, as long as there is one.
+    pub(crate) fn on_socket<T>(
+        &self,
+        act: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        let socket = self.socket.read().unwrap_or_else(PoisonError::into_inner);
+        act(socket.as_ref().ok_or(rustix::io::Errno::NOTCONN)?.as_fd())
+    }
+
+    pub(crate) fn begin(&self, row: Option<Row>) {
+        let mut account = held(&self.account);
+        // What came before is acknowledged by now, mostly: a peer asks again when it has its answer.
+        account.settle(self.unacknowledged(), &*self.ledger);
+        if let Some(row) = row {
+            account.begin(row, &*self.ledger);
+        }
+    }
+
+    pub(crate) fn handed(&self, wire: u64, plain: u64) {
+        held(&self.account).handed(wire, plain);
+    }
+
+    pub(crate) fn whole(&self) {
+        held(&self.account).whole();
+    }
+
+    /// Appends the records of both parts to `sealed`; `false` where the line is clear.
+    ///
+    /// # Errors
+    /// `InvalidData` where the session is of no use any more.
+    pub(crate) fn seal(&self, parts: [&[u8]; 2], sealed: &mut Vec<u8>) -> io::Result<bool> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        sealed.reserve(parts.iter().map(|part| sealed_len(part.len())).sum());
+        let mut tls = held(tls);
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
+            tls.seal(part, sealed).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        }
+        Ok(true)
+    }
+
+    /// Bytes that the socket took, 0 where it has no room.
+    pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match self.on_socket(|socket| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)) {
+                Ok(sent) => return Ok(sent),
+                Err(rustix::io::Errno::AGAIN) => return Ok(0),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Bytes that the kernel holds for the peer (tcp(7), SIOCOUTQ); of a socket that cannot tell, none.
+    fn unacknowledged(&self) -> u64 {
+        self.on_socket(unacknowledged).unwrap_or(0)
+    }
+}
+
+/// Of `plain` bytes that became `wire`, those in the first `sent`.
+pub(crate) fn share(plain: u64, sent: usize, wire: usize) -> u64 {
+    if sent == wire { plain } else { (u128::from(plain) * sent as u128 / wire as u128) as u64 }
+}
+
+/// Nothing here leaves a lock's content half changed where it panics.
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! The thread that sends all answers of a process.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pystream_cipher::Kernel;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use crate::answer::{End, Order, Outcome};
+use crate::queue::Queue;
+use crate::sending::{Progress, Sending, fill_together};
+
+/// What a [`Delivery`] is told when it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bytes of an answer's window, a multiple of 16.
+    pub window: usize,
+    /// How long a peer may take nothing before its answer is given up.
+    pub stall: Duration,
+}
+
+/// Sums since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Answers under way.
+    pub answers: AtomicU64,
+    /// Bytes in windows that wait for their sockets.
+    pub waiting: AtomicU64,
+}
+
+/// One thread that makes and sends answers.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Shared {
+    commands: Queue<Command>,
+    outcomes: Queue<Outcome>,
+    stopped: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+enum Command {
+    Send(Order),
+    Cancel(u64),
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("counters", &self.shared.counters).finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's, where it has no descriptor or thread left.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            commands: Queue::new()?,
+            outcomes: Queue::new()?,
+            stopped: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        let outlet = Outlet::new(Arc::clone(&shared), settings)?;
+        let thread = std::thread::Builder::new().name("delivery".into()).spawn(move || outlet.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Sends an answer, as soon as its turn comes. Its outcome comes exactly once.
+    pub fn send(&self, order: Order) {
+        self.shared.commands.put([Command::Send(order)]);
+    }
+
+    /// Gives an answer up, if it is still under way.
+    pub fn cancel(&self, id: u64) {
+        self.shared.commands.put([Command::Cancel(id)]);
+    }
+
+    /// What became of orders since it was last asked.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.shared.outcomes.take()
+    }
+
+    /// Readable while there are outcomes.
+    pub fn signal(&self) -> BorrowedFd<'_> {
+        self.shared.outcomes.as_fd()
+    }
+
+    /// Sums since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        // An order that there is none of: it only wakes the thread.
+        self.shared.commands.put([Command::Cancel(u64::MAX)]);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// How often answers are looked at that nothing has happened to.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The thread's own state.
+struct Outlet {
+    shared: Arc<Shared>,
+    settings: Settings,
+    epoll: OwnedFd,
+    lanes: usize,
+    answers: HashMap<u64, Sending>,
+    /// Answers whose sockets may have room, in the order in which they get a window.
+    ready: Vec<u64>,
+    /// Answers that wait for their next byte to be due.
+    held: BTreeSet<(Instant, u64)>,
+    next_tick: Instant,
+    /// Windows to be used again.
+    spare: Vec<Vec<u8>>,
+}
+
+/// What the descriptor of the command queue is known by in the kernel's list.
+const COMMANDS: u64 = u64::MAX;
+/// Windows kept for answers to come.
+const SPARE: usize = 64;
+
+impl Outlet {
+    fn new(shared: Arc<Shared>, settings: Settings) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, shared.commands.as_fd(), EventData::new_u64(COMMANDS), EventFlags::IN)?;
+        Ok(Self {
+            shared,
+            settings,
+            epoll,
+            lanes: Kernel::best().lanes(),
+            answers: HashMap::new(),
+            ready: Vec::new(),
+            held: BTreeSet::new(),
+            next_tick: Instant::now() + TICK,
+            spare: Vec::new(),
+        })
+    }
+
+    fn run(mut self) {
+        let mut events = Vec::with_capacity(256);
+        while !self.shared.stopped.load(Ordering::Acquire) {
+            self.wait(&mut events);
+            self.accept();
+            // Newcomers need not wait for the whole round.
+            let mut round = std::mem::take(&mut self.ready);
+            let mut from = 0;
+            while from < round.len() {
+                let group = &round[from..round.len().min(from + self.lanes)];
+                from += group.len();
+                self.serve(group);
+                let before = self.ready.len();
+                self.accept();
+                round.splice(from..from, self.ready.drain(before..));
+            }
+            self.tick();
+        }
+    }
+
+    /// Until a socket is writable, an order is there, or the time has come for something.
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) {
+        let now = Instant::now();
+        let next = self.held.first().map_or(self.next_tick, |(due, _)| self.next_tick.min(*due));
+        let pause = if self.ready.is_empty() { next.saturating_duration_since(now) } else { Duration::ZERO };
+        let pause = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: i64::from(pause.subsec_nanos()) };
+        events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(events), Some(&pause)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => unreachable!("epoll_wait: {error}"),
+        }
+        self.ready.extend(events.iter().map(|event| event.data.u64()).filter(|&id| id != COMMANDS));
+        let now = Instant::now();
+        while let Some(&(due, id)) = self.held.first().filter(|(due, _)| *due <= now) {
+            self.held.remove(&(due, id));
+            self.ready.push(id);
+        }
+    }
+
+    fn accept(&mut self) {
+        for command in self.shared.commands.take() {
+            match command {
+                Command::Send(order) => {
+                    let id = order.id;
+                    let window = self.spare.pop().unwrap_or_default();
+                    self.answers.insert(id, Sending::new(order, window, Instant::now()));
+                    self.shared.counters.answers.fetch_add(1, Ordering::Relaxed);
+                    self.ready.push(id);
+                }
+                Command::Cancel(id) => self.end(id, End::Cancelled),
+            }
+        }
+    }
+
+    /// One window for each of a group.
+    fn serve(&mut self, group: &[u64]) {
+        // Taken out, so that all of them can be worked on at once.
+        let mut group: Vec<(u64, Sending)> =
+            group.iter().filter_map(|&id| self.answers.remove(&id).map(|answer| (id, answer))).collect();
+        fill_together(group.iter_mut().map(|(_, answer)| answer), self.settings.window);
+        let now = Instant::now();
+        for (id, mut answer) in group {
+            let progress = answer.send(now);
+            let waiting = answer.loaded() as u64;
+            let counters = &self.shared.counters;
+            counters.waiting.fetch_add(waiting, Ordering::Relaxed);
+            counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
+            self.answers.insert(id, answer);
+            match progress {
+                Progress::Ready => self.ready.push(id),
+                Progress::Due(due) => drop(self.held.insert((due, id))),
+                Progress::Blocked => self.watch(id),
+                Progress::Ended(end) => self.end(id, end),
+            }
+        }
+    }
+
+    /// Has the kernel say when the socket is writable again, once.
+    fn watch(&mut self, id: u64) {
+        let Some(answer) = self.answers.get_mut(&id) else { return };
+        let flags = EventFlags::OUT | EventFlags::ONESHOT;
+        let data = EventData::new_u64(id);
+        let epoll = &self.epoll;
+        let told = answer.line().on_socket(|socket| match answer.watched {
+            true => epoll::modify(epoll, socket, data, flags),
+            false => epoll::add(epoll, socket, data, flags),
+        });
+        answer.watched = true;
+        if told.is_err() {
+            self.end(id, End::Gone);
+        }
+    }
+
+    fn end(&mut self, id: u64, end: End) {
+        let Some(answer) = self.answers.remove(&id) else { return };
+        if answer.watched {
+            let _ = answer.line().on_socket(|socket| epoll::delete(&self.epoll, socket));
+        }
+        self.held.retain(|&(_, held)| held != id);
+        self.shared.counters.answers.fetch_sub(1, Ordering::Relaxed);
+        self.shared.counters.waiting.fetch_sub(answer.counted, Ordering::Relaxed);
+        if end == End::Handed {
+            answer.line().whole();
+        }
+        let window = answer.into_window();
+        if self.spare.len() < SPARE {
+            self.spare.push(window);
+        }
+        self.shared.outcomes.put([Outcome { id, end }]);
+    }
+
+    /// Gives up answers whose peers take nothing.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        let stalled: Vec<u64> = self
+            .answers
+            .iter()
+            .filter(|(_, answer)| now.saturating_duration_since(answer.last_progress()) > self.settings.stall)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in stalled {
+            self.end(id, End::Stalled);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Answers over real sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pystream_cipher::{Lane, encrypt, pad_pkcs7, padded_len};
+use pystream_delivery::{
+    Body, Delivery, End, Failure, Ledger, Line, Order, Outcome, Producer, Received, Row, Settings,
+};
+use rustix::event::{PollFd, PollFlags, poll};
+
+const ROW: Row = Row { stream: 7, kind: 2 };
+
+#[derive(Default)]
+struct Sums([AtomicU64; 3]);
+
+impl Ledger for Sums {
+    fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64) {
+        assert_eq!(row, ROW);
+        for (sum, more) in self.0.iter().zip([requests, bytes, aborted]) {
+            sum.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Sums {
+    fn all(&self) -> [u64; 3] {
+        [0, 1, 2].map(|n| self.0[n].load(Ordering::Relaxed))
+    }
+}
+
+/// Counts up, and may break off.
+struct Counting {
+    at: u64,
+    end: u64,
+    broken: Option<u64>,
+}
+
+impl Producer for Counting {
+    fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+        if self.broken.is_some_and(|broken| self.at >= broken) {
+            return Err(Failure("the source is gone".into()));
+        }
+        let filled = window.len().min((self.end - self.at) as usize);
+        for byte in &mut window[..filled] {
+            *byte = pattern(self.at);
+            self.at += 1;
+        }
+        Ok(filled)
+    }
+}
+
+fn pattern(at: u64) -> u8 {
+    (at * 31 + at / 251) as u8
+}
+
+fn made(length: u64, lane: bool) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..length).map(pattern).collect();
+    if lane {
+        bytes.resize(padded_len(length as usize), 0);
+        pad_pkcs7(&mut bytes, length as usize);
+        encrypt([(&mut Lane::new(&[5; 16], &[6; 16]), bytes.as_mut_slice())]);
+    }
+    bytes
+}
+
+fn body(length: u64, lane: bool) -> Body {
+    let producer = Counting { at: 0, end: length, broken: None };
+    Body::Made(Box::new(producer), lane.then(|| Box::new(Lane::new(&[5; 16], &[6; 16]))))
+}
+
+fn pair(ledger: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    server.set_nonblocking(true).unwrap();
+    (client, Arc::new(Line::new(server.into(), None, Arc::clone(ledger) as Arc<dyn Ledger>)))
+}
+
+fn delivery(window: usize, stall: u64) -> Delivery {
+    Delivery::start(Settings { window, stall: Duration::from_millis(stall) }).unwrap()
+}
+
+fn order(id: u64, line: &Arc<Line>, body: Body, length: u64) -> Order {
+    Order { id, line: Arc::clone(line), head: b"HEAD".to_vec(), body, skip: 0, length, row: Some(ROW), rate: None }
+}
+
+fn outcomes(delivery: &Delivery, count: usize) -> Vec<Outcome> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let signal = delivery.signal();
+        poll(&mut [PollFd::new(&signal, PollFlags::IN)], None).unwrap();
+        all.extend(delivery.outcomes());
+    }
+    all.sort_by_key(|outcome| outcome.id);
+    all
+}
+
+fn settled(line: &Line) {
+    // The peer's kernel acknowledges what its program has read within moments.
+    let start = Instant::now();
+    while !line.settle() {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn many_answers_at_once_arrive_whole() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let mut expected_sum = 0;
+    let mut readers = Vec::new();
+    let mut lines = Vec::new();
+    for id in 0..40u64 {
+        let length = [0, 1, 15, 16, 4095, 4096, 4097, 100_000, 1_500_001][(id % 9) as usize];
+        let lane = id % 2 == 0;
+        let bytes = made(length, lane);
+        let (mut client, line) = pair(&sums);
+        delivery.send(order(id, &line, body(length, lane), bytes.len() as u64));
+        lines.push(line);
+        expected_sum += 4 + bytes.len() as u64;
+        readers.push(std::thread::spawn(move || {
+            let mut got = vec![0; 4 + bytes.len()];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(&got[..4], b"HEAD");
+            assert!(got[4..] == bytes);
+            client
+        }));
+    }
+    let ends = outcomes(&delivery, 40);
+    assert!(ends.iter().all(|outcome| outcome.end == End::Handed), "{ends:?}");
+    assert_eq!(ends.iter().map(|outcome| outcome.id).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    let clients: Vec<TcpStream> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    for line in &lines {
+        settled(line);
+    }
+    assert_eq!(sums.all(), [40, expected_sum, 0]);
+    assert_eq!(delivery.counters().answers.load(Ordering::Relaxed), 0);
+    assert_eq!(delivery.counters().waiting.load(Ordering::Relaxed), 0);
+    drop(clients);
+}
+
+#[test]
+fn a_range_is_the_whole_cut() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    for lane in [false, true] {
+        let bytes = made(30_001, lane);
+        for (id, (from, to)) in
+            [(0, 1), (4095, 4097), (4096, 8192), (12_000, 30_001), (30_000, bytes.len())].into_iter().enumerate()
+        {
+            let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bytes.clone());
+            for body in [body(30_001, lane), Body::Bytes(memory)] {
+                if to <= from {
+                    continue;
+                }
+                let (mut client, line) = pair(&sums);
+                let order = order(id as u64, &line, body, (to - from) as u64);
+                delivery.send(Order { skip: from as u64, ..order });
+                let mut got = vec![0; 4 + to - from];
+                client.read_exact(&mut got).unwrap();
+                assert!(got[4..] == bytes[from..to], "{from}..{to}");
+                assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_no_whole_answer() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, line) = pair(&sums);
+    let broken = Counting { at: 0, end: 100_000, broken: Some(40_000) };
+    delivery.send(order(1, &line, Body::Made(Box::new(broken), None), 100_000));
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Failed(Failure("the source is gone".into())));
+    line.close(true);
+    let mut got = Vec::new();
+    let error = client.read_to_end(&mut got).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(sums.all()[2], 1);
+}
+
+#[test]
+fn a_body_shorter_than_its_length_fails() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    for (id, body) in [body(5000, false), Body::Bytes(Arc::new(vec![0; 5000]))].into_iter().enumerate() {
+        let (_client, line) = pair(&sums);
+        delivery.send(order(id as u64, &line, body, 5001));
+        assert!(matches!(outcomes(&delivery, 1)[0].end, End::Failed(_)));
+    }
+}
+
+#[test]
+fn a_peer_that_reads_nothing_holds_one_window_and_is_given_up() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 100);
+    let (mut client, line) = pair(&sums);
+    delivery.send(order(1, &line, body(1 << 30, true), (1 << 30) + 16));
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Stalled);
+    let [_, before, _] = sums.all();
+    line.close(true);
+    let [requests, acknowledged, aborted] = sums.all();
+    assert_eq!((requests, aborted), (1, 1));
+    assert!(before <= acknowledged);
+    // What it acknowledged is what its kernel took, not what ours had for it.
+    let mut got = Vec::new();
+    assert_eq!(client.read_to_end(&mut got).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(!got.is_empty() && got.len() as u64 <= acknowledged, "{} {acknowledged}", got.len());
+}
+
+#[test]
+fn a_peer_that_goes_away_ends_its_answer() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (client, line) = pair(&sums);
+    delivery.send(order(1, &line, body(1 << 30, false), 1 << 30));
+    drop(client);
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Gone);
+}
+
+#[test]
+fn an_answer_can_be_cancelled() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (_client, line) = pair(&sums);
+    delivery.send(order(1, &line, body(1 << 30, false), 1 << 30));
+    delivery.cancel(1);
+    delivery.cancel(2);
+    assert_eq!(outcomes(&delivery, 1), [Outcome { id: 1, end: End::Cancelled }]);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 50);
+    let (mut client, line) = pair(&sums);
+    let start = Instant::now();
+    delivery.send(Order { rate: Some(100_000), ..order(1, &line, body(40_960, false), 40_960) });
+    client.read_exact(&mut vec![0; 4 + 40_960]).unwrap();
+    // All but the last window is paid for, and waiting for its time was not taken for a stall.
+    assert!(start.elapsed() >= Duration::from_millis(360), "{:?}", start.elapsed());
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+}
+
+#[test]
+fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, line) = pair(&sums);
+    let bytes: Vec<u8> = (0..20_000_000).map(pattern).collect();
+    let rest = line.respond([b"HEAD", &bytes], Some(ROW)).unwrap().expect("no socket takes 20 MB");
+    delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, Body::Rest(rest), 0) });
+    let mut got = vec![0; 4 + bytes.len()];
+    client.read_exact(&mut got).unwrap();
+    assert!(got[4..] == bytes);
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+    settled(&line);
+    assert_eq!(sums.all(), [1, 4 + bytes.len() as u64, 0]);
+    // The line goes on.
+    assert_eq!(line.respond([b"again", b""], Some(ROW)).unwrap(), None);
+    client.read_exact(&mut [0; 5]).unwrap();
+    line.close(false);
+}
+
+#[test]
+fn a_line_tells_requests_from_silence_and_from_the_end() {
+    let sums = Arc::new(Sums::default());
+    let (mut client, line) = pair(&sums);
+    let mut buffer = vec![0; 1000];
+    assert_eq!(line.receive(&mut buffer, false).unwrap(), Received::Nothing);
+    client.write_all(b"GET /").unwrap();
+    let received = |buffer: &mut Vec<u8>| loop {
+        match line.receive(buffer, false).unwrap() {
+            Received::Nothing => std::thread::yield_now(),
+            received => return received,
+        }
+    };
+    assert_eq!(received(&mut buffer), Received::Bytes(b"GET /".to_vec()));
+    drop(client);
+    assert_eq!(received(&mut buffer), Received::End);
+}
+
+#[test]
+fn orders_from_many_threads_all_end() {
+    let sums = Arc::new(Sums::default());
+    let delivery = Arc::new(delivery(4096, 10_000));
+    let kept = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let (delivery, sums, kept) = (&delivery, &sums, &kept);
+            scope.spawn(move || {
+                for n in 0..50 {
+                    let (client, line) = pair(sums);
+                    delivery.send(order(
+                        thread * 1000 + n,
+                        &line,
+                        body(20_000, n % 2 == 0),
+                        if n % 2 == 0 { 20_016 } else { 20_000 },
+                    ));
+                    kept.lock().unwrap().push((client, line));
+                }
+            });
+        }
+    });
+    let ends = outcomes(&delivery, 200);
+    assert_eq!(ends.len(), 200);
+    assert!(ends.iter().all(|outcome| outcome.end == End::Handed));
+}
