@@ -75,8 +75,8 @@ def cuts(
     ones too. A key frame is a cut if it is the first one at or after a grid line, so renditions
     with the same key frames get the same cuts without talking to each other. The first key frame is
     a cut, and so is each forced one: there the decoder configuration changes, and with it EXT-X-MAP
-    (RFC 8216 4.3.2.5). Where less than half a target is left after the last cut, that cut is
-    dropped, unless it is forced.
+    (RFC 8216 4.3.2.5). Where less than half a target lies before the second cut or is left after
+    the last one, that cut is dropped, unless it is forced.
 
     key_pts: (n,) presentation times of the key frames, in ticks, strictly rising.
     forced: (n,) not 0 where a cut must stand.
@@ -115,7 +115,7 @@ def grid(
     """Write the indexes of the frames that begin a segment into `out`; return how many.
 
     For audio without video, where any frame may begin one: a cut is the first frame, and the first
-    frame at or after each grid line. Grid and tail are those of `cuts`.
+    frame at or after each grid line. Grid, head and tail are those of `cuts`.
 
     frame_pts: (n,) presentation times of the frames, in ticks, never falling.
     timescale, target_us, end_pts: as for `cuts`.
@@ -428,11 +428,14 @@ cdef Py_ssize_t _cuts(
     cdef int128 line = 0
     for i in range(pts.shape[0]):
         if i == 0 or pts[i] >= line or (force and forced[i]):
+            line = _next_line(pts[i], step)
+            # What comes before zero, say, is no segment of its own.
+            if count == 1 and not (force and forced[i]) and _short(pts[0], pts[i], step):
+                continue
             if count == out.shape[0]:
                 return count + 1
             out[count] = i
             count += 1
-            line = _next_line(pts[i], step)
     return count
 
 
@@ -442,7 +445,7 @@ cdef inline int128 _next_line(int64_t pts, int128 step) noexcept nogil:
 
 
 cdef inline bint _short(int64_t last_pts, int64_t end_pts, int128 step) noexcept nogil:
-    """Whether less than half a step is left."""
+    """Whether less than half a step lies between two times."""
     return ((<int128> end_pts) - last_pts) * (2 * MICROSECONDS) < step
 
 

@@ -134,6 +134,9 @@ class Segment(_Value):
     """A media segment, and all that is in force for it (4.3.2).
 
     duration_us: EXTINF in microseconds.
+    discontinuity: EXT-X-DISCONTINUITY tags before it. More than one where other playlists have
+    segments between that this one has not: numbers of matching content have to match (6.2.4), and
+    each tag counts (6.2.1).
     byterange: (length, offset) within the resource.
     gap: the segment is missing (rfc8216bis 4.4.4.7).
     """
@@ -153,7 +156,7 @@ class Segment(_Value):
     duration_us: int
     key: Key | None
     map: Map | None
-    discontinuity: bool
+    discontinuity: int
     title: str
     byterange: tuple[int, int] | None
     gap: bool
@@ -164,7 +167,7 @@ class Segment(_Value):
         duration_us: int,
         key: Key | None = None,
         map: Map | None = None,
-        discontinuity: bool = False,
+        discontinuity: int = 0,
         title: str = "",
         byterange: tuple[int, int] | None = None,
         gap: bool = False,
@@ -173,7 +176,7 @@ class Segment(_Value):
         _set(self, "duration_us", _whole("the duration", duration_us))
         _set(self, "key", key)
         _set(self, "map", map)
-        _set(self, "discontinuity", discontinuity)
+        _set(self, "discontinuity", _whole("the number of discontinuities", discontinuity))
         _set(self, "title", title and _text(title))
         _set(self, "byterange", byterange and _byterange(byterange))
         _set(self, "gap", gap)
@@ -183,6 +186,7 @@ class MediaPlaylist(_Value):
     """A media playlist (4.3.3).
 
     target_duration: EXT-X-TARGETDURATION in seconds, see the function of that name.
+    discontinuity_sequence: of the first segment, its own tags not counted (4.3.3.3).
     playlist_type: "VOD", "EVENT" or None.
     end: nothing will be added (EXT-X-ENDLIST).
     i_frames_only: each segment is a single I-frame (4.3.3.6).
@@ -277,7 +281,7 @@ class MediaPlaylist(_Value):
         map: Map | None = None
         for segment in self.segments:
             if segment.discontinuity:
-                lines.append("#EXT-X-DISCONTINUITY")
+                lines += ["#EXT-X-DISCONTINUITY"] * segment.discontinuity
             # The key that is in force where EXT-X-MAP stands is the map's, the one after it the
             # segment's.
             if segment.map is not map and segment.map is not None and segment.map != map:
@@ -717,7 +721,8 @@ class _MediaReader:
         self.duration_us: int | None = None
         self.title = ""
         self.byterange: tuple[int, int | None] | None = None
-        self.discontinuity = self.gap = False
+        self.discontinuity = 0
+        self.gap = False
 
     def take(self, name: str, value: str) -> None:
         if not name:
@@ -736,7 +741,7 @@ class _MediaReader:
         elif name == "#EXT-X-BYTERANGE":
             self.byterange = _read_byterange(value)
         elif name == "#EXT-X-DISCONTINUITY":
-            self.discontinuity = True
+            self.discontinuity += 1
         elif name == "#EXT-X-GAP":
             self.gap = True
         else:

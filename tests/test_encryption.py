@@ -21,7 +21,8 @@ from pystream import _core, playlist
 from tests.oracles.hls import CLIPS, LADDER, MEDIA, planned, segments
 
 KEY = bytes(range(16))
-IV = bytes.fromhex("ffffffffffffffffffffffffffffff00")
+# The IVs that count up from it begin again at 0.
+IV = bytes.fromhex("fffffffffffffffffffffffffffffffd")
 
 
 def decrypted(data: bytes, key: bytes, iv: bytes) -> bytes:
@@ -147,6 +148,7 @@ def test_an_iv_counts_up_over_all_resources_in_the_order_of_the_playlists(format
         found += [(key, iv) for _, _, key, iv in resources(presentation, rendition)]
     first = int.from_bytes(IV, "big")
     wrapped = [(first + i) % (1 << 128) for i in range(len(found))]
+    assert 0 in wrapped
     assert found == [(KEY, iv.to_bytes(16, "big")) for iv in wrapped]
 
 
@@ -201,6 +203,33 @@ def test_wrong_arguments_are_refused() -> None:
             pystream.Aes128(rotate_every=2, **fixed)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="exclude"):
         pystream.Aes128(key=KEY, key_for=lambda name, period: KEY)
+    for name in ("key", "iv"):
+        with pytest.raises(TypeError, match=f"{name} is text"):
+            pystream.Aes128(**{name: "x" * 16})  # type: ignore[arg-type]
+    told = pystream.Aes128(key_for=lambda name, period: "x" * 16)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match="text"):
+        planned("plain.mp4", encryption=told)
+
+
+def test_key_for_may_not_give_one_key_twice() -> None:
+    manners: list[tuple[Callable[[str, int], bytes], int]] = [
+        (lambda name, period: KEY, 0),
+        (lambda name, period: f"{name:16}".encode(), 1),
+        (lambda name, period: f"{period:16}".encode(), 1),
+    ]
+    for key_for, every in manners:
+        encryption = pystream.Aes128(key_for=key_for, rotate_every=every)
+        with pytest.raises(ValueError, match="same key"):
+            planned("plain.mp4", format="fmp4", encryption=encryption)
+
+
+BAD_BASES = ['https://k/"', "https://k/a b/", "k\t", "k\n", "k\x00", "#k", " "]
+
+
+@pytest.mark.parametrize("base", BAD_BASES)
+def test_a_key_uri_that_no_playlist_may_have_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match=r"^key_uri: "):
+        pystream.Aes128(key_uri=base)
 
 
 # The cipher through Python
@@ -239,7 +268,8 @@ def test_lanes_of_any_number_and_length_side_by_side(
     data: st.DataObject, format: str, target: float, salt: bytes, lanes: int
 ) -> None:
     encryption = pystream.Aes128(
-        rotate_every=1, key_for=lambda name, period: salt + period.to_bytes(8, "big")
+        rotate_every=1,
+        key_for=lambda name, period: salt + name.encode() + period.to_bytes(6, "big"),
     )
     secret = planned("intra.mp4", format=format, seconds=target, encryption=encryption)
     clear = planned("intra.mp4", format=format, seconds=target).renditions[0]
@@ -248,7 +278,7 @@ def test_lanes_of_any_number_and_length_side_by_side(
     made = secret.renditions[0].segments(wanted)
     assert len(made) == lanes
     for segment, n in zip(made, wanted, strict=True):
-        key, iv = salt + n.to_bytes(8, "big"), n.to_bytes(16, "big")
+        key, iv = salt + b"v0" + n.to_bytes(6, "big"), n.to_bytes(16, "big")
         assert decrypted(bytes(segment), key, iv) == bytes(clear.segment(n))
 
 
@@ -330,6 +360,12 @@ def test_a_fixed_key_on_the_command_line_or_in_a_file(tmp_path: Path) -> None:
         ["--encrypt", "aes-128", "--rotate-every", "0"],
         ["--encrypt", "aes-128", "--key-uri", "https://keys.example.org/"],
         ["--encrypt", "rot13"],
+        # Before anything is read: there is no such key file.
+        *(
+            ["--encrypt", "aes-128", "--key-file", "none", "--key-uri", base, "--key-dir", "keys"]
+            for base in BAD_BASES
+            if "\0" not in base
+        ),
     ],
 )
 def test_a_wrong_command_line_is_told_and_nothing_written(

@@ -16,6 +16,7 @@ from tests.oracles.hls import (
     CLIPS,
     MEDIA,
     START,
+    apart,
     carried,
     fourcc_paths,
     fragments,
@@ -38,7 +39,7 @@ def test_samples_and_times_are_the_sources(name: str) -> None:
     source = opened(name)
     for rendition in planned(name, format="fmp4").renditions:
         kind = KINDS[rendition.kind]
-        wanted = carried(source, name, kind)
+        wanted = apart(source, name, kind)
         samples = iter(wanted)
         # The first picture is shown when it is decoded; the others keep their distance from it.
         reorder = wanted[0].pts - wanted[0].dts
@@ -123,10 +124,10 @@ def test_pain_19_the_offset_of_picture_and_sound_needs_no_edit_list() -> None:
             pts = min(pts for _, pts in fragment.times)
             first[KINDS[rendition.kind]] = Fraction(pts, timescale(init))
         wanted = {
-            kind: min(sample.pts for sample in carried(opened(name), name, kind)) for kind in first
+            kind: min(sample.pts for sample in apart(opened(name), name, kind)) for kind in first
         }
-        apart = (first["soun"] - first["vide"]) - (wanted["soun"] - wanted["vide"])
-        assert abs(apart) <= Fraction(1, 1000)
+        moved = (first["soun"] - first["vide"]) - (wanted["soun"] - wanted["vide"])
+        assert abs(moved) <= Fraction(1, 1000)
 
 
 def test_pain_21_the_first_frame_is_where_the_source_shows_it_in_all_renditions() -> None:
@@ -284,6 +285,39 @@ def test_a_trun_lists_only_what_differs() -> None:
     assert all(not mp4.u32s(next(iter(f.top[1].all("traf/trun"))).head)[0] & 0x100 for f in lasts)
 
 
+def unanamorphic(tracks: list[boxes.Track], keep: str) -> bytes:
+    """The clip with 16:11 in its sample entry only, or in its parameter set only."""
+    (entry,) = tracks[0].entries
+    if keep == "sps":
+        entry.drop(b"pasp")
+    else:
+        other = load(MEDIA / "plain.mp4")[0].entries[0].get("avcC")
+        entry.get("avcC").head = other.head
+    return bytes(boxes.Movie(tracks))
+
+
+@pytest.mark.parametrize("keep", ["both", "pasp", "sps"])
+def test_the_track_header_says_how_wide_the_picture_is_shown(keep: str) -> None:
+    # ISO/IEC 14496-12 8.3.2.3: tkhd has the visual presentation size, and what is no pixel count.
+    tracks = load(MEDIA / "anamorphic.mp4")
+    content = (MEDIA / "anamorphic.mp4").read_bytes()
+    presentation = pystream.plan(
+        [pystream.open(content if keep == "both" else unanamorphic(tracks, keep))],
+        format="fmp4",
+        scan=False,
+    )
+    init = presentation.renditions[0].inits()[0]
+    trak = boxes.parse(init)[1].get("trak")
+    (entry,) = trak.get("mdia/minf/stbl/stsd").children
+    width, height = (int.from_bytes(entry.head[at : at + 2], "big") for at in (24, 26))
+    assert (width, height) == ((256, 144) if keep == "pasp" else (144, 144))
+    shown = mp4.u32s(trak.get("tkhd").head)[-2:]
+    assert shown == (round(Fraction(width * 16, 11) * 0x10000), height << 16)
+    assert [box.kind for box in entry.children] == (
+        [b"avcC"] if keep == "sps" else [b"avcC", b"pasp"]
+    )
+
+
 def test_a_rotated_picture_stays_rotated() -> None:
     content = bytearray((MEDIA / "plain.mp4").read_bytes())
     tkhd = content.index(b"tkhd") + 4 + 40
@@ -293,3 +327,22 @@ def test_a_rotated_picture_stays_rotated() -> None:
     assert source.tracks[0].rotation == 90
     init = pystream.plan([source], format="fmp4").renditions[0].inits()[0]
     assert boxes.parse(init)[1].get("trak/tkhd").head[40:76] == content[tkhd : tkhd + 36]
+
+
+def test_a_sample_entry_keeps_the_shape_of_pixels_and_the_meaning_of_colours() -> None:
+    tracks = load(MEDIA / "plain.mp4")
+    (entry,) = tracks[0].entries
+    pasp = boxes.Box(b"pasp", (4).to_bytes(4, "big") + (3).to_bytes(4, "big"))
+    colr = boxes.Box(b"colr", b"nclx" + bytes.fromhex("0009 0010 0009 80"))
+    profile = boxes.Box(b"colr", b"prof" + bytes(500))
+    other = boxes.Box(b"btrt", bytes(12))
+    entry.drop(b"pasp")
+    entry.drop(b"colr")
+    entry.children += [pasp, profile, colr, other]
+    source = pystream.open(bytes(boxes.Movie(tracks)))
+    for format in ("fmp4", "ts"):
+        rendition = pystream.plan([source], format=format, scan=False).renditions[0]
+        for init in rendition.inits()[:1]:
+            (made,) = boxes.parse(init)[1].get("trak/mdia/minf/stbl/stsd").children
+            kept = [bytes(child) for child in made.children if child.kind != b"avcC"]
+            assert sorted(kept) == sorted([bytes(pasp), bytes(colr)])

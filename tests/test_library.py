@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import random
 import subprocess
@@ -156,14 +157,25 @@ def test_many_at_once_are_one_by_one(format: str) -> None:
                 assert made == [one_by_one[n] for n in numbers]
 
 
-def test_there_is_no_segment_outside() -> None:
-    (rendition,) = planned("plain.mp4").renditions
-    for n in (len(rendition), len(rendition) + 1, 1 << 40):
+@pytest.mark.parametrize("format", FORMATS)
+def test_there_is_no_segment_outside(format: str) -> None:
+    rendition = planned("plain.mp4", format=format).renditions[0]
+    for n in (
+        len(rendition),
+        len(rendition) + 1,
+        1 << 40,
+        1 << 70,
+        -1,
+        -len(rendition),
+        -(1 << 70),
+    ):
         for ask in (
             lambda n=n: rendition.segment(n),
             lambda n=n: rendition.segments([0, n]),
             lambda n=n: rendition.segment_into(n, bytearray(1 << 20)),
             lambda n=n: rendition.length(n),
+            lambda n=n: rendition.uri(n),
+            lambda n=n: rendition.init_uri(n),
         ):
             with pytest.raises(IndexError):
                 ask()
@@ -226,6 +238,53 @@ def test_several_segments_into_buffers_that_must_not_share_memory() -> None:
     with pytest.raises(ValueError, match="share memory"):
         rendition.segments_into([(0, memoryview(whole)), (1, memoryview(whole)[lengths[0] - 1 :])])
     assert rendition.segments_into([]) == []
+
+
+class PyBuffer(ctypes.Structure):
+    """`Py_buffer` of the C API, as far as `internal`."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.c_void_p),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
+def test_a_refused_buffer_leaves_no_owner_in_the_view() -> None:
+    # The documentation of bf_getbuffer: "set view->obj to NULL and return -1".
+    get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
+    get.argtypes = [ctypes.py_object, ctypes.POINTER(PyBuffer), ctypes.c_int]
+    release.argtypes = [ctypes.POINTER(PyBuffer)]
+    release.restype = None
+    writable, simple = 1, 0
+
+    def owner(view: PyBuffer) -> int | None:
+        found: int | None = view.obj
+        return found
+
+    (rendition,) = planned("plain.mp4").renditions
+    for lent in (rendition.segment(0), rendition.tracks[0].pts(0, 5)):
+        view = PyBuffer(obj=id(lent))
+        count = sys.getrefcount(lent)
+        with pytest.raises(BufferError, match="read-only"):
+            get(lent, view, writable)
+        assert owner(view) is None
+        assert sys.getrefcount(lent) == count
+        # And one that is granted has it, until it is released.
+        assert get(lent, view, simple) == 0
+        assert owner(view) == id(lent)
+        assert view.readonly == 1
+        assert sys.getrefcount(lent) == count + 1
+        release(view)
+        assert sys.getrefcount(lent) == count
 
 
 # Threads
@@ -332,7 +391,11 @@ def test_a_presentation_knows_what_it_holds_and_lasts() -> None:
         {"format": "webm"},
         {"segment_duration": 0.05},
         {"segment_duration": 3601},
+        {"segment_duration": float("inf")},
+        {"segment_duration": float("nan")},
         {"start_seconds": 0},
+        {"start_seconds": 1 << 31},
+        {"start_seconds": 1 << 70},
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, object]) -> None:
@@ -347,3 +410,24 @@ def test_no_input_is_no_presentation() -> None:
 
 def test_the_installed_core_is_no_debug_build() -> None:
     assert not _core.DEBUG
+
+
+def test_what_is_no_opened_input_is_refused_with_what_is_wanted() -> None:
+    film = opened("plain.mp4")
+    wrong: list[object] = [film, "film.mp4", b"film", ["film.mp4"], [film, None]]
+    for inputs in wrong:
+        with pytest.raises(TypeError, match=r"pystream\.open"):
+            pystream.plan(inputs)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"pystream\.Aes128, not 'aes-128'"):
+        pystream.plan([film], encryption="aes-128")  # type: ignore[arg-type]
+
+
+def test_what_one_sees_of_a_presentation_says_what_it_is() -> None:
+    presentation = planned("plain.mp4")
+    (rendition,) = presentation.renditions
+    assert repr(presentation) == "<pystream.Presentation: v0, 6.000 s>"
+    assert repr(rendition) == (
+        "<pystream.Rendition 'v0': avc1.64000c,mp4a.40.2, 3 segments, 6.000 s>"
+    )
+    assert repr(rendition.tracks[0]) == "<pystream track 1: video, avc1.64000c, 150 samples>"
+    assert f"{rendition.length(0)} bytes" in repr(rendition.segment(0))

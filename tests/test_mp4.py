@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
+import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -328,7 +331,8 @@ print(opened, kept[0].nbytes, planned, kept[-1].nbytes)
 
 @pytest.mark.parametrize("name", CLIPS)
 def test_nbytes_is_the_sum_of_its_parts_and_alike_for_like_files(name: str) -> None:
-    source = opened(name)
+    # What planning has read is kept as well, so one that nobody has planned.
+    source = pystream.open(MEDIA / name)
     parts = sum(track.nbytes for track in source.tracks)
     assert parts < source.nbytes < parts + 1024
     assert pystream.open(MEDIA / name).nbytes == source.nbytes
@@ -458,11 +462,11 @@ def test_a_sources_own_exception_keeps_its_type_everywhere() -> None:
             continue
         break
     store.left = 1 << 62
-    source = pystream.open(store)
+    source, other = pystream.open(store), pystream.open(store)
     rendition = pystream.plan([source], segment_duration=2).renditions[0]
     store.left = 0
     with pytest.raises(Fetched):
-        pystream.plan([source], segment_duration=2)
+        pystream.plan([other], segment_duration=2)
     for ask in (
         lambda: rendition.segment(1),
         lambda: rendition.segments([0, 1, 2]),
@@ -489,7 +493,7 @@ def test_a_source_that_gives_too_little_is_at_fault() -> None:
 def test_a_file_that_shrinks_is_an_error_with_its_offset(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(data("plain.mp4"))
-    source = pystream.open(path)
+    source, other = pystream.open(path), pystream.open(path)
     rendition = pystream.plan([source], segment_duration=2).renditions[0]
     assert len(rendition.segment(2)) == rendition.length(2)
     with path.open("r+b") as file:
@@ -500,8 +504,100 @@ def test_a_file_that_shrinks_is_an_error_with_its_offset(tmp_path: Path) -> None
     assert caught.value.offset is not None
     with pytest.raises(pystream.SourceError):
         rendition.segments([0, 1, 2])
-    with pytest.raises(pystream.SourceError):
-        pystream.plan([source], segment_duration=2)
+    with pytest.raises(pystream.SourceError, match=re.escape(f"{path}: ")):
+        pystream.plan([other], segment_duration=2)
+
+
+def test_a_read_that_the_system_refuses_names_the_file_and_keeps_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(data("nal_2.mp4"))
+    source, twin = pystream.open(path), pystream.open(path)
+    rendition = pystream.plan([source], segment_duration=2).renditions[0]
+    # A folder in the place of the file that is open: it can be read no more.
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for name in os.listdir("/proc/self/fd"):
+        if os.path.realpath(f"/proc/self/fd/{name}") == str(path):
+            os.dup2(folder, int(name))
+    os.close(folder)
+    fresh = pystream.open(data("nal_2.mp4"))
+    for ask in (
+        lambda: rendition.segment(0),
+        lambda: pystream.plan([twin], segment_duration=2),
+        lambda: twin.tracks[0].picture_kind(0),
+        lambda: twin.tracks[1].same_as(fresh.tracks[1]),
+    ):
+        with pytest.raises(IsADirectoryError) as caught:
+            ask()
+        assert (caught.value.errno, caught.value.filename) == (errno.EISDIR, str(path))
+
+
+class Own(pystream.MediaError):
+    """A source's own kind of media error, made in its own way."""
+
+    def __init__(self, bucket: str, key: str) -> None:
+        super().__init__(f"{bucket}/{key}")
+        self.key = key
+
+
+def test_a_sources_own_exception_is_the_very_one_that_was_raised() -> None:
+    raised = Own("films", "lecture")
+
+    class Failing(Store):
+        def read_at(self, offset: int, n: int) -> bytes:
+            raise raised
+
+    with pytest.raises(Own) as caught:
+        pystream.open(Failing(data("plain.mp4")))
+    assert caught.value is raised
+
+
+def test_a_source_that_gives_another_number_of_bytes_is_told_both() -> None:
+    class Generous(Store):
+        def read_at(self, offset: int, n: int) -> bytes:
+            return self.content[offset : offset + n] + b"x"
+
+    with pytest.raises(
+        pystream.SourceError, match=r"^film: read_at gave 4097 bytes where 4096 were"
+    ):
+        pystream.open(Generous(data("plain.mp4")), "film")
+
+
+def test_a_file_opened_in_text_mode_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(data("plain.mp4"))
+    with (tmp_path / "film.mp4").open(encoding="latin-1") as file:
+        for source in (file, io.StringIO("abc")):
+            with pytest.raises(TypeError, match="opened in text mode; open it in binary"):
+                pystream.open(source)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_no_utf_8_is_escaped_and_the_film_packaged(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/f\xff.mp4"
+    with open(path, "wb") as file:
+        file.write(data("plain.mp4"))
+    source = pystream.open(os.fsdecode(path))
+    assert source.name == f"{tmp_path}/f\\xff.mp4"
+    rendition = pystream.plan([source]).renditions[0]
+    assert len(rendition.segment(0)) == rendition.length(0)
+    with open(path, "wb") as file:
+        file.write(b"hello")
+    with pytest.raises(pystream.MediaError, match=r"f\\xff\.mp4: "):
+        pystream.open(os.fsdecode(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "formats"), [("plain.mp4", ["ts", "fmp4"]), ("nal_2.mp4", ["ts", "fmp4", "ts"])]
+)
+def test_what_planning_reads_it_reads_once(name: str, formats: list[str]) -> None:
+    store = Store(data(name))
+    source = pystream.open(store)
+    before = store.left
+    pystream.plan([source], format=formats[0], segment_duration=2)
+    assert store.left < before
+    store.left = 0
+    for format in formats:
+        assert pystream.plan([source], format=format, segment_duration=2).independent
+    # The same input twice holds the same sound: nothing has to be read to see that.
+    assert len(pystream.plan([source, source], segment_duration=2).renditions) == 3
 
 
 def test_messages_name_the_input() -> None:
@@ -604,3 +700,47 @@ def test_what_is_no_mp4_is_refused() -> None:
     for content in (b"", b"\0", b"RIFF....AVI LIST", bytes(4096), b"\0\0\0\x08moov"):
         with pytest.raises(pystream.MediaError):
             pystream.plan([pystream.open(content)])
+
+
+def test_a_file_whose_first_bytes_are_no_box_is_no_mp4() -> None:
+    for content in (
+        b"hello world, this is a text of some length",
+        bytes(4096),
+        b"\0",
+        b"\x89PNG\r\n\x1a\n" * 9,
+    ):
+        with pytest.raises(pystream.MalformedMedia, match=r"^x: this is no MP4 file"):
+            pystream.open(content, "x")
+    # One that was cut off is something else.
+    with pytest.raises(pystream.MalformedMedia, match="cut off") as caught:
+        pystream.open(data("moov_last.mp4")[:200], "x")
+    assert "this is no MP4 file" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"), [((2, 0), "2"), ((0, 0x8000), "0.5"), ((0, 0), "0"), ((-1, 0), "-1")]
+)
+def test_pain_20_an_edit_that_plays_at_another_speed_is_told(
+    rate: tuple[int, int], told: str
+) -> None:
+    tracks = load(MEDIA / "plain.mp4")[:1]
+    tracks[0].edits = [(3000, 0)]
+    row = struct.pack(">QqhH", 3000, 0, 1, 0)
+    content = bytes(boxes.Movie(tracks))
+    assert content.count(row) == 1
+    notices = pystream.open(content.replace(row, struct.pack(">QqhH", 3000, 0, *rate))).notices
+    (message,) = [notice.message for notice in notices if notice.code == "edit-rate"]
+    assert message.startswith(f"track 1: its edit list plays the media at {told} times its speed")
+    assert "edit-rate" not in [notice.code for notice in pystream.open(content).notices]
+
+
+def test_samples_that_last_no_time_are_told() -> None:
+    for every, count in ((2, 74), (3, 50)):
+        tracks = load(MEDIA / "plain.mp4")[:1]
+        tracks[0].samples = [
+            boxes.Sample(s.data, 0 if i % every == 1 else s.duration, s.offset, s.sync)
+            for i, s in enumerate(tracks[0].samples)
+        ]
+        (notice,) = pystream.open(bytes(boxes.Movie(tracks))).notices
+        assert notice.code == "repeated-time"
+        assert notice.message.startswith(f"track 1: {count} samples have the decoding time")

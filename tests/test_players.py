@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,53 @@ def test_ffmpeg_plays_a_clear_ladder(format: str, tmp_path: Path) -> None:
         framemd5(tmp_path / "out" / "v1" / "index.m3u8", "v")[0]
         == framemd5(MEDIA / LADDER[1], "v")[0]
     )
+
+
+@pytest.mark.needs("ffmpeg", "ffprobe")
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_pain_32_what_follows_a_change_is_decoded_by_itself(format: str, tmp_path: Path) -> None:
+    package(tmp_path / "out", MEDIA / "two_sounds.mp4", "--format", format)
+    parts = [{"width": "256", "height": "144"}, {"width": "192", "height": "108"}]
+    sounds = [{"sample_rate": "48000", "channels": "2"}, {"sample_rate": "24000", "channels": "1"}]
+    for rendition in planned("two_sounds.mp4", format=format).renditions:
+        folder = tmp_path / "out" / rendition.name
+        media = playlist.parse((folder / "index.m3u8").read_text())
+        assert isinstance(media, playlist.MediaPlaylist)
+        numbers = accumulate(entry.discontinuity for entry in media.segments)
+        joined = [b"", b""]
+        for number, entry in zip(numbers, media.segments, strict=True):
+            if not joined[number] and entry.map:
+                joined[number] = (folder / entry.map.uri).read_bytes()
+            joined[number] += (folder / entry.uri).read_bytes()
+        for number, content in enumerate(joined):
+            path = tmp_path / f"{rendition.name}-{number}.{format}"
+            path.write_bytes(content)
+            wanted = {}
+            if format == "ts" or rendition.kind == "video":
+                wanted["h264"] = parts[number]
+            if format == "ts" or rendition.kind == "audio":
+                wanted["aac"] = sounds[number]
+            assert streams(path) == wanted
+            decode = ["ffmpeg", "-v", "warning", "-i", str(path), "-f", "null", "-"]
+            done = subprocess.run(decode, capture_output=True, text=True, check=True)
+            assert done.stderr == ""
+
+
+def streams(path: Path) -> dict[str, dict[str, str]]:
+    """What ffprobe sees: size, or rate and channels, of each codec."""
+    command = ["ffprobe", "-v", "error", "-of", "default=nw=1", "-show_entries"]
+    command += ["stream=codec_name,width,height,sample_rate,channels", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found: dict[str, dict[str, str]] = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        if name == "codec_name":
+            mine = found.setdefault(value, {})
+        else:
+            mine[name] = value
+    return found
 
 
 @pytest.mark.needs("openssl")

@@ -124,7 +124,7 @@ CASES: dict[str, tuple[MediaPlaylist | MultivariantPlaylist, str]] = {
                     6 * SECOND_US,
                     Key("k", IV),
                     Map("b.mp4", Key("k", IV)),
-                    discontinuity=True,
+                    discontinuity=1,
                 ),
             ],
             discontinuity_sequence=3,
@@ -144,6 +144,30 @@ CASES: dict[str, tuple[MediaPlaylist | MultivariantPlaylist, str]] = {
 #EXT-X-MAP:URI="b.mp4"
 #EXTINF:6.000000,
 1.m4s
+""",
+    ),
+    "changes that other playlists have segments between": (
+        MediaPlaylist(
+            6,
+            [
+                Segment("0.ts", 6 * SECOND_US, discontinuity=1),
+                Segment("1.ts", 6 * SECOND_US, discontinuity=2),
+            ],
+            discontinuity_sequence=4,
+        ),
+        """\
+#EXTM3U
+#EXT-X-VERSION:3
+#EXT-X-TARGETDURATION:6
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-DISCONTINUITY-SEQUENCE:4
+#EXT-X-DISCONTINUITY
+#EXTINF:6.000000,
+0.ts
+#EXT-X-DISCONTINUITY
+#EXT-X-DISCONTINUITY
+#EXTINF:6.000000,
+1.ts
 """,
     ),
     "a clear init section before encrypted segments": (
@@ -330,7 +354,7 @@ def media_playlists(draw: st.DrawFn) -> MediaPlaylist:
                 st.integers(0, 20 * SECOND_US),
                 some_keys,
                 some_maps,
-                st.booleans(),
+                st.integers(0, 3),
                 texts,
                 ranges,
                 st.booleans(),
@@ -623,6 +647,7 @@ UNSPEAKABLE: dict[str, Callable[[], object]] = {
     "the character '\\r'": lambda: Rendition("AUDIO", "a", "\r"),
     "'\"' has a quotation mark": lambda: Rendition("AUDIO", "a", '"'),
     "duration is -1": lambda: Segment("a", -1),
+    "number of discontinuities is -1": lambda: Segment("a", 1, discontinuity=-1),
     "length is 0": lambda: Segment("a", 1, byterange=(0, 0)),
     "offset is -1": lambda: Map("a", byterange=(1, -1)),
     "segment 1 lasts 5.500000 s": lambda: MediaPlaylist(

@@ -390,7 +390,16 @@ def test_cuts_follow_the_grid_and_not_the_last_cut() -> None:
 
 
 def test_cuts_have_grid_lines_before_zero() -> None:
-    assert cuts([-7, -6, -5, -1, 0, 1], 1, 6 * SECOND_US, 9) == [0, 1, 4]
+    assert cuts([-9, -6, -5, -1, 0, 1], 1, 6 * SECOND_US, 9) == [0, 1, 4]
+
+
+def test_a_short_head_joins_the_segment_after_it() -> None:
+    assert cuts([-7, -6, -5, -1, 0, 1], 1, 6 * SECOND_US, 9) == [0, 4]
+    # Half of the target is long enough, and what is forced stays.
+    assert cuts([-3, 0, 6], 1, 6 * SECOND_US, 12) == [0, 1, 2]
+    assert cuts([-2, 0, 6], 1, 6 * SECOND_US, 12) == [0, 2]
+    assert cuts([-2, 0, 6], 1, 6 * SECOND_US, 12, [0, 1, 0]) == [0, 1, 2]
+    assert grid([-1, 0, 3, 5], 1, 4 * SECOND_US, 7) == [0, 3]
 
 
 def test_a_forced_cut_does_not_move_the_grid() -> None:

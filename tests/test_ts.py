@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -136,13 +137,16 @@ def test_frames_of_sound_are_the_sources_with_a_true_adts_header(name: str) -> N
     frames = [frame for pes in stream.of(ts.AAC) for frame in ts.adts_frames(pes.data)]
     samples = carried(source, name, "soun")
     assert [frame.data for frame in frames] == [sample_bytes(name, s) for s in samples]
-    config = track(name, "soun").configs[0]
-    bits = int.from_bytes(config[:2], "big")
-    # Object type 5 (SBR) is carried as its core, AAC-LC; the rate is the core's (14496-3 1.6.2.1).
-    object_type = bits >> 11
-    profile = 1 if object_type == 5 else object_type - 1
-    expected = (profile, ts.RATES[bits >> 7 & 15], bits >> 3 & 15)
-    assert {(frame.profile, frame.rate, frame.channels) for frame in frames} == {expected}
+    expected = []
+    for config in track(name, "soun").configs:
+        bits = int.from_bytes(config[:2], "big")
+        # Object type 5 (SBR) is carried as its core, AAC-LC; the rate is the core's (14496-3
+        # 1.6.2.1).
+        object_type = bits >> 11
+        profile = 1 if object_type == 5 else object_type - 1
+        expected.append((profile, ts.RATES[bits >> 7 & 15], bits >> 3 & 15))
+    for frame, sample in zip(frames, samples, strict=True):
+        assert (frame.profile, frame.rate, frame.channels) == expected[sample.entry]
 
 
 @pytest.mark.parametrize("start", [START, 95_440])
@@ -289,6 +293,10 @@ def with_sound(config: bytes, rate: int, channels: int) -> pystream.Input:
         (bits("00010 0011 0000 000 0000 01 0011 0001 0000 0000 00 000 0000 000 1 0000"), "program"),
         # frameLengthFlag: 960 samples.
         (bytes.fromhex("1194"), "960"),
+        # ADTS has three bits for the channel configuration.
+        (bits("00010 0011 1011 000"), "channel configuration 11"),
+        (bits("00010 0011 1100 000"), "channel configuration 12"),
+        (bits("00010 0011 1110 000"), "channel configuration 14"),
     ],
 )
 def test_what_adts_cannot_say_is_refused_by_name(config: bytes, reason: str) -> None:
@@ -299,6 +307,46 @@ def test_what_adts_cannot_say_is_refused_by_name(config: bytes, reason: str) -> 
         assert reason in str(error)
     else:
         pytest.fail("it was packaged")
+
+
+@pytest.mark.parametrize("index", range(13))
+def test_a_rate_written_out_is_the_tables_where_it_is_in_it(index: int) -> None:
+    config = (2 << 35 | 15 << 31 | ts.RATES[index] << 7 | 2 << 3).to_bytes(5, "big")
+    (rendition,) = pystream.plan([with_sound(config, 48_000, 2)]).renditions
+    stream = ts.Stream()
+    stream.add(bytes(rendition.segment(0)))
+    frames = [frame for pes in stream.of(ts.AAC) for frame in ts.adts_frames(pes.data)]
+    assert {frame.rate for frame in frames} == {ts.RATES[index]}
+
+
+def test_a_group_of_large_frames_stays_within_the_length_of_a_pes() -> None:
+    # PES_packet_length has 16 bits (ISO/IEC 13818-1 2.4.3.7); frames end where ADTS does.
+    tracks = load(MEDIA / "audio_48k.m4a")
+    tracks[0].timescale = 96_000
+    tracks[0].samples = [boxes.Sample(bytes(8184), 1024) for _ in range(64)]
+    tracks[0].entries = [boxes.aac_entry(bytes.fromhex("1010"), 48_000, 2)]
+    (rendition,) = pystream.plan([pystream.open(bytes(boxes.Movie(tracks)))]).renditions
+    stream = transport(rendition)
+    assert sum(len(list(ts.adts_frames(pes.data))) for pes in stream.of(ts.AAC)) == 64
+
+
+@pytest.mark.parametrize(("seconds", "jumps"), [(599, False), (600, False), (601, True)])
+def test_pain_31_a_clock_that_jumps_over_a_hole_is_told(seconds: int, jumps: bool) -> None:
+    tracks = load(MEDIA / "ladder_90.mp4")
+    samples = tracks[0].samples
+    tracks[0].edits = []
+    longer = seconds * tracks[0].timescale
+    tracks[0].samples[60] = boxes.Sample(samples[60].data, longer, samples[60].offset, False)
+    source = pystream.open(bytes(boxes.Movie(tracks)), "film")
+    presentation = pystream.plan([source], segment_duration=2)
+    told = [notice.message for notice in presentation.notices if notice.code == "clock-gap"]
+    assert len(told) == jumps
+    if jumps:
+        assert re.match(r"v0 has nothing from 2\.\d+ s on for 601\.\d+ s", told[0])
+    clocks = [clock for _, clock in transport(presentation.renditions[0]).pcrs]
+    assert (max(b - a for a, b in pairwise(clocks)) > PCR_CLOCK // 10) == jumps
+    fmp4 = pystream.plan([source], format="fmp4", segment_duration=2)
+    assert "clock-gap" not in [notice.code for notice in fmp4.notices]
 
 
 def test_a_frame_too_long_for_adts_is_refused() -> None:

@@ -773,8 +773,87 @@ def test_a_ladder_passes_whole_and_fails_in_part(tmp_path: Path) -> None:
         verify(sources, playlist)
     edit(tmp_path / "ladder_90", "TARGETDURATION:3", "TARGETDURATION:2")
     edit(tmp_path / "ladder_90", "2.m4s", "2.m4s\n#EXT-X-DISCONTINUITY")
-    with pytest.raises(VerifyError, match="differ in their EXT-X-DISCONTINUITY"):
+    with pytest.raises(VerifyError, match=r"discontinuity sequence number 0 at .* a higher one"):
         verify(sources, playlist)
+    edit(tmp_path / "ladder_90", "#EXT-X-DISCONTINUITY\n", "")
+    # The numbers have to match, wherever they begin.
+    for name in ("90", "180", "270", "audio"):
+        folder = tmp_path / f"ladder_{name}"
+        edit(folder, "#EXT-X-TARGET", "#EXT-X-DISCONTINUITY-SEQUENCE:7\n#EXT-X-TARGET")
+    verify(sources, playlist)
+
+
+def packaged(clip: Path, out: Path, format: str) -> Path:
+    """The command's own output; returns the multivariant playlist."""
+    options = ["-o", str(out), "--format", format, "--segment-duration", "2"]
+    assert main(["package", str(clip), *options]) == 0
+    verify([clip], out / "index.m3u8")
+    return out / "index.m3u8"
+
+
+def untold_change(out: Path) -> None:
+    edit(out / "v0", "#EXT-X-DISCONTINUITY\n", "")
+
+
+def change_inside(out: Path) -> None:
+    two = [(out / "v0" / f"{n}.ts") for n in (1, 2)]
+    two[0].write_bytes(two[0].read_bytes() + two[1].read_bytes())
+    two[1].unlink()
+    edit(out / "v0", "#EXTINF:2.000000,\n1.ts\n#EXT-X-DISCONTINUITY\n", "#EXTINF:4.000000,\n1.ts\n")
+    edit(out / "v0", "#EXTINF:2.000000,\n2.ts\n", "")
+    edit(out / "v0", "TARGETDURATION:2", "TARGETDURATION:4")
+
+
+def higher_number(out: Path) -> None:
+    edit(out / "a0", "#EXT-X-TARGET", "#EXT-X-DISCONTINUITY-SEQUENCE:1\n#EXT-X-TARGET")
+
+
+def one_more(out: Path) -> None:
+    edit(out / "a0", "#EXT-X-DISCONTINUITY\n", "#EXT-X-DISCONTINUITY\n#EXT-X-DISCONTINUITY\n")
+
+
+def one_late(out: Path) -> None:
+    edit(out / "a0", "1.m4s\n#EXT-X-DISCONTINUITY\n", "1.m4s\n")
+    edit(out / "a0", "2.m4s\n", "2.m4s\n#EXT-X-DISCONTINUITY\n")
+
+
+def other_map(out: Path) -> None:
+    edit(out / "a0", "init-1.mp4", "init.mp4")
+
+
+@pytest.mark.parametrize(
+    ("clip", "format", "damage", "what"),
+    [
+        ("two_sounds.mp4", "ts", untold_change, "another decoder configuration, and no EXT-X-DISC"),
+        ("two_sounds.mp4", "ts", change_inside, "another decoder configuration, and no EXT-X-DISC"),
+        ("two_sounds.mp4", "fmp4", higher_number, r"sequence number 0 .* a higher one from 9\.979"),
+        ("two_sounds.mp4", "fmp4", one_more, "sequence number 1 .* a higher one from 13"),
+        ("two_entries.mp4", "fmp4", one_late, r"sequence number 0 at 15\.\d* s, and .* from 14"),
+        ("two_sounds.mp4", "fmp4", other_map, "another decoder configuration than the source's"),
+    ],
+)
+def test_a_change_that_playlists_get_wrong_fails(
+    tmp_path: Path, clip: str, format: str, damage: Callable[[Path], None], what: str
+) -> None:
+    out = tmp_path / "out"
+    playlist = packaged(MEDIA / clip, out, format)
+    damage(out)
+    with pytest.raises(VerifyError, match=what):
+        verify([MEDIA / clip], playlist)
+
+
+def test_another_size_to_show_the_picture_at_fails(tmp_path: Path) -> None:
+    clip = MEDIA / "anamorphic.mp4"
+    playlist = packaged(clip, tmp_path / "out", "fmp4")
+    init = tmp_path / "out" / "v0" / "init.mp4"
+    good = init.read_bytes()
+    sizes = good.index(b"tkhd") + 4 + 76
+    for at in range(sizes, sizes + 8):
+        spoil(init, at)
+        with pytest.raises(VerifyError, match="tkhd"):
+            verify([clip], playlist)
+        init.write_bytes(good)
+    verify([clip], playlist)
 
 
 def test_lenient_takes_no_offence_at_another_style(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pystream.cli import _terminal
 from pystream.cli._arguments import Parser, count, seconds
 from pystream.errors import OutputError, PystreamError
 from pystream.packager import folder
+from pystream.packager.encryption import check_key_uri
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,6 +189,10 @@ def _encryption(parser: Parser, options: argparse.Namespace) -> pystream.Aes128 
         parser.error(
             "--key-uri and --key-dir go together: a key that is served elsewhere lies elsewhere"
         )
+    try:
+        check_key_uri(options.key_uri or "")
+    except ValueError as error:
+        parser.error(str(error).replace("key_uri", "--key-uri", 1))
     key = options.key if options.key_file is None else _read_key(options.key_file)
     return pystream.Aes128(
         key=key,

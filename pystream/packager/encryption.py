@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from os import urandom
 
+from pystream import playlist
+
 # `typing` would cost a command's start more than all of this; type checkers take the name as true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _INIT_IV = 1 << 127
 _WRAP = 1 << 128
@@ -33,7 +35,8 @@ class Aes128:
     `key_for`: a function of (rendition name, period) that gives 16 bytes: the same bytes whenever
     it is asked, and other ones for each pair and each film. A server derives its keys so.
 
-    Raises `ValueError` for a wrong length, or a fixed key or IV together with rotation.
+    Raises `ValueError` for a wrong length, a fixed key or IV together with rotation, or a `key_uri`
+    that no playlist may have; `TypeError` where a key or an IV is no bytes.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Aes128:
         key_for: Callable[[str, int], bytes] | None = None,
     ) -> None:
         for name, value in (("key", key), ("iv", iv)):
-            if value is not None and len(value) != 16:
+            if value is not None and len(_bytes(name, value)) != 16:
                 raise ValueError(f"{name} has {len(value)} bytes; AES-128 wants 16")
         if rotate_every < 0:
             raise ValueError("rotate_every is negative")
@@ -54,10 +57,11 @@ class Aes128:
             raise ValueError("a fixed key or IV cannot be rotated")
         if key is not None and key_for is not None:
             raise ValueError("key and key_for exclude each other")
+        check_key_uri(key_uri)
         self.rotate_every = rotate_every
         self.key_uri = key_uri
-        self._key = key
-        self._iv = iv
+        self._key = key if key is None else bytes(key)
+        self._iv = iv if iv is None else bytes(iv)
         self._key_for = key_for
 
     def key(self, rendition: str, period: int) -> bytes:
@@ -65,10 +69,28 @@ class Aes128:
         fixes it."""
         if self._key is not None:
             return self._key
-        key = self._key_for(rendition, period) if self._key_for else urandom(16)
+        key = (
+            _bytes("key_for's key", self._key_for(rendition, period))
+            if self._key_for
+            else urandom(16)
+        )
         if len(key) != 16:
             raise ValueError(f"key_for gave {len(key)} bytes; AES-128 wants 16")
         return key
+
+    def check_distinct(self, keys: Iterable[list[bytes]]) -> None:
+        """Raises `ValueError` where `key_for` gives two renditions or periods one key.
+
+        `keys`: of each rendition, those of its periods.
+        """
+        if self._key_for is None:
+            return
+        every = [key for mine in keys for key in mine]
+        if len({*every}) < len(every):
+            raise ValueError(
+                "key_for gives the same key for two renditions or periods: their segments would have"
+                " the same pairs of key and IV"
+            )
 
     def first_explicit_iv(self, resources: int, renditions: int) -> int | None:
         """The IV to count up from, or None where the media sequence number does.
@@ -79,6 +101,20 @@ class Aes128:
             return int.from_bytes(self._iv)
         # One playlist without a map counts by itself: its media sequence numbers.
         return 0 if self._key is not None and (renditions > 1 or resources) else None
+
+
+def check_key_uri(key_uri: str) -> None:
+    """Raises `ValueError` for a base that does not give a URI when a key's name is put after it."""
+    try:
+        playlist.Key(f"{key_uri}v0-0.key")
+    except ValueError as error:
+        raise ValueError(f"key_uri: {error}") from None
+
+
+def _bytes(what: str, value: bytes | str) -> bytes:
+    if isinstance(value, str):
+        raise TypeError(f"{what} is text; AES-128 wants 16 bytes")
+    return bytes(value)
 
 
 def init_iv(index: int) -> bytes:

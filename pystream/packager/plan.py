@@ -4,6 +4,14 @@ Video cuts, audio follows. A grid of target times k x T lies on the presentation
 segment begins with the first key frame at or after each grid time, so renditions with the same key
 frames get the same segments without talking to each other; where their key frames differ, the
 common ones count. A new decoder configuration cuts as well. The loops are in `_segmenter`.
+
+A decoder configuration that changes, in whichever track, is a discontinuity in every playlist, and
+matching content has to have matching Discontinuity Sequence Numbers (RFC 8216 4.3.2.3, 6.2.4). So
+where the sound's changes, the pictures are cut too, and since only a key frame can begin a segment
+of pictures, one has to stand beside the change. The sound's segment begins with the first frame
+under the new configuration, which in files put together of others often lies a little before the
+key frame: what an encoder puts before the sound proper is decoded and not heard. Where there are no
+pictures, any frame may begin a segment, and the other tracks of sound are cut at the same moment.
 """
 
 from __future__ import annotations
@@ -24,6 +32,14 @@ if TYPE_CHECKING:
 _US = 1_000_000
 # Renditions whose time scales cannot express each other's times differ by less than this.
 _SAME_MOMENT_US = 1_000
+# No EXT-X-TARGETDURATION is larger.
+_LONGEST_US = 0xFFFF_FFFF * _US
+# How far a change of the sound's decoder configuration may be from a key frame: by a frame of the
+# lowest rate there is (1024 samples at 7350 Hz), or by what encoders put before the sound proper
+# (2112 samples and more, 48 ms at 44.1 kHz).
+_BESIDE_US = 140_000
+# By how much sound may begin before the pictures and still begin with them.
+_TOGETHER_US = 100_000
 # More ticks a second than this are no help to anybody, and their products no longer fit 64 bits.
 _FINEST = 1_000_000_000
 
@@ -151,18 +167,63 @@ def _rising(keys: array[int], pts: array[int]) -> tuple[array[int], array[int]]:
     return kept_keys, kept_pts
 
 
-def cut_together(
-    videos: Sequence[Video], target_us: int, scan: bool, notices: list[Notice]
-) -> list[array[int]]:
-    """The samples at which each video's segments begin: as many in each, at the same moments.
+class Cuts:
+    """Where the segments of all videos begin: as many in each, at the same moments.
 
-    Raises `PlanError` with the times that differ where the key frames are too far from common.
+    `firsts`: for each video, the first sample of each segment; `times`: when they are shown, ticks
+    of `timescale`; `end_pts`: when the last of the videos ends, likewise; `changes`: the segments
+    before which a decoder configuration changes, in whichever track.
     """
+
+    def __init__(
+        self, videos: Sequence[Video], positions: Sequence[int], forced: bytearray
+    ) -> None:
+        leader = videos[0]
+        self.firsts = [array("q", [video.keys[i] for i in positions]) for video in videos]
+        self.times = array("q", [leader.key_pts[i] for i in positions])
+        self.timescale = leader.track.timescale
+        self.end_pts = _end_of_all(videos)
+        self.changes = [n for n, i in enumerate(positions) if n and forced[i]]
+
+
+def _end_of_all(videos: Sequence[Video]) -> int:
+    """When the last of the videos ends, ticks of the first one's time scale."""
+    last = max(videos, key=lambda video: video.end_pts / video.track.timescale)
+    return last.end_pts * videos[0].track.timescale // last.track.timescale
+
+
+def cut_together(
+    videos: Sequence[Video],
+    audios: Sequence[Audio],
+    target_us: int,
+    lead_us: int,
+    scan: bool,
+    notices: list[Notice],
+) -> Cuts:
+    """Cuts that all videos have in common, with one wherever a configuration changes.
+
+    Sound beside pictures that cannot be shown is left out, and so is what comes more than `lead_us`
+    before the first picture. Raises `PlanError` with the times that differ where renditions do not
+    end together, or key frames are too far from common, or from a change of the sound's
+    configuration.
+    """
+    _check_ends(videos, target_us, notices)
     longest_alone = max(video.longest(video.cuts(target_us)) for video in videos)
     before = [video.key_pts[:] for video in videos]
     while True:
+        for video in videos:
+            if video.first != video.track.shown[0]:
+                for audio in audios:
+                    audio.begin_at(video.key_pts[0], video.track.timescale)
         _keep_common(videos)
+        for audio in audios:
+            audio.lead(videos[0].key_pts[0], videos[0].track.timescale, lead_us)
         forced = bytearray(map(any, zip(*(video.forced for video in videos), strict=True)))
+        places = []
+        for audio in audios:
+            places.append(audio.places(videos, forced))
+            for position in places[-1]:
+                forced[position] = 1
         cuts = videos[0].cuts(target_us, forced)
         if not scan:
             break
@@ -204,7 +265,26 @@ def cut_together(
                     video.source.name,
                 )
             )
-    return [array("q", [video.keys[i] for i in cuts]) for video in videos]
+    notices += [audio.left_out() for audio in audios if audio.led and audio.pts]
+    number = {position: n for n, position in enumerate(cuts)}
+    for audio, mine in zip(audios, places, strict=True):
+        audio.begins = {number[position]: frame for position, frame in mine.items()}
+    return Cuts(videos, cuts, forced)
+
+
+def _check_ends(videos: Sequence[Video], target_us: int, notices: list[Notice]) -> None:
+    """Raises `PlanError` where renditions do not show the same stretch of film."""
+    ends = [video.end_pts / video.track.timescale for video in videos]
+    short, long = (videos[ends.index(end)].source.name for end in (min(ends), max(ends)))
+    differ = f"{short} ends at {min(ends):.3f} s, {long} at {max(ends):.3f} s"
+    apart_us = (max(ends) - min(ends)) * _US
+    if 2 * apart_us > target_us:
+        raise PlanError(
+            f"{differ}: renditions have to show the whole film. Encode all of them from the same"
+            " beginning to the same end."
+        )
+    if apart_us > _TOGETHER_US:
+        notices.append(Notice("uneven-end", differ))
 
 
 def _keep_common(videos: Sequence[Video]) -> None:
@@ -241,9 +321,10 @@ def _keep_common(videos: Sequence[Video]) -> None:
 
 
 def _differences(videos: Sequence[Video], before: Sequence[array[int]]) -> str:
-    """The first key-frame times of each rendition that not all have."""
+    """The first key-frame times of each rendition that not all have, though none has ended."""
+    end = min(video.end_pts * 1000 / video.track.timescale for video in videos)
     times = [
-        [round(pts * 1000 / video.track.timescale) for pts in column]
+        [ms for pts in column if (ms := round(pts * 1000 / video.track.timescale)) < end]
         for video, column in zip(videos, before, strict=True)
     ]
     shared = set(times[0]).intersection(*times[1:])
@@ -256,7 +337,12 @@ def _differences(videos: Sequence[Video], before: Sequence[array[int]]) -> str:
 
 
 class Audio:
-    """An audio track and its frames."""
+    """An audio track and its frames.
+
+    `pts`: of the frames that are carried; everything else counts frames from the first of them.
+    `changes`: the frames with which another decoder configuration begins; `begins`: `{segment:
+    frame}` for those at which the pictures are cut too.
+    """
 
     def __init__(self, source: Input, track: Track) -> None:
         self.source = source
@@ -264,67 +350,207 @@ class Audio:
         self.first, self.end = track.shown
         self.pts = column(track.pts(self.first, self.end))
         self.end_pts = max(track.end_pts(self.first, self.end), self.pts[-1])
-        if any(self.first < first < self.end for first, _ in track.config_runs):
-            raise UnsupportedMedia(
-                f"{source.name}: audio track {track.id} changes its decoder configuration"
-                f" {len(track.config_runs) - 1} times: re-encode it with one"
-            )
+        self.begins: dict[int, int] = {}
+        # Frames that come too long before the pictures, and the seconds they last.
+        self.led = 0
+        self.led_seconds = 0.0
+        runs = [first - self.first for first, _ in track.config_runs]
+        self.changes = [frame for frame in runs if 0 < frame < len(self.pts)]
+        # A frame that is over at zero is there for the decoder to begin with, but not for one that
+        # is set up anew after it.
+        self._drop(max((frame for frame in self.changes if self.pts[frame] <= 0), default=0))
 
     def begin_at(self, pts: int, timescale: int) -> None:
         """Leaves out frames before a time."""
-        start = self._frame_at(pts, timescale)
-        self.first += start
-        self.pts = self.pts[start:]
+        self._drop(self._frame_at(pts, timescale))
+
+    def lead(self, pts: int, timescale: int, most_us: int) -> None:
+        """Leaves out frames that are over by `most_us` before the first picture's time.
+
+        What lasts a moment is as good as together: encoders begin with a frame or two.
+        """
+        picture_us = pts * _US // timescale
+        begin_us = picture_us - max(most_us, _TOGETHER_US)
+        if not self.pts or self.pts[0] * _US // self.track.timescale >= begin_us:
+            return
+        # The frame that is heard at that time stays.
+        line = (picture_us - most_us) * self.track.timescale // _US
+        kept = _below(self.pts, line + 1) - 1 if line < self.end_pts else len(self.pts)
+        begins = self._time(kept)
+        self.led_seconds += (begins - self.pts[0]) / self.track.timescale
+        self.led += kept
+        self._drop(kept)
+
+    def left_out(self) -> Notice:
+        """Says what of the sound came before the pictures, and is not there any more."""
+        return Notice(
+            "audio-before-video",
+            f"track {self.track.id}: {self.led} frames ({self.led_seconds:.3f} s) of sound before the"
+            " first picture are left out: players would not keep them together",
+            self.source.name,
+        )
+
+    def _drop(self, count: int) -> None:
+        if count == 0:
+            return
+        self.first += count
+        self.pts = self.pts[count:]
+        self.changes = [frame - count for frame in self.changes if frame > count]
 
     def _frame_at(self, pts: int, timescale: int) -> int:
         """The first frame at or after a time; their number if there is none."""
-        found = zeros(2)
-        _segmenter.follow(array("q", [pts]), timescale, self.pts, self.track.timescale, found)
-        return found[0]
+        return _below(self.pts, -(-pts * self.track.timescale // timescale))
 
-    def alone(self, target_us: int) -> array[int]:
-        """Bounds of segments that follow the grid, where there is no video."""
-        out = zeros(len(self.pts))
-        count = _segmenter.grid(
-            self.pts, self.track.timescale, target_us, max(self.end_pts, self.pts[-1]), out
-        )
-        return self._bounds(out[:count])
+    def _time(self, frame: int) -> int:
+        return self.pts[frame] if frame < len(self.pts) else self.end_pts
+
+    def time(self, bound: int) -> int:
+        """When the sample at `bound` begins, or the last one ends; ticks."""
+        return self._time(bound - self.first)
+
+    def places(self, videos: Sequence[Video], forced: bytearray) -> dict[int, int]:
+        """`{position in the videos' common keys: frame}`: where changes cut the pictures.
+
+        A key frame serves if what is heard under either configuration is no farther than
+        `_BESIDE_US` on the wrong side of it; in a hole of the sound, any does. Best is one that is
+        `forced` already, then one with nothing on the wrong side, then the nearest. Changes that
+        are left come when the pictures are over.
+
+        Raises `PlanError` where no key frame serves.
+        """
+        keys, timescale, scale = videos[0].key_pts, videos[0].track.timescale, self.track.timescale
+        beside = _BESIDE_US * timescale * scale // _US
+        end = _end_of_all(videos) * scale
+        over = max(end - beside, keys[-1] * scale + 1)
+        found: dict[int, int] = {}
+        taken = 0
+        for frame in self.changes:
+            ends, begins = self.pts[frame - 1] * timescale, self.pts[frame] * timescale
+            if begins >= end:
+                break
+            first = _below(keys, -((beside - ends) // scale))
+            stop = _below(keys, (begins + beside) // scale + 1)
+            serving = range(max(first, taken + 1), stop)
+            if serving:
+                taken = min(
+                    serving,
+                    key=lambda i: (
+                        not forced[i],
+                        not ends < keys[i] * scale <= begins,
+                        abs(keys[i] * scale - begins),
+                    ),
+                )
+                found[taken] = frame
+            elif begins >= over:
+                break
+            else:
+                after = _below(keys, begins // scale + 1)
+                times = [f"{pts / timescale:.3f}" for pts in keys[max(after - 1, 0) : after + 1]]
+                raise PlanError(
+                    f"{self.source.name}: audio track {self.track.id} changes its decoder"
+                    f" configuration at {self.pts[frame] / scale:.3f} s, where no segment can begin:"
+                    f" the key frames beside it are at {' and '.join(times)} s. Encode the sound with"
+                    " one configuration, or the pictures with a key frame there."
+                )
+        return found
 
     def following(
-        self, cut_pts: array[int], timescale: int, end_pts: int, target_us: int
-    ) -> array[int]:
-        """Bounds of segments that follow a video's cuts.
+        self, cuts: Cuts, anew: Sequence[int], target_us: int
+    ) -> tuple[array[int], list[int]]:
+        """Bounds of segments that follow a video's cuts, and which of them begin at `anew`.
 
         Sound that lasts at least half a segment longer than the picture goes on in segments of its
         own. Sound before the first cut belongs to the first segment.
         """
         scale = self.track.timescale
-        out = zeros(len(cut_pts) + 1)
-        _segmenter.follow(cut_pts, timescale, self.pts, scale, out)
-        firsts = out[: len(cut_pts)]
+        out = zeros(len(cuts.times) + 1)
+        _segmenter.follow(cuts.times, cuts.timescale, self.pts, scale, out)
+        firsts = out[: len(cuts.times)]
         firsts[0] = 0
-        tail = -(-end_pts * scale // timescale)
-        extra, line = [], tail
-        while 2 * _US * (self.end_pts - line) >= target_us * scale:
-            extra.append(line)
+        for number, frame in self.begins.items():
+            # Cuts so near that it passes them give way.
+            for before in range(number - 1, 0, -1):
+                if firsts[before] <= frame:
+                    break
+                firsts[before] = frame
+            firsts[number] = frame
+            for after in range(number + 1, len(firsts)):
+                if firsts[after] >= frame:
+                    break
+                firsts[after] = frame
+        stop = anew[0] if anew else len(self.pts)
+        line = -(-cuts.end_pts * scale // cuts.timescale)
+        while 2 * _US * (self._time(stop) - line) >= target_us * scale:
+            at = max(self._frame_at(line, scale), firsts[-1])
+            firsts.append(at)
             # The next grid line, at least half a segment away; behind a hole of any length, the
             # first one after a frame, since there may be far more lines than frames.
-            at = self._frame_at(line, scale)
-            sounds = max(line, self.pts[at]) if at < len(self.pts) else self.end_pts
+            sounds = max(line, self._time(min(at, stop)))
             k = (2 * _US * sounds + target_us * scale) // (2 * target_us * scale) + 1
             line = -(-k * target_us * scale // _US)
-        if extra:
-            more = zeros(len(extra) + 1)
-            _segmenter.follow(array("q", extra), scale, self.pts, scale, more)
-            firsts.extend(more[: len(extra)])
-        return self._bounds(firsts)
+        return self._anew(firsts, anew, target_us)
 
-    def _bounds(self, firsts: array[int]) -> array[int]:
-        return array("q", [*(self.first + i for i in firsts), self.end])
+    def alone(self, anew: Sequence[int], target_us: int) -> tuple[array[int], list[int]]:
+        """Bounds of segments that follow the grid, and which of them begin at `anew`."""
+        stop = anew[0] if anew else len(self.pts)
+        return self._anew(self._grid(0, stop, target_us), anew, target_us)
 
-    def time(self, bound: int) -> int:
-        """When the frame at `bound` begins, or the last one ends; ticks."""
-        return self.end_pts if bound >= self.end else self.pts[bound - self.first]
+    def _anew(
+        self, firsts: array[int], anew: Sequence[int], target_us: int
+    ) -> tuple[array[int], list[int]]:
+        """Goes on by the grid from each frame of `anew`. Without a frame there is no segment."""
+        numbers = []
+        for frame, stop in zip(anew, [*anew[1:], len(self.pts)], strict=False):
+            numbers.append(len(firsts))
+            firsts += self._grid(frame, stop, target_us)
+        return array("q", [*(self.first + i for i in firsts), self.end]), numbers
+
+    def _grid(self, begin: int, stop: int, target_us: int) -> array[int]:
+        """First frames of segments between two frames, the first one and those on grid lines."""
+        out = zeros(stop - begin)
+        end_pts = max(self._time(stop), self.pts[stop - 1]) if out else 0
+        count = _segmenter.grid(self.pts[begin:stop], self.track.timescale, target_us, end_pts, out)
+        return array("q", [begin + i for i in out[:count]])
+
+
+def begun_anew(audios: Sequence[Audio]) -> list[list[int]]:
+    """For each audio, its first frame at each moment at which any of them changes without pictures.
+
+    Changes of different tracks within `_BESIDE_US` are one moment.
+    """
+    found: list[tuple[int, int, dict[int, int]]] = []
+    order = sorted(
+        (audio.pts[frame] * _US // audio.track.timescale, index, frame)
+        for index, audio in enumerate(audios)
+        for frame in {*audio.changes}.difference(audio.begins.values())
+    )
+    for time_us, index, frame in order:
+        if found and time_us - found[-1][0] <= _BESIDE_US and index not in found[-1][2]:
+            found[-1][2][index] = frame
+        else:
+            found.append((time_us, index, {index: frame}))
+    moments: list[list[int]] = []
+    for index, audio in enumerate(audios):
+        last = max(audio.begins.values(), default=0)
+        moments.append([])
+        for _, leader, own in found:
+            begin = audios[leader].pts[own[leader]]
+            frame = own.get(index, audio._frame_at(begin, audios[leader].track.timescale))
+            last = max(last, frame)
+            moments[-1].append(last)
+    return moments
+
+
+def _below(column: Sequence[int], value: int) -> int:
+    """How many values of a column that never falls are below one. (`bisect` takes time to load.)"""
+    low, high = 0, len(column)
+    while low < high:
+        middle = (low + high) // 2
+        if column[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def durations_us(times: Sequence[tuple[int, int]]) -> array[int]:
@@ -343,4 +569,8 @@ def durations_us(times: Sequence[tuple[int, int]]) -> array[int]:
         _segmenter.extinf_us(ticks, common, out)
     except (OverflowError, ValueError) as error:
         raise LimitExceeded("times too far from the presentation's zero to be told") from error
+    if max(out) > _LONGEST_US:
+        raise LimitExceeded(
+            f"a segment would last {max(out) // _US} s, more than a playlist can say"
+        )
     return out

@@ -5,36 +5,34 @@ from __future__ import annotations
 from array import array
 
 from pystream import _core, _segmenter, playlist
-from pystream.errors import PlanError, UnsupportedMedia
+from pystream.errors import MalformedMedia, PlanError, UnsupportedMedia
 from pystream.model import Notice
-from pystream.packager.encryption import counted_iv, init_iv, sequence_iv
-from pystream.packager.plan import Audio, Video, column, cut_together, durations_us
+from pystream.packager import language
+from pystream.packager.encryption import Aes128, counted_iv, init_iv, sequence_iv
+from pystream.packager.plan import (
+    Audio,
+    Cuts,
+    Video,
+    begun_anew,
+    column,
+    cut_together,
+    durations_us,
+)
+from pystream.packager.source import Input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Buffer, Iterable, Sequence  # type: ignore[attr-defined]
 
     from pystream._core import Segment, Track
-    from pystream.packager.encryption import Aes128
-    from pystream.packager.source import Input
 
 _US = 1_000_000
 _NEGLIGIBLE = 0.1
-"""Seconds by which sound may outlast the picture without being counted in EXTINF: the last frame of
-sound hardly ever ends with the last picture."""
+"""Seconds by which sound may begin before the picture, or outlast it, without being counted in
+EXTINF: frames of sound hardly ever begin and end with pictures."""
 START_SECONDS = 10
 """Where the presentation's zero lies on the output's clock, in every rendition and format, so that
 times before zero (AAC priming, reordered pictures) stay above the clock's own zero."""
-
-# RFC 5646 2.2.1 wants the shortest code; MP4 has the three letters of ISO 639-2/T.
-_SHORT_CODES = dict(
-    pair.split(":")
-    for pair in (
-        "ara:ar bul:bg ces:cs dan:da deu:de ell:el eng:en est:et fin:fi fra:fr heb:he hin:hi hrv:hr"
-        " hun:hu ita:it jpn:ja kor:ko lav:lv lit:lt nld:nl nor:no pol:pl por:pt ron:ro rus:ru slk:sk"
-        " slv:sl spa:es srp:sr swe:sv tur:tr ukr:uk vie:vi zho:zh"
-    ).split()
-)
 
 
 class Rendition:
@@ -46,8 +44,10 @@ class Rendition:
     `name`: the folder it is meant for; `kind`: `video` (sound may be muxed in) or `audio`;
     `codecs`: RFC 6381; `resolution`: (width, height) or None; `frame_rate_milli`: frames in 1000 s,
     or None; `language`: RFC 5646 or None; `channels`: of audio, 0 for video;
-    `durations_us`: EXTINF of each segment; `scanned`: whether the sizes could not be told from the
-    index and all samples were read.
+    `durations_us`: EXTINF of each segment; `discontinuities`: `{segment: EXT-X-DISCONTINUITY tags
+    before it}`; `discontinuity_sequence`: of the first segment; `scanned`: whether the sizes could
+    not be told from the index and all samples were read; `holes`: (begin, end) in seconds of what
+    the clock of `ts` jumps over.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class Rendition:
         format: str,
         streams: Sequence[tuple[Track, array[int]]],
         durations: array[int],
-        discontinuities: frozenset[int],
+        discontinuities: dict[int, int],
+        discontinuity_sequence: int,
         start_seconds: int,
         source: str,
     ) -> None:
@@ -66,27 +67,30 @@ class Rendition:
         self.format = format
         self.durations_us = durations
         self.discontinuities = discontinuities
+        self.discontinuity_sequence = discontinuity_sequence
         self.tracks = tuple(track for track, _ in streams)
         self._made = _core.Rendition(
             format, [(track, list(bounds)) for track, bounds in streams], start_seconds, source
         )
         self._sizes = column(self._made.sizes())
         self._inits = self._distinct_inits() if format == "fmp4" else []
-        self._describe()
+        self._describe([_configs(track, bounds[0], bounds[-1]) for track, bounds in streams])
         self._encryption: Aes128 | None = None
         self._keys: list[bytes] = []
         self._first_iv: int | None = None
 
-    def _describe(self) -> None:
+    def _describe(self, configs: list[list[tuple[str, int, int, int, int]]]) -> None:
         main = self.tracks[0]
-        shown = [_shown_configs(track) for track in self.tracks]
-        self.codecs = tuple(dict.fromkeys(config[0] for configs in shown for config in configs))
-        _, width, height, _, self.channels = shown[0][0]
-        self.resolution = (width, height) if self.kind == "video" else None
+        self.codecs = tuple(dict.fromkeys(config[0] for mine in configs for config in mine))
+        # What does for all the pictures, and the most channels of any segment (RFC 8216 4.3.4.1, 2).
+        size = max((config[1:3] for config in configs[0]), key=lambda size: size[0] * size[1])
+        self.resolution = size if self.kind == "video" else None
+        self.channels = max(config[4] for config in configs[0])
         self.frame_rate_milli = _frame_rate_milli(main) if self.kind == "video" else None
-        language = self.tracks[-1].language
-        self.language = None if language == "und" else _SHORT_CODES.get(language, language)
+        self.language = language.tag(self.tracks[-1].language)
         self.scanned = self._made.scanned
+        # (begin, end) of holes that the clock of a transport stream jumps over, seconds.
+        self.holes = tuple((a / 90_000, b / 90_000) for a, b in self._made.holes)
 
     def _distinct_inits(self) -> list[tuple[int, bytes]]:
         """`(first segment, bytes)` of each initialization section."""
@@ -101,6 +105,13 @@ class Rendition:
     def __len__(self) -> int:
         """Number of segments."""
         return len(self.durations_us)
+
+    def __repr__(self) -> str:
+        seconds = sum(self.durations_us) / _US
+        codecs = ",".join(self.codecs)
+        return (
+            f"<pystream.Rendition {self.name!r}: {codecs}, {len(self)} segments, {seconds:.3f} s>"
+        )
 
     @property
     def nbytes(self) -> int:
@@ -149,19 +160,27 @@ class Rendition:
             return None
         return self._keys[self._period(n)], self._iv(n)
 
-    def _key_tag(self, n: int, iv: bytes | None) -> playlist.Key | None:
+    def _key_tag(self, base: str, n: int, iv: bytes | None) -> playlist.Key | None:
         if self._encryption is None:
             return None
-        return playlist.Key(self._encryption.key_uri + self.key_name(self._period(n)), iv)
+        return playlist.Key(base + self._encryption.key_uri + self.key_name(self._period(n)), iv)
 
     # What a server or a packager asks for.
 
+    def _at(self, n: int) -> int:
+        """The number of a segment; negative ones do not count from the end."""
+        if not 0 <= n < len(self):
+            raise IndexError(f"segment {n} of {len(self)}")
+        return n
+
     def uri(self, n: int) -> str:
-        """The URI of segment `n`, relative to the playlist."""
-        return f"{n}.{'ts' if self.format == 'ts' else 'm4s'}"
+        """The URI of segment `n`, relative to the playlist. Raises `IndexError`."""
+        return f"{self._at(n)}.{'ts' if self.format == 'ts' else 'm4s'}"
 
     def init_uri(self, index: int) -> str:
-        """The URI of initialization section `index`, relative to the playlist."""
+        """The URI of initialization section `index`, relative to the playlist. Raises `IndexError`."""
+        if not 0 <= index < len(self._inits):
+            raise IndexError(f"initialization section {index} of {len(self._inits)}")
         return f"init-{index}.mp4" if index else "init.mp4"
 
     def inits(self) -> list[bytes]:
@@ -179,8 +198,8 @@ class Rendition:
         ]
 
     def length(self, n: int) -> int:
-        """Bytes of segment `n`, padding included, before it is made."""
-        size = self._sizes[n]
+        """Bytes of segment `n`, padding included, before it is made. Raises `IndexError`."""
+        size = self._sizes[self._at(n)]
         # PKCS#7 always adds, a whole block where nothing is left to fill (RFC 8216 4.3.2.4).
         return size if self._encryption is None else size // 16 * 16 + 16
 
@@ -198,7 +217,7 @@ class Rendition:
 
     def segments(self, numbers: Iterable[int]) -> list[Segment]:
         """Several segments at once, encrypted side by side; raises as `segment` does."""
-        return self._made.segments([(n, self._secret(n)) for n in numbers])
+        return self._made.segments([(self._at(n), self._secret(n)) for n in numbers])
 
     def segment_into(self, n: int, buffer: Buffer) -> int:
         """Make segment `n` in a writable buffer of at least `length(n)` bytes; returns the length.
@@ -215,7 +234,9 @@ class Rendition:
         `BufferError` or `ValueError` for a buffer that is read-only or too small, or shares memory
         with another.
         """
-        return self._made.segments_into([(n, buffer, self._secret(n)) for n, buffer in wanted])
+        return self._made.segments_into(
+            [(self._at(n), buffer, self._secret(n)) for n, buffer in wanted]
+        )
 
     def work(
         self, folder: str
@@ -225,6 +246,10 @@ class Rendition:
             (self._made, n, f"{folder}/{self.uri(n)}", self._secret(n)) for n in range(len(self))
         ]
 
+    def making(self, n: int) -> tuple[_core.Rendition, int, tuple[bytes, bytes] | None]:
+        """What `_core.Delivery.segment` needs to send segment `n`."""
+        return self._made, n, self._secret(n)
+
     def bit_rates(self, target_duration: int) -> tuple[int, int]:
         """Peak and average segment bit rate, bits a second (RFC 8216 4.1), padding included."""
         lengths = self.lengths()
@@ -233,11 +258,15 @@ class Rendition:
             _segmenter.average_bps(lengths, self.durations_us),
         )
 
-    def playlist(self, target_duration: int, independent: bool) -> playlist.MediaPlaylist:
-        """The media playlist as a value."""
+    def playlist(
+        self, target_duration: int, independent: bool, base: str = ""
+    ) -> playlist.MediaPlaylist:
+        """The media playlist as a value; its URIs are appended to `base`."""
         explicit = self._first_iv is not None
         maps = [
-            playlist.Map(self.init_uri(index), self._key_tag(first, self._init_iv(index)))
+            playlist.Map(
+                base + self.init_uri(index), self._key_tag(base, first, self._init_iv(index))
+            )
             for index, (first, _) in enumerate(self._inits)
         ]
         current, key = -1, None
@@ -248,19 +277,20 @@ class Rendition:
                 current += 1
             if explicit or self._period(n) != period:
                 period = self._period(n)
-                key = self._key_tag(n, self._iv(n) if explicit else None)
+                key = self._key_tag(base, n, self._iv(n) if explicit else None)
             segments.append(
                 playlist.Segment(
-                    self.uri(n),
+                    base + self.uri(n),
                     duration,
                     key=key,
                     map=maps[current] if maps else None,
-                    discontinuity=n in self.discontinuities,
+                    discontinuity=self.discontinuities.get(n, 0),
                 )
             )
         return playlist.MediaPlaylist(
             target_duration,
             segments,
+            discontinuity_sequence=self.discontinuity_sequence,
             playlist_type="VOD",
             end=True,
             independent_segments=independent,
@@ -297,6 +327,11 @@ class Presentation:
                 rendition._encrypt(encryption, first_iv)
                 if first_iv is not None:
                     first_iv += rendition.resources
+            encryption.check_distinct(rendition._keys for rendition in renditions)
+
+    def __repr__(self) -> str:
+        names = ", ".join(rendition.name for rendition in self.renditions)
+        return f"<pystream.Presentation: {names}, {self.duration:.3f} s>"
 
     @property
     def duration(self) -> float:
@@ -308,9 +343,12 @@ class Presentation:
         """Bytes of memory held, the inputs' tables not counted."""
         return sum(rendition.nbytes for rendition in self.renditions)
 
-    def media_playlist(self, rendition: Rendition) -> playlist.MediaPlaylist:
-        """The media playlist of one of the renditions, as a value; `.text()` prints it."""
-        return rendition.playlist(self.target_duration, self.independent)
+    def media_playlist(self, rendition: Rendition, base: str = "") -> playlist.MediaPlaylist:
+        """The media playlist of one of the renditions, as a value; `.text()` prints it.
+
+        `base` is put before each URI in it: a server's segments lie elsewhere than its playlists.
+        """
+        return rendition.playlist(self.target_duration, self.independent, base)
 
     def multivariant_playlist(self) -> playlist.MultivariantPlaylist:
         """The multivariant playlist as a value; media playlists are `{name}/index.m3u8` beside it."""
@@ -374,34 +412,49 @@ def plan(
 ) -> Presentation:
     """Plan one presentation of all the inputs' tracks.
 
+        film = pystream.open("film.mp4")
+        presentation = pystream.plan([film], encryption=pystream.Aes128())
+        for rendition in presentation.renditions:
+            print(presentation.media_playlist(rendition).text())
+            for name, key in rendition.key_files():
+                ...  # 16 bytes for those who may watch; playlists name it `name`
+
     `format`: `ts` or `fmp4`. `segment_duration`: seconds from one grid time to the next; a segment
     begins with the first key frame at or after each (of audio alone: the first frame).
-    `scan`: read the beginning of each key frame at a cut, and so verify it; without it nothing is
-    read, and INDEPENDENT-SEGMENTS is not claimed. `start_seconds`: the output's time stamp at the
+    `scan`: read the beginning of each key frame at a cut, and so verify it; without it
+    INDEPENDENT-SEGMENTS is not claimed, and nothing is read but what nothing else tells: up to a
+    thousand frames of sound of each of two inputs that seem to hold the same, and, for `ts`, all
+    pictures of a track with NAL lengths of fewer than 4 bytes. What was read of pictures is kept
+    with the input: planning it again reads none of it. `start_seconds`: the output's time stamp at the
     presentation's zero, whole seconds.
 
     One video with one audio track is muxed in `ts`; otherwise audio tracks are renditions of their
     own, each written once, however many inputs hold the same one.
+
+    Playlists agree about time: in each, a first segment lasts from the presentation's begin on. Where
+    sound begins before the pictures, players take the first picture for that begin, unless both are
+    in one segment. So sound apart from the pictures begins with them, and muxed sound at most one
+    `segment_duration` before them; a notice says what is left out.
 
     Raises `PlanError` where the inputs do not make one presentation; `MediaError` for what an input
     holds; `ValueError` for arguments.
     """
     if format not in ("ts", "fmp4"):
         raise ValueError(f"format {format!r} is neither ts nor fmp4")
-    target_us = round(segment_duration * _US)
-    if not 100_000 <= target_us <= 3600 * _US:
+    if not 0.1 <= segment_duration <= 3600:
         raise ValueError(f"a segment duration of {segment_duration} s is not within 0.1 and 3600")
-    if start_seconds < 1:
-        raise ValueError("start_seconds is below 1")
-    opened = list(inputs)
+    target_us = round(segment_duration * _US)
+    if not 1 <= start_seconds < 1 << 31:
+        raise ValueError(f"start_seconds is {start_seconds}, not in 1..2^31 - 1")
+    if encryption is not None and not isinstance(encryption, Aes128):
+        raise TypeError(f"encryption is a pystream.Aes128, not {encryption!r}")
+    opened = _inputs(inputs)
     notices = [notice for source in opened for notice in source.notices]
     videos, audios, belongs = _choose(opened, target_us, notices)
     if videos:
-        cuts = cut_together(videos, target_us, scan, notices)
-        for video in videos:
-            if video.first != video.track.shown[0]:
-                for audio in audios:
-                    audio.begin_at(video.key_pts[0], video.track.timescale)
+        together = format == "ts" and len(videos) == 1 and len(audios) == 1
+        lead_us = target_us if together else 0
+        cuts = cut_together(videos, audios, target_us, lead_us, scan, notices)
         audios, belongs = _audible(audios, belongs, notices)
         layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
         independent = all(video.independent for video in videos)
@@ -420,6 +473,14 @@ def plan(
                     f" {rendition.tracks[0].rotation} degrees, which MPEG-TS cannot say: fmp4 can",
                 )
             )
+        for begin, end in rendition.holes:
+            notices.append(
+                Notice(
+                    "clock-gap",
+                    f"{rendition.name} has nothing from {begin:.3f} s on for {end - begin:.3f} s: the clock"
+                    " of MPEG-TS jumps there, and players may stall",
+                )
+            )
         if rendition.scanned:
             notices.append(
                 Notice(
@@ -429,6 +490,16 @@ def plan(
                 )
             )
     return Presentation(renditions, groups, notices, independent, encryption)
+
+
+def _inputs(inputs: Iterable[Input]) -> list[Input]:
+    if isinstance(inputs, (Input, str, bytes)):
+        raise TypeError("inputs is a list of what pystream.open gives, of one as well: [film]")
+    opened = list(inputs)
+    for source in opened:
+        if not isinstance(source, Input):
+            raise TypeError(f"an input is what pystream.open gives, not {source!r:.80}")
+    return opened
 
 
 def _nothing_left(opened: Sequence[Input]) -> str:
@@ -442,7 +513,8 @@ def _nothing_left(opened: Sequence[Input]) -> str:
 def _choose(
     opened: Sequence[Input], target_us: int, notices: list[Notice]
 ) -> tuple[list[Video], list[Audio], list[tuple[int, ...]]]:
-    """Videos, distinct audios, and for each video the audios of its input (all, where it has none)."""
+    """Videos, distinct audios, and for each video the audios that go with it: those of its input and
+    of inputs without pictures; where there are none, all."""
     videos: list[Video] = []
     audios: list[Audio] = []
     belongs: list[tuple[int, ...] | None] = []
@@ -464,8 +536,8 @@ def _choose(
                 notices.append(
                     Notice(
                         "track-left-out",
-                        f"track {video.track.id} (video) is left out: its key frames are not those"
-                        f" of track {found[0].track.id}, so they are no renditions of one film",
+                        f"track {video.track.id} (video) is left out: its key frames or its duration are"
+                        f" not those of track {found[0].track.id}, so they are no renditions of one film",
                         source.name,
                     )
                 )
@@ -478,7 +550,8 @@ def _choose(
         if not found:
             free += own
     every = tuple(dict.fromkeys(free))
-    return videos, audios, [tuple(dict.fromkeys((own or ()) + every)) for own in belongs]
+    groups = [tuple(dict.fromkeys((own or ()) + every)) for own in belongs]
+    return videos, audios, [group or tuple(range(len(audios))) for group in groups]
 
 
 def _audible(
@@ -502,7 +575,7 @@ def _audible(
 
 def _together(videos: Sequence[Video], target_us: int) -> bool:
     try:
-        cut_together(videos, target_us, scan=False, notices=[])
+        cut_together(videos, (), target_us, 0, scan=False, notices=[])
     except PlanError:
         return False
     return True
@@ -510,67 +583,58 @@ def _together(videos: Sequence[Video], target_us: int) -> bool:
 
 def _with_video(
     videos: Sequence[Video],
-    cuts: Sequence[array[int]],
+    cuts: Cuts,
     audios: Sequence[Audio],
     belongs: Sequence[tuple[int, ...]],
     format: str,
     target_us: int,
     start_seconds: int,
 ) -> tuple[list[Rendition], list[tuple[int, ...]]]:
-    breaks = _breaks(videos, cuts)
+    following = [
+        audio.following(cuts, frames, target_us)
+        for audio, frames in zip(audios, begun_anew(audios), strict=True)
+    ]
     muxed = format == "ts" and len(videos) == 1 and len(audios) == 1
     renditions = []
-    for index, (video, firsts) in enumerate(zip(videos, cuts, strict=True)):
-        bounds = array("q", [*firsts, video.end])
+    for index, (video, firsts) in enumerate(zip(videos, cuts.firsts, strict=True)):
         scale = video.track.timescale
-        times = _pts(video, firsts)
-        ends = [(time, scale) for time in times] + [(video.end_pts, scale)]
+        begins = [(time, scale) for time in _pts(video, firsts)]
+        end = (video.end_pts, scale)
+        bounds = array("q", [*firsts, video.end])
         streams = [(video.track, bounds)]
+        changes = cuts.changes
         if muxed:
             audio = audios[0]
-            sound = audio.following(times, scale, video.end_pts, target_us)
+            sound, anew = following[0]
+            changes = changes + anew
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
+            sounds = (audio.pts[0], audio.track.timescale)
+            if sounds[0] / sounds[1] < begins[0][0] / scale - _NEGLIGIBLE:
+                begins[0] = sounds
             later = [(audio.time(bound), audio.track.timescale) for bound in sound[len(firsts) :]]
-            if extra:
-                ends = ends[:-1] + later
-            elif audio.end_pts / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
-                ends[-1] = later[-1]
+            begins += later[:-1]
+            if extra or later[-1][0] / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
+                end = later[-1]
         renditions.append(
-            Rendition(
+            _rendition(
                 f"v{index}",
                 "video",
                 format,
                 streams,
-                durations_us(ends),
-                breaks,
+                [*begins, end],
+                changes,
                 start_seconds,
                 _names([video, *(audios if muxed else ())]),
             )
         )
     if muxed:
         return renditions, [()]
-    times = _pts(videos[0], cuts[0])
-    scale = videos[0].track.timescale
-    for index, audio in enumerate(audios):
-        end = max(videos, key=lambda video: video.end_pts / video.track.timescale)
-        end_pts = end.end_pts * scale // end.track.timescale
-        bounds = audio.following(times, scale, end_pts, target_us)
-        kept, broken = _without_empty(bounds, breaks)
-        ends = [(audio.time(bound), audio.track.timescale) for bound in kept]
-        renditions.append(
-            Rendition(
-                f"a{index}",
-                "audio",
-                format,
-                [(audio.track, kept)],
-                durations_us(ends),
-                broken,
-                start_seconds,
-                audio.source.name,
-            )
-        )
+    for index, (audio, (bounds, anew)) in enumerate(zip(audios, following, strict=True)):
+        begin = (cuts.times[0], cuts.timescale)
+        changes = cuts.changes + anew
+        renditions.append(_sound(index, audio, format, bounds, changes, begin, start_seconds))
     groups = [tuple(len(videos) + i for i in own) for own in belongs]
     return renditions, groups
 
@@ -580,29 +644,79 @@ def _names(tracks: Iterable[Video | Audio]) -> str:
     return ", ".join(dict.fromkeys(track.source.name for track in tracks))
 
 
-def _without_empty(bounds: array[int], breaks: frozenset[int]) -> tuple[array[int], frozenset[int]]:
-    """Bounds without segments that have no frame: sound may begin late and end early."""
-    kept, broken = array("q"), set()
-    pending = False
-    for n, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        pending = pending or n in breaks
-        if first == end:
-            continue
-        if pending and kept:
-            broken.add(len(kept))
-        pending = False
-        kept.append(first)
-    kept.append(bounds[-1])
-    return kept, frozenset(broken)
+def _sound(
+    index: int,
+    audio: Audio,
+    format: str,
+    bounds: array[int],
+    changes: Sequence[int],
+    begin: tuple[int, int],
+    start_seconds: int,
+) -> Rendition:
+    """`begin`: `(ticks, timescale)` at which the other playlists begin."""
+    times = [(audio.time(bound), audio.track.timescale) for bound in bounds]
+    if times[0][0] / times[0][1] > begin[0] / begin[1] + _NEGLIGIBLE:
+        times[0] = begin
+    return _rendition(
+        f"a{index}",
+        "audio",
+        format,
+        [(audio.track, bounds)],
+        times,
+        changes,
+        start_seconds,
+        audio.source.name,
+    )
 
 
-def _breaks(videos: Sequence[Video], cuts: Sequence[array[int]]) -> frozenset[int]:
-    """Segments before which a decoder configuration changes in some rendition."""
-    breaks: set[int] = set()
-    for video, firsts in zip(videos, cuts, strict=True):
-        changes = {first for first, _ in video.track.config_runs}
-        breaks |= {n for n, first in enumerate(firsts) if n and first in changes}
-    return frozenset(breaks)
+def _rendition(
+    name: str,
+    kind: str,
+    format: str,
+    streams: Sequence[tuple[Track, array[int]]],
+    times: Sequence[tuple[int, int]],
+    changes: Sequence[int],
+    start_seconds: int,
+    source: str,
+) -> Rendition:
+    """A rendition without the segments that no sample is in: sound may begin late and end early.
+
+    `times`: `(ticks, timescale)` at which segments begin, and the last one ends. `changes`: the
+    segments before which something changes, rising.
+
+    A segment's Discontinuity Sequence Number is EXT-X-DISCONTINUITY-SEQUENCE and a tag
+    EXT-X-DISCONTINUITY for each one more (RFC 8216 6.2.1), and has to be that of matching segments
+    in other playlists (6.2.4). So the changes before segments that are left out count as well.
+    """
+    count = len(times) - 1
+    kept = [n for n in range(count) if any(bounds[n] < bounds[n + 1] for _, bounds in streams)]
+    passed, numbers = 0, []
+    for n in kept:
+        while passed < len(changes) and changes[passed] <= n:
+            passed += 1
+        numbers.append(passed)
+    steps = {n: numbers[n] - numbers[n - 1] for n in range(1, len(kept))}
+    # The first segment lasts from the presentation's begin on, whatever is left out before it.
+    durations = durations_us([times[0], *(times[n] for n in kept[1:]), times[-1]])
+    if not any(durations):
+        ids = " and ".join(str(track.id) for track, _ in streams)
+        raise MalformedMedia(
+            f"{source}: track {ids} lasts no time: all its samples have duration 0"
+        )
+    return Rendition(
+        name,
+        kind,
+        format,
+        [
+            (track, array("q", [*(bounds[n] for n in kept), bounds[-1]]))
+            for track, bounds in streams
+        ],
+        durations,
+        {n: step for n, step in steps.items() if step},
+        numbers[0],
+        start_seconds,
+        source,
+    )
 
 
 def _pts(video: Video, firsts: array[int]) -> array[int]:
@@ -614,17 +728,11 @@ def _audio_only(
     audios: Sequence[Audio], format: str, target_us: int, start_seconds: int
 ) -> tuple[list[Rendition], list[tuple[int, ...]]]:
     renditions = []
-    for index, audio in enumerate(audios):
-        bounds = audio.alone(target_us)
-        times = [(audio.time(bound), audio.track.timescale) for bound in bounds]
-        streams = [(audio.track, bounds)]
-        lasts = durations_us(times)
-        name = f"a{index}"
-        renditions.append(
-            Rendition(
-                name, "audio", format, streams, lasts, frozenset(), start_seconds, audio.source.name
-            )
-        )
+    first = min(audios, key=lambda audio: audio.pts[0] / audio.track.timescale)
+    begin = (first.pts[0], first.track.timescale)
+    for index, (audio, frames) in enumerate(zip(audios, begun_anew(audios), strict=True)):
+        bounds, anew = audio.alone(frames, target_us)
+        renditions.append(_sound(index, audio, format, bounds, anew, begin, start_seconds))
     # Several languages are alternatives of one variant stream, not variant streams of their own.
     several = len({rendition.language for rendition in renditions}) > 1
     if several:
@@ -632,19 +740,18 @@ def _audio_only(
     return renditions, [() for _ in renditions]
 
 
-def _shown_configs(track: Track) -> list[tuple[str, int, int, int, int]]:
-    """The decoder configurations of what is shown, in that order."""
-    first, end = track.shown
+def _configs(track: Track, first: int, end: int) -> list[tuple[str, int, int, int, int]]:
+    """The decoder configurations of samples `first..end`, in that order."""
     ends = [start for start, _ in track.config_runs[1:]] + [track.sample_count]
     runs = zip(track.config_runs, ends, strict=True)
     return [track.configs[index] for (start, index), stop in runs if start < end and stop > first]
 
 
 def _frame_rate_milli(track: Track) -> int | None:
-    """Pictures in 1000 s, on average, rounded."""
+    """Pictures in 1000 s, on average, rounded; None where that is none."""
     first, end = track.shown
     if end - first < 2:
         return None
     pts = column(track.dts(first, end))
     span = pts[-1] - pts[0]
-    return round((end - first - 1) * track.timescale * 1000 / span) if span > 0 else None
+    return round((end - first - 1) * track.timescale * 1000 / span) or None if span > 0 else None

@@ -6,7 +6,6 @@ import os
 import threading
 
 from pystream._core import Movie, Track
-from pystream.errors import MediaError
 from pystream.model import Notice
 
 # `typing` would cost a command's start more than all of this; type checkers take the name as true.
@@ -86,29 +85,36 @@ def open(source: Source, name: str | None = None) -> Input:
     `read_at(offset, n)`. `name` is what messages call it.
 
     Raises `MalformedMedia`, `UnsupportedMedia` or `LimitExceeded` with byte offset and box path;
-    `OSError` where a path cannot be opened; whatever a source of your own raises.
+    `OSError` where a path cannot be opened or read, with errno and filename; what a source of your
+    own raises, as it is. In messages stands `name`; `TypeError` for a file opened in text mode.
     """
-    if isinstance(source, (str, os.PathLike)):
-        name = name or os.fspath(source)
-    elif name is None:
-        name = "<bytes>" if isinstance(source, bytes) else "<object>"
-    try:
-        return Input(_movie(source), name)
-    except MediaError as error:
-        # Say which input, where there may be several.
-        raise type(error)(f"{name}: {error}", error.offset, error.path) from None
+    name = _printable(_name(source) if name is None else name)
+    return Input(_movie(source, name), name)
 
 
-def _movie(source: Source) -> Movie:
+def _name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
-        return Movie.open_path(os.fspath(source))
+        return os.fspath(source)
+    return "<bytes>" if isinstance(source, bytes) else "<object>"
+
+
+def _printable(name: str) -> str:
+    """A name as text. The bytes of a file's name need be none: those that are not are escaped."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _movie(source: Source, name: str) -> Movie:
+    if isinstance(source, (str, os.PathLike)):
+        return Movie.open_path(os.fspath(source), name)
     if isinstance(source, bytes):
-        return Movie.open_bytes(source)
+        return Movie.open_bytes(source, name)
     if _is_read_at(source):
-        return Movie.open_object(source, source.size)
+        return Movie.open_object(source, source.size, name)
     if _is_seekable(source):
+        if isinstance(source.read(0), str):
+            raise TypeError(f"{name} is opened in text mode; open it in binary: open(path, 'rb')")
         file = _FileObject(source)
-        return Movie.open_object(file, file.size)
+        return Movie.open_object(file, file.size, name)
     raise TypeError(
         "an input is a path, bytes, a seekable file object, or has size and read_at,"
         f" not {type(source).__name__}"

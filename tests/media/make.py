@@ -30,6 +30,9 @@ open_gop            recovery points instead of IDR pictures, with leading pictur
 aud_all, aud_some   access unit delimiters before every picture, or before every third one
 nal_2               NAL lengths of two bytes
 two_entries         two sample entries in one track: the picture size changes half way
+two_sounds          two films joined: half way the sound changes from 48 kHz stereo to 24 kHz mono,
+                    a frame before the picture's key frame, and the picture size changes at it
+anamorphic          pixels of 16:11, in the sample entry and in the bitstream
 co64                64-bit chunk offsets and a mdat with a 64-bit size
 stz2                compact sample sizes
 languages           three audio tracks: deu, eng, and one that says nothing
@@ -269,6 +272,30 @@ def two_entries(out: Path) -> None:
         out.write_bytes(bytes(boxes.Movie([video, audio])))
 
 
+def two_sounds(out: Path) -> None:
+    """Two encodings joined as they are: the second one's sound begins with the encoder's priming."""
+    with TemporaryDirectory() as folder:
+        parts = []
+        for size, rate, channels in (("256x144", 48_000, 2), ("192x108", 24_000, 1)):
+            path = Path(folder) / f"{size}.mp4"
+            codec = ["-c:a", "aac", "-b:a", "24k", "-ac", str(channels)]
+            ffmpeg(path, *picture(size, seconds=4), *sound(4, rate), *x264(), *codec, *FIRST)
+            parts.append(load(path))
+        (video, audio), (second, more) = parts
+        video.entries += second.entries
+        video.samples += [replace(sample, entry=1) for sample in second.samples]
+        video.edits = [(8000, video.edits[0][1])]
+        audio.entries += more.entries
+        # 188 frames and the edit end 512 ticks before 4 s. What the second part has before its
+        # sound are 1024 samples at 24 kHz, so 2048 ticks.
+        audio.samples = [
+            *audio.samples[:188],
+            *(replace(s, entry=1, duration=2 * s.duration) for s in more.samples[:94]),
+        ]
+        audio.edits = [(8000, audio.edits[0][1])]
+        out.write_bytes(bytes(boxes.Movie([video, audio])))
+
+
 def he_aac(config: bytes, *, doubled: bool) -> Callable[[Path], None]:
     """AAC-LC at 24 kHz that says it carries SBR. It does not, which SBR decoders put up with."""
 
@@ -430,6 +457,13 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "aud_some.mp4": patched(aud_some),
     "nal_2.mp4": patched(nal_2),
     "two_entries.mp4": two_entries,
+    "two_sounds.mp4": two_sounds,
+    "anamorphic.mp4": lambda out: av(
+        out,
+        source=picture("144x144", seconds=2),
+        seconds=2,
+        video=[*x264(25, 30), "-aspect", "16:11"],
+    ),
     "co64.mp4": patched(co64),
     "stz2.mp4": patched(stz2),
     "languages.mp4": languages,

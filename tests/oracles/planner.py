@@ -30,6 +30,8 @@ def cuts(
         for j, time in enumerate(times)
         if j == 0 or forced[j] or floor(time / target) > floor(times[j - 1] / target)
     ]
+    if len(found) > 1 and not forced[found[1]] and times[found[1]] - times[0] < target / 2:
+        del found[1]
     tail = seconds(end_pts, timescale) - times[found[-1]] if found else Fraction(0)
     if len(found) > 1 and not forced[found[-1]] and tail < target / 2:
         found.pop()

@@ -9,6 +9,7 @@ mod limits;
 pub mod mp4;
 mod reader;
 pub mod rendition;
+pub mod seen;
 mod source;
 pub mod track;
 pub mod ts;

@@ -6,10 +6,12 @@
 
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::codec::aac::AacConfig;
 use crate::codec::avc::{AvcConfig, PictureKind, picture_kind};
 use crate::column::{BLOCK, Column};
+use crate::seen::Seen;
 use crate::{ReadAt, Result};
 
 /// Samples whose bytes are compared before two tracks are taken for one.
@@ -72,6 +74,8 @@ pub struct Track {
     pub rotation: u16,
     /// The `tkhd` matrix as it stands in the file.
     pub matrix: [i32; 9],
+    /// What was read of its samples.
+    pub seen: Arc<Seen>,
 }
 
 /// The samples of a track, as packed columns.
@@ -295,7 +299,7 @@ impl Iterator for SampleIter<'_> {
 impl ExactSizeIterator for SampleIter<'_> {}
 
 impl Track {
-    /// What sample `index` begins with, by its own NAL units. Reads as little of the source as tells.
+    /// What sample `index` begins with, by its own NAL units. Reads as little of the source as tells, and that once.
     ///
     /// # Errors
     /// What reading the source gives.
@@ -303,6 +307,10 @@ impl Track {
     /// # Panics
     /// Where there is no such sample.
     pub fn picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
+        self.seen.kind(index, || self.read_picture_kind(source, index))
+    }
+
+    fn read_picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
         let Config::Avc(avc) = self.config_at(index) else { return Ok(PictureKind::Idr) };
         let sample = self.samples.get(index);
         let mut prefix = vec![0; 64];
@@ -329,6 +337,7 @@ impl Track {
             && self.timescale == other.timescale
             && self.shown == other.shown
             && self.configs == other.configs
+            && self.config_runs == other.config_runs
             && mine.len() == its.len();
         if !described
             || mine.iter(0..mine.len()).zip(its.iter(0..its.len())).any(|(a, b)| (a.size, a.pts) != (b.size, b.pts))
@@ -371,6 +380,7 @@ impl Track {
             + configs.sum::<usize>()
             + self.config_runs.capacity() * size_of::<(usize, usize)>()
             + self.samples.nbytes()
+            + self.seen.nbytes()
     }
 
     /// The configuration that decodes sample `index`.

@@ -1,6 +1,7 @@
 //! Memory that crosses the border: the only `unsafe` of this crate.
 
 use std::ffi::{c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use pyo3::PyClass;
@@ -23,6 +24,9 @@ unsafe fn lend<T: PyClass>(
     if view.is_null() {
         return Err(PyBufferError::new_err("no view to fill in"));
     }
+    // SAFETY: `view` is not null and, by the caller's word, ours to fill in. A request that is refused has to leave NULL
+    // there (bf_getbuffer in the C API's documentation): what stands in it is the caller's, and nobody may release it.
+    unsafe { (*view).obj = ptr::null_mut() };
     if flags & ffi::PyBUF_WRITABLE == ffi::PyBUF_WRITABLE {
         return Err(PyBufferError::new_err("this memory is read-only"));
     }
@@ -90,6 +94,10 @@ impl Segment {
         self.0.len()
     }
 
+    fn __repr__(&self) -> String {
+        format!("<pystream segment: {} bytes; bytes() and memoryview() take it>", self.0.len())
+    }
+
     /// # Safety
     /// Called by the interpreter.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
@@ -141,4 +149,16 @@ impl Output {
         // touches them during the call is `segments_into`'s documented condition; the interpreter is not held meanwhile.
         unsafe { std::slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.item_count()) }
     }
+}
+
+/// The descriptor `fd`, which from now on is nobody else's.
+///
+/// # Errors
+/// `ValueError` where it is none.
+pub(crate) fn take_over(fd: i32) -> PyResult<OwnedFd> {
+    if fd < 0 {
+        return Err(PyValueError::new_err(format!("{fd} is no file descriptor")));
+    }
+    // SAFETY: the caller has given it away (`socket.detach()`), and it is not -1.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -7,34 +7,29 @@ use pyo3::PyErr;
 use pyo3::exceptions::PyOSError;
 use pystream_media::{Error, ErrorKind};
 
+use crate::source::ReadFailed;
+
 // Defined once, in pystream/errors.py, so that tracebacks, docs and `except` clauses agree.
 pyo3::import_exception!(pystream.errors, LimitExceeded);
 pyo3::import_exception!(pystream.errors, MalformedMedia);
 pyo3::import_exception!(pystream.errors, SourceError);
 pyo3::import_exception!(pystream.errors, UnsupportedMedia);
 
-/// An error, and what the input it lies in is called, where that is known. Neither `Error` nor `PyErr` belongs to this crate.
-pub(crate) struct Fault(Error, Option<Arc<str>>);
+/// An error, and what the input it lies in is called. Neither `Error` nor `PyErr` belongs to this crate.
+pub(crate) struct Fault(Error, Arc<str>);
 
 impl Fault {
     /// Says which input is at fault.
     pub(crate) fn of(error: Error, input: &Arc<str>) -> Self {
-        Self(error, Some(Arc::clone(input)))
+        Self(error, Arc::clone(input))
     }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Fault>;
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self(error, None)
-    }
-}
-
 impl From<Fault> for PyErr {
     fn from(Fault(error, input): Fault) -> Self {
-        let message = input.map_or_else(|| error.to_string(), |input| format!("{input}: {error}"));
-        let args = (message, error.offset(), error.path().to_owned());
+        let args = (format!("{input}: {error}"), error.offset(), error.path().to_owned());
         // No wildcard arm: a new kind must choose its exception here.
         match error.kind() {
             ErrorKind::Malformed => MalformedMedia::new_err(args),
@@ -62,8 +57,8 @@ fn source_error(error: Error, args: (String, Option<u64>, String)) -> PyErr {
     let Some(cause) = error.into_cause() else { return SourceError::new_err(args) };
     match cause.downcast::<PyErr>() {
         Ok(raised) => *raised,
-        Err(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(failed) => PyErr::from(*failed),
+        Err(cause) => match cause.downcast::<ReadFailed>() {
+            Ok(failed) => os_error(&failed.error, &failed.path),
             Err(_) => SourceError::new_err(args),
         },
     }

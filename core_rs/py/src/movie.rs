@@ -20,37 +20,40 @@ type EditList = (u32, u32, Vec<(u64, Option<i64>, f64)>);
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Movie {
     pub(crate) source: Arc<dyn ReadAt>,
+    /// What messages call it.
+    name: Arc<str>,
     inner: mp4::Movie,
     tracks: Vec<Arc<pystream_media::track::Track>>,
 }
 
 impl Movie {
-    fn open(py: Python<'_>, source: Arc<dyn ReadAt>) -> Result<Self> {
-        let mut inner = py.detach(|| mp4::open(&source))?;
+    fn open(py: Python<'_>, source: Arc<dyn ReadAt>, name: &str) -> Result<Self> {
+        let name: Arc<str> = name.into();
+        let mut inner = py.detach(|| mp4::open(&source)).map_err(|error| Fault::of(error, &name))?;
         let tracks = std::mem::take(&mut inner.tracks).into_iter().map(Arc::new).collect();
-        Ok(Self { source, inner, tracks })
+        Ok(Self { source, name, inner, tracks })
     }
 }
 
 #[pymethods]
 impl Movie {
-    /// Opens a local file.
+    /// Opens a local file. `name` is what messages call the input.
     #[staticmethod]
-    fn open_path(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+    fn open_path(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
         let source = py.detach(|| FileSource::open(&path)).map_err(|error| os_error(&error, &path))?;
-        Ok(Self::open(py, Arc::new(source))?)
+        Ok(Self::open(py, Arc::new(source), name)?)
     }
 
     /// Opens an MP4 that lies in memory.
     #[staticmethod]
-    fn open_bytes(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
-        Ok(Self::open(py, Arc::new(BytesSource(data)))?)
+    fn open_bytes(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
+        Ok(Self::open(py, Arc::new(BytesSource(data)), name)?)
     }
 
     /// Opens an object with `read_at(offset, n) -> bytes`, `size` bytes long.
     #[staticmethod]
-    fn open_object(py: Python<'_>, object: Py<PyAny>, size: u64) -> PyResult<Self> {
-        Ok(Self::open(py, Arc::new(ObjectSource { object, size }))?)
+    fn open_object(py: Python<'_>, object: Py<PyAny>, size: u64, name: &str) -> PyResult<Self> {
+        Ok(Self::open(py, Arc::new(ObjectSource { object, size }), name)?)
     }
 
     /// The tracks that can be carried.
@@ -60,7 +63,11 @@ impl Movie {
         Ok(movie
             .tracks
             .iter()
-            .map(|track| Track { inner: Arc::clone(track), source: Arc::clone(&movie.source) })
+            .map(|track| Track {
+                inner: Arc::clone(track),
+                source: Arc::clone(&movie.source),
+                name: Arc::clone(&movie.name),
+            })
             .collect())
     }
 
@@ -74,7 +81,7 @@ impl Movie {
     /// `(code, sentence)` of all that is not as it should be.
     #[getter]
     fn warnings(&self) -> Vec<(String, String)> {
-        self.inner.warnings.iter().map(|warning| (warning.code.as_str().to_owned(), warning.message.clone())).collect()
+        self.inner.warnings.iter().map(|warning| (warning.code.as_str().to_owned(), warning.to_string())).collect()
     }
 
     #[getter]
@@ -119,6 +126,8 @@ impl Movie {
 pub(crate) struct Track {
     pub(crate) inner: Arc<pystream_media::track::Track>,
     pub(crate) source: Arc<dyn ReadAt>,
+    /// What messages call the input.
+    name: Arc<str>,
 }
 
 impl Track {
@@ -202,7 +211,22 @@ impl Track {
 
     /// Whether two tracks hold the same samples. Reads a few of them.
     fn same_as(&self, py: Python<'_>, other: &Self) -> Result<bool> {
-        Ok(py.detach(|| self.inner.same_content(&self.source, &other.inner, &other.source))?)
+        if Arc::ptr_eq(&self.inner, &other.inner) {
+            return Ok(true);
+        }
+        let compared = py.detach(|| self.inner.same_content(&self.source, &other.inner, &other.source));
+        compared.map_err(|error| Fault::of(error, &format!("{}, {}", self.name, other.name).into()))
+    }
+
+    fn __repr__(&self) -> String {
+        let codecs: Vec<String> = self.configs().into_iter().map(|(codecs, ..)| codecs).collect();
+        format!(
+            "<pystream track {}: {}, {}, {} samples>",
+            self.id(),
+            self.kind(),
+            codecs.join(" "),
+            self.sample_count()
+        )
     }
 
     /// Byte offsets, sizes, decoding or presentation times of samples `first..end`.
@@ -244,7 +268,7 @@ impl Track {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
         }
         track.samples.sync = indexes.into_iter().collect();
-        Ok(Self { inner: Arc::new(track), source: Arc::clone(&self.source) })
+        Ok(Self { inner: Arc::new(track), source: Arc::clone(&self.source), name: Arc::clone(&self.name) })
     }
 
     /// When the last of the samples `first..end` stops being shown, ticks.
@@ -261,7 +285,8 @@ impl Track {
         if index >= self.inner.samples.len() {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
         }
-        let kind = py.detach(|| self.inner.picture_kind(&self.source, index)).map_err(Fault::from)?;
+        let kind = py.detach(|| self.inner.picture_kind(&self.source, index));
+        let kind = kind.map_err(|error| Fault::of(error, &self.name))?;
         Ok(match kind {
             PictureKind::Idr => "idr",
             PictureKind::RecoveryPoint => "recovery",

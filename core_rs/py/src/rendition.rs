@@ -144,6 +144,15 @@ impl Rendition {
         matches!(&self.layout, Layout::Ts(layout) if layout.scanned())
     }
 
+    /// Where the clock of a transport stream jumps: begin and end of each hole, in ticks of 90 kHz from the presentation's zero.
+    #[getter]
+    fn holes(&self) -> Vec<(i64, i64)> {
+        match &self.layout {
+            Layout::Ts(layout) => layout.holes().to_vec(),
+            Layout::Fmp4(_) => Vec::new(),
+        }
+    }
+
     #[getter]
     fn nbytes(&self) -> usize {
         match &self.layout {
@@ -215,7 +224,7 @@ impl Rendition {
 }
 
 impl Rendition {
-    fn check(&self, n: usize) -> PyResult<()> {
+    pub(crate) fn check(&self, n: usize) -> PyResult<()> {
         let len = self.layout.len();
         if n < len { Ok(()) } else { Err(PyIndexError::new_err(format!("segment {n} of {len}"))) }
     }

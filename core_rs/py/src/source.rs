@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -13,7 +13,23 @@ use pystream_media::{Error, ReadAt, Result};
 pub(crate) struct FileSource {
     file: File,
     size: u64,
+    path: PathBuf,
 }
+
+/// A local file that could not be read.
+#[derive(Debug)]
+pub(crate) struct ReadFailed {
+    pub(crate) error: std::io::Error,
+    pub(crate) path: PathBuf,
+}
+
+impl std::fmt::Display for ReadFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.error)
+    }
+}
+
+impl std::error::Error for ReadFailed {}
 
 impl FileSource {
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
@@ -23,7 +39,7 @@ impl FileSource {
         }
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { file, size })
+        Ok(Self { file, size, path: path.to_owned() })
     }
 }
 
@@ -35,7 +51,10 @@ impl ReadAt for FileSource {
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => shrank(offset),
-            _ => Error::source_failed(error.to_string(), Some(Box::new(error))).at(offset),
+            _ => {
+                let failed = ReadFailed { error, path: self.path.clone() };
+                Error::source_failed(failed.error.to_string(), Some(Box::new(failed))).at(offset)
+            }
         })
     }
 }
@@ -78,7 +97,8 @@ impl ReadAt for ObjectSource {
             let answer = self.object.bind(py).call_method1("read_at", (offset, buf.len())).map_err(failed)?;
             let bytes = PyBuffer::<u8>::get(&answer).map_err(failed)?;
             if bytes.item_count() != buf.len() {
-                return Err(shrank(offset));
+                let message = format!("read_at gave {} bytes where {} were asked for", bytes.item_count(), buf.len());
+                return Err(Error::source_failed(message, None).at(offset));
             }
             bytes.copy_to_slice(py, buf).map_err(failed)
         })

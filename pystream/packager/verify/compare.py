@@ -8,6 +8,7 @@ the source's by one shift.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from pystream.packager.verify.elementary import same_nals, split_nals
 from pystream.packager.verify.report import VerifyError
@@ -20,6 +21,11 @@ TIME_TOLERANCE = 1.01 * TICK
 SHIFT_TOLERANCE = 2.02 * TICK
 # What EXTINF, in microseconds, may miss by where a segment begins with a picture.
 EXTINF_TOLERANCE = 0.001
+# How far from the pictures' cut another decoder configuration of the sound may begin, where it is
+# what cuts: only a key frame can begin a segment of pictures.
+CHANGE_TOLERANCE = 0.14
+# By how much streams may begin apart without the first EXTINF counting it.
+LEAD_TOLERANCE = 0.1
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Stream:
         self.count = 0
         self.end = 0.0
         self.last_dts = float("-inf")
+        self.config: tuple[str, bytes] | None = None
+        self.number = 0
         self.candidates = [
             _Candidate(track, start)
             for track in tracks
@@ -67,7 +75,8 @@ class Stream:
             for start in track.starts
         ]
 
-    def feed(self, where: str, unit: Unit) -> None:
+    def feed(self, where: str, unit: Unit, number: int) -> None:
+        """Takes the next unit and its discontinuity sequence number."""
         name = f"{self.kind} sample {self.count}"
         if not self.candidates:
             raise VerifyError(where, f"{name}: no source has such a track")
@@ -88,6 +97,16 @@ class Stream:
         track = left[0].track
         self.end = max(self.end, unit.pts + track.duration(left[0].next - 1))
         self.count += 1
+        entry = track.entries[track.entry[left[0].next - 1]]
+        before, self.config = self.config, (entry.code, entry.config)
+        changes = before is not None and before != self.config
+        # RFC 8216 4.3.2.3
+        if changes and number == self.number and not self.lenient:
+            raise VerifyError(
+                where,
+                f"{name}: another decoder configuration, and no EXT-X-DISCONTINUITY before it",
+            )
+        self.number = number
 
     def fault(self, candidate: _Candidate, unit: Unit) -> str:
         """Why the unit is not the candidate's next sample, or an empty string."""
@@ -135,7 +154,12 @@ class Stream:
 
 
 class Timeline:
-    """EXTINF against the time stamps: segments begin where the sums say."""
+    """EXTINF against the time stamps: segments begin where the sums say.
+
+    The first segment may last from before its own first picture or frame on, where another stream
+    begins earlier: `begin` is when it says it begins, `earliest` when its first sample does. `spans`
+    are the segments' discontinuity sequence numbers, files, first and last times.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
@@ -143,9 +167,11 @@ class Timeline:
         self.length = 0.0
         self.faults: list[tuple[str, str]] = []
         self.frame = 0.0
-        self.late_sound: tuple[str, str] | None = None
+        self.late_sound: tuple[str, str, float] | None = None
+        self.spans: list[tuple[int, str, float, float]] = []
+        self.earliest = inf
 
-    def segment(self, where: str, duration: float, units: list[Unit]) -> None:
+    def segment(self, where: str, duration: float, number: int, units: list[Unit]) -> None:
         if not units:
             raise VerifyError(where, "holds no samples")
         pictures = [unit.pts for unit in units if unit.kind == "avc"]
@@ -154,26 +180,45 @@ class Timeline:
             self.frame = max(self.frame, sounds[1] - sounds[0])
         starts = [pictures[0], min(pictures)] if pictures else [sounds[0]]
         tolerance = EXTINF_TOLERANCE + (0 if pictures else self.frame)
+        first_end = (self.begin or 0.0) + self.length
         if self.begin is None:
             # A video's first segment may hold pictures of before the edit that starts it.
             self.begin = starts[-1]
+        elif len(self.spans) == 1:
+            self._lead(min(starts, key=lambda start: abs(start - first_end)))
         off = min((start - self.begin - self.length for start in starts), key=abs)
         if abs(off) > tolerance:
             text = f"begins {1000 * off:.3f} ms off the sum of the EXTINFs before it"
             self.faults.append((where, text))
         early = self.begin + self.length - sounds[0] if sounds and self.length else 0.0
-        if early > self.frame + EXTINF_TOLERANCE:
+        near = self.frame + EXTINF_TOLERANCE
+        if self.spans and self.spans[-1][0] < number:
+            near += CHANGE_TOLERANCE
+        if early > near:
             self.faults.append((where, f"sound begins {1000 * early:.3f} ms before the segment"))
         self.length += duration
-        if self.late_sound:
-            self.faults.append(self.late_sound)
+        if self.late_sound and self.late_sound[2] > near:
+            self.faults.append(self.late_sound[:2])
         self.late_sound = None
         over = sounds[-1] - self.begin - self.length if sounds else 0.0
         if over > self.frame + EXTINF_TOLERANCE:
             # Sound may outlast the last segment's pictures; what that means, `finish` judges.
-            self.late_sound = (where, f"sound runs {1000 * over:.3f} ms past the segment's end")
+            text = f"sound runs {1000 * over:.3f} ms past the segment's end"
+            self.late_sound = (where, text, over)
+        times = [unit.pts for unit in units]
+        self.spans.append((number, where, times[0], max(times)))
+        self.earliest = min(self.earliest, *times)
+
+    def _lead(self, ends: float) -> None:
+        """Takes when the first segment really ends: what it lasts longer, it begins earlier."""
+        assert self.begin is not None
+        lead = self.begin + self.length - ends
+        if lead > LEAD_TOLERANCE:
+            self.begin -= lead
 
     def finish(self, ends: list[float]) -> None:
+        if len(self.spans) == 1:
+            self._lead(max(ends))
         if self.faults:
             raise VerifyError(*self.faults[0])
         assert self.begin is not None

@@ -67,6 +67,72 @@ def split_annex_b(data: bytes) -> list[bytes]:
     return [nal for piece in data.split(b"\0\0\1") if (nal := piece.rstrip(b"\0"))]
 
 
+# Sample aspect ratios by aspect_ratio_idc, from 1 on (ISO/IEC 14496-10 table E-1).
+_ASPECTS = (
+    "1:1 12:11 10:11 16:11 40:33 24:11 20:11 32:11 80:33 18:11 15:11 64:33 160:99 4:3 3:2 2:1"
+).split()
+# profile_idc of those whose sets say more about the samples (7.3.2.1.1).
+_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+
+
+def pixel_aspect(sps: bytes) -> tuple[int, int]:
+    """Width and height of a pixel, as a sequence parameter set has them (7.3.2.1.1, E.1.1)."""
+    bits = "".join(f"{byte:08b}" for byte in sps[1:].replace(b"\0\0\3", b"\0\0"))
+    at = 24
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        return int(bits[at - count : at], 2)
+
+    def golomb(count: int = 1) -> int:
+        value = 0
+        for _ in range(count):
+            zeros = bits.index("1", at) - at
+            value = take(2 * zeros + 1) - 1
+        return value
+
+    golomb()
+    if sps[1] in _HIGH:
+        chroma = golomb()
+        if chroma == 3:
+            take(1)
+        golomb(2)
+        take(1)
+        if take(1):
+            for number in range(12 if chroma == 3 else 8):
+                if take(1):
+                    last = following = 8
+                    for _ in range(16 if number < 6 else 64):
+                        if following:
+                            code = golomb()
+                            following = (last + (code + 1) // 2 * (1 if code & 1 else -1)) % 256
+                        last = following or last
+    golomb()
+    order = golomb()
+    if order == 0:
+        golomb()
+    elif order == 1:
+        take(1)
+        golomb(2)
+        golomb(golomb())
+    golomb()
+    take(1)
+    golomb(2)
+    if not take(1):
+        take(1)
+    take(1)
+    if take(1):
+        golomb(4)
+    if not (take(1) and take(1)):
+        return 1, 1
+    which = take(8)
+    if which == 255:
+        return take(16), take(16)
+    width, height = _ASPECTS[which - 1 if 1 <= which <= len(_ASPECTS) else 0].split(":")
+    return int(width), int(height)
+
+
 def descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(tag, fields) of ISO/IEC 14496-1 descriptors, the nested ones after their parent's."""
     at = 0

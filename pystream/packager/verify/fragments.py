@@ -12,7 +12,14 @@ from pystream.packager.verify.boxes import Box, read_boxes, to_signed
 from pystream.packager.verify.compare import Stream, Unit
 from pystream.packager.verify.elementary import split_nals
 from pystream.packager.verify.report import MALFORMED, VerifyError
-from pystream.packager.verify.source import Track, codec, read_entries, timescale, track_id
+from pystream.packager.verify.source import (
+    Entry,
+    Track,
+    codec,
+    read_entries,
+    timescale,
+    track_id,
+)
 
 # What pystream writes where the standard leaves a choice.
 _FTYP = b"iso6\0\0\0\0iso6cmfcmp41"
@@ -229,6 +236,12 @@ def _movie_fault(moov: Box) -> str:
     return ""
 
 
+def _shown_size(entry: Entry, wide: int, high: int) -> tuple[int, int]:
+    """Width and height at which to show pictures of such pixels, 16.16 fixed-point (8.3.2.3)."""
+    width = (entry.width * wide * 0x20000 + high) // (2 * high)
+    return (width if 0 < width < 1 << 32 else entry.width << 16), entry.height << 16
+
+
 def _trak_fault(trak: Box, source: Track) -> str:
     """What in a track of the init section is neither fixed nor the source's."""
     sound = source.kind == "aac"
@@ -238,9 +251,9 @@ def _trak_fault(trak: Box, source: Track) -> str:
     if not theirs:
         return "decoder configuration"
     # The picture's size stands twice in the section, so damage to either shows.
-    size = (0, 0) if sound else (entry.width << 16, entry.height << 16)
+    sizes = {(0, 0)} if sound else {_shown_size(entry, *mine.pixel_aspect()) for mine in theirs}
     head = struct.pack(">IIIIII8xHHHH", 7, 0, 0, number, 0, 0, 0, 0, sound << 8, 0)
-    tail = struct.pack(">II", *size)
+    tails = [struct.pack(">II", *size) for size in sizes]
     fixed = {
         "mdia/minf/dinf/dref": struct.pack(">IIIII", 0, 1, 12, 0x75726C20, 1),
         "mdia/minf/stbl/stts": bytes(8),
@@ -256,7 +269,9 @@ def _trak_fault(trak: Box, source: Track) -> str:
         "mdia/minf/dinf": "dref",
         "mdia/minf/stbl": "stsd stts stsc stsz stco",
     }
-    if trak.get("tkhd").data not in [head + matrix + tail for matrix in (_MATRIX, source.matrix)]:
+    if trak.get("tkhd").data not in [
+        head + matrix + tail for matrix in (_MATRIX, source.matrix) for tail in tails
+    ]:
         return "tkhd"
     for path, names in wanted.items():
         box = trak.get(path) if path else trak

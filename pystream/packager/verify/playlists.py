@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pystream import playlist as m3u8
-from pystream.packager.verify.compare import Stream, Timeline
+from pystream.packager.verify.compare import CHANGE_TOLERANCE, LEAD_TOLERANCE, Stream, Timeline
 from pystream.packager.verify.fragments import Fragments
 from pystream.packager.verify.report import MALFORMED, Report, VerifyError
 from pystream.packager.verify.source import Track, read_source
@@ -32,7 +32,7 @@ class Check:
         self.streams: list[Stream] = []
         self.secrets: dict[bytes, Path] = {}
         self.targets: set[int] = set()
-        self.breaks: set[int] = set()
+        self.timelines: list[Timeline] = []
 
     def source(self, path: Path, file: FileIO) -> None:
         try:
@@ -65,8 +65,8 @@ class Check:
             self.one_shift(path)
             if len(self.targets) > 1:
                 raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
-            if len(self.breaks) > 1:
-                raise VerifyError(str(path), "playlists differ in their EXT-X-DISCONTINUITY tags")
+            self.same_numbers()
+            self.same_begin()
             for file in sorted(path.parent.rglob("*")):
                 if file.is_file() and file.resolve() not in self.seen:
                     raise VerifyError(str(file), "no playlist names this file")
@@ -108,10 +108,12 @@ class Check:
         inits: list[Fragments] = []
         last_map = None
         independent |= playlist.independent_segments
-        self.breaks.add(sum(segment.discontinuity for segment in playlist.segments))
         streams: dict[int, Stream] = {}
         timeline = Timeline(str(path))
+        self.timelines.append(timeline)
+        discontinuities = playlist.discontinuity_sequence
         for number, segment in enumerate(playlist.segments):
+            discontinuities += segment.discontinuity
             file = self.beside(path, segment.uri)
             where = str(file)
             sequence = playlist.media_sequence + number
@@ -129,13 +131,13 @@ class Check:
                 if isinstance(demuxer, Fragments):
                     inits[-1].go_on(demuxer)
                 demuxer = inits[-1]
-            units = demuxer.segment(where, data, segment.discontinuity)
+            units = demuxer.segment(where, data, segment.discontinuity > 0)
             for unit in units:
                 stream = streams.get(unit.stream)
                 if stream is None:
                     stream = streams[unit.stream] = Stream(unit.kind, self.tracks, self.lenient)
-                stream.feed(where, unit)
-            timeline.segment(where, segment.duration_us / 1e6, units)
+                stream.feed(where, unit, discontinuities)
+            timeline.segment(where, segment.duration_us / 1e6, discontinuities, units)
             if not self.lenient:
                 pictures = [unit for unit in units if unit.kind == "avc"]
                 if independent and pictures and not pictures[0].idr:
@@ -199,6 +201,35 @@ class Check:
             same = [t for t in self.tracks if (t.path, t.kind) == (track.path, track.kind)]
             if not any(id(t) in found for t in same):
                 raise VerifyError(str(path), f"nothing of {track.path}, track {track.id}")
+
+    def same_numbers(self) -> None:
+        """Matching content has matching discontinuity sequence numbers (RFC 8216 6.2.4)."""
+        near = CHANGE_TOLERANCE + max(timeline.frame for timeline in self.timelines)
+        for other in self.timelines:
+            begins: dict[int, float] = {}
+            for number, _, first, _ in other.spans:
+                begins.setdefault(number, first)
+            for mine in self.timelines:
+                for number, where, _, last in mine.spans:
+                    later = [begin for theirs, begin in begins.items() if theirs > number]
+                    if later and last > later[0] + near:
+                        raise VerifyError(
+                            where,
+                            f"discontinuity sequence number {number} at {last:.3f} s, and a higher"
+                            f" one from {later[0]:.3f} s on in {other.where}",
+                        )
+
+    def same_begin(self) -> None:
+        """Sums of EXTINF mean the same moments in all playlists (RFC 8216 6.2.4): they begin together."""
+        earliest = min(timeline.earliest for timeline in self.timelines)
+        near = LEAD_TOLERANCE + max(timeline.frame for timeline in self.timelines)
+        for timeline in self.timelines:
+            assert timeline.begin is not None
+            late = timeline.begin - earliest
+            if abs(late) > near:
+                raise VerifyError(
+                    timeline.where, f"begins {late:.3f} s after the first sample of all playlists"
+                )
 
     def one_shift(self, path: Path) -> None:
         """All streams keep the sources' distance in time: their shifts are the same."""

@@ -20,6 +20,7 @@ from pystream.packager.verify.elementary import (
     descriptors,
     esds_fields,
     is_entry,
+    pixel_aspect,
     split_nals,
 )
 
@@ -49,6 +50,14 @@ class Entry:
     @property
     def height(self) -> int:
         return int.from_bytes(self.fields[26:28], "big")
+
+    def pixel_aspect(self) -> tuple[int, int]:
+        """Width and height of a pixel: as pasp has them (12.1.4.2), or else the first sequence
+        parameter set."""
+        found = [struct.unpack(">II", data) for kind, data in self.boxes if kind == b"pasp"]
+        if not found and self.config[5] & 31:
+            found = [pixel_aspect(self.config[8 : 8 + int.from_bytes(self.config[6:8], "big")])]
+        return (found[0][0], found[0][1]) if found and all(found[0]) else (1, 1)
 
     def agrees(self, config: bytes) -> bool:
         """Whether a packaged configuration is this one. NAL lengths may have been widened; an ADTS

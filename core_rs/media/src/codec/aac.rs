@@ -29,7 +29,8 @@ pub struct AacConfig {
 }
 
 /// `samplingFrequencyIndex`, ISO/IEC 14496-3 table 1.18.
-const RATES: [u32; 13] = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
+pub(crate) const RATES: [u32; 13] =
+    [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
 
 const SBR: u8 = 5;
 const PS: u8 = 29;

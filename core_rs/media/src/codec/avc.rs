@@ -22,6 +22,8 @@ pub struct AvcConfig {
     pub width: u16,
     /// Height, likewise.
     pub height: u16,
+    /// Width and height of a pixel in some unit, as the sample entry's `pasp` has it, or else the sequence parameter set.
+    pub pixel_aspect: (u32, u32),
     /// `profile_idc`, constraint flags, `level_idc`.
     pub profile: [u8; 3],
     /// The whole sample entry box as it stands in the file, header included.
@@ -43,17 +45,46 @@ impl AvcConfig {
         let count = r.u8()?;
         let pps = parameter_sets(&mut r, count)?;
         let (mut width, mut height) = size;
+        let mut pixel_aspect = pasp(entry);
         match sps.first() {
             Some(nal) => {
                 let sps = Sps::parse(nal).map_err(|error| error.at(start.offset()))?;
                 // Decoders read the SPS; a record that says otherwise is a slip of the muxer.
                 profile = sps.profile;
                 (width, height) = (sps.width, sps.height);
+                pixel_aspect = pixel_aspect.or(sps.pixel_aspect);
             }
             None if in_band => {}
             None => return Err(start.malformed("no sequence parameter set, and avc1 allows none in the samples")),
         }
-        Ok(Self { record, sps, pps, nal_length_size, in_band, width, height, profile, entry: entry.to_vec() })
+        let pixel_aspect = pixel_aspect.filter(|&(wide, high)| wide > 0 && high > 0).unwrap_or((1, 1));
+        Ok(Self {
+            record,
+            sps,
+            pps,
+            nal_length_size,
+            in_band,
+            width,
+            height,
+            pixel_aspect,
+            profile,
+            entry: entry.to_vec(),
+        })
+    }
+
+    /// Width and height to show the picture at, 16.16 fixed-point numbers as in `tkhd` (ISO/IEC 14496-12 8.3.2.3): what
+    /// pixels are wider than high widens it. The picture's own size where no such number can say the other.
+    pub fn presentation_size(&self) -> (u32, u32) {
+        let (wide, high) = self.pixel_aspect;
+        let own = u32::from(self.width) << 16;
+        let width = (u128::from(own) * u128::from(wide) + u128::from(high / 2)) / u128::from(high);
+        let width = u32::try_from(width).ok().filter(|&width| width > 0).unwrap_or(own);
+        (width, u32::from(self.height) << 16)
+    }
+
+    /// The child boxes of the sample entry, up to the first that does not fit.
+    pub(crate) fn entry_boxes(&self) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+        entry_boxes(&self.entry)
     }
 
     /// The RFC 6381 string, as in `avc1.64001f`.
@@ -73,6 +104,26 @@ impl AvcConfig {
         };
         self.record.capacity() + self.entry.capacity() + sets(&self.sps) + sets(&self.pps)
     }
+}
+
+/// Child boxes of a VisualSampleEntry, which has 86 bytes before them, its header included (ISO/IEC 14496-12 12.1.3).
+fn entry_boxes(entry: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut bytes = entry.get(86..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (head, rest) = bytes.split_first_chunk::<8>()?;
+        let [s0, s1, s2, s3, name @ ..] = *head;
+        let size = (u32::from_be_bytes([s0, s1, s2, s3]) as usize).checked_sub(8)?;
+        let (body, after) = rest.split_at_checked(size)?;
+        bytes = after;
+        Some((name, body))
+    })
+}
+
+/// `hSpacing` and `vSpacing` of a PixelAspectRatioBox (ISO/IEC 14496-12 12.1.4.2).
+fn pasp(entry: &[u8]) -> Option<(u32, u32)> {
+    let (_, body) = entry_boxes(entry).find(|(name, _)| name == b"pasp")?;
+    let [h0, h1, h2, h3, v0, v1, v2, v3] = *body.first_chunk()?;
+    Some((u32::from_be_bytes([h0, h1, h2, h3]), u32::from_be_bytes([v0, v1, v2, v3])))
 }
 
 fn parameter_sets(r: &mut Reader<'_>, count: u8) -> Result<Vec<Vec<u8>>> {
@@ -205,6 +256,30 @@ pub(crate) mod tests {
         let config = parse(&bare, true).unwrap();
         assert_eq!((config.codecs().as_str(), config.width, config.nal_length_size), ("avc3.64001f", 640, 2));
         assert!(parse(&bare, false).is_err());
+    }
+
+    /// A sample entry with nothing in it but a `pasp`.
+    fn entry(wide: u32, high: u32) -> Vec<u8> {
+        [&[0; 86][..], &[0, 0, 0, 16], b"pasp", &wide.to_be_bytes(), &high.to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn wide_pixels_widen_what_is_shown() {
+        // 320 x 240 with 16:11 in the VUI.
+        let sps = [0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x12];
+        let told = [&[1, 0x42, 0xc0, 0x0d, 0xff, 0xe1, 0, 9][..], &sps, &[0]].concat();
+        let size = |record: &[u8], entry: &[u8]| {
+            AvcConfig::parse(Reader::new(record, 0), entry, false, (0, 0)).unwrap().presentation_size()
+        };
+        let shown = |width: u32| (width, 240 << 16);
+        assert_eq!(size(RECORD, b""), shown(320 << 16));
+        assert_eq!(size(RECORD, &entry(4, 3)), shown(27_962_027));
+        assert_eq!(size(&told, b""), shown(30_504_029));
+        // The container's word goes first, where it is one.
+        assert_eq!(size(&told, &entry(1, 2)), shown(160 << 16));
+        for (wide, high) in [(0, 1), (1, 0), (u32::MAX, 1), (1, u32::MAX)] {
+            assert_eq!(size(RECORD, &entry(wide, high)), shown(320 << 16));
+        }
     }
 
     fn nal(header: u8, body: &[u8]) -> Vec<u8> {

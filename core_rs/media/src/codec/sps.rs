@@ -12,7 +12,31 @@ pub(crate) struct Sps {
     pub(crate) width: u16,
     /// Height, likewise.
     pub(crate) height: u16,
+    /// Width and height of a pixel in some unit, where the set says it.
+    pub(crate) pixel_aspect: Option<(u32, u32)>,
 }
+
+/// Sample aspect ratios by `aspect_ratio_idc` (table E-1), from 1 on.
+const ASPECTS: [(u32, u32); 16] = [
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
+/// `aspect_ratio_idc` of a ratio that is written out.
+const EXTENDED_SAR: u32 = 255;
 
 /// The RBSP of a NAL unit: emulation prevention bytes taken out (7.4.1). `nal` comes without its header byte.
 pub(crate) fn rbsp(nal: &[u8]) -> impl Iterator<Item = u8> + '_ {
@@ -110,8 +134,22 @@ impl Sps {
                 height_units * fields
             )));
         };
-        Ok(Self { profile, width, height })
+        // What follows tells only how to show the picture: a set that was cut off here decodes all the same.
+        let pixel_aspect = pixel_aspect(&mut b).unwrap_or_default();
+        Ok(Self { profile, width, height, pixel_aspect })
     }
+}
+
+/// The beginning of `vui_parameters()`, if it is there (E.1.1).
+fn pixel_aspect(b: &mut Bits<'_>) -> Result<Option<(u32, u32)>> {
+    // vui_parameters_present_flag, aspect_ratio_info_present_flag
+    if !(b.bit()? && b.bit()?) {
+        return Ok(None);
+    }
+    Ok(match b.get(8)? {
+        EXTENDED_SAR => Some((b.get(16)?, b.get(16)?)),
+        idc => (idc as usize).checked_sub(1).and_then(|place| ASPECTS.get(place)).copied(),
+    })
 }
 
 /// `scaling_list()`, 7.3.2.1.1.1.
@@ -130,18 +168,35 @@ fn skip_scaling_list(b: &mut Bits<'_>, size: usize) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// `(NAL, width, height, profile)`, bits laid out by 7.3.2.1.1.
-    const CASES: &[(&[u8], u16, u16, [u8; 3])] = &[
+    /// `(NAL, width, height, profile, pixel aspect)`, bits laid out by 7.3.2.1.1.
+    type Case<'a> = (&'a [u8], u16, u16, [u8; 3], Option<(u32, u32)>);
+    const CASES: &[Case<'_>] = &[
         // Constrained Baseline, 320 x 240.
-        (&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4], 320, 240, [0x42, 0xc0, 0x0d]),
+        (&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xe4], 320, 240, [0x42, 0xc0, 0x0d], None),
+        // The same with VUI of which nothing is there but the aspect ratio: 4 (16:11), 17 (reserved), 255 with 64:45.
+        (&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x12], 320, 240, [0x42, 0xc0, 0x0d], Some((16, 11))),
+        (&[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xec, 0x46], 320, 240, [0x42, 0xc0, 0x0d], None),
+        (
+            &[0x67, 0x42, 0xc0, 0x0d, 0xda, 0x05, 0x07, 0xef, 0xfc, 0x01, 0x00, 0x00, 0xb6],
+            320,
+            240,
+            [0x42, 0xc0, 0x0d],
+            Some((64, 45)),
+        ),
         // High, 1920 x 1080: 1088 lines coded, 8 cropped.
-        (&[0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0x80], 1920, 1080, [0x64, 0x00, 0x28]),
+        (
+            &[0x67, 0x64, 0x00, 0x28, 0xac, 0xd9, 0x40, 0x78, 0x02, 0x27, 0xe5, 0x80],
+            1920,
+            1080,
+            [0x64, 0x00, 0x28],
+            None,
+        ),
     ];
 
     #[test]
     fn sizes() {
-        for (nal, width, height, profile) in CASES {
-            assert_eq!(Sps::parse(nal).unwrap(), Sps { width: *width, height: *height, profile: *profile });
+        for &(nal, width, height, profile, pixel_aspect) in CASES {
+            assert_eq!(Sps::parse(nal).unwrap(), Sps { profile, width, height, pixel_aspect });
             for end in 0..nal.len() - 1 {
                 let _ = Sps::parse(&nal[..end]);
             }

@@ -48,11 +48,11 @@ fn trak(out: &mut Vec<u8>, track: &Track, config: &Config) {
         put(out, if track.kind == Kind::Audio { 0x0100_0000 } else { 0 });
         matrix(out, &track.matrix);
         let (width, height) = match config {
-            Config::Avc(avc) => (avc.width, avc.height),
+            Config::Avc(avc) => avc.presentation_size(),
             Config::Aac(_) => (0, 0),
         };
-        put(out, u32::from(width) << 16);
-        put(out, u32::from(height) << 16);
+        put(out, width);
+        put(out, height);
     });
     boxed(out, b"mdia", |out| {
         full_box(out, b"mdhd", 0, 0, |out| {
@@ -121,25 +121,13 @@ fn picture_entry(out: &mut Vec<u8>, avc: &AvcConfig) {
         out.extend_from_slice(&[0; 32]);
         out.extend_from_slice(&[0, 0x18, 0xFF, 0xFF]);
         boxed(out, b"avcC", |out| out.extend_from_slice(&avc.record));
-        for (name, body) in children(avc.entry.get(86..).unwrap_or_default()) {
+        for (name, body) in avc.entry_boxes() {
             let wanted = &name == b"pasp" || &name == b"colr" && body.starts_with(b"nclx");
             if wanted {
                 boxed(out, &name, |out| out.extend_from_slice(body));
             }
         }
     });
-}
-
-/// Boxes in `bytes`, up to the first that does not fit.
-fn children(mut bytes: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
-    std::iter::from_fn(move || {
-        let (head, rest) = bytes.split_first_chunk::<8>()?;
-        let [s0, s1, s2, s3, name @ ..] = *head;
-        let size = (u32::from_be_bytes([s0, s1, s2, s3]) as usize).checked_sub(8)?;
-        let (body, after) = rest.split_at_checked(size)?;
-        bytes = after;
-        Some((name, body))
-    })
 }
 
 /// `mp4a` with `esds` (ISO/IEC 14496-14 5.6.1), made anew: QuickTime wraps it in ways that few players know.

@@ -56,6 +56,9 @@ pub(super) struct SamplesBuilder {
     empty: usize,
     /// Samples whose decoding time would have fallen.
     pub(super) held: u64,
+    /// Samples that last no time, those that were held not counted, and whether the last one does.
+    timeless: u64,
+    ends_timeless: bool,
 }
 
 impl SamplesBuilder {
@@ -75,7 +78,15 @@ impl SamplesBuilder {
             most_fall: i64::from(line.timescale.get()) * limits::FALL_SECONDS,
             empty: 0,
             held: 0,
+            timeless: 0,
+            ends_timeless: false,
         }
+    }
+
+    /// Samples that have the decoding time of the one before them, though they do not fall behind it.
+    pub(super) fn repeated(&self) -> u64 {
+        // Nothing comes at the time of the last one.
+        self.timeless - u64::from(self.ends_timeless)
     }
 
     /// Samples placed so far.
@@ -123,6 +134,8 @@ impl SamplesBuilder {
         let last = u64::from(count - 1) * u64::from(delta);
         let first = self.ticks(from)?;
         self.last_dts = self.ticks(from.saturating_add(last))?;
+        self.ends_timeless = delta == 0;
+        self.timeless += if delta == 0 { u64::from(count) } else { 0 };
         let step = i64::from(delta) * self.multiple;
         self.dts.push_line(first, step, count as usize);
         Ok(())
@@ -160,6 +173,8 @@ impl SamplesBuilder {
             cts -= self.last_dts - dts;
             dts = self.last_dts;
             self.held += 1;
+        } else if dts == self.last_dts {
+            self.timeless += 1;
         }
         self.last_dts = dts;
         if cts != 0 && self.cts.is_none() {

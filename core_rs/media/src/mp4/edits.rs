@@ -25,7 +25,12 @@ pub(super) struct Timeline {
     pub(super) slack: i64,
     /// The edits jump about.
     pub(super) jumps: bool,
+    /// The speed of the first edit that has another one than the media's, 16.16 fixed point.
+    pub(super) rate: Option<i32>,
 }
+
+/// The media's own speed.
+const NORMAL: i32 = 0x1_0000;
 
 impl Timeline {
     /// `media` and `movie` are time scales. In a fragmented movie edit durations speak of the samples in `moov` at most, so
@@ -34,7 +39,10 @@ impl Timeline {
         let Some(media) = NonZeroU32::new(media) else {
             return Err(Error::malformed("time scale of the media is 0"));
         };
-        let mut line = Self { timescale: media, multiple: 1, shift: 0, begin: None, end: None, slack: 0, jumps: false };
+        let rates = edits.iter().filter(|edit| edit.media_time.is_some()).map(|edit| edit.media_rate);
+        let rate = rates.into_iter().find(|&rate| rate != NORMAL);
+        let mut line =
+            Self { timescale: media, multiple: 1, shift: 0, begin: None, end: None, slack: 0, jumps: false, rate };
         let leading = edits.iter().take_while(|edit| edit.media_time.is_none()).count();
         let (empty, rest) = edits.split_at(leading);
         if edits.is_empty() {
@@ -166,6 +174,15 @@ mod tests {
         assert!(line(&[media(0, 1000), media(0, 1000)], 48_000).jumps);
         assert!(line(&[media(0, 1000), empty(10), media(48_000, 1000)], 48_000).jumps);
         assert!(!line(&[media(0, 1000), empty(10)], 48_000).jumps);
+    }
+
+    #[test]
+    fn other_speeds_are_seen() {
+        for rate in [0, 0x8000, 0x2_0000, -0x1_0000] {
+            assert_eq!(line(&[Edit { media_rate: rate, ..media(0, 1000) }], 48_000).rate, Some(rate));
+        }
+        // An empty edit plays nothing, so its speed is none.
+        assert_eq!(line(&[Edit { media_rate: 0, ..empty(9) }, media(0, 1000)], 48_000).rate, None);
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod warning;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 pub use self::elst::Edit;
 pub use self::warning::{Warning, WarningCode};
@@ -61,7 +62,7 @@ use self::stbl::SampleTables;
 use self::stsd::Described;
 use self::trak::Trak;
 use self::warning::Warnings;
-use crate::reader::Reader;
+use crate::reader::{FourCc, Reader};
 use crate::source::ReadAt;
 use crate::track::{Config, Kind, Track};
 use crate::{Error, Result, limits};
@@ -191,12 +192,17 @@ fn find_moov(scan: &mut Scan<'_>) -> Result<Top> {
                 _ => last = Some(top),
             },
             Next::Garbage(at) => {
-                return Err(
-                    Error::malformed("no box begins here, and there was no moov before: this is no MP4 file").at(at)
-                );
+                let what = match last {
+                    Some(_) => "no box begins here, and there was no moov before: no MP4 file, or a damaged one",
+                    None => "this is no MP4 file: its first bytes are no box",
+                };
+                return Err(Error::malformed(what).at(at));
             }
             Next::End => {
                 return Err(match last {
+                    Some(top) if top.start == 0 && top.overruns && !may_begin_a_file(top.kind) => {
+                        Error::malformed("this is no MP4 file: its first bytes are no box that one begins with").at(0)
+                    }
                     Some(top) if top.overruns => Error::malformed(
                         "runs past the end of the file, and there is no moov: no MP4 file, or one that was cut off",
                     )
@@ -208,6 +214,15 @@ fn find_moov(scan: &mut Scan<'_>) -> Result<Top> {
             }
         }
     }
+}
+
+/// Whether a box of this type may come first (ISO/IEC 14496-12 table 1, and QuickTime's own).
+fn may_begin_a_file(kind: FourCc) -> bool {
+    const TYPES: [&[u8; 4]; 13] = [
+        b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx", b"meta",
+        b"pdin",
+    ];
+    TYPES.contains(&&kind.0)
 }
 
 fn read_moov<'s>(source: &'s dyn ReadAt, top: &Top) -> Result<Cow<'s, [u8]>> {
@@ -405,6 +420,7 @@ impl Opening<'_> {
         let id = trak.tkhd.id;
         let codec = || trak.entries.first().map(|entry| entry.codec()).unwrap_or_default();
         let held = sink.builder.held;
+        let repeated = sink.builder.repeated();
         let (mut samples, most_cts) = sink.builder.finish(sink.last_duration, &mut sink.runs);
         if samples.is_empty() {
             self.skip(trak, codec(), "it has no samples".to_owned());
@@ -434,10 +450,24 @@ impl Opening<'_> {
             let message = format!("decoding times of {held} samples fall behind the preceding ones and were held");
             self.warnings.push(WarningCode::DecodeOrder, Some(id), held, 0, message);
         }
+        if repeated > 0 {
+            let message = format!(
+                "{repeated} samples have the decoding time of the one before them, which then lasts no time: of such \
+                 pictures players show the last one"
+            );
+            self.warnings.push(WarningCode::RepeatedTime, Some(id), repeated, 0, message);
+        }
         if moved > 0 {
             let message =
                 format!("composition offsets of {moved} frames of sound put them out of order and do not count");
             self.warnings.push(WarningCode::AudioOrder, Some(id), moved, 0, message);
+        }
+        if let Some(rate) = line.rate {
+            let message = format!(
+                "its edit list plays the media at {} times its speed, which HLS cannot express; the media is shown at its own",
+                f64::from(rate) / 65536.0
+            );
+            self.warnings.push(WarningCode::EditRate, Some(id), 0, 0, message);
         }
         if line.jumps {
             let message = "its edit list jumps about in the media, which HLS cannot express; the media is shown from the first \
@@ -455,6 +485,7 @@ impl Opening<'_> {
             shown,
             rotation: trak.tkhd.rotation(),
             matrix: trak.tkhd.matrix,
+            seen: Arc::default(),
         };
         Ok(Some((track, late)))
     }

@@ -239,8 +239,11 @@ fn sample_entries_of_two_kinds() {
 fn files_that_are_none() {
     for (bytes, says) in [
         (&b""[..], "empty"),
-        (b"\x47\x40\x11\x10\0\x42\xf0\x25", "cut off"),
-        (b"not", "no MP4"),
+        (b"\x47\x40\x11\x10\0\x42\xf0\x25", "this is no MP4"),
+        (b"not", "this is no MP4"),
+        (b"\0\0\x01\0mdat", "cut off"),
+        (&[bx(b"ftyp", b"isom"), b"\0\0\x01\0what".to_vec()].concat(), "cut off"),
+        (&[bx(b"ftyp", b"isom"), vec![0; 100]].concat(), "a damaged one"),
         (&bx(b"ftyp", b"isom"), "no index"),
         (&[0; 100], "no MP4"),
         (&[bx(b"ftyp", b"isom"), bx(b"moof", b"")].concat(), "init segment"),

@@ -14,6 +14,8 @@ pub enum WarningCode {
     EditEnd,
     /// An edit list jumps about in the media; what lies between is shown.
     EditJump,
+    /// An edit list plays the media at another speed; it is shown at its own.
+    EditRate,
     /// Pictures before the first key frame are left out.
     BeforeKeyFrame,
     /// Sound beside left-out pictures is left out.
@@ -22,6 +24,8 @@ pub enum WarningCode {
     SampleCount,
     /// Decoding times fall and were held.
     DecodeOrder,
+    /// Samples have the decoding time of the one before them.
+    RepeatedTime,
     /// Composition offsets put frames of sound out of order and were evened out.
     AudioOrder,
     /// `stss` is there and lists nothing.
@@ -41,10 +45,12 @@ impl WarningCode {
             Self::EditStart => "edit-start",
             Self::EditEnd => "edit-end",
             Self::EditJump => "edit-jump",
+            Self::EditRate => "edit-rate",
             Self::BeforeKeyFrame => "before-key-frame",
             Self::AudioBeforeVideo => "audio-before-video",
             Self::SampleCount => "sample-count",
             Self::DecodeOrder => "decode-order",
+            Self::RepeatedTime => "repeated-time",
             Self::AudioOrder => "audio-order",
             Self::EmptySyncTable => "empty-sync-table",
             Self::Truncated => "truncated",

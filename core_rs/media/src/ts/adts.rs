@@ -1,6 +1,6 @@
 //! ADTS headers (ISO/IEC 14496-3 1.A.2.2), which carry AAC in a transport stream.
 
-use crate::codec::aac::AacConfig;
+use crate::codec::aac::{AacConfig, RATES};
 use crate::{Error, Result};
 
 /// Bytes of a header without CRC.
@@ -21,16 +21,24 @@ impl Adts {
         if !(1..=4).contains(&config.object_type) {
             return refused(format!("AAC object type {}", config.object_type));
         }
-        if config.frequency_index > 12 {
+        // A rate that is written out may well be one of the table's.
+        let index = match config.frequency_index {
+            15 => RATES.iter().position(|&rate| rate == config.sample_rate).unwrap_or(15) as u8,
+            index => index,
+        };
+        if index > 12 {
             return refused(format!("an AAC sampling rate of {} Hz, which is not in the table", config.sample_rate));
         }
         if !(1..=7).contains(&config.channel_config) {
-            return refused("AAC channels described by a program config element".to_owned());
+            return refused(match config.channel_config {
+                0 => "AAC channels described by a program config element".to_owned(),
+                other => format!("AAC channel configuration {other}, which does not fit 3 bits"),
+            });
         }
         if config.frame_length != 1024 {
             return refused(format!("AAC frames of {} samples", config.frame_length));
         }
-        let (profile, rate, channels) = (config.object_type - 1, config.frequency_index, config.channel_config);
+        let (profile, rate, channels) = (config.object_type - 1, index, config.channel_config);
         // MPEG-4, no CRC; buffer fullness 0x7FF says that the rate varies; one raw data block.
         Ok(Self([0xFF, 0xF1, profile << 6 | rate << 2 | channels >> 2, (channels & 3) << 6, 0, 0x1F, 0xFC]))
     }

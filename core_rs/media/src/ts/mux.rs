@@ -196,7 +196,9 @@ impl Muxer {
 
     fn begin_frame(&mut self, frame: usize) -> Result<()> {
         let Some(sample) = self.units.frames().get(frame) else { return Ok(()) };
-        let header = self.layout.adts[self.units.config[1]].header(sample.size);
+        // The layout has a header for each configuration that a segment's samples need.
+        let adts = self.layout.adts[self.units.config[1]].unwrap_or_else(|| unreachable!());
+        let header = adts.header(sample.size);
         self.pes.head.extend_from_slice(&header);
         Ok(())
     }

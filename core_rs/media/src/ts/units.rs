@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::adts::{self, Adts};
 use super::{PACKET, PAYLOAD};
-use crate::column::{Column, ColumnBuilder};
 use crate::rendition::Stream;
+use crate::seen::{Growth, length_size};
 use crate::track::{Config, Cursor, Sample};
-use crate::window::Windows;
 use crate::{Error, Result};
 
 /// Access unit delimiter, any slice type (ISO/IEC 14496-10 7.3.2.4).
@@ -77,9 +76,11 @@ pub struct Layout {
     audio_clock: Clock,
     /// Parameter sets in Annex B form, one entry a configuration of the video track.
     pub(super) parameter_sets: Vec<Vec<u8>>,
-    pub(super) adts: Vec<Adts>,
-    growth: Option<Column>,
+    /// One entry a configuration of the audio track; `None` for those that no segment needs.
+    pub(super) adts: Vec<Option<Adts>>,
+    growth: Option<Arc<Growth>>,
     starts: Vec<Start>,
+    holes: Vec<(i64, i64)>,
 }
 
 /// What a segment begins with.
@@ -129,16 +130,20 @@ impl Layout {
             adts: Vec::new(),
             growth: video.as_ref().map_or(Ok(None), growth)?,
             starts: Vec::with_capacity(segments + 1),
+            holes: Vec::new(),
             video,
             audio,
         };
-        for config in layout.video.iter().chain(&layout.audio).flat_map(|stream| &stream.track.configs) {
-            match config {
-                Config::Avc(avc) => {
-                    let sets = avc.sps.iter().chain(&avc.pps).filter(|set| !set.is_empty());
-                    layout.parameter_sets.push(sets.flat_map(|set| [&[0, 0, 0, 1], set.as_slice()].concat()).collect());
+        for stream in layout.video.iter().chain(&layout.audio) {
+            for (config, used) in stream.track.configs.iter().zip(stream.configs_used()) {
+                match config {
+                    Config::Avc(avc) => {
+                        let sets = avc.sps.iter().chain(&avc.pps).filter(|set| used && !set.is_empty());
+                        let annex_b = sets.flat_map(|set| [&[0, 0, 0, 1], set.as_slice()].concat()).collect();
+                        layout.parameter_sets.push(annex_b);
+                    }
+                    Config::Aac(aac) => layout.adts.push(used.then(|| Adts::new(aac)).transpose()?),
                 }
-                Config::Aac(aac) => layout.adts.push(Adts::new(aac)?),
             }
         }
         layout.measure(segments)?;
@@ -168,12 +173,17 @@ impl Layout {
         self.growth.is_some()
     }
 
+    /// Where the clock jumps: begin and end of each hole longer than ten minutes, in ticks of 90 kHz from the presentation's
+    /// zero. ISO/IEC 13818-1 2.7.2 wants a clock reference each 100 ms, and hours of nothing else help nobody.
+    pub fn holes(&self) -> &[(i64, i64)] {
+        &self.holes
+    }
+
     /// Heap bytes held, the tracks not counted.
     pub fn nbytes(&self) -> usize {
         let bounds = self.video.iter().chain(&self.audio).map(|stream| stream.bounds.capacity() * size_of::<usize>());
         bounds.sum::<usize>()
             + self.starts.capacity() * size_of::<Start>()
-            + self.growth.as_ref().map_or(0, Column::nbytes)
             + self.parameter_sets.iter().map(Vec::capacity).sum::<usize>()
     }
 
@@ -187,7 +197,15 @@ impl Layout {
         for n in 0..segments {
             let mut units = Units::new(self, n, start.clock, Cursor::without_places);
             start.packets += 2;
+            let mut last = start.clock;
             while let Some(unit) = units.next(self) {
+                if let (Some(before), Some(now)) = (last, units.clock)
+                    && now - before > HOLE
+                {
+                    let base = self.video_clock.base;
+                    self.holes.push((before - base, now - base));
+                }
+                last = units.clock;
                 start.packets += u64::from(unit.packets);
                 match unit.content {
                     Content::Picture { dts, .. } if dts < LEAD => return Err(too_early(dts)),
@@ -232,37 +250,22 @@ pub(super) fn reference(time: i64) -> i64 {
     time - LEAD
 }
 
+/// What samples grow by; `None` where their NAL lengths have four bytes, as start codes do.
+fn growth(video: &Stream) -> Result<Option<Arc<Growth>>> {
+    let mut needed = video.track.configs.iter().zip(video.configs_used()).filter(|&(_, used)| used);
+    if needed.all(|(config, _)| length_size(config) == 4) {
+        return Ok(None);
+    }
+    let covered = video.covered();
+    let read = || Growth::read(&video.track, &video.source, covered.clone());
+    video.track.seen.growth(&covered, read).map(Some)
+}
+
 fn too_early(time: i64) -> Error {
     Error::limit(format!(
         "a sample {:.3} s before the clock's zero: start the output later",
         (LEAD - time) as f64 / 90e3
     ))
-}
-
-/// What each sample grows by when its NAL lengths become start codes; `None` where they have four bytes.
-fn growth(video: &Stream) -> Result<Option<Column>> {
-    let length_size = |config: &Config| match config {
-        Config::Avc(avc) => usize::from(avc.nal_length_size),
-        Config::Aac(_) => 4,
-    };
-    if video.track.configs.iter().all(|config| length_size(config) == 4) {
-        return Ok(None);
-    }
-    let samples = &video.track.samples;
-    let mut windows = Windows::new(Arc::clone(&video.source));
-    let mut column = ColumnBuilder::default();
-    for (index, sample) in samples.iter(0..samples.len()).enumerate() {
-        let size = length_size(video.track.config_at(index));
-        let (mut at, end, mut nals) = (sample.offset, sample.offset + u64::from(sample.size), 0);
-        while at + size as u64 <= end {
-            let length =
-                windows.lend(at, size, size, end)?.iter().fold(0u64, |length, &byte| length << 8 | u64::from(byte));
-            at += size as u64 + length;
-            nals += 1;
-        }
-        column.push(nals * (4 - size as i64));
-    }
-    Ok(Some(column.finish()))
 }
 
 /// Walks the units of one segment.
@@ -379,8 +382,11 @@ impl Units {
         let until = time.into_iter().chain(carrier).min()?;
         match self.clock {
             Some(last) if until - last > CLOCK_LONGEST && until - last <= HOLE => Some(last + CLOCK_STEP),
-            // A decoder that begins here needs the clock before the first unit.
-            Some(last) if begins && Some(last) >= time => None,
+            // A decoder that begins here needs the clock before the first unit. Where sound begins the segment a little
+            // earlier than what ended the one before, no clock fits its time: the next tick does, within what it leads by.
+            Some(last) if begins && Some(last) >= time => time.map(|_| last + 1).filter(|&clock| {
+                carrier.is_none_or(|carrier| clock < carrier) && time.is_some_and(|time| reference(clock) <= time)
+            }),
             _ => time.filter(|_| begins),
         }
     }
@@ -392,7 +398,7 @@ impl Units {
             let sample = self.video.next(samples)?;
             // An empty sample repeats the picture before it; there is no access unit to carry.
             if sample.size > 0 {
-                let grown = layout.growth.as_ref().map_or(0, |growth| growth.get(index) as u32);
+                let grown = layout.growth.as_ref().map_or(0, |growth| growth.at(index));
                 return Some(Picture { sample, dts: layout.dts(&sample), grown });
             }
         }
