@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
-use pystream_media::rendition::{START_SECONDS, Stream};
+use pystream_media::rendition::Stream;
 use pystream_media::track::{Kind, Sample, Track};
 use pystream_media::{Error, ErrorKind, ReadAt, Result, fmp4, mp4, ts};
 
 /// A fragmented clip; its init segment is where made-up fragments belong.
 const CLIP: &[u8] = include_bytes!("../../../tests/media/fragmented.mp4");
+
+/// Where the presentation's zero lies on the output's clock.
+const START_SECONDS: u32 = 10;
 
 /// Bytes that one input may make a muxer put out. A few samples an hour apart ask for much silence between them.
 const OUTPUT: u64 = 1 << 20;

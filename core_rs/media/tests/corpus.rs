@@ -22,7 +22,7 @@ fn run(name: &Path, bytes: &[u8], target: fn(&[u8])) {
 
 fn replay(name: &str, target: fn(&[u8])) {
     let kept = files(&format!("../fuzz/corpus/{name}"));
-    assert!(kept.len() > 20, "{} files are kept for {name}", kept.len());
+    assert!(kept.len() > 100, "{} files are kept for {name}", kept.len());
     for path in kept {
         run(&path, &fs::read(&path).unwrap(), target);
     }
