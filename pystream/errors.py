@@ -43,3 +43,65 @@ class PlanError(PystreamError):
 
 class OutputError(PystreamError):
     """The output cannot be written where it was asked for."""
+
+
+class InvalidValue(PystreamError):
+    """A value that was given cannot be. `problems` are sentences, one for each thing wrong."""
+
+    problems: tuple[str, ...]
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class StoreError(PystreamError):
+    """The store cannot be read or written. The message says which one, and what to do."""
+
+
+class NotFound(StoreError):
+    """The store holds nothing of the name that was asked for."""
+
+
+class Exists(StoreError):
+    """The store holds something of that name already."""
+
+
+class SettingsError(PystreamError):
+    """The settings are at fault.
+
+    `place` is the file or the environment variable, `line` counts from 1 and is None where the
+    fault lies on no line of a file, `key` is as in `server.workers`, and empty where the file as a
+    whole is at fault.
+    """
+
+    place: str
+    line: int | None
+    key: str
+
+    def __init__(self, message: str, place: str, line: int | None = None, key: str = "") -> None:
+        where = place if line is None else f"{place}:{line}"
+        super().__init__(": ".join(filter(None, (where, key, message))))
+        self.place = place
+        self.line = line
+        self.key = key
+
+
+class MasterKeyError(PystreamError):
+    """The master key is missing, is none, or lies where others can read it."""
+
+
+class GrantError(PystreamError):
+    """A grant does not open what was asked for.
+
+    `kind` is for counting: `malformed`, `forged`, `early`, `expired` or `stream` (another one's).
+    The message is one for all of them: what is wrong with a link helps nobody but who makes them up.
+    """
+
+    kind: str
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            "this link does not open the stream, or does so no longer: ask for a new one"
+        )
+        self.kind = kind

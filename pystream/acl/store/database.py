@@ -1,0 +1,217 @@
+"""One database, SQLite or PostgreSQL: opening it, its transactions, and what its errors mean.
+
+SQLite runs in WAL mode: readers and the one writer do not wait for each other, and several
+processes may use the file at once. What was committed is on the disk (`synchronous=FULL`). A
+transaction that writes says so when it begins (BEGIN IMMEDIATE): one that only finds out later
+that it has to would fail whenever somebody else wrote in between, however long it is ready to wait.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from pystream.acl.store.tables import HEAD
+from pystream.errors import InvalidValue, StoreError
+
+# How long a transaction waits for that of another process.
+_WAIT_SECONDS = 10
+# Names the lock of PostgreSQL under which the tables are made and changed.
+_MIGRATING = 0x7079_7374_7265_616D
+
+# SQLite's result codes that an operator can do something about.
+_SQLITE_ADVICE = {
+    "SQLITE_FULL": "the disk is full. Nothing of this change was kept; free some space",
+    "SQLITE_IOERR": "the file cannot be written or read (disk error, or a limit on its size)."
+    " Nothing of this change was kept",
+    "SQLITE_BUSY": f"another process has been writing for {_WAIT_SECONDS} s. Nothing of this change"
+    " was kept; try again",
+    "SQLITE_READONLY": "this user may not write the file or its folder",
+    "SQLITE_CANTOPEN": "the file cannot be opened or made; look at its folder, and who may write there",
+    "SQLITE_NOTADB": "the file is no SQLite database",
+    "SQLITE_CORRUPT": "the file is damaged; stop the server and bring back a backup",
+}
+
+
+class Database:
+    """An engine with transactions that read or write, and errors in sentences."""
+
+    def __init__(self, url: str, *, migrate: bool) -> None:
+        parsed = _parsed(url)
+        # As messages name it: never with a password.
+        self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
+        with self._in_sentences():
+            self.engine = _engine(parsed, create=migrate)
+            try:
+                self._arrive_at_head(migrate)
+            except BaseException:
+                self.engine.dispose()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one moment."""
+        with self._in_sentences(), self.engine.connect() as connection:
+            if not self._sqlite:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is kept whole where the block ends well, and else not at all."""
+        with self._in_sentences(), self.engine.connect() as connection:
+            connection.execution_options(pystream_writes=True)
+            with connection.begin():
+                yield connection
+
+    @property
+    def _sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    def _arrive_at_head(self, migrate: bool) -> None:
+        with self.reading() as connection:
+            found = _revision(connection)
+        if found == HEAD:
+            return
+        if not migrate:
+            raise StoreError(
+                f"{self.name}: the store is {_of_revision(found)}, and this pystream needs revision"
+                f" {HEAD}: let the new program's `pystream serve` or any `pystream tenant` command"
+                " open it first"
+            )
+        with self.writing() as connection:
+            if not self._sqlite:
+                lock = text("SELECT pg_advisory_xact_lock(:key)")
+                connection.execute(lock, {"key": _MIGRATING})
+            # Another process may have been here since.
+            found = _revision(connection)
+            if found != HEAD:
+                self._upgrade(connection, found)
+
+    def _upgrade(self, connection: Connection, found: str | None) -> None:
+        # Imported for this alone: a store that is as it should be costs no command Alembic's start.
+        from alembic import command
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        folder = os.path.join(os.path.dirname(__file__), "migrations")
+        config.set_main_option("script_location", folder.replace("%", "%%"))
+        config.attributes["connection"] = connection
+        known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            raise StoreError(
+                f"{self.name}: the store is {_of_revision(found)}, which a newer pystream made:"
+                " upgrade this one"
+            )
+        command.upgrade(config, "head")
+
+    @contextmanager
+    def _in_sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise StoreError(f"{self.name}: {_sentence(error.orig)}") from error
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: {_sentence(error)}") from error
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self.name}: {error}") from error
+
+
+def _parsed(url: str) -> URL:
+    if "://" not in url:
+        url = f"sqlite:///{url}"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The text may hold a password.
+        raise InvalidValue(
+            "the store's URL is none: sqlite:////path or postgresql://host/name"
+        ) from None
+    if _is_sqlite(parsed):
+        if parsed.database in (None, "", ":memory:") or parsed.query:
+            raise InvalidValue("the store's SQLite URL has to name a file, and nothing else")
+    elif parsed.get_backend_name() != "postgresql":
+        raise InvalidValue(
+            f"the store's URL names {parsed.get_backend_name()!r}; sqlite and postgresql are there"
+        )
+    return parsed
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _engine(url: URL, *, create: bool) -> Engine:
+    if not _is_sqlite(url):
+        try:
+            return create_engine(
+                url.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                connect_args={
+                    "connect_timeout": _WAIT_SECONDS,
+                    "options": f"-c lock_timeout={_WAIT_SECONDS}s -c timezone=UTC",
+                },
+            )
+        except ModuleNotFoundError as error:
+            raise StoreError(
+                f"a store in PostgreSQL needs the Python package {error.name}, which is not installed"
+            ) from None
+    assert url.database is not None
+    _touch(url.database, create)
+    engine = create_engine(url, connect_args={"timeout": _WAIT_SECONDS})
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    return engine
+
+
+def _touch(path: str, create: bool) -> None:
+    """Makes a file that is not there for its owner's eyes only, as SQLite's beside it then are.
+    Without `create`, nothing is made."""
+    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def _on_connect(connection: sqlite3.Connection, _: object) -> None:
+    # Transactions are begun by `_on_begin` only.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _on_begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("pystream_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _of_revision(revision: str | None) -> str:
+    return "empty" if revision is None else f"of revision {revision}"
+
+
+def _sentence(error: Any) -> str:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorname", "")
+        for known, advice in _SQLITE_ADVICE.items():
+            if code == known or code.startswith(f"{known}_"):
+                return f"{advice} ({code})"
+    if getattr(error, "sqlstate", None) == "55P03":
+        return _SQLITE_ADVICE["SQLITE_BUSY"]
+    return " ".join(str(error).split())

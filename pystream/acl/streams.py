@@ -1,0 +1,255 @@
+"""What a tenant and a stream are, and which settings go together.
+
+Settings are plain values. That they are sound is asked of them (`problems`) and not assumed: a row
+that somebody changed by hand must cost its own stream, and none beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+from pystream.errors import InvalidValue
+
+# First path elements that are the server's own.
+RESERVED_TENANTS: Final = frozenset(("t", "s", "api", "console"))
+
+FORMATS: Final = ("ts", "fmp4")
+ENCRYPTIONS: Final = ("none", "aes-128", "aes-128-per-viewer")
+CACHES: Final = ("private", "shared")
+ACCESS: Final = ("open", "shared", "personal", "signed", "external")
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# RFC 6454 6.2: scheme, host, and a port if it is not the scheme's own. No path, no user.
+_ORIGIN = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+_MOST_SOURCES = 32
+_MOST_ORIGINS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSettings:
+    """What can be changed about a tenant.
+
+    `display`: the name for people; empty: the tenant's own. `timezone`: where the tenant's months
+    and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second that all viewers of all
+    streams get together; None: no limit.
+    """
+
+    display: str = ""
+    timezone: str = "UTC"
+    max_rate_bps: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A customer, who owns streams. `created_at` is in Unix seconds."""
+
+    id: int
+    name: str
+    settings: TenantSettings
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """What can be changed about a stream.
+
+    `sources`: absolute paths of MP4 files, which make one presentation.
+    `encryption`: `none`, `aes-128`, or `aes-128-per-viewer`, where each grant has keys of its own.
+    `rotate_every`: segments after which a fresh key begins; None: never.
+    `cache`: `private`, or `shared`, where encrypted media lies outside the grants for a CDN.
+    `pace`: how many times faster than it plays a stream leaves the server; None: as fast as it can.
+    `download`: whether the film can be had as one MP4. `download_source`: which of several sources
+    that is. `download_rate_bps`: bits a second of one download; None: no limit.
+    `origins`: web sites whose scripts may fetch the stream (CORS). `embed_origins`: those that may
+    show its page in a frame (CSP `frame-ancestors`). Each is an origin, or `*` alone for all.
+    `max_viewers`: how many may watch at a time; None: no limit.
+    """
+
+    sources: tuple[str, ...]
+    title: str = ""
+    format: str = "ts"
+    segment_duration_ms: int = 6000
+    access: str = "open"
+    encryption: str = "none"
+    rotate_every: int | None = None
+    cache: str = "private"
+    pace: float | None = 2.0
+    download: bool = False
+    download_source: str | None = None
+    download_rate_bps: int | None = None
+    origins: tuple[str, ...] = ()
+    embed_origins: tuple[str, ...] = ()
+    max_viewers: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A film of a tenant's.
+
+    `id` fits in 32 bits and never comes again, not even for a stream of the same name. `revision` is
+    the store's at the time when the stream was last changed: other settings, another number.
+    """
+
+    id: int
+    tenant_id: int
+    tenant: str
+    name: str
+    settings: StreamSettings
+    created_at: int
+    removed_at: int | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Who changed what, and when. `values` has (before, after) by the setting's name; all before is
+    None where something was added. `stream` is None where the tenant itself was changed."""
+
+    id: int
+    at: int
+    who: str
+    tenant: str
+    stream: str | None
+    values: Mapping[str, tuple[Any, Any]]
+
+
+Settings = TypeVar("Settings", TenantSettings, StreamSettings)
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with some of them changed. Raises `InvalidValue` for one that does not exist."""
+    known = {field.name for field in fields(settings)}
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise InvalidValue(*(f"there is no setting {name!r}" for name in unknown))
+    return replace(settings, **changes)
+
+
+def check(settings: TenantSettings | StreamSettings) -> None:
+    """Raises `InvalidValue` with all that is wrong."""
+    wrong = problems(settings)
+    if wrong:
+        raise InvalidValue(*wrong)
+
+
+def problems(settings: TenantSettings | StreamSettings) -> tuple[str, ...]:
+    """Everything that is wrong, a sentence each; nothing where all is well."""
+    found = _of_tenant if isinstance(settings, TenantSettings) else _of_stream
+    return tuple(found(settings))  # type: ignore[arg-type]
+
+
+def check_tenant_name(name: str) -> None:
+    """Raises `InvalidValue` where no tenant can have that name."""
+    _check_slug("tenant", name)
+    if name in RESERVED_TENANTS:
+        raise InvalidValue(f"no tenant can be named {name!r}: such paths are the server's own")
+
+
+def check_stream_name(name: str) -> None:
+    """Raises `InvalidValue` where no stream can have that name."""
+    _check_slug("stream", name)
+
+
+def _check_slug(what: str, name: str) -> None:
+    if not _SLUG.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r} is no {what} name: 1 to 63 small letters, digits and hyphens are, with no"
+            " hyphen first"
+        )
+
+
+def _of_tenant(settings: TenantSettings) -> Iterator[str]:
+    yield from _text("display", settings.display)
+    try:
+        ZoneInfo(settings.timezone)
+    except (ValueError, OSError, LookupError):
+        yield (
+            f"timezone: {settings.timezone!r} is no time zone that this machine knows; they are named"
+            " as in Europe/Berlin"
+        )
+    yield from _at_least("max_rate_bps", settings.max_rate_bps, 1000)
+
+
+def _of_stream(settings: StreamSettings) -> Iterator[str]:
+    yield from _text("title", settings.title)
+    yield from _of_sources(settings.sources)
+    yield from _one_of("format", settings.format, FORMATS)
+    yield from _one_of("access", settings.access, ACCESS)
+    yield from _one_of("encryption", settings.encryption, ENCRYPTIONS)
+    yield from _one_of("cache", settings.cache, CACHES)
+    if settings.access in ACCESS and settings.access != "open":
+        yield f"access: {settings.access!r} is not there yet; 'open' is, for all who know the address"
+    if not 100 <= settings.segment_duration_ms <= 3_600_000:
+        yield "segment_duration_ms: from 100 to 3600000 is wanted"
+    yield from _at_least("rotate_every", settings.rotate_every, 1)
+    if settings.rotate_every is not None and settings.encryption == "none":
+        yield "rotate_every: there are no keys to rotate with encryption 'none'"
+    if settings.pace is not None and not 1 <= settings.pace <= 1000:
+        yield "pace: from 1 to 1000 times real time is wanted, or none: below 1 nothing would play"
+    yield from _of_download(settings)
+    yield from _of_origins("origins", settings.origins)
+    yield from _of_origins("embed_origins", settings.embed_origins)
+    yield from _at_least("max_viewers", settings.max_viewers, 1)
+    if settings.cache == "shared":
+        yield from _of_shared_cache(settings)
+
+
+def _of_shared_cache(settings: StreamSettings) -> Iterator[str]:
+    """What a CDN hands out, it hands out to anybody, as often and as fast as they ask."""
+    if settings.encryption == "aes-128-per-viewer":
+        yield "cache: 'shared' and per-viewer keys exclude each other: no two viewers' bytes are the same"
+    if settings.encryption == "none" and settings.access != "open":
+        yield (
+            "cache: 'shared' hands media to anybody, so that of a stream that is not open has to be"
+            " encrypted"
+        )
+    if settings.pace is not None:
+        yield "cache: 'shared' and a pace exclude each other: a cache keeps none (pace off)"
+
+
+def _of_sources(sources: tuple[str, ...]) -> Iterator[str]:
+    if not 1 <= len(sources) <= _MOST_SOURCES:
+        yield f"sources: from 1 to {_MOST_SOURCES} are wanted"
+    if len(set(sources)) < len(sources):
+        yield "sources: one is named twice"
+    for source in sources:
+        if not source.startswith("/") or not source.isprintable() or len(source) > 4096:
+            yield f"sources: {source!r} is no absolute path"
+
+
+def _of_download(settings: StreamSettings) -> Iterator[str]:
+    yield from _at_least("download_rate_bps", settings.download_rate_bps, 1000)
+    named = settings.download_source
+    if named is not None and named not in settings.sources:
+        yield f"download_source: {named!r} is none of the stream's sources"
+    if settings.download and named is None and len(settings.sources) > 1:
+        yield "download: the stream has several sources, so download_source has to name one of them"
+
+
+def _of_origins(name: str, origins: tuple[str, ...]) -> Iterator[str]:
+    if len(origins) > _MOST_ORIGINS:
+        yield f"{name}: no more than {_MOST_ORIGINS} are wanted"
+    if "*" in origins and len(origins) > 1:
+        yield f"{name}: '*' stands for all origins, and alone"
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            yield f"{name}: {origin!r} is no origin; one is written as https://www.example.org"
+
+
+def _text(name: str, value: str) -> Iterator[str]:
+    if len(value) > 200 or not value.isprintable():
+        yield f"{name}: at most 200 characters are wanted, and no line ends"
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> Iterator[str]:
+    if value not in known:
+        yield f"{name}: {value!r} is none of {', '.join(known)}"
+
+
+def _at_least(name: str, value: int | None, least: int) -> Iterator[str]:
+    if value is not None and not least <= value <= 10**15:
+        yield f"{name}: {least} or more is wanted, or none"
