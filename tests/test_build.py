@@ -155,7 +155,7 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     found = set(wheel_files(built.wheel))
     assert package | {"pystream/py.typed"} <= found
     others = {name for name in found - package if ".dist-info/" not in name}
-    assert {Path(name).suffix for name in others} <= {".so", ".typed"}, others
+    assert {Path(name).suffix for name in others} <= {".so", ".toml", ".typed"}, others
 
 
 def test_no_leftover_gets_in(built: Built) -> None:

@@ -9,6 +9,10 @@ COMMANDS = {
     "package": "package MP4 files as HLS, encrypted or not",
     "probe": "say what MP4 files hold, and what packaging would leave out",
     "verify": "check packaged HLS against its sources",
+    "demo": "serve a film on this machine, to try it out",
+    "tenant": "add, list and change the customers that own streams",
+    "stream": "add, list, change and remove what a server offers",
+    "traffic": "say what was sent in a month, by stream and kind",
 }
 
 _USAGE = """\

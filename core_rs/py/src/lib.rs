@@ -1,9 +1,11 @@
 //! The Python module `pystream._core`: a thin skin over the Rust crates.
 
 mod buffers;
+mod delivery;
 mod errors;
 mod movie;
 mod rendition;
+mod shared;
 mod source;
 mod work;
 
@@ -12,9 +14,13 @@ mod _core {
     #[pymodule_export]
     use crate::buffers::{Column, Segment};
     #[pymodule_export]
+    use crate::delivery::{Delivery, Line, Rest, Tls};
+    #[pymodule_export]
     use crate::movie::{Movie, Track};
     #[pymodule_export]
     use crate::rendition::{Rendition, encrypt};
+    #[pymodule_export]
+    use crate::shared::{Gcra, Meter};
     #[pymodule_export]
     use crate::work::Work;
 

@@ -1,0 +1,247 @@
+//! Connections, and the thread that answers on them.
+
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
+use pystream_delivery as delivery;
+use pystream_delivery::{Body, End, Failure, Order, Producer, Received, Row};
+use pystream_tls::{Certificate, Pem, TicketKeys};
+
+use crate::rendition::{KeyAndIv, Muxer, Rendition, lane};
+use crate::shared::Meter;
+
+/// A connection. It owns its socket, and closes it when nobody needs it any more.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Line {
+    inner: Arc<delivery::Line>,
+}
+
+/// What a response left to be sent.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Rest(Mutex<Option<delivery::Wire>>);
+
+/// Bytes read from a socket at once.
+const READ: usize = 16 * 1024;
+
+#[pymethods]
+impl Line {
+    /// Takes over `fd`, a non-blocking stream socket. What is sent is booked in `meter`; with `tls` all of it is sealed.
+    #[new]
+    #[pyo3(signature = (fd, meter, tls = None))]
+    fn new(fd: i32, meter: &Meter, tls: Option<&Tls>) -> PyResult<Self> {
+        let socket = crate::buffers::take_over(fd)?;
+        let tls = tls.map(|tls| pystream_tls::Connection::new(&tls.config));
+        Ok(Self { inner: Arc::new(delivery::Line::new(socket, tls, meter.ledger())) })
+    }
+
+    fn fileno(&self) -> i32 {
+        self.inner.number()
+    }
+
+    /// What the peer has sent: bytes of requests, `b""` where it has ended, `None` where there is nothing yet. `quiet`:
+    /// an answer is under way.
+    ///
+    /// # Errors
+    /// `OSError`.
+    #[pyo3(signature = (quiet = false))]
+    fn receive<'py>(&self, py: Python<'py>, quiet: bool) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let mut buffer = [0; READ];
+        Ok(match self.inner.receive(&mut buffer, quiet)? {
+            Received::Bytes(bytes) => Some(PyBytes::new(py, &bytes)),
+            Received::Nothing => None,
+            Received::End => Some(PyBytes::new(py, &[])),
+        })
+    }
+
+    /// Sends a whole response; returns what the socket does not take at once.
+    ///
+    /// # Errors
+    /// `OSError`.
+    fn respond(&self, head: &[u8], body: &[u8], row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
+        let rest = self.inner.respond([head, body], row.map(Self::row))?;
+        Ok(rest.map(|rest| Rest(Mutex::new(Some(rest)))))
+    }
+
+    /// Books what the peer has acknowledged by now; returns whether that is all.
+    fn settle(&self) -> bool {
+        self.inner.settle()
+    }
+
+    /// Tells the peer that nothing more will come.
+    fn shut(&self) {
+        self.inner.shut();
+    }
+
+    /// Books the end, and closes the socket. `reset`: the peer shall notice that something is missing.
+    fn close(&self, reset: bool) {
+        self.inner.close(reset);
+    }
+}
+
+impl Line {
+    fn row((stream, kind): (u32, u8)) -> Row {
+        Row { stream, kind }
+    }
+}
+
+/// Certificates and rules for connections.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Tls {
+    config: pystream_tls::Config,
+}
+
+#[pymethods]
+impl Tls {
+    /// `certificates` is a list of `(certificate's path, its bytes, key's path, its bytes)`, all PEM; `ticket_secret` are 32
+    /// bytes that all workers of all nodes share.
+    ///
+    /// # Errors
+    /// `ValueError`, which says which file is wrong, and how.
+    #[new]
+    fn new(certificates: Vec<(String, Vec<u8>, String, Vec<u8>)>, ticket_secret: [u8; 32]) -> PyResult<Self> {
+        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let pairs: Vec<Certificate<'_>> = certificates
+            .iter()
+            .map(|(chain_name, chain, key_name, key)| Certificate {
+                chain: Pem { name: chain_name, bytes: chain },
+                key: Pem { name: key_name, bytes: key },
+            })
+            .collect();
+        let config = pystream_tls::Config::new(&pairs, TicketKeys::new(&ticket_secret, clock))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { config })
+    }
+}
+
+/// The thread that makes and sends answers. Orders are known by numbers that the caller chooses.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Delivery {
+    inner: delivery::Delivery,
+}
+
+/// What of a body is to be sent: bytes to skip, bytes to send.
+type Range = (u64, u64);
+
+#[pymethods]
+impl Delivery {
+    /// `window` is in bytes.
+    #[new]
+    fn new(window: usize, stall_ms: u64) -> PyResult<Self> {
+        if window == 0 || !window.is_multiple_of(16) {
+            return Err(PyValueError::new_err("a window is a positive multiple of 16 bytes"));
+        }
+        let settings = delivery::Settings { window, stall: Duration::from_millis(stall_ms) };
+        Ok(Self { inner: delivery::Delivery::start(settings)? })
+    }
+
+    /// Readable while there are outcomes.
+    fn fileno(&self) -> i32 {
+        self.inner.signal().as_raw_fd()
+    }
+
+    /// Segment `n` of a rendition, made while it is sent.
+    #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
+    fn segment(
+        &self,
+        id: u64,
+        line: &Line,
+        head: Vec<u8>,
+        rendition: &Rendition,
+        n: usize,
+        secret: Option<KeyAndIv>,
+        range: Range,
+        row: Option<(u32, u8)>,
+    ) -> PyResult<()> {
+        rendition.check(n)?;
+        let making = Making { muxer: rendition.layout.muxer(n), input: Arc::clone(&rendition.input) };
+        let body = Body::Made(Box::new(making), lane(secret)?.map(Box::new));
+        self.order(id, line, head, body, range, row, None);
+        Ok(())
+    }
+
+    /// A body from memory.
+    #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
+    #[pyo3(signature = (id, line, head, body, range, row, rate = None))]
+    fn memory(
+        &self,
+        id: u64,
+        line: &Line,
+        head: Vec<u8>,
+        body: PyBackedBytes,
+        range: Range,
+        row: Option<(u32, u8)>,
+        rate: Option<u64>,
+    ) {
+        self.order(id, line, head, Body::Bytes(Arc::new(body)), range, row, rate);
+    }
+
+    /// What [`Line::respond`] left.
+    ///
+    /// # Errors
+    /// `RuntimeError` where it was sent before.
+    fn rest(&self, id: u64, line: &Line, rest: &Rest) -> PyResult<()> {
+        let rest = rest.0.lock().ok().and_then(|mut rest| rest.take());
+        let rest = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
+        self.order(id, line, Vec::new(), Body::Rest(rest), (0, 0), None, None);
+        Ok(())
+    }
+
+    /// Gives an answer up, if it is still under way.
+    fn cancel(&self, id: u64) {
+        self.inner.cancel(id);
+    }
+
+    /// `(id, end, reason)` of each order that has ended since the last call; `end` is one of `handed`, `gone`, `stalled`,
+    /// `failed`, `cancelled`.
+    fn outcomes(&self) -> Vec<(u64, &'static str, Option<String>)> {
+        let told = |outcome: delivery::Outcome| match outcome.end {
+            End::Handed => (outcome.id, "handed", None),
+            End::Gone => (outcome.id, "gone", None),
+            End::Stalled => (outcome.id, "stalled", None),
+            End::Failed(Failure(reason)) => (outcome.id, "failed", Some(reason)),
+            End::Cancelled => (outcome.id, "cancelled", None),
+        };
+        self.inner.outcomes().into_iter().map(told).collect()
+    }
+
+    /// Answers under way, and bytes in their windows.
+    fn counters(&self) -> (u64, u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let counters = self.inner.counters();
+        (counters.answers.load(Relaxed), counters.waiting.load(Relaxed))
+    }
+}
+
+impl Delivery {
+    #[expect(clippy::too_many_arguments, reason = "the fields of an order, in their order")]
+    fn order(
+        &self,
+        id: u64,
+        line: &Line,
+        head: Vec<u8>,
+        body: Body,
+        (skip, length): Range,
+        row: Option<(u32, u8)>,
+        rate: Option<u64>,
+    ) {
+        let row = row.map(Line::row);
+        self.inner.send(Order { id, line: Arc::clone(&line.inner), head, body, skip, length, row, rate });
+    }
+}
+
+/// A segment being made, for the thread that sends it.
+struct Making {
+    muxer: Muxer,
+    input: Arc<str>,
+}
+
+impl Producer for Making {
+    fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+        self.muxer.fill(window).map_err(|error| Failure(format!("{}: {error}", self.input)))
+    }
+}

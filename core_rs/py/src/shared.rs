@@ -1,0 +1,119 @@
+//! What the processes of a node share.
+
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pystream_delivery::{Ledger, Row};
+use pystream_shm as shm;
+use pystream_shm::Counts;
+
+fn fault(error: shm::Error) -> PyErr {
+    match error {
+        error @ shm::Error::System { .. } => PyOSError::new_err(error.to_string()),
+        other => PyValueError::new_err(other.to_string()),
+    }
+}
+
+/// The meter of a node: what was sent, by stream, hour and kind.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Meter {
+    inner: Arc<Booking>,
+}
+
+struct Booking(shm::Meter);
+
+impl Ledger for Booking {
+    fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64) {
+        let hour = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 3600);
+        self.0.add(row.stream, hour as u32, row.kind, Counts { requests, bytes, aborted });
+    }
+}
+
+impl Meter {
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        Arc::clone(&self.inner) as Arc<dyn Ledger>
+    }
+}
+
+/// A row of the meter: stream, hour, kind, incarnation, and requests, bytes, aborted.
+type Counted = (u32, u32, u8, u64, (u64, u64, u64));
+
+#[pymethods]
+impl Meter {
+    /// The descriptor of a new meter of `rows` rows, a power of two, for all processes to inherit.
+    ///
+    /// # Errors
+    /// `ValueError`, `OSError`.
+    #[staticmethod]
+    fn create(rows: usize) -> PyResult<i32> {
+        Ok(shm::Meter::create(rows).map_err(fault)?.into_raw_fd())
+    }
+
+    /// Takes over the descriptor.
+    ///
+    /// # Errors
+    /// `ValueError` where it is no meter's.
+    #[new]
+    fn new(fd: i32) -> PyResult<Self> {
+        let fd: OwnedFd = crate::buffers::take_over(fd)?;
+        Ok(Self { inner: Arc::new(Booking(shm::Meter::attach(fd).map_err(fault)?)) })
+    }
+
+    /// All rows, with all that they counted since they began.
+    fn rows(&self) -> Vec<Counted> {
+        let told = |row: shm::Row| {
+            let Counts { requests, bytes, aborted } = row.counts;
+            (row.stream, row.hour, row.kind, row.incarnation, (requests, bytes, aborted))
+        };
+        self.inner.0.rows().into_iter().map(told).collect()
+    }
+
+    /// Frees a row whose hour is over, if it still counts what it did when it was read; returns whether it does.
+    fn retire(&self, row: Counted) -> bool {
+        let (stream, hour, kind, incarnation, (requests, bytes, aborted)) = row;
+        self.inner.0.retire(&shm::Row { stream, hour, kind, incarnation, counts: Counts { requests, bytes, aborted } })
+    }
+
+    /// Calls that found no row: any but 0 is an alarm.
+    fn lost(&self) -> u64 {
+        self.inner.0.overflow().lost_rows
+    }
+}
+
+/// A rate limit table for all processes of a node. Its clock is the caller's, in microseconds.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Gcra {
+    inner: shm::Gcra,
+}
+
+#[pymethods]
+impl Gcra {
+    /// The descriptor of a new table of about `size` bytes, for all processes to inherit.
+    ///
+    /// # Errors
+    /// `ValueError`, `OSError`.
+    #[staticmethod]
+    fn create(size: usize) -> PyResult<i32> {
+        Ok(shm::Gcra::create(size).map_err(fault)?.into_raw_fd())
+    }
+
+    /// Takes over the descriptor; `secret` is what all processes hash keys with.
+    ///
+    /// # Errors
+    /// `ValueError` where it is no table's.
+    #[new]
+    fn new(fd: i32, secret: [u8; 16]) -> PyResult<Self> {
+        let fd = crate::buffers::take_over(fd)?;
+        Ok(Self { inner: shm::Gcra::attach(fd, &secret, None).map_err(fault)? })
+    }
+
+    /// Counts a request that costs `emission_us`, of which `burst_us` may be used up at once; returns 0 if it may go on, or
+    /// else after how many microseconds it might.
+    fn check(&self, key: &[u8], now_us: u64, emission_us: u64, burst_us: u64) -> u64 {
+        let verdict = self.inner.check(key, now_us, emission_us, burst_us);
+        if verdict.allowed { 0 } else { verdict.wait_us.max(1) }
+    }
+}

@@ -1,0 +1,166 @@
+"""What the commands share that read and change the store: actions, options, and who is asking."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from datetime import UTC, datetime
+
+from pystream.cli import _terminal
+from pystream.cli._arguments import Parser
+from pystream.errors import InvalidValue, PystreamError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeAlias
+
+    from pystream.acl.store import Store
+
+    Action: TypeAlias = Callable[[Parser, list[str]], int]
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  the store or the world is at fault; a line on standard error says what
+     and where
+  2  the command line is wrong
+  130  interrupted, by Ctrl-C or SIGTERM
+"""
+
+WHERE = """\
+The store is that of --store, else of the settings: --config, else the file that
+PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
+A running server follows at once.
+"""
+
+
+def dispatch(
+    command: str,
+    help_page: str,
+    actions: Mapping[str, Callable[[list[str]], int]],
+    words: list[str],
+) -> int:
+    """Runs the action that the first word names; returns its exit code."""
+    name = words[0] if words else ""
+    if name in actions:
+        return actions[name](words[1:])
+    if name in ("-h", "--help"):
+        print(help_page, end="")
+        return 0
+    wrong = f"there is no action {name!r}" if name else "no action is given"
+    program = f"pystream {command}"
+    _terminal.complain(program, f"{wrong}: {', '.join(actions)} ({program} --help)")
+    return 2
+
+
+def add_common(parser: Parser, *, changes: bool) -> None:
+    """Options that all of these commands have; with `changes`, also of those that change things."""
+    add = parser.add_argument_group("general options").add_argument
+    add("--config", metavar="FILE", help="the settings, pystream.toml")
+    add("--store", metavar="URL", help="the store: an SQLite file, or postgresql://host/name")
+    if changes:
+        add("--by", metavar="NAME", help="who is on record for the change (default: the user)")
+    add("--json", action="store_true", help="print the result as one JSON object")
+
+
+def open_store(options: argparse.Namespace) -> Store:
+    """The store that the options name. Raises `PystreamError` or `OSError`."""
+    try:
+        from pystream.acl.store import Store
+
+        if options.store is not None:
+            return Store.open(options.store)
+        from pystream.server import settings
+
+        path = options.config or settings.find(os.environ)
+        return Store.open(settings.load(path, os.environ).store.url)
+    except ModuleNotFoundError as error:
+        raise PystreamError(
+            f"the server's Python packages are not installed ({error.name} is missing); they are the"
+            " extra `server` of pystream-hls"
+        ) from None
+
+
+def who(options: argparse.Namespace) -> str:
+    """The name under which a change is recorded."""
+    if options.by is not None:
+        return str(options.by)
+    if sudo := os.environ.get("SUDO_USER"):
+        return sudo
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+def now() -> int:
+    return int(time.time())
+
+
+def report(options: argparse.Namespace, facts: Mapping[str, Any], line: str) -> None:
+    """Prints the result: as JSON, or as a line for people."""
+    if options.json:
+        print_json(facts)
+    else:
+        print(line)
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    import json
+
+    print(json.dumps(facts))
+
+
+def moment(seconds: int) -> str:
+    """Unix seconds as RFC 3339 has a time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def wrong_values(parser: Parser, error: InvalidValue) -> int:
+    """Says what cannot be, as the command line's fault."""
+    for problem in error.problems:
+        _terminal.complain(parser.prog, problem)
+    return 2
+
+
+def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
+    """A table: drawn on a terminal, plain and with two blanks between columns elsewhere. Columns are
+    (title, `left` or `right`)."""
+    if _terminal.is_terminal(sys.stdout):
+        from pystream.cli._tables import draw
+
+        draw(columns, rows)
+        return
+    titles = [title for title, _ in columns]
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    for row in (titles, *rows):
+        cells = [
+            cell.rjust(width) if side == "right" else cell.ljust(width)
+            for cell, width, (_, side) in zip(row, widths, columns, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+# Types of arguments
+
+
+def rate(text: str) -> int | None:
+    """Bits a second, with k, M or G behind them; `none` for no limit."""
+    if text == "none":
+        return None
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "M", "G") else (text, "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
+        raise argparse.ArgumentTypeError("bits a second are wanted, as in 500k, 20M or 1G, or none")
+    return int(digits) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[unit]
+
+
+def count_or_none(text: str) -> int | None:
+    """A whole number above 0, or `none`."""
+    from pystream.cli._arguments import count
+
+    return None if text == "none" else count(text)

@@ -1,0 +1,392 @@
+"""`pystream stream`: what a server offers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pystream.cli import _store, _terminal
+from pystream.cli._arguments import Parser, seconds
+from pystream.errors import InvalidValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pystream.acl.streams import Change, Stream, StreamSettings
+
+_HELP = f"""\
+usage: pystream stream add TENANT/STREAM --source PATH... [SETTING...]
+       pystream stream list [TENANT]
+       pystream stream set TENANT/STREAM SETTING...
+       pystream stream remove TENANT/STREAM
+       pystream stream changes TENANT[/STREAM]
+       pystream stream ACTION --help
+
+A stream is a film at /TENANT/STREAM/ of the server, made from one MP4 file or
+several: a ladder of renditions, and audio. It is packaged when it is watched.
+
+actions:
+  add      add a stream
+  list     list the streams that are there
+  set      change a stream's settings
+  remove   take a stream away; what was sent of it stays on record
+  changes  tell who changed what, and when
+
+{_store.EXIT_CODES}
+examples:
+  pystream stream add acme/launch --source launch.mp4 --encryption aes-128
+  pystream stream set acme/launch --download --download-rate 20M
+  pystream stream changes acme/launch
+"""
+
+_USAGE = """TENANT/STREAM {source} [--title TEXT]
+         [--format ts|fmp4] [--segment-duration SECONDS] [--access open]
+         [--encryption none|aes-128|aes-128-per-viewer] [--rotate-every N]
+         [--cache private|shared] [--pace FACTOR] [--max-viewers N]
+         [--[no-]download] [--download-source PATH] [--download-rate RATE]
+         [--origin ORIGIN...] [--embed-origin ORIGIN...] [--unchecked]
+         [--by NAME] [--config FILE | --store URL] [--json]"""
+
+_NOTES = f"""\
+Sources are opened and planned first, so that what cannot be packaged is refused
+now; --unchecked leaves that out, where the files lie on another machine only.
+
+With --cache shared, encrypted media can be fetched without a grant, so that a
+CDN may keep it. It excludes per-viewer keys and a pace (--pace off).
+
+An option that can be repeated replaces all there was. `none` takes the value
+away: --max-viewers none, --origin none.
+
+{_store.WHERE}
+{_store.EXIT_CODES}"""
+
+# The option's name on the command line is another one than the setting's.
+_SETTINGS = (
+    *("sources", "title", "format", "segment_duration_ms", "access", "encryption", "rotate_every"),
+    *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
+    *("embed_origins", "max_viewers"),
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    actions = {"add": _add, "list": _list, "set": _set, "remove": _remove, "changes": _changes}
+    return _store.dispatch("stream", _HELP, actions, arguments)
+
+
+def _add(words: list[str]) -> int:
+    parser = Parser(
+        "stream add",
+        usage=_USAGE.format(source="--source PATH..."),
+        description="Adds a stream. Its name has 1 to 63 small letters, digits and hyphens, and\n"
+        "cannot be changed.",
+        epilog=_NOTES,
+    )
+    _add_settings(parser)
+    options = parser.parse(words)
+    settings = _given(options)
+    if "sources" not in settings:
+        parser.error("--source is required")
+    tenant, name = options.stream
+    try:
+        from pystream.acl.streams import StreamSettings, check, check_stream_name
+
+        check_stream_name(name)
+        wanted = StreamSettings(**settings)
+        check(wanted)
+        with _store.open_store(options) as store:
+            # A tenant that is not there is told before films are opened.
+            store.tenant(tenant)
+            notices = () if options.unchecked else _plan(wanted)
+            stream = store.add_stream(
+                tenant, name, wanted, who=_store.who(options), now=_store.now()
+            )
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    _terminal.warn("pystream stream", notices)
+    _store.report(options, _facts(stream), f"stream /{tenant}/{name}/ is added")
+    return 0
+
+
+def _set(words: list[str]) -> int:
+    parser = Parser(
+        "stream set",
+        usage=_USAGE.format(source="[--source PATH...]"),
+        description="Changes what the options name; all else stays as it is.",
+        epilog=_NOTES,
+    )
+    _add_settings(parser)
+    options = parser.parse(words)
+    changes = _given(options)
+    if not changes:
+        parser.error("no setting is given")
+    tenant, name = options.stream
+    notices: Any = ()
+    try:
+        from pystream.acl.streams import changed, check
+
+        with _store.open_store(options) as store:
+            wanted = changed(store.stream(tenant, name).settings, changes)
+            check(wanted)
+            if not options.unchecked and {"sources", "format", "segment_duration_ms"} & set(
+                changes
+            ):
+                notices = _plan(wanted)
+            stream = store.set_stream(
+                tenant, name, changes, who=_store.who(options), now=_store.now()
+            )
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    _terminal.warn("pystream stream", notices)
+    _store.report(options, _facts(stream), f"stream /{tenant}/{name}/ is set")
+    return 0
+
+
+def _remove(words: list[str]) -> int:
+    parser = Parser(
+        "stream remove",
+        usage="TENANT/STREAM [--by NAME]\n         [--config FILE | --store URL] [--json]",
+        description="Takes a stream away. The files stay, and so does what was sent of it; the name\n"
+        "is free for another stream.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    parser.add_argument("stream", type=_name, metavar="TENANT/STREAM", help="the stream")
+    _store.add_common(parser, changes=True)
+    options = parser.parse(words)
+    tenant, name = options.stream
+    try:
+        with _store.open_store(options) as store:
+            store.remove_stream(tenant, name, who=_store.who(options), now=_store.now())
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    _store.report(options, {"tenant": tenant, "name": name}, f"stream /{tenant}/{name}/ is removed")
+    return 0
+
+
+def _list(words: list[str]) -> int:
+    parser = Parser(
+        "stream list",
+        usage="[TENANT] [--config FILE | --store URL] [--json]",
+        description="Lists all streams that are there, or a tenant's, by name.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    parser.add_argument("tenant", nargs="?", metavar="TENANT", help="only this tenant's")
+    _store.add_common(parser, changes=False)
+    options = parser.parse(words)
+    with _store.open_store(options) as store:
+        streams = store.streams(options.tenant)
+    if options.json:
+        _store.print_json({"streams": [_facts(stream) for stream in streams]})
+        return 0
+    titles = ("stream", "title", "access", "encryption", "format", "cache", "download", "sources")
+    columns = [(title, "left") for title in titles]
+    _store.show_table(columns, [_row(stream) for stream in streams])
+    return 0
+
+
+def _changes(words: list[str]) -> int:
+    parser = Parser(
+        "stream changes",
+        usage="TENANT[/STREAM]\n         [--config FILE | --store URL] [--json]",
+        description="Tells who changed what and when, the oldest first: of a tenant and its\n"
+        "streams, or of all streams that ever had the name.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    parser.add_argument("name", metavar="TENANT[/STREAM]", help="the tenant, or the stream")
+    _store.add_common(parser, changes=False)
+    options = parser.parse(words)
+    tenant, _, name = options.name.partition("/")
+    with _store.open_store(options) as store:
+        changes = store.changes(tenant, name or None)
+    if options.json:
+        _store.print_json({"changes": [_change_facts(change) for change in changes]})
+        return 0
+    for change in changes:
+        place = f"{change.tenant}/{change.stream}" if change.stream else change.tenant
+        values = [(n, _plain(old), _plain(new)) for n, (old, new) in change.values.items()]
+        told = ", ".join(f"{n}: {old} -> {new}" for n, old, new in values if old != new)
+        print(f"{_store.moment(change.at)} {change.who} {place}: {told}")
+    return 0
+
+
+# Arguments
+
+
+def _add_settings(parser: Parser) -> None:
+    parser.add_argument("stream", type=_name, metavar="TENANT/STREAM", help="the stream")
+    group = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS)
+    add = group.add_argument
+    add(
+        "--source",
+        dest="sources",
+        action="append",
+        type=_source,
+        metavar="PATH",
+        help="an MP4 file; once more for each further one",
+    )
+    add("--title", metavar="TEXT", help="what the page calls it")
+    add("--format", metavar="ts|fmp4", help="of the segments (default: ts)")
+    add(
+        "--segment-duration",
+        dest="segment_duration_ms",
+        type=_milliseconds,
+        metavar="SECONDS",
+        help="how long segments are meant to be (default: 6)",
+    )
+    add("--access", metavar="open", help="who may watch: all who know the address (default)")
+    add(
+        "--encryption",
+        metavar="METHOD",
+        help="none (default), aes-128, or aes-128-per-viewer: keys of each viewer's own",
+    )
+    add(
+        "--rotate-every",
+        type=_store.count_or_none,
+        metavar="N",
+        help="a fresh key each N segments (default: none)",
+    )
+    add("--cache", metavar="private|shared", help="whether a CDN may keep media (default: private)")
+    add(
+        "--pace",
+        type=_pace,
+        metavar="FACTOR",
+        help="how many times faster than it plays it is sent, or off (default: 2)",
+    )
+    add(
+        "--max-viewers",
+        type=_store.count_or_none,
+        metavar="N",
+        help="how many may watch at a time (default: none)",
+    )
+    add(
+        "--download",
+        action=argparse.BooleanOptionalAction,
+        help="whether the film can be had as one MP4 file (default: no)",
+    )
+    add(
+        "--download-source",
+        type=_source_or_none,
+        metavar="PATH",
+        help="which one of several sources that is",
+    )
+    add(
+        "--download-rate",
+        dest="download_rate_bps",
+        type=_store.rate,
+        metavar="RATE",
+        help="bits a second of one download, as in 20M (default: none)",
+    )
+    for option, dest, what in (
+        ("--origin", "origins", "a web site whose scripts may fetch it (CORS)"),
+        ("--embed-origin", "embed_origins", "a web site that may show its page in a frame"),
+    ):
+        add(
+            option,
+            dest=dest,
+            action="append",
+            metavar="ORIGIN",
+            help=f"{what}, as in https://www.example.org, or '*'",
+        )
+    parser.add_argument(
+        "--unchecked", action="store_true", help="do not open the sources to see whether they fit"
+    )
+    _store.add_common(parser, changes=True)
+
+
+def _name(text: str) -> tuple[str, str]:
+    tenant, slash, name = text.partition("/")
+    if not (tenant and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
+    return tenant, name
+
+
+def _source(text: str) -> str:
+    if text == "live":
+        raise argparse.ArgumentTypeError("live streams are not there yet; an MP4 file is wanted")
+    return os.path.abspath(text)
+
+
+def _source_or_none(text: str) -> str | None:
+    return None if text == "none" else _source(text)
+
+
+def _milliseconds(text: str) -> int:
+    return round(seconds(text) * 1000)
+
+
+def _pace(text: str) -> float | None:
+    if text in ("off", "none"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("a number from 1 on is wanted, or off") from None
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line names."""
+    given = {name: getattr(options, name) for name in _SETTINGS if hasattr(options, name)}
+    for name, value in given.items():
+        if isinstance(value, list):
+            given[name] = () if value == ["none"] else tuple(value)
+    return given
+
+
+def _plan(settings: StreamSettings) -> tuple[Any, ...]:
+    """What packaging the sources would have to say. Raises what it cannot do."""
+    import pystream
+
+    presentation = pystream.plan(
+        [pystream.open(source) for source in settings.sources],
+        format=settings.format,
+        segment_duration=settings.segment_duration_ms / 1000,
+    )
+    return tuple(presentation.notices)
+
+
+# Results
+
+
+def _facts(stream: Stream) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "tenant": stream.tenant,
+        "name": stream.name,
+        "path": f"/{stream.tenant}/{stream.name}/",
+        "id": stream.id,
+        **asdict(stream.settings),
+        "created_at": _store.moment(stream.created_at),
+        "revision": stream.revision,
+    }
+
+
+def _row(stream: Stream) -> list[str]:
+    settings = stream.settings
+    first, *others = settings.sources
+    more = f" and {len(others)} more" if others else ""
+    return [
+        *(f"{stream.tenant}/{stream.name}", settings.title, settings.access, settings.encryption),
+        *(settings.format, settings.cache, "yes" if settings.download else "no", f"{first}{more}"),
+    ]
+
+
+def _change_facts(change: Change) -> dict[str, Any]:
+    return {
+        "at": _store.moment(change.at),
+        "who": change.who,
+        "tenant": change.tenant,
+        "stream": change.stream,
+        "values": {
+            name: {"old": before, "new": after} for name, (before, after) in change.values.items()
+        },
+    }
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)

@@ -1,0 +1,165 @@
+"""`pystream tenant`: the customers that own streams."""
+
+from __future__ import annotations
+
+import argparse
+
+from pystream.cli import _store
+from pystream.cli._arguments import Parser
+from pystream.errors import InvalidValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pystream.acl.streams import Tenant
+
+_HELP = f"""\
+usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
+                       [--max-rate RATE]
+       pystream tenant list
+       pystream tenant set NAME ...
+       pystream tenant ACTION --help
+
+A tenant is a customer, who owns streams. Its name is the first element of
+their addresses.
+
+actions:
+  add   add a tenant
+  list  list all tenants
+  set   change a tenant's settings
+
+{_store.EXIT_CODES}
+examples:
+  pystream tenant add acme --display "ACME GmbH" --timezone Europe/Berlin
+  pystream tenant set acme --max-rate 2G
+  pystream tenant list --json
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    actions = {"add": _add, "list": _list, "set": _set}
+    return _store.dispatch("tenant", _HELP, actions, arguments)
+
+
+def _add(words: list[str]) -> int:
+    parser = _parser(
+        "add",
+        "Adds a tenant. NAME has 1 to 63 small letters, digits and hyphens, and cannot\n"
+        "be changed.",
+        "pystream tenant add acme --display 'ACME GmbH' --timezone Europe/Berlin",
+    )
+    _add_settings(parser)
+    options = parser.parse(words)
+    try:
+        from pystream.acl.streams import TenantSettings
+
+        with _store.open_store(options) as store:
+            tenant = store.add_tenant(
+                options.name,
+                TenantSettings(**_given(options)),
+                who=_store.who(options),
+                now=_store.now(),
+            )
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    _store.report(options, _facts(tenant), f"tenant {tenant.name} is added")
+    return 0
+
+
+def _set(words: list[str]) -> int:
+    parser = _parser(
+        "set",
+        "Changes what the options name; all else stays as it is.",
+        "pystream tenant set acme --max-rate none",
+    )
+    _add_settings(parser)
+    options = parser.parse(words)
+    changes = _given(options)
+    if not changes:
+        parser.error("no setting is given")
+    try:
+        with _store.open_store(options) as store:
+            tenant = store.set_tenant(
+                options.name, changes, who=_store.who(options), now=_store.now()
+            )
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    _store.report(options, _facts(tenant), f"tenant {tenant.name} is set")
+    return 0
+
+
+def _list(words: list[str]) -> int:
+    parser = Parser(
+        "tenant list",
+        usage="[--config FILE | --store URL] [--json]",
+        description="Lists all tenants by name.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    _store.add_common(parser, changes=False)
+    options = parser.parse(words)
+    with _store.open_store(options) as store:
+        tenants = store.tenants()
+    if options.json:
+        _store.print_json({"tenants": [_facts(tenant) for tenant in tenants]})
+        return 0
+    columns = [
+        ("tenant", "left"),
+        ("display", "left"),
+        ("timezone", "left"),
+        ("max bit/s", "right"),
+    ]
+    _store.show_table(columns, [_row(tenant) for tenant in tenants])
+    return 0
+
+
+def _parser(action: str, description: str, example: str) -> Parser:
+    parser = Parser(
+        f"tenant {action}",
+        usage="NAME [--display TEXT] [--timezone ZONE]\n"
+        "         [--max-rate RATE] [--by NAME] [--config FILE | --store URL] [--json]",
+        description=description,
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
+    )
+    parser.add_argument("name", metavar="NAME", help="the tenant")
+    _store.add_common(parser, changes=True)
+    return parser
+
+
+def _add_settings(parser: Parser) -> None:
+    group = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS)
+    group.add_argument("--display", metavar="TEXT", help="the name for people")
+    group.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        help="where its days and months begin, as in Europe/Berlin (default: UTC)",
+    )
+    group.add_argument(
+        "--max-rate",
+        dest="max_rate_bps",
+        type=_store.rate,
+        metavar="RATE",
+        help="bits a second that all its viewers get together, as in 500M; none: no limit",
+    )
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("display", "timezone", "max_rate_bps")
+    return {name: getattr(options, name) for name in names if hasattr(options, name)}
+
+
+def _facts(tenant: Tenant) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "name": tenant.name,
+        **asdict(tenant.settings),
+        "created_at": _store.moment(tenant.created_at),
+    }
+
+
+def _row(tenant: Tenant) -> list[str]:
+    settings = tenant.settings
+    limit = "" if settings.max_rate_bps is None else f"{settings.max_rate_bps:,}"
+    return [tenant.name, settings.display, settings.timezone, limit]

@@ -1,0 +1,188 @@
+"""File streams: films that are opened once, and answered from.
+
+A film is a stream's source as it was when it was opened, planned, with its playlists. It is known by
+its version, a hash of what its bytes depend on; the version stands in every media path, so that a
+replaced file or a changed encryption never meets what a cache still has. Films are kept by the bytes
+they hold in memory; one that was replaced serves those who still play it until its room is needed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from base64 import b32encode
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import trio
+
+import pystream
+from pystream.packager.presentation import Presentation, Rendition
+
+_FORMAT = 1
+"""Counted up when the same source and settings give other bytes than before."""
+_STAT_SECONDS = 1.0
+_SMALL = 1000
+"""Bytes below which compressing a playlist is not worth it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What of a stream decides about its bytes.
+
+    `paths`: its files, a ladder's all; `segment_duration`: seconds; `rotate_every`: segments a key,
+    0 keeps one; `keys`: gives the key of (version, rendition, period), or None for clear media.
+    """
+
+    stream: int
+    paths: tuple[str, ...]
+    format: str
+    segment_duration: float
+    rotate_every: int
+    keys: Callable[[str, str, int], bytes] | None = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A playlist, as it is and compressed (None where that is no gain)."""
+
+    plain: bytes
+    gzipped: bytes | None
+    etag: str
+
+    @staticmethod
+    def of(text: str) -> Text:
+        plain = text.encode()
+        packed = gzip.compress(plain, 6, mtime=0) if len(plain) >= _SMALL else None
+        return Text(plain, packed, f'"{sha256(plain).hexdigest()[:20]}"')
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.plain) + len(self.gzipped or b"")
+
+
+class Film:
+    """A stream's source, opened and planned. Frozen, but for playlists made when first asked for."""
+
+    def __init__(self, source: Source, version: str, presentation: Presentation, held: int) -> None:
+        self.source = source
+        self.version = version
+        self.presentation = presentation
+        self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
+        self.multivariant = Text.of(presentation.multivariant_playlist().text())
+        self.keys = {name: key for r in presentation.renditions for name, key in r.key_files()}
+        self._playlists: dict[str, Text] = {}
+        self._held = held
+
+    @property
+    def nbytes(self) -> int:
+        texts = sum(text.nbytes for text in self._playlists.values())
+        return self._held + self.presentation.nbytes + self.multivariant.nbytes + texts
+
+    def playlist(self, rendition: Rendition) -> Text:
+        text = self._playlists.get(rendition.name)
+        if text is None:
+            base = f"../{self.version}/{rendition.name}/"
+            text = Text.of(self.presentation.media_playlist(rendition, base).text())
+            self._playlists[rendition.name] = text
+        return text
+
+
+def _version(source: Source, stats: list[os.stat_result]) -> str:
+    identity = [
+        _FORMAT,
+        source.stream,
+        source.format,
+        source.segment_duration,
+        source.rotate_every,
+        source.keys is not None,
+        *((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats),
+    ]
+    return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()
+
+
+def _open(source: Source) -> Film:
+    """Reads the sources' tables and plans; raises `MediaError`, `PlanError` or `OSError`."""
+    stats = [os.stat(path) for path in source.paths]
+    inputs = [pystream.open(path) for path in source.paths]
+    version = _version(source, stats)
+    keys = source.keys
+    encryption = None
+    if keys is not None:
+        encryption = pystream.Aes128(
+            key_for=lambda rendition, period: keys(version, rendition, period),
+            rotate_every=source.rotate_every,
+            key_uri="key/",
+        )
+    presentation = pystream.plan(
+        inputs,
+        format=source.format,
+        segment_duration=source.segment_duration,
+        encryption=encryption,
+    )
+    return Film(source, version, presentation, sum(opened.nbytes for opened in inputs))
+
+
+class Origin:
+    """The films of one process, at most `limit` bytes of tables, the latest one aside."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._films: OrderedDict[tuple[int, str], Film] = OrderedDict()
+        self._current: dict[int, tuple[Source, float, Film]] = {}
+        self._opening: dict[int, trio.Event] = {}
+
+    @property
+    def nbytes(self) -> int:
+        return sum(film.nbytes for film in self._films.values())
+
+    async def film(self, source: Source) -> Film:
+        """The film of a stream as its files are now. Raises as `_open` does."""
+        while True:
+            film = self._fresh(source)
+            if film is not None:
+                return film
+            opening = self._opening.get(source.stream)
+            if opening is None:
+                break
+            # One opens, the others wait; each looks for itself afterwards.
+            await opening.wait()
+        opening = self._opening[source.stream] = trio.Event()
+        try:
+            film = await trio.to_thread.run_sync(_open, source)
+        finally:
+            del self._opening[source.stream]
+            opening.set()
+        self._current[source.stream] = (source, trio.current_time(), film)
+        self._films[source.stream, film.version] = film
+        self._make_room()
+        return film
+
+    def version(self, stream: int, version: str) -> Film | None:
+        """A film that was opened before, though it may have been replaced since."""
+        film = self._films.get((stream, version))
+        if film is not None:
+            self._films.move_to_end((stream, version))
+        return film
+
+    def _fresh(self, source: Source) -> Film | None:
+        current = self._current.get(source.stream)
+        if current is None or current[0] != source:
+            return None
+        _, checked, film = current
+        now = trio.current_time()
+        if now - checked > _STAT_SECONDS:
+            stats = [os.stat(path) for path in source.paths]
+            if _version(source, stats) != film.version:
+                return None
+            self._current[source.stream] = (source, now, film)
+        return self.version(source.stream, film.version)
+
+    def _make_room(self) -> None:
+        while len(self._films) > 1 and self.nbytes > self._limit:
+            (stream, version), _ = self._films.popitem(last=False)
+            current = self._current.get(stream)
+            if current is not None and current[2].version == version:
+                del self._current[stream]

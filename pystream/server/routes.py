@@ -1,0 +1,116 @@
+"""What a path means: the server's URLs, as plain values.
+
+/{tenant}/{stream}/                                       page
+/{tenant}/{stream}/session                                session (POST)
+/{tenant}/{stream}/master.m3u8                            entrance: to a fresh grant, without a page
+/t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
+/t/{grant}/{tenant}/{stream}/{rendition}/index.m3u8       media playlist
+/t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    init.mp4, {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
+/t/{grant}/{tenant}/{stream}/download.mp4                 download
+/s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
+/s/-/{name}                                               the page's own files
+
+All of it may lie below a prefix, which is taken off before.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+_NUMBER_DIGITS = 9
+_SUFFIXES = {"ts": "ts", "m4s": "fmp4"}
+
+
+class Kind(Enum):
+    """What is asked for."""
+
+    PAGE = "page"
+    SESSION = "session"
+    ENTRANCE = "entrance"
+    MULTIVARIANT = "multivariant"
+    PLAYLIST = "playlist"
+    INIT = "init"
+    SEGMENT = "segment"
+    KEY = "key"
+    FRAME = "frame"
+    DOWNLOAD = "download"
+    ASSET = "asset"
+
+
+class Route(NamedTuple):
+    """A path, taken apart. `number` is a segment's, an initialization section's or milliseconds;
+    `name` is what is left: a key's, an asset's, the suffix of a segment."""
+
+    kind: Kind
+    tenant: str = ""
+    stream: str = ""
+    grant: str | None = None
+    version: str = ""
+    rendition: str = ""
+    number: int = 0
+    name: str = ""
+
+
+def route(path: str) -> Route | None:
+    """What a decoded path without its prefix asks for, or None where it means nothing."""
+    parts = path.split("/")
+    # Every path begins with "/".
+    first = parts[1]
+    if first == "t":
+        return _granted(parts) if len(parts) >= 6 and parts[2] else None
+    if first == "s":
+        if len(parts) == 4 and parts[2] == "-" and parts[3]:
+            return Route(Kind.ASSET, name=parts[3])
+        return _media(parts[4:], parts[2], parts[3], None) if len(parts) == 7 else None
+    if len(parts) == 4 and first and parts[2]:
+        kind = _ENTRANCES.get(parts[3])
+        return Route(kind, first, parts[2]) if kind else None
+    return None
+
+
+_ENTRANCES = {"": Kind.PAGE, "session": Kind.SESSION, "master.m3u8": Kind.ENTRANCE}
+
+
+def _granted(parts: list[str]) -> Route | None:
+    _, _, grant, tenant, stream, *rest = parts
+    if len(rest) == 1:
+        kind = _WHOLE.get(rest[0])
+        return Route(kind, tenant, stream, grant) if kind else None
+    if len(rest) == 2 and rest[1] == "index.m3u8":
+        return Route(Kind.PLAYLIST, tenant, stream, grant, rendition=rest[0])
+    return _media(rest, tenant, stream, grant)
+
+
+_WHOLE = {"master.m3u8": Kind.MULTIVARIANT, "download.mp4": Kind.DOWNLOAD}
+
+
+def _media(rest: list[str], tenant: str, stream: str, grant: str | None) -> Route | None:
+    """`{version}/{rendition}/...`"""
+    if len(rest) == 3:
+        version, rendition, name = rest
+        stem, _, suffix = name.rpartition(".")
+        if suffix in _SUFFIXES:
+            n = _number(stem)
+            if n is not None:
+                return Route(Kind.SEGMENT, tenant, stream, grant, version, rendition, n, suffix)
+        elif suffix == "mp4" and stem.startswith("init"):
+            n = 0 if stem == "init" else _number(stem[5:]) if stem[4:5] == "-" else None
+            if n is not None and (n > 0) == (stem != "init"):
+                return Route(Kind.INIT, tenant, stream, grant, version, rendition, n)
+    elif len(rest) == 4:
+        version, rendition, folder, name = rest
+        if folder == "key" and name:
+            return Route(Kind.KEY, tenant, stream, grant, version, rendition, name=name)
+        if folder == "frame" and name.endswith(".mp4"):
+            n = _number(name[:-4])
+            if n is not None:
+                return Route(Kind.FRAME, tenant, stream, grant, version, rendition, n)
+    return None
+
+
+def _number(text: str) -> int | None:
+    """A number as this server writes it: no sign, no leading zero, ASCII digits."""
+    if not text.isascii() or not text.isdigit() or len(text) > _NUMBER_DIGITS:
+        return None
+    return int(text) if text == "0" or text[0] != "0" else None

@@ -1,0 +1,449 @@
+"""The node's settings: TOML, then the environment, into frozen values.
+
+An error names file, line and key. TOML's parser does not tell lines, and msgspec, which checks types
+and ranges, knows keys only. So where something is wrong, the file is read once more, statement by
+statement, each by the TOML parser itself, until the one is found that sets the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, get_type_hints
+
+import msgspec
+
+from pystream.errors import SettingsError
+
+EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+Key: TypeAlias = tuple[str | int, ...]
+
+
+class Listen:
+    """Where to listen: a host and a port, or the path of a unix socket. The host `*` is every
+    address of the machine."""
+
+    __slots__ = ("host", "path", "port")
+
+    def __init__(self, text: str) -> None:
+        self.host, self.port, self.path = "", 0, ""
+        if text.startswith("unix:"):
+            self.path = text.removeprefix("unix:")
+            # sun_path of unix(7), with the zero byte that ends it
+            if not self.path.startswith("/") or len(os.fsencode(self.path)) > 107:
+                raise ValueError("a unix socket is written as unix:/path, of at most 107 bytes")
+            return
+        host, colon, port = text.rpartition(":")
+        if not colon or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError('"host:port" with a port from 1 to 65535, or "unix:/path" is wanted')
+        if host.startswith("[") and host.endswith("]"):
+            host = str(ipaddress.IPv6Address(host[1:-1]))
+        elif ":" in host:
+            raise ValueError('an IPv6 address is written in brackets, as in "[::1]:8080"')
+        elif not re.fullmatch(r"\*|[A-Za-z0-9.-]+", host):
+            raise ValueError(f'{host!r} is no host; every address of the machine is "*:{port}"')
+        self.host, self.port = host, int(port)
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __repr__(self) -> str:
+        return f"Listen({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listen) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+class Network:
+    """Addresses of a network; an IPv4 address is the same one when IPv6 carries it
+    (RFC 4291 2.5.5.2)."""
+
+    __slots__ = ("_network",)
+
+    def __init__(self, text: str) -> None:
+        self._network = ipaddress.ip_network(text)
+
+    def __contains__(self, address: str) -> bool:
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        return found in self._network
+
+    def __str__(self) -> str:
+        return str(self._network)
+
+    def __repr__(self) -> str:
+        return f"Network({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Network) and self._network == other._network
+
+    def __hash__(self) -> int:
+        return hash(self._network)
+
+
+class PathPrefix(str):
+    """Empty, or a path that begins with a slash and does not end with one."""
+
+    def __new__(cls, text: str) -> PathPrefix:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", text) or re.search(r"/\.\.?(/|$)", text):
+            raise ValueError('"" or a path like "/video" is wanted, with no slash at its end')
+        return super().__new__(cls, text)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whatever is not named in a section of the file is as the class has it."""
+
+
+class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[server]"""
+
+    listen: tuple[Listen, ...] = (Listen("127.0.0.1:8080"),)
+    workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    path_prefix: PathPrefix = PathPrefix("")
+    admin: tuple[Listen, ...] = (Listen("127.0.0.1:9090"),)
+    trusted_proxies: tuple[Network, ...] = ()
+    proxy_protocol: bool = False
+    max_connections: Positive = 20_000
+
+
+class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[limits]"""
+
+    request_line: Annotated[int, msgspec.Meta(ge=256, le=2**20)] = 8192
+    headers: Annotated[int, msgspec.Meta(ge=256, le=2**20)] = 16_384
+    header_count: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+    body: Annotated[int, msgspec.Meta(ge=0, le=2**30)] = 65_536
+    pipelined: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 16
+    header_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 60.0
+    send_stall_seconds: Seconds = 30.0
+
+
+class Certificate(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An element of `tls.certificates`: two PEM files."""
+
+    certificate: str
+    key: str
+
+
+class Tls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[tls]"""
+
+    listen: tuple[Listen, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    redirect: bool = False
+    hsts_seconds: Count = 0
+
+
+class StoreSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[store]"""
+
+    url: str = "sqlite:///pystream.db"
+
+
+class Keys(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[keys]"""
+
+    master_key_file: str = "pystream.key"
+
+
+class Cache(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[cache]"""
+
+    segment_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)] = 268_435_456
+    index_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**50)] = 67_108_864
+
+
+class Overload(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[overload]"""
+
+    egress_bps: Count = 0
+    bytes_in_flight: Annotated[int, msgspec.Meta(ge=2**20, le=2**50)] = 268_435_456
+    loop_lag_ms: Positive = 100
+    max_viewers: Count = 0
+
+
+class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of pystream.toml; `pystream.example.toml` says what each key is."""
+
+    server: Server = Server()
+    limits: Limits = Limits()
+    tls: Tls = Tls()
+    store: StoreSettings = StoreSettings()
+    keys: Keys = Keys()
+    cache: Cache = Cache()
+    overload: Overload = Overload()
+
+
+def find(environ: Mapping[str, str]) -> str | None:
+    """The settings' file where none is named: that of PYSTREAM_CONFIG, else the first that exists
+    of ./pystream.toml and /etc/pystream/pystream.toml."""
+    named = environ.get("PYSTREAM_CONFIG")
+    if named:
+        return named
+    usual = ("pystream.toml", "/etc/pystream/pystream.toml")
+    return next(filter(os.path.exists, usual), None)
+
+
+def load(path: str | None, environ: Mapping[str, str]) -> Settings:
+    """Settings of a file and the environment, with all paths made absolute; without a file, all
+    that the environment does not name is as the example has it.
+
+    Raises `SettingsError`, and `OSError` where the file cannot be read.
+    """
+    if path is None:
+        return _resolved(parse("", "", environ), os.getcwd())
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SettingsError("this is no UTF-8, which TOML has to be", path, line) from None
+    return _resolved(parse(text, path, environ), os.path.dirname(os.path.abspath(path)))
+
+
+def parse(text: str, place: str, environ: Mapping[str, str]) -> Settings:
+    """Settings of a text, which errors say to be in `place`, and of the environment."""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _malformed(text, place, error) from None
+    origins = _override(given, environ)
+    try:
+        settings = msgspec.convert(given, Settings, dec_hook=_convert)
+    except msgspec.ValidationError as error:
+        key, message = _read_message(str(error))
+        raise _error(text, place, origins, key, message) from None
+    for key, message in _contradictions(settings):
+        raise _error(text, place, origins, key, message)
+    return settings
+
+
+def _resolved(settings: Settings, folder: str) -> Settings:
+    def absolute(path: str) -> str:
+        return os.path.join(folder, path)
+
+    url = settings.store.url
+    if "://" not in url or url.startswith("sqlite:///"):
+        url = f"sqlite:///{absolute(url.removeprefix('sqlite:///'))}"
+    certificates = tuple(
+        Certificate(certificate=absolute(each.certificate), key=absolute(each.key))
+        for each in settings.tls.certificates
+    )
+    changed = msgspec.structs.replace
+    return changed(
+        settings,
+        store=StoreSettings(url=url),
+        keys=Keys(master_key_file=absolute(settings.keys.master_key_file)),
+        tls=changed(settings.tls, certificates=certificates),
+    )
+
+
+def _convert(kind: type, value: Any) -> Any:
+    """msgspec's hook for types that it does not know."""
+    if not isinstance(value, str):
+        raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
+
+
+def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
+    """What no section can see for itself."""
+    server, tls = settings.server, settings.tls
+    if not server.listen and not tls.listen:
+        yield ("server", "listen"), "there is nowhere to listen, here or in tls.listen"
+    if server.proxy_protocol and not server.trusted_proxies:
+        yield (
+            ("server", "proxy_protocol"),
+            "server.trusted_proxies has to name the networks that may speak it",
+        )
+    if tls.listen and not tls.certificates:
+        yield ("tls", "listen"), "tls.certificates names none, and HTTPS needs one"
+    if tls.redirect and not tls.listen:
+        yield ("tls", "redirect"), "there is no HTTPS to send anybody to: tls.listen names nothing"
+    if tls.hsts_seconds and not tls.listen:
+        yield ("tls", "hsts_seconds"), "there is no HTTPS to insist on: tls.listen names nothing"
+    seen = set[str]()
+    everywhere: Sequence[tuple[Key, Sequence[Listen]]] = (
+        (("server", "listen"), server.listen),
+        (("tls", "listen"), tls.listen),
+        (("server", "admin"), server.admin),
+    )
+    for key, places in everywhere:
+        for place in places:
+            if str(place) in seen:
+                yield key, f"{place} is named twice"
+            seen.add(str(place))
+
+
+# The environment
+
+
+def _override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str]:
+    """Writes what the environment says into `given`; returns which variable set which key."""
+    origins: dict[Key, str] = {}
+    for section, kind in get_type_hints(Settings).items():
+        prefix = f"PYSTREAM_{section.upper()}_"
+        hints = get_type_hints(kind)
+        for variable in sorted(environ):
+            if not variable.startswith(prefix):
+                continue
+            name = variable.removeprefix(prefix).lower()
+            if name not in hints:
+                raise SettingsError(f"there is no such key{_meant(name, hints)}", variable)
+            table = given.setdefault(section, {})
+            if isinstance(table, dict):
+                table[name] = _from_text(variable, environ[variable], getattr(kind(), name))
+            origins[(section, name)] = variable
+    return origins
+
+
+def _from_text(variable: str, text: str, default: Any) -> Any:
+    """A value as TOML has it; strings need no quotes, nor brackets a list of them."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, tuple) and not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        raise SettingsError("the value is none that TOML knows", variable) from None
+
+
+# Where an error is, and what it says
+
+
+def _error(
+    text: str, place: str, origins: Mapping[Key, str], key: Key, message: str
+) -> SettingsError:
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
+    variable = origins.get(key[:2])
+    if variable is not None:
+        return SettingsError(message, variable, None, name)
+    return SettingsError(message, place or "the defaults", _line_of(text, key), name)
+
+
+def _read_message(message: str) -> tuple[Key, str]:
+    """The key and what is wrong with it, out of `Expected ... - at `$.server.listen[0]``."""
+    what, _, path = message.partition(" - at `$")
+    key: Key = tuple(
+        int(index) if index else name for name, index in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", path)
+    )
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
+    if unknown:
+        known = _fields_at(key)
+        return (*key, unknown[1]), f"there is no such key{_meant(unknown[1], known)}"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    if missing:
+        return key, f"{missing[1]} is missing"
+    for theirs, ours in _PLAINER.items():
+        what = what.replace(theirs, ours)
+    what = re.sub(r", got `?(\w+)`?", r", not \1", what)
+    return key, re.sub(r"^Expected (.*?)(?=, not |$)", r"\1 is wanted", what)
+
+
+_PLAINER = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`str`": "a string in quotes",
+    "`array`": "a list in brackets",
+    "`object`": "a table",
+    "`": "",
+}
+
+
+def _fields_at(key: Key) -> Sequence[str]:
+    if not key:
+        return Settings.__struct_fields__
+    kind: Any = get_type_hints(Settings).get(str(key[0]), Settings)
+    return (Certificate if len(key) > 1 else kind).__struct_fields__
+
+
+def _meant(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; is {close[0]} meant?" if close else f": {', '.join(known)}"
+
+
+def _malformed(text: str, place: str, error: tomllib.TOMLDecodeError) -> SettingsError:
+    message = str(error)
+    found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
+    if found is None:
+        return SettingsError(message, place)
+    line = int(found[1]) if found[1] else text.count("\n") + 1
+    return SettingsError(message[: found.start()], place, line)
+
+
+def _line_of(text: str, key: Key) -> int | None:
+    """The line of the statement that sets a key, or of that which sets the table around it."""
+    nearest, depth = None, 0
+    for line, path, value in _statements(text):
+        reached = _reach(path, value, key)
+        if reached > depth:
+            nearest, depth = line, reached
+    return nearest
+
+
+def _statements(text: str) -> Iterator[tuple[int, Key, Any]]:
+    """Line, table, and what it sets there, of each statement of a sound TOML text."""
+    table: Key = ()
+    counts: dict[Key, int] = {}
+    pending, begin = "", 1
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if not pending:
+            begin = number
+        pending += line
+        try:
+            value = tomllib.loads(pending)
+        except tomllib.TOMLDecodeError:
+            # A list or a string that goes on.
+            continue
+        statement, pending = pending.strip(), ""
+        if statement.startswith("["):
+            table = _header(value)
+            if statement.startswith("[["):
+                counts[table] = counts.get(table, -1) + 1
+                table = (*table, counts[table])
+            yield begin, table, {}
+        elif value:
+            yield begin, table, value
+
+
+def _header(value: Any) -> Key:
+    path: list[str] = []
+    while value and value != [{}]:
+        (name, value), *_ = value.items()
+        path.append(name)
+    return tuple(path)
+
+
+def _reach(path: Key, value: Any, key: Key) -> int:
+    """How many parts of a key a statement sets."""
+    if path != key[: len(path)]:
+        return 0
+    reached = len(path)
+    for part in key[reached:]:
+        try:
+            value = value[part]
+        except (TypeError, LookupError):
+            break
+        reached += 1
+    return reached

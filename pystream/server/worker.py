@@ -1,0 +1,119 @@
+"""One worker process: what the supervisor has given it, put together and served."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+import trio
+
+from pystream import _core
+from pystream.acl.grants import Grants
+from pystream.acl.keys import Keyring, load_master_key
+from pystream.acl.store import Snapshot, Store
+from pystream.acl.streams import Stream, problems
+from pystream.errors import StoreError
+from pystream.server import page
+from pystream.server.app import App, Limits
+from pystream.server.origin import Origin
+from pystream.server.settings import Settings, load
+from pystream.server.workers import NODE
+
+WINDOW = 64 * 1024
+_NEWS_SECONDS = 1.0
+_RENEW_SECONDS = 3600.0
+
+
+class Streams:
+    """The store's streams, as of a moment ago."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.take(snapshot)
+
+    def take(self, snapshot: Snapshot) -> None:
+        self.revision = snapshot.revision
+        self._streams = {
+            (each.tenant, each.name): each for each in snapshot.streams if self._is_sound(each)
+        }
+
+    def _is_sound(self, stream: Stream) -> bool:
+        """One that somebody has spoiled by hand costs none beside it."""
+        wrong = problems(stream.settings)
+        if wrong:
+            place = f"{stream.tenant}/{stream.name}"
+            print(
+                f"pystream: {place} is not served: {'; '.join(wrong)}", file=sys.stderr, flush=True
+            )
+        return not wrong
+
+    def find(self, tenant: str, name: str) -> Stream | None:
+        return self._streams.get((tenant, name))
+
+    async def follow(self, store: Store) -> None:
+        """Takes what changed, about a second later."""
+        while True:
+            await trio.sleep(_NEWS_SECONDS)
+            try:
+                if await trio.to_thread.run_sync(store.revision) != self.revision:
+                    self.take(await trio.to_thread.run_sync(store.snapshot))
+            except StoreError as error:
+                # What is known is served on.
+                print(f"pystream: {error}", file=sys.stderr, flush=True)
+
+
+def application(settings: Settings, keyring: Keyring, streams: Streams, meter: _core.Meter) -> App:
+    """The server of one process."""
+    limits = settings.limits
+    return App(
+        streams.find,
+        Grants(*keyring.grant_keys(int(time.time()))),
+        keyring.content_key,
+        Origin(settings.cache.index_bytes),
+        _core.Delivery(WINDOW, round(limits.send_stall_seconds * 1000)),
+        meter,
+        prefix=settings.server.path_prefix,
+        limits=Limits(
+            limits.header_seconds,
+            limits.body_seconds,
+            limits.idle_seconds,
+            settings.server.max_connections,
+        ),
+        assets=page.assets(),
+    )
+
+
+async def serve(node: dict[str, Any]) -> None:
+    """Until the supervisor says to stop."""
+    settings = load(node["config"], os.environ)
+    store = Store.open(settings.store.url, migrate=False)
+    streams = Streams(store.snapshot())
+    keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
+    app = application(settings, keyring, streams, _core.Meter(node["meter"]))
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(streams.follow, store)
+            nursery.start_soon(renew, app, keyring)
+            sockets = [socket.socket(fileno=fd) for fd in node["sockets"]]
+            await nursery.start(app.run, sockets)
+            os.write(node["ready"], b"1")
+            async for number in signals:
+                # Ctrl-C in a terminal reaches all processes; the supervisor says what it means.
+                if number == signal.SIGTERM:
+                    await app.drain()
+                    nursery.cancel_scope.cancel()
+
+
+async def renew(app: App, keyring: Keyring) -> None:
+    """Keys for grants change with the clock."""
+    while True:
+        await trio.sleep(_RENEW_SECONDS)
+        app.grants = Grants(*keyring.grant_keys(int(time.time())))
+
+
+if __name__ == "__main__":
+    trio.run(serve, json.loads(os.environ[NODE]))

@@ -1,0 +1,397 @@
+"""`pystream tenant`, `stream` and `traffic` from outside: processes on a real store."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pystream.acl.store import Store
+from pystream.acl.traffic import Kind, Metered, hours_of
+
+MEDIA = Path(__file__).parent / "media"
+PLAIN = MEDIA / "plain.mp4"
+COMMAND = [
+    *(sys.executable, "-P", "-c"),
+    "import sys; from pystream.cli import main; sys.exit(main())",
+]
+PAGES = (
+    *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "stream", "stream add"),
+    *("stream list", "stream set", "stream remove", "stream changes"),
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with settings that name a store beside them."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PYSTREAM_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "pystream.toml").write_text("[store]\nurl = 'sqlite:///acl.db'\n")
+    return tmp_path
+
+
+def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    given: Any = {"capture_output": True, "check": False} | options
+    return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **given)
+
+
+def done(*arguments: str | Path, **options: Any) -> str:
+    finished = run(*arguments, **options)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    return finished.stdout
+
+
+def told(*arguments: str | Path) -> Any:
+    """What --json prints: one object in one line."""
+    (line,) = done(*arguments, "--json").splitlines()
+    return json.loads(line)
+
+
+def refused(code: int, *arguments: str | Path, **options: Any) -> str:
+    finished = run(*arguments, **options)
+    assert (finished.returncode, finished.stdout) == (code, ""), finished.stderr
+    assert all(line.startswith("pystream ") for line in finished.stderr.splitlines())
+    assert finished.stderr
+    return finished.stderr
+
+
+# Help and usage
+
+
+def test_help_tells_all_and_fits_a_terminal() -> None:
+    wanted = {
+        "tenant": "add list set",
+        "tenant add": "--display --timezone --max-rate --by --config --store --json",
+        "tenant list": "--config --store --json",
+        "stream": "add list set remove changes",
+        "stream set": "--source --title --format --segment-duration --access --encryption"
+        " --rotate-every --cache --pace --max-viewers --download --no-download --download-source"
+        " --download-rate --origin --embed-origin --unchecked --by --config --store --json",
+        "stream remove": "--by --config --store --json",
+        "traffic": "--month --format --json --config --store",
+    }
+    for page in PAGES:
+        text = done(*page.split(), "--help", env=os.environ | {"COLUMNS": "200"})
+        words = set(re.findall(r"(?:--)?[a-z][a-z-]*", text))
+        assert words >= set(wanted.get(page, "").split()), page
+        assert re.search(r"^exit codes:$", text, re.M), page
+        assert text.startswith(f"usage: pystream {page} "), page
+        assert max(map(len, text.splitlines())) <= 80, page
+        assert done(*page.split(), "-h", env=os.environ | {"COLUMNS": "200"}) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("tenant", "no action is given: add, list, set (pystream tenant --help)"),
+        ("tenant ad", "there is no action 'ad'"),
+        ("tenant add", "NAME"),
+        ("tenant add a --colour red", "there is no option --colour"),
+        ("tenant add t", "'t': such paths are the server's own"),
+        ("tenant add A", "'A' is no tenant name"),
+        ("tenant add a --timezone Mars/North", "'Mars/North' is no time zone"),
+        ("tenant add a --max-rate fast", "--max-rate: bits a second are wanted"),
+        ("tenant add a --max-rate 5", "max_rate_bps: 1000 or more"),
+        ("tenant set a", "no setting is given"),
+        ("tenant list a", "too many arguments"),
+        ("stream", "no action is given: add, list, set, remove, changes"),
+        ("stream add acme", "TENANT/STREAM is wanted"),
+        ("stream add acme/", "TENANT/STREAM is wanted"),
+        ("stream add acme/a/b --source x", "TENANT/STREAM is wanted"),
+        ("stream add acme/a", "--source is required"),
+        ("stream add acme/a --source live", "live streams are not there yet"),
+        ("stream add acme/a --source x --access personal", "'personal' is not there yet"),
+        ("stream add acme/a --source x --cache shared", "exclude each other"),
+        ("stream add acme/a --source x --pace fast", "--pace: a number from 1 on is wanted"),
+        ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000"),
+        ("stream add acme/a --source x --rotate-every 0", "above 0"),
+        ("stream add acme/a --source x --rotate-every 3", "no keys to rotate"),
+        ("stream add acme/a --source x --segment-duration 0", "from 0.1 to 3600"),
+        ("stream add acme/a --source x --origin example.org", "'example.org' is no origin"),
+        ("stream add acme/a --source x --download-source y", "none of the stream's sources"),
+        ("stream add acme/A --unchecked --source x", "'A' is no stream name"),
+        ("stream set acme/a", "no setting is given"),
+        ("traffic", "TENANT"),
+        ("traffic a --format xml", "--format"),
+        ("traffic a --format csv --json", "exclude each other"),
+    ],
+)
+def test_a_wrong_command_line_is_2(here: Path, arguments: str, said: str) -> None:
+    assert said in refused(2, *arguments.split())
+
+
+def test_all_that_is_wrong_is_said(here: Path) -> None:
+    lines = refused(2, *"stream add a/a --source x --cache shared --access signed".split())
+    assert len(lines.splitlines()) == 3
+    assert not (here / "acl.db").exists()
+
+
+# Tenants and streams
+
+
+def test_tenants(here: Path) -> None:
+    words = ("--display", "ACME [b]GmbH", "--timezone", "Europe/Berlin", "--max-rate", "2G")
+    assert done("tenant", "add", "acme", *words) == "tenant acme is added\n"
+    assert told("tenant", "add", "other") == {
+        "name": "other",
+        "display": "",
+        "timezone": "UTC",
+        "max_rate_bps": None,
+        "created_at": told("tenant", "list")["tenants"][1]["created_at"],
+    }
+    assert "already" in refused(1, "tenant", "add", "acme")
+    assert told("tenant", "set", "other", "--max-rate", "500k")["max_rate_bps"] == 500_000
+    assert told("tenant", "set", "acme", "--max-rate", "none")["display"] == "ACME [b]GmbH"
+    assert done("tenant", "list").splitlines() == [
+        "tenant  display       timezone       max bit/s",
+        "acme    ACME [b]GmbH  Europe/Berlin",
+        "other                 UTC              500,000",
+    ]
+    assert "no tenant 'nobody'" in refused(1, "tenant", "set", "nobody", "--display", "x")
+
+
+def test_streams(here: Path) -> None:
+    done("tenant", "add", "acme")
+    (here / "film.mp4").write_bytes(PLAIN.read_bytes())
+    made = told("stream", "add", "acme/film", "--source", "film.mp4", "--title", "Ein Film")
+    assert made["path"] == "/acme/film/"
+    # The server's current folder is another one.
+    assert made["sources"] == [f"{here}/film.mp4"]
+    assert (made["pace"], made["download"], made["segment_duration_ms"]) == (2.0, False, 6000)
+    words = "--encryption aes-128 --rotate-every 5 --cache shared --pace off --max-viewers 9"
+    words += " --download --download-rate 20M --segment-duration 2.5 --format fmp4"
+    words += " --origin https://a.example --origin https://b.example --embed-origin *"
+    after = told("stream", "set", "acme/film", *words.split())
+    assert (
+        after
+        | {
+            "encryption": "aes-128",
+            "rotate_every": 5,
+            "cache": "shared",
+            "pace": None,
+            "max_viewers": 9,
+            "download": True,
+            "download_rate_bps": 20_000_000,
+            "segment_duration_ms": 2500,
+            "format": "fmp4",
+            "origins": ["https://a.example", "https://b.example"],
+            "embed_origins": ["*"],
+            "title": "Ein Film",
+        }
+        == after
+    )
+    assert after["revision"] > made["revision"]
+    taken = (
+        "--no-download --download-rate none --rotate-every none --max-viewers none --origin none"
+    )
+    cleared = told("stream", "set", "acme/film", *taken.split())
+    assert (cleared["download"], cleared["download_rate_bps"], cleared["origins"]) == (
+        False,
+        None,
+        [],
+    )
+    assert (cleared["rotate_every"], cleared["max_viewers"]) == (None, None)
+    assert told("stream", "list", "acme")["streams"] == [cleared]
+    assert re.search(r"^acme/film  Ein Film  open .* no +/", done("stream", "list"), re.M)
+    assert "exclude" in refused(2, "stream", "set", "acme/film", "--pace", "3")
+    assert "already" in refused(1, "stream", "add", "acme/film", "--source", PLAIN)
+    assert done("stream", "remove", "acme/film") == "stream /acme/film/ is removed\n"
+    assert "no stream acme/film" in refused(1, "stream", "remove", "acme/film")
+    assert told("stream", "list")["streams"] == []
+    assert "no tenant 'nobody'" in refused(1, "stream", "list", "nobody")
+
+
+def test_a_ladder_names_what_can_be_downloaded(here: Path) -> None:
+    done("tenant", "add", "acme")
+    sources = [MEDIA / f"ladder_{name}.mp4" for name in (90, 180)]
+    words = [word for source in sources for word in ("--source", str(source))]
+    assert "has to name" in refused(2, "stream", "add", "acme/film", *words, "--download")
+    named = ("--download", "--download-source", os.path.relpath(sources[1]))
+    made = told("stream", "add", "acme/film", *words, *named)
+    assert made["download_source"] == str(sources[1])
+
+
+def test_sources_are_looked_at(here: Path) -> None:
+    done("tenant", "add", "acme")
+    add = ("stream", "add", "acme/film", "--source")
+    assert f"{here}/missing.mp4: No such file" in refused(1, *add, "missing.mp4")
+    (here / "text").write_text("no film at all\n" * 9)
+    assert f"{here}/text: " in refused(1, *add, "text")
+    differ = (MEDIA / "ladder_90.mp4", "--source", MEDIA / "misaligned.mp4")
+    assert "key frame" in refused(1, *add, *differ, "--segment-duration", "2")
+    assert told("stream", "list")["streams"] == []
+    # What packaging would leave out is a warning.
+    finished = run(*add, MEDIA / "mp3_beside.mp4")
+    assert finished.returncode == 0 and "left out" in finished.stderr
+    changed = ("stream", "set", "acme/film", "--source")
+    assert "No such file" in refused(1, *changed, "missing.mp4")
+    assert told(*changed, "missing.mp4", "--unchecked")["sources"] == [f"{here}/missing.mp4"]
+    # Another setting's change looks at no source.
+    done("stream", "set", "acme/film", "--title", "x")
+
+
+def test_the_download_switch_is_on_record(here: Path) -> None:
+    done("tenant", "add", "acme", "--by", "eva")
+    done("stream", "add", "acme/film", "--source", PLAIN, "--by", "eva")
+    done("stream", "set", "acme/film", "--download", "--by", "Max M.")
+    done("stream", "set", "acme/film", "--download", "--by", "nobody")
+    done("stream", "set", "acme/film", "--no-download", env=os.environ | {"SUDO_USER": "susi"})
+    lines = done("stream", "changes", "acme/film").splitlines()
+    assert len(lines) == 3
+    time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    assert re.fullmatch(rf"{time} eva acme/film: sources: none -> {PLAIN}, format: .*", lines[0])
+    assert re.fullmatch(rf"{time} Max M\. acme/film: download: no -> yes", lines[1])
+    assert re.fullmatch(rf"{time} susi acme/film: download: yes -> no", lines[2])
+    found = told("stream", "changes", "acme")["changes"]
+    assert [change["stream"] for change in found] == [None, "film", "film", "film"]
+    assert found[2]["values"] == {"download": {"old": False, "new": True}}
+    import pwd
+
+    done("tenant", "set", "acme", "--display", "x", env={**os.environ, "SUDO_USER": ""})
+    (*_, last) = told("stream", "changes", "acme")["changes"]
+    assert last["who"] == pwd.getpwuid(os.getuid()).pw_name
+
+
+# Traffic
+
+
+@pytest.fixture
+def traffic(here: Path) -> Path:
+    done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
+    film, other = (
+        told("stream", "add", f"acme/{name}", "--source", PLAIN)["id"] for name in ("film", "b")
+    )
+    hour = hours_of("2031-05", "Europe/Berlin").start
+    with Store.open(str(here / "acl.db")) as store:
+        rows = [
+            Metered(1, film, hour, Kind.SEGMENT, 1000, 1_500_000_000, 2),
+            Metered(2, film, hour + 1, Kind.SEGMENT, 1, 1, 0),
+            Metered(3, film, hour, Kind.PLAYLIST, 10, 2000, 0),
+            Metered(4, other, hour, Kind.DOWNLOAD, 1, 5, 1),
+            Metered(5, other, hour - 1, Kind.KEY, 1, 16, 0),
+        ]
+        assert store.add_traffic(rows, hour * 3600) == ()
+    return here
+
+
+def test_traffic_as_a_table(traffic: Path) -> None:
+    assert done("traffic", "acme", "--month", "2031-05").splitlines() == [
+        "stream  kind      requests          bytes  aborted",
+        "b       download         1              5        1",
+        "film    playlist        10          2,000        0",
+        "film    segment      1,001  1,500,000,001        2",
+        "total                1,012  1,500,002,006        3",
+    ]
+    assert done("traffic", "acme").splitlines()[1].split() == ["total", "0", "0", "0"]
+
+
+def test_traffic_for_programs(traffic: Path) -> None:
+    text = done("traffic", "acme", "--month", "2031-05", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [(row["stream"], row["kind"], row["bytes"]) for row in rows] == [
+        ("b", "download", "5"),
+        ("film", "playlist", "2000"),
+        ("film", "segment", "1500000001"),
+    ]
+    assert {row["month"] for row in rows} == {"2031-05"}
+    found = told("traffic", "acme", "--month", "2031-05")
+    assert found == json.loads(done("traffic", "acme", "--month", "2031-05", "--format", "json"))
+    assert (found["tenant"], found["timezone"]) == ("acme", "Europe/Berlin")
+    assert found["total"] == {"requests": 1012, "bytes": 1_500_002_006, "aborted": 3}
+    keep = ("stream", "kind", *found["total"], "stream_id")
+    assert [{k: str(row[k]) for k in keep} for row in found["rows"]] == [
+        {k: row[k] for k in keep} for row in rows
+    ]
+    assert told("traffic", "acme", "--month", "2031-04")["total"]["bytes"] == 16
+
+
+def test_traffic_of_nobody(traffic: Path) -> None:
+    assert "no tenant 'nobody'" in refused(1, "traffic", "nobody")
+    assert "'2031-13' is no month" in refused(2, "traffic", "acme", "--month", "2031-13")
+
+
+# Where the store is
+
+
+def test_the_store_is_where_the_settings_say(here: Path) -> None:
+    done("tenant", "add", "a")
+    assert (here / "acl.db").exists()
+    done("tenant", "add", "b", "--store", "other.db")
+    done("tenant", "add", "c", "--store", f"sqlite:///{here}/other.db")
+    (here / "x").mkdir()
+    (here / "x" / "y.toml").write_text("")
+    done("tenant", "add", "d", "--config", "x/y.toml")
+    assert (here / "x" / "pystream.db").exists()
+    done("tenant", "add", "e", env=os.environ | {"PYSTREAM_CONFIG": "x/y.toml"})
+    done("tenant", "add", "f", env=os.environ | {"PYSTREAM_STORE_URL": "other.db"})
+
+    def names(*words: str) -> list[str]:
+        return [tenant["name"] for tenant in told("tenant", "list", *words)["tenants"]]
+
+    assert names() == ["a"]
+    assert names("--store", "other.db") == ["b", "c", "f"]
+    assert names("--config", "x/y.toml") == ["d", "e"]
+
+
+def test_what_is_wrong_with_settings_or_store_is_1(here: Path) -> None:
+    (here / "bad.toml").write_text("[store]\n\nurI = 1\n")
+    line = refused(1, "tenant", "list", "--config", "bad.toml")
+    assert line == "pystream tenant: bad.toml:3: store.urI: there is no such key; is url meant?\n"
+    missing = refused(1, "tenant", "list", "--config", "none.toml")
+    assert missing == "pystream tenant: none.toml: No such file or directory\n"
+    (here / "text").write_text("no database\n" * 99)
+    assert "text: the file is no SQLite" in refused(1, "tenant", "list", "--store", "text")
+    assert "no/x.db: No such file" in refused(1, "tenant", "list", "--store", "no/x.db")
+    password = refused(1, "tenant", "list", "--store", "postgresql://eva:GEHEIM@127.0.0.1:1/x")
+    assert "GEHEIM" not in password and "bug" not in password
+
+
+WITHOUT = """
+import sys
+sys.modules[sys.argv.pop(1)] = None
+from pystream.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("name", ["sqlalchemy", "msgspec", "alembic"])
+def test_without_the_servers_packages(here: Path, name: str) -> None:
+    words = [sys.executable, "-P", "-c", WITHOUT, name, "tenant", "list"]
+    finished = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert f"({name} is missing)" in finished.stderr and "pystream-hls" in finished.stderr
+
+
+def test_a_terminal_gets_a_table(traffic: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
+    words = [*COMMAND, "traffic", "acme", "--month", "2031-05"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "CI")}
+    child = subprocess.Popen(words, stdout=theirs, env=environment | {"TERM": "xterm-256color"})
+    os.close(theirs)
+    parts = []
+    try:
+        while part := os.read(ours, 65536):
+            parts.append(part)
+    except OSError:
+        pass  # EIO: the other end is closed
+    finally:
+        os.close(ours)
+    assert child.wait() == 0
+    text = b"".join(parts).decode()
+    assert "\x1b[" in text and "─" in text and "1,500,000,001" in text

@@ -1,0 +1,78 @@
+"""What each path of the server means, and that no other path means anything."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pystream.server.routes import Kind, Route, route
+
+GRANTED = {"tenant": "acme", "stream": "film", "grant": "G"}
+MEDIA = {"tenant": "acme", "stream": "film", "version": "v1", "rendition": "v0"}
+
+CASES = [
+    ("/acme/film/", Route(Kind.PAGE, "acme", "film")),
+    ("/acme/film/session", Route(Kind.SESSION, "acme", "film")),
+    ("/acme/film/master.m3u8", Route(Kind.ENTRANCE, "acme", "film")),
+    ("/t/G/acme/film/master.m3u8", Route(Kind.MULTIVARIANT, **GRANTED)),
+    ("/t/G/acme/film/download.mp4", Route(Kind.DOWNLOAD, **GRANTED)),
+    ("/t/G/acme/film/v0/index.m3u8", Route(Kind.PLAYLIST, **GRANTED, rendition="v0")),
+    ("/t/G/acme/film/v1/v0/init.mp4", Route(Kind.INIT, grant="G", **MEDIA)),
+    ("/t/G/acme/film/v1/v0/init-2.mp4", Route(Kind.INIT, grant="G", **MEDIA, number=2)),
+    ("/t/G/acme/film/v1/v0/0.ts", Route(Kind.SEGMENT, grant="G", **MEDIA, name="ts")),
+    ("/t/G/acme/film/v1/v0/17.m4s", Route(Kind.SEGMENT, grant="G", **MEDIA, number=17, name="m4s")),
+    ("/t/G/acme/film/v1/v0/key/v0-3.key", Route(Kind.KEY, grant="G", **MEDIA, name="v0-3.key")),
+    ("/t/G/acme/film/v1/v0/frame/9000.mp4", Route(Kind.FRAME, grant="G", **MEDIA, number=9000)),
+    ("/s/acme/film/v1/v0/4.ts", Route(Kind.SEGMENT, **MEDIA, number=4, name="ts")),
+    ("/s/-/player.js", Route(Kind.ASSET, name="player.js")),
+]
+
+NOTHING = [
+    "/",
+    "/acme",
+    "/acme/",
+    "/acme/film",
+    "/acme/film/index.m3u8",
+    "/acme//",
+    "/t/",
+    "/t/G/acme/film/",
+    "/t//acme/film/master.m3u8",
+    "/t/G/acme/film/v0/other.m3u8",
+    "/t/G/acme/film/v1/v0/01.ts",
+    "/t/G/acme/film/v1/v0/+1.ts",
+    "/t/G/acme/film/v1/v0/-1.ts",
+    "/t/G/acme/film/v1/v0/1.mp4",
+    "/t/G/acme/film/v1/v0/².ts",
+    "/t/G/acme/film/v1/v0/.ts",
+    "/t/G/acme/film/v1/v0/1234567890.ts",
+    "/t/G/acme/film/v1/v0/init-0.mp4",
+    "/t/G/acme/film/v1/v0/init-.mp4",
+    "/t/G/acme/film/v1/v0/initial.mp4",
+    "/t/G/acme/film/v1/v0/key/",
+    "/t/G/acme/film/v1/v0/frame/x.mp4",
+    "/s/acme/film/master.m3u8",
+    "/s/acme/film/v1/v0/key/v0-0.key",
+    "/s/acme/film/v1/v0/frame/0.mp4",
+    "/s/-/",
+]
+
+
+@pytest.mark.parametrize(("path", "meaning"), CASES, ids=[path for path, _ in CASES])
+def test_a_path_means_what_the_table_says(path: str, meaning: Route) -> None:
+    assert route(path) == meaning
+
+
+@pytest.mark.parametrize("path", NOTHING)
+def test_other_paths_mean_nothing(path: str) -> None:
+    assert route(path) is None
+
+
+@given(st.lists(st.sampled_from(["", "t", "s", "-", "a", "0.ts", "init.mp4", "key", "frame"])))
+def test_any_path_has_a_meaning_or_none(parts: list[str]) -> None:
+    found = route("/" + "/".join(parts))
+    assert found is None or isinstance(found.kind, Kind)
+
+
+def test_every_kind_of_path_is_in_the_table() -> None:
+    assert {meaning.kind for _, meaning in CASES} == set(Kind)

@@ -1,0 +1,404 @@
+"""The server over real sockets: what it answers, and what it does to connections."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import pytest
+from Crypto.Cipher import AES
+from Crypto.Util.Padding import unpad
+
+import pystream
+from pystream import _core
+from pystream import playlist as playlists
+from pystream.acl.grants import Grants
+from pystream.acl.keys import Keyring
+from pystream.acl.streams import Stream, StreamSettings
+from pystream.server.app import App, Limits
+from pystream.server.origin import Origin
+
+MEDIA = Path(__file__).parent / "media"
+NOW = 1_900_000_000
+
+
+class Server:
+    """An App in a thread of its own, on a port of its own."""
+
+    def __init__(self, streams: dict[str, StreamSettings], **options: Any) -> None:
+        self.streams = {
+            name: Stream(
+                id=number,
+                tenant_id=1,
+                tenant="acme",
+                name=name,
+                settings=settings,
+                created_at=NOW,
+                removed_at=None,
+                revision=1,
+            )
+            for number, (name, settings) in enumerate(streams.items(), 1)
+        }
+        keyring = Keyring(bytes(range(32)))
+        self.meter = _core.Meter(_core.Meter.create(1024))
+        self.app = App(
+            lambda tenant, name: self.streams.get(name) if tenant == "acme" else None,
+            Grants(*keyring.grant_keys(NOW)),
+            keyring.content_key,
+            Origin(1 << 24),
+            _core.Delivery(64 * 1024, 30_000),
+            self.meter,
+            **options,
+        )
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(
+        self, path: str, method: str = "GET", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, headers=named)
+            answer = connection.getresponse()
+            fields = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, fields, answer.read()
+        finally:
+            connection.close()
+
+    def raw(self, data: bytes) -> bytes:
+        """What comes back, up to the end of the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as peer:
+            peer.sendall(data)
+            return b"".join(iter(lambda: peer.recv(65536), b""))
+
+    def master(self, name: str) -> str:
+        status, headers, _ = self.get(f"/acme/{name}/master.m3u8")
+        assert status == 302
+        return headers["location"]
+
+    def playlist(self, path: str) -> playlists.MediaPlaylist:
+        status, _, body = self.get(path)
+        assert status == 200, body
+        parsed = playlists.parse(body.decode())
+        assert isinstance(parsed, playlists.MediaPlaylist)
+        return parsed
+
+    def media(self, name: str) -> list[str]:
+        """Paths of a stream's media playlists."""
+        master = self.master(name)
+        parsed = playlists.parse(self.get(master)[2].decode())
+        assert isinstance(parsed, playlists.MultivariantPlaylist)
+        found = [variant.uri for variant in parsed.variants]
+        found += [rendition.uri for rendition in parsed.renditions if rendition.uri]
+        return [urljoin(master, uri) for uri in found]
+
+
+@contextmanager
+def serving(streams: dict[str, StreamSettings], **options: Any) -> Iterator[Server]:
+    trio = pytest.importorskip("trio")
+    server = Server(streams, **options)
+    started = threading.Event()
+    ended: list[BaseException] = []
+    stop: list[Any] = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            token = trio.lowlevel.current_trio_token()
+            stop.append(lambda: token.run_sync_soon(scope.cancel))
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.app.run, [server.listener])
+                started.set()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:
+            ended.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(30)
+    try:
+        yield server
+    finally:
+        if stop:
+            stop[0]()
+        thread.join(30)
+        server.listener.close()
+    if ended:
+        raise ended[0]
+
+
+def settings(*names: str, **changes: Any) -> StreamSettings:
+    return StreamSettings(sources=tuple(str(MEDIA / name) for name in names), **changes)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    streams = {
+        "clear": settings("plain.mp4", segment_duration_ms=1000),
+        "sealed": settings(
+            "plain.mp4", segment_duration_ms=1000, encryption="aes-128", rotate_every=2
+        ),
+        "fragments": settings(
+            "plain.mp4", segment_duration_ms=1000, encryption="aes-128", format="fmp4"
+        ),
+        "shared": settings("plain.mp4", encryption="aes-128", cache="shared", pace=None),
+        "sited": settings("plain.mp4", origins=("https://clinic.example",)),
+        "gone": StreamSettings(sources=("/nowhere/film.mp4",)),
+    }
+    with serving(streams) as running:
+        yield running
+
+
+def decrypt(data: bytes, key: bytes, iv: bytes) -> bytes:
+    return unpad(AES.new(key, AES.MODE_CBC, iv).decrypt(data), 16)
+
+
+def planned(name: str, format: str = "ts") -> pystream.Presentation:
+    return pystream.plan([pystream.open(MEDIA / name)], format=format, segment_duration=1)
+
+
+def test_clear_segments_are_what_the_library_makes(server: Server) -> None:
+    (path,) = server.media("clear")
+    (rendition,) = planned("plain.mp4").renditions
+    listed = server.playlist(path)
+    assert [segment.duration_us for segment in listed.segments] == list(rendition.durations_us)
+    for n, segment in enumerate(listed.segments):
+        status, headers, body = server.get(urljoin(path, segment.uri))
+        assert status == 200 and headers["content-type"] == "video/mp2t"
+        assert body == bytes(rendition.segment(n))
+
+
+@pytest.mark.parametrize("name", ["sealed", "fragments"])
+def test_pain_47_credential_in_every_uri(server: Server, name: str) -> None:
+    """Master, media playlists, maps, keys and segments, by relative URIs alone, decrypt to the clear twin."""
+    format = "ts" if name == "sealed" else "fmp4"
+    twins = planned("plain.mp4", format).renditions
+    for path, twin in zip(server.media(name), twins, strict=True):
+        listed = server.playlist(path)
+        for n, segment in enumerate(listed.segments):
+            assert segment.key is not None
+            status, headers, key = server.get(urljoin(path, segment.key.uri))
+            assert (status, len(key)) == (200, 16)
+            # Pain 43: a player may ask for the key at each segment.
+            assert headers["cache-control"].startswith("private, max-age=")
+            _, _, body = server.get(urljoin(path, segment.uri))
+            iv = segment.key.iv or n.to_bytes(16)
+            assert decrypt(body, key, iv) == bytes(twin.segment(n))
+        if format == "fmp4":
+            mapped = listed.segments[0].map
+            assert mapped is not None and mapped.key is not None and mapped.key.iv is not None
+            _, _, body = server.get(urljoin(path, mapped.uri))
+            _, _, key = server.get(urljoin(path, mapped.key.uri))
+            assert decrypt(body, key, mapped.key.iv) == twin.inits()[0]
+
+
+def test_rotation_has_a_key_for_each_period(server: Server) -> None:
+    (path,) = server.media("sealed")
+    keys = [segment.key for segment in server.playlist(path).segments]
+    uris = [key.uri for key in keys if key is not None]
+    assert len(uris) == len(keys) and len(set(uris)) == -(-len(uris) // 2)
+    assert len({server.get(urljoin(path, uri))[2] for uri in set(uris)}) == len(set(uris))
+
+
+@pytest.mark.parametrize(
+    ("asked", "cut"),
+    [("bytes=0-1", (0, 2)), ("bytes=5000-70000", (5000, 70001)), ("bytes=-7", (-7, None))],
+)
+@pytest.mark.parametrize("name", ["clear", "sealed"])
+def test_pain_71_ranges(server: Server, name: str, asked: str, cut: tuple[int, int | None]) -> None:
+    (path,) = server.media(name)
+    uri = urljoin(path, server.playlist(path).segments[0].uri)
+    status, headers, whole = server.get(uri)
+    assert status == 200 and headers["accept-ranges"] == "bytes"
+    status, headers, part = server.get(uri, Range=asked)
+    assert (status, part) == (206, whole[slice(*cut)])
+    assert headers["content-range"].endswith(f"/{len(whole)}")
+    assert server.get(uri, Range=asked, If_Range='"other"')[2] == whole
+    assert server.get(uri, Range=asked, If_Range=headers["etag"])[0] == 206
+    status, headers, body = server.get(uri, "HEAD")
+    assert (status, headers["content-length"], body) == (200, str(len(whole)), b"")
+    status, headers, _ = server.get(uri, Range=f"bytes={len(whole)}-")
+    assert (status, headers["content-range"]) == (416, f"bytes */{len(whole)}")
+
+
+def test_playlists_are_compressed_and_conditional(server: Server) -> None:
+    (path,) = server.media("sealed")
+    _, plain, text = server.get(path)
+    status, headers, packed = server.get(path, Accept_Encoding="gzip")
+    assert plain["vary"] == "Accept-Encoding" and "content-encoding" not in plain
+    if headers.get("content-encoding") == "gzip":
+        assert gzip.decompress(packed) == text
+    assert status == 200
+    status, headers, body = server.get(path, If_None_Match=plain["etag"])
+    assert (status, body) == (304, b"")
+
+
+def test_pain_70_cache_headers(server: Server) -> None:
+    (path,) = server.media("clear")
+    segment = urljoin(path, server.playlist(path).segments[0].uri)
+    for each in (server.master("clear"), path, segment):
+        assert server.get(each)[1]["cache-control"] == "private, no-store"
+
+
+def test_pain_55_cors_names_the_origin_that_may(server: Server) -> None:
+    master = server.master("sited")
+    _, headers, _ = server.get(master, Origin="https://clinic.example")
+    assert headers["access-control-allow-origin"] == "https://clinic.example"
+    assert "Origin" in headers["vary"]
+    _, headers, _ = server.get(master, Origin="https://other.example")
+    assert "access-control-allow-origin" not in headers
+    status, headers, _ = server.get(
+        master, "OPTIONS", Origin="https://clinic.example", Access_Control_Request_Headers="range"
+    )
+    assert status == 204 and "Range" in headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in headers
+
+
+@pytest.mark.parametrize("name", ["clear", "sealed"])
+def test_a_grant_opens_its_stream_alone(server: Server, name: str) -> None:
+    (path,) = server.media(name)
+    other = "sealed" if name == "clear" else "clear"
+    assert server.get(path.replace(f"/{name}/", f"/{other}/"))[0] == 403
+    grant = path.split("/")[2]
+    for wrong in ("x", grant[:-1], grant[:10] + ("A" if grant[10] != "A" else "B") + grant[11:]):
+        status, _, body = server.get(path.replace(grant, wrong))
+        assert (status, body) == (403, b"this link is not valid, or no longer\n")
+
+
+def test_media_without_a_grant_only_where_that_was_asked_for(server: Server) -> None:
+    for name, expected in (("clear", 404), ("sealed", 404), ("shared", 200)):
+        (path,) = server.media(name)
+        uri = urljoin(path, server.playlist(path).segments[0].uri)
+        bare = "/s/" + uri.split("/", 3)[3]
+        assert server.get(bare)[0] == expected
+        assert server.get(bare.rsplit("/", 1)[0] + "/key/v0-0.key")[0] == 404
+
+
+def test_a_session_is_an_address_and_its_end(server: Server) -> None:
+    status, headers, body = server.get("/acme/clear/session", "POST")
+    assert status == 200 and headers["content-type"] == "application/json"
+    session = json.loads(body)
+    assert server.get(session["master"])[0] == 200
+    assert server.get("/acme/clear/session")[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 404),
+        ("/acme/nothing/master.m3u8", 404),
+        ("/other/clear/master.m3u8", 404),
+        ("/acme/gone/master.m3u8", 302),
+        ("/acme/../acme/clear/master.m3u8", 400),
+        ("/acme/clear%2fmaster.m3u8", 400),
+        ("/acme/clear/%00", 400),
+        ("//acme/clear/master.m3u8", 400),
+    ],
+)
+def test_other_paths(server: Server, path: str, status: int) -> None:
+    assert server.get(path)[0] == status
+
+
+def test_a_source_that_is_missing_is_no_viewers_fault(server: Server) -> None:
+    status, _, body = server.get(server.master("gone"))
+    assert (status, body) == (503, b"this film cannot be shown at present\n")
+
+
+def test_requests_in_a_row_are_answered_in_order(server: Server) -> None:
+    (path,) = server.media("clear")
+    uri = urljoin(path, server.playlist(path).segments[0].uri)
+    whole = server.get(uri)[2]
+    one = f"GET {uri} HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answers = server.raw((one + one + last).encode())
+    assert answers.count(b"HTTP/1.1 200 OK\r\n") == 3
+    assert answers.count(whole) == 2 and answers.endswith(b"#EXT-X-ENDLIST\n")
+
+
+def test_what_cannot_be_understood_is_answered_and_closed(server: Server) -> None:
+    assert server.raw(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert server.raw(b"\x16\x03\x01\x02\x00\x01\x00").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_peer_that_dawdles_is_sent_away() -> None:
+    with serving({"clear": settings("plain.mp4")}, limits=Limits(head=0.05, idle=0.05)) as server:
+        assert server.raw(b"GET / HTTP/1.1\r\nHost:") == b""
+        assert server.raw(b"") == b""
+
+
+def test_pain_44_a_replaced_film_has_other_addresses(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    shutil.copy(MEDIA / "plain.mp4", film)
+    with serving(
+        {"film": StreamSettings(sources=(str(film),), segment_duration_ms=1000)}
+    ) as server:
+        (path,) = server.media("film")
+        before = server.playlist(path).segments[0].uri
+        first = server.get(urljoin(path, before))[2]
+        os.replace(shutil.copy(MEDIA / "video_late.mp4", tmp_path / "new"), film)
+        # The file is looked at once a second.
+        server.app._origin._current.clear()
+        after = server.playlist(path).segments[0].uri
+        assert after != before
+        # Who plays the old one goes on.
+        assert server.get(urljoin(path, before))[2] == first
+
+
+def test_a_film_that_is_cut_while_it_plays_is_never_a_whole_answer(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    shutil.copy(MEDIA / "plain.mp4", film)
+    with serving({"film": StreamSettings(sources=(str(film),))}) as server:
+        (path,) = server.media("film")
+        uri = urljoin(path, server.playlist(path).segments[-1].uri)
+        os.truncate(film, film.stat().st_size // 2)
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            server.get(uri)
+
+
+def test_what_is_sent_is_metered(server: Server) -> None:
+    with serving({"clear": settings("plain.mp4", segment_duration_ms=1000)}) as server:
+        (path,) = server.media("clear")
+        uri = urljoin(path, server.playlist(path).segments[0].uri)
+        close = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        got = len(server.raw(f"GET {uri} {close}".encode()))
+        deadline = time.monotonic() + 30
+        # It is booked when the peer's end of the connection is seen.
+        while (rows := {row[2]: row[4] for row in server.meter.rows()})[2] != (1, got, 0):
+            assert time.monotonic() < deadline, rows
+            os.sched_yield()
+        assert rows[1][0] == 2
+
+
+def test_a_prefix_is_taken_off() -> None:
+    with serving({"clear": settings("plain.mp4")}, prefix="/video") as server:
+        status, headers, _ = server.get("/video/acme/clear/master.m3u8")
+        assert status == 302 and headers["location"].startswith("/video/t/")
+        assert server.get(headers["location"])[0] == 200
+        assert server.get("/acme/clear/master.m3u8")[0] == 404
+
+
+def test_addresses_are_of_this_server_alone(server: Server) -> None:
+    """Relative URIs only (pain 73)."""
+    for path in (server.master("clear"), *server.media("clear")):
+        text = server.get(path)[2].decode()
+        uris = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert all(not urlsplit(uri).scheme and not uri.startswith("/") for uri in uris)
