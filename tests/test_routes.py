@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pystream.server.routes import Kind, Route, route
 
-GRANTED = {"tenant": "acme", "stream": "film", "grant": "G"}
-MEDIA = {"tenant": "acme", "stream": "film", "version": "v1", "rendition": "v0"}
+GRANTED: dict[str, Any] = {"tenant": "acme", "stream": "film", "grant": "G"}
+MEDIA: dict[str, Any] = {"tenant": "acme", "stream": "film", "version": "v1", "rendition": "v0"}
 
 CASES = [
     ("/acme/film/", Route(Kind.PAGE, "acme", "film")),

@@ -17,7 +17,7 @@ _SAMPLE = os.path.join(
 def run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="pystream demo",
-        description="Serves a film on this machine alone, and says which page to open.",
+        description="Serves a film on this machine alone, and says where.",
         epilog="Everything it needs lies in a temporary folder, which is removed in the end.",
     )
     parser.add_argument("source", nargs="*", default=[_SAMPLE], metavar="INPUT", help="the film")
@@ -48,8 +48,7 @@ def run(arguments: list[str]) -> int:
             sources = tuple(os.path.abspath(path) for path in options.source)
             film = StreamSettings(sources=sources, title="Sample", encryption="aes-128")
             store.add_stream("demo", "film", film, who="demo", now=now)
-        address = f"http://127.0.0.1:{options.port}/demo/film/"
-        print(f"The film is at  {address}", flush=True)
-        print(f"For players:    {address}master.m3u8", flush=True)
-        print("Ctrl-C ends the demo.", flush=True)
+        address = f"http://127.0.0.1:{options.port}/demo/film/master.m3u8"
+        print(f"The film is at {address}", flush=True)
+        print("Safari, VLC, mpv and any HLS player open it. Ctrl-C ends the demo.", flush=True)
         return supervise(load(None, os.environ), None, [sys.executable, *sys.argv], seconds)
