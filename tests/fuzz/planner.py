@@ -313,8 +313,11 @@ def ladder(draw: Draw) -> list[boxes.Track]:
             continue
         other = []
         for sample in samples:
-            sync = sample.sync != (draw.byte() & 15 == 15)
+            flags = draw.byte()
+            sync = sample.sync != (flags & 0x0F == 0x0F)
             length, shift = sample.duration * times, sample.offset * times
+            # One may end later than the first.
+            length <<= flags & 0xF0 == 0xF0
             if length < 2**32 and shift < 2**31:
                 other.append(replace(sample, duration=length, offset=shift, sync=sync))
         if other:
