@@ -1,6 +1,6 @@
 # The targets are what CI runs; `make` alone lists them.
 #
-# PYTHON=python3.12 make venv      another interpreter than the first one found
+# PYTHON=python3.12 make venv      another interpreter than the first one found; .venv is made anew
 # make test PYTEST='-k playlist'   further words for pytest
 
 SHELL := /bin/bash
@@ -37,8 +37,9 @@ check-machine: ## say what this machine lacks to build pystream
 	missing=0
 	lacks() { echo "pystream cannot be built here: $$*" >&2; missing=1; }
 	at_least() { [[ "$$(printf '%s\n' "$$1" "$$2" | sort -V | head -n 1)" == "$$1" ]]; }
-	python=$$($(find_python)) || lacks "Python 3.11 or later is missing" \
-		"(Debian 12 and later: apt-get install python3). PYTHON=... names another one."
+	python=$$($(find_python)) || lacks $(if $(PYTHON),"PYTHON=$(PYTHON) is no Python of 3.11 or later: name" \
+		"another one or leave it out.","Python 3.11 or later is missing" \
+		"(Debian 12 and later: apt-get install python3). PYTHON=... names another one.")
 	if [[ -n $$python ]]; then
 		"$$python" -c 'import ensurepip, venv' 2>/dev/null || lacks "$$python has no venv module" \
 			"(Debian: apt-get install python3-venv)."
@@ -64,9 +65,12 @@ check-machine: ## say what this machine lacks to build pystream
 # Prints the first interpreter that is new enough.
 define find_python
 for p in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
-	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	if [[ "$$("$$p" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)" == True ]]; \
 	then command -v "$$p"; exit 0; fi; done; exit 1
 endef
+
+# The interpreter that a name stands for, without the virtual environment that it may belong to.
+BASE_OF := -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
 
 .PHONY: venv
 venv: $(VENV)/.venv-stamp ## make .venv with what building and testing need
@@ -77,7 +81,17 @@ $(VENV)/.venv-stamp: constraints.txt
 	echo "Making $(VENV) with $$python ($$("$$python" -V)) and what constraints.txt names"
 	"$$python" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
-	touch $@
+	"$$python" $(BASE_OF) > $@
+
+# An environment of another interpreter than the one that is asked for is out of date.
+ifneq ($(PYTHON),)
+STANDS_FOR := $(shell { PATH='$(MACHINE_PATH)'; '$(PYTHON)' $(BASE_OF); } 2>/dev/null)
+ifneq ($(STANDS_FOR),$(shell cat $(VENV)/.venv-stamp 2>/dev/null))
+$(VENV)/.venv-stamp: asked-for
+.PHONY: asked-for
+asked-for:
+endif
+endif
 
 .PHONY: install
 install: $(VENV)/.install-stamp ## build both modules and install pystream (editable) into .venv
@@ -115,8 +129,7 @@ demo: install ## package the sample clip, check the result, say how to play it
 	@echo
 	echo "The encrypted HLS lies in $(CURDIR)/demo/out. To play it, serve the folder:"
 	echo "    $(BIN)/python -m http.server --bind 127.0.0.1 --directory demo/out 8000"
-	echo "and open http://127.0.0.1:8000/index.m3u8 in Safari, VLC, mpv or any HLS player;"
-	echo "ffplay and mpv also take the file itself: mpv demo/out/index.m3u8"
+	echo "and open http://127.0.0.1:8000/index.m3u8 in Safari, VLC, mpv or any HLS player."
 
 .PHONY: lint
 lint: install ## every static check

@@ -5,18 +5,25 @@ sdist. `pystream._segmenter` is Cython: it is compiled here, into the package fo
 maturin takes it by `include` (pyproject.toml). Both keep to the limited API of Python 3.11, so one
 wheel an architecture serves 3.11 and everything later.
 
+Where there is no cargo, maturin asks for a package that fetches a Rust toolchain of its own, unless
+`MATURIN_NO_INSTALL_RUST` is set. One that is too old is told in a sentence, before cargo tells it in
+many.
+
 `CC`, `CFLAGS` and `LDFLAGS` in the environment mean what they mean everywhere.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +34,6 @@ from maturin import (
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
-    prepare_metadata_for_build_editable,
-    prepare_metadata_for_build_wheel,
 )
 
 __all__ = [
@@ -50,9 +55,26 @@ LIMITED_API = "0x030b0000"
 Settings = Mapping[str, Any] | None
 
 
+def prepare_metadata_for_build_wheel(
+    metadata_directory: str, config_settings: Settings = None
+) -> str:
+    check_rust()
+    name: str = maturin.prepare_metadata_for_build_wheel(metadata_directory, config_settings)
+    return name
+
+
+def prepare_metadata_for_build_editable(
+    metadata_directory: str, config_settings: Settings = None
+) -> str:
+    check_rust()
+    name: str = maturin.prepare_metadata_for_build_editable(metadata_directory, config_settings)
+    return name
+
+
 def build_wheel(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
+    check_rust()
     compile_segmenter()
     wheel: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     return wheel
@@ -61,9 +83,37 @@ def build_wheel(
 def build_editable(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
+    check_rust()
     compile_segmenter()
     wheel: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
     return wheel
+
+
+def check_rust() -> None:
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+    wanted = workspace["package"]["rust-version"]
+    advice = "install it with rustup, or run 'rustup update stable'"
+    if shutil.which("cargo") is None:
+        # Without build isolation nobody has installed what maturin asked for.
+        unaided = importlib.util.find_spec("puccinialin") is None
+        if unaided or os.environ.get("MATURIN_NO_INSTALL_RUST"):
+            sys.exit(f"pystream: Rust {wanted} or later is needed, and there is no cargo: {advice}")
+        return
+    try:
+        command = ["rustc", "--version"]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        sys.exit(f"pystream: Rust {wanted} or later is needed, and rustc does not run: {advice}")
+    # As in "rustc 1.89.0-nightly (…)".
+    found = said.split()[1] if len(said.split()) > 1 else "0"
+    if numbers(found) < numbers(wanted):
+        path = shutil.which("rustc")
+        sys.exit(f"pystream: Rust {wanted} or later is needed, and {path} is {found}: {advice}")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Major and minor number, to compare versions by."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def compile_segmenter() -> None:

@@ -288,6 +288,104 @@ def test_make_says_what_the_machine_lacks(
     assert (done.returncode == 0) == (sentence == ""), done.stderr
 
 
+def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # What a surrounding make passes on is not for this one.
+    inherited = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "PYTHON")}
+    return subprocess.run(
+        [str(shutil.which("make")), *words],
+        cwd=ROOT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.needs("make")
+@pytest.mark.parametrize("python", ["python-that-is-not-there", "true"])
+def test_make_says_that_what_is_named_is_no_python(python: str) -> None:
+    done = make("check-machine", PYTHON=python)
+    assert done.returncode != 0
+    assert f"PYTHON={python} is no Python of 3.11 or later: name another one" in done.stderr
+    assert "is missing" not in done.stderr
+
+
+# Makes a virtual environment of nothing, so that no package has to be fetched for it.
+BARE_VENV = """\
+#!/bin/sh
+case "$*" in
+*"-m venv"*) mkdir -p "$FOLDER/bin" && cp "$NOTHING" "$FOLDER/bin/python" ;;
+*) exec "$REAL" "$@" ;;
+esac
+"""
+
+
+@pytest.mark.needs("make", "cargo", "cc")
+def test_another_python_makes_another_environment(tmp_path: Path) -> None:
+    fake, nothing, folder = tmp_path / "python", tmp_path / "nothing", tmp_path / "venv"
+    for program, script in {fake: BARE_VENV, nothing: "#!/bin/sh\n"}.items():
+        program.write_text(script)
+        program.chmod(0o755)
+    paths = {"FOLDER": str(folder), "NOTHING": str(nothing), "REAL": sys.executable}
+    stamp = folder / ".venv-stamp"
+    made = make(f"VENV={folder}", str(stamp), PYTHON=str(fake), **paths)
+    assert made.returncode == 0, made.stderr
+
+    def is_current(**environment: str) -> bool:
+        return make("-q", f"VENV={folder}", str(stamp), **environment).returncode == 0
+
+    assert is_current()
+    assert is_current(PYTHON=sys.executable)
+    # However the same interpreter is called.
+    assert is_current(PYTHON=os.path.realpath(sys.executable))
+    assert not is_current(PYTHON="python-that-is-not-there")
+    stamp.write_text("/another/python\n")
+    assert is_current()
+    assert not is_current(PYTHON=sys.executable)
+
+
+@pytest.mark.needs("make")
+def test_the_demo_says_only_what_works() -> None:
+    """Players refuse keys beside a playlist that is a file, unless they are told otherwise."""
+    said = make("-n", "demo").stdout
+    assert "-m http.server --bind 127.0.0.1" in said
+    assert not re.search(r"(mpv|ffplay) \S*\.m3u8", said)
+
+
+@pytest.mark.parametrize(
+    ("rustc", "said"),
+    [
+        ("echo 'rustc 1.63.0 (4b91a6ea7 2022-08-08)'", r"\S+/rustc is 1\.63\.0"),
+        ("exit 1", "rustc does not run"),
+        (None, "there is no cargo"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["prepare_metadata_for_build_wheel", "build_wheel"])
+def test_the_backend_says_that_rust_is_too_old(
+    tmp_path: Path, rustc: str | None, said: str, hook: str
+) -> None:
+    tree, programs = tmp_path / "tree", tmp_path / "bin"
+    copy_sources(tree)
+    programs.mkdir()
+    for name, script in {"cargo": "exit 0", "rustc": rustc}.items():
+        if rustc is not None:
+            (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+            (programs / name).chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import build_backend; build_backend.{hook}('.')"],
+        cwd=tree,
+        env={"PATH": str(programs), "MATURIN_NO_INSTALL_RUST": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    wanted = (
+        rf"pystream: Rust 1\.\d+ or later is needed, and {said}: install it with rustup, or .*\n"
+    )
+    assert re.fullmatch(wanted, done.stderr), done.stderr
+
+
 def test_constraints_pin_every_requirement() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = dict(line.lower().split("==") for line in lines if not line.startswith("#"))

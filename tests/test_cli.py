@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import stat
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from pystream.cli import COMMANDS
 
+ROOT = Path(__file__).resolve().parent.parent
 MEDIA = Path(__file__).parent / "media"
 PLAIN = MEDIA / "plain.mp4"
 LADDER = [MEDIA / f"ladder_{name}" for name in ("90.mp4", "180.mp4", "270.mp4", "audio.m4a")]
@@ -30,6 +32,7 @@ COMMAND = [
     "import sys; from pystream.cli import main; sys.exit(main())",
 ]
 KEY = "00112233445566778899aabbccddeeff"
+ENCRYPT = ("--encrypt", "aes-128")
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +100,53 @@ def test_help_names_the_commands() -> None:
         done = run(flag)
         assert (done.returncode, done.stderr) == (0, "")
         assert all(f"  {name} " in done.stdout for name in COMMANDS)
-    assert re.fullmatch(r"pystream \d+\.\d+\.\d+\S*\n", run("--version").stdout)
+    for flag in ("-V", "--version"):
+        assert re.fullmatch(r"pystream \d+\.\d+\.\d+\S*\n", run(flag).stdout)
+
+
+def test_help_is_a_command_too() -> None:
+    assert run("help").stdout == run("help", "--help").stdout == run("--help").stdout != ""
+    for name in COMMANDS:
+        assert run("help", name).stdout == run(name, "--help").stdout != ""
+    assert "no command 'nosuch'" in refused(2, "help", "nosuch")
+
+
+def test_the_package_is_a_command_too() -> None:
+    """`python -m pystream`, for where its script is not on the path."""
+    for arguments in (["--version"], ["probe", str(PLAIN)]):
+        words = [sys.executable, "-P", "-m", "pystream", *arguments]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, run(*arguments).stdout)
+    words = [sys.executable, "-P", "-m", "pystream", "probe", "missing.mp4"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "pystream probe: missing.mp4: No such file or directory\n"
+
+
+def examples(text: str) -> list[str]:
+    """The command lines in a text, without what they are piped into."""
+    joined = text.replace("\\\n", " ")
+    lines = re.findall(r"^ *pystream ((?:package|probe|verify) [^|\n]+\.mp4[^|\n]*)", joined, re.M)
+    return [line.strip() for line in lines if "INPUT" not in line and "SOURCE" not in line]
+
+
+def test_examples_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's, and those of each command's help, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    names = dict(zip(("360p.mp4", "720p.mp4", "1080p.mp4", "sound.m4a"), LADDER, strict=True))
+    for name, source in {"film.mp4": PLAIN, **names}.items():
+        (tmp_path / name).write_bytes(source.read_bytes())
+    ran = 0
+    helps = "\n".join(run(name, "--help").stdout for name in ("package", "probe", "verify"))
+    for text in ((ROOT / "README.md").read_text(), helps):
+        for line in examples(text):
+            done = run(*line.split())
+            assert (done.returncode, done.stderr) == (0, ""), line
+            ran += 1
+        for path in tmp_path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+    assert ran == 4 + 3 + 3 + 3
 
 
 @pytest.mark.parametrize(
@@ -122,14 +171,37 @@ def test_help_tells_all_and_fits_a_terminal(command: str, options: str) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-ENCRYPT = ("--encrypt", "aes-128")
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "no command"),
-        (("frobnicate",), "no command 'frobnicate'"),
+        ((), f"no command is given: {', '.join(COMMANDS)}"),
+        (("frobnicate",), f"no command 'frobnicate': {', '.join(COMMANDS)}"),
+        (("verfiy",), "no command 'verfiy', did you mean verify?"),
+        (("package", PLAIN, "-o", "x", "--overwrte"), "--overwrte, did you mean --overwrite?"),
+        (("package", PLAIN, "-o", ""), "-o/--output: a name is wanted, and this one is empty"),
+        (("package", "", "-o", "x"), "INPUT: a name is wanted, and this one is empty"),
+        (("package", PLAIN, "-o", "x", *ENCRYPT, "--key-file", ""), "--key-file: a name is wanted"),
+        (("package", PLAIN, "-o", "x", *ENCRYPT, "--key-dir", ""), "--key-dir: a name is wanted"),
+        (("package", PLAIN, "-o", "x", *ENCRYPT, "--key-uri", ""), "--key-uri: a URI"),
+        (("probe", PLAIN, ""), "INPUT: a name is wanted"),
+        (("verify", "", "x"), "SOURCE: a name is wanted"),
+        (("verify", PLAIN, ""), "PLAYLIST: a name is wanted"),
+        (("package", "-", "-o", "x"), "INPUT: - (standard input) is not possible"),
+        (("package", PLAIN, "-o", "-"), "-o/--output: - (standard output) is not possible"),
+        (("probe", "-"), "INPUT: - (standard input) is not possible"),
+        (("verify", "-", "x"), "SOURCE: - (standard input) is not possible"),
+        (("package", PLAIN, PLAIN, "-o", "x"), "plain.mp4 are the same file"),
+        (("probe", PLAIN, MEDIA / ".." / "media" / "plain.mp4"), "are the same file"),
+        (("verify", PLAIN, PLAIN, "x"), "SOURCE: "),
+        *(
+            (("package", PLAIN, "-o", "x", *ENCRYPT, "--key-uri", u, "--key-dir", "d"), said)
+            for u, said in {
+                "https://keys.example": "part of the host",
+                "//keys.example:81": "part of the host",
+                "https://keys.example/a b/": "--key-uri: a URI has no white space",
+                'k"/': "--key-uri: a URI has no white space",
+            }.items()
+        ),
         (("package",), "INPUT, -o"),
         (("package", PLAIN), "-o/--output"),
         (("package", PLAIN, "-o", "x", "--format", "mkv"), "--format"),
@@ -189,9 +261,22 @@ def test_package_says_in_a_line_what_it_made(tmp_path: Path) -> None:
     done = run("package", PLAIN, "-o", tmp_path / "hls")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
-        rf"{tmp_path}/hls/index\.m3u8: 1 renditions, 1 segments, 6\.000 s, \d+ bytes in \S+ s\n",
+        rf"{tmp_path}/hls/index\.m3u8: 1 rendition, 1 segment, 6\.000 s, \d\d,\d+ bytes in \S+ s\n",
         done.stdout,
     )
+    done = run("package", *LADDER, "-o", tmp_path / "ladder", "--segment-duration", "2")
+    assert ": 4 renditions, 16 segments, 8.023 s, " in done.stdout
+
+
+def test_package_says_where_a_short_tail_goes(tmp_path: Path) -> None:
+    """As --help has it: a tail shorter than half a segment joins the segment before."""
+    text = " ".join(run("package", "--help").stdout.split())
+    assert "a tail shorter than half of it joins the segment before" in text
+    # Six seconds, with key frames at 0, 2 and 4.
+    for seconds, count in (("4", 2), ("3.9", 2), ("5", 1)):
+        out = tmp_path / seconds
+        summary = package(out, PLAIN, "--segment-duration", seconds)
+        assert summary["renditions"][0]["segments"] == count
 
 
 def test_json_is_one_object_for_scripts(tmp_path: Path) -> None:
@@ -264,17 +349,31 @@ def test_keys_that_are_served_elsewhere(tmp_path: Path) -> None:
     assert summary["key_files"] == [f"{keys}/v0-0.key"]
     assert not list(out.rglob("*.key"))
     assert run("verify", PLAIN, out / "index.m3u8", "--key-dir", keys).returncode == 0
-    assert "v0-0.key" in refused(1, "verify", PLAIN, out / "index.m3u8")
+    line = refused(1, "verify", PLAIN, out / "index.m3u8")
+    assert f"its key {base}v0-0.key lies elsewhere: --key-dir says where" in line
     inside = ("--key-uri", base, "--key-dir", out / "keys", "--overwrite")
     assert "must not be" in refused(1, "package", PLAIN, "-o", out, *ENCRYPT, *inside)
 
 
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
-    assert "not empty" in refused(1, "package", PLAIN, "-o", tmp_path)
+    assert "not empty; --overwrite" in refused(1, "package", PLAIN, "-o", tmp_path)
+    line = refused(1, "package", PLAIN, "-o", tmp_path, "--overwrite")
+    assert "no earlier output, since it holds no index.m3u8" in line
+    assert "choose another folder, or empty this one" in line
     assert os.listdir(tmp_path) == ["mine"]
-    package(tmp_path, PLAIN, "--overwrite")
-    assert sorted(os.listdir(tmp_path)) == ["index.m3u8", "v0"]
+    (tmp_path / "mine").unlink()
+    for _ in range(2):
+        package(tmp_path, PLAIN, "--overwrite")
+        assert sorted(os.listdir(tmp_path)) == ["index.m3u8", "v0"]
+
+
+@pytest.mark.parametrize("base", ["https://keys.example.org?name=", "https://k.example/?a=/", "k/"])
+def test_bases_that_names_can_be_appended_to(tmp_path: Path, base: str) -> None:
+    out, keys = tmp_path / "hls", tmp_path / "keys"
+    package(out, PLAIN, *ENCRYPT, "--key-uri", base, "--key-dir", keys)
+    assert f'URI="{base}v0-0.key"' in (out / "v0" / "index.m3u8").read_text()
+    assert run("verify", PLAIN, out, "--key-dir", keys).returncode == 0
 
 
 def test_overwriting_what_is_being_read_is_refused(tmp_path: Path) -> None:
@@ -314,8 +413,8 @@ def test_a_recording_that_was_cut_off(tmp_path: Path) -> None:
         ("missing.mp4", "missing.mp4: No such file or directory"),
         ("folder", "folder: no regular file"),
         ("pipe", "pipe: no regular file"),
-        ("text", "text: "),
-        ("empty", "empty: "),
+        ("text", "text: this is no MP4 file"),
+        ("empty", "empty: this is no MP4 file"),
         ("cut", "the file was cut off (in moov at byte 32)"),
     ],
 )
@@ -328,6 +427,31 @@ def test_inputs_at_fault_are_1(tmp_path: Path, name: str, said: str) -> None:
     for arguments in (("package", "-o", tmp_path / "hls"), ("probe",)):
         assert said in refused(1, arguments[0], tmp_path / name, *arguments[1:])
     assert not (tmp_path / "hls").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("package", "missing.mp4", "-o", "hls"),
+        ("package", PLAIN, "-o", "full"),
+        ("probe", "missing.mp4"),
+        ("verify", "missing.mp4", "x.m3u8"),
+        ("verify", PLAIN, "missing.m3u8"),
+    ],
+)
+def test_errors_are_json_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str | Path, ...]
+) -> None:
+    """Under one name, whatever the command, and the same as standard error has."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").touch()
+    done = run(*arguments, "--json")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert done.stderr == f"pystream {arguments[0]}: {json.loads(line)['error']}\n"
+    # A file of that name is no option.
+    assert run("package", "-o", "hls", "--", "--json").stdout == ""
 
 
 def test_a_ladder_that_is_none_says_what_differs(tmp_path: Path) -> None:
@@ -386,15 +510,51 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path, name: str) -> None:
 # Standard streams
 
 
-def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
-    helps: list[tuple[str | Path, ...]] = [("--help",), ("package", "--help")]
-    for arguments in (*helps, ("probe", PLAIN), ("package", PLAIN, "-o", tmp_path / "hls")):
-        ours, theirs = os.pipe()
-        os.close(ours)
-        done = run(*arguments, stdout=theirs, stderr=subprocess.PIPE, capture_output=False)
-        os.close(theirs)
-        assert (done.returncode, done.stderr) == (1, "")
-    assert (tmp_path / "hls" / "index.m3u8").exists()
+def into_closed_pipe(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code and standard error of a command whose output nobody reads."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = run(*arguments, stdout=theirs, stderr=subprocess.PIPE, capture_output=False)
+    os.close(theirs)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    helps: list[tuple[str | Path, ...]] = [("--help",), ("--version",), ("package", "--help")]
+    works = [("package", PLAIN, "-o", out), ("verify", PLAIN, out)]
+    works += [("probe", PLAIN), ("probe", "--json", *[PLAIN, *LADDER])]
+    for arguments in (*helps, *works):
+        assert into_closed_pipe(*arguments) == (0, "")
+    assert (out / "index.m3u8").exists()
+
+
+def test_a_closed_pipe_hides_no_other_error(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.mp4"
+    for more in ((), ("--json",)):
+        for arguments in (("probe", missing, PLAIN), ("verify", missing, PLAIN)):
+            code, said = into_closed_pipe(*arguments, *more)
+            assert code == 1
+            assert said == f"pystream {arguments[0]}: {missing}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_summary_that_cannot_be_printed_is_told_from_work_that_failed(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    out = tmp_path / "hls"
+    for command, said in (
+        (("package", PLAIN, "-o", out), f"{out}/index.m3u8 is written"),
+        (("verify", PLAIN, out), f"nothing wrong was found in {out}/index.m3u8"),
+    ):
+        with open("/dev/full", "w") as full:
+            done = run(*command, *more, stdout=full, stderr=subprocess.PIPE, capture_output=False)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"pystream {command[0]}: {said}, but standard output cannot be written:"
+            " No space left on device\n"
+        )
+    assert run("verify", PLAIN, out).returncode == 0
 
 
 @pytest.mark.parametrize("word", [PLAIN, "--help"])
@@ -402,7 +562,9 @@ def test_a_full_standard_output_is_an_error(word: str | Path) -> None:
     with open("/dev/full", "w") as full:
         done = run("probe", word, stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 1
-    assert done.stderr == "pystream probe: No space left on device\n"
+    assert done.stderr == (
+        "pystream probe: standard output cannot be written: No space left on device\n"
+    )
 
 
 def test_a_wrong_input_after_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
@@ -476,6 +638,40 @@ def test_a_terminal_gets_a_bar_and_a_table(tmp_path: Path, columns: int) -> None
     assert max(map(len, lines[-14:])) <= columns
 
 
+def test_a_narrow_terminal_cuts_nothing_off(tmp_path: Path) -> None:
+    code, text = on_terminal("package", *LADDER, "-o", tmp_path / "hls", *ENCRYPT, columns=40)
+    assert code == 0
+    lines = bare(text)
+    shown = "\n".join(lines)
+    assert "…" not in shown.rpartition("00:00")[2]
+    for said in ("v1  320×180 25 fps", "avc1.64000c", "a0  audio stereo", "1 segment, 0:08.0"):
+        assert said in shown
+    assert max(map(len, lines[-25:])) <= 40
+
+
+def test_hints_say_what_works(tmp_path: Path) -> None:
+    _, text = on_terminal("package", PLAIN, "-o", tmp_path / "hls", *ENCRYPT, columns=200)
+    shown = "\n".join(bare(text))
+    assert f"python3 -m http.server --bind 127.0.0.1 -d {tmp_path}/hls" in shown
+    assert "open http://127.0.0.1:8000/index.m3u8" in shown
+    elsewhere = ("--key-uri", "https://keys.example.org/film/", "--key-dir", tmp_path / "keys")
+    out = tmp_path / "elsewhere"
+    _, text = on_terminal("package", PLAIN, "-o", out, *ENCRYPT, *elsewhere, columns=200)
+    shown = "\n".join(bare(text))
+    assert "players fetch the keys from https://keys.example.org/film/" in shown
+    assert "http.server" not in shown and "ffplay" not in shown
+
+
+def test_verify_shows_how_far_it_is(tmp_path: Path) -> None:
+    package(tmp_path / "hls", PLAIN, "--segment-duration", "2")
+    code, text = on_terminal("verify", PLAIN, tmp_path / "hls")
+    assert code == 0
+    assert "verifying" in text and "100%" in text
+    assert "verifying" not in "".join(text.rsplit("\x1b[2K", 1)[-1])
+    done = run("verify", PLAIN, tmp_path / "hls")
+    assert done.stderr == "" and "verifying" not in done.stdout
+
+
 def test_no_color_is_obeyed(tmp_path: Path) -> None:
     coloured = re.compile(r"\x1b\[[0-9;]*3[0-7]")
     _, text = on_terminal("probe", PLAIN)
@@ -533,10 +729,10 @@ def test_probe_tells_what_a_file_holds() -> None:
         ("intra.mp4", "key frames: every picture, all IDR"),
         ("open_gop.mp4", "1 IDR and 2 recovery points (open GOP)"),
         ("open_gop.mp4", "segments that are not all independent"),
-        ("no_stss.mp4", "pictures that the index calls key frames are none"),
+        ("no_stss.mp4", "pictures that the index calls key frames and are none: 147"),
         ("late_key.mp4", "warning: the first 34 of 134 samples are left out"),
-        ("mp3_beside.mp4", "warning: track 3 (soun, mp4a.6b) is left out"),
-        ("hevc.mp4", "warning: track 1 (vide, hvc1) is left out"),
+        ("mp3_beside.mp4", "warning: track 3 (audio, mp4a.6b) is left out"),
+        ("hevc.mp4", "warning: track 1 (video, hvc1) is left out"),
         ("nal_2.mp4", "NAL lengths of fewer than 4 bytes"),
         ("two_entries.mp4", "256x144 and 192x108"),
         ("languages.mp4", "2 channels, deu"),
@@ -565,8 +761,10 @@ def test_probe_shows_the_others_where_one_cannot_be_read(tmp_path: Path) -> None
     assert done.stderr == f"pystream probe: {tmp_path}/missing.mp4: No such file or directory\n"
     assert done.stdout.startswith(f"{PLAIN}: progressive MP4")
     done = run("probe", "--json", tmp_path / "missing.mp4", PLAIN)
-    found = json.loads(done.stdout)["inputs"]
+    whole = json.loads(done.stdout)
+    found = whole["inputs"]
     assert "No such file" in found[0]["error"] and found[1]["size"] > 0
+    assert whole["error"] == found[0]["error"] and whole["together"] is None
 
 
 def test_probe_of_what_cannot_be_packaged_is_no_error(tmp_path: Path) -> None:
@@ -581,7 +779,7 @@ def test_probe_draws_trees_on_a_terminal() -> None:
     code, text = on_terminal("probe", PLAIN, MEDIA / "mp3_beside.mp4")
     assert code == 0
     shown = "\n".join(bare(text))
-    assert "├── track 1: video avc1.64000c" in shown and "! track 3 (soun" in shown
+    assert "├── track 1: video avc1.64000c" in shown and "! track 3 (audio" in shown
 
 
 # verify
@@ -597,9 +795,12 @@ def test_verify_says_what_was_compared(output: Path) -> None:
     done = run("verify", PLAIN, output)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
-        rf"{output}: 1 segments .*AES-128.* samples equal the source's\n", done.stdout
+        rf"{output}: 1 segment in 1 playlist \(.*AES-128.* samples equal the source's\n",
+        done.stdout,
     )
-    found = json.loads(run("verify", "--json", PLAIN, output).stdout)
+    assert run("verify", PLAIN, output.parent).stdout == done.stdout
+    found = json.loads(run("verify", "--json", PLAIN, output.parent).stdout)
+    assert found["playlist"] == str(output)
     assert found["ok"] is True and found["encrypted"] is True and found["segments"] == 1
     code, text = on_terminal("verify", PLAIN, output)
     assert code == 0 and "✓" in text

@@ -104,6 +104,30 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"hls/precious": b"x"}
 
 
+@pytest.mark.parametrize(
+    "name", ["precious", "index.m3u8/film", ".pystream.hls.0123456789abcdef.partial"]
+)
+def test_only_an_earlier_output_is_overwritten(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "hls" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    before = contents(tmp_path)
+    with pytest.raises(pystream.OutputError, match=r"no earlier output, .* choose another folder"):
+        folder.write(planned(), tmp_path / "hls", overwrite=True)
+    assert contents(tmp_path) == before
+    shutil.rmtree(tmp_path / "hls")
+    (tmp_path / "hls" / "lost+found").mkdir(parents=True)
+    folder.write(planned(), tmp_path / "hls", overwrite=True)
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For `os.path` it would be the current one."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pystream.OutputError, match="name is empty"):
+        folder.write(planned(), "", overwrite=True)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("at", ["file", "file/hls"])
 def test_a_file_in_the_way_is_refused(tmp_path: Path, at: str) -> None:
     (tmp_path / "file").write_text("x")
@@ -367,6 +391,73 @@ def test_an_interrupt_while_things_are_put_in_place_is_heard_after_that(before: 
     assert neighbours(before) == []
 
 
+# What a run that was killed leaves
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hls", "é" * 120])
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    for other in ("x", "hls.x"):
+        with python(INTERRUPTED, PLAIN, tmp_path / other) as child:
+            assert child.stdout is not None and child.stdout.readline() == "reading\n"
+            child.kill()
+    others = os.listdir(tmp_path)
+    assert len(others) == 2
+    with python(INTERRUPTED, PLAIN, out) as child:
+        assert child.stdout is not None and child.stdout.readline() == "reading\n"
+        child.kill()
+    (left,) = set(os.listdir(tmp_path)) - set(others)
+    assert list((tmp_path / left).iterdir())
+    # Nobody's are also those that only look so: by no run, and of no run for this target.
+    mine = [f"{left}.old", left.replace(".partial", "0.partial"), f".pystream.{name[:40]}.partial"]
+    for each in mine:
+        (tmp_path / each).mkdir()
+        (tmp_path / each / "precious").write_text("x")
+    with pytest.raises(pystream.OutputError):
+        # A run that is refused at once removes nothing.
+        folder.write(planned(), tmp_path / mine[0])
+    assert (tmp_path / left).exists()
+    folder.write(planned(), out)
+    assert sorted(neighbours(out)) == sorted([*others, *mine])
+
+
+@pytest.mark.slow
+def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    with python(INTERRUPTED, PLAIN, out) as child:
+        assert child.stdout is not None and child.stdout.readline() == "reading\n"
+        (work,) = os.listdir(tmp_path)
+        folder.write(planned(OTHER), out)
+        assert neighbours(out) == [work]
+        child.communicate()
+        assert child.returncode == 0
+    assert len(listed(out)) == 5
+    assert neighbours(out) == []
+
+
+def test_a_folder_that_was_just_made_is_left_alone(tmp_path: Path) -> None:
+    """Between the making of it and the lock another run may come by."""
+    fresh = tmp_path / ".pystream.hls.0123456789abcdef.partial"
+    fresh.mkdir()
+    folder.write(planned(), tmp_path / "hls")
+    assert fresh.exists()
+
+
+def test_leftovers_that_cannot_be_removed_are_no_error(tmp_path: Path) -> None:
+    left = tmp_path / ".pystream.hls.0123456789abcdef.partial"
+    left.symlink_to(tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "precious").write_text("x")
+    for n in range(9):
+        (tmp_path / f".pystream.hls.fedcba987654321{n}.partial").write_text("a file")
+        (tmp_path / f".pystream.hls.000000000000000{n}.partial" / "v0").mkdir(parents=True)
+    folder.write(planned(), tmp_path / "hls")
+    # The others are removed all the same.
+    assert not list(tmp_path.glob(".pystream.hls.0000*"))
+    assert (tmp_path / "there" / "precious").exists() and left.is_symlink()
+
+
 def let_in(path: Path) -> None:
     """Lets other users pass through pytest's own folders."""
     path.chmod(0o755)
@@ -435,7 +526,7 @@ def may_mount() -> None:
 
 
 MOUNTED = """
-import errno, os, sys
+import errno, os, re, sys
 from pathlib import Path
 import pystream
 from pystream.packager import folder
@@ -475,8 +566,8 @@ folder.write(planned(other, format="fmp4", encryption=pystream.Aes128()), out)
 (out / "v0" / "99.ts").write_text("stale")
 (out / "v0" / "deep").mkdir()
 (out / "a0" / "index.m3u8").exists() or sys.exit("no audio rendition")
-(out / "index.m3u8").unlink()
-(out / "index.m3u8").mkdir()
+(out / "v0" / "index.m3u8").unlink()
+(out / "v0" / "index.m3u8").mkdir()
 written, replace = [], os.replace
 def noted(source, target):
     written.append(os.path.relpath(target, out))
@@ -491,7 +582,15 @@ assert identity == (out.stat().st_ino, out.stat().st_dev)
 try:
     folder.write(planned(plain), out)
 except pystream.OutputError:
-    print("done")
+    pass
+# Killed while it put things in place: there is no playlist yet, and the rest is in a folder for it.
+(out / "index.m3u8").unlink()
+left = out / ".pystream..0123456789abcdef.partial"
+left.mkdir()
+(left / "index.m3u8").write_text("")
+folder.write(planned(plain), out, overwrite=True)
+assert sorted(os.listdir(out)) == ["index.m3u8", "lost+found", "v0"]
+print("done")
 """
     done = in_mount(script, tmp_path / "hls", mount)
     assert (done.stdout, done.stderr) == ("done\n", "")
@@ -506,16 +605,67 @@ os.mkdir(out / "place")
 target = out / "place" / "hls"
 folder.write(planned(plain), target)
 before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+# Somebody else fills the disk as soon as the media is read.
+class Filling:
+    data = plain.read_bytes()
+    size = len(data)
+    filler = None
+
+    def read_at(self, offset, n):
+        if self.filler is not None:
+            try:
+                with open(self.filler, "ab", buffering=0) as file:
+                    while file.write(bytes(4096)):
+                        pass
+            except OSError:
+                pass
+        return self.data[offset : offset + n]
+
 for _ in range(2):
+    source = Filling()
+    presentation = planned(source)
+    source.filler = out / "filler"
     try:
-        folder.write(planned(plain), target, overwrite=True)
+        folder.write(presentation, target, overwrite=True)
     except OSError as error:
         assert error.errno == errno.ENOSPC, error
         assert str(target) in error.filename, error
     else:
         sys.exit("it fitted")
+    source.filler.unlink()
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert os.listdir(out / "place") == ["hls"]
+print("done")
+"""
+    done = in_mount(script, tmp_path / "disk", 'mount -t tmpfs -o size=1m none "$OUT"')
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+@pytest.mark.slow
+def test_what_surely_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    may_mount()
+    script = """
+def refused(target, said):
+    before = sorted(out.rglob("*"))
+    try:
+        folder.write(planned(plain), target, overwrite=True)
+    except pystream.OutputError as error:
+        text = str(error)
+        assert f"{target} needs 9" in text and "its file system has room for " in text, text
+        assert re.search(rf"room for [0-9,]+{said}$", text), text
+    else:
+        sys.exit("it fitted")
+    assert sorted(out.rglob("*")) == before
+
+target = out / "deep" / "hls"
+left = out / "deep" / ".pystream.hls.0123456789abcdef.partial"
+left.mkdir(parents=True)
+# What a killed run left does not count: it is removed before.
+(left / "big").write_bytes(bytes(100_000))
+folder.write(planned(plain), target)
+refused(target, " beside the old output, which stays until the new one is whole")
+refused(out / "new" / "hls", "")
 print("done")
 """
     done = in_mount(script, tmp_path / "disk", 'mount -t tmpfs -o size=160k none "$OUT"')

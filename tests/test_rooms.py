@@ -36,6 +36,7 @@ PACKAGE = ROOT / "pystream"
 LOBBY = "pystream"
 # A room may import those of a higher depth, and its own modules.
 DEPTH = {
+    "__main__": -1,
     "cli": 0,
     "server": 1,
     LOBBY: 2,

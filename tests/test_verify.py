@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 import subprocess
 from collections.abc import Callable
@@ -728,8 +729,66 @@ def test_keys_elsewhere_are_found_by_name(tmp_path: Path) -> None:
     (tmp_path / "out" / "0.key").rename(tmp_path / "keys" / "0.key")
     edit(tmp_path / "out", '"0.key"', '"https://keys.example/film/0.key?v=1"')
     assert verify([MEDIA / "plain.mp4"], playlist, keys=tmp_path / "keys").encrypted
-    with pytest.raises(VerifyError, match="No such file"):
+    with pytest.raises(VerifyError, match=r"key https:\S+ lies elsewhere: --key-dir says where"):
         verify([MEDIA / "plain.mp4"], playlist)
+    edit(tmp_path / "out", "film/0.key?v=1", "key?film=7&name=0.key")
+    assert verify([MEDIA / "plain.mp4"], playlist, keys=tmp_path / "keys").encrypted
+    edit(tmp_path / "out", "https://keys.example/key?film=7&name=0.key", "0.key")
+    with pytest.raises(VerifyError, match=r"0\.key: No such file; .* --key-dir says which"):
+        verify([MEDIA / "plain.mp4"], playlist)
+
+
+@FORMS
+def test_messages_give_the_films_time(tmp_path: Path, fmp4: bool) -> None:
+    """Not the output's, which begins ten seconds later."""
+    clip = MEDIA / ("audio_48k.m4a" if fmp4 else "intra.mp4")
+    package(clip, tmp_path, fmp4=fmp4, key=False)
+    segment = tmp_path / ("1.m4s" if fmp4 else "1.ts")
+    data = segment.read_bytes()
+    later = segments_of(clip, Fraction(2))[1][20:]
+    unit = next(unit for unit in later if data.count(unit.data[8:40]) == 1)
+    spoil(segment, data.index(unit.data[8:40]))
+    with pytest.raises(VerifyError) as caught:
+        verify([clip], tmp_path / "index.m3u8")
+    found = re.search(r"\(at (\S+) s of the film\) differs from sample (\d+)", caught.value.what)
+    assert found is not None, caught.value.what
+    assert int(found[2]) == unit.index
+    assert float(found[1]) == pytest.approx(float(unit.sample.pts), abs=2 / 90_000)
+
+
+def test_what_is_no_playlist_is_called_so(tmp_path: Path) -> None:
+    for name, data in {"film.mp4": (MEDIA / "plain.mp4").read_bytes(), "empty": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(VerifyError) as caught:
+            verify([MEDIA / "plain.mp4"], tmp_path / name)
+        assert caught.value.where == str(tmp_path / name)
+        assert caught.value.what == "this is no playlist: it does not begin with #EXTM3U"
+    (tmp_path / "text").write_text("no film at all")
+    with pytest.raises(VerifyError, match=r"text: cannot be compared with: .* this is no MP4 file"):
+        verify([tmp_path / "text"], tmp_path / "empty")
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+def test_progress_ends_with_all_that_the_playlists_name(tmp_path: Path, ranges: bool) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path)
+    parts = [tmp_path / f"{n}.ts" for n in range(3)]
+    sizes = [part.stat().st_size for part in parts]
+    if ranges:
+        (tmp_path / "all.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+        for n, part in enumerate(parts):
+            extent = f"#EXT-X-BYTERANGE:{sizes[n]}@{sum(sizes[:n])}"
+            edit(tmp_path, f"\n{n}.ts", f"\n{extent}\nall.ts")
+            part.unlink()
+    said: list[tuple[int, int]] = []
+    verify([MEDIA / "plain.mp4"], playlist, progress=lambda *both: said.append(both))
+    assert said == [(sum(sizes[: n + 1]), sum(sizes)) for n in range(3)]
+
+
+def test_a_report_counts_one_thing_as_one(tmp_path: Path) -> None:
+    playlist = package(MEDIA / "plain.mp4", tmp_path / "many", every=Fraction(2))
+    assert "3 segments in 1 playlist (" in str(verify([MEDIA / "plain.mp4"], playlist))
+    playlist = package(MEDIA / "plain.mp4", tmp_path / "one", every=Fraction(9))
+    assert "1 segment in 1 playlist (" in str(verify([MEDIA / "plain.mp4"], playlist))
 
 
 def test_byte_ranges_are_read(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ COMMANDS = {
 
 _USAGE = """\
 usage: pystream COMMAND [ARGUMENT...]
-       pystream COMMAND --help
-       pystream --version
+       pystream help [COMMAND]      or --help, -h, also behind a COMMAND
+       pystream --version           or -V
 
 Packages MP4 as HLS: MPEG-TS or fMP4 segments, encrypted with AES-128 or not.
 
@@ -26,9 +26,9 @@ commands:
 {commands}
 
 exit codes:
-  0  done
+  0  done, also where a reader closed the pipe before it had all of the output
   1  the input or the world is at fault; a line on standard error says what
-     and where
+     and where, and so does "error" of the object that --json prints
   2  the command line is wrong
   130  interrupted, by Ctrl-C or SIGTERM
 """
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         code = 130
     except BaseException as error:
         # Not Exception: a panic of the core is none (PyO3's PanicException).
-        _terminal.complain(program, _terminal.sentence(error))
+        _terminal.fail(program, arguments, error)
         code = 1
     _terminal.end_output()
     if argv is None:
@@ -71,17 +71,24 @@ def _run(name: str, arguments: list[str]) -> int:
         from importlib import import_module
 
         return int(import_module(f"pystream.cli.{name}").run(arguments))
-    if name in ("-h", "--help"):
-        listed = "\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items())
-        print(_USAGE.format(commands=listed), end="")
-        return 0
-    if name == "--version":
-        import pystream
-
-        print(f"pystream {pystream.__version__}")
-        return 0
+    if name == "help" and arguments:
+        return _run(arguments[0], ["--help"])
     from pystream.cli import _terminal
 
+    if name in ("-h", "--help", "help"):
+        listed = "\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items())
+        with _terminal.output():
+            print(_USAGE.format(commands=listed), end="")
+        return 0
+    if name in ("-V", "--version"):
+        import pystream
+
+        with _terminal.output():
+            print(f"pystream {pystream.__version__}")
+        return 0
+    from pystream.cli._arguments import guess
+
     wrong = f"there is no command {name!r}" if name else "no command is given"
-    _terminal.complain("pystream", f"{wrong}: {', '.join(COMMANDS)} (pystream --help)")
+    near = guess(name, COMMANDS) or f": {', '.join(COMMANDS)}"
+    _terminal.complain("pystream", f"{wrong}{near} (pystream --help)")
     return 2

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+
+from pystream.cli import _terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import NoReturn
 
 # What a man page has, however wide the terminal is: long lines are hard to read.
@@ -32,7 +35,8 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: object = None) -> None:
         # argparse's own says nothing where it cannot be written.
-        print(self.format_help(), end="", flush=True)
+        with _terminal.output():
+            print(self.format_help(), end="")
 
     def error(self, message: str) -> NoReturn:
         line = f"{self.prog}: {message} ({self.prog} --help)"
@@ -45,13 +49,62 @@ class Parser(argparse.ArgumentParser):
         options, unknown = self.parse_known_args(arguments)
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-            self.error(f"there is no option {names[0]}" if names else "too many arguments")
+            if not names:
+                self.error("too many arguments")
+            known = [word for word in self._option_string_actions if word.startswith("--")]
+            self.error(f"there is no option {names[0]}{guess(names[0], known)}")
         return options
+
+    def all_different(self, name: str, paths: Sequence[str]) -> None:
+        """Exits with 2 where two of the arguments called `name` are one file."""
+        seen: dict[tuple[int, int], str] = {}
+        for path in paths:
+            try:
+                found = os.stat(path)
+            except OSError:
+                continue  # whoever opens it says what is wrong with it
+            first = seen.get((found.st_dev, found.st_ino))
+            if first is not None:
+                self.error(f"argument {name}: {first} and {path} are the same file")
+            seen[found.st_dev, found.st_ino] = path
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
     # argparse keeps two columns free.
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=_WIDTH)
+
+
+def guess(typed: str, known: Iterable[str]) -> str:
+    """ ", did you mean …?" where a word is nearly a known one."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(typed, list(known), 1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def path(text: str) -> str:
+    """A file or a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is wanted, and this one is empty")
+    return text
+
+
+def film(text: str) -> str:
+    """An MP4 file."""
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "- (standard input) is not possible: an MP4 has to be read at any place"
+        )
+    return path(text)
+
+
+def folder(text: str) -> str:
+    """A folder to write."""
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "- (standard output) is not possible: the output is a folder of files"
+        )
+    return path(text)
 
 
 def seconds(text: str) -> float:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
+
+from pystream.cli._terminal import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     from pystream.packager import Presentation, Rendition
@@ -60,22 +64,72 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         *columns, console=_console(stderr=True), transient=True, expand=True, auto_refresh=False
     ) as bar:
         task = bar.add_task(title, total=None)
+        due = 0.0
 
         def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, refresh=True)
+            nonlocal due
+            # However often it is called: drawing takes a millisecond.
+            now = time.monotonic()
+            drawn = now >= due or done >= total
+            if drawn:
+                due = now + 0.05
+            bar.update(task, completed=done, total=total, refresh=drawn)
 
         yield report
 
 
 def show_presentation(
-    presentation: Presentation, playlist: str, total: int, seconds: float, key_dir: str | None
+    presentation: Presentation,
+    playlist: str,
+    total: int,
+    seconds: float,
+    key_dir: str | None,
+    key_uri: str | None,
 ) -> None:
     """The summary of `pystream package`."""
-    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     console = _console()
+    console.print()
+    table = _table(presentation)
+    # Without a width to stay within, or what is cut off would not be counted.
+    if console.measure(table, options=console.options.update(width=1000)).minimum <= console.width:
+        console.print(table)
+    else:
+        for line in _narrow(presentation):
+            console.print(line)
+        console.print()
+    folder = os.path.dirname(playlist) or "."
+    rows = [("playlist", Text(playlist, "bold green"))]
+    rows.append(("written", Text(f"{_size(total)} in {seconds:.2f} s, {_size(total / seconds)}/s")))
+    keys = [name for rendition in presentation.renditions for name, _ in rendition.key_files()]
+    if keys:
+        where = f"in {key_dir}" if key_dir else "beside the playlists"
+        files = counted(len(keys), "key file")
+        rows.append(("AES-128", Text(f"{files} {where}, for those who may watch and nobody else")))
+    if key_uri:
+        rows.append(("play", Text(f"players fetch the keys from {key_uri}: serve them there")))
+    else:
+        rows.append(("play", Text(f"ffplay -allowed_extensions ALL {_quoted(playlist)}")))
+        server = f"python3 -m http.server --bind 127.0.0.1 -d {_quoted(folder)}"
+        rows.append(("serve", Text(server)))
+        address = f"http://127.0.0.1:8000/{os.path.basename(playlist)}"
+        rows.append(("", Text(f"then open {address} in any HLS player", "dim")))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text in rows:
+        grid.add_row(name, text)
+    console.print(grid)
+    console.print()
+
+
+def _table(presentation: Presentation) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("", style="bold cyan", no_wrap=True)
     table.add_column("content", no_wrap=True)
@@ -89,31 +143,31 @@ def show_presentation(
             _content(rendition),
             Text("\n".join(rendition.codecs)),
             f"{len(rendition):,}",
-            _clock(sum(rendition.durations_us) / 1_000_000),
+            _clock(_length(rendition)),
             f"{average / 1000:,.0f}",
             f"{peak / 1000:,.0f}",
         )
-    console.print()
-    console.print(table)
-    folder = os.path.dirname(playlist) or "."
-    rows = [("playlist", Text(playlist, "bold green"))]
-    rows.append(("written", Text(f"{_size(total)} in {seconds:.2f} s, {_size(total / seconds)}/s")))
-    keys = [name for rendition in presentation.renditions for name, _ in rendition.key_files()]
-    if keys:
-        where = f"in {key_dir}" if key_dir else "beside the playlists"
-        count = f"{len(keys)} key file{'s' * (len(keys) != 1)}"
-        rows.append(("AES-128", Text(f"{count} {where}, for those who may watch and nobody else")))
-    if not key_dir:
-        rows.append(("play", Text(f"ffplay -allowed_extensions ALL {_quoted(playlist)}")))
-    rows.append(("serve", Text(f"python3 -m http.server -d {_quoted(folder)}")))
-    rows.append(("", Text("then open http://localhost:8000/index.m3u8 in any HLS player", "dim")))
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, text in rows:
-        grid.add_row(name, text)
-    console.print(grid)
-    console.print()
+    return table
+
+
+def _narrow(presentation: Presentation) -> Iterator[Text]:
+    """The table as lines, for terminals in which its columns have no room."""
+    from rich.text import Text
+
+    for rendition in presentation.renditions:
+        peak, average = rendition.bit_rates(presentation.target_duration)
+        yield Text.assemble((rendition.name, "bold cyan"), f"  {_content(rendition)}")
+        segments = counted(len(rendition), "segment")
+        for line in (
+            *rendition.codecs,
+            f"{segments}, {_clock(_length(rendition))}",
+            f"{average / 1000:,.0f} kbit/s, peak {peak / 1000:,.0f}",
+        ):
+            yield Text(f"    {line}")
+
+
+def _length(rendition: Rendition) -> float:
+    return sum(rendition.durations_us) / 1_000_000
 
 
 def _content(rendition: Rendition) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
     from pystream.model import Notice
@@ -38,20 +39,77 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
+def progress(title: str, json: bool) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    """A bar on standard error where somebody looks at it: what to call with bytes done and in all."""
+    if is_terminal(sys.stderr) and not json:
+        from pystream.cli import _rich
+
+        return _rich.progress(title)
+    return nullcontext()
+
+
+@contextmanager
+def output(done: str = "") -> Iterator[None]:
+    """Within it results are printed, to standard output and as the last thing a command does.
+
+    A reader that closes the pipe has seen enough: no error, and no word about it. Anything else
+    that keeps results from being written is one; `done` says what is done all the same.
+    """
+    try:
+        yield
+        _flush()
+    except BrokenPipeError:
+        _forget_output()
+    except OSError as error:
+        from pystream.errors import OutputError
+
+        _forget_output()
+        reason = error.strerror or str(error)
+        raise OutputError(f"{done}standard output cannot be written: {reason}") from None
+
+
 def flush() -> None:
-    """Writes out what was printed, so that a closed pipe or a full disk is an error now."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    """Writes out what was printed without `output`, so that a full disk is an error now."""
+    with output():
+        pass
+
+
+def print_json(value: object) -> None:
+    """The result of a command as one JSON object."""
+    import json
+
+    print(json.dumps(value))
+
+
+def fail(program: str, arguments: Sequence[str], error: BaseException) -> None:
+    """Says what ended a command: to standard error, and where --json asks for it as an object."""
+    text = sentence(error)
+    complain(program, text)
+    # Behind -- are names of files.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if "--json" in options:
+        with suppress(OSError):
+            print_json({"error": text})
 
 
 def end_output() -> None:
     """Writes out what is left, or forgets it: the interpreter's own last flush must not fail."""
     try:
-        flush()
+        _flush()
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        _forget_output()
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _forget_output() -> None:
+    """What is printed, and what is still to be written out, goes nowhere from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def complain(program: str, text: str) -> None:
@@ -66,6 +124,11 @@ def warn(program: str, notices: Iterable[Notice]) -> None:
     """Says notices to standard error, each in a line of its own."""
     for notice in notices:
         complain(program, f"warning: {notice}")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, "1 segment" and "1,024 segments"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def sentence(error: BaseException) -> str:

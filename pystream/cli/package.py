@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 
 import pystream
-from pystream.cli import _terminal
-from pystream.cli._arguments import Parser, count, seconds
+from pystream import playlist
+from pystream.cli import _arguments, _terminal
+from pystream.cli._arguments import Parser, count, path, seconds
+from pystream.cli._inputs import open_film
+from pystream.cli._terminal import counted
 from pystream.errors import OutputError, PystreamError
 from pystream.packager import folder
 from pystream.packager.encryption import check_key_uri
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
     from pystream.packager import Presentation
 
 _USAGE = """INPUT... -o DIR [--format ts|fmp4]
@@ -36,6 +37,9 @@ key frames that all of them share, and audio, which is written once however
 many inputs hold it. One video with one audio track is muxed in `ts`; otherwise
 audio is a rendition of its own.
 
+A segment begins at the first key frame at or after each multiple of the segment
+duration; a tail shorter than half of it joins the segment before.
+
 H.264 and AAC are packaged; tracks in other codecs are left out with a warning.
 """
 
@@ -47,8 +51,9 @@ encryption:
   beside their playlists: a server must hand them out to those who may watch,
   and to nobody else. With --key-uri playlists name BASE followed by the key
   file's name; key files then go to --key-dir, never into the output folder.
-  They are named by rendition and period, so each film needs a BASE and a DIR
-  of its own: --overwrite replaces key files of the same names, too.
+  BASE ends in "/" as a rule, or as in "?name=". Key files are named by
+  rendition and period, so each film needs a BASE and a DIR of its own:
+  --overwrite replaces key files of the same names, too.
 
   No pair of key and IV is used twice: a segment's IV is its media sequence
   number, except where --key or --key-file gives several resources one key, or
@@ -58,28 +63,35 @@ encryption:
 
 output:
   The folder appears whole, by one rename, or not at all. One that is not empty
-  is refused without --overwrite; with it, the old output stays visible until
-  the new one takes its place, and nothing of it is left then. A mount point
-  cannot be renamed: there, files are replaced one by one, playlists last.
+  is refused without --overwrite, and with it as well unless it holds an earlier
+  output; that stays visible until the new one takes its place, and nothing of
+  it is left then. A mount point cannot be renamed: there, files are replaced
+  one by one, playlists last.
+
+  Until then the new output is a hidden folder beside DIR, .pystream.*.partial,
+  or in DIR where that is a mount point. What a killed run leaves of it, the
+  next run that writes to DIR removes.
 
   Warnings go to standard error, one a line, when all is written. --json prints
   one object: playlist, format, encryption, key_files, bytes, duration,
-  target_duration, independent_segments, seconds, renditions, warnings.
+  target_duration, independent_segments, seconds, renditions, warnings; after 1
+  its one member is error, what standard error says.
 
 exit codes:
-  0  done
+  0  done, also where a reader closed the pipe before it had all of the summary
   1  the input or the world is at fault; a line on standard error says what
      and where
   2  the command line is wrong
   130  interrupted, by Ctrl-C or SIGTERM
-  After 1 and 2 the output folder is as it was before; after 130 as well, unless
-  the interrupt came when all was in place.
+  After 1 and 2 the output folder is as it was before, unless the line says that
+  it is written and something after that failed, as printing the summary to a
+  full disk; after 130 as well, unless the interrupt came when all was in place.
 
 examples:
   pystream package film.mp4 -o hls --encrypt aes-128
-  pystream package 360p.mp4 720p.mp4 1080p.mp4 sound.m4a -o hls --format fmp4
-  pystream package film.mp4 -o hls --encrypt aes-128 --rotate-every 10 \\
-      --key-uri https://keys.example.org/film/ --key-dir /srv/keys/film
+  pystream package 360p.mp4 720p.mp4 1080p.mp4 sound.m4a -o ladder --format fmp4
+  pystream package film.mp4 -o film --encrypt aes-128 --rotate-every 10 \\
+      --key-uri https://keys.example.org/film/ --key-dir keys/film
 """
 
 
@@ -87,10 +99,11 @@ def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = _parser()
     options = parser.parse(arguments)
+    parser.all_different("INPUT", options.input)
     encryption = _encryption(parser, options)
     _spare_what_is_needed(options)
     begun = time.perf_counter()
-    inputs = [pystream.open(path) for path in options.input]
+    inputs = [open_film(name) for name in options.input]
     presentation = pystream.plan(
         inputs,
         format=options.format,
@@ -101,7 +114,7 @@ def run(arguments: list[str]) -> int:
         first, *others = presentation.notices
         more = f" (and {len(others)} more)" if others else ""
         raise PystreamError(f"--strict: {first}{more}")
-    with _progress(options) as progress:
+    with _terminal.progress("packaging", options.json) as progress:
         total = folder.write(
             presentation,
             options.output,
@@ -112,15 +125,24 @@ def run(arguments: list[str]) -> int:
         )
     elapsed = time.perf_counter() - begun
     _terminal.warn("pystream package", presentation.notices)
-    _report(options, presentation, total, elapsed)
+    written = os.path.join(options.output, folder.PLAYLIST)
+    with _terminal.output(f"{written} is written, but "):
+        _report(options, presentation, written, total, elapsed)
     return 0
 
 
 def _parser() -> Parser:
     parser = Parser("package", usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
-    add("input", nargs="+", metavar="INPUT", help="an MP4 file")
-    add("-o", "--output", required=True, metavar="DIR", help="the folder to write")
+    add("input", nargs="+", type=_arguments.film, metavar="INPUT", help="an MP4 file")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        type=_arguments.folder,
+        metavar="DIR",
+        help="the folder to write",
+    )
     add(
         "--format",
         choices=("ts", "fmp4"),
@@ -133,10 +155,10 @@ def _parser() -> Parser:
         type=seconds,
         default=6.0,
         metavar="SECONDS",
-        help="segments begin at the first key frame at or after each multiple of it (default: 6)",
+        help="how long segments are to be, from key frame to key frame (default: 6)",
     )
     add("--jobs", type=count, metavar="N", help="threads (default: one a processor)")
-    add("--overwrite", action="store_true", help="replace a folder that is not empty")
+    add("--overwrite", action="store_true", help="replace an earlier output")
     add(
         "--strict",
         action="store_true",
@@ -156,14 +178,32 @@ def _parser() -> Parser:
         metavar="HEX",
         help="one key for all: 32 hexadecimal digits. Other users see it in `ps`",
     )
-    add("--key-file", metavar="FILE", help="one key for all, from a file of 16 bytes")
+    add("--key-file", type=path, metavar="FILE", help="one key for all, from a file of 16 bytes")
     add(
         "--iv", type=_hex16, metavar="HEX", help="IV of the first resource; each further one adds 1"
     )
     add("--rotate-every", type=count, metavar="N", help="a fresh key each N segments")
-    add("--key-uri", metavar="BASE", help="what playlists put before key files' names")
-    add("--key-dir", metavar="DIR", help="where key files go, outside the output folder")
+    add("--key-uri", type=_base, metavar="BASE", help="what playlists put before key files' names")
+    add("--key-dir", type=path, metavar="DIR", help="where key files go, outside the output folder")
     return parser
+
+
+def _base(text: str) -> str:
+    """What file names are appended to, to make URIs."""
+    if not text:
+        raise argparse.ArgumentTypeError("a URI to begin with is wanted, and this one is empty")
+    # RFC 3986 3.2: without a slash behind it, the name would be part of the host's.
+    if re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]*:)?//[^/?#]*", text):
+        raise argparse.ArgumentTypeError(
+            'a key file\'s name behind it would become part of the host: end it in "/"'
+        )
+    try:
+        playlist.Key(text + "v0-0.key")
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            "a URI has no white space, quotation mark or control character, nor a # in front"
+        ) from None
+    return text
 
 
 def _hex16(text: str) -> bytes:
@@ -202,12 +242,12 @@ def _encryption(parser: Parser, options: argparse.Namespace) -> pystream.Aes128 
     )
 
 
-def _read_key(path: str) -> bytes:
-    with open(path, "rb") as file:
+def _read_key(name: str) -> bytes:
+    with open(name, "rb") as file:
         key = file.read(17)
     if len(key) != 16:
         held = "more than 16" if len(key) > 16 else len(key)
-        raise PystreamError(f"{path}: an AES-128 key has 16 bytes, and this file {held}")
+        raise PystreamError(f"{name}: an AES-128 key has 16 bytes, and this file {held}")
     return key
 
 
@@ -217,50 +257,40 @@ def _spare_what_is_needed(options: argparse.Namespace) -> None:
         return
     target = os.path.realpath(options.output)
     kept = [*options.input, options.key_file, os.path.expanduser("~")]
-    for path in filter(None, kept):
-        if os.path.commonpath([os.path.realpath(path), target]) == target:
+    for name in filter(None, kept):
+        if os.path.commonpath([os.path.realpath(name), target]) == target:
             raise OutputError(
-                f"{path} lies in the output folder {options.output}, all of which is replaced:"
+                f"{name} lies in the output folder {options.output}, all of which is replaced:"
                 " choose another one"
             )
 
 
-def _progress(
-    options: argparse.Namespace,
-) -> AbstractContextManager[Callable[[int, int], None] | None]:
-    if _terminal.is_terminal(sys.stderr) and not options.json:
-        from pystream.cli._rich import progress
-
-        return progress("packaging")
-    from contextlib import nullcontext
-
-    return nullcontext()
-
-
 def _report(
-    options: argparse.Namespace, presentation: Presentation, total: int, elapsed: float
+    options: argparse.Namespace,
+    presentation: Presentation,
+    written: str,
+    total: int,
+    elapsed: float,
 ) -> None:
-    playlist = os.path.join(options.output, folder.PLAYLIST)
     if options.json:
-        import json
-
-        print(json.dumps(_summary(options, presentation, playlist, total, elapsed)))
+        _terminal.print_json(_summary(options, presentation, written, total, elapsed))
     elif _terminal.is_terminal(sys.stdout):
         from pystream.cli._rich import show_presentation
 
-        show_presentation(presentation, playlist, total, elapsed, options.key_dir)
+        show_presentation(presentation, written, total, elapsed, options.key_dir, options.key_uri)
     else:
         segments = sum(len(rendition) for rendition in presentation.renditions)
         print(
-            f"{playlist}: {len(presentation.renditions)} renditions, {segments} segments,"
-            f" {presentation.duration:.3f} s, {total} bytes in {elapsed:.3f} s"
+            f"{written}: {counted(len(presentation.renditions), 'rendition')},"
+            f" {counted(segments, 'segment')}, {presentation.duration:.3f} s,"
+            f" {total:,} bytes in {elapsed:.3f} s"
         )
 
 
 def _summary(
     options: argparse.Namespace,
     presentation: Presentation,
-    playlist: str,
+    written: str,
     total: int,
     elapsed: float,
 ) -> dict[str, object]:
@@ -269,7 +299,7 @@ def _summary(
 
     rates = [r.bit_rates(presentation.target_duration) for r in presentation.renditions]
     return {
-        "playlist": playlist,
+        "playlist": written,
         "format": options.format,
         "encryption": options.encrypt,
         "key_files": [

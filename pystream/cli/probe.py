@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 
 import pystream
-from pystream.cli import _terminal
+from pystream.cli import _arguments, _terminal
 from pystream.cli._arguments import Parser, seconds
+from pystream.cli._inputs import open_film
+from pystream.cli._terminal import counted
 from pystream.errors import PystreamError
 from pystream.packager.plan import column
 
@@ -35,8 +37,12 @@ _EPILOG = """\
 Times are seconds on the presentation's time line: edit lists are applied. A
 file of which nothing can be packaged is told as such, and is no error.
 
+--json prints one object: inputs, and together where they are several. After 1
+it has error, too, with what standard error says, and so has each INPUT that
+cannot be read.
+
 exit codes:
-  0  done
+  0  done, also where a reader closed the pipe before it had all of the output
   1  an INPUT cannot be read; a line on standard error says what and where, and
      the other ones are shown
   2  the command line is wrong
@@ -53,7 +59,7 @@ def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = Parser("probe", usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
-    add("input", nargs="+", metavar="INPUT", help="an MP4 file")
+    add("input", nargs="+", type=_arguments.film, metavar="INPUT", help="an MP4 file")
     add(
         "--segment-duration",
         type=seconds,
@@ -63,11 +69,12 @@ def run(arguments: list[str]) -> int:
     )
     add("--json", action="store_true", help="print all of it as one JSON object")
     options = parser.parse(arguments)
+    parser.all_different("INPUT", options.input)
     opened: list[Input] = []
     files: list[Facts] = []
     for path in options.input:
         try:
-            source = pystream.open(path)
+            source = open_film(path)
             facts = _input(source, options.segment_duration)
         except (PystreamError, OSError) as error:
             text = _terminal.sentence(error)
@@ -79,13 +86,14 @@ def run(arguments: list[str]) -> int:
     together = None
     if len(options.input) > 1 and len(opened) == len(options.input):
         together = _planned(opened, options.segment_duration)
-    if options.json:
-        import json
-
-        print(json.dumps({"inputs": files, "together": together}))
-    else:
-        _show([facts for facts in files if "error" not in facts], together)
-    return 0 if len(opened) == len(files) else 1
+    errors = [facts["error"] for facts in files if "error" in facts]
+    with _terminal.output():
+        if options.json:
+            found = {"inputs": files, "together": together}
+            _terminal.print_json({"error": "; ".join(errors)} | found if errors else found)
+        else:
+            _show([facts for facts in files if "error" not in facts], together)
+    return 1 if errors else 0
 
 
 # What is known, as JSON has it.
@@ -252,10 +260,17 @@ def _lines(facts: Facts) -> Iterator[tuple[int, str, str]]:
         yield (
             1,
             "warning",
-            f"track {track['id']} ({track['handler']}{codec}) is left out: {track['reason']}",
+            f"track {track['id']} ({_kind(track['handler'])}{codec}) is left out: {track['reason']}",
         )
     yield from ((1, "warning", warning["message"]) for warning in facts["warnings"])
     yield from _plan_lines(facts["package"], 1)
+
+
+def _kind(handler: str) -> str:
+    """What a track holds, in words where its handler has one (ISO/IEC 14496-12 12)."""
+    words = {"vide": "video", "soun": "audio", "text": "text", "sbtl": "subtitles"}
+    words |= {"subt": "subtitles", "clcp": "captions", "hint": "hints", "meta": "metadata"}
+    return words.get(handler, handler)
 
 
 def _what(track: Facts) -> Iterator[str]:
@@ -268,12 +283,12 @@ def _what(track: Facts) -> Iterator[str]:
             yield f"turned by {track['rotation']} degrees"
     else:
         yield f"{track['sampling_rate']} Hz"
-        yield "1 channel" if track["channels"] == 1 else f"{track['channels']} channels"
+        yield counted(track["channels"], "channel")
     yield track["language"] or "no language"
 
 
 def _when(track: Facts) -> Iterator[str]:
-    yield f"{track['samples']:,} {'pictures' if track['kind'] == 'video' else 'frames'}"
+    yield counted(track["samples"], "picture" if track["kind"] == "video" else "frame")
     yield f"{track['duration']:.3f} s from {track['first_presentation']:.3f} s"
     if track["bit_rate"]:
         yield f"{track['bit_rate'] / 1000:,.0f} kbit/s"
@@ -283,7 +298,7 @@ def _distances(keys: Facts) -> Iterator[str]:
     if keys["every_picture"]:
         yield "every picture"
     else:
-        yield str(keys["count"])
+        yield f"{keys['count']:,}"
         least, typical, most = (keys[f"{n}_distance"] for n in ("least", "typical", "most"))
         if least is not None and most - least < 0.001:
             yield f"{typical:.3f} s apart"
@@ -292,18 +307,19 @@ def _distances(keys: Facts) -> Iterator[str]:
     if keys["count"] == keys["idr"]:
         yield "all IDR"
     elif keys["recovery_points"]:
-        yield f"{keys['idr']} IDR and {keys['recovery_points']} recovery points (open GOP)"
+        recovery = counted(keys["recovery_points"], "recovery point")
+        yield f"{keys['idr']:,} IDR and {recovery} (open GOP)"
 
 
 def _unusual(track: Facts) -> Iterator[str]:
     first, end = track["shown"]
     before, after = first, track["samples"] - end
     if before or after:
-        parts = [f"the first {before}"] * bool(before) + [f"the last {after}"] * bool(after)
-        yield f"{' and '.join(parts)} of {track['samples']:,} samples are left out"
+        parts = [f"the first {before:,}"] * bool(before) + [f"the last {after:,}"] * bool(after)
+        yield f"{' and '.join(parts)} of {counted(track['samples'], 'sample')} are left out"
     keys = track.get("key_frames")
     if keys and keys["no_key_frames"]:
-        yield f"{keys['no_key_frames']} pictures that the index calls key frames are none"
+        yield f"pictures that the index calls key frames and are none: {keys['no_key_frames']:,}"
     slow = [
         edit["rate"]
         for edit in track["edits"]
@@ -322,26 +338,26 @@ def _edits(track: Facts) -> Iterator[str]:
         else:
             yield f"media from {edit['media_time']:.3f} s on, {lasting}"
     if len(track["edits"]) > 4:
-        yield f"{len(track['edits']) - 4} more edits"
+        yield counted(len(track["edits"]) - 4, "more edit")
 
 
 def _plan_lines(plan: Facts, depth: int) -> Iterator[tuple[int, str, str]]:
     if "error" in plan:
         yield depth, "error", f"cannot be packaged: {plan['error']}"
         return
-    count = len(plan["renditions"])
+    count = counted(len(plan["renditions"]), "rendition")
     independent = "" if plan["independent_segments"] else "not all "
     yield (
         depth,
         "plan",
-        f"package --segment-duration {plan['segment_duration']:g} makes {count} rendition"
-        f"{'s' * (count != 1)} of segments that are {independent}independent",
+        f"package --segment-duration {plan['segment_duration']:g} makes {count}"
+        f" of segments that are {independent}independent",
     )
     for rendition in plan["renditions"]:
         size = ""
         if rendition["resolution"]:
             size = " {}x{}".format(*rendition["resolution"])
-        segments = f"{rendition['segments']:,} segment{'s' * (rendition['segments'] != 1)}"
+        segments = counted(rendition["segments"], "segment")
         yield (
             depth + 1,
             "",

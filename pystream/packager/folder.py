@@ -5,15 +5,20 @@ an existing target is exchanged with it, so at any moment one complete output is
 point cannot be renamed: there, files are renamed one by one, playlists last, and what no longer
 belongs is removed after that. An interrupted run removes what it wrote and leaves the rest as it was;
 an interrupt that comes while things are being put in place is heard when they are.
+
+A run that is killed cannot remove anything. So each holds a lock (flock(2)) on its temporary folder,
+which ends with the process; a folder for the same target whose lock can be had is nobody's, and the
+next run removes it. Where there are no such locks (NFS, for one), leftovers stay.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pystream import _core
 from pystream.errors import OutputError
@@ -29,6 +34,11 @@ _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 # What `mkfs` puts into the root of a file system, which may well be a mount point to write to.
 _NOT_OURS = "lost+found"
+_PARTIAL = ".partial"
+# What a temporary folder's name begins with: in the target no name, beside it the target's, of which
+# so many characters, as the name must not have more than 255 bytes.
+_INSIDE = ".pystream.."
+_MARK_LENGTH = 40
 
 
 def write(
@@ -44,24 +54,31 @@ def write(
 
     `key_dir`: where key files go; without it, beside their playlists. `jobs`: threads, as many as
     there are processors by default. `progress` is called a few times a second with bytes written
-    and bytes in all.
+    and bytes in all. `overwrite` replaces an earlier output, and nothing else.
 
-    Raises `OutputError` where the folder may not be written, `OSError` where it cannot, `MediaError`
-    or `SourceError` for the inputs. After any of these, and after `KeyboardInterrupt`, the folder is
-    what it was before.
+    Raises `OutputError` where the folder may not be written or its file system surely has no room,
+    `OSError` where it cannot be written, `MediaError` or `SourceError` for the inputs. After any of
+    these, and after `KeyboardInterrupt`, the folder is what it was before.
     """
+    if not os.fspath(folder):
+        raise OutputError("the output folder's name is empty")
     target = os.path.realpath(folder)
-    _check(target, overwrite)
-    keys = _key_files(presentation, target, key_dir, overwrite)
     mounted = _is_mount_point(target)
     parent = target if mounted else os.path.dirname(target)
-    made: list[str] = []
     # Hidden, and on the same file system, which a rename asks for.
-    work = os.path.join(parent, f".pystream.{os.urandom(8).hex()}.partial")
+    mark = _INSIDE if mounted else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
+    _check(target, overwrite)
+    keys = _key_files(presentation, target, key_dir, overwrite)
+    _remove_leftovers(parent, mark)
+    _check_room(presentation, target, parent)
+    made: list[str] = []
+    work = os.path.join(parent, f"{mark}{os.urandom(8).hex()}{_PARTIAL}")
     done = False
+    lock = -1
     try:
         _make_folders(parent, made)
         _make_work(work, parent)
+        lock = _lock(work)
         total = _fill(presentation, work, jobs, progress, beside=key_dir is None)
         with _uninterrupted():
             _publish(work, target, mounted, keys, key_dir, made)
@@ -81,6 +98,9 @@ def write(
         if isinstance(error, OSError) and isinstance(error.filename, str):
             error.filename = error.filename.replace(work, target, 1)
         raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
     return total
 
 
@@ -101,8 +121,78 @@ def _check(target: str, overwrite: bool) -> None:
         return
     if not os.path.isdir(target):
         raise OutputError(f"{target} exists and is no folder")
-    if not overwrite and set(os.listdir(target)) - {_NOT_OURS}:
-        raise OutputError(f"{target} is not empty; --overwrite replaces all that is in it")
+    names = set(os.listdir(target)) - {_NOT_OURS}
+    # A run that was killed has passed this check: what it left is no reason to fail it.
+    leftovers = {name for name in names if _is_partial(name, _INSIDE)}
+    if not names - leftovers:
+        return
+    if not overwrite:
+        raise OutputError(f"{target} is not empty; --overwrite replaces an earlier output")
+    if not leftovers and not os.path.isfile(os.path.join(target, PLAYLIST)):
+        raise OutputError(
+            f"{target} is no earlier output, since it holds no {PLAYLIST}, so --overwrite does not"
+            " replace it: choose another folder, or empty this one"
+        )
+
+
+def _is_partial(name: str, mark: str) -> bool:
+    """Whether a name is that of a temporary folder for the target whose mark is given."""
+    random = name.removeprefix(mark).removesuffix(_PARTIAL)
+    return name == f"{mark}{random}{_PARTIAL}" and len(random) == 16
+
+
+def _remove_leftovers(parent: str, mark: str) -> None:
+    """Removes what killed runs left, as far as it can be removed."""
+    with suppress(OSError):
+        for name in os.listdir(parent):
+            if _is_partial(name, mark):
+                with suppress(OSError):
+                    _remove_leftover(os.path.join(parent, name))
+
+
+def _remove_leftover(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # An empty one may be so new that its run is only about to lock it.
+        if os.listdir(path):
+            _remove(path)
+    finally:
+        os.close(folder)
+
+
+def _lock(work: str) -> int:
+    """A descriptor whose closing, at the latest by the end of the process, ends the lock."""
+    folder = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
+    with suppress(OSError):  # a file system without locks
+        # Nobody has it for longer than it takes to see that the folder is empty.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    return folder
+
+
+def _check_room(presentation: Presentation, target: str, parent: str) -> None:
+    """Refuses what surely does not fit: playlists, keys and what blocks waste are not counted."""
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    try:
+        system = os.statvfs(parent)
+    except OSError:
+        return  # whoever writes there gets the same error, and says it
+    # Some have no blocks to count. What is kept back for the superuser is his.
+    if system.f_blocks == 0:
+        return
+    room = (system.f_bavail if os.geteuid() else system.f_bfree) * system.f_frsize
+    needed = _total(presentation)
+    if needed > room:
+        old = os.path.exists(os.path.join(target, PLAYLIST))
+        stays = " beside the old output, which stays until the new one is whole" if old else ""
+        raise OutputError(
+            f"{target} needs {needed:,} bytes, and its file system has room for {room:,}{stays}"
+        )
+
+
+def _total(presentation: Presentation) -> int:
+    return sum(sum(rendition.lengths()) for rendition in presentation.renditions)
 
 
 def _key_files(
@@ -191,7 +281,7 @@ def _fill(
         if beside:
             for name, key in rendition.key_files():
                 _write(os.path.join(folder, name), key, 0o600)
-    total = sum(sum(rendition.lengths()) for rendition in presentation.renditions)
+    total = _total(presentation)
     jobs = max(1, min(jobs or len(os.sched_getaffinity(0)), len(files)))
     _run(_core.Work(files, jobs), jobs, total, progress)
     for rendition in presentation.renditions:
@@ -356,10 +446,12 @@ def _files(folder: str) -> Iterator[str]:
 
 
 def _remove(path: str) -> None:
-    """Removes a file or a folder with all that is in it, if it is there."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        for name in os.listdir(path):
-            _remove(os.path.join(path, name))
-        os.rmdir(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+    """Removes a file or a folder with all that is in it, as far as it is there."""
+    # Another run for the same target may be removing the same leftover.
+    with suppress(FileNotFoundError):
+        if os.path.isdir(path) and not os.path.islink(path):
+            for name in os.listdir(path):
+                _remove(os.path.join(path, name))
+            os.rmdir(path)
+        elif os.path.lexists(path):
+            os.unlink(path)

@@ -16,7 +16,7 @@ leave out at either end of a track in `source.Track.bound`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -32,14 +32,16 @@ def verify(
     *,
     keys: str | Path | None = None,
     lenient: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Checks a multivariant or media playlist, and all it names, against the source files.
 
-    `keys` is the folder of key files whose URIs lead elsewhere; a key is looked up there by its
-    URI's last part. Raises VerifyError at the first fault, OSError where a source cannot be read.
+    `keys` is the folder of key files whose URIs lead elsewhere; a key is looked up there by the
+    last part of its URI's path or query. `progress` is called after each segment with bytes checked
+    and bytes in all. Raises VerifyError at the first fault, OSError where a source cannot be read.
     """
     with ExitStack() as files:
-        check = Check(lenient, Path(keys) if keys is not None else None)
+        check = Check(lenient, Path(keys) if keys is not None else None, progress)
         for source in map(Path, sources):
             check.source(source, files.enter_context(source.open("rb", buffering=0)))
         return check.run(Path(playlist))

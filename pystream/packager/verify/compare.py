@@ -92,7 +92,9 @@ class Stream:
                 candidate.next += 1
                 left.append(candidate)
         if not left:
-            raise VerifyError(where, f"{name} at {unit.pts:.6f} s {why}")
+            # On the film's line: what a candidate's output is shifted by is known since its first unit.
+            time = unit.pts - self.candidates[0].shift
+            raise VerifyError(where, f"{name} (at {time:.6f} s of the film) {why}")
         self.candidates = left
         track = left[0].track
         self.end = max(self.end, unit.pts + track.duration(left[0].next - 1))

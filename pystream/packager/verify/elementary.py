@@ -7,6 +7,7 @@ ISO/IEC 14496-10). Both are split here into the same lists, so that they can be 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350]
 
@@ -163,6 +164,8 @@ def esds_fields(config: bytes) -> bytes:
     return bytes(4) + descriptor(3, bytes(3) + decoder + descriptor(6, b"\2"))
 
 
+# Asked for each frame, of a configuration that hardly ever changes.
+@lru_cache(maxsize=64)
 def adts_fields(config: bytes) -> bytes:
     """Profile, rate index and channels of an AudioSpecificConfig's core (14496-3 1.6.2.1)."""
     bits = int.from_bytes(config.ljust(12, b"\0")[:12], "big")

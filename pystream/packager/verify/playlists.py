@@ -6,6 +6,9 @@ is missing, that streams keep their distance in time, and that no file is left o
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,15 @@ from pystream.packager.verify.transport import Transport
 class Check:
     """One run: what is known across playlists."""
 
-    def __init__(self, lenient: bool, keys: Path | None) -> None:
+    def __init__(
+        self,
+        lenient: bool,
+        keys: Path | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.keys = keys
+        self.progress = progress
+        self.checked = self.total = 0
         self.lenient = lenient
         self.report = Report()
         self.tracks: list[Track] = []
@@ -49,17 +59,19 @@ class Check:
         for track in self.tracks:
             track.bound(max(entries, default=None))
         parsed = self.parse(path)
+        named, media, independent = [path], [parsed], False
         if isinstance(parsed, m3u8.MultivariantPlaylist):
             uris = [variant.uri for variant in parsed.variants]
             uris += [rendition.uri for rendition in parsed.renditions if rendition.uri]
-            for uri in dict.fromkeys(uris):
-                inner = self.beside(path, uri)
-                media = self.parse(inner)
-                if isinstance(media, m3u8.MultivariantPlaylist):
-                    raise VerifyError(str(inner), "a variant's playlist is multivariant")
-                self.media(inner, media, parsed.independent_segments)
-        else:
-            self.media(path, parsed, False)
+            named = [self.beside(path, uri) for uri in dict.fromkeys(uris)]
+            media = [self.parse(inner) for inner in named]
+            independent = parsed.independent_segments
+        for inner, playlist in zip(named, media, strict=True):
+            if isinstance(playlist, m3u8.MultivariantPlaylist):
+                raise VerifyError(str(inner), "a variant's playlist is multivariant")
+            self.total += sum(self.size(inner, segment) for segment in playlist.segments)
+        for inner, playlist in zip(named, media, strict=True):
+            self.media(inner, playlist, independent)
         self.coverage(path)
         if not self.lenient:
             self.one_shift(path)
@@ -73,11 +85,22 @@ class Check:
         return self.report
 
     def parse(self, path: Path) -> Any:
+        # Before all of it is read: it may be a film.
+        if self.read(path, (7, 0)) != b"#EXTM3U":
+            raise VerifyError(str(path), "this is no playlist: it does not begin with #EXTM3U")
         try:
-            text = self.read(path).decode()
-            return m3u8.parse(text)
+            return m3u8.parse(self.read(path).decode())
         except ValueError as error:
             raise VerifyError(str(path), str(error)) from error
+
+    def size(self, playlist: Path, segment: Any) -> int:
+        """A segment's bytes, as far as the playlist and the file's size tell: for progress only."""
+        if segment.byterange is not None:
+            return int(segment.byterange[0])
+        try:
+            return os.stat(self.beside(playlist, segment.uri)).st_size
+        except OSError:
+            return 0
 
     def read(self, path: Path, extent: tuple[int, int] | None = None) -> bytes:
         """A file's bytes, or `length, offset` of them."""
@@ -144,6 +167,9 @@ class Check:
                     raise VerifyError(where, "claims EXT-X-INDEPENDENT-SEGMENTS without an IDR")
             self.report.segments += 1
             self.report.bytes += len(data)
+            self.checked += self.size(path, segment)
+            if self.progress is not None:
+                self.progress(self.checked, self.total)
         for stream in streams.values():
             stream.finish(str(path))
             self.report.samples += stream.count
@@ -180,8 +206,19 @@ class Check:
 
     def key(self, playlist: Path, uri: str) -> bytes:
         path = playlist.parent / unquote(uri.split("?", 1)[0])
-        if self.keys is not None and not (":" not in uri and path.is_file()):
-            path = self.keys / unquote(uri.split("?", 1)[0]).rsplit("/", 1)[-1]
+        elsewhere = ":" in uri or uri.startswith("/")
+        if self.keys is not None and (elsewhere or not path.is_file()):
+            # The name ends the path, or the query (https://host/keys?name=v0-0.key).
+            of_path, of_all = (
+                self.keys / unquote(re.split("[/=]", part)[-1]) for part in (uri.split("?")[0], uri)
+            )
+            path = of_all if of_all.is_file() else of_path
+        elif elsewhere:
+            what = f"its key {uri} lies elsewhere: --key-dir says where its file is"
+            raise VerifyError(str(playlist), what)
+        elif not path.exists():
+            what = "No such file; where keys lie in another folder, --key-dir says which"
+            raise VerifyError(str(path), what)
         secret = self.read(path)
         if len(secret) != 16:
             raise VerifyError(str(path), f"a key has 16 bytes, not {len(secret)}")

@@ -39,9 +39,14 @@ class Report:
     def __str__(self) -> str:
         how = "AES-128" if self.encrypted else "not encrypted"
         text = (
-            f"{self.segments:,} segments in {self.playlists} playlists ({self.bytes:,} bytes, "
-            f"{how}, {self.seconds:.3f} s): all {self.samples:,} samples equal the source's"
+            f"{_counted(self.segments, 'segment')} in {_counted(self.playlists, 'playlist')} "
+            f"({self.bytes:,} bytes, {how}, {self.seconds:.3f} s): "
+            f"all {self.samples:,} samples equal the source's"
         )
         if self.left_out:
             text += f"\nnot in the output: {', '.join(self.left_out)}"
         return text
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

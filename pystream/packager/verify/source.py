@@ -6,6 +6,7 @@ them. Edit lists give the presentation line that tracks share, and where it may 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,8 +151,7 @@ class Track:
         return float(self.ticks[index]) / self.scale
 
     def sample(self, index: int) -> bytes:
-        self.file.seek(int(self.offset[index]))
-        return self.file.read(int(self.bytes[index]))
+        return os.pread(self.file.fileno(), int(self.bytes[index]), int(self.offset[index]))
 
     def bound(self, first_picture: float | None) -> None:
         """Sets where the packaged track may begin and end.
@@ -189,7 +189,7 @@ def read_source(path: Path, file: FileIO) -> list[Track]:
     tops = list(_top_level(file, end))
     moov = next((box for box in tops if box.kind == b"moov"), None)
     if moov is None:
-        raise ValueError("no moov")
+        raise ValueError("no moov: this is no MP4 file, or it is cut off")
     mvhd = moov.get("mvhd").numbers
     movie_scale = mvhd[5 if mvhd[0] >> 24 else 3]
     fragmented = bool(moov.all("mvex"))
