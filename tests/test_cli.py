@@ -414,7 +414,7 @@ def test_a_recording_that_was_cut_off(tmp_path: Path) -> None:
         ("folder", "folder: no regular file"),
         ("pipe", "pipe: no regular file"),
         ("text", "text: this is no MP4 file"),
-        ("empty", "empty: this is no MP4 file"),
+        ("empty", "empty: the file is empty"),
         ("cut", "the file was cut off (in moov at byte 32)"),
     ],
 )

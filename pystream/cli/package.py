@@ -9,10 +9,8 @@ import sys
 import time
 
 import pystream
-from pystream import playlist
 from pystream.cli import _arguments, _terminal
 from pystream.cli._arguments import Parser, count, path, seconds
-from pystream.cli._inputs import open_film
 from pystream.cli._terminal import counted
 from pystream.errors import OutputError, PystreamError
 from pystream.packager import folder
@@ -103,7 +101,7 @@ def run(arguments: list[str]) -> int:
     encryption = _encryption(parser, options)
     _spare_what_is_needed(options)
     begun = time.perf_counter()
-    inputs = [open_film(name) for name in options.input]
+    inputs = [pystream.open(name) for name in options.input]
     presentation = pystream.plan(
         inputs,
         format=options.format,
@@ -198,7 +196,7 @@ def _base(text: str) -> str:
             'a key file\'s name behind it would become part of the host: end it in "/"'
         )
     try:
-        playlist.Key(text + "v0-0.key")
+        check_key_uri(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             "a URI has no white space, quotation mark or control character, nor a # in front"
@@ -229,10 +227,6 @@ def _encryption(parser: Parser, options: argparse.Namespace) -> pystream.Aes128 
         parser.error(
             "--key-uri and --key-dir go together: a key that is served elsewhere lies elsewhere"
         )
-    try:
-        check_key_uri(options.key_uri or "")
-    except ValueError as error:
-        parser.error(str(error).replace("key_uri", "--key-uri", 1))
     key = options.key if options.key_file is None else _read_key(options.key_file)
     return pystream.Aes128(
         key=key,

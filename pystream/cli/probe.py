@@ -7,7 +7,6 @@ import sys
 import pystream
 from pystream.cli import _arguments, _terminal
 from pystream.cli._arguments import Parser, seconds
-from pystream.cli._inputs import open_film
 from pystream.cli._terminal import counted
 from pystream.errors import PystreamError
 from pystream.packager.plan import column
@@ -74,7 +73,7 @@ def run(arguments: list[str]) -> int:
     files: list[Facts] = []
     for path in options.input:
         try:
-            source = open_film(path)
+            source = pystream.open(path)
             facts = _input(source, options.segment_duration)
         except (PystreamError, OSError) as error:
             text = _terminal.sentence(error)

@@ -242,6 +242,7 @@ class Check:
     def same_numbers(self) -> None:
         """Matching content has matching discontinuity sequence numbers (RFC 8216 6.2.4)."""
         near = CHANGE_TOLERANCE + max(timeline.frame for timeline in self.timelines)
+        shift = self.streams[0].candidates[0].shift
         for other in self.timelines:
             begins: dict[int, float] = {}
             for number, _, first, _ in other.spans:
@@ -252,8 +253,8 @@ class Check:
                     if later and last > later[0] + near:
                         raise VerifyError(
                             where,
-                            f"discontinuity sequence number {number} at {last:.3f} s, and a higher"
-                            f" one from {later[0]:.3f} s on in {other.where}",
+                            f"discontinuity sequence number {number} at {last - shift:.3f} s of the film,"
+                            f" and a higher one from {later[0] - shift:.3f} s on in {other.where}",
                         )
 
     def same_begin(self) -> None:
