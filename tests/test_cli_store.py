@@ -395,3 +395,14 @@ def test_a_terminal_gets_a_table(traffic: Path) -> None:
     assert child.wait() == 0
     text = b"".join(parts).decode()
     assert "\x1b[" in text and "─" in text and "1,500,000,001" in text
+
+
+@pytest.mark.parametrize(("command", "library"), [("tenant", "sqlalchemy"), ("demo", "trio")])
+def test_without_the_servers_packages_it_says_which_they_are(command: str, library: str) -> None:
+    code = (
+        f"import sys; sys.modules[{library!r}] = None; from pystream.cli import main;"
+        f" sys.exit(main([{command!r}, {'list' if command == 'tenant' else 'x.mp4'!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"({library} is missing); they are the extra `server`" in done.stderr

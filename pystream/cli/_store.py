@@ -78,10 +78,15 @@ def open_store(options: argparse.Namespace) -> Store:
         path = options.config or settings.find(os.environ)
         return Store.open(settings.load(path, os.environ).store.url)
     except ModuleNotFoundError as error:
-        raise PystreamError(
-            f"the server's Python packages are not installed ({error.name} is missing); they are the"
-            " extra `server` of pystream-hls"
-        ) from None
+        raise not_installed(error) from None
+
+
+def not_installed(error: ModuleNotFoundError) -> PystreamError:
+    """What a command of the server says where only the packager was installed."""
+    return PystreamError(
+        f"the server's Python packages are not installed ({error.name} is missing); they are the"
+        " extra `server` of pystream-hls"
+    )
 
 
 def who(options: argparse.Namespace) -> str:

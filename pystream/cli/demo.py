@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
-import sys
 import tempfile
 import time
+
+from pystream.cli._store import not_installed
 
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "demo/sample.mp4"
@@ -30,10 +31,13 @@ def run(arguments: list[str]) -> int:
     if seconds is None and os.environ.get("DEMO_SECONDS"):
         seconds = float(os.environ["DEMO_SECONDS"])
 
-    from pystream.acl.store import Store
-    from pystream.acl.streams import StreamSettings, TenantSettings
-    from pystream.server.settings import load
-    from pystream.server.workers import supervise
+    try:
+        from pystream.acl.store import Store
+        from pystream.acl.streams import StreamSettings, TenantSettings
+        from pystream.server.settings import load
+        from pystream.server.workers import supervise
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
 
     with tempfile.TemporaryDirectory(prefix="pystream-demo-") as folder:
         os.environ.update(
@@ -51,4 +55,4 @@ def run(arguments: list[str]) -> int:
         address = f"http://127.0.0.1:{options.port}/demo/film/master.m3u8"
         print(f"The film is at {address}", flush=True)
         print("Safari, VLC, mpv and any HLS player open it. Ctrl-C ends the demo.", flush=True)
-        return supervise(load(None, os.environ), None, [sys.executable, *sys.argv], seconds)
+        return supervise(load(None, os.environ), None, seconds)

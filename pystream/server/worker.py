@@ -94,7 +94,7 @@ async def serve(node: dict[str, Any]) -> None:
     streams = Streams(store.snapshot())
     keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
     app = application(settings, keyring, streams, _core.Meter(node["meter"]))
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, app, keyring)

@@ -5,9 +5,7 @@ them. So a worker that dies loses none of the connections that wait in its queue
 the same socket. Each listening address has one socket a worker (SO_REUSEPORT), between which the
 kernel shares connections out.
 
-Signals: TERM and INT end gracefully, the second one at once; HUP has settings read again; USR2
-replaces the program by the one that is installed now: the supervisor executes itself, keeping its
-process and its sockets, starts new workers, and when those serve has the old ones finish.
+Signals: TERM and INT end gracefully, the second one at once.
 """
 
 from __future__ import annotations
@@ -19,9 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import trio
 
@@ -30,7 +26,6 @@ from pystream.server.settings import Listen, Settings
 
 NODE = "PYSTREAM_NODE"
 """The environment variable by which the supervisor tells a process what it is."""
-_HANDOVER = "PYSTREAM_HANDOVER"
 _BACKLOG = 4096
 _METER_ROWS = 65_536
 _RESTART_SECONDS = 0.2
@@ -76,26 +71,21 @@ class _Child:
     ready: trio.Event = field(default_factory=trio.Event)
 
 
-def supervise(
-    settings: Settings, config: str | None, command: Sequence[str], seconds: float | None = None
-) -> int:
+def supervise(settings: Settings, config: str | None, seconds: float | None = None) -> int:
     """Run a node until a signal ends it, or its time is over; returns the exit code.
 
-    `config` is the settings' file, which the processes read too; `command` is what the program was
-    started with, for when it is replaced.
+    `config` is the settings' file, which the processes read too.
     """
-    return trio.run(Supervisor(settings, config, command).run, seconds)
+    return trio.run(Supervisor(settings, config).run, seconds)
 
 
 class Supervisor:
     """Starts, watches and ends the processes of a node."""
 
-    def __init__(self, settings: Settings, config: str | None, command: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, config: str | None) -> None:
         self.settings = settings
         self._config = config
-        self._command = list(command)
         self._children: dict[int, _Child] = {}
-        self._old: set[int] = set()
         self._stopping = False
         self._count = settings.server.workers or len(os.sched_getaffinity(0))
         self._sockets: list[list[int]] = []
@@ -103,9 +93,8 @@ class Supervisor:
 
     async def run(self, seconds: float | None = None) -> int:
         """Until a signal ends it, or its time is over; returns the exit code."""
-        if not self._take_over():
-            self._open()
-        names = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+        self._open()
+        names = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
         with trio.open_signal_receiver(*names) as signals:
             async with trio.open_nursery() as nursery:
                 for index in range(self._count):
@@ -118,10 +107,6 @@ class Supervisor:
                     if number == signal.SIGCHLD:
                         if self._reap(nursery):
                             break
-                    elif number == signal.SIGHUP:
-                        self._signal(signal.SIGHUP)
-                    elif number == signal.SIGUSR2:
-                        self._replace()
                     elif self._stopping:
                         self._signal(signal.SIGKILL)
                     else:
@@ -142,27 +127,6 @@ class Supervisor:
                 )
         self._sockets = per_worker
         self._meter = _core.Meter.create(_METER_ROWS)
-
-    def _take_over(self) -> bool:
-        text = os.environ.pop(_HANDOVER, None)
-        if text is None:
-            return False
-        handed: dict[str, Any] = json.loads(text)
-        self._sockets = handed["sockets"]
-        self._meter = handed["meter"]
-        self._old = set(handed["children"])
-        return True
-
-    def _replace(self) -> None:
-        handed = {
-            "sockets": self._sockets,
-            "meter": self._meter,
-            "children": [*self._children, *self._old],
-        }
-        os.environ[_HANDOVER] = json.dumps(handed)
-        for one in (self._meter, *(fd for fds in self._sockets for fd in fds)):
-            os.set_inheritable(one, True)
-        os.execv(self._command[0], self._command)
 
     # Processes
 
@@ -199,15 +163,10 @@ class Supervisor:
     async def _tell_ready(self) -> None:
         for child in list(self._children.values()):
             await child.ready.wait()
-        for pid in self._old:
-            os.kill(pid, signal.SIGTERM)
         notify("READY=1", f"MAINPID={os.getpid()}")
 
     def _reap(self, nursery: trio.Nursery) -> bool:
         """Buries who died, and has successors started; whether nobody is left, as was asked for."""
-        for pid in list(self._old):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                self._old.discard(pid)
         for pid, child in list(self._children.items()):
             if child.process.poll() is None:
                 continue
@@ -230,7 +189,7 @@ class Supervisor:
         self._start(role, index, nursery)
 
     def _signal(self, number: int) -> None:
-        for pid in (*self._children, *self._old):
+        for pid in self._children:
             os.kill(pid, number)
 
     async def _end_after(self, seconds: float, nursery: trio.Nursery) -> None:

@@ -56,7 +56,7 @@ async def write(node: dict[str, Any]) -> None:
     meter = _core.Meter(node["meter"])
     os.write(node["ready"], b"1")
     stopped = False
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         while not stopped:
             with trio.move_on_after(_COMMIT_SECONDS):
                 stopped = await signals.__anext__() == signal.SIGTERM

@@ -1,0 +1,98 @@
+"""`pystream demo`: the whole node, with its processes, as a viewer meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urljoin
+
+import pytest
+
+pytest.importorskip("trio")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextmanager
+def demo(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running demo, and the address that it prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pystream", "demo", "--port", str(free_port()), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address = re.search(r"http://\S+", process.stdout.readline())
+        assert address is not None
+        yield process, address[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def fetch(address: str) -> tuple[str, bytes]:
+    """What an address has, and where that was in the end; waits for a server that is starting."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return answer.url, answer.read()
+        except (urllib.error.URLError, ConnectionError):
+            assert time.monotonic() < deadline
+            os.sched_yield()
+
+
+def play(address: str) -> int:
+    """Bytes of the first segment, found by relative addresses alone."""
+    master, text = fetch(address)
+    media, text = fetch(urljoin(master, uris(text)[0]))
+    return len(fetch(urljoin(media, uris(text)[0]))[1])
+
+
+def uris(text: bytes) -> list[str]:
+    return [line for line in text.decode().splitlines() if line and not line.startswith("#")]
+
+
+def children(pid: int) -> dict[str, int]:
+    """Processes of a node by their role."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        pids = [int(word) for word in file.read().split()]
+    found = {}
+    for child in pids:
+        with open(f"/proc/{child}/cmdline", "rb") as file:
+            role = file.read().split(b"\0")[-2].rpartition(b".")[2]
+        found[role.decode()] = child
+    return found
+
+
+@pytest.mark.slow
+def test_it_plays_and_ends_by_itself() -> None:
+    with demo("--seconds", "6") as (process, address):
+        assert play(address) > 100_000
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_a_killed_worker_has_a_successor_with_the_same_sockets() -> None:
+    with demo() as (process, address):
+        whole = play(address)
+        os.kill(children(process.pid)["worker"], signal.SIGKILL)
+        assert play(address) == whole
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
