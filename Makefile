@@ -11,6 +11,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?=
+# A recipe that names MAKE itself runs even under `make -n`, and this one clears the environment.
+SELF := $(MAKE)
 
 # cargo and maturin have to agree on these, or each rebuilds what the other made.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
@@ -76,7 +78,7 @@ BASE_OF := -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
 venv: $(VENV)/.venv-stamp ## make .venv with what building and testing need
 
 $(VENV)/.venv-stamp: constraints.txt
-	@$(MAKE) --no-print-directory check-machine
+	@$(SELF) --no-print-directory check-machine
 	python=$$(PATH='$(MACHINE_PATH)'; $(find_python))
 	echo "Making $(VENV) with $$python ($$("$$python" -V)) and what constraints.txt names"
 	"$$python" -m venv --clear $(VENV)
