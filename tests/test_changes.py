@@ -246,6 +246,22 @@ def test_pain_32_of_many_key_frames_the_one_that_changes_the_picture_is_taken(fo
     assert list(presentation.renditions[0].durations_us) == [2 * US] * 4
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_32_the_next_change_of_sound_takes_the_next_key_frame(
+    format: str, tmp_path: Path
+) -> None:
+    # The first one, at 3.904 s, belongs to the change of the picture at 4 s, which is later than
+    # the second one, at 3.947 s.
+    video = pictures([1] * 200, entries=[0] * 100 + [1] * 100)
+    content = movie(video, sound((0, 183), (1, 1), (0, 150)))
+    presentation = plan(content, format=format)
+    assert list(presentation.renditions[0].durations_us) == [
+        2 * US, 2 * US, 40_000, 1_960_000, 2 * US,
+    ]  # fmt: skip
+    assert {tuple(mine) for mine in numbers(presentation)} == {(0, 0, 1, 2, 2)}
+    verified(tmp_path, content, format=format)
+
+
 def test_pain_32_of_two_key_frames_the_one_with_the_same_sound_beside_it_is_taken() -> None:
     # The change at 4.181 s lies between 4.16 s and 4.2 s, which is nearer, but then a frame of the
     # other configuration would be heard under the pictures before it.
@@ -369,6 +385,9 @@ def test_pain_26_sound_that_begins_after_a_change_has_the_pictures_numbers(tmp_p
         pictures_numbers, sound_numbers = numbers(presentation)
         assert pictures_numbers == [0, 1, 2, 2]
         assert sound_numbers == wanted[: len(sound_numbers)]
+        told = [notice.message for notice in presentation.notices if notice.code == "late-sound"]
+        begins = f"track 2 (audio) begins {float(late):.3f} s after the pictures"
+        assert [message.startswith(begins) for message in told] == [True] * (late > 2)
         text = presentation.media_playlist(presentation.renditions[1]).text()
         assert (f"#EXT-X-DISCONTINUITY-SEQUENCE:{wanted[0]}\n" in text) == (wanted[0] > 0)
         folder = tmp_path / str(late).replace("/", "_")
@@ -429,6 +448,21 @@ def test_pain_32_sound_that_changes_just_after_the_last_picture_needs_no_key_fra
     presentation = plan(content, format=format)
     assert numbers(presentation) == ([[0, 1]] if format == "ts" else [[0], [0, 1]])
     verified(tmp_path, content, format=format)
+
+
+@pytest.mark.parametrize("fps", [25, 60])
+def test_pain_31_sound_that_changes_twice_under_the_last_pictures_has_its_clock(
+    fps: int, tmp_path: Path
+) -> None:
+    # Segments of one frame each, both earlier than the last picture, which has no key frame beside.
+    content = movie(pictures([2 * fps], Fraction(fps)), sound((0, 90), (1, 1), (0, 1), (1, 1)))
+    presentation = plan(content)
+    assert numbers(presentation) == [[0, 1, 2, 3]]
+    for segment in segments(presentation.renditions[0]):
+        alone = ts.Stream()
+        alone.add(segment)
+        assert alone.pcrs[0][0] <= min(pes.packet for pes in alone.pes)
+    verified(tmp_path, content, format="ts")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -524,6 +558,15 @@ def test_sound_that_changes_at_another_frame_is_not_the_same_sound(format: str) 
 
     assert len(plan(made(100), made(100), format=format).renditions) == 1
     assert len(plan(made(100), made(120), format=format).renditions) == 2
+
+
+def test_configurations_that_come_back_are_held_once() -> None:
+    presentation = plan(movie(sound(*[(i % 2, 1) for i in range(200)])), format="fmp4")
+    (rendition,) = presentation.renditions
+    inits = rendition.inits()
+    assert len(inits) == len(rendition) == 200
+    assert len(set(inits)) == 2
+    assert rendition.nbytes < sum(map(len, inits)) / 4
 
 
 # What playlists say of several configurations
@@ -639,6 +682,7 @@ def joined_sound(film: list[Joined], language: str, seed: int) -> boxes.Track | 
     return sound(*runs, late=late, holes=holes, language=language, seed=seed) if runs else None
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     film=joined,
@@ -660,6 +704,7 @@ def test_pain_32_any_films_joined_are_packaged(
         verified(Path(folder), content, format=format, seconds=seconds)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     gops=st.lists(st.sampled_from([1, 2, 25, 50]), min_size=1, max_size=8),
@@ -689,6 +734,7 @@ def test_pain_32_any_film_is_packaged_right_or_refused(
         verified(Path(folder), content, format=format, seconds=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     tracks=st.lists(

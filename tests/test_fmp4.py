@@ -16,7 +16,6 @@ from tests.oracles.hls import (
     CLIPS,
     MEDIA,
     START,
-    apart,
     carried,
     fourcc_paths,
     fragments,
@@ -39,7 +38,7 @@ def test_samples_and_times_are_the_sources(name: str) -> None:
     source = opened(name)
     for rendition in planned(name, format="fmp4").renditions:
         kind = KINDS[rendition.kind]
-        wanted = apart(source, name, kind)
+        wanted = carried(source, name, kind)
         samples = iter(wanted)
         # The first picture is shown when it is decoded; the others keep their distance from it.
         reorder = wanted[0].pts - wanted[0].dts
@@ -124,7 +123,7 @@ def test_pain_19_the_offset_of_picture_and_sound_needs_no_edit_list() -> None:
             pts = min(pts for _, pts in fragment.times)
             first[KINDS[rendition.kind]] = Fraction(pts, timescale(init))
         wanted = {
-            kind: min(sample.pts for sample in apart(opened(name), name, kind)) for kind in first
+            kind: min(sample.pts for sample in carried(opened(name), name, kind)) for kind in first
         }
         moved = (first["soun"] - first["vide"]) - (wanted["soun"] - wanted["vide"])
         assert abs(moved) <= Fraction(1, 1000)

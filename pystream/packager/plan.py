@@ -196,13 +196,12 @@ def cut_together(
     videos: Sequence[Video],
     audios: Sequence[Audio],
     target_us: int,
-    lead_us: int,
     scan: bool,
     notices: list[Notice],
 ) -> Cuts:
     """Cuts that all videos have in common, with one wherever a configuration changes.
 
-    Sound beside pictures that cannot be shown is left out, and so is what comes more than `lead_us`
+    Sound beside pictures that cannot be shown is left out, and so is what comes more than `target_us`
     before the first picture. Raises `PlanError` with the times that differ where renditions do not
     end together, or key frames are too far from common, or from a change of the sound's
     configuration.
@@ -217,7 +216,7 @@ def cut_together(
                     audio.begin_at(video.key_pts[0], video.track.timescale)
         _keep_common(videos)
         for audio in audios:
-            audio.lead(videos[0].key_pts[0], videos[0].track.timescale, lead_us)
+            audio.lead(videos[0].key_pts[0], videos[0].track.timescale, target_us)
         forced = bytearray(map(any, zip(*(video.forced for video in videos), strict=True)))
         places = []
         for audio in audios:
@@ -408,6 +407,12 @@ class Audio:
         """When the sample at `bound` begins, or the last one ends; ticks."""
         return self._time(bound - self.first)
 
+    def late(self, cuts: Cuts) -> float:
+        """Seconds from the first picture to the first frame, where the first segment has none."""
+        if len(cuts.times) == 1 or self._frame_at(cuts.times[1], cuts.timescale):
+            return 0.0
+        return self.pts[0] / self.track.timescale - cuts.times[0] / cuts.timescale
+
     def places(self, videos: Sequence[Video], forced: bytearray) -> dict[int, int]:
         """`{position in the videos' common keys: frame}`: where changes cut the pictures.
 
@@ -422,18 +427,22 @@ class Audio:
         beside = _BESIDE_US * timescale * scale // _US
         end = _end_of_all(videos) * scale
         over = max(end - beside, keys[-1] * scale + 1)
+        marks = [i for i, mark in enumerate(forced) if mark]
         found: dict[int, int] = {}
         taken = 0
         for frame in self.changes:
             ends, begins = self.pts[frame - 1] * timescale, self.pts[frame] * timescale
             if begins >= end:
                 break
-            first = _below(keys, -((beside - ends) // scale))
-            stop = _below(keys, (begins + beside) // scale + 1)
-            serving = range(max(first, taken + 1), stop)
+            first = max(_below(keys, -((beside - ends) // scale)), taken + 1)
+            serving = range(first, _below(keys, (begins + beside) // scale + 1))
+            after = _below(keys, begins // scale + 1)
             if serving:
+                # The nearest ones on either side: a file that lies may have any number of both.
+                at = _below(marks, max(first, after))
+                nearest = (first, after - 1, after, *marks[max(at - 1, 0) : at + 1])
                 taken = min(
-                    serving,
+                    (i for i in nearest if i in serving),
                     key=lambda i: (
                         not forced[i],
                         not ends < keys[i] * scale <= begins,
@@ -444,7 +453,6 @@ class Audio:
             elif begins >= over:
                 break
             else:
-                after = _below(keys, begins // scale + 1)
                 times = [f"{pts / timescale:.3f}" for pts in keys[max(after - 1, 0) : after + 1]]
                 raise PlanError(
                     f"{self.source.name}: audio track {self.track.id} changes its decoder"
@@ -467,21 +475,18 @@ class Audio:
         _segmenter.follow(cuts.times, cuts.timescale, self.pts, scale, out)
         firsts = out[: len(cuts.times)]
         firsts[0] = 0
-        for number, frame in self.begins.items():
-            # Cuts so near that it passes them give way.
-            for before in range(number - 1, 0, -1):
-                if firsts[before] <= frame:
-                    break
-                firsts[before] = frame
-            firsts[number] = frame
-            for after in range(number + 1, len(firsts)):
-                if firsts[after] >= frame:
-                    break
-                firsts[after] = frame
+        # Where a change passes a cut, the cut gives way.
+        least, most = 0, len(self.pts)
+        for number in range(len(firsts) if self.begins else 0):
+            least = self.begins.get(number, least)
+            firsts[number] = least if number in self.begins else max(least, firsts[number])
+        for number in range(len(firsts) - 1 if self.begins else 0, 0, -1):
+            most = self.begins.get(number, most)
+            firsts[number] = min(most, firsts[number])
         stop = anew[0] if anew else len(self.pts)
         line = -(-cuts.end_pts * scale // cuts.timescale)
         while 2 * _US * (self._time(stop) - line) >= target_us * scale:
-            at = max(self._frame_at(line, scale), firsts[-1])
+            at = self._frame_at(line, scale)
             firsts.append(at)
             # The next grid line, at least half a segment away; behind a hole of any length, the
             # first one after a frame, since there may be far more lines than frames.

@@ -83,6 +83,7 @@ class Rendition:
         main = self.tracks[0]
         self.codecs = tuple(dict.fromkeys(config[0] for mine in configs for config in mine))
         # What does for all the pictures, and the most channels of any segment (RFC 8216 4.3.4.1, 2).
+        # In pixels that there are: how wide they are shown is the bitstream's to say.
         size = max((config[1:3] for config in configs[0]), key=lambda size: size[0] * size[1])
         self.resolution = size if self.kind == "video" else None
         self.channels = max(config[4] for config in configs[0])
@@ -96,8 +97,11 @@ class Rendition:
         """`(first segment, bytes)` of each initialization section."""
         starts = [0, *sorted(self.discontinuities)]
         found: list[tuple[int, bytes]] = []
+        # Configurations may come back any number of times: each is held once.
+        held: dict[bytes, bytes] = {}
         for n in starts:
             init = self._made.init(n)
+            init = held.setdefault(init, init)
             if not found or found[-1][1] != init:
                 found.append((n, init))
         return found
@@ -117,7 +121,7 @@ class Rendition:
     def nbytes(self) -> int:
         """Bytes of memory held, the input's tables not counted."""
         lists = self.durations_us.itemsize * (len(self.durations_us) + len(self._sizes))
-        return self._made.nbytes + lists + sum(len(init) for _, init in self._inits)
+        return self._made.nbytes + lists + sum(map(len, {init for _, init in self._inits}))
 
     # Which key and IV. Resources are counted in the order in which a playlist names them.
 
@@ -452,10 +456,19 @@ def plan(
     notices = [notice for source in opened for notice in source.notices]
     videos, audios, belongs = _choose(opened, target_us, notices)
     if videos:
-        together = format == "ts" and len(videos) == 1 and len(audios) == 1
-        lead_us = target_us if together else 0
-        cuts = cut_together(videos, audios, target_us, lead_us, scan, notices)
+        cuts = cut_together(videos, audios, target_us, scan, notices)
         audios, belongs = _audible(audios, belongs, notices)
+        # RFC 8216 6.2.4: what only some of the playlists have is no longer than a segment.
+        notices += [
+            Notice(
+                "late-sound",
+                f"track {audio.track.id} (audio) begins {late:.3f} s after the pictures, and their"
+                " first segments have no sound: some players begin with it, or do not begin at all",
+                audio.source.name,
+            )
+            for audio in audios
+            if (late := audio.late(cuts))
+        ]
         layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
         independent = all(video.independent for video in videos)
     elif audios:
@@ -575,7 +588,7 @@ def _audible(
 
 def _together(videos: Sequence[Video], target_us: int) -> bool:
     try:
-        cut_together(videos, (), target_us, 0, scan=False, notices=[])
+        cut_together(videos, (), target_us, scan=False, notices=[])
     except PlanError:
         return False
     return True
@@ -595,10 +608,13 @@ def _with_video(
         for audio, frames in zip(audios, begun_anew(audios), strict=True)
     ]
     muxed = format == "ts" and len(videos) == 1 and len(audios) == 1
+    begin = _begin(cuts, audios)
     renditions = []
     for index, (video, firsts) in enumerate(zip(videos, cuts.firsts, strict=True)):
         scale = video.track.timescale
         begins = [(time, scale) for time in _pts(video, firsts)]
+        if begin[0] / begin[1] < begins[0][0] / scale - _NEGLIGIBLE:
+            begins[0] = begin
         end = (video.end_pts, scale)
         bounds = array("q", [*firsts, video.end])
         streams = [(video.track, bounds)]
@@ -610,9 +626,6 @@ def _with_video(
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
-            sounds = (audio.pts[0], audio.track.timescale)
-            if sounds[0] / sounds[1] < begins[0][0] / scale - _NEGLIGIBLE:
-                begins[0] = sounds
             later = [(audio.time(bound), audio.track.timescale) for bound in sound[len(firsts) :]]
             begins += later[:-1]
             if extra or later[-1][0] / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
@@ -632,11 +645,24 @@ def _with_video(
     if muxed:
         return renditions, [()]
     for index, (audio, (bounds, anew)) in enumerate(zip(audios, following, strict=True)):
-        begin = (cuts.times[0], cuts.timescale)
         changes = cuts.changes + anew
         renditions.append(_sound(index, audio, format, bounds, changes, begin, start_seconds))
     groups = [tuple(len(videos) + i for i in own) for own in belongs]
     return renditions, groups
+
+
+def _begin(cuts: Cuts, audios: Sequence[Audio]) -> tuple[int, int]:
+    """`(ticks, timescale)` at which all playlists begin: with the pictures, or earlier sound.
+
+    Positions in media playlists that play together have to agree (RFC 8216 6.2.4), so the lead of
+    one counts in the first EXTINF of all.
+    """
+    begins = [(audio.pts[0], audio.track.timescale) for audio in audios]
+    first = min(begins, key=lambda time: time[0] / time[1], default=None)
+    pictures = (cuts.times[0], cuts.timescale)
+    if first and first[0] / first[1] < pictures[0] / pictures[1] - _NEGLIGIBLE:
+        return first
+    return pictures
 
 
 def _names(tracks: Iterable[Video | Audio]) -> str:

@@ -276,12 +276,11 @@ def film(draw: Draw) -> None:
         alone(audio, anew, target)
     # What the plan should say is told from the index alone only where all tracks were taken.
     if videos and len(videos) == len(pictures):
-        lead = target if format == "ts" and len(videos) == len(audios) == 1 else 0
         before = [list(audio.pts) for audio in audios]
-        cuts = cut(videos, audios, pictures, target, lead, scan)
+        cuts = cut(videos, audios, pictures, target, scan)
         for audio, pts in zip(audios, before, strict=True):
             if cuts is not None:
-                led(audio, pts, videos, cuts, lead)
+                led(audio, pts, videos, cuts, target)
         if cuts is not None:
             heard = [audio for audio in audios if audio.pts]
             for audio, anew in zip(heard, begun_anew(heard), strict=True):
@@ -361,7 +360,6 @@ def cut(
     audios: list[Audio],
     pictures: list[boxes.Track],
     target: int,
-    lead: int,
     scan: bool,
 ) -> Cuts | None:
     """Where the segments of the pictures begin, checked; None where there is no plan."""
@@ -377,7 +375,7 @@ def cut(
     slack = max(map(abs, ends)) / 2**50
     notices: list[pystream.Notice] = []
     try:
-        cuts = cut_together(videos, audios, target, lead, scan, notices)
+        cuts = cut_together(videos, audios, target, scan, notices)
     except pystream.PlanError:
         alike = apart == 0 and all(
             [seconds(pts, video.track.timescale) for pts in column]

@@ -76,16 +76,6 @@ def carried(source: pystream.Input, name: str, kind: str) -> list[mp4.Sample]:
     return theirs.samples[slice(*mine.shown)]
 
 
-def apart(source: pystream.Input, name: str, kind: str) -> list[mp4.Sample]:
-    """The same where sound has a playlist of its own: from the frame beside the first picture on."""
-    samples = carried(source, name, kind)
-    if kind == "soun" and any(track.kind == "video" for track in source.tracks):
-        begin = min(sample.pts for sample in carried(source, name, "vide"))
-        if samples[0].pts < begin - Fraction(1, 10):
-            samples = [sample for sample in samples if sample.pts + sample.duration > begin]
-    return samples
-
-
 def nals(sample: bytes, length_size: int = 4) -> list[bytes]:
     """The NAL units of a sample, without trailing zero bytes, which are no part of them."""
     found, at = [], 0

@@ -354,7 +354,8 @@ impl Units {
         let begins = !self.any;
         self.any = true;
         let carrier = if layout.clock_is_video() { picture.or(self.until) } else { sound.or(self.until) };
-        if let Some(clock) = self.due(first, carrier, begins && !carries_clock) {
+        let opening = if begins && !carries_clock { first } else { None };
+        if let Some(clock) = self.due(first, carrier).or_else(|| self.opening(opening?, picture)) {
             self.clock = Some(clock);
             return Some(Unit { content: Content::Clock, clock: Some(clock), payload: 0, packets: 1 });
         }
@@ -378,17 +379,19 @@ impl Units {
 
     /// The clock reference that has to come before a unit at `time`, if any has to. `carrier` is when the next one
     /// comes anyway: none may be put in that is later than it.
-    fn due(&self, time: Option<i64>, carrier: Option<i64>, begins: bool) -> Option<i64> {
+    fn due(&self, time: Option<i64>, carrier: Option<i64>) -> Option<i64> {
         let until = time.into_iter().chain(carrier).min()?;
-        match self.clock {
-            Some(last) if until - last > CLOCK_LONGEST && until - last <= HOLE => Some(last + CLOCK_STEP),
-            // A decoder that begins here needs the clock before the first unit. Where sound begins the segment a little
-            // earlier than what ended the one before, no clock fits its time: the next tick does, within what it leads by.
-            Some(last) if begins && Some(last) >= time => time.map(|_| last + 1).filter(|&clock| {
-                carrier.is_none_or(|carrier| clock < carrier) && time.is_some_and(|time| reference(clock) <= time)
-            }),
-            _ => time.filter(|_| begins),
-        }
+        let last = self.clock?;
+        (until - last > CLOCK_LONGEST && until - last <= HOLE).then_some(last + CLOCK_STEP)
+    }
+
+    /// The clock reference for a decoder that begins with a unit at `time`, which does not carry it; `picture` is the next
+    /// one that does. Sound that begins a segment may be earlier than the last picture of the one before: then the
+    /// least step after that has to do, and it does, since clocks run ahead of what they are for.
+    fn opening(&self, time: i64, picture: Option<i64>) -> Option<i64> {
+        let clock = self.clock.map_or(time, |last| time.max(last + 1));
+        let in_time = clock == time || picture.is_none_or(|picture| clock < picture) && reference(clock) <= time;
+        in_time.then_some(clock)
     }
 
     fn next_picture(&mut self, layout: &Layout) -> Option<Picture> {
