@@ -17,7 +17,7 @@ import pystream
 from pystream import playlist
 from pystream.cli import main
 from pystream.packager import language
-from pystream.packager.verify import verify
+from pystream.packager.verify import VerifyError, verify
 from tests.media.make import load
 from tests.oracles import boxes, mp4, planner, synthetic, ts
 from tests.oracles.hls import (
@@ -78,14 +78,6 @@ def heard(name: str, target: float) -> list[mp4.Sample]:
     return [frame for frame in frames if frame.pts + frame.duration > line]
 
 
-def begin_of(name: str, target: float, pictures: Fraction) -> Fraction:
-    """When all playlists begin: with the pictures, or with sound that is clearly earlier."""
-    if all(track.kind != "audio" for track in opened(name).tracks):
-        return pictures
-    first = heard(name, target)[0].pts
-    return first if first < pictures - Fraction(1, 10) else pictures
-
-
 @pytest.mark.parametrize("target", [0.5, 2, 3, 6])
 @pytest.mark.parametrize("name", WITH_VIDEO)
 def test_cuts_are_those_of_the_naive_planner(name: str, target: float) -> None:
@@ -96,9 +88,7 @@ def test_cuts_are_those_of_the_naive_planner(name: str, target: float) -> None:
     cuts = naive_cuts(times, [int(change) for _, change in keys], end, target)
     rendition = planned(name, format="fmp4", seconds=target).renditions[0]
     assert begins(rendition) == [times[i] for i in cuts]
-    starts = [times[i] for i in cuts]
-    starts[0] = begin_of(name, target, starts[0])
-    numbers, scale = ticks([*starts, end])
+    numbers, scale = ticks([*(times[i] for i in cuts), end])
     assert list(rendition.durations_us) == planner.extinf_us(numbers, scale)
 
 
@@ -297,9 +287,8 @@ def test_pain_6_durations_sum_to_the_whole(name: str) -> None:
                 line = spans[0][0] - Fraction(seconds)
                 first = min(s.pts for s in samples if s.pts + s.duration > line)
             spans.append((first, max(s.pts + s.duration for s in samples)))
-        # All playlists begin together, with the pictures or with earlier sound.
-        pictures, earliest = spans[0][0], min(first for first, _ in spans)
-        begin = earliest if earliest < pictures - moment else pictures
+        # Late sound counts from the pictures' begin on.
+        begin = spans[0][0]
         for rendition, (first, end) in zip(presentation.renditions, spans, strict=True):
             own = begin if first > begin + moment else first
             assert abs(sum(rendition.durations_us) - (end - own) * US) <= Fraction(1, 2)
@@ -582,7 +571,7 @@ def test_muxed_sound_far_before_the_pictures_is_left_out_and_told(tmp_path: Path
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("delay", [Fraction(7, 10), Fraction(3), Fraction(20)])
-def test_playlists_begin_together_where_sound_apart_begins_before_the_pictures(
+def test_sound_apart_before_the_pictures_counts_in_its_own_playlist_only(
     delay: Fraction, format: str, tmp_path: Path
 ) -> None:
     # In `ts` sound is apart where there are two of it.
@@ -595,8 +584,8 @@ def test_playlists_begin_together_where_sound_apart_begins_before_the_pictures(
     )
     video, sound, *_ = presentation.renditions
     kept = min(delay, Fraction(2))
-    assert abs(video.durations_us[0] - (2 + kept) * US) < FRAME * US
-    assert list(video.durations_us[1:]) == [2 * US] * 2
+    assert list(video.durations_us) == [2 * US] * 3
+    assert abs(sound.durations_us[0] - (2 + kept) * US) < 2 * FRAME * US
     told = [n for n in presentation.notices if n.source == str(paths[0])]
     assert [n.code for n in told] == ["audio-before-video"] * (delay > kept)
     if told:
@@ -607,8 +596,6 @@ def test_playlists_begin_together_where_sound_apart_begins_before_the_pictures(
         assert 0 <= delay - kept - starts[0] < FRAME
         for start, sum_before in zip(starts, sums(sound), strict=False):
             assert abs(start - starts[0] - sum_before) <= FRAME
-        for cut, sum_before in zip(begins(video)[1:], sums(video)[1:], strict=False):
-            assert abs(cut - starts[0] - sum_before) <= FRAME
     out = tmp_path / "out"
     arguments = ["package", str(paths[0]), "-o", str(out), "--format", format]
     assert main([*arguments, "--segment-duration", "2"]) == 0
@@ -632,6 +619,14 @@ def test_the_first_extinf_of_late_sound_counts_from_the_pictures_begin(
     arguments = ["package", str(path), "-o", str(out), "--format", "fmp4"]
     assert main([*arguments, "--segment-duration", "2"]) == 0
     verify([path], out / "index.m3u8")
+    # Were its first EXTINF only as long as the sound in it, positions would not agree.
+    playlist = out / "a0" / "index.m3u8"
+    first = sound.durations_us[0] / US
+    text = playlist.read_text()
+    playlist.write_text(text.replace(f"{first:.6f}", f"{first - float(starts[0]):.6f}", 1))
+    assert playlist.read_text() != text
+    with pytest.raises(VerifyError, match="first EXTINF begins"):
+        verify([path], out / "index.m3u8")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -644,9 +639,8 @@ def test_what_lasts_a_moment_is_not_counted_at_either_end(format: str) -> None:
         source = pystream.open(synthetic.movie(video, sound))
         presentation = pystream.plan([source], format=format, segment_duration=2)
         durations = list(presentation.renditions[0].durations_us)
-        assert (durations[0] > 2 * US) == counted
         if format == "ts":
-            assert (durations[1] > 2 * US) == counted
+            assert (durations[0] > 2 * US, durations[1] > 2 * US) == (counted, counted)
         assert not presentation.notices
 
 

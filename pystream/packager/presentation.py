@@ -608,13 +608,10 @@ def _with_video(
         for audio, frames in zip(audios, begun_anew(audios), strict=True)
     ]
     muxed = format == "ts" and len(videos) == 1 and len(audios) == 1
-    begin = _begin(cuts, audios)
     renditions = []
     for index, (video, firsts) in enumerate(zip(videos, cuts.firsts, strict=True)):
         scale = video.track.timescale
         begins = [(time, scale) for time in _pts(video, firsts)]
-        if begin[0] / begin[1] < begins[0][0] / scale - _NEGLIGIBLE:
-            begins[0] = begin
         end = (video.end_pts, scale)
         bounds = array("q", [*firsts, video.end])
         streams = [(video.track, bounds)]
@@ -626,6 +623,7 @@ def _with_video(
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
+            begins[0] = _earlier((audio.pts[0], audio.track.timescale), begins[0])
             later = [(audio.time(bound), audio.track.timescale) for bound in sound[len(firsts) :]]
             begins += later[:-1]
             if extra or later[-1][0] / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
@@ -646,23 +644,15 @@ def _with_video(
         return renditions, [()]
     for index, (audio, (bounds, anew)) in enumerate(zip(audios, following, strict=True)):
         changes = cuts.changes + anew
+        begin = (cuts.times[0], cuts.timescale)
         renditions.append(_sound(index, audio, format, bounds, changes, begin, start_seconds))
     groups = [tuple(len(videos) + i for i in own) for own in belongs]
     return renditions, groups
 
 
-def _begin(cuts: Cuts, audios: Sequence[Audio]) -> tuple[int, int]:
-    """`(ticks, timescale)` at which all playlists begin: with the pictures, or earlier sound.
-
-    Positions in media playlists that play together have to agree (RFC 8216 6.2.4), so the lead of
-    one counts in the first EXTINF of all.
-    """
-    begins = [(audio.pts[0], audio.track.timescale) for audio in audios]
-    first = min(begins, key=lambda time: time[0] / time[1], default=None)
-    pictures = (cuts.times[0], cuts.timescale)
-    if first and first[0] / first[1] < pictures[0] / pictures[1] - _NEGLIGIBLE:
-        return first
-    return pictures
+def _earlier(sound: tuple[int, int], begin: tuple[int, int]) -> tuple[int, int]:
+    """`sound`, both `(ticks, timescale)`, where it is earlier than `begin` by what can be noticed."""
+    return sound if sound[0] / sound[1] < begin[0] / begin[1] - _NEGLIGIBLE else begin
 
 
 def _names(tracks: Iterable[Video | Audio]) -> str:
@@ -679,7 +669,11 @@ def _sound(
     begin: tuple[int, int],
     start_seconds: int,
 ) -> Rendition:
-    """`begin`: `(ticks, timescale)` at which the other playlists begin."""
+    """`begin`: `(ticks, timescale)` of the presentation's time 0, from which late sound counts.
+
+    What plays before it counts as well: players take time 0 from the first picture and leave that
+    out, and EXTINF is the duration of what the segment holds (RFC 8216 4.3.2.1).
+    """
     times = [(audio.time(bound), audio.track.timescale) for bound in bounds]
     if times[0][0] / times[0][1] > begin[0] / begin[1] + _NEGLIGIBLE:
         times[0] = begin

@@ -172,6 +172,7 @@ class Timeline:
         self.late_sound: tuple[str, str, float] | None = None
         self.spans: list[tuple[int, str, float, float]] = []
         self.earliest = inf
+        self.first_picture: float | None = None
 
     def segment(self, where: str, duration: float, number: int, units: list[Unit]) -> None:
         if not units:
@@ -184,6 +185,7 @@ class Timeline:
         tolerance = EXTINF_TOLERANCE + (0 if pictures else self.frame)
         first_end = (self.begin or 0.0) + self.length
         if self.begin is None:
+            self.first_picture = min(pictures, default=None)
             # A video's first segment may hold pictures of before the edit that starts it.
             self.begin = starts[-1]
         elif len(self.spans) == 1:

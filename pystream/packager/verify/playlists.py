@@ -78,7 +78,7 @@ class Check:
             if len(self.targets) > 1:
                 raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
             self.same_numbers()
-            self.same_begin()
+            self.begins()
             for file in sorted(path.parent.rglob("*")):
                 if file.is_file() and file.resolve() not in self.seen:
                     raise VerifyError(str(file), "no playlist names this file")
@@ -257,16 +257,18 @@ class Check:
                             f" and a higher one from {later[0] - shift:.3f} s on in {other.where}",
                         )
 
-    def same_begin(self) -> None:
-        """Sums of EXTINF mean the same moments in all playlists (RFC 8216 6.2.4): they begin together."""
-        earliest = min(timeline.earliest for timeline in self.timelines)
+    def begins(self) -> None:
+        """Late sound counts from time 0 on: the first picture's, or the first sound's of sound alone."""
+        firsts = [t.first_picture for t in self.timelines if t.first_picture is not None]
+        zero = min(firsts or [timeline.earliest for timeline in self.timelines])
         near = LEAD_TOLERANCE + max(timeline.frame for timeline in self.timelines)
         for timeline in self.timelines:
             assert timeline.begin is not None
-            late = timeline.begin - earliest
+            late = timeline.begin - min(timeline.earliest, zero)
             if abs(late) > near:
                 raise VerifyError(
-                    timeline.where, f"begins {late:.3f} s after the first sample of all playlists"
+                    timeline.where,
+                    f"its first EXTINF begins {late:.3f} s after the first picture, or its own media",
                 )
 
     def one_shift(self, path: Path) -> None:
