@@ -163,7 +163,7 @@ def test_imports_point_down(path: Path) -> None:
     ("name", "text", "wrong"),
     [
         ("pystream.packager.plan", "from pystream.cli import main", "not below"),
-        ("pystream.packager.plan", "from ..server import app", "not below"),
+        ("pystream.packager.plan", "from ..server import answers", "not below"),
         ("pystream.packager.plan", "from pystream import acl", "not below"),
         ("pystream.packager.plan", "def f():\n    import pystream.cli.probe", "not below"),
         ("pystream.playlist", "from pystream.packager import Plan", "not below"),
@@ -175,7 +175,7 @@ def test_imports_point_down(path: Path) -> None:
         ("pystream", "from pystream.packager import open", ""),
         ("pystream", "from pystream.cli import main", "not below"),
         ("pystream.acl.grant", "import trio", "trio"),
-        ("pystream.server.app", "import trio", ""),
+        ("pystream.server.connections", "import trio", ""),
         ("pystream.acl.grant", "import socket", "opens no socket"),
         ("pystream.acl.grant", "from pystream.packager import open", "not below"),
         ("pystream.acl.grant", "from pystream.server import settings", "not below"),

@@ -26,7 +26,8 @@ from pystream import playlist as playlists
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
-from pystream.server.app import App, Limits
+from pystream.server.answers import Answers
+from pystream.server.connections import Connections, Limits
 from pystream.server.origin import Origin
 
 MEDIA = Path(__file__).parent / "media"
@@ -34,7 +35,7 @@ NOW = 1_900_000_000
 
 
 class Server:
-    """An App in a thread of its own, on a port of its own."""
+    """A server in a thread of its own, on a port of its own."""
 
     def __init__(self, streams: dict[str, StreamSettings], **options: Any) -> None:
         self.streams = {
@@ -52,15 +53,17 @@ class Server:
         }
         keyring = Keyring(bytes(range(32)))
         self.meter = _core.Meter(_core.Meter.create(1024))
-        self.app = App(
+        limits = options.pop("limits", Limits())
+        self.origin = Origin(1 << 24)
+        self.answers = Answers(
             lambda tenant, name: self.streams.get(name) if tenant == "acme" else None,
             Grants(*keyring.grant_keys(NOW)),
             keyring.content_key,
-            Origin(1 << 24),
-            _core.Delivery(64 * 1024, 30_000),
-            self.meter,
+            self.origin,
             **options,
         )
+        delivery = _core.Delivery(64 * 1024, 30_000)
+        self.connections = Connections(self.answers.answer, delivery, self.meter, limits)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
 
@@ -121,7 +124,7 @@ def serving(streams: dict[str, StreamSettings], **options: Any) -> Iterator[Serv
             token = trio.lowlevel.current_trio_token()
             stop.append(lambda: token.run_sync_soon(scope.cancel))
             async with trio.open_nursery() as nursery:
-                await nursery.start(server.app.run, [server.listener])
+                await nursery.start(server.connections.run, [server.listener])
                 started.set()
 
     def run() -> None:
@@ -356,7 +359,7 @@ def test_pain_44_a_replaced_film_has_other_addresses(tmp_path: Path) -> None:
         first = server.get(urljoin(path, before))[2]
         os.replace(shutil.copy(MEDIA / "video_late.mp4", tmp_path / "new"), film)
         # The file is looked at once a second.
-        server.app._origin._current.clear()
+        server.origin._current.clear()
         after = server.playlist(path).segments[0].uri
         assert after != before
         # Who plays the old one goes on.

@@ -19,7 +19,8 @@ from pystream.acl.store import Snapshot, Store
 from pystream.acl.streams import Stream, problems
 from pystream.errors import StoreError
 from pystream.server import page
-from pystream.server.app import App, Limits
+from pystream.server.answers import Answers
+from pystream.server.connections import Connections, Limits
 from pystream.server.origin import Origin
 from pystream.server.settings import Settings, load
 from pystream.server.workers import NODE
@@ -66,24 +67,29 @@ class Streams:
                 print(f"pystream: {error}", file=sys.stderr, flush=True)
 
 
-def application(settings: Settings, keyring: Keyring, streams: Streams, meter: _core.Meter) -> App:
-    """The server of one process."""
-    limits = settings.limits
-    return App(
+def answering(settings: Settings, keyring: Keyring, streams: Streams) -> Answers:
+    return Answers(
         streams.find,
         Grants(*keyring.grant_keys(int(time.time()))),
         keyring.content_key,
         Origin(settings.cache.index_bytes),
+        prefix=settings.server.path_prefix,
+        assets=page.assets(),
+    )
+
+
+def connecting(settings: Settings, answers: Answers, meter: _core.Meter) -> Connections:
+    limits = settings.limits
+    return Connections(
+        answers.answer,
         _core.Delivery(WINDOW, round(limits.send_stall_seconds * 1000)),
         meter,
-        prefix=settings.server.path_prefix,
-        limits=Limits(
+        Limits(
             limits.header_seconds,
             limits.body_seconds,
             limits.idle_seconds,
             settings.server.max_connections,
         ),
-        assets=page.assets(),
     )
 
 
@@ -93,26 +99,27 @@ async def serve(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
     keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
-    app = application(settings, keyring, streams, _core.Meter(node["meter"]))
+    answers = answering(settings, keyring, streams)
+    connections = connecting(settings, answers, _core.Meter(node["meter"]))
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(streams.follow, store)
-            nursery.start_soon(renew, app, keyring)
+            nursery.start_soon(renew, answers, keyring)
             sockets = [socket.socket(fileno=fd) for fd in node["sockets"]]
-            await nursery.start(app.run, sockets)
+            await nursery.start(connections.run, sockets)
             os.write(node["ready"], b"1")
             async for number in signals:
                 # Ctrl-C in a terminal reaches all processes; the supervisor says what it means.
                 if number == signal.SIGTERM:
-                    await app.drain()
+                    await connections.drain()
                     nursery.cancel_scope.cancel()
 
 
-async def renew(app: App, keyring: Keyring) -> None:
+async def renew(answers: Answers, keyring: Keyring) -> None:
     """Keys for grants change with the clock."""
     while True:
         await trio.sleep(_RENEW_SECONDS)
-        app.grants = Grants(*keyring.grant_keys(int(time.time())))
+        answers.grants = Grants(*keyring.grant_keys(int(time.time())))
 
 
 if __name__ == "__main__":

@@ -1,29 +1,13 @@
-"""What a request gets: parsed request in, answer out; and the connections that carry both.
-
-A connection is one task: it reads, has the protocol parse, and answers request after request. What
-is small goes out at once; bodies that are made, or do not fit the socket, are handed to the thread
-of `_core.Delivery`, and the task sleeps until it hears how that ended. Time-outs of all connections
-are watched by one sweeper, so that a read costs no timer.
-"""
+"""What a request gets: parsed request in, answer out."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from email.utils import formatdate
-from itertools import count
 from typing import NamedTuple
 
-import outcome
-import trio
-
-from pystream import _core
 from pystream.acl.grants import Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
@@ -34,8 +18,6 @@ from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.routes import Kind, Route, route
 
-_SWEEP_SECONDS = 1.0
-_LINGER_SECONDS = 2.0
 _NO_STORE = ("Cache-Control", "private, no-store")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
 _TYPES = {
@@ -53,10 +35,11 @@ Row = tuple[int, int]
 
 
 class Made(NamedTuple):
-    """A body that is made while it is sent."""
+    """A body that is made while it is sent: a segment, from its byte `skip` on."""
 
     rendition: Rendition
     number: int
+    skip: int = 0
 
 
 class Answer(NamedTuple):
@@ -70,18 +53,8 @@ class Answer(NamedTuple):
     row: Row | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds, unless a name says otherwise."""
-
-    head: float = 10
-    body: float = 10
-    idle: float = 60
-    connections: int = 20_000
-
-
-class App:
-    """One process's server: streams, films, connections.
+class Answers:
+    """One process's streams and films, and what may be had of them.
 
     `streams` finds a stream by (tenant, name); `content_key` derives the key of (stream, version,
     rendition, period).
@@ -93,11 +66,8 @@ class App:
         grants: Grants,
         content_key: Callable[[int, str, str, int], bytes],
         origin: Origin,
-        delivery: _core.Delivery,
-        meter: _core.Meter,
         *,
         prefix: str = "",
-        limits: Limits = Limits(),
         assets: Mapping[str, tuple[str, bytes]] = {},
         grant_seconds: int = 6 * 3600,
     ) -> None:
@@ -105,211 +75,21 @@ class App:
         self.grants = grants
         self._content_key = content_key
         self._origin = origin
-        self._delivery = delivery
-        self._meter = meter
         self._prefix = prefix
-        self._limits = limits
         self._assets = assets
         self._grant_seconds = grant_seconds
-        self._ids = count()
-        self._waiting: dict[int, trio.lowlevel.Task] = {}
-        self._connections: set[_Connection] = set()
-        self._date = b""
-        self._draining = False
-        self._accepting = trio.CancelScope()
-        self._emptied = trio.Event()
 
-    async def run(
-        self,
-        listeners: list[socket.socket],
-        *,
-        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Serve until cancelled."""
-        self._tick()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._dispatch)
-            nursery.start_soon(self._sweep)
-            task_status.started()
-            with self._accepting:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener, nursery)
-            if not self._connections:
-                self._emptied.set()
-
-    async def drain(self) -> None:
-        """Accepts nobody more, lets answers that are under way go out whole, and returns when all
-        connections are closed."""
-        self._draining = True
-        self._accepting.cancel()
-        for connection in list(self._connections):
-            if connection.waiting == "idle":
-                connection.scope.cancel()
-        await self._emptied.wait()
-
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
-        listener.setblocking(False)
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(listener)
-                continue
-            except OSError as error:
-                # Out of descriptors, for one: those who are here go on; the others wait in the kernel.
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    await trio.sleep(0.1)
-                continue
-            if len(self._connections) >= self._limits.connections:
-                peer.close()
-                continue
-            peer.setblocking(False)
-            if peer.family != socket.AF_UNIX:
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
-            connection = _Connection(_core.Line(peer.detach(), self._meter))
-            nursery.start_soon(self._serve, connection)
-
-    async def _sweep(self) -> None:
-        """Ends connections that keep one waiting for too long, and keeps the date."""
-        while True:
-            await trio.sleep(_SWEEP_SECONDS)
-            self._tick()
-            now = trio.current_time()
-            for connection in list(self._connections):
-                if connection.deadline < now:
-                    connection.scope.cancel()
-
-    def _tick(self) -> None:
-        self._date = f"Date: {formatdate(usegmt=True)}\r\n\r\n".encode()
-
-    # Bodies.
-
-    async def _dispatch(self) -> None:
-        """Wakes the tasks whose answers have ended."""
-        while True:
-            await trio.lowlevel.wait_readable(self._delivery)
-            for number, end, reason in self._delivery.outcomes():
-                task = self._waiting.pop(number, None)
-                if task is not None:
-                    trio.lowlevel.reschedule(task, outcome.Value((end, reason)))
-
-    async def _delivered(self, number: int) -> tuple[str, str | None]:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            del self._waiting[number]
-            self._delivery.cancel(number)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._waiting[number] = trio.lowlevel.current_task()
-        ended: tuple[str, str | None] = await trio.lowlevel.wait_task_rescheduled(abort)
-        return ended
-
-    # Connections.
-
-    async def _serve(self, connection: _Connection) -> None:
-        self._connections.add(connection)
-        limits = self._limits
-        line, protocol = connection.line, http.Protocol()
-        whole = True
-        try:
-            with connection.scope, contextlib.suppress(OSError):
-                connection.deadline = trio.current_time() + limits.head
-                while True:
-                    data = b"" if protocol.more else line.receive()
-                    if data is None:
-                        await trio.lowlevel.wait_readable(line)
-                        continue
-                    if not data and not protocol.more:
-                        break
-                    try:
-                        requests = protocol.feed(data)
-                    except HttpError as error:
-                        await self._send(connection, _failure(error), "GET", False)
-                        await self._linger(connection)
-                        break
-                    for request in requests:
-                        connection.deadline = float("inf")
-                        connection.waiting = ""
-                        answer = await self._answer(request)
-                        keep_alive = request.keep_alive and not self._draining
-                        whole = await self._send(connection, answer, request.method, keep_alive)
-                        if not whole:
-                            return
-                        if not keep_alive:
-                            await self._linger(connection)
-                            return
-                    if protocol.expects_continue:
-                        line.respond(http.CONTINUE, b"", None)
-                    self._set_deadline(connection, protocol.waiting)
-        finally:
-            trio.lowlevel.notify_closing(line)
-            self._connections.discard(connection)
-            if self._draining and not self._connections:
-                self._emptied.set()
-            line.close(not whole)
-
-    def _set_deadline(self, connection: _Connection, waiting: str) -> None:
-        """A head or a body has to be whole in time, however its bytes trickle in."""
-        if waiting != connection.waiting or waiting == "idle":
-            connection.waiting = waiting
-            limits = self._limits
-            seconds = {"idle": limits.idle, "head": limits.head, "body": limits.body}[waiting]
-            connection.deadline = trio.current_time() + seconds
-
-    async def _linger(self, connection: _Connection) -> None:
-        """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
-        line = connection.line
-        line.shut()
-        connection.deadline = trio.current_time() + _LINGER_SECONDS
-        while True:
-            data = line.receive(True)
-            if data is None:
-                await trio.lowlevel.wait_readable(line)
-            elif not data:
-                return
-
-    async def _send(
-        self, connection: _Connection, answer: Answer, method: str, keep_alive: bool
-    ) -> bool:
-        """Sends an answer; whether it went out whole."""
-        status, headers, body, length, _, row = answer
-        head = http.head(status, [*headers, *(() if keep_alive else _CLOSE)])
-        head = head[:-2] + self._date
-        line = connection.line
-        number = next(self._ids)
-        connection.deadline = float("inf")
-        if method == "HEAD" or not length:
-            rest = line.respond(head, b"", row)
-        elif isinstance(body, bytes):
-            rest = line.respond(head, body, row)
-        else:
-            rendition, n = body
-            skip = 0
-            for name, value in headers:
-                if name == "Content-Range":
-                    skip = int(value[6 : value.index("-")])
-            making = rendition.making(n)
-            self._delivery.segment(number, line, head, *making, (skip, length), row)
-            return (await self._delivered(number))[0] == "handed"
-        if rest is None:
-            return True
-        self._delivery.rest(number, line, rest)
-        return (await self._delivered(number))[0] == "handed"
-
-    # Answers.
-
-    async def _answer(self, request: Request) -> Answer:
+    async def answer(self, request: Request) -> Answer:
         try:
             return await self._answer_route(request)
         except HttpError as error:
-            return _failure(error)
+            return failure(error)
         except GrantError:
-            return _failure(HttpError(403, "this link is not valid, or no longer"))
+            return failure(HttpError(403, "this link is not valid, or no longer"))
         except (PystreamError, OSError) as error:
             # What is wrong with a film is the operator's to know, not the viewer's.
             print(f"pystream: {error}", flush=True)
-            return _failure(HttpError(503, "this film cannot be shown at present"))
+            return failure(HttpError(503, "this film cannot be shown at present"))
 
     async def _answer_route(self, request: Request) -> Answer:
         path = request.path
@@ -410,17 +190,6 @@ class App:
         return _whole(body, [_TYPES["json"], _NO_STORE, *cors], None)
 
 
-class _Connection:
-    __slots__ = ("deadline", "line", "scope", "waiting")
-
-    def __init__(self, line: _core.Line) -> None:
-        self.line = line
-        self.scope = trio.CancelScope()
-        self.deadline = float("inf")
-        self.waiting = ""
-
-
-_CLOSE = (("Connection", "close"),)
 _PREFLIGHT = (
     ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
     ("Access-Control-Allow-Headers", "Range, Content-Type"),
@@ -428,7 +197,7 @@ _PREFLIGHT = (
 )
 
 
-def _failure(error: HttpError) -> Answer:
+def failure(error: HttpError) -> Answer:
     body = f"{error.reason}\n".encode()
     headers = [_TYPES["text"], _NO_STORE, *error.headers]
     answer = _whole(body, headers, None)
@@ -475,8 +244,7 @@ def _ranged(
         ("Content-Length", str(end - first)),
         ("Content-Range", http.content_range(first, end, size)),
     ]
-    if isinstance(body, bytes):
-        body = body[first:end]
+    body = body[first:end] if isinstance(body, bytes) else body._replace(skip=first)
     return Answer(206, headers, body, end - first, etag, row)
 
 
