@@ -746,6 +746,12 @@ def test_probe_tells_what_is_unusual(name: str, said: str) -> None:
     assert said in done.stdout, done.stdout
 
 
+def test_package_and_probe_call_a_track_that_is_left_out_the_same(tmp_path: Path) -> None:
+    done = run("package", MEDIA / "mp3_beside.mp4", "-o", tmp_path / "out")
+    assert done.returncode == 0
+    assert "track 3 (audio, mp4a.6b) is left out" in done.stderr
+
+
 def test_probe_says_whether_inputs_make_one_ladder() -> None:
     together = probe(*LADDER)["together"]
     assert [r["name"] for r in together["renditions"]] == ["v0", "v1", "v2", "a0"]

@@ -10,6 +10,7 @@ from pystream.cli._arguments import Parser, seconds
 from pystream.cli._terminal import counted
 from pystream.errors import PystreamError
 from pystream.packager.plan import column
+from pystream.packager.source import kind_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -259,17 +260,10 @@ def _lines(facts: Facts) -> Iterator[tuple[int, str, str]]:
         yield (
             1,
             "warning",
-            f"track {track['id']} ({_kind(track['handler'])}{codec}) is left out: {track['reason']}",
+            f"track {track['id']} ({kind_of(track['handler'])}{codec}) is left out: {track['reason']}",
         )
     yield from ((1, "warning", warning["message"]) for warning in facts["warnings"])
     yield from _plan_lines(facts["package"], 1)
-
-
-def _kind(handler: str) -> str:
-    """What a track holds, in words where its handler has one (ISO/IEC 14496-12 12)."""
-    words = {"vide": "video", "soun": "audio", "text": "text", "sbtl": "subtitles"}
-    words |= {"subt": "subtitles", "clcp": "captions", "hint": "hints", "meta": "metadata"}
-    return words.get(handler, handler)
 
 
 def _what(track: Facts) -> Iterator[str]:

@@ -56,10 +56,10 @@ class Input:
         skipped = [
             Notice(
                 "track-left-out",
-                f"track {track_id} ({kind}, {codec}) is left out: {reason}",
+                f"track {track_id} ({kind_of(handler)}, {codec}) is left out: {reason}",
                 name,
             )
-            for track_id, kind, codec, reason in movie.skipped
+            for track_id, handler, codec, reason in movie.skipped
         ]
         warnings = [Notice(code, message, name) for code, message in movie.warnings]
         self.notices = (*warnings, *skipped)
@@ -90,6 +90,13 @@ def open(source: Source, name: str | None = None) -> Input:
     """
     name = _printable(_name(source) if name is None else name)
     return Input(_movie(source, name), name)
+
+
+def kind_of(handler: str) -> str:
+    """What a track holds, in words where its handler has one (ISO/IEC 14496-12 12)."""
+    words = {"vide": "video", "soun": "audio", "text": "text", "sbtl": "subtitles"}
+    words |= {"subt": "subtitles", "clcp": "captions", "hint": "hints", "meta": "metadata"}
+    return words.get(handler, handler)
 
 
 def _name(source: Source) -> str:
