@@ -8,7 +8,7 @@ import random
 import re
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from Crypto.Cipher import AES
 
+from pystream import playlist as playlists
 from pystream.cli import main
 from pystream.packager.verify import VerifyError, verify
 from pystream.packager.verify.source import read_source
-from tests.oracles import boxes, mp4, ts
+from tests.oracles import boxes, mp4, planner, ts
 
 MEDIA = Path(__file__).parent / "media"
 SAMPLE = Path(__file__).parents[1] / "demo" / "sample.mp4"
@@ -249,9 +250,7 @@ def package(
     lengths = durations_us(parts)
     longest = max((length + 500_000) // 1_000_000 for length in lengths)
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{longest}"]
-    lines += ["#EXT-X-PLAYLIST-TYPE:VOD"]
-    if parts[0][0].track.handler == "vide":
-        lines += ["#EXT-X-INDEPENDENT-SEGMENTS"]
+    lines += ["#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-INDEPENDENT-SEGMENTS"]
     writer = TsWriter()
     if key:
         (out / "0.key").write_bytes(KEY)
@@ -268,8 +267,13 @@ def package(
         name = f"{n}.{'m4s' if fmp4 else 'ts'}"
         (out / name).write_bytes(encrypt(data, n) if key else data)
         lines += [f"#EXTINF:{length / 1e6:.6f},", name]
-    (out / "index.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+    write(out / "index.m3u8", [*lines, "#EXT-X-ENDLIST"])
     return out / "index.m3u8"
+
+
+def write(path: Path, lines: Sequence[str]) -> None:
+    """Writes a playlist with the version that it needs, and its tags where they belong."""
+    path.write_text(playlists.parse("\n".join([*lines, ""])).text())
 
 
 FORMS = pytest.mark.parametrize("fmp4", [False, True], ids=["ts", "fmp4"])
@@ -464,7 +468,7 @@ def no_end(out: Path) -> None:
 
 
 def wrong_sequence(out: Path) -> None:
-    edit(out, "#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:1")
+    edit(out, "#EXT-X-MEDIA-SEQUENCE:0", "#EXT-X-MEDIA-SEQUENCE:1")
 
 
 def no_playlist(out: Path) -> None:
@@ -495,7 +499,7 @@ DAMAGE: list[tuple[Callable[[Path], None], str]] = [
     (wrong_last_extinf, "EXTINF"),
     (low_target, "target duration"),
     (no_end, "ENDLIST"),
-    (wrong_sequence, GARBLED),
+    (wrong_sequence, "media sequence number 0"),
     (no_playlist, "EXTM3U"),
     (absolute, "no relative URI"),
 ]
@@ -779,6 +783,7 @@ def test_progress_ends_with_all_that_the_playlists_name(tmp_path: Path, ranges: 
             extent = f"#EXT-X-BYTERANGE:{sizes[n]}@{sum(sizes[:n])}"
             edit(tmp_path, f"\n{n}.ts", f"\n{extent}\nall.ts")
             part.unlink()
+        write(playlist, playlist.read_text().splitlines())
     said: list[tuple[int, int]] = []
     verify([MEDIA / "plain.mp4"], playlist, progress=lambda *both: said.append(both))
     assert said == [(sum(sizes[: n + 1]), sum(sizes)) for n in range(3)]
@@ -805,16 +810,29 @@ def test_byte_ranges_are_read(tmp_path: Path) -> None:
 
 def ladder(out: Path) -> tuple[list[Path], Path]:
     """Three renditions of pictures and one of sound, under a multivariant playlist."""
-    names = ["ladder_90.mp4", "ladder_180.mp4", "ladder_270.mp4", "ladder_audio.m4a"]
-    lines = ["#EXTM3U"]
-    lines.append('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a",URI="ladder_audio/index.m3u8"')
-    for name in names:
-        folder = out / name.split(".")[0]
-        package(MEDIA / name, folder, fmp4=True, key=False)
-        if name.endswith("mp4"):
-            lines.append('#EXT-X-STREAM-INF:BANDWIDTH=1,CODECS="avc1.640015,mp4a.40.2",AUDIO="a"')
-            lines.append(f"{folder.name}/index.m3u8")
-    (out / "index.m3u8").write_text("\n".join([*lines, ""]))
+    names = ["ladder_audio.m4a", "ladder_90.mp4", "ladder_180.mp4", "ladder_270.mp4"]
+    folders = [out / name.split(".")[0] for name in names]
+    rates = []
+    for name, folder in zip(names, folders, strict=True):
+        parsed = playlists.parse(package(MEDIA / name, folder, fmp4=True, key=False).read_text())
+        assert isinstance(parsed, playlists.MediaPlaylist)
+        sizes = [(folder / segment.uri).stat().st_size for segment in parsed.segments]
+        durations = [segment.duration_us for segment in parsed.segments]
+        peak = planner.peak_bps(sizes, durations, parsed.target_duration)
+        rates.append((peak, planner.average_bps(sizes, durations)))
+    lines = ["#EXTM3U", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    lines.append('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="audio",CHANNELS="2",')
+    lines[-1] += 'URI="ladder_audio/index.m3u8"'
+    levels = ["64000b", "64000c", "640015"]
+    shapes = ["160x90", "320x180", "480x270"]
+    for n, (level, size) in enumerate(zip(levels, shapes, strict=True), 1):
+        peak, average = (rates[0][i] + rates[n][i] for i in (0, 1))
+        lines.append(
+            f"#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},AUDIO="
+            f'"a",CODECS="avc1.{level},mp4a.40.2",RESOLUTION={size},FRAME-RATE=25.000'
+        )
+        lines.append(f"{folders[n].name}/index.m3u8")
+    write(out / "index.m3u8", lines)
     return [MEDIA / name for name in names], out / "index.m3u8"
 
 
@@ -838,7 +856,7 @@ def test_a_ladder_passes_whole_and_fails_in_part(tmp_path: Path) -> None:
     # The numbers have to match, wherever they begin.
     for name in ("90", "180", "270", "audio"):
         folder = tmp_path / f"ladder_{name}"
-        edit(folder, "#EXT-X-TARGET", "#EXT-X-DISCONTINUITY-SEQUENCE:7\n#EXT-X-TARGET")
+        edit(folder, "SEQUENCE:0\n", "SEQUENCE:0\n#EXT-X-DISCONTINUITY-SEQUENCE:7\n")
     verify(sources, playlist)
 
 
@@ -975,6 +993,57 @@ def test_damage_to_the_packaged_sample_fails(tmp_path: Path, kind: str) -> None:
             verify([SAMPLE], out / "index.m3u8")
         file.write_bytes(good)
     verify([SAMPLE], out / "index.m3u8")
+
+
+# Of EXTINF's microseconds those that are less than a tick of a transport stream.
+FINE = re.compile(rb"EXTINF:\d+\.\d{4}(\d\d)|FRAME-RATE=\d+\.\d\d(\d)")
+
+
+@pytest.mark.parametrize("kind", ["ts", "fmp4"])
+def test_damage_to_any_byte_of_a_playlist_fails(tmp_path: Path, kind: str) -> None:
+    clips = [MEDIA / "ladder_90.mp4", MEDIA / "audio_8k.m4a"]
+    out = tmp_path / "out"
+    flags = ["--format", kind, "--encrypt", "aes-128", "--segment-duration", "4"]
+    assert main(["package", *map(str, clips), "-o", str(out), *flags]) == 0
+    verify(clips, out / "index.m3u8")
+    chance = random.Random(12)
+    for file in sorted(out.rglob("*.m3u8")):
+        good = file.read_bytes()
+        fine = {at for m in FINE.finditer(good) for group in (1, 2) for at in range(*m.span(group))}
+        places = [at for at in range(len(good)) if at not in fine]
+        for at in chance.sample(places, 40):
+            spoil(file, at, chance.randrange(8))
+            with pytest.raises(VerifyError):
+                verify(clips, out / "index.m3u8")
+            file.write_bytes(good)
+    verify(clips, out / "index.m3u8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("BANDWIDTH=", "BANDWIDTH=1", "BANDWIDTH is"),
+        ("AVERAGE-BANDWIDTH=", "AVERAGE-BANDWIDTH=1", "AVERAGE-BANDWIDTH is"),
+        ("avc1.64000b", "avc1.64000c", "CODECS is"),
+        (",mp4a.40.2", "", "CODECS is"),
+        ("RESOLUTION=160x90", "RESOLUTION=160x92", "RESOLUTION is"),
+        ("FRAME-RATE=25.000", "FRAME-RATE=24.000", "FRAME-RATE is"),
+        ('CHANNELS="1"', 'CHANNELS="2"', "CHANNELS is"),
+        ('NAME="audio"', 'NAME="en"', "NAME is"),
+        ('NAME="audio",', 'NAME="de",LANGUAGE="de",', "LANGUAGE is"),
+        ("#EXT-X-INDEPENDENT-SEGMENTS\n", "", "in some of the playlists only"),
+        ("#EXTM3U\n", "#EXTM3U\n#EXT-X-TRIFLE\n", "line 2 means nothing"),
+    ],
+)
+def test_what_a_multivariant_playlist_says_is_worked_out_again(
+    tmp_path: Path, old: str, new: str, what: str
+) -> None:
+    clips = [MEDIA / "ladder_90.mp4", MEDIA / "audio_8k.m4a"]
+    arguments = ["package", *map(str, clips), "-o", str(tmp_path / "out"), "--format", "fmp4"]
+    assert main(arguments) == 0
+    edit(tmp_path / "out", old, new)
+    with pytest.raises(VerifyError, match=what):
+        verify(clips, tmp_path / "out" / "index.m3u8")
 
 
 # Output of ffmpeg

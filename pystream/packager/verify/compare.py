@@ -12,15 +12,15 @@ from math import inf
 
 from pystream.packager.verify.elementary import same_nals, split_nals
 from pystream.packager.verify.report import VerifyError
-from pystream.packager.verify.source import Track
+from pystream.packager.verify.source import Entry, Track
 
 TICK = 1 / 90_000
 # A time stamp is rounded to a tick once in the stream's first unit and once in this one.
 TIME_TOLERANCE = 1.01 * TICK
 # Two streams, each rounded so.
 SHIFT_TOLERANCE = 2.02 * TICK
-# What EXTINF, in microseconds, may miss by where a segment begins with a picture.
-EXTINF_TOLERANCE = 0.001
+# What sums of EXTINF, in microseconds, may miss by where a segment begins with a picture.
+EXTINF_TOLERANCE = 1.1 * TICK + 0.000_001
 # How far from the pictures' cut another decoder configuration of the sound may begin, where it is
 # what cuts: only a key frame can begin a segment of pictures.
 CHANGE_TOLERANCE = 0.14
@@ -67,6 +67,7 @@ class Stream:
         self.end = 0.0
         self.last_dts = float("-inf")
         self.config: tuple[str, bytes] | None = None
+        self._used: list[Entry] = []
         self.number = 0
         self.candidates = [
             _Candidate(track, start)
@@ -102,6 +103,8 @@ class Stream:
         entry = track.entries[track.entry[left[0].next - 1]]
         before, self.config = self.config, (entry.code, entry.config)
         changes = before is not None and before != self.config
+        if before != self.config:
+            self._used.append(entry)
         # RFC 8216 4.3.2.3
         if changes and number == self.number and not self.lenient:
             raise VerifyError(
@@ -150,6 +153,10 @@ class Stream:
                 f"{first.track.path.name} does",
             )
         self.candidates = done
+
+    def entries(self) -> list[Entry]:
+        """The sample entries of its units, in the order in which they came first."""
+        return list({(entry.code, entry.config): entry for entry in self._used}.values())
 
     def may_shift(self, shift: float) -> bool:
         return any(abs(c.shift - shift) <= SHIFT_TOLERANCE for c in self.candidates)

@@ -6,7 +6,7 @@ ISO/IEC 14496-10). Both are split here into the same lists, so that they can be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 RATES = [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350]
@@ -76,8 +76,8 @@ _ASPECTS = (
 _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 
-def pixel_aspect(sps: bytes) -> tuple[int, int]:
-    """Width and height of a pixel, as a sequence parameter set has them (7.3.2.1.1, E.1.1)."""
+def picture_shape(sps: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Width and height of the cropped picture in pixels, and of a pixel (7.3.2.1.1, E.1.1)."""
     bits = "".join(f"{byte:08b}" for byte in sps[1:].replace(b"\0\0\3", b"\0\0"))
     at = 24
 
@@ -94,10 +94,11 @@ def pixel_aspect(sps: bytes) -> tuple[int, int]:
         return value
 
     golomb()
+    chroma, planes = 1, 0
     if sps[1] in _HIGH:
         chroma = golomb()
         if chroma == 3:
-            take(1)
+            planes = take(1)
         golomb(2)
         take(1)
         if take(1):
@@ -119,14 +120,22 @@ def pixel_aspect(sps: bytes) -> tuple[int, int]:
         golomb(golomb())
     golomb()
     take(1)
-    golomb(2)
-    if not take(1):
+    width, height = 16 * (golomb() + 1), 16 * (golomb() + 1)
+    frames = take(1)
+    if not frames:
+        height *= 2
         take(1)
     take(1)
     if take(1):
-        golomb(4)
-    if not (take(1) and take(1)):
-        return 1, 1
+        # Cropping counts in samples of chroma (6.2), and in lines of both fields.
+        wide = 2 if chroma in (1, 2) and not planes else 1
+        high = (2 if chroma == 1 and not planes else 1) * (2 - frames)
+        width -= wide * (golomb() + golomb())
+        height -= high * (golomb() + golomb())
+    return (width, height), (_aspect(take) if take(1) and take(1) else (1, 1))
+
+
+def _aspect(take: Callable[[int], int]) -> tuple[int, int]:
     which = take(8)
     if which == 255:
         return take(16), take(16)
@@ -188,3 +197,25 @@ def adts_fields(config: bytes) -> bytes:
             take(24)
         kind = take(5)
     return bytes([kind - 1 & 255, rate, channels])
+
+
+def sound_claims(config: bytes) -> tuple[set[str], int]:
+    """What CODECS may be for an AudioSpecificConfig (RFC 6381 3.3), and CHANNELS.
+
+    Spectral band replication and parametric stereo are signalled before the core's configuration,
+    or behind it, or not at all (ISO/IEC 14496-3 1.6.5): then the frames alone have them.
+    """
+    core, rate, channels = adts_fields(config)
+    bits = "".join(f"{byte:08b}" for byte in config)
+    outer = int(bits[:5], 2)
+    count = channels + (channels == 7)
+    if outer in (5, 29):
+        kinds = {outer}
+    elif (at := bits.find(f"{0x2B7:011b}00101" + "1")) >= 0:
+        # sbrPresentFlag, then a rate of its own, and whether there is parametric stereo.
+        at += 17 + (28 if bits[at + 17 : at + 21] == "1111" else 4)
+        stereo = bits[at : at + 12] == f"{0x548:011b}1"
+        kinds = {29 if stereo else 5}
+    else:
+        kinds = {core + 1} | ({5, 29} if core == 1 and RATES[rate] <= 24000 else set())
+    return {f"mp4a.40.{kind}" for kind in kinds}, count

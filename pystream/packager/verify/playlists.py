@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import FileIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from pystream import playlist as m3u8
+from pystream.packager.verify.claims import Claims, Facts
 from pystream.packager.verify.compare import CHANGE_TOLERANCE, LEAD_TOLERANCE, Stream, Timeline
 from pystream.packager.verify.fragments import Fragments
 from pystream.packager.verify.report import MALFORMED, Report, VerifyError
@@ -43,6 +45,8 @@ class Check:
         self.secrets: dict[bytes, Path] = {}
         self.targets: set[int] = set()
         self.timelines: list[Timeline] = []
+        self.facts: list[Facts] = []
+        self.texts: list[tuple[Path, str, str]] = []
 
     def source(self, path: Path, file: FileIO) -> None:
         try:
@@ -75,10 +79,12 @@ class Check:
         self.coverage(path)
         if not self.lenient:
             self.one_shift(path)
-            if len(self.targets) > 1:
-                raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
+            self.target(path)
             self.same_numbers()
             self.begins()
+            if isinstance(parsed, m3u8.MultivariantPlaylist):
+                self.claims(path, parsed, dict.fromkeys(uris), media)
+            self.print()
             for file in sorted(path.parent.rglob("*")):
                 if file.is_file() and file.resolve() not in self.seen:
                     raise VerifyError(str(file), "no playlist names this file")
@@ -89,9 +95,12 @@ class Check:
         if self.read(path, (7, 0)) != b"#EXTM3U":
             raise VerifyError(str(path), "this is no playlist: it does not begin with #EXTM3U")
         try:
-            return m3u8.parse(self.read(path).decode())
+            text = self.read(path).decode()
+            playlist = m3u8.parse(text)
         except ValueError as error:
             raise VerifyError(str(path), str(error)) from error
+        self.texts.append((path, text, playlist.text()))
+        return playlist
 
     def size(self, playlist: Path, segment: Any) -> int:
         """A segment's bytes, as far as the playlist and the file's size tell: for progress only."""
@@ -127,6 +136,8 @@ class Check:
             raise VerifyError(str(path), "no EXT-X-ENDLIST")
         if not playlist.segments:
             raise VerifyError(str(path), "no segments")
+        if playlist.media_sequence and not self.lenient:
+            raise VerifyError(str(path), "the first of all segments has media sequence number 0")
         demuxer: Transport | Fragments | None = None
         inits: list[Fragments] = []
         last_map = None
@@ -134,6 +145,8 @@ class Check:
         streams: dict[int, Stream] = {}
         timeline = Timeline(str(path))
         self.timelines.append(timeline)
+        facts = Facts(playlist.segments[0].map is not None)
+        self.facts.append(facts)
         discontinuities = playlist.discontinuity_sequence
         for number, segment in enumerate(playlist.segments):
             discontinuities += segment.discontinuity
@@ -160,6 +173,11 @@ class Check:
                 if stream is None:
                     stream = streams[unit.stream] = Stream(unit.kind, self.tracks, self.lenient)
                 stream.feed(where, unit, discontinuities)
+            facts.sizes.append(self.size(path, segment))
+            facts.durations_us.append(segment.duration_us)
+            decoded = [unit.dts for unit in units if unit.kind == "avc"]
+            if decoded:
+                facts.decoded.append((decoded[0], decoded[-1], len(decoded)))
             timeline.segment(where, segment.duration_us / 1e6, discontinuities, units)
             if not self.lenient:
                 pictures = [unit for unit in units if unit.kind == "avc"]
@@ -176,6 +194,7 @@ class Check:
         for fragments in [] if self.lenient else inits:
             fragments.check_init(streams)
         self.streams += streams.values()
+        facts.streams += streams.values()
         ends = [stream.end for stream in streams.values()]
         if not self.lenient:
             timeline.finish(ends)
@@ -238,6 +257,33 @@ class Check:
             same = [t for t in self.tracks if (t.path, t.kind) == (track.path, track.kind)]
             if not any(id(t) in found for t in same):
                 raise VerifyError(str(path), f"nothing of {track.path}, track {track.id}")
+
+    def claims(self, path: Path, parsed: Any, uris: Iterable[str], media: list[Any]) -> None:
+        """What the multivariant playlist says of the others is so."""
+        if any(one.independent_segments != parsed.independent_segments for one in media):
+            what = "EXT-X-INDEPENDENT-SEGMENTS stands in some of the playlists only"
+            raise VerifyError(str(path), what)
+        facts = dict(zip(uris, self.facts, strict=True))
+        Claims(str(path), parsed, facts, *self.targets).check()
+
+    def print(self) -> None:
+        """All that stands in a playlist means something: nothing is lost when it is printed again."""
+        for path, text, again in self.texts:
+            lines = enumerate(zip_longest(text.splitlines(True), again.splitlines(True)), 1)
+            for number, (line, wanted) in lines:
+                if line != wanted:
+                    what = f"line {number} means nothing, or does not stand where it belongs"
+                    raise VerifyError(str(path), what)
+
+    def target(self, path: Path) -> None:
+        """One EXT-X-TARGETDURATION for all, as the longest segment asks for it (RFC 8216 4.3.3.1)."""
+        if len(self.targets) > 1:
+            raise VerifyError(str(path), f"target durations differ: {sorted(self.targets)}")
+        longest = max(max(facts.durations_us) for facts in self.facts)
+        wanted = max(1, (longest + 500_000) // 1_000_000)
+        if self.targets != {wanted}:
+            what = f"EXT-X-TARGETDURATION is {self.targets.pop()}, the longest segment asks for {wanted}"
+            raise VerifyError(str(path), what)
 
     def same_numbers(self) -> None:
         """Matching content has matching discontinuity sequence numbers (RFC 8216 6.2.4)."""

@@ -21,7 +21,7 @@ from pystream.packager.verify.elementary import (
     descriptors,
     esds_fields,
     is_entry,
-    pixel_aspect,
+    picture_shape,
     split_nals,
 )
 
@@ -52,12 +52,23 @@ class Entry:
     def height(self) -> int:
         return int.from_bytes(self.fields[26:28], "big")
 
+    def _shape(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        if self.config[5] & 31:
+            return picture_shape(self.config[8 : 8 + int.from_bytes(self.config[6:8], "big")])
+        return None
+
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in pixels."""
+        shape = self._shape()
+        return shape[0] if shape else (self.width, self.height)
+
     def pixel_aspect(self) -> tuple[int, int]:
         """Width and height of a pixel: as pasp has them (12.1.4.2), or else the first sequence
         parameter set."""
         found = [struct.unpack(">II", data) for kind, data in self.boxes if kind == b"pasp"]
-        if not found and self.config[5] & 31:
-            found = [pixel_aspect(self.config[8 : 8 + int.from_bytes(self.config[6:8], "big")])]
+        shape = self._shape()
+        if not found and shape:
+            found = [shape[1]]
         return (found[0][0], found[0][1]) if found and all(found[0]) else (1, 1)
 
     def agrees(self, config: bytes) -> bool:
@@ -134,6 +145,10 @@ class Track:
     @property
     def count(self) -> int:
         return len(self.offset)
+
+    def language_code(self) -> str:
+        """Three letters of ISO 639-2 (ISO/IEC 14496-12 8.4.2.3)."""
+        return "".join(chr(0x60 + (self.language >> shift & 31)) for shift in (10, 5, 0))
 
     def first_entry(self) -> int:
         """The first key frame that a decoder can really begin at, else the first key frame."""
