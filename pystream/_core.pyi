@@ -1,6 +1,7 @@
 """The Rust core. `pystream` is the public face; what is here may change with any release."""
 
 import os
+from collections.abc import Sequence
 from typing import Final, Protocol, final
 
 from typing_extensions import Buffer
@@ -67,7 +68,7 @@ class Movie:
         """Bytes of the source."""
     @property
     def nbytes(self) -> int:
-        """Bytes of memory held."""
+        """Bytes of memory held, those of a source in memory with them."""
 
 @final
 class Track:
@@ -84,6 +85,10 @@ class Track:
     @property
     def kind(self) -> str:
         """`video` or `audio`."""
+    @property
+    def enabled(self) -> bool:
+        """`track_enabled` (ISO/IEC 14496-12 8.3.2.3): where tracks are alternatives, those to begin
+        with. The others are carried as well."""
     @property
     def language(self) -> str:
         """ISO 639-2/T; `und` where the file does not say."""
@@ -118,10 +123,19 @@ class Track:
         """Presentation times of samples `first..end`, ticks. Raises `IndexError`."""
     def keys(self, first: int, end: int) -> tuple[Column, Column]:
         """Indexes and presentation times of the sync samples among `first..end`."""
-    def with_keys(self, indexes: list[int]) -> Track:
-        """The same track with other sync samples: where the file's own word is wrong."""
+    def with_keys(self, indexes: Sequence[int]) -> Track:
+        """The same track with other sync samples: where the file's own word is wrong. Columns are
+        shared. Raises `IndexError`."""
     def end_pts(self, first: int, end: int) -> int:
         """When the last of samples `first..end` stops being shown, ticks. Raises `IndexError`."""
+    def check_keys(self, first: int, end: int) -> bytes:
+        """Which of the sync samples among `first..end` are key frames by their own NAL units too.
+
+        One bit a sample: that of sample `first + n` is `result[n // 8] >> n % 8 & 1`, set for IDR
+        pictures and recovery points. Reads a little of the source for each sync sample, in one pass.
+        Raises `IndexError`, `SourceError`, and `UnsupportedMedia` where more than 65,536 in a row are
+        none.
+        """
     def picture_kind(self, index: int) -> str:
         """What sample `index` begins with: `idr`, `recovery` (open GOP) or `other`.
 
@@ -144,8 +158,8 @@ class Rendition:
     def scanned(self) -> bool: ...
     @property
     def holes(self) -> list[tuple[int, int]]:
-        """Where the clock of a transport stream jumps: begin and end of each hole, in ticks of 90
-        kHz from the presentation's zero."""
+        """Where the clock of a transport stream jumps: begin and end of the first 64 holes that are
+        too long to be filled, in ticks of 90 kHz from the presentation's zero."""
     @property
     def nbytes(self) -> int: ...
     def sizes(self) -> Column: ...

@@ -507,22 +507,31 @@ def target_duration(segments: Iterable[Segment]) -> int:
 
 
 def _check_groups(variants: tuple[Variant, ...], renditions: tuple[Rendition, ...]) -> None:
-    """Names are unique in a group, one member is the default, each group exists (4.3.4)."""
-    names: set[tuple[str, str, str]] = set()
+    """Names are unique in a group, one member is the default, groups of a type have the same members,
+    each group exists (4.3.4)."""
+    # The members of each group by name: what of their attributes must be the same in all groups.
+    groups: dict[tuple[str, str], dict[str, tuple[str | None, bool, bool]]] = {}
     defaults: set[tuple[str, str]] = set()
-    groups: set[tuple[str, str]] = set()
     for rendition in renditions:
         group = (rendition.type, rendition.group_id)
-        groups.add(group)
-        if (*group, rendition.name) in names:
+        members = groups.setdefault(group, {})
+        if rendition.name in members:
             raise ValueError(
                 f"{rendition.type} group {rendition.group_id!r} has {rendition.name!r} twice"
             )
-        names.add((*group, rendition.name))
+        members[rendition.name] = (rendition.language, rendition.default, rendition.autoselect)
         if rendition.default and group in defaults:
             raise ValueError(f"{rendition.type} group {rendition.group_id!r} has two defaults")
         if rendition.default:
             defaults.add(group)
+    first: dict[str, tuple[str, str]] = {}
+    for group, members in groups.items():
+        other = first.setdefault(group[0], group)
+        if differ := dict(members.items() ^ groups[other].items()):
+            raise ValueError(
+                f"{group[0]} groups {other[1]!r} and {group[1]!r} differ in {min(differ)!r}: each"
+                " needs the same members, alike in all but URI and CHANNELS (4.3.4.1.1)"
+            )
     for variant in variants:
         for wanted in (("AUDIO", variant.audio), ("SUBTITLES", variant.subtitles)):
             if wanted[1] is not None and wanted not in groups:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pystream.cli import COMMANDS
+from tests.oracles import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
 MEDIA = Path(__file__).parent / "media"
@@ -747,9 +748,19 @@ def test_probe_tells_what_is_unusual(name: str, said: str) -> None:
 
 
 def test_package_and_probe_call_a_track_that_is_left_out_the_same(tmp_path: Path) -> None:
-    done = run("package", MEDIA / "mp3_beside.mp4", "-o", tmp_path / "out")
-    assert done.returncode == 0
-    assert "track 3 (audio, mp4a.6b) is left out" in done.stderr
+    nameless = synthetic.pictures([25])
+    nameless.entries = []
+    (tmp_path / "film.mp4").write_bytes(
+        synthetic.movie(synthetic.pictures([50]), synthetic.sound((0, 94)), nameless)
+    )
+    for path, said in (
+        (MEDIA / "mp3_beside.mp4", "track 3 (audio, mp4a.6b) is left out"),
+        (tmp_path / "film.mp4", "track 3 (video) is left out: "),
+    ):
+        done = run("package", path, "-o", tmp_path / "out", "--overwrite")
+        assert done.returncode == 0
+        assert said in done.stderr
+        assert said in run("probe", path).stdout
 
 
 def test_probe_says_whether_inputs_make_one_ladder() -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -214,6 +215,179 @@ def test_pain_20_edit_lists_and_negative_composition_offsets() -> None:
             )
 
 
+# Key frames
+
+
+def film_of(*tracks: boxes.Track) -> pystream.Input:
+    return pystream.open(bytes(boxes.Movie(list(tracks))), "film")
+
+
+@pytest.mark.parametrize("name", ["plain.mp4", "no_stss.mp4", "open_gop.mp4", "nal_2.mp4"])
+def test_key_frames_are_checked_in_one_pass(name: str) -> None:
+    mine = next(t for t in opened(name).tracks if t.kind == "video")
+    count = mine.sample_count
+    keys = numbers(mine.keys(0, count)[0])
+    real = [index for index in keys if mine.picture_kind(index) != "other"]
+    for first, end in ((0, count), (3, count - 1), (count, count)):
+        # A fresh one, that has looked at none of them yet.
+        fresh = next(t for t in pystream.open(MEDIA / name).tracks if t.kind == "video")
+        bits = fresh.check_keys(first, end)
+        assert len(bits) == (end - first + 7) // 8
+        found = [first + n for n in range(end - first) if bits[n // 8] >> n % 8 & 1]
+        assert found == [index for index in real if first <= index < end]
+    for first, end in ((0, count + 1), (2, 1)):
+        with pytest.raises(IndexError):
+            mine.check_keys(first, end)
+
+
+def test_a_check_of_key_frames_gives_up_on_a_file_of_lies() -> None:
+    def lies(count: int) -> Track:
+        slices = [boxes.Sample(b"\0\0\0\1\x41", 3600) for _ in range(count)]
+        slices[:1] = [boxes.Sample(b"\0\0\0\1\x65", 3600)]
+        entries = load(MEDIA / "ladder_90.mp4")[0].entries
+        return film_of(boxes.Track("vide", 90_000, entries, slices)).tracks[0]
+
+    assert lies(65_537).check_keys(0, 65_537)[:2] == b"\1\0"
+    with pytest.raises(pystream.UnsupportedMedia, match=r"film.*65537 samples in a row are called"):
+        lies(65_538).check_keys(0, 65_538)
+
+
+def test_a_track_with_other_key_frames_is_the_same_otherwise() -> None:
+    mine = opened("plain.mp4").tracks[0]
+    count = mine.sample_count
+    other = mine.with_keys([1, 7])
+    assert numbers(other.keys(0, count)[0]) == [1, 7]
+    assert numbers(other.pts(0, count)) == numbers(mine.pts(0, count))
+    assert other.same_as(mine)
+    with pytest.raises(IndexError):
+        mine.with_keys([count])
+
+
+# What is not as it should be
+
+
+def test_media_in_another_file_is_left_out() -> None:
+    def refer(index: int, kind: str, flags: int) -> pystream.Input:
+        moov, *rest = boxes.parse(bytes(boxes.Movie(load(MEDIA / "plain.mp4"), moov_first=False)))[
+            ::-1
+        ]
+        minf = list(moov.all("trak/mdia/minf"))[1]
+        minf.get("dinf/dref").children.append(boxes.full(kind, b"elsewhere\0", flags=flags))
+        minf.get("dinf/dref").head = struct.pack(">II", 0, 2)
+        entry = minf.get("stbl/stsd").children[0]
+        entry.head = entry.head[:6] + struct.pack(">H", index) + entry.head[8:]
+        # Places in another file mean nothing in this one.
+        chunks = minf.get("stbl/stco")
+        if flags == 0 and index == 2:
+            chunks.head = chunks.head[:8] + b"\xff" * (len(chunks.head) - 8)
+        return pystream.open(b"".join(bytes(box) for box in [*rest[::-1], moov]), "film.mov")
+
+    for kind in ("url ", "urn ", "alis"):
+        source = refer(2, kind, 0)
+        assert [t.kind for t in source.tracks] == ["video"]
+        assert [str(notice) for notice in source.notices] == [
+            f"film.mov: track 2 (audio, mp4a) is left out: its media lies in another file"
+            f" (data reference of type {kind})"
+        ]
+    # QuickTime's alias to the file itself; an entry that nothing refers to; an index of nothing.
+    for index, kind, flags in ((2, "alis", 1), (1, "url ", 0), (0, "url ", 0), (3, "url ", 0)):
+        assert refer(index, kind, flags).notices == ()
+
+
+def without_fragment(name: str, dropped: int) -> bytes:
+    top = boxes.parse(data(name))
+    moofs = [i for i, box in enumerate(top) if box.kind == b"moof"]
+    at = moofs[dropped]
+    return b"".join(bytes(box) for i, box in enumerate(top) if i not in (at, at + 1))
+
+
+def test_a_fragment_that_is_missing_in_the_middle_is_told() -> None:
+    whole = pystream.open(data("fragmented.mp4"), "film")
+    assert whole.notices == ()
+    source = pystream.open(without_fragment("fragmented.mp4", 1), "film")
+    assert [notice.code for notice in source.notices] == ["fragment-gap"] * len(source.tracks)
+    for track, notice in zip(source.tracks, source.notices, strict=True):
+        count = track.sample_count
+        dts = numbers(track.dts(0, count))
+        steps = [b - a for a, b in pairwise(dts)]
+        missing = (max(steps) - min(steps)) / track.timescale
+        told = re.search(r"track (\d+): gaps .*: 1, of ([\d.]+) s together", notice.message)
+        assert told
+        assert int(told[1]) == track.id
+        assert abs(float(told[2]) - missing) < 0.002
+    # At the ends nothing is known to be missing.
+    last = sum(box.kind == b"moof" for box in boxes.parse(data("fragmented.mp4"))) - 1
+    for dropped in (0, last):
+        assert pystream.open(without_fragment("fragmented.mp4", dropped)).notices == ()
+
+
+def test_a_step_of_a_sample_or_two_is_no_gap() -> None:
+    for late, told in ((0, False), (1024, False), (1025, True)):
+        top = boxes.parse(data("fragmented.mp4"))
+        # Pictures of 512 ticks.
+        tfdt = [box for box in top if box.kind == b"moof"][1].get("traf/tfdt")
+        time = int.from_bytes(tfdt.head[4:], "big")
+        tfdt.head = tfdt.head[:4] + (time + late).to_bytes(8, "big")
+        source = pystream.open(b"".join(map(bytes, top)))
+        assert ("fragment-gap" in [notice.code for notice in source.notices]) == told
+
+
+# Sound whose configuration does not say what it is
+
+
+def replicated(frame: bytes, header: bool) -> bytes:
+    """A frame with spectral band replication behind it (ISO/IEC 14496-3 tables 4.11, 4.57, 4.63)."""
+    bits = "".join(f"{byte:08b}" for byte in frame).rstrip("0")
+    assert bits.endswith("111")
+    data = "1101" + ("1" + "1" + "0101" + "1001" + "000" + "00" + "00" if header else "0")
+    data = data.ljust(8 * 20, "1")
+    bits = bits[:-3] + "110" + "1111" + f"{20 - 14:08b}" + data + "111"
+    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+# 24 kHz, two channels: AAC-LC alone; replication that is downsampled, in both ways to say it;
+# replication that is said not to be there.
+PLAIN, HIERARCHICAL, BACKWARD, NONE = (
+    bytes.fromhex(text) for text in ("1310", "2b130800", "131056e5b0", "131056e500")
+)
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_replication_that_nothing_announces_is_found(format: str) -> None:
+    def described(config: bytes, sbr: bool, late: int = 0) -> tuple[str, int]:
+        (clip,) = load(MEDIA / "ladder_audio.m4a")
+        frames = [sample.data for sample in clip.samples]
+        if sbr:
+            frames = [replicated(frame, i % 10 == late) for i, frame in enumerate(frames)]
+        samples = [boxes.Sample(frame, 1024) for frame in frames]
+        entry = boxes.aac_entry(config, 24_000, 2)
+        source = film_of(boxes.Track("soun", 24_000, [entry], samples))
+        (codecs, _, _, rate, _), *others = source.tracks[0].configs
+        assert others == []
+        presentation = pystream.plan([source], format=format, scan=False)
+        (variant,) = presentation.multivariant_playlist().variants
+        assert variant.codecs == (codecs,)
+        return codecs, rate
+
+    assert described(PLAIN, sbr=False) == ("mp4a.40.2", 24_000)
+    assert described(PLAIN, sbr=True) == ("mp4a.40.5", 48_000)
+    assert described(PLAIN, sbr=True, late=9) == ("mp4a.40.5", 48_000)
+    # What is said counts, and so does the rate that is said.
+    assert described(NONE, sbr=True) == ("mp4a.40.2", 24_000)
+    assert described(HIERARCHICAL, sbr=True) == ("mp4a.40.5", 24_000)
+    assert described(BACKWARD, sbr=True) == ("mp4a.40.5", 24_000)
+
+
+def test_tracks_say_whether_they_are_enabled() -> None:
+    made = boxes.parse(bytes(boxes.Movie(load(MEDIA / "languages.mp4"))))
+    moov = next(box for box in made if box.kind == b"moov")
+    header = list(moov.all("trak/tkhd"))[1]
+    header.head = header.head[:3] + b"\2" + header.head[4:]
+    tracks = pystream.open(b"".join(map(bytes, made))).tracks
+    assert [track.enabled for track in tracks] == [i != 1 for i in range(len(tracks))]
+
+
 # Views
 
 
@@ -318,15 +492,45 @@ def cost(make):
     return sorted(costs)[2]
 
 opened = cost(lambda: pystream.open({str(tmp_path / "film.mp4")!r}))
-planned = cost(lambda: pystream.plan([kept[0]], scan=False))
-print(opened, kept[0].nbytes, planned, kept[-1].nbytes)
+# What was read of the pictures is kept with the input, once.
+before, unread = used(), kept[0].nbytes
+first = pystream.plan([kept[0]])
+read, seen = used() - before - first.nbytes, kept[0].nbytes - unread
+planned = cost(lambda: pystream.plan([kept[0]]))
+keyed = cost(lambda: kept[0].tracks[0].with_keys([0, 9]))
+print(opened, unread, planned, kept[6].nbytes, read, seen, keyed)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    opened_bytes, nbytes, planned_bytes, made_nbytes = map(int, done.stdout.split())
+    opened_bytes, nbytes, planned_bytes, made_nbytes, read, seen, keyed = map(
+        int, done.stdout.split()
+    )
     # Objects of the interpreter and the allocator's own headers are not counted, nor is the rest of
     # the last page of a large column.
     assert abs(opened_bytes - nbytes) <= nbytes // 100 + 4 * 4096
     assert made_nbytes <= planned_bytes <= made_nbytes + 16384
+    # Two bits a sample, whichever were looked at.
+    assert 3600 * 25 / 4 <= seen <= 3600 * 25 / 4 + 64
+    assert seen <= read <= seen + 1_000_000
+    # A track with other key frames shares the columns.
+    assert keyed <= 4096
+
+
+def test_nbytes_counts_keys_and_copies_of_tracks() -> None:
+    def nbytes(rotate_every: int) -> int:
+        encryption = pystream.Aes128(rotate_every=rotate_every)
+        source = opened("plain.mp4")
+        return pystream.plan([source], segment_duration=0.1, encryption=encryption).nbytes
+
+    periods = len(pystream.plan([opened("plain.mp4")], segment_duration=0.1).renditions[0])
+    assert nbytes(1) - nbytes(0) == (periods - 1) * (sys.getsizeof(bytes(16)) + 8)
+    mine = opened("no_stss.mp4").tracks[0]
+    bounds = [0, mine.sample_count]
+    own, copied = (
+        _core.Rendition("ts", [(track, bounds)], 10, "film").nbytes
+        for track in (mine, mine.with_keys(range(0, mine.sample_count, 50)))
+    )
+    # A bit a sample, and what describes the track.
+    assert mine.sample_count // 8 <= copied - own <= 4096
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -334,9 +538,10 @@ def test_nbytes_is_the_sum_of_its_parts_and_alike_for_like_files(name: str) -> N
     # What planning has read is kept as well, so one that nobody has planned.
     source = pystream.open(MEDIA / name)
     parts = sum(track.nbytes for track in source.tracks)
-    assert parts < source.nbytes < parts + 1024
+    assert parts < source.nbytes < parts + 1024 * (1 + len(source.tracks))
     assert pystream.open(MEDIA / name).nbytes == source.nbytes
-    assert pystream.open(data(name), name).nbytes == source.nbytes
+    # Bytes that were handed over are kept.
+    assert pystream.open(data(name), name).nbytes == source.nbytes + len(data(name))
     # A handful of samples still pays for what every track has.
     count = sum(track.sample_count for track in source.tracks)
     assert source.nbytes <= 10 * count + 4096 * (1 + len(source.tracks))
@@ -605,7 +810,7 @@ def test_messages_name_the_input() -> None:
         pystream.open(b"nothing of the kind", "lecture")
     assert pystream.open(data("plain.mp4"), "lecture").name == "lecture"
     notice = pystream.open(data("hevc.mp4"), "lecture").notices[0]
-    assert str(notice).startswith("lecture: track 1 (vide, hvc1) is left out")
+    assert str(notice).startswith("lecture: track 1 (video, hvc1) is left out")
 
 
 @pytest.mark.parametrize(

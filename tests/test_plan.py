@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
+from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate, cycle, islice, pairwise, permutations
 from math import ceil, lcm
@@ -40,6 +43,7 @@ from tests.oracles.hls import (
 
 US = 1_000_000
 FORMATS = ("ts", "fmp4")
+CODES = ("deu", "eng", "fra")
 WITH_VIDEO = [name for name in CLIPS if any(t.kind == "video" for t in opened(name).tracks)]
 
 
@@ -341,7 +345,7 @@ def test_pain_13_bandwidth_is_measured_on_the_segments(encrypted: bool, format: 
                 for rendition in multivariant.renditions
                 if rendition.group_id == variant.audio and rendition.uri
             ]
-            others = [other for other in others if other != name]
+            assert name not in others
             peak, average = rates[name]
             assert variant.bandwidth == peak + max((rates[o][0] for o in others), default=0)
             assert variant.average_bandwidth == average + max(
@@ -350,6 +354,27 @@ def test_pain_13_bandwidth_is_measured_on_the_segments(encrypted: bool, format: 
             assert variant.bandwidth >= 8 * max(sizes[name]) // ceil(
                 presentation.target_duration * 1.5
             )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pain_13_languages_alone_play_one_at_a_time(format: str) -> None:
+    # The variant stream is the first language, and each other one plays in its place.
+    tracks = [synthetic.sound((0, 400), language=code, seed=i) for i, code in enumerate(CODES)]
+    tracks[1].samples = [replace(s, data=s.data * 2) for s in tracks[1].samples]
+    for order in permutations(tracks):
+        presentation = pystream.plan([pystream.open(synthetic.movie(*order))], format=format)
+        rates = [
+            (
+                planner.peak_bps(sizes, list(r.durations_us), presentation.target_duration),
+                planner.average_bps(sizes, list(r.durations_us)),
+            )
+            for r in presentation.renditions
+            if (sizes := [len(s) for s in segments(r)])
+        ]
+        (variant,) = presentation.multivariant_playlist().variants
+        assert variant.uri == "a0/index.m3u8"
+        assert variant.bandwidth == max(peak for peak, _ in rates)
+        assert variant.average_bandwidth == max(average for _, average in rates)
 
 
 def test_pain_8_independence_is_claimed_only_where_it_was_seen() -> None:
@@ -481,6 +506,180 @@ def test_sound_that_is_the_same_in_all_inputs_is_written_once(format: str) -> No
         rewritten = pystream.open(bytes(boxes.Movie(load(MEDIA / "plain.mp4"))), "first")
         presentation = pystream.plan([rewritten, source], format=format, segment_duration=2)
         assert [r.name for r in presentation.renditions][2:] == names
+
+
+def spoken(*languages: str, seed: int = 0, gops: int = 3) -> bytes:
+    """Pictures, and sound in each language, no two of which have the same bytes."""
+    tracks = [synthetic.pictures([50] * gops)]
+    tracks += [
+        synthetic.sound((0, 94 * gops), language=language, seed=seed + i)
+        for i, language in enumerate(languages)
+    ]
+    return synthetic.movie(*tracks)
+
+
+def offered(
+    *films: bytes, format: str = "ts"
+) -> tuple[list[list[tuple[str, str | None]]], list[str]]:
+    """(NAME, URI) of what each variant offers, and the codes of the notices. Printing alone shows
+    that the groups are alike."""
+    sources = [pystream.open(film, f"{n}.mp4") for n, film in enumerate(films)]
+    presentation = pystream.plan(sources, format=format, segment_duration=2)
+    multivariant = playlist.parse(presentation.multivariant_playlist().text())
+    assert isinstance(multivariant, playlist.MultivariantPlaylist)
+    names = [r.name for r in presentation.renditions]
+    uris = {f"{name}/index.m3u8": name for name in names}
+    groups = [
+        [(r.name, r.uri and uris[r.uri]) for r in multivariant.renditions if r.group_id == v.audio]
+        for v in multivariant.variants
+    ]
+    return groups, [notice.code for notice in presentation.notices]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_rendition_is_offered_with_the_same_sound(format: str, tmp_path: Path) -> None:
+    paths = [tmp_path / "360p.mp4", tmp_path / "720p.mp4"]
+    paths[0].write_bytes(spoken("eng"))
+    paths[1].write_bytes(spoken("deu", "fra", seed=1))
+    everything = [("en", "a0"), ("de", "a1"), ("fr", "a2")]
+    groups, codes = offered(*(path.read_bytes() for path in paths), format=format)
+    assert groups == [everything, everything]
+    assert codes == ["uneven-sound"]
+    out = tmp_path / "out"
+    assert main(["package", *map(str, paths), "-o", str(out), "--format", format]) == 0
+    verify(paths, out / "index.m3u8")
+    sources = [pystream.open(path) for path in paths]
+    (notice,) = pystream.plan(sources, format=format).notices
+    assert f"{paths[0]} has sound in en; {paths[1]} has sound in de and fr: each" in notice.message
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_rendition_keeps_its_own_encoding_of_a_language(format: str) -> None:
+    # The same languages, in any order: nothing is added.
+    low, high = spoken("eng", "deu"), spoken("deu", "eng", seed=5)
+    groups, codes = offered(low, high, format=format)
+    assert groups == [[("en", "a0"), ("de", "a1")], [("en", "a3"), ("de", "a2")]]
+    assert codes == []
+    # One of them has a language more, and the other one gets that.
+    groups, codes = offered(spoken("eng"), high, format=format)
+    assert groups == [[("en", "a0"), ("de", "a1")], [("en", "a2"), ("de", "a1")]]
+    assert codes == ["uneven-sound"]
+    # Pictures without sound always get all of it.
+    groups, codes = offered(low, film([50] * 3, Fraction(25), 90_000), high, format=format)
+    own = [("en", "a0"), ("de", "a1")]
+    assert groups == [own, own, [("en", "a3"), ("de", "a2")]]
+    assert codes == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_sound_that_inputs_share_is_one_member_in_all_of_them(format: str) -> None:
+    one, two, both = spoken("eng"), spoken("eng", seed=1), spoken("eng", "eng")
+    pair = [("en", "a0"), ("en 2", "a1")]
+    for films in ((both, one), (one, both), (one, two, both), (both, two, one)):
+        groups, codes = offered(*films, format=format)
+        assert groups == [pair] * len(films)
+        assert codes == ["uneven-sound"]
+    groups, codes = offered(both, two, format=format)
+    assert groups == [pair, pair]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_sound_of_a_language_is_selected_by_it(format: str) -> None:
+    for content in (spoken("deu", "eng", "deu", "und", "und"), spoken("eng", "deu", "eng")):
+        multivariant = pystream.plan(
+            [pystream.open(content)], format=format
+        ).multivariant_playlist()
+        chosen = [r.language for r in multivariant.renditions if r.autoselect]
+        assert sorted(map(str, chosen)) == sorted(
+            {str(r.language) for r in multivariant.renditions}
+        )
+        first = {r.language: r for r in reversed(multivariant.renditions)}
+        assert all(first[r.language] is r for r in multivariant.renditions if r.autoselect)
+    names = [r.name for r in multivariant.renditions]
+    assert names == ["en", "de", "en 2"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("pictures", [True, False], ids=["film", "sound"])
+def test_the_default_is_the_first_sound_that_is_enabled(pictures: bool, format: str) -> None:
+    for enabled, default in (
+        ((True, True, True), "de"),
+        ((False, True, False), "en"),
+        ((False, False, True), "fr"),
+        ((False, False, False), "de"),
+    ):
+        tracks = [synthetic.pictures([50] * 3)] * pictures
+        tracks += [
+            synthetic.sound((0, 280), language=code, seed=i, enabled=on)
+            for i, (code, on) in enumerate(zip(CODES, enabled, strict=True))
+        ]
+        presentation = pystream.plan([pystream.open(synthetic.movie(*tracks))], format=format)
+        multivariant = presentation.multivariant_playlist()
+        assert {r.language for r in multivariant.renditions} == {"de", "en", "fr"}
+        (chosen,) = (r for r in multivariant.renditions if r.default)
+        assert chosen is multivariant.renditions[0]
+        assert (chosen.language, chosen.autoselect) == (default, True)
+        if not pictures:
+            assert multivariant.variants[0].uri == chosen.uri
+
+
+def test_what_one_input_enables_comes_before_what_another_one_does_not() -> None:
+    def film(*sounds: tuple[str, bool, int]) -> bytes:
+        tracks = [
+            synthetic.sound((0, 280), language=code, enabled=on, seed=seed)
+            for code, on, seed in sounds
+        ]
+        return synthetic.movie(synthetic.pictures([50] * 3), *tracks)
+
+    groups, _ = offered(film(("eng", False, 0)), film(("deu", True, 1)))
+    assert groups == [[("de", "a1"), ("en", "a0")]] * 2
+    # The first that is enabled stands for the same in both.
+    groups, _ = offered(film(("eng", False, 0), ("eng", True, 1)), film(("eng", True, 2)))
+    assert groups == [[("en", "a1"), ("en 2", "a0")], [("en", "a2"), ("en 2", "a0")]]
+
+
+def paced(*paces: tuple[int, int], scale: int = 90_000) -> bytes:
+    """Pictures at (ticks of each, how many), each pace from a key frame on."""
+    made = synthetic.pictures([count for _, count in paces], scale=scale)
+    lasting = iter([ticks for ticks, count in paces for _ in range(count)])
+    made.samples = [replace(sample, duration=next(lasting)) for sample in made.samples]
+    return synthetic.movie(made)
+
+
+def frame_rate(content: bytes, format: str = "ts") -> str:
+    presentation = pystream.plan([pystream.open(content)], format=format, segment_duration=2)
+    found = re.search(r"FRAME-RATE=([0-9.]+)", presentation.multivariant_playlist().text())
+    assert found
+    return found[1]
+
+
+def test_the_frame_rate_is_that_of_the_fastest_segment() -> None:
+    # RFC 8216 4.3.4.2: the maximum for all the pictures.
+    assert frame_rate(paced((3600, 100), (1800, 200), (3600, 100))) == "50.000"
+    assert frame_rate(paced((3600, 100), (1800, 100))) == "50.000"
+    # Time stamps in whole ticks of any size are no faster pictures.
+    for fps in (Fraction(30_000, 1001), Fraction(24_000, 1001), Fraction(60_000, 1001)):
+        for scale in (600, 1000, 12_800, 90_000):
+            content = film([50] * 12, fps, scale)
+            assert abs(float(frame_rate(content)) - fps) < 0.002, (fps, scale)
+    # Nor are pictures that come together for a moment, or a segment of one.
+    assert frame_rate(paced((3600, 100), (90, 2), (3600, 100))) == f"{101 / 3.962:.3f}"
+    alone = synthetic.pictures([50, 1, 50], entries=[0, 1, 0])
+    alone.samples[50] = replace(alone.samples[50], duration=90)
+    assert frame_rate(synthetic.movie(alone)) == f"{100 / 3.961:.3f}"
+    # Each seventh of 25 is dropped, and for most of a second all are: 18.456 on average.
+    assert frame_rate((MEDIA / "vfr.mp4").read_bytes()) == "21.552"
+    lonely = pystream.plan([pystream.open(film([1], Fraction(25), 90_000))])
+    assert lonely.renditions[0].frame_rate_milli is None
+
+
+def test_what_codecs_says_of_parameter_sets_in_the_stream() -> None:
+    content = (MEDIA / "plain.mp4").read_bytes().replace(b"avc1", b"avc3")
+    for format, family in (("ts", "avc1"), ("fmp4", "avc3")):
+        presentation = pystream.plan([pystream.open(content)], format=format)
+        (variant,) = presentation.multivariant_playlist().variants
+        kinds = [codec.split(".")[0] for codec in variant.codecs]
+        assert kinds == [family, "mp4a"]
 
 
 def test_frame_rates_and_resolutions_are_told() -> None:
@@ -629,6 +828,65 @@ def test_the_first_extinf_of_late_sound_counts_from_the_pictures_begin(
         verify([path], out / "index.m3u8")
 
 
+def trimmed(gop_s: int, into_s: int) -> tuple[bytes, bytes]:
+    """Pictures and sound of two groups of pictures, of which an edit list shows ten seconds; the
+    pictures of one film, and the sound of another one without any."""
+    video = synthetic.pictures([25 * gop_s] * 2, scale=90_000)
+    video.edits = [(10_000, into_s * 90_000)]
+    sound = synthetic.sound((0, 2 * gop_s * 47))
+    sound.edits = [(10_000, into_s * 48_000)]
+    return synthetic.movie(video, sound), synthetic.movie(sound)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_film_that_is_trimmed_far_into_its_first_group_of_pictures_starts_later(
+    format: str, tmp_path: Path
+) -> None:
+    film, _ = trimmed(12, 11)
+    (tmp_path / "film.mp4").write_bytes(film)
+    source = pystream.open(tmp_path / "film.mp4")
+    with pytest.raises(pystream.LimitExceeded, match="before the clock's zero"):
+        pystream.plan([source], format=format, start_seconds=10)
+    presentation = pystream.plan([source], format=format)
+    told = pystream.plan([source], format=format, start_seconds=12)
+    for mine, theirs in zip(presentation.renditions, told.renditions, strict=True):
+        assert segments(mine) == segments(theirs)
+    if format == "ts":
+        # The key frame that is a second of film away.
+        (rendition,) = presentation.renditions
+        assert 13 * 90_000 in [pes.pts for pes in transport(rendition).of(ts.H264)]
+    else:
+        for rendition in presentation.renditions:
+            (init, first), *_ = fragments(rendition)
+            assert first.begins >= timescale(init) * (1 if rendition.kind == "video" else 0)
+    out = tmp_path / "out"
+    command = ["package", str(tmp_path / "film.mp4"), "-o", str(out), "--format", format]
+    assert main(command) == 0
+    verify([tmp_path / "film.mp4"], out / "index.m3u8")
+
+
+def test_all_renditions_and_formats_start_together() -> None:
+    # The sound alone would start at ten seconds.
+    long, sound = (pystream.open(content) for content in trimmed(12, 11))
+    coarse = synthetic.pictures([300, 300], scale=12_800)
+    coarse.edits = [(10_000, 11 * 12_800)]
+    other = pystream.open(synthetic.movie(coarse))
+    short, _ = trimmed(2, 1)
+    for inputs in ([long, sound, other], [other, sound, long]):
+        for format in FORMATS:
+            presentation = pystream.plan(inputs, format=format)
+            told = pystream.plan(inputs, format=format, start_seconds=12)
+            for mine, theirs in zip(presentation.renditions, told.renditions, strict=True):
+                assert bytes(mine.segment(0)) == bytes(theirs.segment(0))
+    # What begins at most nine seconds before its time 0 starts at ten, as everything always did.
+    for content in (short, trimmed(12, 9)[0]):
+        source = pystream.open(content)
+        for format in FORMATS:
+            mine = pystream.plan([source], format=format).renditions[0]
+            theirs = pystream.plan([source], format=format, start_seconds=10).renditions[0]
+            assert bytes(mine.segment(0)) == bytes(theirs.segment(0))
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_what_lasts_a_moment_is_not_counted_at_either_end(format: str) -> None:
     # Sound 0.09 s before the pictures, and 0.09 s after them.
@@ -740,3 +998,70 @@ def test_the_table_of_languages_is_whole() -> None:
     assert len(set(language._SHORT.values())) == len(language._SHORT) == 184
     assert len(language._TERMINOLOGICAL) == 20
     assert {*language._TERMINOLOGICAL.values()} <= {*language._SHORT}
+
+
+# What a plan costs
+
+PEAK = """
+import sys
+import pystream
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+before = peak()
+source = pystream.open(sys.argv[1])
+try:
+    pystream.plan([source])
+except pystream.UnsupportedMedia:
+    print("refused", end=" ")
+print(1024 * (peak() - before))
+"""
+
+
+@pytest.mark.slow
+def test_a_plan_takes_few_bytes_a_key_frame(tmp_path: Path) -> None:
+    """Ten hours of which each picture is a key frame, or each seventh of those that are called so,
+    and a megabyte whose word is all that it has.
+
+    Index and time are 8 bytes each, held twice for a moment, and so much again to find cuts in.
+    """
+    path = tmp_path / "film.mp4"
+    key, other = b"\0\0\0\2\x65\1", b"\0\0\0\2\x41\1"
+    for count, contents, ticks, refused in (
+        (900_000, (key,), 3600, []),
+        (900_000, (key, *[other] * 6), 3600, []),
+        (1_000_000, (b"\0",), 1, ["refused"]),
+    ):
+        path.write_bytes(synthetic.alike(count, *contents, ticks=ticks))
+        command = [sys.executable, "-c", PEAK, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        *said, peak = done.stdout.split()
+        assert said == refused
+        assert int(peak) < 56 * count
+
+
+def test_a_playlist_takes_as_many_steps_as_it_has_segments() -> None:
+    """Where each segment has another decoder configuration, and IVs count over all resources."""
+
+    def steps(count: int) -> int:
+        content = synthetic.movie(synthetic.pictures([1] * count, entries=[0, 1] * (count // 2)))
+        key = pystream.Aes128(key=bytes(16))
+        presentation = pystream.plan([pystream.open(content)], format="fmp4", encryption=key)
+        (rendition,) = presentation.renditions
+        assert len(rendition.inits()) == count
+        taken = 0
+
+        def step(*_: object) -> None:
+            nonlocal taken
+            taken += 1
+
+        sys.setprofile(step)
+        try:
+            presentation.media_playlist(rendition)
+        finally:
+            sys.setprofile(None)
+        return taken
+
+    assert steps(400) < 2.5 * steps(200)

@@ -393,6 +393,11 @@ def multivariant_playlists(draw: st.DrawFn) -> MultivariantPlaylist:
             )
         )
     ]
+    # Groups of a type have the same members.
+    first = {rendition.type: rendition.group_id for rendition in reversed(renditions)}
+    renditions = [r for r in renditions if r.group_id == first[r.type]]
+    if draw(st.booleans()):
+        renditions += [r.replace(group_id=f"{r.group_id} too") for r in renditions]
     audio = [rendition.group_id for rendition in renditions if rendition.type == "AUDIO"]
     subtitles = [rendition.group_id for rendition in renditions if rendition.type == "SUBTITLES"]
     codecs = quotable.filter(lambda codec: codec.split() == [codec] and "," not in codec)
@@ -634,6 +639,7 @@ def test_a_default_rendition_is_autoselected_where_nothing_is_said() -> None:
 SIX = Segment("a", 6 * SECOND_US)
 VARIANT = Variant("a", 1)
 AUDIO = Rendition("AUDIO", "a", "n", default=True, autoselect=True)
+MAIN = Rendition("AUDIO", "a", "m")
 
 UNSPEAKABLE: dict[str, Callable[[], object]] = {
     "an IV has 16 bytes": lambda: Key("k", b"short"),
@@ -668,6 +674,21 @@ UNSPEAKABLE: dict[str, Callable[[], object]] = {
     "must be autoselect": lambda: Rendition("AUDIO", "a", "n", default=True),
     "has 'n' twice": lambda: MultivariantPlaylist([VARIANT], [AUDIO, AUDIO]),
     "has two defaults": lambda: MultivariantPlaylist([VARIANT], [AUDIO, AUDIO.replace(name="m")]),
+    "AUDIO groups 'a' and 'b' differ in 'm'": lambda: MultivariantPlaylist(
+        [VARIANT], [AUDIO, AUDIO.replace(group_id="b"), MAIN.replace(group_id="b")]
+    ),
+    "AUDIO groups 'a' and 'c' differ in 'm'": lambda: MultivariantPlaylist(
+        [VARIANT], [AUDIO, MAIN, AUDIO.replace(group_id="c")]
+    ),
+    "AUDIO groups 'a' and 'd' differ in 'n'": lambda: MultivariantPlaylist(
+        [VARIANT], [AUDIO, AUDIO.replace(group_id="d", language="de")]
+    ),
+    "AUDIO groups 'a' and 'e' differ in 'n'": lambda: MultivariantPlaylist(
+        [VARIANT], [AUDIO, AUDIO.replace(group_id="e", default=False)]
+    ),
+    "AUDIO groups 'a' and 'f' differ in 'm'": lambda: MultivariantPlaylist(
+        [VARIANT], [MAIN, MAIN.replace(group_id="f", autoselect=True)]
+    ),
     "names SUBTITLES group 'a'": lambda: MultivariantPlaylist(
         [VARIANT.replace(subtitles="a")], [AUDIO]
     ),
@@ -679,6 +700,14 @@ def test_cannot_be_built(says: str, build: Callable[[], object]) -> None:
     with pytest.raises(ValueError) as error:
         build()
     assert says in str(error.value)
+
+
+def test_groups_of_a_type_may_differ_in_uri_and_channels_alone() -> None:
+    # RFC 8216 4.3.4.1.1; groups of different types have nothing to do with each other.
+    other = AUDIO.replace(group_id="b", uri="b.m3u8", channels="6")
+    text = Rendition("SUBTITLES", "s", "t", "s.m3u8")
+    value = MultivariantPlaylist([VARIANT.replace(audio="b")], [AUDIO, other, text])
+    assert parse(value.text()) == value
 
 
 def test_values_are_values() -> None:

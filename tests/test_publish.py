@@ -718,6 +718,54 @@ def test_keys_are_not_replaced_unasked(tmp_path: Path) -> None:
     assert (keys / "v0-0.key").read_bytes() == key != there["keys/v0-0.key"]
 
 
+def rotated(every: int, base: str = "", *inputs: Path) -> pystream.Presentation:
+    """Two, three or more keys, a period of `every` segments each."""
+    sources = [pystream.open(source) for source in inputs or (OTHER,)]
+    encryption = pystream.Aes128(rotate_every=every, key_uri=base)
+    return pystream.plan(sources, segment_duration=2, encryption=encryption)
+
+
+def test_keys_that_nothing_names_any_more_are_removed(tmp_path: Path) -> None:
+    out, keys, base = tmp_path / "hls", tmp_path / "keys", "https://keys.example.org/?film="
+    folder.write(rotated(1, base, OTHER, MEDIA / "ladder_audio.m4a"), out, key_dir=keys)
+    assert {"v0-1.key", "v0-2.key", "a0-0.key", "a1-0.key"} <= {*os.listdir(keys)}
+    # What no playlist of the earlier output names is somebody else's, and what is no key is none.
+    kept = {"v0-10.key": bytes(16), "v1-0.key": bytes(16), "a0-0.key.old": bytes(16), "x": b""}
+    for name, data in kept.items():
+        (keys / name).write_bytes(data)
+    (keys / "a1-0.key").write_bytes(bytes(17))
+    kept["a1-0.key"] = bytes(17)
+    presentation = rotated(4, base)
+    fresh = dict(presentation.renditions[0].key_files())
+    folder.write(presentation, out, key_dir=keys, overwrite=True)
+    assert contents(keys) == kept | fresh
+
+
+def test_keys_stay_where_the_output_stays_or_is_another_one(tmp_path: Path) -> None:
+    out, keys, base = tmp_path / "hls", tmp_path / "keys", "https://keys.example.org/film/"
+    folder.write(rotated(1, base), out, key_dir=keys)
+    there = contents(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        film = Held()
+        source = pystream.open(film)
+        film.read_at = missing  # type: ignore[method-assign]
+        presentation = pystream.plan([source], scan=False, encryption=pystream.Aes128(key_uri=base))
+        folder.write(presentation, out, key_dir=keys, overwrite=True)
+    assert contents(tmp_path) == there
+    # Keys that are served of another place lie elsewhere: these are another film's.
+    folder.write(rotated(4, base + "other/"), out, key_dir=keys, overwrite=True)
+    assert {*os.listdir(keys)} == {name.removeprefix("keys/") for name in there if "key" in name}
+    # An output that is damaged, or was no playlist ever, names nothing.
+    folder.write(rotated(1, base), out, key_dir=keys, overwrite=True)
+    (out / "v0" / "index.m3u8").write_bytes(b"\xff")
+    folder.write(rotated(4, base), out, key_dir=keys, overwrite=True)
+    assert len(os.listdir(keys)) > 2
+
+
+def missing(offset: int, n: int) -> bytes:
+    raise FileNotFoundError(errno.ENOENT, "no such film")
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_pain_69_old_keys_stay_where_the_new_output_cannot_be_put_in_place(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ def main() -> None:
         moov = next((start, end) for kind, start, end in top(data) if kind == b"moov")
         seeds["boxes"][name] = b"\0" + data[moov[0] + 8 : moov[1]]
         seeds["demux"][name] = data
+        # Media in another file: one of the data references is not to this one.
+        here, elsewhere = b"url \0\0\0\1", b"alis\0\0\0\0"
+        seeds["demux"][f"{name}.elsewhere"] = data.replace(here, elsewhere, 1)
         for plan in range(6):
             tail = bytes([plan, plan, plan // 2, plan & 1, 0, 0, 0, 0]) + (plan + 1).to_bytes(
                 8, "big"

@@ -32,8 +32,9 @@ with its media playlist and its segments.
 
 Several INPUTs are one presentation: a ladder of video renditions, cut at the
 key frames that all of them share, and audio, which is written once however
-many inputs hold it. One video with one audio track is muxed in `ts`; otherwise
-audio is a rendition of its own.
+many inputs hold it, and offered with each of them. One video with one audio
+track is muxed in `ts`; otherwise audio is a rendition of its own, the first
+that its file enables being the default.
 
 A segment begins at the first key frame at or after each multiple of the segment
 duration; a tail shorter than half of it joins the segment before.
@@ -51,7 +52,8 @@ encryption:
   file's name; key files then go to --key-dir, never into the output folder.
   BASE ends in "/" as a rule, or as in "?name=". Key files are named by
   rendition and period, so each film needs a BASE and a DIR of its own:
-  --overwrite replaces key files of the same names, too.
+  --overwrite replaces key files of the same names, too, and removes from this
+  DIR those that only the playlists of the earlier output name.
 
   No pair of key and IV is used twice: a segment's IV is its media sequence
   number, except where --key or --key-file gives several resources one key, or

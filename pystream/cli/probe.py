@@ -10,7 +10,7 @@ from pystream.cli._arguments import Parser, seconds
 from pystream.cli._terminal import counted
 from pystream.errors import PystreamError
 from pystream.packager.plan import column
-from pystream.packager.source import kind_of
+from pystream.packager.source import left_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -256,11 +256,10 @@ def _lines(facts: Facts) -> Iterator[tuple[int, str, str]]:
             yield 2, "", f"edit list: {', '.join(_edits(track))}"
         yield from ((2, "warning", text) for text in _unusual(track))
     for track in facts["left_out"]:
-        codec = f", {track['codec']}" if track["codec"] else ""
         yield (
             1,
             "warning",
-            f"track {track['id']} ({kind_of(track['handler'])}{codec}) is left out: {track['reason']}",
+            left_out(track["id"], track["handler"], track["codec"], track["reason"]),
         )
     yield from ((1, "warning", warning["message"]) for warning in facts["warnings"])
     yield from _plan_lines(facts["package"], 1)

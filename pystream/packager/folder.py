@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 
 from pystream import _core
 from pystream.errors import OutputError
+from pystream.playlist import MediaPlaylist, PlaylistError, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def write(
 
     `key_dir`: where key files go; without it, beside their playlists. `jobs`: threads, as many as
     there are processors by default. `progress` is called a few times a second with bytes written
-    and bytes in all. `overwrite` replaces an earlier output, and nothing else.
+    and bytes in all. `overwrite` replaces an earlier output, and nothing else; of the keys in
+    `key_dir`, those that only the earlier output's playlists name are removed.
 
     Raises `OutputError` where the folder may not be written or its file system surely has no room,
     `OSError` where it cannot be written, `MediaError` or `SourceError` for the inputs. After any of
@@ -69,6 +71,7 @@ def write(
     mark = _INSIDE if mounted else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
     _check(target, overwrite)
     keys = _key_files(presentation, target, key_dir, overwrite)
+    stale = _stale_keys(presentation, target, key_dir, {path for path, _ in keys})
     _remove_leftovers(parent, mark)
     _check_room(presentation, target, parent)
     made: list[str] = []
@@ -84,6 +87,8 @@ def write(
             _publish(work, target, mounted, keys, key_dir, made)
             done = True
             _remove(work)
+            for path in stale:
+                _remove(path)
     except BaseException as error:
         if done and isinstance(error, OSError):
             raise OutputError(
@@ -217,6 +222,47 @@ def _key_files(
         if os.path.lexists(path) and not overwrite:
             raise OutputError(f"{path} exists; --overwrite replaces it")
     return files
+
+
+def _stale_keys(
+    presentation: Presentation,
+    target: str,
+    key_dir: str | os.PathLike[str] | None,
+    fresh: set[str],
+) -> list[str]:
+    """Key files that the output in `target` names, and the new one, whose are `fresh`, does not.
+
+    A folder of keys may hold other things, and other films' keys. So only what the playlists there
+    name counts, under the names that key files have (`Rendition.key_name`), and where the new ones
+    look for keys, too: then the folder is the one of which they are served.
+    """
+    if key_dir is None or presentation.encryption is None or not os.path.isdir(target):
+        return []
+    folder, base = os.path.realpath(key_dir), presentation.encryption.key_uri
+    named = set()
+    for name in os.listdir(target):
+        for uri in _key_uris(os.path.join(target, name, PLAYLIST)):
+            key = uri.removeprefix(base)
+            period = key.removeprefix(f"{name}-").removesuffix(".key")
+            if uri == f"{base}{name}-{period}.key" and period.isdecimal():
+                named.add(os.path.join(folder, key))
+    return [path for path in sorted(named - fresh) if _is_key(path)]
+
+
+def _key_uris(path: str) -> set[str]:
+    """What a media playlist names as keys; nothing where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = parse(file.read())
+    except (OSError, UnicodeDecodeError, PlaylistError):
+        return set()
+    if not isinstance(found, MediaPlaylist):
+        return set()
+    return {segment.key.uri for segment in found.segments if segment.key}
+
+
+def _is_key(path: str) -> bool:
+    return os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) == 16
 
 
 def _is_mount_point(path: str) -> bool:

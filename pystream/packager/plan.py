@@ -24,7 +24,7 @@ from pystream.model import Notice
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pystream._core import Column, Track
     from pystream.packager.source import Input
@@ -45,13 +45,15 @@ _FINEST = 1_000_000_000
 
 
 def column(values: Column) -> array[int]:
-    """A column of the core as an array of 64-bit integers, copied."""
-    return array("q", bytes(values))
+    """A column of the core as an array of 64-bit integers, copied once."""
+    copy = array("q")
+    copy.frombytes(memoryview(values).cast("B"))
+    return copy
 
 
 def zeros(count: int) -> array[int]:
     """A column to be written to."""
-    return array("q", bytes(8 * count))
+    return array("q", [0]) * count
 
 
 class Video:
@@ -72,33 +74,42 @@ class Video:
     def _forced(self) -> bytearray:
         """Marks the key frames at which the decoder configuration changes."""
         forced = bytearray(len(self.keys))
-        place = {index: position for position, index in enumerate(self.keys)}
         for first, _ in self.track.config_runs:
             if not self.first < first < self.end:
                 continue
-            if first not in place:
+            position = below(self.keys, first)
+            if self.keys[position : position + 1] != array("q", [first]):
                 raise UnsupportedMedia(
                     f"{self.source.name}: track {self.track.id} changes its decoder configuration at"
                     f" sample {first}, which is no key frame: no segment can begin there"
                 )
-            forced[place[first]] = 1
+            forced[position] = 1
         return forced
 
-    def keep(self, positions: Iterable[int]) -> None:
-        """Leaves only the key frames at `positions`.
+    def lost(self, positions: array[int]) -> int | None:
+        """The first key frame that a segment has to begin with and that is not among `positions`."""
+        for i in _marked(self.forced):
+            at = below(positions, i)
+            if at == len(positions) or positions[at] != i:
+                return i
+        return None
+
+    def keep(self, positions: array[int]) -> None:
+        """Leaves only the key frames at `positions`, which rise.
 
         Raises `PlanError` where a segment has to begin at one of the others.
         """
-        positions = list(positions)
-        lost = {i for i, forced in enumerate(self.forced) if forced}.difference(positions)
-        if lost:
+        if len(positions) == len(self.keys):
+            return
+        lost = self.lost(positions)
+        if lost is not None:
             raise PlanError(
                 f"{self.source.name} changes its decoder configuration at"
-                f" {self.key_pts[min(lost)] / self.track.timescale:.3f} s, where another rendition"
+                f" {self.key_pts[lost] / self.track.timescale:.3f} s, where another rendition"
                 " has no key frame: no segment can begin there in all of them"
             )
-        self.keys = array("q", [self.keys[i] for i in positions])
-        self.key_pts = array("q", [self.key_pts[i] for i in positions])
+        self.keys = array("q", (self.keys[i] for i in positions))
+        self.key_pts = array("q", (self.key_pts[i] for i in positions))
         self.forced = bytearray(self.forced[i] for i in positions)
 
     def cuts(self, target_us: int, forced: bytearray | None = None) -> array[int]:
@@ -136,11 +147,10 @@ class Video:
         Where one is no key frame, the file's word is worth nothing: then all are read, those that
         are none are dropped, and the answer is False.
         """
-        kinds = [self.track.picture_kind(self.keys[i]) for i in cuts]
+        kinds = {self.track.picture_kind(self.keys[i]) for i in cuts}
         if "other" in kinds:
-            every = [self.track.picture_kind(index) for index in self.keys]
-            real = [i for i, kind in enumerate(every) if kind != "other"]
-            if not real or any(self.forced[i] for i in set(range(len(every))).difference(real)):
+            real = self._real()
+            if not real or self.lost(real) is not None:
                 raise UnsupportedMedia(
                     f"{self.source.name}: track {self.track.id} has no key frame where a segment has"
                     " to begin: what the index calls key frames are none"
@@ -148,11 +158,24 @@ class Video:
             self.keep(real)
             self.first = self.keys[0]
             # What the muxers mark as random access points follows from it.
-            self.track = self.track.with_keys(list(self.keys))
+            self.track = self.track.with_keys(self.keys)
             return False
         self.checked = True
         self.independent = "recovery" not in kinds
         return True
+
+    def _real(self) -> array[int]:
+        """Positions of the key frames that are some."""
+        bits = self.track.check_keys(self.first, self.end)
+        first = self.first
+        return array(
+            "q",
+            (
+                i
+                for i, key in enumerate(self.keys)
+                if bits[(key - first) >> 3] >> (key - first & 7) & 1
+            ),
+        )
 
 
 def _rising(keys: array[int], pts: array[int]) -> tuple[array[int], array[int]]:
@@ -170,18 +193,19 @@ def _rising(keys: array[int], pts: array[int]) -> tuple[array[int], array[int]]:
 class Cuts:
     """Where the segments of all videos begin: as many in each, at the same moments.
 
-    `firsts`: for each video, the first sample of each segment; `times`: when they are shown, ticks
-    of `timescale`; `end_pts`: when the last of the videos ends, likewise; `changes`: the segments
-    before which a decoder configuration changes, in whichever track.
+    `firsts`: for each video, the first sample of each segment; `begins`: when they are shown, in
+    ticks of each video's own; `times`: the same of the first video, in ticks of `timescale`;
+    `end_pts`: when the last of the videos ends, likewise; `changes`: the segments before which a
+    decoder configuration changes, in whichever track.
     """
 
     def __init__(
         self, videos: Sequence[Video], positions: Sequence[int], forced: bytearray
     ) -> None:
-        leader = videos[0]
         self.firsts = [array("q", [video.keys[i] for i in positions]) for video in videos]
-        self.times = array("q", [leader.key_pts[i] for i in positions])
-        self.timescale = leader.track.timescale
+        self.begins = [array("q", [video.key_pts[i] for i in positions]) for video in videos]
+        self.times = self.begins[0]
+        self.timescale = videos[0].track.timescale
         self.end_pts = _end_of_all(videos)
         self.changes = [n for n, i in enumerate(positions) if n and forced[i]]
 
@@ -208,7 +232,7 @@ def cut_together(
     """
     _check_ends(videos, target_us, notices)
     longest_alone = max(video.longest(video.cuts(target_us)) for video in videos)
-    before = [video.key_pts[:] for video in videos]
+    before = [video.key_pts for video in videos]
     while True:
         for video in videos:
             if video.first != video.track.shown[0]:
@@ -217,7 +241,9 @@ def cut_together(
         _keep_common(videos)
         for audio in audios:
             audio.lead(videos[0].key_pts[0], videos[0].track.timescale, target_us)
-        forced = bytearray(map(any, zip(*(video.forced for video in videos), strict=True)))
+        forced = videos[0].forced[:]
+        for position in (i for video in videos[1:] for i in _marked(video.forced)):
+            forced[position] = 1
         places = []
         for audio in audios:
             places.append(audio.places(videos, forced))
@@ -232,7 +258,7 @@ def cut_together(
             break
         # What the index called key frames is no measure of how far apart they are.
         longest_alone = max(video.longest(video.cuts(target_us)) for video in videos)
-        before = [video.key_pts[:] for video in videos]
+        before = [video.key_pts for video in videos]
     longest = videos[0].longest(cuts)
     if longest > longest_alone + _SAME_MOMENT_US / _US:
         differ = _differences(videos, before)
@@ -374,7 +400,7 @@ class Audio:
             return
         # The frame that is heard at that time stays.
         line = (picture_us - most_us) * self.track.timescale // _US
-        kept = _below(self.pts, line + 1) - 1 if line < self.end_pts else len(self.pts)
+        kept = below(self.pts, line + 1) - 1 if line < self.end_pts else len(self.pts)
         begins = self._time(kept)
         self.led_seconds += (begins - self.pts[0]) / self.track.timescale
         self.led += kept
@@ -398,7 +424,7 @@ class Audio:
 
     def _frame_at(self, pts: int, timescale: int) -> int:
         """The first frame at or after a time; their number if there is none."""
-        return _below(self.pts, -(-pts * self.track.timescale // timescale))
+        return below(self.pts, -(-pts * self.track.timescale // timescale))
 
     def _time(self, frame: int) -> int:
         return self.pts[frame] if frame < len(self.pts) else self.end_pts
@@ -427,19 +453,19 @@ class Audio:
         beside = _BESIDE_US * timescale * scale // _US
         end = _end_of_all(videos) * scale
         over = max(end - beside, keys[-1] * scale + 1)
-        marks = [i for i, mark in enumerate(forced) if mark]
+        marks = [*_marked(forced)]
         found: dict[int, int] = {}
         taken = 0
         for frame in self.changes:
             ends, begins = self.pts[frame - 1] * timescale, self.pts[frame] * timescale
             if begins >= end:
                 break
-            first = max(_below(keys, -((beside - ends) // scale)), taken + 1)
-            serving = range(first, _below(keys, (begins + beside) // scale + 1))
-            after = _below(keys, begins // scale + 1)
+            first = max(below(keys, -((beside - ends) // scale)), taken + 1)
+            serving = range(first, below(keys, (begins + beside) // scale + 1))
+            after = below(keys, begins // scale + 1)
             if serving:
                 # The nearest ones on either side: a file that lies may have any number of both.
-                at = _below(marks, max(first, after))
+                at = below(marks, max(first, after))
                 nearest = (first, after - 1, after, *marks[max(at - 1, 0) : at + 1])
                 taken = min(
                     (i for i in nearest if i in serving),
@@ -546,7 +572,14 @@ def begun_anew(audios: Sequence[Audio]) -> list[list[int]]:
     return moments
 
 
-def _below(column: Sequence[int], value: int) -> int:
+def _marked(marks: bytearray) -> Iterator[int]:
+    """Positions of the ones."""
+    at = -1
+    while (at := marks.find(1, at + 1)) >= 0:
+        yield at
+
+
+def below(column: Sequence[int], value: int) -> int:
     """How many values of a column that never falls are below one. (`bisect` takes time to load.)"""
     low, high = 0, len(column)
     while low < high:

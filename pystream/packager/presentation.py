@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 from pystream import _core, _segmenter, playlist
-from pystream.errors import MalformedMedia, PlanError, UnsupportedMedia
+from pystream.errors import LimitExceeded, MalformedMedia, PlanError, UnsupportedMedia
 from pystream.model import Notice
 from pystream.packager import language
 from pystream.packager.encryption import Aes128, counted_iv, init_iv, sequence_iv
@@ -14,6 +14,7 @@ from pystream.packager.plan import (
     Cuts,
     Video,
     begun_anew,
+    below,
     column,
     cut_together,
     durations_us,
@@ -30,9 +31,16 @@ _US = 1_000_000
 _NEGLIGIBLE = 0.1
 """Seconds by which sound may begin before the picture, or outlast it, without being counted in
 EXTINF: frames of sound hardly ever begin and end with pictures."""
-START_SECONDS = 10
+_START_SECONDS = 10
 """Where the presentation's zero lies on the output's clock, in every rendition and format, so that
-times before zero (AAC priming, reordered pictures) stay above the clock's own zero."""
+times before zero (AAC priming, reordered pictures) stay above the clock's own zero: a first picture
+that an edit list cuts into is carried from its key frame on, which may be longer ago than this."""
+_LAST_START = (1 << 31) - 1
+_TELLING = 0.5
+"""Seconds that a segment has to last to tell a frame rate, and not how its stamps were rounded."""
+
+_KEY_NBYTES = len(bytes(16)) + 33
+"""Bytes of a key as an object of the interpreter, whose header has 33."""
 
 
 class Rendition:
@@ -42,8 +50,8 @@ class Rendition:
     bytes.
 
     `name`: the folder it is meant for; `kind`: `video` (sound may be muxed in) or `audio`;
-    `codecs`: RFC 6381; `resolution`: (width, height) or None; `frame_rate_milli`: frames in 1000 s,
-    or None; `language`: RFC 5646 or None; `channels`: of audio, 0 for video;
+    `codecs`: RFC 6381; `resolution`: (width, height) or None; `frame_rate_milli`: frames in 1000 s
+    where they come fastest, or None; `language`: RFC 5646 or None; `channels`: of audio, 0 for video;
     `durations_us`: EXTINF of each segment; `discontinuities`: `{segment: EXT-X-DISCONTINUITY tags
     before it}`; `discontinuity_sequence`: of the first segment; `scanned`: whether the sizes could
     not be told from the index and all samples were read; `holes`: (begin, end) in seconds of what
@@ -74,20 +82,27 @@ class Rendition:
         )
         self._sizes = column(self._made.sizes())
         self._inits = self._distinct_inits() if format == "fmp4" else []
-        self._describe([_configs(track, bounds[0], bounds[-1]) for track, bounds in streams])
+        # The first segment of each, for `_iv`.
+        self._init_firsts = array("q", [first for first, _ in self._inits])
+        self._describe(streams)
         self._encryption: Aes128 | None = None
         self._keys: list[bytes] = []
         self._first_iv: int | None = None
 
-    def _describe(self, configs: list[list[tuple[str, int, int, int, int]]]) -> None:
-        main = self.tracks[0]
-        self.codecs = tuple(dict.fromkeys(config[0] for mine in configs for config in mine))
+    def _describe(self, streams: Sequence[tuple[Track, array[int]]]) -> None:
+        configs = [_configs(track, bounds[0], bounds[-1]) for track, bounds in streams]
+        codecs = dict.fromkeys(config[0] for mine in configs for config in mine)
+        if self.format == "ts":
+            # An `avc3` entry is one whose parameter sets may lie in the stream (ISO/IEC 14496-15
+            # 5.4.2.1). In MPEG-TS they always do, there are no entries, and players know `avc1`.
+            codecs = dict.fromkeys(codec.replace("avc3.", "avc1.") for codec in codecs)
+        self.codecs = tuple(codecs)
         # What does for all the pictures, and the most channels of any segment (RFC 8216 4.3.4.1, 2).
         # In pixels that there are: how wide they are shown is the bitstream's to say.
         size = max((config[1:3] for config in configs[0]), key=lambda size: size[0] * size[1])
         self.resolution = size if self.kind == "video" else None
         self.channels = max(config[4] for config in configs[0])
-        self.frame_rate_milli = _frame_rate_milli(main) if self.kind == "video" else None
+        self.frame_rate_milli = _frame_rate_milli(*streams[0]) if self.kind == "video" else None
         self.language = language.tag(self.tracks[-1].language)
         self.scanned = self._made.scanned
         # (begin, end) of holes that the clock of a transport stream jumps over, seconds.
@@ -120,8 +135,10 @@ class Rendition:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held, the input's tables not counted."""
-        lists = self.durations_us.itemsize * (len(self.durations_us) + len(self._sizes))
-        return self._made.nbytes + lists + sum(map(len, {init for _, init in self._inits}))
+        columns = (self.durations_us, self._sizes, self._init_firsts)
+        lists = sum(column.itemsize * len(column) for column in columns)
+        keys = (8 + _KEY_NBYTES) * len(self._keys)
+        return self._made.nbytes + lists + keys + sum(map(len, {init for _, init in self._inits}))
 
     # Which key and IV. Resources are counted in the order in which a playlist names them.
 
@@ -151,13 +168,12 @@ class Rendition:
     def _iv(self, n: int) -> bytes:
         if self._first_iv is None:
             return sequence_iv(n)
-        before = sum(first <= n for first, _ in self._inits)
-        return counted_iv(self._first_iv, n + before)
+        return counted_iv(self._first_iv, n + below(self._init_firsts, n + 1))
 
     def _init_iv(self, index: int) -> bytes:
         if self._first_iv is None:
             return init_iv(index)
-        return counted_iv(self._first_iv, self._inits[index][0] + index)
+        return counted_iv(self._first_iv, self._init_firsts[index] + index)
 
     def _secret(self, n: int) -> tuple[bytes, bytes] | None:
         if self._encryption is None:
@@ -306,7 +322,7 @@ class Presentation:
 
     `renditions`: video first; `notices`: what the user should know; `independent`: whether every
     segment begins with an IDR picture, verified; `target_duration`: seconds, the same in all media
-    playlists (RFC 8216 6.2.4).
+    playlists (RFC 8216 6.2.4); `encryption`: as planned with, None where it is clear.
     """
 
     def __init__(
@@ -322,6 +338,7 @@ class Presentation:
         self._groups = tuple(groups)
         self.notices = tuple(notices)
         self.independent = independent
+        self.encryption = encryption
         longest = max(max(rendition.durations_us) for rendition in renditions)
         self.target_duration = max(1, (longest + _US // 2) // _US)
         if encryption is not None:
@@ -364,15 +381,19 @@ class Presentation:
             if group and group not in names:
                 names[group] = f"audio{len(names)}" if names else "audio"
                 media += self._audio_group(names[group], group)
-            apart = [member for member in group if member != index]
             codecs = dict.fromkeys(rendition.codecs)
-            for member in apart:
+            for member in group:
                 codecs.update(dict.fromkeys(self.renditions[member].codecs))
+            # One member plays at a time: beside the variant's own stream, or, where that is a member
+            # too, in its place (RFC 8216 4.3.4.2: the largest sum of what plays together).
+            own = (0, 0) if index in group else rates[index]
+            beside = [rates[member] for member in group] or [(0, 0)]
+            peak, average = (own[i] + max(rate[i] for rate in beside) for i in (0, 1))
             variants.append(
                 playlist.Variant(
                     f"{rendition.name}/index.m3u8",
-                    rates[index][0] + max((rates[member][0] for member in apart), default=0),
-                    rates[index][1] + max((rates[member][1] for member in apart), default=0),
+                    peak,
+                    average,
                     tuple(codecs),
                     rendition.resolution,
                     rendition.frame_rate_milli,
@@ -382,26 +403,28 @@ class Presentation:
         return playlist.MultivariantPlaylist(variants, media, self.independent)
 
     def _audio_group(self, group_id: str, members: tuple[int, ...]) -> list[playlist.Rendition]:
+        """The members of a group. Which number and language a member has decides all but its URI and
+        CHANNELS, so groups agree where these do (RFC 8216 4.3.4.1.1)."""
         found: list[playlist.Rendition] = []
-        used: set[str] = set()
-        for position, member in enumerate(members):
+        languages: list[str | None] = []
+        for member in members:
             rendition = self.renditions[member]
+            earlier = languages.count(rendition.language)
             name = rendition.language or "audio"
-            while name in used:
-                name = f"{rendition.language or 'audio'} {len(used) + 1}"
-            used.add(name)
             found.append(
                 playlist.Rendition(
                     "AUDIO",
                     group_id,
-                    name,
+                    f"{name} {earlier + 1}" if earlier else name,
                     f"{rendition.name}/index.m3u8",
                     rendition.language,
-                    default=position == 0,
-                    autoselect=True,
+                    default=not found,
+                    # What may be selected by language has a language of its own (4.3.4.1.1).
+                    autoselect=not earlier,
                     channels=str(rendition.channels),
                 )
             )
+            languages.append(rendition.language)
         return found
 
 
@@ -412,7 +435,7 @@ def plan(
     segment_duration: float = 6,
     encryption: Aes128 | None = None,
     scan: bool = True,
-    start_seconds: int = START_SECONDS,
+    start_seconds: int | None = None,
 ) -> Presentation:
     """Plan one presentation of all the inputs' tracks.
 
@@ -430,10 +453,13 @@ def plan(
     thousand frames of sound of each of two inputs that seem to hold the same, and, for `ts`, all
     pictures of a track with NAL lengths of fewer than 4 bytes. What was read of pictures is kept
     with the input: planning it again reads none of it. `start_seconds`: the output's time stamp at the
-    presentation's zero, whole seconds.
+    presentation's zero, whole seconds; without it 10, or as many as leave a second before the first
+    sample that is carried.
 
     One video with one audio track is muxed in `ts`; otherwise audio tracks are renditions of their
-    own, each written once, however many inputs hold the same one.
+    own, each written once, however many inputs hold the same one. The first that the file enables is
+    the default. Pictures of several inputs are offered with the same sound (RFC 8216 4.3.4.1.1): what
+    an input does not hold in a language that another one has, it gets from that; a notice says so.
 
     Playlists agree about time: in each, a first segment lasts from the presentation's begin on. Where
     sound begins before the pictures, players take the first picture for that begin, unless both are
@@ -448,7 +474,7 @@ def plan(
     if not 0.1 <= segment_duration <= 3600:
         raise ValueError(f"a segment duration of {segment_duration} s is not within 0.1 and 3600")
     target_us = round(segment_duration * _US)
-    if not 1 <= start_seconds < 1 << 31:
+    if start_seconds is not None and not 1 <= start_seconds <= _LAST_START:
         raise ValueError(f"start_seconds is {start_seconds}, not in 1..2^31 - 1")
     if encryption is not None and not isinstance(encryption, Aes128):
         raise TypeError(f"encryption is a pystream.Aes128, not {encryption!r}")
@@ -458,6 +484,7 @@ def plan(
     if videos:
         cuts = cut_together(videos, audios, target_us, scan, notices)
         audios, belongs = _audible(audios, belongs, notices)
+        belongs = _alike(videos, audios, belongs, notices)
         # RFC 8216 6.2.4: what only some of the playlists have is no longer than a segment.
         notices += [
             Notice(
@@ -469,9 +496,16 @@ def plan(
             for audio in audios
             if (late := audio.late(cuts))
         ]
+        if start_seconds is None:
+            firsts = [(video, mine[0]) for video, mine in zip(videos, cuts.firsts, strict=True)]
+            start_seconds = _start([*firsts, *((audio, audio.first) for audio in audios)])
         layout = _with_video(videos, cuts, audios, belongs, format, target_us, start_seconds)
         independent = all(video.independent for video in videos)
     elif audios:
+        # The variant stream is the default's.
+        audios = sorted(audios, key=_disabled)
+        if start_seconds is None:
+            start_seconds = _start([(audio, audio.first) for audio in audios])
         layout = _audio_only(audios, format, target_us, start_seconds)
         independent = True
     else:
@@ -486,12 +520,14 @@ def plan(
                     f" {rendition.tracks[0].rotation} degrees, which MPEG-TS cannot say: fmp4 can",
                 )
             )
-        for begin, end in rendition.holes:
+        if rendition.holes:
+            (begin, end), *others = rendition.holes
+            more = ", and more such holes follow" if others else ""
             notices.append(
                 Notice(
                     "clock-gap",
-                    f"{rendition.name} has nothing from {begin:.3f} s on for {end - begin:.3f} s: the clock"
-                    " of MPEG-TS jumps there, and players may stall",
+                    f"{rendition.name} has nothing from {begin:.3f} s on for {end - begin:.3f} s{more}: the"
+                    " clock of MPEG-TS jumps there, and players may stall",
                 )
             )
         if rendition.scanned:
@@ -503,6 +539,23 @@ def plan(
                 )
             )
     return Presentation(renditions, groups, notices, independent, encryption)
+
+
+def _start(firsts: Iterable[tuple[Video | Audio, int]]) -> int:
+    """Where the presentation's zero lies on the output's clock, seconds, at which a second is left
+    before the first of each track's samples: program clock references lie a little before it."""
+    start = _START_SECONDS
+    for source, first in firsts:
+        scale = source.track.timescale
+        (begins,) = column(source.track.dts(first, first + 1))
+        needed = -((begins - scale) // scale)
+        if needed > _LAST_START:
+            raise LimitExceeded(
+                f"{source.source.name}: track {source.track.id} begins {-begins / scale:.3f} s before"
+                " the presentation's zero, more than a clock can count"
+            )
+        start = max(start, needed)
+    return start
 
 
 def _inputs(inputs: Iterable[Input]) -> list[Input]:
@@ -527,10 +580,10 @@ def _choose(
     opened: Sequence[Input], target_us: int, notices: list[Notice]
 ) -> tuple[list[Video], list[Audio], list[tuple[int, ...]]]:
     """Videos, distinct audios, and for each video the audios that go with it: those of its input and
-    of inputs without pictures; where there are none, all."""
+    of inputs without pictures."""
     videos: list[Video] = []
     audios: list[Audio] = []
-    belongs: list[tuple[int, ...] | None] = []
+    belongs: list[list[int]] = []
     free: list[int] = []
     for source in opened:
         own: list[int] = []
@@ -559,12 +612,10 @@ def _choose(
             # Planning narrows key frames down; what was tried is thrown away.
             found = [Video(source, video.track) for video in found]
         videos += found
-        belongs += [tuple(own) or None for _ in found]
+        belongs += [own for _ in found]
         if not found:
             free += own
-    every = tuple(dict.fromkeys(free))
-    groups = [tuple(dict.fromkeys((own or ()) + every)) for own in belongs]
-    return videos, audios, [group or tuple(range(len(audios))) for group in groups]
+    return videos, audios, [tuple(dict.fromkeys(own + free)) for own in belongs]
 
 
 def _audible(
@@ -584,6 +635,56 @@ def _audible(
     place = {old: new for new, old in enumerate(kept)}
     own = [tuple(place[i] for i in group if i in place) for group in belongs]
     return [audios[i] for i in kept], own
+
+
+def _disabled(audio: Audio) -> bool:
+    """Whether its file has it not play unless a user chooses it (ISO/IEC 14496-12 8.3.2.3)."""
+    return not audio.track.enabled
+
+
+def _alike(
+    videos: Sequence[Video],
+    audios: Sequence[Audio],
+    belongs: Sequence[tuple[int, ...]],
+    notices: list[Notice],
+) -> list[tuple[int, ...]]:
+    """Groups of sound with the same members in the same order (RFC 8216 4.3.4.1.1).
+
+    A member is the first, second, ... sound in a language, which each group may have in an encoding
+    of its own. A group that lacks a member gets it from the first one that has it. What a file
+    enables comes first, in its group as among all members, of which the first is the default. Where
+    inputs share sound in such a way that it would be two members at once, all groups are one.
+    """
+    members: dict[int, tuple[str | None, int]] = {}
+    for group in belongs:
+        for i in sorted(group, key=lambda i: _disabled(audios[i])):
+            if i not in members:
+                taken = {members[other] for other in group if other in members}
+                tag = language.tag(audios[i].track.language)
+                members[i] = next((tag, n) for n in range(len(group)) if (tag, n) not in taken)
+    if any(len({members[i] for i in group}) < len(group) for group in belongs):
+        members = {i: (None, i) for i in members}
+    offered: dict[tuple[str | None, int], int] = {}
+    for i in sorted(members, key=lambda i: _disabled(audios[i])):
+        offered.setdefault(members[i], i)
+    groups = [tuple({**offered, **{members[i]: i for i in group}}.values()) for group in belongs]
+    # Pictures without any sound of their own have always had that of the others.
+    if any(0 < len(own) < len(group) for own, group in zip(belongs, groups, strict=True)):
+        notices.append(Notice("uneven-sound", _uneven(videos, audios, belongs)))
+    return groups
+
+
+def _uneven(
+    videos: Sequence[Video], audios: Sequence[Audio], belongs: Sequence[tuple[int, ...]]
+) -> str:
+    held = []
+    for video, group in zip(videos, belongs, strict=True):
+        tags = [language.tag(audios[i].track.language) or "no language" for i in group]
+        held.append(f"{video.source.name} has sound in {' and '.join(tags) or 'none'}")
+    return (
+        f"{'; '.join(dict.fromkeys(held))}: each is offered with all of it, as players look for the"
+        " same sound in every rendition"
+    )
 
 
 def _together(videos: Sequence[Video], target_us: int) -> bool:
@@ -611,7 +712,7 @@ def _with_video(
     renditions = []
     for index, (video, firsts) in enumerate(zip(videos, cuts.firsts, strict=True)):
         scale = video.track.timescale
-        begins = [(time, scale) for time in _pts(video, firsts)]
+        begins = [(time, scale) for time in cuts.begins[index]]
         end = (video.end_pts, scale)
         bounds = array("q", [*firsts, video.end])
         streams = [(video.track, bounds)]
@@ -739,11 +840,6 @@ def _rendition(
     )
 
 
-def _pts(video: Video, firsts: array[int]) -> array[int]:
-    times = dict(zip(video.keys, video.key_pts, strict=True))
-    return array("q", [times[first] for first in firsts])
-
-
 def _audio_only(
     audios: Sequence[Audio], format: str, target_us: int, start_seconds: int
 ) -> tuple[list[Rendition], list[tuple[int, ...]]]:
@@ -767,11 +863,24 @@ def _configs(track: Track, first: int, end: int) -> list[tuple[str, int, int, in
     return [track.configs[index] for (start, index), stop in runs if start < end and stop > first]
 
 
-def _frame_rate_milli(track: Track) -> int | None:
-    """Pictures in 1000 s, on average, rounded; None where that is none."""
-    first, end = track.shown
-    if end - first < 2:
+def _frame_rate_milli(track: Track, bounds: array[int]) -> int | None:
+    """Pictures in 1000 s, rounded; None where that is none.
+
+    FRAME-RATE is the maximum for all the pictures (RFC 8216 4.3.4.2). The shortest distance of two
+    of them would be the largest number, and the wrong one: where stamps are whole milliseconds, 29.97
+    pictures a second are 33 ms apart as often as 34, and one stray stamp would make 1000. So it is
+    the largest average over a segment, and the average over all of them where no segment's is
+    larger by more than a millisecond, or a tick, at either end makes it.
+    """
+    scale, last = track.timescale, bounds[-1] - 1
+    marks = [*dict.fromkeys(bound for bound in bounds if bound < last), last]
+    times = [column(track.dts(mark, mark + 1))[0] for mark in marks]
+    if times[-1] <= times[0]:
         return None
-    pts = column(track.dts(first, end))
-    span = pts[-1] - pts[0]
-    return round((end - first - 1) * track.timescale * 1000 / span) or None if span > 0 else None
+    rate = (last - marks[0]) * scale / (times[-1] - times[0])
+    rounding = 2 * max(1, scale // 1000)
+    for n in range(len(marks) - 1):
+        pictures, lasts = marks[n + 1] - marks[n], times[n + 1] - times[n]
+        if lasts >= _TELLING * scale and pictures * scale / (lasts + rounding) > rate:
+            rate = pictures * scale / lasts
+    return round(rate * 1000) or None

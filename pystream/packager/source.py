@@ -54,11 +54,7 @@ class Input:
         self.name = name
         self.tracks = tuple(movie.tracks)
         skipped = [
-            Notice(
-                "track-left-out",
-                f"track {track_id} ({kind_of(handler)}, {codec}) is left out: {reason}",
-                name,
-            )
+            Notice("track-left-out", left_out(track_id, handler, codec, reason), name)
             for track_id, handler, codec, reason in movie.skipped
         ]
         warnings = [Notice(code, message, name) for code, message in movie.warnings]
@@ -90,6 +86,12 @@ def open(source: Source, name: str | None = None) -> Input:
     """
     name = _printable(_name(source) if name is None else name)
     return Input(_movie(source, name), name)
+
+
+def left_out(track_id: int, handler: str, codec: str | None, reason: str) -> str:
+    """Says why a track is not carried. One without a sample entry has no codec."""
+    what = f"{kind_of(handler)}, {codec}" if codec else kind_of(handler)
+    return f"track {track_id} ({what}) is left out: {reason}"
 
 
 def kind_of(handler: str) -> str:

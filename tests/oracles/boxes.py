@@ -142,6 +142,8 @@ class Track:
     sync_table: bool = True
     # 0 writes stsz; 4, 8 or 16 writes stz2 with fields of so many bits.
     compact_sizes: int = 0
+    # `track_enabled` (8.3.2.3).
+    enabled: bool = True
 
     @property
     def duration(self) -> int:
@@ -251,7 +253,7 @@ def trak(number: int, track: Track, movie_timescale: int, stbl: Box) -> Box:
     dinf = Box(b"dinf", b"", [Box(b"dref", struct.pack(">II", 0, 1), [url])])
     minf = Box(b"minf", b"", [media_header, dinf, stbl])
     mdia = [full("mdhd", times, version=version), full("hdlr", handler), minf]
-    children = [full("tkhd", tkhd_times + tkhd_rest, version=version, flags=3)]
+    children = [full("tkhd", tkhd_times + tkhd_rest, version=version, flags=2 | track.enabled)]
     if track.edits:
         rows = [(length, media, 1, 0) for length, media in track.edits]
         children.append(Box(b"edts", b"", [table("elst", rows, "QqHH", version=1)]))

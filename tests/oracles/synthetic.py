@@ -6,6 +6,7 @@ frames, one after the other, whatever their sample entry says.
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from functools import cache
 from itertools import cycle, islice
@@ -53,17 +54,41 @@ def _entry(path: Path) -> boxes.Box:
     return moov.get("trak/mdia/minf/stbl/stsd").children[0]
 
 
+def alike(count: int, *contents: bytes, ticks: int = 3600, scale: int = 90_000) -> bytes:
+    """A whole film of `count` pictures that repeat `contents`, all of one size, in tables of one
+    row: each is a key frame by the file's word, and only the media take room."""
+    shape = boxes.Track("vide", scale, _avc_entries()[:1], [boxes.Sample(b"", count * ticks)])
+    ftyp = bytes(boxes.Box(b"ftyp", b"isom\0\0\2\0isomiso2avc1mp41"))
+
+    def moov(place: int) -> bytes:
+        tables = [
+            boxes.stsd(shape.entries),
+            boxes.table("stts", [(count, ticks)], "2I"),
+            boxes.table("stsc", [(1, count, 1)], "3I"),
+            boxes.full("stsz", struct.pack(">2I", len(contents[0]), count)),
+            boxes.table("stco", [(place,)], "I"),
+        ]
+        trak = boxes.trak(1, shape, 1000, boxes.Box(b"stbl", b"", tables))
+        return bytes(
+            boxes.Box(b"moov", b"", [boxes.mvhd(1000, count * ticks * 1000 // scale, 2), trak])
+        )
+
+    place = len(ftyp) + len(moov(0)) + 8
+    return ftyp + moov(place) + bytes(boxes.Box(b"mdat", b"".join(islice(cycle(contents), count))))
+
+
 def sound(
     *runs: tuple[int, int],
     late: Fraction = Fraction(0),
     holes: dict[int, int] | None = None,
     language: str = "und",
     seed: int = 0,
+    enabled: bool = True,
 ) -> boxes.Track:
     """Frames of sound in runs of (sample entry, how many): entry 0 is `STEREO`, 1 is `MONO`.
 
     `late`: seconds before the first frame, by an empty edit. `holes`: ticks of nothing after a
-    frame. `seed`: sound of another seed has other bytes.
+    frame. `seed`: sound of another seed has other bytes. `enabled`: as the track header says.
     """
     kinds = [entry for entry, count in runs for _ in range(count)]
     contents = islice(cycle(_frames()), seed, None)
@@ -71,7 +96,7 @@ def sound(
         boxes.Sample(content, LASTS[kind] + (holes or {}).get(i, 0), entry=kind)
         for i, (kind, content) in enumerate(zip(kinds, contents, strict=False))
     ]
-    made = boxes.Track("soun", SOUND_SCALE, [STEREO, MONO], samples, language)
+    made = boxes.Track("soun", SOUND_SCALE, [STEREO, MONO], samples, language, enabled=enabled)
     if late:
         made.edits = [(int(late * 1000), -1), (0, 0)]
     return made

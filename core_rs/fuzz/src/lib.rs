@@ -12,6 +12,9 @@ use pystream_media::{Error, ErrorKind, ReadAt, Result, fmp4, mp4, ts};
 /// A fragmented clip; its init segment is where made-up fragments belong.
 const CLIP: &[u8] = include_bytes!("../../../tests/media/fragmented.mp4");
 
+/// Changes of a track's configuration that bounds are made for.
+const CHANGES: usize = 8;
+
 /// Where the presentation's zero lies on the output's clock.
 const START_SECONDS: u32 = 10;
 
@@ -156,7 +159,8 @@ pub fn mux(data: &[u8]) {
     }
 }
 
-/// Bounds as a planner makes them (the shown samples, from sync sample to sync sample), or any that never fall.
+/// Bounds as a planner makes them (the shown samples, from sync sample to sync sample), or any that never fall. Both have one wherever
+/// the configuration changes, without which no layout takes them.
 fn bounds(track: &Track, segments: usize, plan: &[u8; 16], random: &mut Random) -> Vec<usize> {
     let any = plan[3] & 1 == 1;
     let range = if any { 0..track.samples.len() } else { track.shown.clone() };
@@ -168,6 +172,12 @@ fn bounds(track: &Track, segments: usize, plan: &[u8; 16], random: &mut Random) 
             *bound = (*bound..range.end).find(|&index| track.samples.sync.contains(index)).unwrap_or(range.end);
         }
     }
+    let covered = bounds[0]..bounds[segments];
+    let changes = track.config_runs.iter().map(|&(first, _)| first);
+    bounds.extend(changes.filter(|first| covered.contains(first)).take(CHANGES));
+    bounds.sort_unstable();
+    // Tracks that are muxed together have as many segments each.
+    bounds.resize(segments + 1 + CHANGES, covered.end);
     bounds
 }
 

@@ -6,12 +6,17 @@
 //! line in as many bits as the block's largest one needs. A constant frame rate takes no bits at all. Any value is found by
 //! one multiplication and one unaligned load, and a whole block is expanded in one pass.
 
+use std::sync::Arc;
+
 /// Values in a block. One block of 64-bit numbers fits half a kilobyte of L1.
 pub const BLOCK: usize = 64;
 
-/// A column of 64-bit numbers, packed, of any length.
+/// A column of 64-bit numbers, packed, of any length. Never changes; a clone shares it.
 #[derive(Clone, Debug, Default)]
-pub struct Column {
+pub struct Column(Arc<Packed>);
+
+#[derive(Debug, Default)]
+struct Packed {
     len: usize,
     blocks: Vec<Block>,
     /// The distances of all blocks, one block after the other, each starting at a whole word.
@@ -30,14 +35,14 @@ struct Block {
 /// Packs a column value by value.
 #[derive(Debug)]
 pub struct ColumnBuilder {
-    column: Column,
+    packed: Packed,
     pending: [i64; BLOCK],
     filled: usize,
 }
 
 impl Default for ColumnBuilder {
     fn default() -> Self {
-        Self { column: Column::default(), pending: [0; BLOCK], filled: 0 }
+        Self { packed: Packed::default(), pending: [0; BLOCK], filled: 0 }
     }
 }
 
@@ -48,7 +53,7 @@ impl ColumnBuilder {
         self.pending[self.filled] = value;
         self.filled += 1;
         if self.filled == BLOCK {
-            self.column.pack(&self.pending);
+            self.packed.pack(&self.pending);
             self.filled = 0;
         }
     }
@@ -59,7 +64,7 @@ impl ColumnBuilder {
         while left > 0 {
             let len = left.min(BLOCK - self.filled);
             if len == BLOCK {
-                self.column.pack_line(next, step);
+                self.packed.pack_line(next, step);
                 next = next.wrapping_add(step.wrapping_mul(BLOCK as i64));
             } else {
                 for _ in 0..len {
@@ -80,7 +85,7 @@ impl ColumnBuilder {
             self.filled += len;
             done += len;
             if self.filled == BLOCK {
-                self.column.pack(&self.pending);
+                self.packed.pack(&self.pending);
                 self.filled = 0;
             }
         }
@@ -88,7 +93,7 @@ impl ColumnBuilder {
 
     /// Values so far.
     pub fn len(&self) -> usize {
-        self.column.len + self.filled
+        self.packed.len + self.filled
     }
 
     /// Whether nothing was pushed yet.
@@ -100,11 +105,11 @@ impl ColumnBuilder {
     pub fn finish(mut self) -> Column {
         if self.filled > 0 {
             let rest = self.pending;
-            self.column.pack(&rest[..self.filled]);
+            self.packed.pack(&rest[..self.filled]);
         }
-        self.column.blocks.shrink_to_fit();
-        self.column.words.shrink_to_fit();
-        self.column
+        self.packed.blocks.shrink_to_fit();
+        self.packed.words.shrink_to_fit();
+        Column(Arc::new(self.packed))
     }
 }
 
@@ -121,17 +126,21 @@ impl FromIterator<i64> for Column {
 impl Column {
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.len
+        self.0.len
     }
 
     /// Whether the column has no value.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.len == 0
     }
 
-    /// Heap bytes held.
+    /// Heap bytes held, once however many clones there are.
     pub fn nbytes(&self) -> usize {
-        self.blocks.capacity() * size_of::<Block>() + self.words.capacity() * size_of::<u64>()
+        // An `Arc` counts its owners in two words.
+        2 * size_of::<usize>()
+            + size_of::<Packed>()
+            + self.0.blocks.capacity() * size_of::<Block>()
+            + self.0.words.capacity() * size_of::<u64>()
     }
 
     /// The value at `index`.
@@ -140,8 +149,8 @@ impl Column {
     /// Where `index` is not below [`Self::len`].
     #[inline]
     pub fn get(&self, index: usize) -> i64 {
-        assert!(index < self.len, "column index {index} of {}", self.len);
-        let block = &self.blocks[index / BLOCK];
+        assert!(index < self.0.len, "column index {index} of {}", self.0.len);
+        let block = &self.0.blocks[index / BLOCK];
         let i = index % BLOCK;
         let distance = if block.bits == 0 { 0 } else { self.distance(block, i) };
         block.at(i, distance)
@@ -152,15 +161,15 @@ impl Column {
     /// # Panics
     /// Where there is no such block.
     pub fn expand_block(&self, block: usize, out: &mut [i64; BLOCK]) -> usize {
-        let b = &self.blocks[block];
-        let len = (self.len - block * BLOCK).min(BLOCK);
+        let b = &self.0.blocks[block];
+        let len = (self.0.len - block * BLOCK).min(BLOCK);
         if b.bits == 0 {
             for (i, value) in out[..len].iter_mut().enumerate() {
                 *value = b.at(i, 0);
             }
         } else {
             // One bounds check for the block; `pack` leaves a spare word behind it.
-            let words = &self.words[b.word as usize..][..(len * b.bits as usize).div_ceil(64) + 1];
+            let words = &self.0.words[b.word as usize..][..(len * b.bits as usize).div_ceil(64) + 1];
             let mask = u64::MAX >> (64 - b.bits);
             for (i, value) in out[..len].iter_mut().enumerate() {
                 let bit = i * b.bits as usize;
@@ -193,7 +202,7 @@ impl Column {
 
     /// The first index in `0..len` whose value is at least `value`, in a column that never falls; `len` if there is none.
     pub fn lower_bound(&self, value: i64) -> usize {
-        let (mut low, mut high) = (0, self.len);
+        let (mut low, mut high) = (0, self.0.len);
         while low < high {
             let middle = low + (high - low) / 2;
             if self.get(middle) < value {
@@ -210,12 +219,14 @@ impl Column {
         let bit = i * block.bits as usize;
         let word = block.word as usize + bit / 64;
         let shift = bit % 64;
-        let low = self.words[word] >> shift;
+        let low = self.0.words[word] >> shift;
         // `pack` ends the column with a spare word, so the next one is always there.
-        let high = if shift == 0 { 0 } else { self.words[word + 1] << (64 - shift) };
+        let high = if shift == 0 { 0 } else { self.0.words[word + 1] << (64 - shift) };
         (low | high) & (u64::MAX >> (64 - block.bits))
     }
+}
 
+impl Packed {
     fn pack(&mut self, values: &[i64]) {
         let count = values.len();
         let base = values[0];

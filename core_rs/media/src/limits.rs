@@ -41,6 +41,10 @@ pub(crate) const WARNINGS: usize = 64;
 /// delimiter, parameter sets and SEI come before the first one, and captions or camera metadata in SEI may be long.
 pub(crate) const PICTURE_PREFIX: usize = 1 << 20;
 
+/// Sync samples in a row that turn out to be no key frames, before it is given up to look at each: a quarter of an hour at 60
+/// frames a second, in all of which no segment could begin. Each costs a read of the source.
+pub(crate) const FALSE_KEYS: usize = 1 << 16;
+
 /// Frames without any channel that are looked for at the beginning of a track of sound. Encoders write one.
 pub(crate) const VOID_FRAMES: usize = 4;
 

@@ -91,6 +91,7 @@ mod tests {
         let track = Track {
             id: 1,
             kind: Kind::Audio,
+            enabled: true,
             language: "und".to_owned(),
             timescale: std::num::NonZeroU32::new(48_000).unwrap(),
             configs: vec![config(first), config(second)],

@@ -1,6 +1,5 @@
 //! What was read of a track's samples, kept so that it is read once.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,19 +12,24 @@ use crate::{ReadAt, Result};
 /// What reading has shown so far. A track's clones share it: they have the same samples.
 #[derive(Debug, Default)]
 pub struct Seen {
-    kinds: Mutex<BTreeMap<usize, PictureKind>>,
+    kinds: Mutex<Kinds>,
     growth: Mutex<Option<Arc<Growth>>>,
 }
 
 impl Seen {
-    /// What sample `index` begins with, by `read` where nobody has looked yet.
-    pub(crate) fn kind(&self, index: usize, read: impl FnOnce() -> Result<PictureKind>) -> Result<PictureKind> {
-        if let Some(&kind) = held(&self.kinds).get(&index) {
+    /// What sample `index` of `len` begins with, by `read` where nobody has looked yet.
+    pub(crate) fn kind(
+        &self,
+        index: usize,
+        len: usize,
+        read: impl FnOnce() -> Result<PictureKind>,
+    ) -> Result<PictureKind> {
+        if let Some(kind) = held(&self.kinds).get(index) {
             return Ok(kind);
         }
         // Nothing is held while the source is read, which may take as long as it likes.
         let kind = read()?;
-        held(&self.kinds).insert(index, kind);
+        held(&self.kinds).set(index, len, kind);
         Ok(kind)
     }
 
@@ -41,12 +45,43 @@ impl Seen {
 
     /// Heap bytes held.
     pub(crate) fn nbytes(&self) -> usize {
-        let kinds = held(&self.kinds).len() * size_of::<(usize, PictureKind)>();
-        kinds + held(&self.growth).as_ref().map_or(0, |growth| growth.column.nbytes())
+        let growth = held(&self.growth).as_ref().map_or(0, |growth| size_of::<Growth>() + growth.column.nbytes());
+        held(&self.kinds).0.capacity() * size_of::<u64>() + growth
     }
 }
 
-/// A panic elsewhere leaves nothing half done in what is only ever inserted to.
+/// Two bits a sample: however many key frames a file claims, what is known of them takes no more than that. Begun at the first
+/// look.
+#[derive(Debug, Default)]
+struct Kinds(Vec<u64>);
+
+/// Samples in a word.
+const KINDS: usize = 32;
+
+impl Kinds {
+    fn get(&self, index: usize) -> Option<PictureKind> {
+        match self.0.get(index / KINDS)? >> (2 * (index % KINDS)) & 3 {
+            1 => Some(PictureKind::Idr),
+            2 => Some(PictureKind::RecoveryPoint),
+            3 => Some(PictureKind::Other),
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, index: usize, len: usize, kind: PictureKind) {
+        if self.0.is_empty() {
+            self.0 = vec![0; len.div_ceil(KINDS)];
+        }
+        let bits = match kind {
+            PictureKind::Idr => 1,
+            PictureKind::RecoveryPoint => 2,
+            PictureKind::Other | PictureKind::NeedMore(_) => 3,
+        };
+        self.0[index / KINDS] |= bits << (2 * (index % KINDS));
+    }
+}
+
+/// A panic elsewhere leaves nothing half done in what is only ever added to.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,10 @@ use crate::codec::aac::AacConfig;
 use crate::codec::avc::{AvcConfig, PictureKind, picture_kind};
 use crate::column::{BLOCK, Column};
 use crate::seen::Seen;
-use crate::{ReadAt, Result};
+use crate::{Error, ReadAt, Result, limits};
+
+/// Bytes that are read at once where the beginnings of many samples are: small samples lie side by side.
+const AHEAD: usize = 4096;
 
 /// Samples whose bytes are compared before two tracks are taken for one.
 const SPOT_CHECKS: usize = 1024;
@@ -57,6 +60,10 @@ pub struct Track {
     pub id: u32,
     /// Picture or sound.
     pub kind: Kind,
+    /// `track_enabled`. By the letter of 8.3.2.3 a disabled track is treated as if it were not there, but of tracks that are
+    /// alternatives to each other, sound in several languages above all, writers enable the one to begin with. A packager
+    /// that obeyed would lose the others, so they are carried, and this says which one a player should begin with.
+    pub enabled: bool,
     /// ISO 639-2/T code, `und` where the file does not say.
     pub language: String,
     /// Ticks a second of every time in this track. May be a multiple of the media's own time scale, where
@@ -114,6 +121,13 @@ impl SyncSet {
             Self::Some(bits) => bits.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1),
         }
     }
+
+    fn nbytes(&self) -> usize {
+        match self {
+            Self::All => 0,
+            Self::Some(bits) => bits.capacity() * size_of::<u64>(),
+        }
+    }
 }
 
 impl FromIterator<usize> for SyncSet {
@@ -144,11 +158,11 @@ impl Samples {
 
     /// Heap bytes held.
     pub fn nbytes(&self) -> usize {
-        let sync = match &self.sync {
-            SyncSet::All => 0,
-            SyncSet::Some(bits) => bits.capacity() * size_of::<u64>(),
-        };
-        self.offsets.nbytes() + self.sizes.nbytes() + self.dts.nbytes() + self.cts.nbytes() + sync
+        self.columns_nbytes() + self.sync.nbytes()
+    }
+
+    fn columns_nbytes(&self) -> usize {
+        [&self.offsets, &self.sizes, &self.dts, &self.cts].map(Column::nbytes).iter().sum()
     }
 
     /// Sample `index`.
@@ -277,6 +291,32 @@ impl Cursor {
     }
 }
 
+/// What was read of the source last, which may well hold what is wanted next.
+#[derive(Default)]
+struct Near {
+    start: u64,
+    bytes: Vec<u8>,
+    /// How much to read at least.
+    ahead: usize,
+}
+
+impl Near {
+    /// The `len` bytes at `offset`, which lie inside the source.
+    fn read(&mut self, source: &dyn ReadAt, offset: u64, len: usize) -> Result<&[u8]> {
+        let held = offset.checked_sub(self.start).is_some_and(|at| at + len as u64 <= self.bytes.len() as u64);
+        if !held {
+            let left = source.size().saturating_sub(offset);
+            self.bytes.resize(len.max(left.min(self.ahead as u64) as usize), 0);
+            self.start = offset;
+            if let Err(error) = source.read_exact_at(offset, &mut self.bytes) {
+                self.bytes.clear();
+                return Err(error);
+            }
+        }
+        Ok(&self.bytes[(offset - self.start) as usize..][..len])
+    }
+}
+
 struct SampleIter<'a> {
     samples: &'a Samples,
     cursor: Cursor,
@@ -307,22 +347,64 @@ impl Track {
     /// # Panics
     /// Where there is no such sample.
     pub fn picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
-        self.seen.kind(index, || self.read_picture_kind(source, index))
+        self.picture_kind_near(&mut Near::default(), source, index)
     }
 
-    fn read_picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
+    fn picture_kind_near(&self, near: &mut Near, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
+        self.seen.kind(index, self.samples.len(), || self.read_picture_kind(near, source, index))
+    }
+
+    fn read_picture_kind(&self, near: &mut Near, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
         let Config::Avc(avc) = self.config_at(index) else { return Ok(PictureKind::Idr) };
         let sample = self.samples.get(index);
-        let mut prefix = vec![0; 64];
+        let size = sample.size as usize;
+        let mut wanted = 64;
         loop {
-            prefix.resize(prefix.len().min(sample.size as usize), 0);
-            source.read_exact_at(sample.offset, &mut prefix)?;
-            match picture_kind(&prefix, avc.nal_length_size) {
-                PictureKind::NeedMore(_) if prefix.len() == sample.size as usize => return Ok(PictureKind::Other),
-                PictureKind::NeedMore(bytes) => prefix.resize(bytes.max(prefix.len() * 4), 0),
+            let prefix = near.read(source, sample.offset, wanted.min(size))?;
+            match picture_kind(prefix, avc.nal_length_size) {
+                PictureKind::NeedMore(_) if wanted >= size => return Ok(PictureKind::Other),
+                PictureKind::NeedMore(bytes) => wanted = bytes.max(wanted * 4),
                 kind => return Ok(kind),
             }
         }
+    }
+
+    /// Which of the sync samples among `range` are key frames by their own NAL units too, IDR pictures or recovery points: one bit
+    /// a sample, the range's first in the lowest bit of the first byte. Reads a little of each that was not read before.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] where more than [`limits::FALSE_KEYS`] in a row are none; what reading the source gives.
+    ///
+    /// # Panics
+    /// Where the range runs past the end.
+    pub fn check_keys(&self, source: &dyn ReadAt, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut bits = vec![0; range.len().div_ceil(8)];
+        let (mut near, mut none) = (Near { ahead: AHEAD, ..Near::default() }, 0);
+        for index in range.clone().filter(|&index| self.samples.sync.contains(index)) {
+            if self.picture_kind_near(&mut near, source, index)? != PictureKind::Other {
+                let n = index - range.start;
+                bits[n / 8] |= 1 << (n % 8);
+                none = 0;
+                continue;
+            }
+            none += 1;
+            if none > limits::FALSE_KEYS {
+                return Err(Error::unsupported(format!(
+                    "track {}: {none} samples in a row are called key frames and are none",
+                    self.id
+                ))
+                .at(self.samples.get(index).offset));
+            }
+        }
+        Ok(bits)
+    }
+
+    /// The same track with other random access points: where the file's own word is wrong. The columns are shared.
+    #[must_use]
+    pub fn with_keys(&self, keys: impl IntoIterator<Item = usize>) -> Self {
+        let mut track = self.clone();
+        track.samples.sync = keys.into_iter().collect();
+        track
     }
 
     /// Whether two tracks hold the same samples: the same columns and configurations, and, in up to [`SPOT_CHECKS`]
@@ -371,6 +453,11 @@ impl Track {
 
     /// Heap bytes held.
     pub fn nbytes(&self) -> usize {
+        self.nbytes_unshared() + self.samples.columns_nbytes() + size_of::<Seen>() + self.seen.nbytes()
+    }
+
+    /// Heap bytes that a clone holds for itself: all but the columns and what was read of the samples.
+    pub fn nbytes_unshared(&self) -> usize {
         let configs = self.configs.iter().map(|config| match config {
             Config::Avc(avc) => avc.nbytes(),
             Config::Aac(aac) => aac.nbytes(),
@@ -379,8 +466,7 @@ impl Track {
             + self.configs.capacity() * size_of::<Config>()
             + configs.sum::<usize>()
             + self.config_runs.capacity() * size_of::<(usize, usize)>()
-            + self.samples.nbytes()
-            + self.seen.nbytes()
+            + self.samples.sync.nbytes()
     }
 
     /// The configuration that decodes sample `index`.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use pystream_media::codec::avc::PictureKind;
-use pystream_media::track::{Config, Kind};
+use pystream_media::track::{Config, Kind, Track as Tables};
 use pystream_media::{ReadAt, mp4};
 
 use crate::buffers::Column;
@@ -23,7 +24,12 @@ pub(crate) struct Movie {
     /// What messages call it.
     name: Arc<str>,
     inner: mp4::Movie,
-    tracks: Vec<Arc<pystream_media::track::Track>>,
+    tracks: Vec<Arc<Tables>>,
+}
+
+/// Bytes of what an `Arc` holds itself, with its two counts.
+fn arc_nbytes<T>(_: &Arc<T>) -> usize {
+    2 * size_of::<usize>() + size_of::<T>()
 }
 
 impl Movie {
@@ -65,6 +71,7 @@ impl Movie {
             .iter()
             .map(|track| Track {
                 inner: Arc::clone(track),
+                unshared: 0,
                 source: Arc::clone(&movie.source),
                 name: Arc::clone(&movie.name),
             })
@@ -114,17 +121,21 @@ impl Movie {
         self.source.size()
     }
 
-    /// Heap bytes held: what a cache of opened movies counts.
+    /// Heap bytes held, those of a source in memory with them: what a cache of opened movies counts.
     #[getter]
     fn nbytes(&self) -> usize {
-        size_of::<Self>() + self.inner.nbytes() + self.tracks.iter().map(|track| track.nbytes()).sum::<usize>()
+        let source = self.source.as_slice().map_or(0, <[u8]>::len);
+        let tracks = self.tracks.iter().map(|track| size_of::<Arc<Tables>>() + arc_nbytes(track) + track.nbytes());
+        size_of::<Self>() + source + self.inner.nbytes() + tracks.sum::<usize>()
     }
 }
 
 /// One track: what it is, and its samples as columns.
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Track {
-    pub(crate) inner: Arc<pystream_media::track::Track>,
+    pub(crate) inner: Arc<Tables>,
+    /// Bytes held that the movie's own track does not hold.
+    pub(crate) unshared: usize,
     pub(crate) source: Arc<dyn ReadAt>,
     /// What messages call the input.
     name: Arc<str>,
@@ -163,6 +174,11 @@ impl Track {
     }
 
     #[getter]
+    fn enabled(&self) -> bool {
+        self.inner.enabled
+    }
+
+    #[getter]
     fn language(&self) -> &str {
         &self.inner.language
     }
@@ -198,7 +214,7 @@ impl Track {
     fn configs(&self) -> Vec<(String, u16, u16, u32, u8)> {
         let describe = |config: &Config| match config {
             Config::Avc(avc) => (avc.codecs(), avc.width, avc.height, 0, 0),
-            Config::Aac(aac) => (aac.codecs(), 0, 0, aac.output_rate(), aac.output_channels()),
+            Config::Aac(aac) => (aac.codecs(), 0, 0, aac.output_rate, aac.output_channels()),
         };
         self.inner.configs.iter().map(describe).collect()
     }
@@ -263,12 +279,12 @@ impl Track {
 
     /// The same track with other random access points: for a file whose own word on them is wrong.
     fn with_keys(&self, indexes: Vec<usize>) -> PyResult<Self> {
-        let mut track = (*self.inner).clone();
-        if indexes.iter().any(|&index| index >= track.samples.len()) {
+        if indexes.iter().any(|&index| index >= self.inner.samples.len()) {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
         }
-        track.samples.sync = indexes.into_iter().collect();
-        Ok(Self { inner: Arc::new(track), source: Arc::clone(&self.source), name: Arc::clone(&self.name) })
+        let inner = Arc::new(self.inner.with_keys(indexes));
+        let unshared = arc_nbytes(&inner) + inner.nbytes_unshared();
+        Ok(Self { inner, unshared, source: Arc::clone(&self.source), name: Arc::clone(&self.name) })
     }
 
     /// When the last of the samples `first..end` stops being shown, ticks.
@@ -278,6 +294,15 @@ impl Track {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample range out of range"));
         }
         Ok(py.detach(|| self.inner.end_pts(first..end)))
+    }
+
+    /// Which of the random access points among samples `first..end` are key frames by their own NAL units: one bit a sample.
+    fn check_keys<'py>(&self, py: Python<'py>, first: usize, end: usize) -> PyResult<Bound<'py, PyBytes>> {
+        if first > end || end > self.inner.samples.len() {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample range out of range"));
+        }
+        let bits = py.detach(|| self.inner.check_keys(&self.source, first..end));
+        Ok(PyBytes::new(py, &bits.map_err(|error| Fault::of(error, &self.name))?))
     }
 
     /// What sample `index` begins with, by its own NAL units: `idr`, `recovery` or `other`. Reads a little of the source.

@@ -25,6 +25,8 @@ pub(crate) const WINDOW: usize = 64 * 1024;
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Rendition {
     pub(crate) layout: Layout,
+    /// Bytes of tracks that are no movie's own.
+    unshared: usize,
     /// What messages call the inputs.
     pub(crate) input: Arc<str>,
 }
@@ -114,6 +116,7 @@ impl Rendition {
         input: String,
     ) -> PyResult<Self> {
         let input: Arc<str> = input.into();
+        let unshared = streams.iter().map(|(track, _)| track.get().unshared).sum();
         let mut streams: Vec<Stream> = streams
             .into_iter()
             .map(|(track, bounds)| {
@@ -130,7 +133,7 @@ impl Rendition {
         });
         let layout = layout.map_err(|error: Error| Fault::of(error, &input))?;
         let layout = layout.ok_or_else(|| PyValueError::new_err("format is ts, or fmp4 with one track"))?;
-        Ok(Self { layout, input })
+        Ok(Self { layout, unshared, input })
     }
 
     /// Number of segments.
@@ -155,10 +158,11 @@ impl Rendition {
 
     #[getter]
     fn nbytes(&self) -> usize {
-        match &self.layout {
-            Layout::Ts(layout) => layout.nbytes(),
-            Layout::Fmp4(layout) => layout.nbytes(),
-        }
+        let layout = match &self.layout {
+            Layout::Ts(layout) => size_of::<ts::Layout>() + layout.nbytes(),
+            Layout::Fmp4(layout) => size_of::<fmp4::Layout>() + layout.nbytes(),
+        };
+        size_of::<Self>() + layout + self.unshared
     }
 
     /// Bytes of each segment, before encryption.

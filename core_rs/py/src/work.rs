@@ -40,7 +40,7 @@ impl Work {
     #[new]
     fn new(files: Vec<(Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)>, threads: usize) -> PyResult<Self> {
         let target = |(rendition, segment, path, secret): (Py<Rendition>, usize, PathBuf, Option<KeyAndIv>)| {
-            let Rendition { layout, input } = rendition.get();
+            let Rendition { layout, input, .. } = rendition.get();
             if segment >= layout.len() {
                 return Err(PyIndexError::new_err(format!("segment {segment} of {}", layout.len())));
             }

@@ -18,10 +18,15 @@ pub struct AacConfig {
     pub channel_config: u8,
     /// Channels.
     pub channels: u8,
-    /// Spectral band replication (HE-AAC), signalled explicitly.
+    /// Spectral band replication (HE-AAC): signalled explicitly, or found in the frames.
     pub sbr: bool,
     /// Parametric stereo (HE-AAC v2), signalled explicitly.
     pub ps: bool,
+    /// Sampling rate of what is heard, Hz: `extensionSamplingFrequency` where replication is signalled. Twice the core's, as a
+    /// rule; the core's own where replication is downsampled.
+    pub output_rate: u32,
+    /// Nothing says whether there is replication, and the core's rate allows it: then the frames tell.
+    pub(crate) may_replicate: bool,
     /// Samples a frame of the core layer: 1024, or 960.
     pub frame_length: u16,
     /// The whole sample entry box as it stands in the file, header included.
@@ -32,6 +37,10 @@ pub struct AacConfig {
 pub(crate) const RATES: [u32; 13] =
     [96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350];
 
+/// The highest rate of a core whose decoder looks for replication that nothing announces (ISO/IEC 14496-3 1.6.5.2).
+const HIGHEST_IMPLICIT: u32 = 24_000;
+
+const AAC_LC: u8 = 2;
 const SBR: u8 = 5;
 const PS: u8 = 29;
 const ER_BSAC: u8 = 22;
@@ -41,16 +50,15 @@ impl AacConfig {
     pub(crate) fn parse(asc: &[u8], entry: &[u8]) -> Result<Self> {
         let mut b = Bits::new(asc);
         let mut object_type = audio_object_type(&mut b)?;
-        let (mut frequency_index, mut sample_rate) = rate(&mut b)?;
+        let (frequency_index, sample_rate) = rate(&mut b)?;
         let channel_config = b.get(4)? as u8;
         let (mut sbr, mut ps) = (false, false);
+        let mut output_rate = sample_rate;
         let hierarchical = object_type == SBR || object_type == PS;
         if hierarchical {
             sbr = true;
             ps = object_type == PS;
-            let (core_index, core_rate) = (frequency_index, sample_rate);
-            rate(&mut b)?; // extensionSamplingFrequency: what the decoder puts out
-            (frequency_index, sample_rate) = (core_index, core_rate);
+            output_rate = rate(&mut b)?.1;
             object_type = audio_object_type(&mut b)?;
             if object_type == ER_BSAC {
                 b.skip(4)?;
@@ -80,10 +88,12 @@ impl AacConfig {
         };
 
         // Backward-compatible signalling: syncExtensionType after the core's configuration (1.6.6.1).
+        let mut signalled = hierarchical;
         if !hierarchical && b.remaining() >= 16 && b.get(11)? == 0x2b7 && audio_object_type(&mut b)? == SBR {
-            sbr = b.remaining() > 0 && b.bit()?;
+            signalled = b.remaining() > 0;
+            sbr = signalled && b.bit()?;
             if sbr {
-                rate(&mut b)?;
+                output_rate = rate(&mut b)?.1;
                 ps = b.remaining() >= 12 && b.get(11)? == 0x548 && b.bit()?;
             }
         }
@@ -96,6 +106,8 @@ impl AacConfig {
             channels,
             sbr,
             ps,
+            output_rate,
+            may_replicate: !signalled && object_type == AAC_LC && sample_rate <= HIGHEST_IMPLICIT,
             frame_length,
             entry: entry.to_vec(),
         })
@@ -113,9 +125,11 @@ impl AacConfig {
         Ok(word.to_be_bytes())
     }
 
-    /// Sampling rate of what is heard, Hz: replication doubles the core's.
-    pub fn output_rate(&self) -> u32 {
-        if self.sbr { self.sample_rate * 2 } else { self.sample_rate }
+    /// The same with replication that nothing announces, which doubles the core's rate.
+    pub(crate) fn replicated(mut self) -> Self {
+        self.sbr = true;
+        self.output_rate = 2 * self.sample_rate;
+        self
     }
 
     /// Channels that are heard: parametric stereo makes two of one.
@@ -246,7 +260,30 @@ mod tests {
             let asc = Asc::new(&[(outer, 5), (7, 4), (1, 4), (4, 4), (2, 5), (0, 3)]);
             let config = asc.parse().unwrap();
             assert_eq!((config.object_type, config.sample_rate, config.codecs().as_str()), (2, 22050, codecs));
+            assert_eq!((config.output_rate, config.may_replicate), (44100, false));
         }
+    }
+
+    #[test]
+    fn downsampled_replication_keeps_its_rate() {
+        // The extension's rate is the core's own, or written out.
+        let hierarchical = Asc::new(&[(5, 5), (6, 4), (1, 4), (6, 4), (2, 5), (0, 3)]).parse().unwrap();
+        let after = Asc::new(&[(2, 5), (6, 4), (1, 4), (0, 3), (0x2b7, 11), (5, 5), (1, 1), (15, 4), (24_000, 24)]);
+        for config in [hierarchical, after.parse().unwrap()] {
+            assert_eq!((config.sbr, config.sample_rate, config.output_rate), (true, 24_000, 24_000));
+        }
+    }
+
+    #[test]
+    fn only_what_nothing_says_is_looked_for() {
+        let plain = |rate: u32| Asc::new(&[(2, 5), (rate, 4), (1, 4), (0, 3)]);
+        assert!(plain(6).parse().unwrap().may_replicate && plain(11).parse().unwrap().may_replicate);
+        assert!(!plain(5).parse().unwrap().may_replicate);
+        // Main, and LC that says that there is none.
+        assert!(!Asc::new(&[(1, 5), (6, 4), (1, 4), (0, 3)]).parse().unwrap().may_replicate);
+        assert!(!plain(6).add(&[(0x2b7, 11), (5, 5), (0, 1)]).parse().unwrap().may_replicate);
+        let found = plain(7).parse().unwrap().replicated();
+        assert_eq!((found.sample_rate, found.output_rate, found.codecs().as_str()), (22_050, 44_100, "mp4a.40.5"));
     }
 
     #[test]
@@ -263,6 +300,7 @@ mod tests {
         for (asc, codecs) in cases {
             let config = asc.parse().unwrap();
             assert_eq!((config.codecs().as_str(), config.sample_rate), (codecs, 24000));
+            assert_eq!(config.output_rate, if config.sbr { 48000 } else { 24000 });
         }
     }
 

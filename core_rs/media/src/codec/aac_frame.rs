@@ -26,11 +26,13 @@ const CPE: u32 = 1;
 const LFE: u32 = 3;
 const DSE: u32 = 4;
 const PCE: u32 = 5;
-const FIL: u32 = 6;
+pub(super) const FIL: u32 = 6;
 const END: u32 = 7;
 
 /// `extension_type` of spectral band replication, which makes sound of its own (tables 4.57 and 4.121).
-const EXT_SBR: [u32; 2] = [0xd, 0xe];
+pub(super) const EXT_SBR: [u32; 2] = [0xd, EXT_SBR_CRC];
+/// The one with a checksum.
+pub(super) const EXT_SBR_CRC: u32 = 0xe;
 const EIGHT_SHORT_SEQUENCE: u32 = 2;
 /// `sect_cb` of a section without spectral data.
 const ZERO_HCB: u32 = 0;

@@ -5,4 +5,5 @@ pub(crate) mod aac_frame;
 pub mod avc;
 mod bits;
 pub(crate) mod esds;
+pub(crate) mod sbr;
 mod sps;

@@ -2,7 +2,8 @@
 //!
 //! [`open`] reads `moov` as a whole and walks the tables of each track once, packing what they say into the columns of
 //! [`Samples`](crate::track::Samples). Where `mvex` announces fragments, it goes on over the file's top level, from `moof` to
-//! `moof`. Of the media data, the first frame or two of a track of sound are read.
+//! `moof`. Of the media data, the first frame or two of a track of sound are read, and where it is AAC-LC of 24 kHz or
+//! less, the first sixteen: what nothing else tells is whether they are HE-AAC.
 //!
 //! One file a box, by its name. A box that is not named here is passed over.
 //!
@@ -14,6 +15,7 @@
 
 mod builder;
 mod ctts;
+mod dref;
 mod edits;
 mod elst;
 mod in_order;
@@ -45,6 +47,7 @@ mod warning;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::elst::Edit;
@@ -54,7 +57,7 @@ use self::builder::DescriptionRuns;
 use self::builder::SamplesBuilder;
 use self::edits::Timeline;
 use self::in_order::present_in_order;
-use self::moof::{Budget, Outcome, Sink, Target};
+use self::moof::{Budget, Gaps, Outcome, Sink, Target};
 use self::moov::Moov;
 use self::scan::{Next, Scan, Top};
 use self::shown::{Media, begin_together};
@@ -62,9 +65,11 @@ use self::stbl::SampleTables;
 use self::stsd::Described;
 use self::trak::Trak;
 use self::warning::Warnings;
+use crate::codec::aac::AacConfig;
+use crate::codec::sbr::{self, Evidence};
 use crate::reader::{FourCc, Reader};
 use crate::source::ReadAt;
-use crate::track::{Config, Kind, Track};
+use crate::track::{Config, Kind, Sample, Samples, Track};
 use crate::{Error, Result, limits};
 
 /// What an MP4 file holds.
@@ -261,7 +266,10 @@ impl Opening<'_> {
             let mut target = Target { trex: trex.copied().unwrap_or_default(), sink: None };
             target.trex.track_id = id;
             let mut line = None;
-            if let Some(kind) = trak.entries.iter().find_map(|entry| entry.kind()) {
+            if let Some((entry, place)) = trak.outside() {
+                let reason = format!("its media lies in another file (data reference of type {place})");
+                self.skip(trak, entry.codec(), reason);
+            } else if let Some(kind) = trak.entries.iter().find_map(|entry| entry.kind()) {
                 let timeline = Timeline::new(&trak.edits, trak.mdhd.timescale, self.moov.mvhd.timescale, fragmented)
                     .map_err(|error| error.at(trak.offset).within("trak"))?;
                 target.sink = Some(
@@ -303,7 +311,8 @@ impl Opening<'_> {
             let message = "stss lists no sync sample; the first sample is taken for the only one".to_owned();
             self.warnings.push(WarningCode::EmptySyncTable, id, 0, 0, message);
         }
-        Ok(Sink { kind, builder, runs, end: walked.end, last_duration: walked.last_duration })
+        let gaps = Gaps::default();
+        Ok(Sink { kind, builder, runs, end: walked.end, last_duration: walked.last_duration, gaps })
     }
 
     /// Goes over the fragments behind `moov`.
@@ -385,6 +394,42 @@ impl Opening<'_> {
         self.movie.skipped.push(Skipped { id: trak.tkhd.id, handler: trak.handler.to_string(), codec, reason });
     }
 
+    /// Whether the first frames of `run` carry replication that their configuration does not announce. Frames that lie side by side
+    /// are one read.
+    fn replicates(&self, samples: &Samples, run: Range<usize>, aac: &AacConfig) -> Result<bool> {
+        let frames: Vec<Sample> = samples.iter(run.start..run.end.min(run.start + sbr::FRAMES)).collect();
+        if aac.channels > sbr::CHANNELS || frames.iter().any(|frame| frame.size > sbr::LARGEST) {
+            return Ok(false);
+        }
+        let mut evidence = Evidence::of(frames.len());
+        let mut bytes = Vec::new();
+        for together in frames.chunk_by(|a, b| a.offset + u64::from(a.size) == b.offset) {
+            let start = together[0].offset;
+            bytes.resize(together.iter().map(|frame| frame.size as usize).sum(), 0);
+            self.source.read_exact_at(start, &mut bytes)?;
+            for frame in together {
+                if let Some(answer) = evidence.add(&bytes[(frame.offset - start) as usize..][..frame.size as usize]) {
+                    return Ok(answer);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn warn_of_gaps(&mut self, trak: &Trak<'_>, gaps: Gaps) {
+        let ms = |ticks: u64| {
+            u64::try_from(u128::from(ticks) * 1000 / u128::from(trak.mdhd.timescale.max(1))).unwrap_or(u64::MAX)
+        };
+        let (all, first) = (ms(gaps.ticks), ms(gaps.first) as f64 / 1e3);
+        let message = format!(
+            "gaps between its fragments: {}, of {:.3} s together, the first at {first:.3} s of its media; what comes before a gap \
+             lasts until its end. Was a fragment lost?",
+            gaps.count,
+            all as f64 / 1e3
+        );
+        self.warnings.push(WarningCode::FragmentGap, Some(trak.tkhd.id), 0, all, message);
+    }
+
     /// Turns what was collected into tracks.
     fn finish(mut self) -> Result<Movie> {
         let mut late = Vec::new();
@@ -426,7 +471,7 @@ impl Opening<'_> {
             self.skip(trak, codec(), "it has no samples".to_owned());
             return Ok(None);
         }
-        let (configs, config_runs) = match configs(trak, sink.kind, &sink.runs)? {
+        let (mut configs, config_runs) = match configs(trak, sink.kind, &sink.runs)? {
             Ok(found) => found,
             Err((codec, reason)) => {
                 self.skip(trak, codec, reason);
@@ -434,6 +479,14 @@ impl Opening<'_> {
             }
         };
         let moved = if sink.kind == Kind::Audio { present_in_order(&mut samples) } else { 0 };
+        for (place, config) in configs.iter_mut().enumerate() {
+            if let Config::Aac(aac) = config
+                && aac.may_replicate
+                && self.replicates(&samples, first_run(&config_runs, place, samples.len()), aac)?
+            {
+                *config = Config::Aac(aac.clone().replicated());
+            }
+        }
         let media = Media { id, samples: &samples, line, most_cts };
         let shown = match &configs[0] {
             Config::Avc(_) => media.video(&mut self.warnings),
@@ -446,6 +499,9 @@ impl Opening<'_> {
                 return Ok(None);
             }
         };
+        if sink.gaps.count > 0 {
+            self.warn_of_gaps(trak, sink.gaps);
+        }
         if held > 0 {
             let message = format!("decoding times of {held} samples fall behind the preceding ones and were held");
             self.warnings.push(WarningCode::DecodeOrder, Some(id), held, 0, message);
@@ -477,6 +533,7 @@ impl Opening<'_> {
         let track = Track {
             id,
             kind: sink.kind,
+            enabled: trak.tkhd.enabled,
             language: trak.mdhd.language.clone(),
             timescale: line.timescale,
             configs,
@@ -537,6 +594,12 @@ fn configs(
         return Ok(Err((String::new(), "its sample entries are of different kinds".to_owned())));
     }
     Ok(Ok((configs, config_runs)))
+}
+
+/// The samples of the first run of configuration `place`, of `len` samples in all.
+fn first_run(config_runs: &[(usize, usize)], place: usize, len: usize) -> Range<usize> {
+    let run = config_runs.iter().position(|&(_, config)| config == place).unwrap_or_default();
+    config_runs[run].0..config_runs.get(run + 1).map_or(len, |&(first, _)| first)
 }
 
 fn kind(config: &Config) -> Kind {

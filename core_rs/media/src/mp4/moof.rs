@@ -31,6 +31,27 @@ pub(super) struct Sink {
     pub(super) end: u64,
     /// What the last sample lasts.
     pub(super) last_duration: u32,
+    pub(super) gaps: Gaps,
+}
+
+/// Where fragments leave more time between them than samples explain.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Gaps {
+    pub(super) count: u64,
+    /// Media ticks in all of them, at most 2^64.
+    pub(super) ticks: u64,
+    /// Media ticks at which the first one begins.
+    pub(super) first: u64,
+}
+
+impl Gaps {
+    fn note(&mut self, begin: u64, end: u64) {
+        if self.count == 0 {
+            self.first = begin;
+        }
+        self.count += 1;
+        self.ticks = self.ticks.saturating_add(end - begin);
+    }
 }
 
 /// How many samples the file may still claim without a row for each: see [`super::open`].
@@ -163,6 +184,11 @@ fn take(run: &Run<'_>, targets: &mut [Target], budget: &mut Budget) -> Result<()
     };
     let trun = &run.trun;
     if let Some(time) = run.decode_time {
+        // Rounded times, and a recorder that dropped a picture, are a sample or two beside what the durations add up to.
+        let explained = sink.end.saturating_add(2 * u64::from(sink.last_duration));
+        if sink.builder.len() > 0 && time > explained {
+            sink.gaps.note(sink.end, time);
+        }
         sink.end = time;
     }
     if trun.is_constant() && run.len == 0 {

@@ -52,6 +52,12 @@ impl SampleEntry<'_> {
         }
     }
 
+    /// Which data reference says where the samples lie, counted from 1; `None` in an entry that is too short for it.
+    pub(super) fn data_reference_index(&self) -> Option<u16> {
+        let mut r = self.entry.body;
+        r.skip(6).and_then(|()| r.u16()).ok()
+    }
+
     /// The name of the codec.
     pub(super) fn codec(&self) -> String {
         self.entry.kind.to_string()

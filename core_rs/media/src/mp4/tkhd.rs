@@ -6,13 +6,15 @@ use crate::reader::Reader;
 /// What is used of it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Tkhd {
+    /// `track_enabled`, the lowest flag.
+    pub(super) enabled: bool,
     pub(super) id: u32,
     pub(super) matrix: [i32; 9],
 }
 
 impl Tkhd {
     pub(super) fn parse(mut r: Reader<'_>) -> Result<Self> {
-        let (version, _) = r.full_box()?;
+        let (version, flags) = r.full_box()?;
         let wide = version == 1;
         r.skip(if wide { 16 } else { 8 })?; // creation_time, modification_time
         let id = r.u32()?;
@@ -22,7 +24,7 @@ impl Tkhd {
         for value in &mut matrix {
             *value = r.i32()?;
         }
-        Ok(Self { id, matrix })
+        Ok(Self { enabled: flags & 1 == 1, id, matrix })
     }
 
     /// Clockwise degrees; 0 for a matrix that turns by no right angle.
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn id_and_rotation() {
+    fn flag_id_and_rotation() {
         for (turn, degrees) in [([1, 0, 0, 1], 0), ([0, 1, -1, 0], 90), ([-1, 0, 0, -1], 180), ([0, -1, 1, 0], 270)] {
             for (version, before, between) in [(0, 8, 8), (1, 16, 12)] {
                 let mut bytes = vec![version, 0, 0, 7];
@@ -54,7 +56,10 @@ mod tests {
                 }
                 let tkhd = Tkhd::parse(Reader::new(&bytes, 0)).unwrap();
                 assert_eq!((tkhd.id, tkhd.rotation()), (5, degrees));
+                assert!(tkhd.enabled);
                 assert!(Tkhd::parse(Reader::new(&bytes[..bytes.len() - 1], 0)).is_err());
+                bytes[3] = 6;
+                assert!(!Tkhd::parse(Reader::new(&bytes, 0)).unwrap().enabled);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A track of `moov`: `trak` and the boxes down to `stbl`. ISO/IEC 14496-12 8.3.1.
 
+use super::dref;
 use super::elst::{self, Edit};
 use super::mdhd::Mdhd;
 use super::stsd::{self, SampleEntry};
@@ -16,6 +17,8 @@ pub(super) struct Trak<'a> {
     pub(super) mdhd: Mdhd,
     pub(super) handler: FourCc,
     pub(super) edits: Vec<Edit>,
+    /// Of each data reference, its type where it leads out of this file.
+    drefs: Vec<Option<FourCc>>,
     pub(super) entries: Vec<SampleEntry<'a>>,
     pub(super) stbl: Option<Reader<'a>>,
 }
@@ -76,16 +79,43 @@ impl<'a> Trak<'a> {
 
     fn minf(&mut self, mut r: Reader<'a>) -> Result<()> {
         while let Some(child) = r.child()? {
-            if child.kind == FourCc(*b"stbl") {
-                self.stbl = Some(child.body);
-                let mut stbl = child.body;
-                while let Some(child) = stbl.child().map_err(|e| e.within("stbl"))? {
-                    if child.kind == FourCc(*b"stsd") {
-                        self.entries = stsd::parse(child.body).map_err(|e| e.within("stsd").within("stbl"))?;
-                    }
+            match &child.kind.0 {
+                b"dinf" => self.dinf(child.body).map_err(|e| e.within("dinf"))?,
+                b"stbl" => {
+                    self.stbl = Some(child.body);
+                    self.stsd(child.body).map_err(|e| e.within("stbl"))?;
                 }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    fn dinf(&mut self, mut r: Reader<'a>) -> Result<()> {
+        while let Some(child) = r.child()? {
+            if child.kind == FourCc(*b"dref") {
+                self.drefs = dref::parse(child.body).map_err(|e| e.within("dref"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stsd(&mut self, mut stbl: Reader<'a>) -> Result<()> {
+        while let Some(child) = stbl.child()? {
+            if child.kind == FourCc(*b"stsd") {
+                self.entries = stsd::parse(child.body).map_err(|e| e.within("stsd"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first sample entry that might be carried were its media not outside of this file, and the type of its data reference.
+    /// Which entries samples use is not known before the tables are walked, whose places mean nothing here. An index
+    /// that names no data reference is taken for this file, as everywhere.
+    pub(super) fn outside(&self) -> Option<(&SampleEntry<'a>, FourCc)> {
+        self.entries.iter().filter(|entry| entry.kind().is_some()).find_map(|entry| {
+            let place = usize::from(entry.data_reference_index()?).checked_sub(1)?;
+            Some((entry, (*self.drefs.get(place)?)?))
+        })
     }
 }

@@ -26,6 +26,8 @@ pub enum WarningCode {
     DecodeOrder,
     /// Samples have the decoding time of the one before them.
     RepeatedTime,
+    /// Fragments leave time between them that no sample fills.
+    FragmentGap,
     /// Composition offsets put frames of sound out of order and were evened out.
     AudioOrder,
     /// `stss` is there and lists nothing.
@@ -51,6 +53,7 @@ impl WarningCode {
             Self::SampleCount => "sample-count",
             Self::DecodeOrder => "decode-order",
             Self::RepeatedTime => "repeated-time",
+            Self::FragmentGap => "fragment-gap",
             Self::AudioOrder => "audio-order",
             Self::EmptySyncTable => "empty-sync-table",
             Self::Truncated => "truncated",

@@ -6,7 +6,7 @@ use super::units::{CLOCK_FIELD, Content, DELIMITER, Layout, Unit, Units, pes_hea
 use super::{PACKET, PAYLOAD, PID_AUDIO, PID_VIDEO, psi};
 use crate::codec::avc::AvcConfig;
 use crate::rendition::Stream;
-use crate::track::{Config, Cursor, Sample};
+use crate::track::{Config, Sample};
 use crate::window::Windows;
 use crate::{Error, Result};
 
@@ -59,7 +59,7 @@ impl Muxer {
     /// Where there is no such segment.
     pub fn new(layout: Arc<Layout>, n: usize) -> Self {
         let start = layout.start(n);
-        let units = Units::new(&layout, n, start.last_clock(), Cursor::new);
+        let units = Units::new(&layout, n, start.last_clock());
         let spans = [span(&layout.video, n), span(&layout.audio, n)];
         let together = match (&layout.video, &layout.audio) {
             (Some(video), Some(audio)) => Arc::ptr_eq(&video.source, &audio.source),

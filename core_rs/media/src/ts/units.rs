@@ -19,8 +19,15 @@ const LEAD: i64 = 63_000;
 /// The longest step from one clock reference to the next (ISO/IEC 13818-1 2.7.2), and the step that fills longer ones.
 const CLOCK_LONGEST: i64 = 9_000;
 const CLOCK_STEP: i64 = 8_100;
-/// A hole longer than this (ten minutes) is a hole in the presentation, not a slow picture: it is not filled.
-const HOLE: i64 = 54_000_000;
+/// A hole longer than this (half a minute) is a hole in the presentation, not a slow picture, and is not filled. Sound is
+/// never so far apart, so it is only about pictures without sound beside them; slide shows and time lapses change sooner.
+const HOLE: i64 = 2_700_000;
+/// What fills holes may be this many packets of a rendition, a day and more of nothing in 197 MB. Where it would be more (a file of some
+/// kilobytes can say that its pictures are shown for a year), only short holes are filled: a few packets a picture.
+const FILLING: u64 = 1 << 20;
+const SHORT_HOLE: i64 = 16 * CLOCK_STEP;
+/// Holes that are kept to be told.
+const HOLES: usize = 64;
 /// Audio frames that begin within this time of the first share a PES, so that one carries the clock often enough.
 const GROUP: i64 = 7_200;
 /// The most bytes in them: PES_packet_length has 16 bits (ISO/IEC 13818-1 2.4.3.7).
@@ -80,6 +87,8 @@ pub struct Layout {
     pub(super) adts: Vec<Option<Adts>>,
     growth: Option<Arc<Growth>>,
     starts: Vec<Start>,
+    /// The longest hole that is filled.
+    filled: i64,
     holes: Vec<(i64, i64)>,
 }
 
@@ -130,6 +139,7 @@ impl Layout {
             adts: Vec::new(),
             growth: video.as_ref().map_or(Ok(None), growth)?,
             starts: Vec::with_capacity(segments + 1),
+            filled: HOLE,
             holes: Vec::new(),
             video,
             audio,
@@ -146,7 +156,10 @@ impl Layout {
                 }
             }
         }
-        layout.measure(segments)?;
+        if layout.measure(segments)? > FILLING {
+            layout.filled = SHORT_HOLE;
+            layout.measure(segments)?;
+        }
         Ok(layout)
     }
 
@@ -173,8 +186,8 @@ impl Layout {
         self.growth.is_some()
     }
 
-    /// Where the clock jumps: begin and end of each hole longer than ten minutes, in ticks of 90 kHz from the presentation's
-    /// zero. ISO/IEC 13818-1 2.7.2 wants a clock reference each 100 ms, and hours of nothing else help nobody.
+    /// Where the clock jumps: begin and end of the first 64 holes that are too long to be filled, in ticks of 90 kHz from the
+    /// presentation's zero. ISO/IEC 13818-1 2.7.2 wants a clock reference each 100 ms, and hours of nothing else help nobody.
     pub fn holes(&self) -> &[(i64, i64)] {
         &self.holes
     }
@@ -184,23 +197,30 @@ impl Layout {
         let bounds = self.video.iter().chain(&self.audio).map(|stream| stream.bounds.capacity() * size_of::<usize>());
         bounds.sum::<usize>()
             + self.starts.capacity() * size_of::<Start>()
+            + self.parameter_sets.capacity() * size_of::<Vec<u8>>()
             + self.parameter_sets.iter().map(Vec::capacity).sum::<usize>()
+            + self.adts.capacity() * size_of::<Option<Adts>>()
+            + self.holes.capacity() * size_of::<(i64, i64)>()
     }
 
     pub(super) fn start(&self, n: usize) -> Start {
         self.starts[n]
     }
 
-    fn measure(&mut self, segments: usize) -> Result<()> {
-        let mut start = Start::default();
+    /// Sizes and counters of all segments; returns how many packets fill holes.
+    fn measure(&mut self, segments: usize) -> Result<u64> {
+        let (mut start, mut filling) = (Start::default(), 0);
+        self.holes.clear();
+        self.starts.clear();
         self.starts.push(start);
         for n in 0..segments {
-            let mut units = Units::new(self, n, start.clock, Cursor::without_places);
+            let mut units = Units::measuring(self, n, start.clock);
             start.packets += 2;
             let mut last = start.clock;
             while let Some(unit) = units.next(self) {
                 if let (Some(before), Some(now)) = (last, units.clock)
-                    && now - before > HOLE
+                    && now - before > self.filled
+                    && self.holes.len() < HOLES
                 {
                     let base = self.video_clock.base;
                     self.holes.push((before - base, now - base));
@@ -215,13 +235,13 @@ impl Layout {
                         start.counters[1] += u64::from(unit.packets);
                         units.frames().iter().try_for_each(|frame| Adts::check(frame.size))?;
                     }
-                    Content::Clock => {}
+                    Content::Clock => filling += u64::from(unit.packets),
                 }
             }
             start.clock = units.clock;
             self.starts.push(start);
         }
-        Ok(())
+        Ok(filling)
     }
 
     /// When segment `n` begins, 90 kHz: the time of its first unit.
@@ -285,6 +305,8 @@ pub(super) struct Units {
     /// When the next segment begins.
     until: Option<i64>,
     any: bool,
+    /// Whether all clock references that fill a hole are one unit, of as many packets.
+    together: bool,
 }
 
 /// The picture that is next.
@@ -309,8 +331,17 @@ struct Group {
 }
 
 impl Units {
-    /// `clock` is the last clock reference before segment `n`.
-    pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>, cursor: fn(Range<usize>) -> Cursor) -> Self {
+    /// The units to be made. `clock` is the last clock reference before segment `n`.
+    pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
+        Self::over(layout, n, clock, Cursor::new, false)
+    }
+
+    /// The same units to be counted: however long the holes are, their number is one of samples.
+    fn measuring(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
+        Self::over(layout, n, clock, Cursor::without_places, true)
+    }
+
+    fn over(layout: &Layout, n: usize, clock: Option<i64>, cursor: fn(Range<usize>) -> Cursor, together: bool) -> Self {
         let range =
             |stream: &Option<Stream>| stream.as_ref().map_or(0..0, |stream| stream.bounds[n]..stream.bounds[n + 1]);
         let config = |stream: &Option<Stream>| {
@@ -328,6 +359,7 @@ impl Units {
             clock,
             until: layout.begins(n + 1),
             any: false,
+            together,
         };
         units.frame = units.next_frame(layout);
         units
@@ -355,9 +387,10 @@ impl Units {
         self.any = true;
         let carrier = if layout.clock_is_video() { picture.or(self.until) } else { sound.or(self.until) };
         let opening = if begins && !carries_clock { first } else { None };
-        if let Some(clock) = self.due(first, carrier).or_else(|| self.opening(opening?, picture)) {
+        let filling = self.due(first, carrier, layout.filled);
+        if let Some((clock, packets)) = filling.or_else(|| Some((self.opening(opening?, picture)?, 1))) {
             self.clock = Some(clock);
-            return Some(Unit { content: Content::Clock, clock: Some(clock), payload: 0, packets: 1 });
+            return Some(Unit { content: Content::Clock, clock: Some(clock), payload: 0, packets });
         }
         let time = first?;
         let clock = carries_clock.then_some(time);
@@ -377,12 +410,18 @@ impl Units {
         Some(Unit { content, clock, payload, packets })
     }
 
-    /// The clock reference that has to come before a unit at `time`, if any has to. `carrier` is when the next one
-    /// comes anyway: none may be put in that is later than it.
-    fn due(&self, time: Option<i64>, carrier: Option<i64>) -> Option<i64> {
+    /// The clock reference that has to come before a unit at `time`, if any has to, and of how many it is the last. `carrier` is
+    /// when the next one comes anyway: none may be put in that is later than it. A hole of more than `longest` stays.
+    fn due(&self, time: Option<i64>, carrier: Option<i64>, longest: i64) -> Option<(i64, u32)> {
         let until = time.into_iter().chain(carrier).min()?;
         let last = self.clock?;
-        (until - last > CLOCK_LONGEST && until - last <= HOLE).then_some(last + CLOCK_STEP)
+        let hole = until - last;
+        if hole <= CLOCK_LONGEST || hole > longest {
+            return None;
+        }
+        // A step each, until what is left needs no more.
+        let steps = if self.together { (hole - CLOCK_LONGEST + CLOCK_STEP - 1) / CLOCK_STEP } else { 1 };
+        Some((last + steps * CLOCK_STEP, steps as u32))
     }
 
     /// The clock reference for a decoder that begins with a unit at `time`, which does not carry it; `picture` is the next
@@ -450,4 +489,89 @@ impl Units {
 /// Bytes of a PES header with PTS, or with PTS and DTS (ISO/IEC 13818-1 2.4.3.6).
 pub(super) fn pes_header_len(with_dts: bool) -> usize {
     if with_dts { 19 } else { 14 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::avc::{AvcConfig, tests::RECORD};
+    use crate::reader::Reader;
+    use crate::track::{Kind, Samples, SyncSet, Track};
+
+    /// `count` key frames of a byte, each shown for `seconds`, ten to a segment.
+    fn pictures(count: usize, seconds: i64) -> Layout {
+        let avc = AvcConfig::parse(Reader::new(RECORD, 0), b"entry", false, (320, 240)).unwrap();
+        let samples = Samples {
+            offsets: (0..count as i64).collect(),
+            sizes: std::iter::repeat_n(1, count).collect(),
+            dts: (0..count as i64).map(|i| i * seconds * 1000).collect(),
+            cts: [].into_iter().collect(),
+            sync: SyncSet::All,
+            last_duration: 1000,
+        };
+        let track = Track {
+            id: 1,
+            kind: Kind::Video,
+            enabled: true,
+            language: "und".to_owned(),
+            timescale: std::num::NonZeroU32::new(1000).unwrap(),
+            configs: vec![Config::Avc(avc)],
+            config_runs: vec![(0, 0)],
+            samples,
+            shown: 0..count,
+            rotation: 0,
+            matrix: [0; 9],
+            seen: Arc::default(),
+        };
+        let bounds = (0..=count).step_by(10).collect();
+        Layout::new(vec![Stream { source: Arc::new(&[0; 1][..]), track: Arc::new(track), bounds }], 10).unwrap()
+    }
+
+    /// The longest step of the clock, and the packets, as they are made one by one.
+    fn walked(layout: &Layout) -> (i64, u64) {
+        let (mut longest, mut packets) = (0, 0);
+        for n in 0..layout.len() {
+            let mut last = layout.start(n).last_clock();
+            let mut units = Units::new(layout, n, last);
+            packets += 2;
+            while let Some(unit) = units.next(layout) {
+                packets += u64::from(unit.packets);
+                if let Some(now) = unit.clock {
+                    longest = longest.max(now - last.unwrap_or(now));
+                    last = Some(now);
+                }
+            }
+        }
+        (longest, packets)
+    }
+
+    fn packets(layout: &Layout) -> u64 {
+        (0..layout.len()).map(|n| layout.size(n)).sum::<u64>() / PACKET as u64
+    }
+
+    #[test]
+    fn clocks_of_a_hole_are_counted_as_they_are_made() {
+        for seconds in [1, 2, 29, 30, 31, 600] {
+            let layout = pictures(100, seconds);
+            let (longest, made) = walked(&layout);
+            assert_eq!(packets(&layout), made, "{seconds}");
+            assert_eq!(longest <= CLOCK_LONGEST, seconds <= 30, "{seconds}");
+            assert_eq!(layout.holes().len(), if seconds <= 30 { 0 } else { HOLES }, "{seconds}");
+            let holes = size_of_val(layout.holes());
+            assert!((holes..=holes + 64).contains(&(layout.nbytes() - pictures(100, 1).nbytes())), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a_day_of_nothing_is_filled_and_a_year_is_not() {
+        let day = pictures(3000, 29);
+        assert!(day.holes().is_empty() && packets(&day) > 3000 * 29 * 10);
+        // A packet for each picture, two of tables for each segment.
+        let year = pictures(1_000_000, 30);
+        assert_eq!((packets(&year), year.holes().len()), (1_200_000, HOLES));
+        assert_eq!(year.holes()[0], (0, 2_700_000));
+        // Two days of a picture a second keep their clock.
+        let (longest, made) = walked(&pictures(172_800, 1));
+        assert!(longest <= CLOCK_LONGEST && made > FILLING);
+    }
 }
