@@ -79,9 +79,9 @@ class Check:
         self.coverage(path)
         if not self.lenient:
             self.one_shift(path)
-            self.target(path)
             self.same_numbers()
             self.begins()
+            self.target(path)
             if isinstance(parsed, m3u8.MultivariantPlaylist):
                 self.claims(path, parsed, dict.fromkeys(uris), media)
             self.print()
