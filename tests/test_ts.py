@@ -363,6 +363,14 @@ def test_pain_31_still_pictures_keep_the_clock_going() -> None:
     assert "clock-gap" not in [notice.code for notice in presentation.notices]
 
 
+def test_pain_31_clocks_that_jump_again_and_again_are_told_once() -> None:
+    film = pystream.open(movie(pictures([10], Fraction(1, 31))), "film")
+    notices = pystream.plan([film]).notices
+    told = [notice.message for notice in notices if notice.code == "clock-gap"]
+    assert len(told) == 1
+    assert "on for 31.000 s, and more such holes follow" in told[0]
+
+
 def test_a_frame_too_long_for_adts_is_refused() -> None:
     tracks = load(MEDIA / "audio_48k.m4a")
     for size, fits in ((8191 - 7, True), (8192 - 7, False)):
