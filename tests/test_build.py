@@ -153,8 +153,10 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     package = sources(ROOT / "pystream", "*.py") | sources(ROOT / "pystream", "*.pyi")
     assert {"pystream/_core.pyi", "pystream/_segmenter.pyi"} <= package
     found = set(wheel_files(built.wheel))
-    assert package | {"pystream/py.typed"} <= found
-    others = {name for name in found - package if ".dist-info/" not in name}
+    units = sources(ROOT / "pystream", "*.service") | sources(ROOT / "pystream", "*.socket")
+    assert len(units) == 3
+    assert package | units | {"pystream/py.typed"} <= found
+    others = {name for name in found - package - units if ".dist-info/" not in name}
     assert {Path(name).suffix for name in others} <= {".so", ".toml", ".typed"}, others
 
 

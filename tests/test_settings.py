@@ -13,7 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pystream.errors import SettingsError
-from pystream.server.settings import EXAMPLE, Listen, Network, Settings, find, load, parse
+from pystream.server.settings import (
+    EXAMPLE,
+    Listen,
+    Network,
+    Settings,
+    find,
+    from_json,
+    load,
+    needing_new_processes,
+    parse,
+    to_json,
+    with_changes,
+)
 
 TEXT = Path(EXAMPLE).read_text()
 
@@ -101,7 +113,7 @@ def test_settings_are_frozen() -> None:
     [
         # Names
         ("[server]\nworkers = 1\nwokers = 2", 3, "server.wokers", "is workers meant?"),
-        ("[server]\nzzz = 2", 2, "server.zzz", "no such key: listen, workers,"),
+        ("[server]\nzzz = 2", 2, "server.zzz", "no such key: listen, socket_mode,"),
         ("[sever]\n", 1, "sever", "is server meant?"),
         ("workers = 2", 1, "workers", "no such key"),
         ("[[tls.certificates]]\nfile = ''", 2, "tls.certificates[0].file", "no such key"),
@@ -267,6 +279,46 @@ def test_an_error_names_the_variable(variable: str, text: str, said: str) -> Non
     error = refused("[server]\nworkers = 1", {variable: text})
     assert str(error).startswith(variable + said)
     assert error.line is None
+
+
+# While the node runs
+
+
+def test_settings_go_from_one_process_to_another() -> None:
+    text = """
+    [server]
+    listen = ["*:80", "[::1]:8080", "unix:/run/pystream/http"]
+    socket_mode = 0o600
+    path_prefix = "/video"
+    trusted_proxies = ["10.0.0.0/8", "unix"]
+    [tls]
+    listen = ["*:443"]
+    certificates = [{ certificate = "a.pem", key = "a.key" }]
+    """
+    settings = parse(text, "pystream.toml", {})
+    assert from_json(to_json(settings)) == settings
+    assert settings.server.socket_mode == 0o600
+    assert from_json(to_json(Settings())) == Settings()
+
+
+def test_a_running_process_changes_what_it_can() -> None:
+    before = parse("[server]\nworkers = 1\n[limits]\nbody = 1", "x", {})
+    after = parse(
+        "[server]\nworkers = 2\nproxy_protocol = true\ntrusted_proxies = ['unix']\n[limits]\nbody = 2\n"
+        "[store]\nurl = 'sqlite:///other.db'",
+        "x",
+        {},
+    )
+    assert needing_new_processes(before, after) == ["server.workers", "store.url"]
+    made = with_changes(before, after)
+    assert (made.server.workers, made.store, made.limits.body) == (1, before.store, 2)
+    assert made.server.proxy_protocol and needing_new_processes(before, made) == []
+    assert needing_new_processes(before, before) == []
+
+
+def test_who_comes_by_a_unix_socket_is_in_no_network_of_addresses() -> None:
+    assert "unix" in Network("unix") and "10.0.0.1" not in Network("unix")
+    assert "unix" not in Network("0.0.0.0/0") and str(Network("unix")) == "unix"
 
 
 # Files

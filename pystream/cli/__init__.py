@@ -9,6 +9,7 @@ COMMANDS = {
     "package": "package MP4 files as HLS, encrypted or not",
     "probe": "say what MP4 files hold, and what packaging would leave out",
     "verify": "check packaged HLS against its sources",
+    "serve": "serve the streams of the store, until a signal ends it",
     "demo": "serve a film on this machine, to try it out",
     "tenant": "add, list and change the customers that own streams",
     "stream": "add, list, change and remove what a server offers",

@@ -4,6 +4,10 @@ A connection is one task: it reads, has the protocol parse, and answers request 
 is small goes out at once; bodies that are made, or do not fit the socket, are handed to the thread
 of `_core.Delivery`, and the task sleeps until it hears how that ended. Time-outs of all connections
 are watched by one sweeper, so that a read costs no timer.
+
+What comes before the first request is read from the socket itself: PROXY protocol, and the byte by
+which TLS is told from everything else (RFC 8446 5.1). All of that, the handshake and the first head
+have to come within one time limit.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import count
 
@@ -22,25 +26,35 @@ import trio
 from pystream import _core
 from pystream.server import http
 from pystream.server.answers import Answer, failure
+from pystream.server.edge import Edge, address_of
 from pystream.server.http import HttpError, Request
+from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
 
 _SWEEP_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
+# Accepted in a row: those who are here already shall not wait for all who come.
+_ACCEPTED_AT_ONCE = 64
 _CLOSE = (("Connection", "close"),)
+# RFC 8446 5.1: the content type of a record that begins a handshake.
+_HANDSHAKE = b"\x16"
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds, unless a name says otherwise."""
+    """Seconds, unless a name says otherwise. `request` has those of what is read."""
 
     head: float = 10
     body: float = 10
     idle: float = 60
     connections: int = 20_000
+    request: http.Limits = field(default_factory=http.Limits)
 
 
 class Connections:
-    """One process's connections. `answer` never raises: what goes wrong is an answer, too."""
+    """One process's connections. `answer` never raises: what goes wrong is an answer, too.
+
+    `limits` and `edge` may be replaced at any time, for connections that come afterwards.
+    """
 
     def __init__(
         self,
@@ -48,22 +62,26 @@ class Connections:
         delivery: _core.Delivery,
         meter: _core.Meter,
         limits: Limits = Limits(),
+        edge: Edge | None = None,
     ) -> None:
+        self.limits = limits
+        self.edge = edge or Edge()
         self._answer = answer
         self._delivery = delivery
         self._meter = meter
-        self._limits = limits
         self._ids = count()
         self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._connections: set[_Connection] = set()
         self._date = b""
         self._draining = False
+        self._idle_until = float("inf")
         self._accepting = trio.CancelScope()
         self._emptied = trio.Event()
 
     async def run(
         self,
-        listeners: list[socket.socket],
+        listeners: Sequence[socket.socket],
+        tls_listeners: Sequence[socket.socket] = (),
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
@@ -76,42 +94,58 @@ class Connections:
             with self._accepting:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
-                        accepting.start_soon(self._accept, listener, nursery)
+                        accepting.start_soon(self._accept, listener, False, nursery)
+                    for listener in tls_listeners:
+                        accepting.start_soon(self._accept, listener, True, nursery)
             if not self._connections:
                 self._emptied.set()
 
-    async def drain(self) -> None:
+    async def drain(self, patience: float = 0) -> None:
         """Accepts nobody more, lets answers that are under way go out whole, and returns when all
-        connections are closed."""
+        connections are closed.
+
+        For `patience` seconds, connections on which nothing is under way may bring one more request,
+        whose answer then says that it is the last: a viewer notices nothing of it.
+        """
         self._draining = True
         self._accepting.cancel()
+        self._idle_until = trio.current_time() + patience
         for connection in list(self._connections):
             if connection.waiting == "idle":
-                connection.scope.cancel()
+                connection.deadline = min(connection.deadline, self._idle_until)
+                if patience <= 0:
+                    connection.scope.cancel()
         await self._emptied.wait()
 
-    async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket, tls: bool, nursery: trio.Nursery) -> None:
         listener.setblocking(False)
-        while True:
-            try:
-                peer, _ = listener.accept()
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(listener)
-                continue
-            except OSError as error:
-                # Out of descriptors, for one: those who are here go on; the others wait in the kernel.
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    await trio.sleep(0.1)
-                continue
-            if len(self._connections) >= self._limits.connections:
-                peer.close()
-                continue
-            peer.setblocking(False)
-            if peer.family != socket.AF_UNIX:
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
-            connection = _Connection(_core.Line(peer.detach(), self._meter))
-            nursery.start_soon(self._serve, connection)
+        accepted = 0
+        with listener:
+            while True:
+                try:
+                    peer, address = listener.accept()
+                except BlockingIOError:
+                    await trio.lowlevel.wait_readable(listener)
+                    continue
+                except OSError as error:
+                    # Out of descriptors, for one: those who are here go on; the others wait in the
+                    # kernel.
+                    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        await trio.sleep(0.1)
+                    continue
+                if len(self._connections) >= self.limits.connections:
+                    peer.close()
+                    continue
+                peer.setblocking(False)
+                if peer.family != socket.AF_UNIX:
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
+                connection = _Connection(peer, address_of(address), self.edge, self.limits)
+                self._connections.add(connection)
+                nursery.start_soon(self._serve, connection, tls)
+                accepted += 1
+                if accepted % _ACCEPTED_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
 
     async def _sweep(self) -> None:
         """Ends connections that keep one waiting for too long, and keeps the date."""
@@ -149,59 +183,98 @@ class Connections:
 
     # Connections.
 
-    async def _serve(self, connection: _Connection) -> None:
-        self._connections.add(connection)
-        limits = self._limits
-        line, protocol = connection.line, http.Protocol()
+    async def _serve(self, connection: _Connection, tls: bool) -> None:
         whole = True
         try:
-            with connection.scope, contextlib.suppress(OSError):
-                connection.deadline = trio.current_time() + limits.head
-                while True:
-                    data = b"" if protocol.more else line.receive()
-                    if data is None:
-                        await trio.lowlevel.wait_readable(line)
-                        continue
-                    if not data and not protocol.more:
-                        break
-                    try:
-                        requests = protocol.feed(data)
-                    except HttpError as error:
-                        await self._send(connection, failure(error), "GET", False)
-                        await self._linger(connection)
-                        break
-                    for request in requests:
-                        connection.deadline = float("inf")
-                        connection.waiting = ""
-                        answer = await self._answer(request)
-                        keep_alive = request.keep_alive and not self._draining
-                        whole = await self._send(connection, answer, request.method, keep_alive)
-                        if not whole:
-                            return
-                        if not keep_alive:
-                            await self._linger(connection)
-                            return
-                    if protocol.expects_continue:
-                        line.respond(http.CONTINUE, b"", None)
-                    self._set_deadline(connection, protocol.waiting)
+            with connection.scope, contextlib.suppress(OSError, ProxyProtocolError):
+                connection.deadline = trio.current_time() + connection.limits.head
+                connection.line = await self._welcome(connection, tls)
+                whole = await self._converse(connection, connection.line)
         finally:
-            trio.lowlevel.notify_closing(line)
             self._connections.discard(connection)
             if self._draining and not self._connections:
                 self._emptied.set()
-            line.close(not whole)
+            connection.close(not whole)
+
+    async def _welcome(self, connection: _Connection, tls: bool) -> _core.Line:
+        """Reads what comes before HTTP. Raises `OSError` and `ProxyProtocolError`."""
+        edge, peer = connection.edge, connection.socket
+        if edge.proxy_protocol:
+            if not edge.trusts(connection.address):
+                raise ProxyProtocolError("nobody but a proxy is served here")
+            header = ProxyHeader()
+            while not header.complete:
+                # The bytes behind the header are left to whoever they are for.
+                peer.recv(header.feed(await _peek(peer, 4096)))
+            connection.address = header.source or connection.address
+        if not tls or edge.tls is None:
+            return _core.Line(peer.detach(), self._meter)
+        connection.secure = await _peek(peer, 1) == _HANDSHAKE
+        # Whoever comes without TLS is told so, in words.
+        connection.lost = not connection.secure
+        if edge.hsts_seconds and connection.secure:
+            # RFC 6797 7.2: never without TLS.
+            connection.hsts = f"Strict-Transport-Security: max-age={edge.hsts_seconds}\r\n".encode()
+        return _core.Line(peer.detach(), self._meter, edge.tls if connection.secure else None)
+
+    async def _converse(self, connection: _Connection, line: _core.Line) -> bool:
+        """Answers requests until one side has enough; whether the last answer went out whole."""
+        protocol = http.Protocol(connection.limits.request)
+        while True:
+            data = b"" if protocol.more else line.receive()
+            if data is None:
+                await trio.lowlevel.wait_readable(line)
+                continue
+            if not data and not protocol.more:
+                return True
+            try:
+                requests = protocol.feed(data)
+            except HttpError as error:
+                await self._send(connection, line, failure(error), "GET", False)
+                await self._linger(connection, line)
+                return True
+            for request in requests:
+                connection.deadline = float("inf")
+                connection.waiting = ""
+                answer = self._turned_away(connection, request) or await self._answer(request)
+                keep_alive = request.keep_alive and not (self._draining or connection.lost)
+                if not await self._send(connection, line, answer, request.method, keep_alive):
+                    return False
+                if not keep_alive:
+                    await self._linger(connection, line)
+                    return True
+            if protocol.expects_continue:
+                line.respond(http.CONTINUE, b"", None)
+            self._set_deadline(connection, protocol.waiting)
+
+    def _turned_away(self, connection: _Connection, request: Request) -> Answer | None:
+        """The answer to a request that has come by the wrong way; None where it is right, and
+        knows then who sent it."""
+        edge = connection.edge
+        try:
+            edge.locate(request, connection.address, connection.secure)
+            if connection.lost:
+                raise HttpError(
+                    400, "this port speaks HTTPS: the address has to begin with https://"
+                )
+            if (place := edge.redirection(request)) is not None:
+                raise HttpError(308, "this is served by HTTPS", (("Location", place),))
+        except HttpError as error:
+            return failure(error)
+        return None
 
     def _set_deadline(self, connection: _Connection, waiting: str) -> None:
         """A head or a body has to be whole in time, however its bytes trickle in."""
         if waiting != connection.waiting or waiting == "idle":
             connection.waiting = waiting
-            limits = self._limits
+            limits = connection.limits
             seconds = {"idle": limits.idle, "head": limits.head, "body": limits.body}[waiting]
             connection.deadline = trio.current_time() + seconds
+            if waiting == "idle":
+                connection.deadline = min(connection.deadline, self._idle_until)
 
-    async def _linger(self, connection: _Connection) -> None:
+    async def _linger(self, connection: _Connection, line: _core.Line) -> None:
         """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
-        line = connection.line
         line.shut()
         connection.deadline = trio.current_time() + _LINGER_SECONDS
         while True:
@@ -212,13 +285,17 @@ class Connections:
                 return
 
     async def _send(
-        self, connection: _Connection, answer: Answer, method: str, keep_alive: bool
+        self,
+        connection: _Connection,
+        line: _core.Line,
+        answer: Answer,
+        method: str,
+        keep_alive: bool,
     ) -> bool:
         """Sends an answer; whether it went out whole."""
         status, headers, body, length, _, row = answer
         head = http.head(status, [*headers, *(() if keep_alive else _CLOSE)])
-        head = head[:-2] + self._date
-        line = connection.line
+        head = head[:-2] + connection.hsts + self._date
         number = next(self._ids)
         connection.deadline = float("inf")
         if method == "HEAD" or not length:
@@ -237,10 +314,42 @@ class Connections:
 
 
 class _Connection:
-    __slots__ = ("deadline", "line", "scope", "waiting")
+    """`address`: who is at the other end. `secure`: TLS is spoken. `lost`: it is not, and should be.
+    `line` takes the socket over once it is known what is spoken."""
 
-    def __init__(self, line: _core.Line) -> None:
-        self.line = line
+    __slots__ = (
+        *("address", "deadline", "edge", "hsts", "limits", "line", "lost", "scope", "secure"),
+        *("socket", "waiting"),
+    )
+
+    def __init__(self, peer: socket.socket, address: str, edge: Edge, limits: Limits) -> None:
+        self.socket = peer
+        self.address = address
+        self.edge = edge
+        self.limits = limits
+        self.line: _core.Line | None = None
         self.scope = trio.CancelScope()
         self.deadline = float("inf")
         self.waiting = ""
+        self.secure = False
+        self.lost = False
+        self.hsts = b""
+
+    def close(self, reset: bool) -> None:
+        if self.line is None:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
+        else:
+            trio.lowlevel.notify_closing(self.line)
+            self.line.close(reset)
+
+
+async def _peek(peer: socket.socket, most: int) -> bytes:
+    """What a socket has, and keeps. Raises `OSError`, also where the peer has gone."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            data = peer.recv(most, socket.MSG_PEEK)
+            if not data:
+                raise ConnectionResetError("the peer left before it said anything")
+            return data
+        await trio.lowlevel.wait_readable(peer)

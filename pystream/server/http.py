@@ -86,6 +86,8 @@ class Request:
         "..", no control character.
     query: as it was sent, without "?"; "" where there is none.
     keep_alive: the connection may serve another request (RFC 9112 9.3).
+    peer, secure: the address of whoever sent it, and whether by HTTPS; known to the connection, not
+        to the bytes, and "" and False until it says so.
     The fields are None where absent, and joined by ", " where sent several times (RFC 9110 5.3).
     """
 
@@ -108,9 +110,12 @@ class Request:
         "method",
         "origin",
         "path",
+        "peer",
         "query",
         "range",
+        "secure",
         "x_forwarded_for",
+        "x_forwarded_proto",
     )
 
     def __init__(
@@ -130,6 +135,8 @@ class Request:
         self.http_1_0 = http_1_0
         self.keep_alive = keep_alive
         self.body = body
+        self.peer = ""
+        self.secure = False
         field = (fields or {}).get
         self.accept_encoding: str | None = field(b"accept-encoding")
         self.access_control_request_headers: str | None = field(b"access-control-request-headers")
@@ -146,6 +153,7 @@ class Request:
         self.origin: str | None = field(b"origin")
         self.range: str | None = field(b"range")
         self.x_forwarded_for: str | None = field(b"x-forwarded-for")
+        self.x_forwarded_proto: str | None = field(b"x-forwarded-proto")
 
     def __repr__(self) -> str:
         # Paths hold grants, queries and fields hold what viewers would not see in a log.
@@ -173,6 +181,7 @@ _KEPT = {
     b"range",
     b"transfer-encoding",
     b"x-forwarded-for",
+    b"x-forwarded-proto",
 }
 
 

@@ -67,16 +67,22 @@ class Listen:
         return hash(str(self))
 
 
+UNIX = "unix"
+"""The address of whoever comes by a unix socket."""
+
+
 class Network:
     """Addresses of a network; an IPv4 address is the same one when IPv6 carries it
-    (RFC 4291 2.5.5.2)."""
+    (RFC 4291 2.5.5.2). `unix` is whoever comes by a unix socket."""
 
     __slots__ = ("_network",)
 
     def __init__(self, text: str) -> None:
-        self._network = ipaddress.ip_network(text)
+        self._network = None if text == UNIX else ipaddress.ip_network(text)
 
     def __contains__(self, address: str) -> bool:
+        if self._network is None or address == UNIX:
+            return self._network is None and address == UNIX
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
@@ -86,7 +92,7 @@ class Network:
         return found in self._network
 
     def __str__(self) -> str:
-        return str(self._network)
+        return UNIX if self._network is None else str(self._network)
 
     def __repr__(self) -> str:
         return f"Network({str(self)!r})"
@@ -115,6 +121,7 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[server]"""
 
     listen: tuple[Listen, ...] = (Listen("127.0.0.1:8080"),)
+    socket_mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o660
     workers: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
     path_prefix: PathPrefix = PathPrefix("")
     admin: tuple[Listen, ...] = (Listen("127.0.0.1:9090"),)
@@ -193,6 +200,42 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overload: Overload = Overload()
 
 
+# What a process has from its start to its end.
+_FOR_LIFE = (
+    *(
+        "server.listen",
+        "server.socket_mode",
+        "server.workers",
+        "server.path_prefix",
+        "server.admin",
+    ),
+    *("limits.send_stall_seconds", "tls.listen", "store.url", "keys.master_key_file"),
+    *("cache.segment_bytes", "cache.index_bytes"),
+)
+
+
+def needing_new_processes(before: Settings, after: Settings) -> list[str]:
+    """The keys that differ and that a running process cannot change."""
+
+    def value(settings: Settings, key: str) -> object:
+        section, name = key.split(".")
+        return getattr(getattr(settings, section), name)
+
+    return [key for key in _FOR_LIFE if value(before, key) != value(after, key)]
+
+
+def with_changes(before: Settings, after: Settings) -> Settings:
+    """What a running process makes of settings that have changed."""
+    changed = msgspec.structs.replace
+    kept: dict[str, dict[str, object]] = {}
+    for key in _FOR_LIFE:
+        section, name = key.split(".")
+        kept.setdefault(section, {})[name] = getattr(getattr(before, section), name)
+    return changed(
+        after, **{each: changed(getattr(after, each), **names) for each, names in kept.items()}
+    )
+
+
 def find(environ: Mapping[str, str]) -> str | None:
     """The settings' file where none is named: that of PYSTREAM_CONFIG, else the first that exists
     of ./pystream.toml and /etc/pystream/pystream.toml."""
@@ -236,6 +279,15 @@ def parse(text: str, place: str, environ: Mapping[str, str]) -> Settings:
     for key, message in _contradictions(settings):
         raise _error(text, place, origins, key, message)
     return settings
+
+
+def to_json(settings: Settings) -> str:
+    """Settings for another process of the node."""
+    return msgspec.json.encode(settings, enc_hook=str).decode()
+
+
+def from_json(text: str) -> Settings:
+    return msgspec.json.decode(text, type=Settings, dec_hook=_convert)
 
 
 def _resolved(settings: Settings, folder: str) -> Settings:

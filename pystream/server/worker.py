@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -17,17 +16,20 @@ from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring, load_master_key
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.streams import Stream, problems
-from pystream.errors import StoreError
-from pystream.server import page
+from pystream.errors import SettingsError, StoreError
+from pystream.server import child, http, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.edge import Edge, edge_of
+from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.origin import Origin
-from pystream.server.settings import Settings, load
-from pystream.server.workers import NODE
+from pystream.server.settings import Settings
 
 WINDOW = 64 * 1024
 _NEWS_SECONDS = 1.0
 _RENEW_SECONDS = 3600.0
+# Players ask for something every few seconds. Who has not by then is not playing.
+_PATIENCE_SECONDS = 15.0
 
 
 class Streams:
@@ -78,41 +80,75 @@ def answering(settings: Settings, keyring: Keyring, streams: Streams) -> Answers
     )
 
 
-def connecting(settings: Settings, answers: Answers, meter: _core.Meter) -> Connections:
-    limits = settings.limits
+def connecting(
+    settings: Settings, answers: Answers, meter: _core.Meter, edge: Edge, count: int
+) -> Connections:
     return Connections(
         answers.answer,
-        _core.Delivery(WINDOW, round(limits.send_stall_seconds * 1000)),
+        _core.Delivery(WINDOW, round(settings.limits.send_stall_seconds * 1000)),
         meter,
-        Limits(
-            limits.header_seconds,
-            limits.body_seconds,
-            limits.idle_seconds,
-            settings.server.max_connections,
+        limits_of(settings, count),
+        edge,
+    )
+
+
+def limits_of(settings: Settings, count: int) -> Limits:
+    """The limits of one of `count` workers."""
+    limits = settings.limits
+    return Limits(
+        limits.header_seconds,
+        limits.body_seconds,
+        limits.idle_seconds,
+        -(-settings.server.max_connections // count),
+        http.Limits(
+            limits.request_line,
+            limits.headers,
+            limits.header_count,
+            limits.body,
+            limits.pipelined,
         ),
     )
 
 
 async def serve(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop."""
-    settings = load(node["config"], os.environ)
+    settings: Settings = node["settings"]
+    secret = os.pread(node["ticket_secret"], 32, 0)
+    edge = edge_of(settings, secret, node["https_port"])
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
     keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
     answers = answering(settings, keyring, streams)
-    connections = connecting(settings, answers, _core.Meter(node["meter"]))
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    meter = _core.Meter(node["meter"])
+    connections = connecting(settings, answers, meter, edge, node["workers"])
+
+    async def leave(patience: float) -> None:
+        await connections.drain(patience)
+        nursery.cancel_scope.cancel()
+
+    async def follow_supervisor() -> None:
+        async for settings in child.new_settings():
+            try:
+                connections.edge = edge_of(settings, secret, node["https_port"])
+                connections.limits = limits_of(settings, node["workers"])
+            except SettingsError as error:
+                print(f"pystream: {error}; it stays as it was", file=sys.stderr, flush=True)
+            child.tell(node, child.RELOADED)
+        await leave(_PATIENCE_SECONDS)
+
+    with trio.open_signal_receiver(*child.SIGNALS) as signals:
+        child.accept_signals()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
-            sockets = [socket.socket(fileno=fd) for fd in node["sockets"]]
-            await nursery.start(connections.run, sockets)
-            os.write(node["ready"], b"1")
+            sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
+            await nursery.start(connections.run, *sockets)
+            child.tell(node, child.READY)
+            nursery.start_soon(follow_supervisor)
             async for number in signals:
-                # Ctrl-C in a terminal reaches all processes; the supervisor says what it means.
+                # What a terminal sends reaches all processes; the supervisor says what it means.
                 if number == signal.SIGTERM:
-                    await connections.drain()
-                    nursery.cancel_scope.cancel()
+                    nursery.start_soon(leave, 0)
 
 
 async def renew(answers: Answers, keyring: Keyring) -> None:
@@ -123,4 +159,4 @@ async def renew(answers: Answers, keyring: Keyring) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(serve, json.loads(os.environ[NODE]))
+    child.run(serve)

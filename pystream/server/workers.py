@@ -2,219 +2,461 @@
 
 The supervisor opens the sockets once and keeps them for as long as the node lives; workers inherit
 them. So a worker that dies loses none of the connections that wait in its queue: its successor has
-the same socket. Each listening address has one socket a worker (SO_REUSEPORT), between which the
-kernel shares connections out.
+the same socket.
 
-Signals: TERM and INT end gracefully, the second one at once.
+Signals: TERM and INT end gracefully, the second one at once; HUP has settings and certificates read
+again; USR2 replaces the program by the one that is installed now.
+
+**How the program is replaced.** A trial comes first: the new program starts beside the old one, with
+sockets of its own for nobody, brings the store up to date, starts a writer and a worker, and ends.
+If anything of that fails, nothing has happened. Then the supervisor executes the new program in its
+own process, whose number systemd knows, and leaves to it all descriptors and children (`_HANDOVER`).
+The new supervisor starts new processes, and only when all of them serve has the old ones finish.
+Until then, both accept from the same sockets. Signals are blocked in between, and come afterwards.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 import signal
-import socket
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import trio
 
 from pystream import _core
-from pystream.server.settings import Listen, Settings
+from pystream.errors import SettingsError
+from pystream.server import child as children
+from pystream.server import listeners, service
+from pystream.server.edge import edge_of
+from pystream.server.listeners import HTTP, HTTPS, Place
+from pystream.server.settings import (
+    Settings,
+    load,
+    needing_new_processes,
+    to_json,
+    with_changes,
+)
 
-NODE = "PYSTREAM_NODE"
-"""The environment variable by which the supervisor tells a process what it is."""
-_BACKLOG = 4096
+_HANDOVER = "PYSTREAM_HANDOVER"
+"""The environment variable by which a supervisor leaves everything to the next program."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 _METER_ROWS = 65_536
 _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
 _GRACE_SECONDS = 40.0
-
-
-def listen(place: Listen, count: int) -> list[socket.socket]:
-    """`count` sockets that listen on one place; a unix socket is one that all share.
-
-    Raises `OSError`.
-    """
-    if place.path:
-        if os.path.exists(place.path):
-            os.unlink(place.path)
-        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        one.bind(place.path)
-        one.listen(_BACKLOG)
-        return [one]
-    host = None if place.host == "*" else place.host
-    found = socket.getaddrinfo(host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    made = []
-    for family, kind, protocol, _, address in found:
-        for _ in range(count):
-            one = socket.socket(family, kind, protocol)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                # Each family has sockets of its own, so no address comes in the clothes of the other.
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            one.bind(address)
-            one.listen(_BACKLOG)
-            made.append(one)
-    return made
+_RELOAD_SECONDS = 10.0
+_TRIAL_SECONDS = 60.0
 
 
 @dataclass
 class _Child:
+    """A process. `seat`: a number that no other living process of the node has. `control`: where
+    the supervisor writes to it. `process`: None for one that an earlier program started. `leaving`:
+    it was told to finish."""
+
     role: str
     index: int
-    started: float
-    process: subprocess.Popen[bytes]
-    ready: trio.Event = field(default_factory=trio.Event)
+    seat: int
+    pid: int
+    control: int
+    process: subprocess.Popen[bytes] | None = None
+    was_ready: bool = False
+    reloaded: trio.Event = field(default_factory=trio.Event)
+    leaving: bool = False
+
+    def ended(self) -> int | None:
+        """Its exit code, negative for a signal; None while it lives."""
+        if self.process is not None:
+            return self.process.poll()
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def write(self, settings: Settings) -> None:
+        try:
+            os.write(self.control, f"{to_json(settings)}\n".encode())
+        except (BrokenPipeError, BlockingIOError) as error:
+            # It is dying, or does not listen; nobody waits for it.
+            complain(f"{self.role} {self.index} cannot be told new settings: {error.strerror}")
+            self.reloaded.set()
+
+    def let_go(self) -> None:
+        """Has it finish in its own time."""
+        self.leaving = True
+        if self.control >= 0:
+            os.close(self.control)
+        self.control = -1
 
 
-def supervise(settings: Settings, config: str | None, seconds: float | None = None) -> int:
-    """Run a node until a signal ends it, or its time is over; returns the exit code.
+def supervise(
+    settings: Settings,
+    config: str | None,
+    seconds: float | None = None,
+    command: Sequence[str] | None = None,
+) -> int:
+    """Run a node until a signal ends it, or it has served for `seconds`; returns the exit code.
 
-    `config` is the settings' file, which the processes read too.
+    `config` is the settings' file, read again when a signal asks for it. `command` starts the
+    program that replaces this one; without it, none does.
+
+    Raises `SettingsError` where it cannot listen, or cannot use its certificates.
     """
-    return trio.run(Supervisor(settings, config).run, seconds)
+    return trio.run(Supervisor(settings, config, command).run, seconds)
 
 
 class Supervisor:
     """Starts, watches and ends the processes of a node."""
 
-    def __init__(self, settings: Settings, config: str | None) -> None:
+    def __init__(
+        self, settings: Settings, config: str | None, command: Sequence[str] | None = None
+    ) -> None:
         self.settings = settings
         self._config = config
-        self._children: dict[int, _Child] = {}
-        self._stopping = False
+        self._command = command
         self._count = settings.server.workers or len(os.sched_getaffinity(0))
-        self._sockets: list[list[int]] = []
-        self._meter = -1
+        self._places: tuple[Place, ...] = ()
+        self._memory: dict[str, int] = {}
+        self._children: dict[int, _Child] = {}
+        self._serving: dict[tuple[str, int], trio.Event] = {}
+        self._failures: dict[tuple[str, int], int] = {}
+        self._took_over = False
+        self._trial = False
+        self._is_ready = False
+        self._changing = trio.Lock()
+        self._stopping = False
+        self._code = 0
 
     async def run(self, seconds: float | None = None) -> int:
-        """Until a signal ends it, or its time is over; returns the exit code."""
+        """Until a signal ends it, or it has served for `seconds`; returns the exit code."""
         self._open()
-        names = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-        with trio.open_signal_receiver(*names) as signals:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             async with trio.open_nursery() as nursery:
-                for index in range(self._count):
-                    self._start("worker", index, nursery)
-                self._start("writer", 0, nursery)
-                nursery.start_soon(self._tell_ready)
-                if seconds is not None:
-                    nursery.start_soon(self._end_after, seconds, nursery)
+                self._nursery = nursery
+                nursery.start_soon(self._start_all, seconds)
+                nursery.start_soon(service.keep_watchdog_quiet)
                 async for number in signals:
                     if number == signal.SIGCHLD:
-                        if self._reap(nursery):
+                        if self._reap():
                             break
+                    elif number == signal.SIGHUP:
+                        nursery.start_soon(self._reload)
+                    elif number == signal.SIGUSR2:
+                        nursery.start_soon(self._replace)
                     elif self._stopping:
                         self._signal(signal.SIGKILL)
                     else:
-                        self._stop(nursery)
+                        self._stop()
                 nursery.cancel_scope.cancel()
-        return 0
+        return self._code
 
     # Sockets and shared memory
 
     def _open(self) -> None:
-        places = [*((place, "http") for place in self.settings.server.listen)]
-        per_worker: list[list[int]] = [[] for _ in range(self._count)]
-        for place, _ in places:
-            made = listen(place, self._count)
-            for n in range(max(len(made), self._count)):
-                per_worker[n % self._count].append(
-                    made[n % len(made)].detach() if len(made) > n else made[0].fileno()
-                )
-        self._sockets = per_worker
-        self._meter = _core.Meter.create(_METER_ROWS)
+        handed: dict[str, Any] = json.loads(os.environ.pop(_HANDOVER, "{}"))
+        self._trial = handed.get("trial", False)
+        earlier = tuple(
+            Place(each["kind"], each["where"], tuple(each["sockets"]))
+            for each in handed.get("places", ())
+        )
+        if self._trial:
+            # It serves nobody, and the descriptors are the old one's.
+            self._count = 1
+            listeners.try_new(self.settings, earlier)
+        elif handed:
+            self._took_over = True
+            self._memory = handed["memory"]
+            for child in (_Child(**each) for each in handed["children"]):
+                self._children[child.pid] = child
+        else:
+            earlier = listeners.inherited(os.environ, os.getpid())
+        if not self._trial:
+            self._places = self._open_places(earlier)
+        if "meter" not in self._memory:
+            self._memory["meter"] = _core.Meter.create(_METER_ROWS)
+        if "ticket_secret" not in self._memory:
+            self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(32))
+        for fd in self._descriptors():
+            os.set_inheritable(fd, False)
+        if not self._took_over:
+            # Certificates that are wrong are said once, not by each worker.
+            edge_of(self.settings, self._ticket_secret(), None)
+
+    def _open_places(self, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
+        try:
+            return listeners.open_all(self.settings, self._count, earlier)
+        except SettingsError as error:
+            if not self._took_over:
+                raise
+            # Taken since the trial. Viewers are worth more than that.
+            complain(f"{error}; it listens where it did before")
+            return earlier
+
+    def _descriptors(self) -> list[int]:
+        """All that the next program gets."""
+        sockets = [fd for place in self._places for fd in place.sockets]
+        controls = [child.control for child in self._children.values() if child.control >= 0]
+        return [*sockets, *self._memory.values(), *controls]
 
     # Processes
 
-    def _start(self, role: str, index: int, nursery: trio.Nursery) -> None:
+    async def _start_all(self, seconds: float | None) -> None:
+        """The writer first: it brings the store up to date for the others."""
+        before = list(self._children.values())
+        self._start("writer", 0)
+        await self._serving["writer", 0].wait()
+        for index in range(self._count):
+            self._start("worker", index)
+        for index in range(self._count):
+            await self._serving["worker", index].wait()
+        for child in before:
+            child.let_go()
+        if self._took_over:
+            complain("the new program serves; what the old one has begun, it finishes")
+        self._is_ready = True
+        service.notify("READY=1", f"MAINPID={os.getpid()}")
+        if self._trial:
+            self._stop()
+        elif seconds is not None:
+            await trio.sleep(seconds)
+            self._stop()
+
+    def _start(self, role: str, index: int) -> None:
+        self._serving.setdefault((role, index), trio.Event())
         if self._stopping:
             return
-        sockets = self._sockets[index] if role == "worker" else []
+        taken = {child.seat for child in self._children.values()}
+        seat = next(n for n in range(len(taken) + 1) if n not in taken)
+        sockets = {
+            kind: [
+                fd
+                for place in self._places
+                if place.kind == kind and role == "worker"
+                for fd in place.share(index, self._count)
+            ]
+            for kind in (HTTP, HTTPS)
+        }
         ready, told = os.pipe()
         node = {
             "role": role,
             "index": index,
-            "sockets": sockets,
-            "meter": self._meter,
-            "config": self._config,
+            "seat": seat,
+            "workers": self._count,
             "ready": told,
+            "https_port": listeners.port_of(self._places, HTTPS),
+            "settings": to_json(self.settings),
+            **self._memory,
+            **sockets,
         }
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"pystream.server.{role}"],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(*sockets, self._meter, told),
-            env={**os.environ, NODE: json.dumps(node)},
-        )
+        inherited = {*sockets[HTTP], *sockets[HTTPS], *self._memory.values(), told}
+        with _blocked(children.SIGNALS):
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"pystream.server.{role}"],
+                stdin=subprocess.PIPE,
+                pass_fds=tuple(inherited),
+                env=service.environment(),
+                bufsize=0,
+            )
         os.close(told)
-        child = _Child(role, index, time.monotonic(), process)
+        assert process.stdin is not None
+        control = os.dup(process.stdin.fileno())
+        process.stdin.close()
+        child = _Child(role, index, seat, process.pid, control, process)
         self._children[process.pid] = child
-        nursery.start_soon(self._hear, child, ready)
+        self._nursery.start_soon(self._hear, child, ready)
+        with suppress(BrokenPipeError):  # it has ended already, which is noticed soon
+            os.write(control, f"{json.dumps(node)}\n".encode())
+        os.set_blocking(control, False)
 
     async def _hear(self, child: _Child, ready: int) -> None:
-        """A process that serves says so by a byte; one that died says nothing."""
+        """A process that serves says so; one that died says nothing."""
         async with trio.lowlevel.FdStream(ready) as stream:
-            if await stream.receive_some(1):
-                child.ready.set()
+            async for piece in stream:
+                if children.READY in piece:
+                    child.was_ready = True
+                    self._failures.pop((child.role, child.index), None)
+                    self._serving[child.role, child.index].set()
+                if children.RELOADED in piece:
+                    child.reloaded.set()
+        child.reloaded.set()
 
-    async def _tell_ready(self) -> None:
-        for child in list(self._children.values()):
-            await child.ready.wait()
-        notify("READY=1", f"MAINPID={os.getpid()}")
-
-    def _reap(self, nursery: trio.Nursery) -> bool:
+    def _reap(self) -> bool:
         """Buries who died, and has successors started; whether nobody is left, as was asked for."""
         for pid, child in list(self._children.items()):
-            if child.process.poll() is None:
+            code = child.ended()
+            if code is None:
                 continue
             del self._children[pid]
-            if not self._stopping:
-                lived = time.monotonic() - child.started
-                # One that dies at once would do so again, and again.
-                wait = _RESTART_SECONDS if lived > 1 else min(_RESTART_MOST_SECONDS, 1.0)
-                print(
-                    f"pystream: {child.role} {child.index} ended with {child.process.returncode};"
-                    " another one takes its place",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                nursery.start_soon(self._start_later, child.role, child.index, wait, nursery)
+            if child.control >= 0:
+                os.close(child.control)
+            if not self._stopping and not child.leaving:
+                self._succeed(child, code)
+        if self._stopping and not any(c.role == "worker" for c in self._children.values()):
+            # What the last workers have counted is there to be written.
+            for child in self._children.values():
+                os.kill(child.pid, signal.SIGTERM)
         return self._stopping and not self._children
 
-    async def _start_later(self, role: str, index: int, wait: float, nursery: trio.Nursery) -> None:
+    def _succeed(self, child: _Child, code: int) -> None:
+        slot = child.role, child.index
+        if child.process is None:
+            # The new program's processes are about to take over.
+            return
+        if not self._is_ready and not self._took_over and not child.was_ready:
+            # It has said why. A node that never served does not hide it by trying again.
+            self._code = 1
+            self._stop()
+            return
+        failures = self._failures[slot] = self._failures.get(slot, -1) + 1
+        # One that dies at once would do so again, and again.
+        wait = min(_RESTART_SECONDS * 2**failures, _RESTART_MOST_SECONDS)
+        complain(f"{child.role} {child.index} ended with {code}; another one takes its place")
+        self._nursery.start_soon(self._start_later, *slot, wait)
+
+    async def _start_later(self, role: str, index: int, wait: float) -> None:
         await trio.sleep(wait)
-        self._start(role, index, nursery)
+        self._start(role, index)
 
     def _signal(self, number: int) -> None:
         for pid in self._children:
             os.kill(pid, number)
 
-    async def _end_after(self, seconds: float, nursery: trio.Nursery) -> None:
-        await trio.sleep(seconds)
-        self._stop(nursery)
-
-    def _stop(self, nursery: trio.Nursery) -> None:
-        notify("STOPPING=1")
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        service.notify("STOPPING=1")
         self._stopping = True
-        self._signal(signal.SIGTERM)
+        # Nobody shall wait in a queue that no worker will look at.
+        for place in self._places:
+            listeners.close(place)
+        self._places = ()
+        for child in self._children.values():
+            if child.role == "worker":
+                os.kill(child.pid, signal.SIGTERM)
+        self._nursery.start_soon(self._lose_patience)
+        # Where nobody is left, nobody's end will say so.
+        os.kill(os.getpid(), signal.SIGCHLD)
 
-        async def lose_patience() -> None:
-            await trio.sleep(_GRACE_SECONDS)
-            self._signal(signal.SIGKILL)
+    async def _lose_patience(self) -> None:
+        await trio.sleep(_GRACE_SECONDS)
+        self._signal(signal.SIGKILL)
 
-        nursery.start_soon(lose_patience)
+    # Change
 
+    async def _reload(self) -> None:
+        """New settings for all processes; what is wrong leaves everything as it was."""
+        async with self._changing:
+            if not self._is_ready or self._stopping:
+                complain("settings are not read again while the node starts or stops")
+                return
+            service.notify_reloading()
+            try:
+                after = load(self._config, os.environ)
+                edge_of(after, self._ticket_secret(), None)
+            except (SettingsError, OSError) as error:
+                complain(f"{error}; everything stays as it was")
+            else:
+                for key in needing_new_processes(self.settings, after):
+                    complain(f"{key} has changed: SIGUSR2 or a restart is needed for that")
+                self.settings = with_changes(self.settings, after)
+                await self._spread()
+            service.notify("READY=1")
 
-def notify(*lines: str) -> None:
-    """Tells systemd, where it listens (sd_notify(3))."""
-    place = os.environ.get("NOTIFY_SOCKET")
-    if not place:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+    async def _spread(self) -> None:
+        told = [child for child in self._children.values() if not child.leaving]
+        for child in told:
+            child.reloaded = trio.Event()
+            child.write(self.settings)
+        with trio.move_on_after(_RELOAD_SECONDS):
+            for child in told:
+                await child.reloaded.wait()
+
+    async def _replace(self) -> None:
+        """Executes the program anew, once that has shown that it can start."""
+        async with self._changing:
+            if self._command is None or not self._is_ready or self._stopping:
+                complain("this node cannot be replaced, or not while it starts or stops")
+                return
+            service.notify_reloading()
+            if await self._try_new_program():
+                self._execute()
+            complain("the new program does not start; the old one goes on")
+            service.notify("READY=1")
+
+    async def _try_new_program(self) -> bool:
+        assert self._command is not None
+        with trio.move_on_after(_TRIAL_SECONDS):
+            try:
+                done = await trio.run_process(
+                    self._command,
+                    env=service.environment() | {_HANDOVER: json.dumps(self._handed(trial=True))},
+                    stdin=subprocess.DEVNULL,
+                    check=False,
+                )
+            except OSError as error:
+                complain(f"{self._command[0]}: {error.strerror}")
+                return False
+            return done.returncode == 0 and not self._stopping
+        return False
+
+    def _handed(self, *, trial: bool) -> dict[str, Any]:
+        names = ("role", "index", "seat", "pid", "control", "leaving")
+        return {
+            "trial": trial,
+            "places": [asdict(place) for place in self._places],
+            "memory": self._memory,
+            "children": [
+                {name: getattr(child, name) for name in names} for child in self._children.values()
+            ],
+        }
+
+    def _execute(self) -> None:
+        """Returns only where it fails."""
+        assert self._command is not None
+        sys.stdout.flush()
+        descriptors = self._descriptors()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            peer.sendto("\n".join(lines).encode(), "\0" + place[1:] if place[0] == "@" else place)
+            for fd in descriptors:
+                os.set_inheritable(fd, True)
+            environment = os.environ | {_HANDOVER: json.dumps(self._handed(trial=False))}
+            os.execve(self._command[0], list(self._command), environment)
         except OSError as error:
-            print(f"pystream: systemd cannot be told: {error}", file=sys.stderr, flush=True)
+            complain(f"{self._command[0]}: {error.strerror}")
+            for fd in descriptors:
+                os.set_inheritable(fd, False)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def _ticket_secret(self) -> bytes:
+        return os.pread(self._memory["ticket_secret"], 32, 0)
+
+
+def complain(text: str) -> None:
+    print(f"pystream: {text}", file=sys.stderr, flush=True)
+
+
+def _sealed_memory(data: bytes) -> int:
+    """The descriptor of memory that holds `data` and never anything else."""
+    fd = os.memfd_create("pystream", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, data)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+@contextmanager
+def _blocked(numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """What a process starts with is blocked until it is ready for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)

@@ -6,21 +6,23 @@ loses nothing: its successor reads on. The store notes with each sum how far the
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import trio
 
 from pystream import _core
+from pystream.acl.keys import create_master_key, load_master_key
 from pystream.acl.store import Store
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
-from pystream.server.settings import load
-from pystream.server.workers import NODE
+from pystream.server import child
+from pystream.server.settings import Settings
 
 _COMMIT_SECONDS = 0.5
 
@@ -50,21 +52,49 @@ def commit(meter: _core.Meter, store: Store, now: int) -> None:
 
 
 async def write(node: dict[str, Any]) -> None:
-    """Until the supervisor says to stop."""
-    settings = load(node["config"], os.environ)
+    """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
+    settings: Settings = node["settings"]
     store = Store.open(settings.store.url)
+    ensure_master_key(settings.keys.master_key_file)
     meter = _core.Meter(node["meter"])
-    os.write(node["ready"], b"1")
-    stopped = False
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        while not stopped:
-            with trio.move_on_after(_COMMIT_SECONDS):
-                stopped = await signals.__anext__() == signal.SIGTERM
-            try:
-                await trio.to_thread.run_sync(commit, meter, store, int(time.time()))
-            except StoreError as error:
-                print(f"pystream: {error}", file=sys.stderr, flush=True)
+    stopping = trio.Event()
+
+    async def follow_supervisor() -> None:
+        async for _ in child.new_settings():
+            child.tell(node, child.RELOADED)
+        stopping.set()
+
+    async def follow_signals(signals: AsyncIterator[int]) -> None:
+        async for number in signals:
+            if number == signal.SIGTERM:
+                stopping.set()
+
+    with trio.open_signal_receiver(*child.SIGNALS) as signals:
+        child.accept_signals()
+        child.tell(node, child.READY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow_supervisor)
+            nursery.start_soon(follow_signals, signals)
+            while True:
+                with trio.move_on_after(_COMMIT_SECONDS):
+                    await stopping.wait()
+                try:
+                    await trio.to_thread.run_sync(commit, meter, store, int(time.time()))
+                except StoreError as error:
+                    print(f"pystream: {error}", file=sys.stderr, flush=True)
+                if stopping.is_set():
+                    break
+            nursery.cancel_scope.cancel()
+
+
+def ensure_master_key(path: str) -> None:
+    """Raises `MasterKeyError` for one that is there and cannot be used, and `OSError`."""
+    try:
+        load_master_key(path, os.environ)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            create_master_key(path)
 
 
 if __name__ == "__main__":
-    trio.run(write, json.loads(os.environ[NODE]))
+    child.run(write)

@@ -1,0 +1,107 @@
+"""`pystream serve`: the origin server, until a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pystream.cli import _store, _terminal
+from pystream.cli._arguments import Parser, count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pystream.server.settings import Settings
+
+_DESCRIPTION = """\
+Serves the streams of the store over HTTP and HTTPS: each film is packaged, and
+encrypted where the stream says so, while it is sent. What `pystream tenant` and
+`pystream stream` change, a running server follows within a second or two.
+
+The settings are those of --config, else of the file that PYSTREAM_CONFIG names,
+else of ./pystream.toml or /etc/pystream/pystream.toml, else the defaults. The
+environment overrides them: PYSTREAM_SERVER_WORKERS=4 is workers in [server].
+"""
+
+_EPILOG = f"""\
+signals:
+  TERM, INT  end: nobody more is let in, answers under way go out whole; a
+             second one ends at once
+  HUP        read settings and certificates again; what only a new process can
+             change is said. Settings that are wrong change nothing
+  USR2       replace the program by the one installed now: it is tried, then it
+             takes the sockets over, and the old processes finish what they have
+             begun. A program or settings that do not start change nothing
+
+systemd:
+  The server says when it is ready, reloading or stopping, and feeds a watchdog.
+  It takes listening sockets that are called http or https
+  (FileDescriptorName=); the settings' places of that kind are not opened then.
+  Units to start from are in
+  {{units}}
+
+{_store.EXIT_CODES}
+examples:
+  pystream serve --config /etc/pystream/pystream.toml --check
+  pystream serve --workers 4
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = Parser(
+        "serve",
+        usage="[--config FILE] [--workers N] [--check [--json]]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG.format(units=_units()),
+    )
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="the settings, pystream.toml")
+    add(
+        "--workers",
+        metavar="N",
+        type=count,
+        help="processes that serve (default: as the settings say)",
+    )
+    add(
+        "--check",
+        action="store_true",
+        help="say what would keep it from serving, and serve nothing",
+    )
+    add("--json", action="store_true", help="with --check, print the result as one JSON object")
+    options = parser.parse(arguments)
+    if options.json and not options.check:
+        parser.error("--json goes with --check")
+    if options.workers is not None:
+        # The settings are read again by whoever comes after this process.
+        os.environ["PYSTREAM_SERVER_WORKERS"] = str(options.workers)
+    try:
+        from pystream.server import settings
+        from pystream.server.workers import supervise
+    except ModuleNotFoundError as error:
+        raise _store.not_installed(error) from None
+
+    path = options.config or settings.find(os.environ)
+    loaded = settings.load(path, os.environ)
+    if options.check:
+        return _check(parser, loaded, options.json)
+    return supervise(loaded, path, command=[sys.executable, *sys.orig_argv[1:]])
+
+
+def _check(parser: Parser, settings: Settings, json: bool) -> int:
+    from pystream.server.check import check
+
+    findings = check(settings, os.environ)
+    if json:
+        _terminal.print_json({"wrong": findings.wrong, "notes": findings.notes})
+    else:
+        for wrong in findings.wrong:
+            _terminal.complain(parser.prog, wrong)
+        for note in findings.notes:
+            print(f"note: {note}")
+        if not findings.wrong:
+            print("Nothing speaks against serving.")
+    return 1 if findings.wrong else 0
+
+
+def _units() -> str:
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "server", "systemd")

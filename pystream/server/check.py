@@ -1,0 +1,107 @@
+"""Whether a node could serve as it is set up: everything that speaks against it, at once.
+
+Nothing is made or changed. What is wrong is a sentence that names the setting, the file or the
+stream; what is only worth knowing is apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from pystream.acl.keys import load_master_key
+from pystream.acl.store import Store
+from pystream.acl.streams import problems
+from pystream.errors import PystreamError
+from pystream.server import listeners
+from pystream.server.edge import load_tls
+from pystream.server.settings import Listen, Settings
+
+
+@dataclass
+class Findings:
+    """`wrong`: what keeps the node, or a stream, from serving. `notes`: what is as it may be."""
+
+    wrong: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
+    findings = Findings()
+    for part in (_certificates, _master_key, _store):
+        findings.wrong += part(settings, environ)
+    for kind, at in _places(settings):
+        try:
+            if (note := listeners.try_place(kind, at)) is not None:
+                findings.notes.append(note)
+        except PystreamError as error:
+            findings.wrong.append(str(error))
+    return findings
+
+
+def _places(settings: Settings) -> Iterator[tuple[str, Listen]]:
+    yield from listeners.wanted(settings)
+    for at in settings.server.admin:
+        yield listeners.ADMIN, at
+
+
+def _certificates(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
+    certificates = settings.tls.certificates
+    # Each by itself, so that all are named that are wrong; and then all, which have to differ.
+    alone = [_said(load_tls, (one,), bytes(32)) for one in certificates]
+    yield from filter(None, alone)
+    if certificates and not any(alone):
+        yield from filter(None, [_said(load_tls, certificates, bytes(32))])
+
+
+def _said(do: Callable[..., object], *arguments: object) -> str | None:
+    """What something complains about."""
+    try:
+        do(*arguments)
+    except PystreamError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    return None
+
+
+def _read(path: str) -> None:
+    """Raises `OSError`. A FIFO is refused, not waited for."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "this is no regular file", path)
+    finally:
+        os.close(fd)
+
+
+def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    path = settings.keys.master_key_file
+    try:
+        load_master_key(path, environ)
+    except FileNotFoundError:
+        folder = os.path.dirname(path)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            yield f"keys.master_key_file: {path} is missing, and {folder} cannot be written to make it"
+    except PystreamError as error:
+        yield f"keys.master_key_file: {error}"
+    except OSError as error:
+        yield f"keys.master_key_file: {path}: {error.strerror}"
+
+
+def _store(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
+    try:
+        with Store.open(settings.store.url, migrate=False) as store:
+            streams = store.streams()
+    except PystreamError as error:
+        yield f"store.url: {error}"
+        return
+    for stream in streams:
+        name = f"{stream.tenant}/{stream.name}"
+        for wrong in problems(stream.settings):
+            yield f"{name}: {wrong}"
+        for said in filter(None, (_said(_read, source) for source in stream.settings.sources)):
+            yield f"{name}: {said}"

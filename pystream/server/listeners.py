@@ -1,0 +1,261 @@
+"""Where a node listens: sockets that the supervisor opens once, or systemd has opened for it.
+
+Each address has one socket a worker (SO_REUSEPORT), between which the kernel shares connections out;
+a unix socket, and one of systemd's, is shared by all workers. Whoever has the descriptors is no
+concern of the sockets: a worker, its successor, the next program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from pystream.errors import SettingsError
+from pystream.server.settings import Listen, Settings
+
+HTTP, HTTPS, ADMIN = "http", "https", "admin"
+_KEYS = {HTTP: "server.listen", HTTPS: "tls.listen", ADMIN: "server.admin"}
+_BACKLOG = 4096
+# sd_listen_fds(3)
+_FIRST_FD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Sockets that listen in one place. `kind` is what is spoken there, `where` the place as it is
+    written in the settings, empty where systemd knows it."""
+
+    kind: str
+    where: str
+    sockets: tuple[int, ...]
+
+    def share(self, n: int, count: int) -> tuple[int, ...]:
+        """The sockets from which the `n`th of `count` workers accepts: each has a worker, and each
+        worker has one."""
+        return self.sockets[n::count] or (self.sockets[n % len(self.sockets)],)
+
+
+def wanted(settings: Settings) -> Iterator[tuple[str, Listen]]:
+    """All places that the settings name, and what is spoken there."""
+    server = settings.server
+    for kind, places in ((HTTP, server.listen), (HTTPS, settings.tls.listen)):
+        for place in places:
+            yield kind, place
+
+
+def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
+    """The places that the settings name, for `count` workers; those among `earlier` stay as they
+    are, and the others of them are closed. A kind that systemd has given sockets for takes no more.
+
+    Raises `SettingsError` where a place cannot be had; then nothing has changed.
+    """
+    kept = {(place.kind, place.where): place for place in earlier if place.where}
+    opened: list[Place] = []
+    try:
+        for kind, at in _lacking(settings, earlier):
+            opened.append(open_place(kind, at, count, settings.server.socket_mode))
+    except SettingsError:
+        for place in opened:
+            close(place)
+        raise
+    named = {(kind, str(at)) for kind, at in wanted(settings)}
+    for key in kept.keys() - named:
+        close(kept[key])
+    still = [place for place in earlier if not place.where or (place.kind, place.where) in named]
+    return (*still, *opened)
+
+
+def try_new(settings: Settings, earlier: tuple[Place, ...]) -> None:
+    """Raises `SettingsError` where a place cannot be had that is not among the earlier ones."""
+    for kind, at in _lacking(settings, earlier):
+        try_place(kind, at)
+
+
+def _lacking(settings: Settings, earlier: tuple[Place, ...]) -> list[tuple[str, Listen]]:
+    given = {place.kind for place in earlier if not place.where}
+    had = {(place.kind, place.where) for place in earlier}
+    return [
+        (kind, at)
+        for kind, at in wanted(settings)
+        if kind not in given and (kind, str(at)) not in had
+    ]
+
+
+def open_place(kind: str, at: Listen, count: int, mode: int) -> Place:
+    """Raises `SettingsError`."""
+    try:
+        if at.path:
+            sockets = [_listen_unix(at.path, mode)]
+        else:
+            _be_alone(at)
+            sockets = _bind(at, count)
+            for one in sockets:
+                one.listen(_BACKLOG)
+    except OSError as error:
+        raise unavailable(kind, at, error) from None
+    return Place(kind, str(at), tuple(one.detach() for one in sockets))
+
+
+def close(place: Place) -> None:
+    for fd in place.sockets:
+        os.close(fd)
+    if place.where.startswith("unix:"):
+        with suppress(OSError):
+            os.unlink(place.where.removeprefix("unix:"))
+
+
+def try_place(kind: str, at: Listen) -> str | None:
+    """Raises `SettingsError` where a place cannot be had. One that another process of this user has
+    and would share is a running node's, most likely: that is not wrong, and said."""
+    try:
+        if at.path:
+            _check_path(at.path)
+            folder = os.path.dirname(at.path)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, f"{folder} cannot be written")
+            return None
+        try:
+            _be_alone(at)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            for one in _bind(at, 1):
+                one.close()
+            return f"{_KEYS[kind]}: {at} is in use, by a running node of this user"
+    except OSError as error:
+        raise unavailable(kind, at, error) from None
+    return None
+
+
+def unavailable(kind: str, at: Listen, error: OSError) -> SettingsError:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        reason = "somebody listens there already"
+    elif error.errno == errno.EACCES and not at.path and at.port < 1024:
+        reason = "ports below 1024 need CAP_NET_BIND_SERVICE, or sockets of systemd's"
+    return SettingsError(f"{at}: {reason}", "", None, _KEYS[kind])
+
+
+def _bind(at: Listen, count: int, shared: bool = True) -> list[socket.socket]:
+    """`count` sockets, bound, for each of the place's addresses."""
+    host = None if at.host == "*" else at.host
+    found = socket.getaddrinfo(host, at.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    made: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in found:
+            if host is None and family == socket.AF_INET6 and not _has_ipv6():
+                continue
+            for _ in range(count):
+                one = socket.socket(family, kind, protocol)
+                made.append(one)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if shared:
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    # Each family has sockets of its own: no address comes in the other's clothes.
+                    one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                one.bind(address)
+    except OSError:
+        for one in made:
+            one.close()
+        raise
+    return made
+
+
+def _be_alone(at: Listen) -> None:
+    """Raises `OSError` where anybody else has the place: SO_REUSEPORT alone would let two nodes
+    share viewers without knowing of each other."""
+    for one in _bind(at, 1, shared=False):
+        one.close()
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as one:
+            one.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _listen_unix(path: str, mode: int) -> socket.socket:
+    _check_path(path)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A file that is made with its mode was never open to others.
+    before = os.umask(0o777 & ~mode)
+    try:
+        one.bind(path)
+        one.listen(_BACKLOG)
+    except OSError:
+        one.close()
+        raise
+    finally:
+        os.umask(before)
+    return one
+
+
+def _check_path(path: str) -> None:
+    """Raises `OSError` unless there is nothing, or the socket of somebody who is gone."""
+    try:
+        state = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(state.st_mode):
+        raise FileExistsError(errno.EEXIST, "there is a file, and it is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return
+        except BlockingIOError:
+            pass  # its queue is full
+    raise OSError(errno.EADDRINUSE, "somebody listens there already")
+
+
+# systemd's
+
+
+def inherited(environ: Mapping[str, str], pid: int) -> tuple[Place, ...]:
+    """The sockets that systemd has opened (sd_listen_fds(3)), known by their names: FileDescriptorName=
+    is http, https or admin.
+
+    Raises `SettingsError`.
+    """
+    if environ.get("LISTEN_PID") != str(pid):
+        return ()
+    count = int(environ.get("LISTEN_FDS", "0"))
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    places = []
+    for fd, name in zip(range(_FIRST_FD, _FIRST_FD + count), names, strict=False):
+        os.set_inheritable(fd, False)
+        if name not in _KEYS:
+            raise SettingsError(
+                f"a socket is called {name!r}; FileDescriptorName= has to be http, https or admin",
+                "LISTEN_FDNAMES",
+            )
+        with socket.socket(fileno=os.dup(fd)) as one:
+            accepts = one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if one.type != socket.SOCK_STREAM or not accepts:
+                raise SettingsError(f"the socket {name!r} is no listening stream", "LISTEN_FDS")
+        places.append(Place(name, "", (fd,)))
+    if len(places) < count:
+        raise SettingsError("not every socket has a name", "LISTEN_FDNAMES")
+    return tuple(places)
+
+
+def port_of(places: tuple[Place, ...], kind: str) -> int | None:
+    """A port at which something is spoken; None where it is spoken at none."""
+    for place in places:
+        with suppress(OSError), socket.socket(fileno=os.dup(place.sockets[0])) as one:
+            if place.kind == kind and one.family != socket.AF_UNIX:
+                port: int = one.getsockname()[1]
+                return port
+    return None

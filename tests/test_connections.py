@@ -1,0 +1,488 @@
+"""Connections over real sockets: TLS, proxies, limits, and how connections end."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pystream import _core
+from pystream.errors import SettingsError
+from pystream.server import http as protocol
+from pystream.server.answers import Answer
+from pystream.server.connections import Connections, Limits
+from pystream.server.edge import Edge, load_tls
+from pystream.server.http import Request
+from pystream.server.settings import Certificate, Network
+
+LOOPBACK = (Network("127.0.0.0/8"),)
+GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
+BIG = bytes(range(256)) * 40_000
+
+
+async def answer(request: Request) -> Answer:
+    """What the connection knows of a request."""
+    if request.path == "/big":
+        return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
+    known = {"peer": request.peer, "secure": request.secure, "path": request.path}
+    body = json.dumps(known).encode()
+    return Answer(200, [("Content-Length", str(len(body)))], body, len(body))
+
+
+class Server:
+    """Connections in a thread of their own: HTTP on `port`, HTTPS on `tls_port`, and a unix socket."""
+
+    def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
+        meter = _core.Meter(_core.Meter.create(64))
+        delivery = _core.Delivery(64 * 1024, 30_000)
+        self.connections = Connections(answer, delivery, meter, limits, edge)
+        self.clear = socket.create_server(("127.0.0.1", 0))
+        self.tls = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.clear.getsockname()[1]
+        self.tls_port: int = self.tls.getsockname()[1]
+        self.path = str(folder / "http")
+        self.unix = socket.socket(socket.AF_UNIX)
+        self.unix.bind(self.path)
+        self.unix.listen()
+        self.token: trio.lowlevel.TrioToken | None = None
+
+    def in_loop(self, do: Callable[[], object]) -> None:
+        """Has something done where the connections are, and waits for it."""
+        trio.from_thread.run_sync(do, trio_token=self.token)
+
+    def drain(self, patience: float) -> threading.Thread:
+        """Returns once it has begun; the thread ends when it is over."""
+        self.in_loop(lambda: None)
+        thread = threading.Thread(
+            target=trio.from_thread.run,
+            args=(self.connections.drain, patience),
+            kwargs={"trio_token": self.token},
+        )
+        thread.start()
+        return thread
+
+    def connect(self, port: int | None = None) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port or self.port), timeout=30)
+
+    def raw(self, data: bytes, port: int | None = None) -> bytes:
+        """What comes back, up to the end of the connection."""
+        with self.connect(port) as peer:
+            with suppress(ConnectionError):
+                peer.sendall(data)
+            return rest(peer)
+
+
+def rest(peer: socket.socket) -> bytes:
+    data = b""
+    with suppress(ConnectionResetError):
+        while piece := peer.recv(65536):
+            data += piece
+    return data
+
+
+@contextmanager
+def serving(
+    folder: Path, limits: Limits | None = None, edge: Edge | None = None
+) -> Iterator[Server]:
+    server = Server(folder, limits or Limits(), edge or Edge())
+    started = threading.Event()
+    failed: list[BaseException] = []
+    scope = trio.CancelScope()
+
+    async def main() -> None:
+        with scope:
+            server.token = trio.lowlevel.current_trio_token()
+            async with trio.open_nursery() as nursery:
+                clear = [server.clear, server.unix]
+                await nursery.start(server.connections.run, clear, [server.tls])
+                started.set()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait(30)
+    try:
+        yield server
+    finally:
+        with suppress(trio.RunFinishedError):
+            server.in_loop(scope.cancel)
+        thread.join(30)
+        for listener in (server.clear, server.tls, server.unix):
+            listener.close()
+    if failed:
+        raise failed[0]
+
+
+def certificate(folder: Path, *names: str) -> Certificate:
+    """A certificate that signs itself, as files."""
+    stem = folder / (names[0].replace("*", "any") or "none")
+    made = Certificate(certificate=f"{stem}.pem", key=f"{stem}.key")
+    if not os.path.exists(made.key):
+        alternatives = ",".join(f"DNS:{name}" for name in names)
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
+                *("ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", f"/CN={names[0]}"),
+                *("-addext", f"subjectAltName={alternatives}"),
+                *("-keyout", made.key, "-out", made.certificate),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    return made
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, ...]:
+    folder = tmp_path_factory.mktemp("certificates")
+    return certificate(folder, "a.example"), certificate(folder, "b.example", "*.b.example")
+
+
+@pytest.fixture(scope="session")
+def edge(certificates: tuple[Certificate, ...]) -> Edge:
+    return Edge(load_tls(certificates, bytes(32)))
+
+
+@pytest.fixture
+def server(tmp_path: Path, edge: Edge) -> Iterator[Server]:
+    with serving(tmp_path, edge=edge) as running:
+        yield running
+
+
+def trusting(*certificates: Certificate) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    for each in certificates:
+        context.load_verify_locations(each.certificate)
+    return context
+
+
+def over_tls(port: int, context: ssl.SSLContext, name: str, **options: Any) -> ssl.SSLSocket:
+    peer = socket.create_connection(("127.0.0.1", port), timeout=30)
+    return context.wrap_socket(peer, server_hostname=name, **options)
+
+
+def known(answered: bytes) -> dict[str, Any]:
+    head, _, body = answered.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    said: dict[str, Any] = json.loads(body)
+    return said
+
+
+def ask(peer: socket.socket, request: bytes = GET) -> bytes:
+    """One answer, on a connection that lives on."""
+    peer.sendall(request)
+    answered = http.client.HTTPResponse(peer)
+    answered.begin()
+    return answered.read()
+
+
+# TLS
+
+
+pytestmark = pytest.mark.needs("openssl")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["a.example", "b.example", "x.b.example"])
+def test_tls_shows_the_certificate_that_is_asked_for(
+    server: Server, certificates: tuple[Certificate, ...], name: str, version: ssl.TLSVersion
+) -> None:
+    right = certificates[0 if name == "a.example" else 1]
+    context = trusting(right)
+    context.minimum_version = context.maximum_version = version
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with over_tls(server.tls_port, context, name) as peer:
+        assert peer.selected_alpn_protocol() == "http/1.1"
+        assert json.loads(ask(peer))["secure"] is True
+        assert ask(peer, GET.replace(b"/ ", b"/big ")) == BIG
+
+
+def test_old_versions_of_tls_are_refused(
+    server: Server, certificates: tuple[Certificate, ...]
+) -> None:
+    # Python's own floor is above them.
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.tls_port}", "-tls1_1"]
+    command += ["-cipher", "ALL@SECLEVEL=0"]
+    done = subprocess.run(command, input=b"", capture_output=True, check=False)
+    assert done.returncode != 0 and b" alert " in done.stderr
+
+
+def test_openssl_finds_nothing_wrong(server: Server, certificates: tuple[Certificate, ...]) -> None:
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{server.tls_port}", "-quiet"]
+    command += ["-verify_return_error", "-CAfile", certificates[1].certificate]
+    command += ["-servername", "b.example", "-verify_hostname", "b.example"]
+    request = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    done = subprocess.run(command, input=request, capture_output=True, check=True)
+    assert known(done.stdout)["secure"] is True
+
+
+def test_a_session_is_resumed(server: Server, certificates: tuple[Certificate, ...]) -> None:
+    context = trusting(*certificates)
+    with over_tls(server.tls_port, context, "a.example") as peer:
+        assert not peer.session_reused
+        ask(peer)
+        session = peer.session
+    with over_tls(server.tls_port, context, "a.example", session=session) as peer:
+        assert peer.session_reused
+        ask(peer)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"HELLO\n", bytes(300)])
+def test_whoever_comes_to_the_tls_port_without_tls_is_told(server: Server, data: bytes) -> None:
+    answered = server.raw(data, server.tls_port)
+    assert answered.startswith(b"HTTP/1.1 400 ") and b"Strict-Transport" not in answered
+    if data.startswith(b"GET"):
+        assert b"this port speaks HTTPS" in answered and b"Connection: close" in answered
+
+
+def test_a_handshake_that_goes_wrong_ends_with_an_alert(server: Server) -> None:
+    # A record of a handshake with no handshake in it; RFC 8446 5.1: 21 is an alert.
+    assert server.raw(b"\x16\x03\x01\x00\x04oops", server.tls_port)[:1] in (b"\x15", b"")
+    with server.connect() as peer:
+        ask(peer)
+
+
+@settings(max_examples=40)
+@given(st.binary(min_size=1, max_size=200), st.booleans())
+def test_random_bytes_end_in_an_answer_or_an_end(data: bytes, tls: bool) -> None:
+    server = test_random_bytes_end_in_an_answer_or_an_end.server  # type: ignore[attr-defined]
+    with server.connect(server.tls_port if tls else server.port) as peer:
+        with suppress(ConnectionError):
+            peer.sendall(data)
+            peer.shutdown(socket.SHUT_WR)
+        rest(peer)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _for_hypothesis(tmp_path_factory: pytest.TempPathFactory, edge: Edge) -> Iterator[None]:
+    with serving(tmp_path_factory.mktemp("random"), edge=edge) as running:
+        test_random_bytes_end_in_an_answer_or_an_end.server = running  # type: ignore[attr-defined]
+        yield
+        # Whatever they were sent, they serve on.
+        assert running.raw(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00"])
+def test_a_handshake_has_to_come_in_time(tmp_path: Path, edge: Edge, said: bytes) -> None:
+    with serving(tmp_path, Limits(head=0.05), edge) as server:
+        assert server.raw(said, server.tls_port) == b""
+
+
+def test_a_handshake_and_nothing_behind_it_has_to_end_in_time(
+    tmp_path: Path, edge: Edge, certificates: tuple[Certificate, ...]
+) -> None:
+    with serving(tmp_path, Limits(head=0.5), edge) as server:
+        context = trusting(*certificates)
+        context.options |= ssl.OP_IGNORE_UNEXPECTED_EOF
+        with over_tls(server.tls_port, context, "a.example") as peer:
+            assert rest(peer) == b""
+
+
+def test_hsts_is_said_over_tls_and_nowhere_else(
+    tmp_path: Path, edge: Edge, certificates: tuple[Certificate, ...]
+) -> None:
+    with serving(tmp_path, edge=replace(edge, hsts_seconds=3600)) as server:
+        line = b"\r\nStrict-Transport-Security: max-age=3600\r\n"
+        close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        for port in (server.port, server.tls_port):
+            assert line not in server.raw(close, port)
+        for request in (close, b"GET / HTTP/1.1\r\n\r\n"):
+            with over_tls(server.tls_port, trusting(*certificates), "a.example") as peer:
+                peer.sendall(request)
+                assert rest(peer).count(line) == 1
+
+
+def test_certificates_are_replaced_for_those_who_come_later(
+    tmp_path: Path, server: Server, certificates: tuple[Certificate, ...]
+) -> None:
+    context = trusting(*certificates)
+    with over_tls(server.tls_port, context, "a.example") as before:
+        ask(before)
+        new = certificate(tmp_path, "c.example")
+        changed = Edge(load_tls((new,), bytes(32)))
+        server.in_loop(lambda: setattr(server.connections, "edge", changed))
+        with over_tls(server.tls_port, trusting(new), "c.example") as after:
+            ask(after)
+        # Who was there goes on.
+        ask(before)
+
+
+def test_what_is_wrong_with_certificates_is_said(
+    tmp_path: Path, certificates: tuple[Certificate, ...]
+) -> None:
+    first, second = certificates
+    wrong = [
+        (Certificate(certificate="/nowhere.pem", key=first.key), "/nowhere.pem: No such file"),
+        (Certificate(certificate=first.certificate, key=second.key), "is not that of the first"),
+        (Certificate(certificate=first.key, key=first.key), "there is no certificate in it"),
+    ]
+    for each, said in wrong:
+        with pytest.raises(SettingsError) as caught:
+            load_tls((each,), bytes(32))
+        assert said in str(caught.value) and str(caught.value).startswith("tls.certificates: ")
+
+
+# The way to HTTPS
+
+
+def test_who_comes_by_http_is_sent_to_https(
+    tmp_path: Path, edge: Edge, certificates: tuple[Certificate, ...]
+) -> None:
+    with serving(tmp_path, edge=replace(edge, https_port=443, trusted=LOOPBACK)) as server:
+        close = b" HTTP/1.1\r\nHost: film.example:80\r\nConnection: close\r\n"
+        for method in (b"GET", b"POST"):
+            answered = server.raw(method + b" /acme/film/?a=1" + close + b"\r\n")
+            assert answered.startswith(b"HTTP/1.1 308 ")
+            assert b"\r\nLocation: https://film.example/acme/film/?a=1\r\n" in answered
+        # Those whom a proxy has served by HTTPS are where they should be.
+        assert known(server.raw(b"GET /" + close + b"X-Forwarded-Proto: https\r\n\r\n"))["secure"]
+        token = b"GET /.well-known/acme-challenge/token"
+        assert not known(server.raw(token + close + b"\r\n"))["secure"]
+        with over_tls(server.tls_port, trusting(*certificates), "a.example") as peer:
+            assert json.loads(ask(peer))["secure"]
+
+
+# Proxies
+
+PROXIED = b"PROXY TCP4 198.51.100.7 192.0.2.1 40000 443\r\n"
+
+
+def test_the_peer_is_the_other_end(server: Server) -> None:
+    close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+    assert known(server.raw(close)) == {"peer": "127.0.0.1", "secure": False, "path": "/"}
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(server.path)
+        assert json.loads(ask(peer, close))["peer"] == "unix"
+
+
+def test_the_peer_is_who_the_proxy_says(tmp_path: Path) -> None:
+    with serving(tmp_path, edge=Edge(trusted=LOOPBACK)) as server, server.connect() as peer:
+        for address in ("198.51.100.7", "2001:db8::7"):
+            field = f"\r\nX-Forwarded-For: 1.1.1.1, {address}\r\n\r\n".encode()
+            assert json.loads(ask(peer, GET.replace(b"\r\n\r\n", field)))["peer"] == address
+        assert json.loads(ask(peer))["peer"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+def test_proxy_protocol_comes_before_http(tmp_path: Path, byte_by_byte: bool) -> None:
+    edge = Edge(trusted=LOOPBACK, proxy_protocol=True)
+    with serving(tmp_path, edge=edge) as server, server.connect() as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if byte_by_byte:
+            for n in range(len(PROXIED)):
+                peer.sendall(PROXIED[n : n + 1])
+        else:
+            assert json.loads(ask(peer, PROXIED + GET))["peer"] == "198.51.100.7"
+        assert json.loads(ask(peer))["peer"] == "198.51.100.7"
+
+
+def test_proxy_protocol_comes_before_tls(
+    tmp_path: Path, edge: Edge, certificates: tuple[Certificate, ...]
+) -> None:
+    with serving(tmp_path, edge=replace(edge, trusted=LOOPBACK, proxy_protocol=True)) as server:
+        peer = server.connect(server.tls_port)
+        peer.sendall(PROXIED)
+        context = trusting(*certificates)
+        with context.wrap_socket(peer, server_hostname="a.example") as sealed:
+            said = json.loads(ask(sealed))
+        assert (said["peer"], said["secure"]) == ("198.51.100.7", True)
+
+
+@pytest.mark.parametrize("first", [GET, b"PROXY TCP4 1 2 3 4\r\n" + GET, bytes(20)])
+def test_nobody_is_served_without_proxy_protocol(tmp_path: Path, first: bytes) -> None:
+    with serving(tmp_path, edge=Edge(trusted=LOOPBACK, proxy_protocol=True)) as server:
+        assert server.raw(first) == b""
+
+
+def test_proxy_protocol_is_no_matter_for_those_who_are_not_trusted(tmp_path: Path) -> None:
+    others = (Network("192.0.2.0/24"),)
+    with serving(tmp_path, edge=Edge(trusted=others, proxy_protocol=True)) as server:
+        assert server.raw(PROXIED + GET) == b""
+    with serving(tmp_path / "..", edge=Edge(trusted=LOOPBACK)) as server:
+        assert server.raw(PROXIED + GET).startswith(b"HTTP/1.1 400 ")
+
+
+def test_proxy_protocol_has_to_come_in_time(tmp_path: Path) -> None:
+    edge = Edge(trusted=LOOPBACK, proxy_protocol=True)
+    with serving(tmp_path, Limits(head=0.05), edge) as server:
+        assert server.raw(PROXIED[:-1]) == b""
+
+
+# Limits
+
+
+def test_limits_reach_the_protocol(tmp_path: Path) -> None:
+    small = protocol.Limits(request_line=300, headers=400, header_count=3, body=5, pipelined=2)
+    with serving(tmp_path, Limits(request=small)) as server:
+        for request, status in (
+            (b"GET /" + b"a" * 300 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 400 + b"\r\n\r\n", b"431"),
+            (b"GET / HTTP/1.1\r\nHost: x\r\nA: a\r\nB: b\r\nC: c\r\n\r\n", b"431"),
+            (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n", b"413"),
+        ):
+            assert server.raw(request).startswith(b"HTTP/1.1 " + status)
+        close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        assert server.raw(GET * 5 + close).count(b"HTTP/1.1 200 ") == 6
+
+
+def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:
+    with serving(tmp_path, Limits(connections=1)) as server, server.connect() as peer:
+        ask(peer)
+        assert server.raw(GET) == b""
+        ask(peer)
+
+
+# The end
+
+
+def test_a_patient_end_lets_everybody_ask_once_more(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        with server.connect() as peer:
+            ask(peer)
+            ended = server.drain(60)
+            while not server.connections._draining:
+                os.sched_yield()
+            peer.sendall(GET)
+            assert b"\r\nConnection: close\r\n" in rest(peer)
+            ended.join(30)
+            assert not ended.is_alive()
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
+
+
+def test_an_end_lets_what_is_under_way_go_out(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as busy,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as idle,
+    ):
+        ask(idle)
+        busy.sendall(GET.replace(b"/ ", b"/big "))
+        first = busy.recv(1000)
+        ended = server.drain(0)
+        assert rest(idle) == b""
+        got = first + rest(busy)
+        assert got.partition(b"\r\n\r\n")[2] == BIG
+        ended.join(30)
+        assert not ended.is_alive()

@@ -1,0 +1,775 @@
+"""`pystream serve`: a node of real processes, as systemd, an operator and viewers meet it."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+
+from pystream.acl.store import Store
+from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.server.listeners import Place
+from tests.test_connections import certificate, over_tls, trusting
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "demo" / "sample.mp4"
+UNITS = ROOT / "pystream" / "server" / "systemd"
+SERVE = [sys.executable, "-m", "pystream", "serve"]
+PATIENCE = 120
+
+pytestmark = pytest.mark.slow
+
+
+def free_port(family: int = socket.AF_INET) -> int:
+    with socket.socket(family) as one:
+        one.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def until(what: Callable[[], object]) -> None:
+    """Waits for something that other processes do."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def environment(**more: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYSTREAM_")}
+    return ours | more
+
+
+class Node:
+    """A node in a folder of its own, with one film, and the socket on which it tells systemd."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = folder / "log"
+        self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.told.bind(str(folder / "notify"))
+        self.told.settimeout(PATIENCE)
+        self.settings()
+
+    def settings(self, server: str = "", rest: str = "") -> None:
+        """Writes the settings' file anew."""
+        listen = "" if "listen" in server else f'listen = ["127.0.0.1:{self.port}"]\n'
+        workers = "" if "workers" in server else "workers = 1\n"
+        text = f"[server]\nadmin = []\n{listen}{workers}{server}\n{rest}"
+        (self.folder / "pystream.toml").write_text(text)
+
+    def add_film(self, segment_duration_ms: int = 1000) -> None:
+        with Store.open(str(self.folder / "pystream.db")) as store:
+            store.add_tenant("acme", TenantSettings(), who="test", now=0)
+            film = StreamSettings(
+                sources=(str(SAMPLE),),
+                segment_duration_ms=segment_duration_ms,
+                encryption="aes-128",
+                pace=None,
+            )
+            store.add_stream("acme", "film", film, who="test", now=0)
+
+    def start(self, *arguments: str, **more: str) -> None:
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*SERVE, *arguments],
+                cwd=self.folder,
+                env=environment(NOTIFY_SOCKET=str(self.folder / "notify"), **more),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def hear(self, wanted: str) -> list[str]:
+        """What systemd is told, up to a message that has a line `wanted`."""
+        heard: list[str] = []
+        while not any(wanted in each.split("\n") for each in heard[-1:]):
+            try:
+                heard.append(self.told.recv(4096).decode())
+            except TimeoutError:
+                raise AssertionError(self.said()) from None
+        return heard
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def processes(self) -> dict[str, set[int]]:
+        """The node's processes by their role."""
+        pid = self.process.pid
+        found: dict[str, set[int]] = {"worker": set(), "writer": set()}
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                role = words[-2].rpartition(b".")[2].decode() if len(words) > 1 else ""
+                found.setdefault(role, set()).add(int(child))
+        return found
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with closing(connection):
+            return fetch(connection, path)
+
+    def film(self) -> str:
+        """The path of a segment, found as a player does."""
+        _, headers, _ = self.get("/acme/film/master.m3u8")
+        path = headers["location"]
+        for _ in range(2):
+            _, _, text = self.get(path)
+            path = urljoin(
+                path, next(x for x in text.decode().splitlines() if x[:1] not in ("", "#"))
+            )
+        return path
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+def fetch(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    fields = {name.lower(): value for name, value in answer.getheaders()}
+    return answer.status, fields, answer.read()
+
+
+@contextmanager
+def node_in(folder: Path) -> Iterator[Node]:
+    node = Node(folder)
+    try:
+        yield node
+    finally:
+        if hasattr(node, "process"):
+            # There may be none left.
+            with suppress(OSError):
+                for pids in node.processes().values():
+                    for pid in pids:
+                        os.kill(pid, signal.SIGKILL)
+            node.process.kill()
+            node.process.wait()
+        node.told.close()
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with node_in(tmp_path) as made:
+        yield made
+
+
+class Viewers:
+    """Threads that fetch a path over and over, on connections that they keep, until told to stop."""
+
+    def __init__(self, node: Node, path: str, count: int = 4) -> None:
+        self.node = node
+        self.path = path
+        self.expected = len(node.get(path)[2])
+        self.done = 0
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._watch) for _ in range(count)]
+
+    def __enter__(self) -> Viewers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=PATIENCE)
+            with closing(connection):
+                with_close = False
+                while not with_close and not self._stop.is_set():
+                    try:
+                        status, headers, body = fetch(connection, self.path)
+                    except (OSError, http.client.HTTPException) as error:
+                        self.failures.append(repr(error))
+                        break
+                    if (status, len(body)) != (200, self.expected):
+                        self.failures.append(f"{status}, {len(body)} bytes")
+                    with_close = headers.get("connection") == "close"
+                    self.done += 1
+
+    def go_on(self) -> None:
+        """Until each has been served some more."""
+        wanted = self.done + 30
+        until(lambda: self.done >= wanted or self.failures)
+        assert self.failures == []
+
+
+# Start and end
+
+
+def test_a_first_start_makes_what_is_missing_and_serves(node: Node) -> None:
+    node.start()
+    node.hear("READY=1")
+    assert stat.S_IMODE((node.folder / "pystream.key").stat().st_mode) == 0o600
+    assert node.get("/acme/film/master.m3u8")[0] == 404
+    node.add_film()
+    until(lambda: node.get("/acme/film/master.m3u8")[0] == 302)
+    assert len(node.get(node.film())[2]) > 10_000
+    assert node.stop() == 0
+    assert any("STOPPING=1" in each for each in node.hear("STOPPING=1"))
+    assert "Traceback" not in node.said()
+    with pytest.raises(ConnectionRefusedError):
+        node.get("/")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('[store]\nurl = "sqlite:////nowhere/at/all.db"', "/nowhere/at/all.db"),
+        ('[keys]\nmaster_key_file = "bad.key"', "bad.key"),
+        (
+            '[tls]\nlisten = ["127.0.0.1:1"]\n[[tls.certificates]]\ncertificate = "x.pem"\nkey = "x"',
+            "x.pem: No such file",
+        ),
+    ],
+)
+def test_what_cannot_start_says_so_in_a_line_and_ends(node: Node, settings: str, said: str) -> None:
+    (node.folder / "bad.key").write_text("secret?")
+    settings = settings.replace("127.0.0.1:1", f"127.0.0.1:{free_port()}")
+    node.settings(rest=settings)
+    node.start()
+    assert node.process.wait(PATIENCE) == 1
+    assert said in node.said() and "Traceback" not in node.said()
+    assert "secret?" not in node.said()
+
+
+def test_a_place_that_somebody_has_is_refused(node: Node) -> None:
+    for shared in (0, 1):
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+            other.bind(("127.0.0.1", node.port))
+            other.listen()
+            node.start()
+            assert node.process.wait(PATIENCE) == 1
+    line = f"pystream serve: server.listen: 127.0.0.1:{node.port}: somebody listens there already\n"
+    assert node.said() == line * 2
+
+
+def test_an_end_is_graceful_and_a_second_signal_ends_at_once(node: Node) -> None:
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    whole = len(node.get(path)[2])
+    with socket.socket() as slow, socket.socket() as stalled:
+        for peer in (slow, stalled):
+            # Far less than a segment fits on the way.
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.settimeout(PATIENCE)
+            peer.connect(("127.0.0.1", node.port))
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        first = slow.recv(1000)
+        stalled.recv(1000)
+        node.signal(signal.SIGTERM)
+        node.hear("STOPPING=1")
+        # It takes nobody more, and goes on for those who read.
+        until(lambda: refused(node.port))
+        with slow.makefile("rb") as file:
+            got = first + file.read()
+        assert len(got.partition(b"\r\n\r\n")[2]) == whole
+        assert node.process.poll() is None
+        node.signal(signal.SIGTERM)
+        assert node.process.wait(PATIENCE) == 0
+    assert "Traceback" not in node.said()
+
+
+def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> None:
+    node.start()
+    until(lambda: node.processes()["writer"])
+    for pid in node.processes()["writer"]:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGHUP)
+    node.hear("READY=1")
+    for pids in node.processes().values():
+        for pid in pids:
+            os.kill(pid, signal.SIGINT)
+    assert node.get("/")[0] == 404
+    node.signal(signal.SIGINT)
+    assert node.process.wait(PATIENCE) == 0
+    assert node.said() == ""
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as peer:
+        peer.settimeout(PATIENCE)
+        return peer.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    pids = set().union(*node.processes().values())
+    assert len(pids) == 2
+    node.process.kill()
+    until(lambda: not any(alive(pid) for pid in pids))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
+    except OSError:
+        return False
+
+
+# Workers
+
+
+def test_a_killed_worker_loses_nobody_in_its_queue(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    whole = node.get(path)[2]
+    (worker,) = node.processes()["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    waiting = [socket.create_connection(("127.0.0.1", node.port), PATIENCE) for _ in range(50)]
+    for peer in waiting:
+        peer.sendall(request)
+    os.kill(worker, signal.SIGKILL)
+    for peer in waiting:
+        with peer, peer.makefile("rb") as file:
+            assert file.read().endswith(whole)
+    assert "worker 0 ended with -9; another one takes its place" in node.said()
+    (successor,) = node.processes()["worker"]
+    assert successor != worker
+
+
+def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    sent = sum(sent_for(node, path) for _ in range(5))
+    (writer,) = node.processes()["writer"]
+    os.kill(writer, signal.SIGKILL)
+    sent += sum(sent_for(node, path) for _ in range(5))
+    until(lambda: node.processes()["writer"] - {writer})
+    assert node.stop() == 0
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        month = time.strftime("%Y-%m", time.gmtime())
+        rows = store.traffic("acme", month)
+        (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert (row.requests, row.bytes) == (10, sent)
+
+
+def sent_for(node: Node, path: str) -> int:
+    with socket.create_connection(("127.0.0.1", node.port), PATIENCE) as peer:
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        with peer.makefile("rb") as file:
+            return len(file.read())
+
+
+# Reload and replacement
+
+
+@pytest.mark.needs("openssl")
+def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) -> None:
+    first, second = certificate(node.folder, "a.example"), certificate(node.folder, "b.example")
+    tls_port = free_port()
+    tls = f'[tls]\nlisten = ["127.0.0.1:{tls_port}"]\nhsts_seconds = 60\n'
+    shown = '[[tls.certificates]]\ncertificate = "{0}.pem"\nkey = "{0}.key"\n'
+    node.settings("workers = 2", tls + shown.format("a.example"))
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    before = node.processes()
+
+    # Tickets of one worker are good for the other: of 16 connections, both get some.
+    context = trusting(first)
+    with over_tls(tls_port, context, "a.example") as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+        with peer.makefile("rb") as file:
+            assert b"\r\nStrict-Transport-Security: max-age=60\r\n" in file.read()
+        session = peer.session
+    for _ in range(16):
+        with over_tls(tls_port, context, "a.example", session=session) as peer:
+            assert peer.session_reused
+
+    with Viewers(node, path) as viewers:
+        viewers.go_on()
+        node.settings('workers = 3\npath_prefix = "/x"', tls + shown.format("b.example"))
+        node.signal(signal.SIGHUP)
+        heard = node.hear("READY=1")
+        assert heard[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
+        viewers.go_on()
+    assert viewers.failures == []
+    with over_tls(tls_port, trusting(second), "b.example"):
+        pass
+    for key in ("server.workers", "server.path_prefix"):
+        assert f"pystream: {key} has changed: SIGUSR2 or a restart is needed" in node.said()
+    assert node.processes() == before
+
+    # What is wrong changes nothing, and is said.
+    for wrong in ("[server]\nworkers = -1", '[tls]\nlisten = ["127.0.0.1:1"]'):
+        (node.folder / "pystream.toml").write_text(wrong)
+        node.signal(signal.SIGHUP)
+        node.hear("READY=1")
+    node.settings("workers = 2", tls + shown.format("missing"))
+    node.signal(signal.SIGHUP)
+    node.hear("READY=1")
+    assert node.said().count("; everything stays as it was\n") == 3
+    with over_tls(tls_port, trusting(second), "b.example"):
+        pass
+
+    # A worker that comes later has the settings that are in force.
+    for worker in node.processes()["worker"]:
+        os.kill(worker, signal.SIGKILL)
+    with over_tls(tls_port, trusting(second), "b.example"):
+        pass
+    assert node.get(path)[0] == 200
+
+
+@pytest.mark.needs("openssl", "curl")
+def test_curl_finds_the_way_to_https(node: Node) -> None:
+    certificate(node.folder, "film.example")
+    tls_port = free_port()
+    node.settings(
+        rest=f'[tls]\nlisten = ["127.0.0.1:{tls_port}"]\nredirect = true\nhsts_seconds = 60\n'
+        '[[tls.certificates]]\ncertificate = "film.example.pem"\nkey = "film.example.key"\n'
+    )
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    command = [
+        "curl",
+        "-sSL",
+        "--cacert",
+        "film.example.pem",
+        "-w",
+        "\n%{num_redirects} %{url_effective}",
+    ]
+    for port in (node.port, tls_port):
+        command += ["--resolve", f"film.example:{port}:127.0.0.1"]
+    command += [f"http://film.example:{node.port}/acme/film/master.m3u8?a=%20b"]
+    done = subprocess.run(command, cwd=node.folder, capture_output=True, text=True, check=True)
+    playlist, _, end = done.stdout.rpartition("\n")
+    assert playlist.startswith("#EXTM3U\n")
+    # To HTTPS, and to a grant.
+    assert re.fullmatch(rf"2 https://film\.example:{tls_port}/t/[^/]+/acme/film/master\.m3u8", end)
+
+
+def test_the_program_is_replaced_and_no_viewer_notices(node: Node) -> None:
+    node.settings("workers = 2")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    before = node.processes()
+    with Viewers(node, node.film()) as viewers:
+        viewers.go_on()
+        # Another number of workers, and one more place.
+        node.settings(f'listen = ["127.0.0.1:{node.port}", "unix:{node.folder}/http"]')
+        node.signal(signal.SIGUSR2)
+        assert node.hear("READY=1")[-1] == f"READY=1\nMAINPID={node.process.pid}"
+        viewers.go_on()
+        until(lambda: not any(alive(pid) for pids in before.values() for pid in pids))
+        viewers.go_on()
+        after = node.processes()
+        assert len(after["worker"]) == 1 and not after["worker"] & before["worker"]
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(f"{node.folder}/http")
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert peer.recv(65536).startswith(b"HTTP/1.1 404 ")
+        # And once more, by the program that took over.
+        node.settings()
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        assert not (node.folder / "http").exists()
+        viewers.go_on()
+    assert viewers.failures == []
+    assert node.said().count("the new program serves") == 2
+    assert node.stop() == 0
+    assert "Traceback" not in node.said()
+
+
+def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    before = node.processes()
+    with Viewers(node, node.film()) as viewers:
+        for wrong in (
+            "[server]\nworkers = -1",
+            '[keys]\nmaster_key_file = "/nowhere/key"',
+            f'[server]\nlisten = ["unix:{node.log}"]',
+        ):
+            (node.folder / "pystream.toml").write_text(wrong)
+            node.signal(signal.SIGUSR2)
+            node.hear("READY=1")
+            viewers.go_on()
+    assert viewers.failures == []
+    assert node.said().count("the new program does not start; the old one goes on") == 3
+    assert node.processes()["worker"] == before["worker"]
+    assert node.stop() == 0
+
+
+# Places
+
+
+def test_unix_sockets(node: Node) -> None:
+    path = node.folder / "http"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    node.settings(f'listen = ["unix:{path}"]\nsocket_mode = 0o600')
+    node.start()
+    node.hear("READY=1")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert peer.recv(65536).startswith(b"HTTP/1.1 404 ")
+    second = subprocess.run(
+        SERVE, cwd=node.folder, env=environment(), capture_output=True, text=True
+    )
+    assert (second.returncode, "somebody listens there already" in second.stderr) == (1, True)
+    assert node.stop() == 0
+    assert not path.exists()
+    path.write_text("precious")
+    third = subprocess.run(
+        SERVE, cwd=node.folder, env=environment(), capture_output=True, text=True
+    )
+    assert (third.returncode, "it is no socket" in third.stderr) == (1, True)
+    assert path.read_text() == "precious"
+
+
+def test_every_address_of_the_machine(node: Node) -> None:
+    node.settings(f'listen = ["*:{node.port}"]')
+    node.start()
+    node.hear("READY=1")
+    hosts = ["127.0.0.1"]
+    with suppress(OSError):
+        free_port(socket.AF_INET6)
+        hosts.append("::1")
+    for host in hosts:
+        with closing(http.client.HTTPConnection(host, node.port, timeout=PATIENCE)) as connection:
+            assert fetch(connection, "/")[0] == 404
+
+
+@pytest.mark.parametrize("sockets", [(7,), (7, 8), (7, 8, 9, 10)])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_every_socket_has_a_worker_and_every_worker_a_socket(
+    sockets: tuple[int, ...], count: int
+) -> None:
+    place = Place("http", "", sockets)
+    shares = [place.share(n, count) for n in range(count)]
+    assert all(shares) and set().union(*shares) == set(sockets)
+
+
+# systemd
+
+
+@pytest.mark.needs("systemd-socket-activate")
+def test_systemd_opens_the_sockets(node: Node) -> None:
+    command = ["systemd-socket-activate", f"--listen=127.0.0.1:{node.port}", "--fdname=http"]
+    # Everything else is taken away from what it starts.
+    variables = [f"-ENOTIFY_SOCKET={node.folder}/notify"]
+    variables += [f"-E{name}" for name in ("PATH", "PYTHONPATH") if name in os.environ]
+    node.settings(f'listen = ["127.0.0.1:{free_port()}"]')
+    with open(node.log, "ab") as log:
+        node.process = subprocess.Popen(
+            [*command, *variables, *SERVE],
+            cwd=node.folder,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
+    until(lambda: not refused(node.port))
+    # The connection that wakes it is the first that it serves.
+    assert node.get("/")[0] == 404
+    node.hear("READY=1")
+    node.signal(signal.SIGUSR2)
+    node.hear("READY=1")
+    assert "the new program serves" in node.said()
+    assert node.get("/")[0] == 404
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("web", "a socket is called 'web'; FileDescriptorName= has to be http, https or admin"),
+        ("", "a socket is called ''"),
+        ("http", "the socket 'http' is no listening stream"),
+    ],
+)
+def test_sockets_that_nobody_can_use_are_refused(node: Node, names: str, said: str) -> None:
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        if names != "http":
+            given.listen()
+        # The number of the process has to be known to it before it starts: as execve keeps it.
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid());"
+            "os.execv(sys.executable, [sys.executable, '-m', 'pystream', 'serve'])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(given.fileno())],
+            cwd=node.folder,
+            env=environment(LISTEN_FDS="1", LISTEN_FDNAMES=names),
+            pass_fds=(given.fileno(),),
+            capture_output=True,
+            text=True,
+        )
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+def test_the_watchdog_hears_from_it(node: Node) -> None:
+    node.start(WATCHDOG_USEC="200000")
+    node.hear("READY=1")
+    for _ in range(3):
+        node.hear("WATCHDOG=1")
+
+
+def unit(name: str, folder: Path) -> Path:
+    """A unit, with a program that this machine has."""
+    text = re.sub(
+        r"^ExecStart=\S+", f"ExecStart={sys.executable}", (UNITS / name).read_text(), flags=re.M
+    )
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    names = sorted(path.name for path in UNITS.iterdir())
+    assert names == ["pystream-https.socket", "pystream.service", "pystream.socket"]
+    units = [str(unit(name, tmp_path)) for name in names]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    ours = [line for line in done.stderr.splitlines() if "pystream" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.needs("systemd-analyze")
+def test_the_service_is_confined(tmp_path: Path) -> None:
+    service = unit("pystream.service", tmp_path)
+    # 1.5 of 10: what remains is that it talks to the network.
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(service)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+# --check
+
+
+def checked(node: Node, *arguments: str) -> tuple[int, list[str], str]:
+    done = subprocess.run(
+        [*SERVE, "--check", *arguments],
+        cwd=node.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr.splitlines(), done.stdout
+
+
+@pytest.mark.needs("openssl")
+def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
+    certificate(tmp_path, "a.example")
+    certificate(tmp_path, "b.example")
+    node.add_film()
+    with Store.open(str(tmp_path / "pystream.db")) as store:
+        gone = StreamSettings(sources=("/nowhere/film.mp4",))
+        store.add_stream("acme", "gone", gone, who="test", now=0)
+        folder = StreamSettings(sources=(str(tmp_path),))
+        store.add_stream("acme", "folder", folder, who="test", now=0)
+    (tmp_path / "pystream.key").write_text("ab" * 32)
+    (tmp_path / "pystream.key").chmod(0o644)
+    (tmp_path / "file").touch()
+    pairs = (("a", "a"), ("a", "b"), ("missing", "a"))
+    tls = "".join(
+        f'[[tls.certificates]]\ncertificate = "{one}.example.pem"\nkey = "{two}.example.key"\n'
+        for one, two in pairs
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        node.settings(f'listen = ["127.0.0.1:{port}", "unix:{tmp_path}/file"]', tls)
+        code, lines, _ = checked(node)
+        assert json.loads(checked(node, "--json")[2])["wrong"] == [
+            line.removeprefix("pystream serve: ") for line in lines
+        ]
+    wanted = [
+        r"tls.certificates: .*b\.example\.key: the private key is not that of .*a\.example\.pem",
+        r"tls.certificates: .*missing\.example\.pem: No such file",
+        r"keys.master_key_file: .*pystream\.key: others than its owner .* chmod 600",
+        r"acme/folder: .*: this is no regular file",
+        r"acme/gone: /nowhere/film.mp4: No such file or directory",
+        rf"server.listen: 127\.0\.0\.1:{port}: somebody listens there already",
+        r"server.listen: unix:.*/file: there is a file, and it is no socket",
+    ]
+    assert code == 1 and len(lines) == len(wanted)
+    for line, pattern in zip(lines, wanted, strict=True):
+        assert re.match(f"pystream serve: {pattern}", line), line
+
+
+def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
+    node.add_film()
+    assert checked(node) == (0, [], "Nothing speaks against serving.\n")
+    assert not (node.folder / "pystream.key").exists()
+    node.start()
+    node.hear("READY=1")
+    # Beside the running node, too, whose places these are.
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and "is in use, by a running node" in said
+    (node.folder / "pystream.toml").write_text("[server]\nworker = 1\n")
+    code, lines, _ = checked(node)
+    assert code == 1
+    assert lines == [
+        "pystream serve: pystream.toml:2: server.worker: there is no such key; is workers meant?"
+    ]
+
+
+def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
+    code, (line,), _ = checked(node)
+    assert code == 1 and line.startswith("pystream serve: store.url: ")
+    assert not (node.folder / "pystream.db").exists()
+
+
+@pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])
+def test_a_wrong_command_line_is_2(node: Node, arguments: str) -> None:
+    done = subprocess.run(
+        [*SERVE, *arguments.split()], cwd=node.folder, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("pystream serve: ")
+
+
+def test_workers_of_the_command_line_come_before_the_settings(node: Node) -> None:
+    node.start("--workers", "2")
+    node.hear("READY=1")
+    assert len(node.processes()["worker"]) == 2
+
+
+def test_help_tells_all() -> None:
+    text = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, check=True).stdout
+    for word in ("--config", "--workers", "--check", "--json", "HUP", "USR2", "exit codes:"):
+        assert word in text
+    units = re.search(r"^  (/\S+)$", text, re.M)
+    assert units is not None and Path(units[1]) == UNITS.resolve()
+    assert max(len(line) for line in text.splitlines() if line != units[0]) <= 80
