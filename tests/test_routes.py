@@ -15,6 +15,7 @@ MEDIA: dict[str, Any] = {"tenant": "acme", "stream": "film", "version": "v1", "r
 
 CASES = [
     ("/acme/film/", Route(Kind.PAGE, "acme", "film")),
+    ("/acme/film", Route(Kind.UNSLASHED, "acme", "film")),
     ("/acme/film/session", Route(Kind.SESSION, "acme", "film")),
     ("/acme/film/master.m3u8", Route(Kind.ENTRANCE, "acme", "film")),
     ("/t/G/acme/film/master.m3u8", Route(Kind.MULTIVARIANT, **GRANTED)),
@@ -34,7 +35,7 @@ NOTHING = [
     "/",
     "/acme",
     "/acme/",
-    "/acme/film",
+    "/acme",
     "/acme/film/index.m3u8",
     "/acme//",
     "/t/",

@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> int:
             sources = tuple(os.path.abspath(path) for path in options.source)
             film = StreamSettings(sources=sources, title="Sample", encryption="aes-128")
             store.add_stream("demo", "film", film, who="demo", now=now)
-        address = f"http://127.0.0.1:{options.port}/demo/film/master.m3u8"
-        print(f"The film is at {address}", flush=True)
-        print("Safari, VLC, mpv and any HLS player open it. Ctrl-C ends the demo.", flush=True)
+        address = f"http://127.0.0.1:{options.port}/demo/film/"
+        print(f"Open {address} in a browser. Ctrl-C ends the demo.", flush=True)
+        print(f"Other players (VLC, mpv, ffplay) open {address}master.m3u8", flush=True)
         return supervise(load(None, os.environ), None, seconds)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 
 from pystream import _core, _segmenter, playlist
 from pystream.errors import LimitExceeded, MalformedMedia, PlanError, UnsupportedMedia
@@ -67,6 +69,7 @@ class Rendition:
         durations: array[int],
         discontinuities: dict[int, int],
         discontinuity_sequence: int,
+        begin: tuple[int, int],
         start_seconds: int,
         source: str,
     ) -> None:
@@ -77,6 +80,9 @@ class Rendition:
         self.discontinuities = discontinuities
         self.discontinuity_sequence = discontinuity_sequence
         self.tracks = tuple(track for track, _ in streams)
+        self._bounds = streams[0][1]
+        # Time 0 of the playlist, `(ticks, timescale)`.
+        self._begin = begin
         self._made = _core.Rendition(
             format, [(track, list(bounds)) for track, bounds in streams], start_seconds, source
         )
@@ -135,7 +141,7 @@ class Rendition:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held, the input's tables not counted."""
-        columns = (self.durations_us, self._sizes, self._init_firsts)
+        columns = (self.durations_us, self._sizes, self._bounds, self._init_firsts)
         lists = sum(column.itemsize * len(column) for column in columns)
         keys = (8 + _KEY_NBYTES) * len(self._keys)
         return self._made.nbytes + lists + keys + sum(map(len, {init for _, init in self._inits}))
@@ -257,6 +263,35 @@ class Rendition:
         return self._made.segments_into(
             [(self._at(n), buffer, self._secret(n)) for n, buffer in wanted]
         )
+
+    def frame(self, us: int) -> Segment:
+        """The key frame that is shown nearest to `us`, microseconds from the playlist's begin.
+
+        A whole MP4 (fragmented, ISO/IEC 14496-12 8.8) of one sample, as a read-only buffer: what
+        plays the rendition draws it. It is clear, whatever the segments are.
+
+        Raises `ValueError` for a rendition without pictures, and as `segment` does.
+        """
+        if self.kind != "video":
+            raise ValueError(f"{self.name} has no pictures")
+        track = self.tracks[0]
+        ticks, timescale = self._begin
+        wanted = ticks / timescale + us / _US
+        nearest = sorted(
+            (abs(pts / track.timescale - wanted), index) for index, pts in self._keys_around(us)
+        )
+        # Only at the cuts the file's word was verified; what is no key frame gives no picture.
+        real = (index for _, index in nearest if track.picture_kind(index) != "other")
+        return track.frame(next(real, nearest[0][1]))
+
+    def _keys_around(self, us: int) -> Iterable[tuple[int, int]]:
+        """`(index, pts)` of the key frames in the segment that `us` lies in, and of the one after it."""
+        bounds = self._bounds
+        n = bisect_right([*accumulate(self.durations_us)][:-1], us)
+        # Sound may last for some segments more than the pictures.
+        n = min(n, bisect_left(bounds, bounds[-1]) - 1)
+        indexes, pts = self.tracks[0].keys(bounds[n], min(bounds[n + 1] + 1, bounds[-1]))
+        return zip(column(indexes), column(pts), strict=True)
 
     def work(
         self, folder: str
@@ -835,6 +870,7 @@ def _rendition(
         durations,
         {n: step for n, step in steps.items() if step},
         numbers[0],
+        times[0],
         start_seconds,
         source,
     )

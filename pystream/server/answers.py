@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
+
+import trio
 
 from pystream.acl.grants import Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
-from pystream.server import http
+from pystream.server import http, page
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
+from pystream.server.page import Page
+from pystream.server.page.texts import language
 from pystream.server.routes import Kind, Route, route
 
 _NO_STORE = ("Cache-Control", "private, no-store")
+_SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
 _TYPES = {
     "m3u8": ("Content-Type", "application/vnd.apple.mpegurl"),
@@ -26,6 +31,7 @@ _TYPES = {
     "fmp4": ("Content-Type", "video/mp4"),
     "audio": ("Content-Type", "audio/mp4"),
     "key": ("Content-Type", "application/octet-stream"),
+    "html": ("Content-Type", "text/html; charset=utf-8"),
     "json": ("Content-Type", "application/json"),
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
@@ -68,7 +74,7 @@ class Answers:
         origin: Origin,
         *,
         prefix: str = "",
-        assets: Mapping[str, tuple[str, bytes]] = {},
+        page: Page | None = None,
         grant_seconds: int = 6 * 3600,
     ) -> None:
         self._streams = streams
@@ -76,7 +82,7 @@ class Answers:
         self._content_key = content_key
         self._origin = origin
         self._prefix = prefix
-        self._assets = assets
+        self._page = page
         self._grant_seconds = grant_seconds
 
     async def answer(self, request: Request) -> Answer:
@@ -116,8 +122,17 @@ class Answers:
             self.grants.check(asked.grant, stream.id, int(time.time()))
         elif kind in (Kind.SEGMENT, Kind.INIT) and stream.settings.cache != "shared":
             raise HttpError(404, "there is nothing here")
-        if kind is Kind.ENTRANCE or kind is Kind.SESSION:
-            return self._session(asked, request, stream, cors)
+        if kind is Kind.PAGE:
+            return self._shown(request, stream)
+        if kind is Kind.UNSLASHED:
+            # Relative to its last element, and so below whatever prefix a proxy has put before.
+            headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
+            return Answer(308, headers)
+        if kind is Kind.ENTRANCE:
+            headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
+            return Answer(302, [*headers, ("Content-Length", "0")])
+        if kind is Kind.SESSION:
+            return await self._session(asked, request, stream, cors)
         if kind in (Kind.MULTIVARIANT, Kind.PLAYLIST):
             film = await self._origin.film(self._source(stream))
             text = (
@@ -153,6 +168,12 @@ class Answers:
             return _ranged(
                 body, rendition.length(asked.number), headers, request, film, asked, stream
             )
+        if kind is Kind.FRAME:
+            if rendition.kind != "video":
+                raise HttpError(404, "there are no pictures")
+            frame = bytes(await trio.to_thread.run_sync(rendition.frame, asked.number * 1000))
+            headers = [_TYPES["fmp4"], _NO_STORE, *cors]
+            return _ranged(frame, len(frame), headers, request, film, asked, stream)
         raise HttpError(404, "there is nothing here")
 
     def _source(self, stream: Stream) -> Source:
@@ -172,22 +193,51 @@ class Answers:
         )
 
     def _asset(self, asked: Route, request: Request) -> Answer:
-        if asked.name not in self._assets:
+        asset = self._page.assets.get(asked.name) if self._page is not None else None
+        if asset is None:
             raise HttpError(404, "there is nothing here")
-        kind, data = self._assets[asked.name]
-        return _whole(data, [("Content-Type", kind), _FOREVER], None)
+        headers = [("Content-Type", asset.type), _FOREVER, _SNIFF, ("Vary", "Accept-Encoding")]
+        if http.accepts_gzip(request.accept_encoding):
+            headers.append(("Content-Encoding", "gzip"))
+            return _whole(asset.gzipped, headers, None)
+        return _whole(asset.data, headers, None)
 
-    def _session(self, asked: Route, request: Request, stream: Stream, cors: Headers) -> Answer:
-        now = int(time.time())
-        grant = self.grants.issue(stream.id, os.urandom(8), now, self._grant_seconds)
-        master = f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}/master.m3u8"
-        if asked.kind is Kind.ENTRANCE:
-            headers = [("Location", master), _NO_STORE, ("Content-Length", "0"), *cors]
-            return Answer(302, headers)
+    def _shown(self, request: Request, stream: Stream) -> Answer:
+        if self._page is None:
+            raise HttpError(404, "there is no page here, only the film")
+        settings = stream.settings
+        body = self._page.html(settings.title or stream.name, language(request.accept_language))
+        headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
+        return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
+
+    def _grant(self, stream: Stream, now: int) -> str:
+        return self.grants.issue(stream.id, os.urandom(8), now, self._grant_seconds)
+
+    def _under(self, grant: str, asked: Route) -> str:
+        return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
+
+    def _master(self, asked: Route, stream: Stream) -> str:
+        return self._under(self._grant(stream, int(time.time())), asked) + "/master.m3u8"
+
+    async def _session(
+        self, asked: Route, request: Request, stream: Stream, cors: Headers
+    ) -> Answer:
         if request.method != "POST":
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
-        body = json.dumps({"master": master, "expires": now + self._grant_seconds}).encode()
-        return _whole(body, [_TYPES["json"], _NO_STORE, *cors], None)
+        film = await self._origin.film(self._source(stream))
+        now = int(time.time())
+        under = self._under(self._grant(stream, now), asked)
+        stills = page.stills(film.presentation)
+        session = {
+            "master": f"{under}/master.m3u8",
+            "expires": now + self._grant_seconds,
+            "duration": film.presentation.duration,
+            "frames": {
+                use: f"{under}/{film.version}/{rendition.name}/frame/"
+                for use, rendition in stills.items()
+            },
+        }
+        return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
 
 _PREFLIGHT = (

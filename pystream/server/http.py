@@ -93,6 +93,7 @@ class Request:
 
     __slots__ = (
         "accept_encoding",
+        "accept_language",
         "access_control_request_headers",
         "access_control_request_method",
         "authorization",
@@ -139,6 +140,7 @@ class Request:
         self.secure = False
         field = (fields or {}).get
         self.accept_encoding: str | None = field(b"accept-encoding")
+        self.accept_language: str | None = field(b"accept-language")
         self.access_control_request_headers: str | None = field(b"access-control-request-headers")
         self.access_control_request_method: str | None = field(b"access-control-request-method")
         self.authorization: str | None = field(b"authorization")
@@ -163,6 +165,7 @@ class Request:
 # What routes and answers look at, and what this module needs. All else is forgotten at once.
 _KEPT = {
     b"accept-encoding",
+    b"accept-language",
     b"access-control-request-headers",
     b"access-control-request-method",
     b"authorization",

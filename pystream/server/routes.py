@@ -1,6 +1,6 @@
 """What a path means: the server's URLs, as plain values.
 
-/{tenant}/{stream}/                                       page
+/{tenant}/{stream}/                                       page; without its last slash: unslashed
 /{tenant}/{stream}/session                                session (POST)
 /{tenant}/{stream}/master.m3u8                            entrance: to a fresh grant, without a page
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
@@ -26,6 +26,7 @@ class Kind(Enum):
     """What is asked for."""
 
     PAGE = "page"
+    UNSLASHED = "unslashed"
     SESSION = "session"
     ENTRANCE = "entrance"
     MULTIVARIANT = "multivariant"
@@ -66,6 +67,8 @@ def route(path: str) -> Route | None:
     if len(parts) == 4 and first and parts[2]:
         kind = _ENTRANCES.get(parts[3])
         return Route(kind, first, parts[2]) if kind else None
+    if len(parts) == 3 and first and parts[2]:
+        return Route(Kind.UNSLASHED, first, parts[2])
     return None
 
 

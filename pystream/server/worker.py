@@ -23,6 +23,7 @@ from pystream.server.connections import Connections, Limits
 from pystream.server.edge import Edge, edge_of
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.origin import Origin
+from pystream.server.page import Page
 from pystream.server.settings import Settings
 
 WINDOW = 64 * 1024
@@ -76,8 +77,22 @@ def answering(settings: Settings, keyring: Keyring, streams: Streams) -> Answers
         keyring.content_key,
         Origin(settings.cache.index_bytes),
         prefix=settings.server.path_prefix,
-        assets=page.assets(),
+        page=player_page(),
     )
+
+
+def player_page() -> Page | None:
+    """The page, or None in a tree where it was never built; films are served there all the same."""
+    try:
+        return page.load()
+    except FileNotFoundError as error:
+        place = error.filename
+        print(
+            f"pystream: the player page is left out: {place} is missing, build pystream anew",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
 
 
 def connecting(

@@ -8,9 +8,9 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use pystream_media::codec::avc::PictureKind;
 use pystream_media::track::{Config, Kind, Track as Tables};
-use pystream_media::{ReadAt, mp4};
+use pystream_media::{ReadAt, fmp4, mp4};
 
-use crate::buffers::Column;
+use crate::buffers::{Column, Segment};
 use crate::errors::{Fault, Result, os_error};
 use crate::source::{BytesSource, FileSource, ObjectSource};
 
@@ -317,5 +317,14 @@ impl Track {
             PictureKind::RecoveryPoint => "recovery",
             PictureKind::Other | PictureKind::NeedMore(_) => "other",
         })
+    }
+
+    /// Sample `index` by itself, as an fMP4 of nothing else. Raises `IndexError`, and what damaged or unreadable samples raise.
+    fn frame(&self, py: Python<'_>, index: usize) -> PyResult<Segment> {
+        if index >= self.inner.samples.len() {
+            return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
+        }
+        let made = py.detach(|| fmp4::frame(Arc::clone(&self.source), Arc::clone(&self.inner), index));
+        Ok(Segment(made.map_err(|error| Fault::of(error, &self.name))?))
     }
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::init::init;
 use super::{boxed, full_box, put};
 use crate::rendition::Stream;
-use crate::track::{Cursor, Kind};
+use crate::track::{Cursor, Kind, Track};
 use crate::window::Windows;
-use crate::{Error, Result};
+use crate::{Error, ReadAt, Result};
 
 /// Sample flags (ISO/IEC 14496-12 8.8.3.1): depends on no other; depends on others and is no sync sample.
 const SYNC: u32 = 0x0200_0000;
 const NO_SYNC: u32 = 0x0101_0000;
 /// A run of bytes at least this long is read straight into the output.
 const LONG_RUN: u64 = 16 * 1024;
-const STYP: &[u8; 24] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhcmfs";
+pub(super) const STYP: &[u8; 24] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhcmfs";
 
 /// The segments of one rendition.
 #[derive(Debug)]
@@ -57,6 +57,24 @@ impl Layout {
     /// # Errors
     /// [`crate::ErrorKind::Limit`] for times below the clock's zero, a segment of 4 GiB, or a sample of 2^32 ticks.
     pub fn new(stream: Stream, start_seconds: u32) -> Result<Self> {
+        let zero = i64::from(start_seconds) * i64::from(stream.track.timescale.get());
+        Self::at(stream, zero)
+    }
+
+    /// Lays out sample `index` alone, at the clock's zero.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    ///
+    /// # Panics
+    /// Where there is no such sample.
+    pub(super) fn alone(source: Arc<dyn ReadAt>, track: Arc<Track>, index: usize) -> Result<Self> {
+        let zero = -track.samples.get(index).pts;
+        Self::at(Stream { source, track, bounds: vec![index, index + 1] }, zero)
+    }
+
+    /// `zero`: where the presentation's zero lies on the output's clock, ticks.
+    fn at(stream: Stream, zero: i64) -> Result<Self> {
         let segments = stream.bounds.len().saturating_sub(1);
         stream.check(segments)?;
         let first = stream.bounds.first().filter(|&&first| first < stream.track.samples.len());
@@ -64,7 +82,6 @@ impl Layout {
             let sample = stream.track.samples.get(first);
             sample.pts - sample.dts
         });
-        let zero = i64::from(start_seconds) * i64::from(stream.track.timescale.get());
         let base = zero + reorder;
         let mut layout = Self { stream, base, reorder, sizes: Vec::with_capacity(segments) };
         for n in 0..segments {

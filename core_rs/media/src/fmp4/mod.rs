@@ -7,9 +7,11 @@
 //! size follows from the sample columns.
 
 mod fragment;
+mod frame;
 mod init;
 
 pub use fragment::{Layout, Muxer};
+pub use frame::frame;
 
 /// Appends a box whose contents `fill` appends.
 fn boxed(out: &mut Vec<u8>, name: &[u8; 4], fill: impl FnOnce(&mut Vec<u8>)) {

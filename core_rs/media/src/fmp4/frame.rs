@@ -1,0 +1,31 @@
+//! A picture by itself: a whole film of one sample, for players to draw it. Nothing is decoded here.
+
+use std::sync::Arc;
+
+use super::fragment::{Layout, Muxer, STYP};
+use crate::track::Track;
+use crate::{Error, ReadAt, Result};
+
+/// Sample `index` of `track` as one file: `ftyp`, `moov`, `moof`, `mdat`. It is shown at 0 for as long as in the film. What
+/// depends on other samples gives no picture, so `index` is a sync sample's.
+///
+/// # Errors
+/// [`crate::ErrorKind::Limit`] for a sample that no fragment can hold, and what reading the source gives.
+///
+/// # Panics
+/// Where there is no such sample.
+pub fn frame(source: Arc<dyn ReadAt>, track: Arc<Track>, index: usize) -> Result<Vec<u8>> {
+    let layout = Arc::new(Layout::alone(source, track, index)?);
+    let mut file = layout.init(0);
+    // `styp` may begin a segment and nothing else (ISO/IEC 14496-12 8.16.2); this file has begun with `ftyp`.
+    let start = file.len() - STYP.len();
+    let end =
+        start + usize::try_from(layout.size(0)).map_err(|_| Error::limit("a sample too large for this machine"))?;
+    let head = file.split_off(start);
+    file.resize(end, 0);
+    if Muxer::new(layout, 0).fill(&mut file[start..])? != end - start {
+        return Err(Error::malformed("a sample came out shorter than its track says"));
+    }
+    file[start..start + head.len()].copy_from_slice(&head);
+    Ok(file)
+}

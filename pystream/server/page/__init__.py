@@ -1,0 +1,141 @@
+"""The player page: its HTML, its own files, and what a browser may do with it.
+
+Everything comes from this server and lies under names that hold a hash of what they name, so caches
+keep it for good, and a new release meets no old file. Nothing in it is inline, so the policy needs no
+exception: what an attacker gets into the page as text stays text.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING, NamedTuple
+
+from pystream.server.page.texts import TEXTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pystream.packager.presentation import Presentation, Rendition
+
+_SCRIPT = "text/javascript; charset=utf-8"
+# Each file after those that it imports.
+_FILES = {
+    "icon.svg": "image/svg+xml",
+    "page.css": "text/css; charset=utf-8",
+    "session.js": _SCRIPT,
+    "playback.js": _SCRIPT,
+    "stills.js": _SCRIPT,
+    "memory.js": _SCRIPT,
+    "menu.js": _SCRIPT,
+    "keyboard.js": _SCRIPT,
+    "controls.js": _SCRIPT,
+    "page.js": _SCRIPT,
+}
+# Of hls.js, which the build puts here.
+_FETCHED = {"hls.min.js": _SCRIPT, "hls.worker.js": _SCRIPT}
+_POSTER_HEIGHT = 720
+_PREVIEW_HEIGHT = 180
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    # Media Source Extensions play from an object URL.
+    " media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'none'"
+)
+_HEADERS = (
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Robots-Tag", "noindex"),
+    (
+        "Permissions-Policy",
+        "autoplay=(self), fullscreen=(self), picture-in-picture=(self), camera=(), microphone=(),"
+        " geolocation=(), display-capture=(), payment=(), usb=()",
+    ),
+)
+
+
+class Asset(NamedTuple):
+    """One of the page's own files; `gzipped` is the same, compressed."""
+
+    type: str
+    data: bytes
+    gzipped: bytes
+
+
+class Page:
+    """The page of any stream. `assets` are its files by name, under `/s/-/`."""
+
+    def __init__(
+        self, template: str, assets: Mapping[str, Asset], names: Mapping[str, str]
+    ) -> None:
+        self.assets = assets
+        self._template = Template(template)
+        self._names = names
+
+    def html(self, title: str, language: str) -> bytes:
+        """The document. Its addresses are relative to `/{tenant}/{stream}/`."""
+        texts = TEXTS[language]
+        values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
+        values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
+        values |= {"language": language, "title": html.escape(title)}
+        # A "<" could end the element that holds it.
+        values["texts"] = json.dumps(texts).replace("<", "\\u003c")
+        return self._template.substitute(values).encode()
+
+
+_PLACES = {
+    "icon.svg": "icon",
+    "page.css": "style",
+    "page.js": "script",
+    "hls.min.js": "hls",
+    "hls.worker.js": "worker",
+}
+
+
+def load() -> Page:
+    """Reads the page's files. Raises `FileNotFoundError` where the build left out hls.js."""
+    folder = resources.files(__package__)
+    names: dict[str, str] = {}
+    assets = {}
+    for file, type in {**_FILES, **_FETCHED}.items():
+        data = _with_hashed_imports((folder / file).read_bytes(), names)
+        stem, _, suffix = file.rpartition(".")
+        names[file] = f"{stem}-{sha256(data).hexdigest()[:12]}.{suffix}"
+        assets[names[file]] = Asset(type, data, gzip.compress(data, 9, mtime=0))
+    kept = {file: name for file, name in names.items() if file in _PLACES}
+    return Page((folder / "page.html").read_text("utf-8"), assets, kept)
+
+
+def _with_hashed_imports(data: bytes, names: Mapping[str, str]) -> bytes:
+    for file, name in names.items():
+        data = data.replace(f'from "./{file}"'.encode(), f'from "./{name}"'.encode())
+    return data
+
+
+def headers(embed_origins: Sequence[str]) -> list[tuple[str, str]]:
+    """What the page's answer says beside the page. `embed_origins`: who may show it in a frame."""
+    ancestors = " ".join(embed_origins) or "'none'"
+    return [*_HEADERS, ("Content-Security-Policy", f"{POLICY}; frame-ancestors {ancestors}")]
+
+
+def stills(presentation: Presentation) -> dict[str, Rendition]:
+    """The renditions whose key frames do for a poster and for previews; none without pictures."""
+    videos = [rendition for rendition in presentation.renditions if rendition.kind == "video"]
+    if not videos:
+        return {}
+    return {
+        "poster": _fitting(videos, _POSTER_HEIGHT),
+        "preview": _fitting(videos, _PREVIEW_HEIGHT),
+    }
+
+
+def _fitting(videos: Sequence[Rendition], height: int) -> Rendition:
+    """The smallest picture that has so many lines, or the largest one."""
+    by_height = sorted(videos, key=lambda video: (video.resolution or (0, 0))[1])
+    enough = (video for video in by_height if (video.resolution or (0, 0))[1] >= height)
+    return next(enough, by_height[-1])

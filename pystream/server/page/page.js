@@ -1,0 +1,19 @@
+// The page: puts the parts together.
+
+import { Controls } from "./controls.js";
+import { Playback } from "./playback.js";
+
+const texts = JSON.parse(document.getElementById("texts").textContent);
+
+/** A text in the viewer's language, with its places filled. */
+function say(name, values = {}) {
+  return texts[name].replace(/\{(\w+)\}/g, (_, place) => values[place]);
+}
+
+const embedded = window.top !== window;
+document.documentElement.classList.toggle("embedded", embedded);
+document.getElementById("stage").hidden = false;
+
+const playback = new Playback(document.getElementById("video"), document.body.dataset.worker);
+new Controls(playback, say);
+playback.prepare();

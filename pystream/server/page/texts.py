@@ -1,0 +1,136 @@
+"""What the page says, in each language that it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+ENGLISH: Final[Mapping[str, str]] = {
+    "player": "Video player",
+    "play": "Play",
+    "pause": "Pause",
+    "replay": "Play again",
+    "mute": "Mute",
+    "unmute": "Sound on",
+    "volume": "Volume",
+    "seek": "Position",
+    "position": "{now} of {length}",
+    "settings": "Settings",
+    "quality": "Quality",
+    "automatic": "Automatic",
+    "speed": "Speed",
+    "sound": "Sound",
+    "track": "Track {number}",
+    "remember": "Remember where I stopped",
+    "remember_hint": "Kept in this browser alone.",
+    "pip": "Picture in picture",
+    "fullscreen": "Full screen",
+    "window": "Leave full screen",
+    "keys": "Keyboard shortcuts",
+    "close": "Close",
+    "again": "Try again",
+    "loading": "Loading …",
+    "resumed": "Goes on at {now}",
+    "no_subtitles": "This film has no subtitles",
+    "subtitles_on": "Subtitles on",
+    "subtitles_off": "Subtitles off",
+    "key_space": "Space",
+    "key_play": "play or pause",
+    "key_skip": "10 seconds back or on",
+    "key_step": "5 seconds back or on",
+    "key_volume": "louder or quieter",
+    "key_mute": "sound on or off",
+    "key_fullscreen": "full screen",
+    "key_captions": "subtitles",
+    "key_tenth": "to 0 % … 90 % of the film",
+    "key_speed": "slower or faster",
+    "key_help": "this list",
+    "no_script": "JavaScript is switched off. Some browsers play the film here all the same; VLC, mpv and"
+    " others play it from its address:",
+    "no_script_link": "HLS address of the film",
+    "trouble_offline": "The server cannot be reached. It is tried again in {seconds} s.",
+    "trouble_busy": "The film cannot be shown just now. It is tried again in {seconds} s.",
+    "trouble_gone": "This film is not here, or no longer.",
+    "trouble_denied": "This film cannot be watched with this link, or no longer.",
+    "trouble_media": "The film is damaged here, or your browser cannot decode it.",
+    "trouble_unsupported": "Your browser cannot play this film. Current versions of Chrome, Edge,"
+    " Firefox and Safari can.",
+    "trouble_unknown": "Something went wrong while playing.",
+}
+
+GERMAN: Final[Mapping[str, str]] = {
+    "player": "Videoplayer",
+    "play": "Abspielen",
+    "pause": "Pause",
+    "replay": "Noch einmal",
+    "mute": "Ton aus",
+    "unmute": "Ton an",
+    "volume": "Lautstärke",
+    "seek": "Position",
+    "position": "{now} von {length}",
+    "settings": "Einstellungen",
+    "quality": "Qualität",
+    "automatic": "Automatisch",
+    "speed": "Tempo",
+    "sound": "Ton",
+    "track": "Spur {number}",
+    "remember": "Merken, wo ich aufgehört habe",
+    "remember_hint": "Bleibt nur in diesem Browser.",
+    "pip": "Bild im Bild",
+    "fullscreen": "Vollbild",
+    "window": "Vollbild beenden",
+    "keys": "Tastenkürzel",
+    "close": "Schließen",
+    "again": "Noch einmal versuchen",
+    "loading": "Lädt …",
+    "resumed": "Weiter bei {now}",
+    "no_subtitles": "Dieser Film hat keine Untertitel",
+    "subtitles_on": "Untertitel an",
+    "subtitles_off": "Untertitel aus",
+    "key_space": "Leertaste",
+    "key_play": "abspielen oder anhalten",
+    "key_skip": "10 Sekunden zurück oder vor",
+    "key_step": "5 Sekunden zurück oder vor",
+    "key_volume": "lauter oder leiser",
+    "key_mute": "Ton an oder aus",
+    "key_fullscreen": "Vollbild",
+    "key_captions": "Untertitel",
+    "key_tenth": "zu 0 % … 90 % des Films",
+    "key_speed": "langsamer oder schneller",
+    "key_help": "diese Liste",
+    "no_script": "JavaScript ist ausgeschaltet. Manche Browser spielen den Film hier trotzdem ab; VLC, mpv"
+    " und andere spielen ihn von seiner Adresse:",
+    "no_script_link": "HLS-Adresse des Films",
+    "trouble_offline": "Der Server ist nicht erreichbar. Neuer Versuch in {seconds} s.",
+    "trouble_busy": "Der Film kann gerade nicht gezeigt werden. Neuer Versuch in {seconds} s.",
+    "trouble_gone": "Diesen Film gibt es hier nicht, oder nicht mehr.",
+    "trouble_denied": "Mit diesem Link kann der Film nicht angesehen werden, oder nicht mehr.",
+    "trouble_media": "Der Film ist an dieser Stelle beschädigt, oder Ihr Browser kann ihn nicht"
+    " dekodieren.",
+    "trouble_unsupported": "Ihr Browser kann diesen Film nicht abspielen. Aktuelle Versionen von"
+    " Chrome, Edge, Firefox und Safari können es.",
+    "trouble_unknown": "Beim Abspielen ist etwas schiefgegangen.",
+}
+
+TEXTS: Final = {"en": ENGLISH, "de": GERMAN}
+
+
+def language(accepted: str | None) -> str:
+    """The language that Accept-Language likes best of those there are (RFC 9110 12.5.4), else `en`."""
+    best, weight = "en", 0.0
+    for item in (accepted or "").split(","):
+        tag, _, parameter = item.partition(";")
+        name = tag.strip().lower().partition("-")[0]
+        if name in TEXTS and (q := _quality(parameter)) > weight:
+            best, weight = name, q
+    return best
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.partition("=")
+    if name.strip().lower() != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,765 @@
+"""The player page: what the server sends, and what a real browser makes of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+
+pytest.importorskip("trio")
+
+from pystream.acl.grants import Grants
+from pystream.acl.keys import Keyring
+from pystream.acl.streams import StreamSettings
+from pystream.server import page as player
+from pystream.server.page.texts import TEXTS, language
+from tests.browser.chromium import MODULES, Chromium, Page
+from tests.test_server import NOW, Server, serving, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "demo" / "sample.mp4"
+FILES = ROOT / "pystream" / "server" / "page"
+LADDER = ("ladder_270.mp4", "ladder_180.mp4", "ladder_90.mp4", "ladder_audio.m4a")
+
+
+class Site:
+    """Somebody else's web site, with a page that has the player in a frame."""
+
+    def __init__(self) -> None:
+        site = self
+        self.framed = ""
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = f'<!doctype html><title>Site</title><iframe src="{site.framed}"'
+                body += ' width="800" height="450" allow="fullscreen; autoplay"></iframe>'
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, format: str, *values: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        # Another site than 127.0.0.1, not only another origin.
+        self.origin = f"http://localhost:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    running = Site()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("films")
+    streams = {
+        "film": StreamSettings(
+            sources=(str(SAMPLE),), title="Film", encryption="aes-128", segment_duration_ms=2000
+        ),
+        "framed": StreamSettings(
+            sources=(str(SAMPLE),), encryption="aes-128", embed_origins=(site.origin,)
+        ),
+        "anywhere": StreamSettings(sources=(str(SAMPLE),), embed_origins=("*",)),
+        "ladder": settings(*LADDER, segment_duration_ms=1000),
+        "clear": StreamSettings(sources=(str(SAMPLE),), format="fmp4", segment_duration_ms=2000),
+        "sound": settings("audio_48k.m4a"),
+        "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
+        "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
+        "odd": StreamSettings(sources=(str(SAMPLE),), title="</title><script>alert(1)</script>&$x"),
+    }
+    with serving(streams, page=player.load()) as running:
+        yield running
+
+
+# What is sent.
+
+
+class Document(HTMLParser):
+    """Every element with its attributes, and what scripts and styles hold."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.inside: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem is not None:
+            self.inside.append((self.cdata_elem, data))
+
+
+def document(server: Server, name: str = "film", **headers: str) -> tuple[dict[str, str], str]:
+    status, fields, body = server.get(f"/acme/{name}/", **headers)
+    assert status == 200 and fields["content-type"] == "text/html; charset=utf-8"
+    return fields, body.decode()
+
+
+def test_the_policy_has_no_exception(server: Server) -> None:
+    fields, _ = document(server)
+    policy = fields["content-security-policy"]
+    assert "unsafe" not in policy and "nonce" not in policy and "http" not in policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["script-src"] == "'self'"
+    assert rules["style-src"] == "'self'" and rules["base-uri"] == "'none'"
+    assert fields["referrer-policy"] == "no-referrer"
+    assert fields["x-content-type-options"] == "nosniff"
+    assert "camera=()" in fields["permissions-policy"]
+    assert "set-cookie" not in fields
+
+
+def test_who_may_show_it_in_a_frame(server: Server, site: Site) -> None:
+    for name, ancestors in (("film", "'none'"), ("framed", site.origin), ("anywhere", "*")):
+        policy = document(server, name)[0]["content-security-policy"]
+        assert policy.endswith(f"; frame-ancestors {ancestors}")
+
+
+def test_nothing_is_inline_and_nothing_is_elsewhere(server: Server) -> None:
+    _, text = document(server)
+    parsed = Document(text)
+    for tag, attributes in parsed.elements:
+        assert not [name for name in attributes if name == "style" or name.startswith("on")]
+        if tag == "script" and attributes.get("type") != "application/json":
+            assert attributes["src"]
+    assert [tag for tag, data in parsed.inside if data.strip()] == ["script"]
+    addresses = re.findall(r'(?:src|href|data-worker)="([^#"][^"]*)"', text)
+    assert len(addresses) >= 6
+    assert not [address for address in addresses if "//" in address or address.startswith("/")]
+
+
+def test_its_files_are_kept_for_good_and_named_by_what_they_hold(server: Server) -> None:
+    _, text = document(server)
+    page = server.url("/acme/film/")
+    for name in re.findall(r'"\.\./\.\./(s/-/[^"]+)"', text):
+        status, fields, body = server.get(f"/{name}")
+        assert status == 200 and fields["cache-control"].endswith("immutable")
+        assert re.search(r"-[0-9a-f]{12}\.\w+$", name) and fields["x-content-type-options"]
+        _, fields, packed = server.get(f"/{name}", Accept_Encoding="gzip")
+        assert fields["content-encoding"] == "gzip" and gzip.decompress(packed) == body
+        for imported in re.findall(rb'from "(\./[^"]+)"', body):
+            address = urljoin(urljoin(page, f"/{name}"), imported.decode())
+            assert server.get(address.removeprefix(server.url("")))[0] == 200
+    assert server.get("/s/-/page.js")[0] == 404
+
+
+def test_a_title_stays_text(server: Server) -> None:
+    _, text = document(server, "odd")
+    assert "<script>alert" not in text
+    assert "&lt;/title&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;$x</title>" in text
+
+
+def test_a_stream_without_a_title_shows_its_name(server: Server) -> None:
+    assert "<title>framed</title>" in document(server, "framed")[1]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "wanted"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("en-GB,de;q=0.9", "en"),
+        ("fr, de;q=0.3, en;q=0.2", "de"),
+        ("de;q=0", "en"),
+        ("DE", "de"),
+        ("*;q=0.5", "en"),
+        ("de;q=x", "en"),
+    ],
+)
+def test_the_language_is_the_viewers(accepted: str | None, wanted: str) -> None:
+    assert language(accepted) == wanted
+
+
+def test_the_page_is_in_that_language(server: Server) -> None:
+    fields, text = document(server, Accept_Language="de-DE,en;q=0.5")
+    assert '<html lang="de">' in text and "Leertaste" in text and "Lautstärke" in text
+    assert fields["vary"] == "Accept-Language"
+    assert '<html lang="en">' in document(server)[1]
+
+
+def test_every_language_says_everything_that_is_said() -> None:
+    scripts = "".join(path.read_text() for path in FILES.glob("*.js") if "hls." not in path.name)
+    said = set(re.findall(r"t_(\w+)", (FILES / "page.html").read_text()))
+    troubles = re.findall(r'"(offline|busy|gone|denied|media|unsupported|unknown)"', scripts)
+    said |= {f"trouble_{kind}" for kind in troubles}
+    names = set().union(*TEXTS.values())
+    used = said | {name for name in names if f'"{name}"' in scripts}
+    places = re.compile(r"\{\w+\}")
+    for texts in TEXTS.values():
+        assert set(texts) == used
+        for name, text in texts.items():
+            assert places.findall(text) == places.findall(TEXTS["en"][name])
+
+
+def test_its_address_without_the_slash_leads_to_it(server: Server) -> None:
+    status, fields, _ = server.get("/acme/film")
+    assert (status, urljoin("/acme/film", fields["location"])) == (308, "/acme/film/")
+
+
+def test_below_a_prefix_all_addresses_hold() -> None:
+    with serving({"film": settings("plain.mp4")}, page=player.load(), prefix="/video") as server:
+        status, _, body = server.get("/video/acme/film/")
+        assert status == 200
+        for relative in re.findall(r'"(\.\./[^"]+)"', body.decode()):
+            assert server.get(urljoin("/video/acme/film/", relative))[0] == 200
+        _, _, answer = server.get("/video/acme/film/session", "POST")
+        assert json.loads(answer)["frames"]["poster"].startswith("/video/t/")
+
+
+def test_without_its_files_there_is_no_page_and_still_the_film() -> None:
+    with serving({"film": settings("plain.mp4")}) as server:
+        assert server.get("/acme/film/")[0] == 404
+        assert server.get(server.master("film"))[0] == 200
+
+
+# The session, and the key frames it leads to.
+
+
+def session(server: Server, name: str) -> dict[str, Any]:
+    status, _, body = server.get(f"/acme/{name}/session", "POST")
+    assert status == 200
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+def test_a_session_leads_to_pictures_that_fit(server: Server) -> None:
+    found = session(server, "ladder")
+    assert found["duration"] == pytest.approx(8, abs=0.1)
+    # Of 270, 180 and 90 lines: the largest, as 720 are wanted, and the one with the 180 that are.
+    assert found["frames"]["poster"].endswith("/v0/frame/")
+    assert found["frames"]["preview"].endswith("/v1/frame/")
+    for folder in found["frames"].values():
+        status, fields, body = server.get(f"{folder}4000.mp4")
+        assert status == 200 and fields["content-type"] == "video/mp4"
+        assert fields["cache-control"] == "private, no-store" and body[4:8] == b"ftyp"
+        status, fields, part = server.get(f"{folder}4000.mp4", Range="bytes=0-7")
+        assert (status, part) == (206, body[:8])
+    assert session(server, "sound")["frames"] == {}
+
+
+def test_a_picture_needs_the_grant(server: Server) -> None:
+    address = session(server, "film")["frames"]["poster"] + "0.mp4"
+    assert server.get(address)[0] == 200
+    _, _, grant, _, rest = address.split("/", 4)
+    assert server.get(f"/t/x/acme/{rest}")[0] == 403
+    assert server.get(f"/s/acme/{rest}")[0] == 404
+    assert server.get(f"/t/{grant}/acme/{rest.replace('film', 'framed', 1)}")[0] == 403
+    sound = session(server, "ladder")["frames"]["poster"].replace("/v0/", "/a0/")
+    assert server.get(f"{sound}0.mp4")[0] == 404
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    running = Chromium()
+    yield running
+    running.close()
+
+
+VIDEO = "document.getElementById('video')"
+STATE = {
+    "playing": f"!{VIDEO}.paused && {VIDEO}.currentTime > 0 && {VIDEO}.readyState > 2",
+    "paused": f"{VIDEO}.paused",
+    "trouble": "!document.getElementById('trouble').hidden",
+    "well": "document.getElementById('trouble').hidden",
+}
+
+
+def opened(chromium: Chromium, server: Server, name: str, **context: Any) -> Page:
+    page = chromium.page(**{"viewport": {"width": 1280, "height": 800}, **context})
+    page.goto(server.url(f"/acme/{name}/"))
+    page.until("Number(document.getElementById('seek').max) > 1")
+    return page
+
+
+def playing(chromium: Chromium, server: Server, name: str, **context: Any) -> Page:
+    page = opened(chromium, server, name, **context)
+    page.click("#start")
+    page.until(STATE["playing"])
+    return page
+
+
+def clean(page: Page) -> None:
+    """Nothing on the console, nothing refused by the policy, no cookie."""
+    assert page.seen("errors") == []
+    assert page.seen("refused") == []
+    assert page.run("return context.cookies()") == []
+
+
+AXE = """
+const frame = page.frames()[values.frame];
+await frame.evaluate(values.axe);
+const found = await frame.evaluate(() => axe.run());
+return found.violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html)}`);
+"""
+
+
+def accessible(page: Page, frame: int = 0) -> None:
+    axe = (MODULES / "axe-core" / "axe.min.js").read_text()
+    assert page.run(AXE, axe=axe, frame=frame) == []
+
+
+IN_FRAME = """
+const frame = page.frames()[1];
+await frame.click("#start");
+await until(frame, `${values.video}.currentTime > 1`);
+await page.keyboard.press("k");
+await until(frame, `${values.video}.paused`);
+const at = await frame.evaluate(`${values.video}.currentTime`);
+await page.keyboard.press("l");
+await until(frame, `${values.video}.currentTime >= ${at + 9.9}`);
+return [await frame.evaluate("document.documentElement.className"), frame.url()];
+"""
+
+
+@pytest.mark.slow
+def test_it_plays_in_a_frame_on_another_site(
+    chromium: Chromium, server: Server, site: Site
+) -> None:
+    site.framed = server.url("/acme/framed/")
+    page = chromium.page()
+    page.goto(site.origin)
+    assert page.run(IN_FRAME, video=VIDEO) == ["embedded", site.framed]
+    accessible(page, frame=1)
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_site_that_may_not_shows_no_frame(chromium: Chromium, server: Server, site: Site) -> None:
+    site.framed = server.url("/acme/film/")
+    page = chromium.page()
+    page.goto(site.origin)
+    assert page.run("return page.frames()[1].url()") != site.framed
+    (error,) = page.seen("errors")
+    assert "frame-ancestors" in error
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [{}, {"colorScheme": "dark", "locale": "de-DE"}])
+def test_whatever_is_open_is_accessible(
+    chromium: Chromium, server: Server, context: dict[str, Any]
+) -> None:
+    page = opened(chromium, server, "ladder", **context)
+    accessible(page)
+    page.click("#start")
+    page.until(STATE["playing"])
+    page.press("k")
+    accessible(page)
+    page.click("#settings")
+    accessible(page)
+    page.press("Escape", "?")
+    accessible(page)
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_every_key_does_what_the_list_says(chromium: Chromium, server: Server) -> None:
+    page = playing(chromium, server, "film")
+    for key in (" ", "k"):
+        page.press(key)
+        page.until(STATE["paused"])
+        page.press(key)
+        page.until(STATE["playing"])
+    page.press("k")
+    for key, wanted in (
+        ("5", 15), ("l", 25), ("j", 15), ("ArrowRight", 20), ("ArrowLeft", 15), ("9", 27), ("0", 0),
+    ):  # fmt: skip
+        page.press(key)
+        page.until(f"Math.abs({VIDEO}.currentTime - {wanted}) < 0.2")
+    page.press("ArrowDown", "ArrowDown")
+    assert page.js(f"{VIDEO}.volume") == pytest.approx(0.9)
+    page.press("ArrowUp")
+    assert page.js(f"{VIDEO}.volume") == pytest.approx(0.95)
+    for muted in (True, False):
+        page.press("m")
+        assert page.js(f"{VIDEO}.muted") is muted
+    page.press("c")
+    assert page.js("document.getElementById('bezel').textContent") == TEXTS["en"]["no_subtitles"]
+    page.press(">", ">", "<")
+    assert page.js(f"{VIDEO}.playbackRate") == 1.25
+    page.press("f")
+    page.until("document.fullscreenElement?.id === 'player'")
+    page.press("f")
+    page.until("document.fullscreenElement === null")
+    page.press("?")
+    assert page.js("document.getElementById('help').open")
+    # The list is open: keys are not the film's.
+    page.press("m", "Escape")
+    assert page.js(f"[document.getElementById('help').open, {VIDEO}.muted]") == [False, False]
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_what_has_the_focus_keeps_its_keys(chromium: Chromium, server: Server) -> None:
+    page = playing(chromium, server, "film")
+    page.run("await page.focus('#mute')")
+    page.press(" ")
+    assert page.js(f"[{VIDEO}.muted, {VIDEO}.paused]") == [True, False]
+    page.press("m")
+    before = page.js(f"{VIDEO}.volume")
+    page.run("await page.focus('#volume')")
+    page.press("ArrowLeft")
+    assert page.js(f"{VIDEO}.volume") < before
+    page.click("#settings")
+    page.press("ArrowRight")
+    assert page.js(f"{VIDEO}.playbackRate") == 1.25
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_quality_can_be_chosen(chromium: Chromium, server: Server) -> None:
+    page = playing(chromium, server, "ladder")
+    page.click("#settings")
+    labels = "[...document.querySelectorAll('#panel fieldset:first-child label')].map(x => x.textContent)"
+    assert page.js(labels)[1:] == ["270p", "180p", "90p"]
+    assert re.fullmatch(r"Automatic \(\d+p\)", page.js(labels)[0])
+    page.run("await page.getByLabel('90p', { exact: true }).check()")
+    page.press("Escape", "0")
+    page.until(f"{VIDEO}.videoHeight === 90")
+    page.close()
+
+
+@pytest.mark.slow
+def test_it_goes_on_where_the_viewer_stopped_and_forgets_if_told(
+    chromium: Chromium, server: Server
+) -> None:
+    page = playing(chromium, server, "film")
+    page.press("k", "5")
+    page.until(f"Math.abs({VIDEO}.currentTime - 15) < 0.2")
+    page.run("await page.reload()")
+    page.until("document.getElementById('now').textContent === '0:15'")
+    page.click("#start")
+    page.until(STATE["playing"])
+    assert page.js(f"{VIDEO}.currentTime") >= 14.9
+    page.click("#settings")
+    page.run("await page.getByLabel(values.label).uncheck()", label=TEXTS["en"]["remember"])
+    page.run("await page.reload()")
+    page.until("document.getElementById('length').textContent === '0:30'")
+    assert page.js("document.getElementById('now').textContent") == "0:00"
+    assert page.js("Object.keys(localStorage)") == ["pystream:forgetful"]
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_browser_that_keeps_nothing_plays(chromium: Chromium, server: Server) -> None:
+    page = chromium.page()
+    refuse = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })"
+    page.run("await page.addInitScript(values.script)", script=refuse)
+    page.goto(server.url("/acme/film/"))
+    page.click("#start")
+    page.until(STATE["playing"])
+    page.click("#settings")
+    assert page.js("document.querySelectorAll('#panel [type=checkbox]').length") == 0
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_pictures_before_and_beside_the_film(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film")
+    page.until("document.getElementById('poster').readyState >= 2")
+    page.run("const box = await page.locator('#seek').boundingBox();"
+             "await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2)")  # fmt: skip
+    page.until("document.getElementById('still').readyState >= 2")
+    assert page.js("document.getElementById('preview-time').textContent") in ("0:14", "0:15")
+    # Nothing of the film itself is fetched before somebody wants to see it.
+    assert not [path for _, path in page.seen("requests") if path.endswith((".ts", ".m3u8"))]
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_phone_has_targets_for_fingers_and_no_sideways_scrolling(
+    chromium: Chromium, server: Server
+) -> None:
+    page = opened(
+        chromium, server, "ladder",
+        viewport={"width": 390, "height": 844}, isMobile=True, hasTouch=True,
+    )  # fmt: skip
+    page.run("await page.tap('#start')")
+    page.until(STATE["playing"])
+    page.run("await page.tap('#settings')")
+    sizes = page.js(
+        "[...document.querySelectorAll('button, #seek, #panel label')].map(x => x.getBoundingClientRect())"
+        ".filter(x => x.width > 0).map(x => [x.width, x.height])"
+    )
+    assert len(sizes) > 10
+    assert all(width >= 44 and height >= 44 for width, height in sizes)
+    assert page.js("document.documentElement.scrollWidth") == 390
+    accessible(page)
+    clean(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_who_wants_no_motion_gets_none(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film", reducedMotion="reduce")
+    assert page.js("getComputedStyle(document.getElementById('start')).transitionDuration") == "0s"
+    page.close()
+
+
+# What can go wrong.
+
+
+def trouble(page: Page) -> str:
+    page.until(STATE["trouble"])
+    text: str = page.js("document.getElementById('trouble-text').textContent")
+    return text
+
+
+def says(kind: str) -> str:
+    """A pattern of what is said of a trouble."""
+    return re.escape(TEXTS["en"][f"trouble_{kind}"]).replace(r"\{seconds\}", r"\d+")
+
+
+@pytest.mark.slow
+def test_a_grant_that_has_ended_is_replaced(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film")
+    # No grant from before is good any more.
+    server.answers.grants = Grants(*Keyring(bytes(32)).grant_keys(NOW))
+    page.click("#start")
+    page.until(STATE["playing"])
+    assert page.js(STATE["well"])
+    refused = [path for status, path in page.seen("requests") if status == 403]
+    assert len(refused) == 1 and refused[0].endswith("/master.m3u8")
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_pain_51_a_grant_that_ends_in_the_middle_costs_no_place(
+    chromium: Chromium, server: Server
+) -> None:
+    film = server.streams["long"].settings.sources[0]
+    loop = ["ffmpeg", "-v", "error", "-stream_loop", "5", "-i", str(SAMPLE), "-c", "copy", film]
+    subprocess.run(loop, check=True)
+    page = playing(chromium, server, "long")
+    page.run("await page.waitForResponse(/.ts$/)")
+    server.answers.grants = Grants(*Keyring(b"\1" * 32).grant_keys(NOW))
+    page.press("8")
+    page.until(f"{STATE['playing']} && {VIDEO}.currentTime > 144.5")
+    assert page.js(STATE["well"])
+    assert [status for status, _ in page.seen("requests")].count(403) >= 1
+    page.close()
+
+
+REFUSE = """
+await page.route(values.where, (route) => {
+  values.times -= 1;
+  return values.times >= 0
+    ? route.fulfill({ status: values.status, headers: values.headers ?? {}, body: "no" })
+    : route.continue();
+});
+"""
+
+
+def refuse(page: Page, where: str, status: int, times: int = 1000, **headers: str) -> None:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    page.run(REFUSE, where=where, status=status, times=times, headers=named)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["**/session", "**/master.m3u8", "**/index.m3u8"])
+def test_a_busy_server_is_waited_for_as_long_as_it_says(
+    chromium: Chromium, server: Server, where: str
+) -> None:
+    page = chromium.page()
+    refuse(page, where, 503, times=1, Retry_After="4")
+    page.goto(server.url("/acme/film/"))
+    page.press("k")
+    assert re.fullmatch(says("busy").replace(r"\d+", "[34]"), trouble(page))
+    accessible(page)
+    page.until(STATE["playing"])
+    assert page.js(STATE["well"])
+    page.close()
+
+
+COUNT = """
+(() => {
+  window.told = 0;
+  const trouble = document.getElementById("trouble");
+  const look = () => { told += trouble.hidden ? 0 : 1; };
+  new MutationObserver(look).observe(trouble, { attributes: true });
+})()
+"""
+
+
+@pytest.mark.slow
+def test_a_segment_that_is_held_back_is_asked_for_when_it_is_due(
+    chromium: Chromium, server: Server
+) -> None:
+    page = opened(chromium, server, "film")
+    refuse(page, "**/2.ts", 503, times=2, Retry_After="1")
+    page.js(COUNT)
+    page.click("#start")
+    page.until(f"{STATE['playing']} && {VIDEO}.currentTime > 5")
+    # There was enough to go on with, so the viewer was told of nothing.
+    assert page.js("told") == 0
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_film_that_comes_back_goes_on(chromium: Chromium, server: Server) -> None:
+    page = chromium.page()
+    page.goto(server.url("/acme/later/"))
+    assert re.fullmatch(says("busy"), trouble(page))
+    shutil.copy(SAMPLE, server.streams["later"].settings.sources[0])
+    page.click("#again")
+    page.until(STATE["well"])
+    page.click("#start")
+    page.until(STATE["playing"])
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("status", "kind"), [(404, "gone"), (403, "denied")])
+@pytest.mark.parametrize("where", ["**/session", "**/index.m3u8"])
+def test_what_is_refused_for_good_is_said(
+    chromium: Chromium, server: Server, status: int, kind: str, where: str
+) -> None:
+    page = chromium.page()
+    refuse(page, where, status)
+    page.goto(server.url("/acme/film/"))
+    page.press("k")
+    assert re.fullmatch(says(kind), trouble(page))
+    accessible(page)
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_network_that_comes_back_is_noticed(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film")
+    page.run("await context.setOffline(true)")
+    page.click("#start")
+    assert re.fullmatch(says("offline"), trouble(page))
+    # No time passes for the page until it is noticed.
+    page.js("window.kept = setTimeout; window.setTimeout = () => 0")
+    page.until("document.getElementById('trouble-text').textContent.includes('1 s')")
+    page.run("await context.setOffline(false)")
+    page.until(STATE["well"])
+    page.js("window.setTimeout = kept")
+    page.until(STATE["playing"])
+    assert page.js(STATE["well"])
+    page.close()
+
+
+SPOIL = """
+let left = values.times;
+await page.route("**/1.m4s", async (route) => {
+  const answer = await route.fetch();
+  const body = await answer.body();
+  if (left-- > 0) for (let i = body.indexOf("mdat") + 4; i < body.length; i += 1) body[i] = 0xa5;
+  await route.fulfill({ response: answer, body });
+});
+"""
+
+
+@pytest.mark.slow
+def test_a_decoder_that_gave_up_is_recovered_once(chromium: Chromium, server: Server) -> None:
+    # Pictures and sound each have a segment 1.
+    for times, ends in ((2, False), (1000, True)):
+        page = opened(chromium, server, "clear")
+        page.run(SPOIL, times=times)
+        page.click("#start")
+        if ends:
+            assert re.fullmatch(says("media"), trouble(page))
+        else:
+            page.until(f"{STATE['playing']} && {VIDEO}.currentTime > 5")
+            assert page.js(STATE["well"])
+        page.close()
+
+
+@pytest.mark.slow
+def test_a_browser_that_cannot_is_told_so(chromium: Chromium, server: Server) -> None:
+    page = chromium.page()
+    blind = (
+        "delete window.MediaSource; delete window.ManagedMediaSource; delete window.WebKitMediaSource;"
+        "HTMLMediaElement.prototype.canPlayType = () => ''"
+    )
+    page.run("await page.addInitScript(values.script)", script=blind)
+    page.goto(server.url("/acme/film/"))
+    assert re.fullmatch(says("unsupported"), trouble(page))
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_browser_that_plays_hls_by_itself_does(chromium: Chromium, server: Server) -> None:
+    page = chromium.page()
+    without = "delete window.MediaSource; delete window.ManagedMediaSource; delete window.WebKitMediaSource"
+    page.run("await page.addInitScript(values.script)", script=without)
+    page.goto(server.url("/acme/film/"))
+    page.click("#start")
+    page.until(STATE["playing"])
+    assert page.js("document.getElementById('video').src").endswith("/master.m3u8")
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_film_that_stands_still_fetches_nothing(chromium: Chromium, server: Server) -> None:
+    page = playing(chromium, server, "ladder")
+    page.press("k")
+    page.run("await page.reload()")
+    page.run("""
+        kept.asked = [];
+        await page.route("**/*.ts", (route) => kept.asked.push(route));
+        await page.clock.install();
+        const asked = page.waitForRequest(/.ts$/);
+        await page.click("#start");
+        await asked;
+        await page.keyboard.press("k");
+        kept.asked.length = 0;
+        // A player that still wants it would have lost its patience with the server, and asked again.
+        for (let i = 0; i < 10; i += 1) await page.clock.fastForward(12000);
+    """)
+    assert page.run("return kept.asked.length") == 0
+    page.run("await page.unroute('**/*.ts')")
+    page.press("k")
+    page.until(STATE["playing"])
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("locale", "name"), [("en-GB", "en"), ("de-DE", "de")])
+def test_without_javascript_the_address_is_offered(
+    chromium: Chromium, server: Server, locale: str, name: str
+) -> None:
+    page = chromium.page(javaScriptEnabled=False, locale=locale)
+    page.goto(server.url("/acme/film/"))
+    link = "const link = page.locator('a[href=\"master.m3u8\"]');"
+    link += "return [await link.isVisible(), await link.textContent()]"
+    assert page.run(link) == [True, TEXTS[name]["no_script_link"]]
+    assert not page.run("return page.isVisible('#controls')")
+    clean(page)
+    page.close()
