@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -108,6 +109,11 @@ class Node:
 
     def said(self) -> str:
         return self.log.read_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What was said of one kind; commands' own words aside, all of it are JSON lines."""
+        found = [json.loads(line) for line in self.said().splitlines() if line[0] == "{"]
+        return [each for each in found if each["event"] == name]
 
     def processes(self) -> dict[str, set[int]]:
         """The node's processes by their role."""
@@ -356,7 +362,8 @@ def test_a_killed_worker_loses_nobody_in_its_queue(node: Node) -> None:
     for peer in waiting:
         with peer, peer.makefile("rb") as file:
             assert file.read().endswith(whole)
-    assert "worker 0 ended with -9; another one takes its place" in node.said()
+    (end,) = node.events("process-ended")
+    assert (end["process"], end["number"], end["code"]) == ("worker", 0, -9)
     (successor,) = node.processes()["worker"]
     assert successor != worker
 
@@ -423,8 +430,8 @@ def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) 
     assert viewers.failures == []
     with over_tls(tls_port, trusting(second), "b.example"):
         pass
-    for key in ("server.workers", "server.path_prefix"):
-        assert f"pystream: {key} has changed: SIGUSR2 or a restart is needed" in node.said()
+    unchanged = {each["key"] for each in node.events("setting-needs-sigusr2-or-restart")}
+    assert unchanged == {"server.workers", "server.path_prefix"}
     assert node.processes() == before
 
     # What is wrong changes nothing, and is said.
@@ -435,7 +442,7 @@ def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) 
     node.settings("workers = 2", tls + shown.format("missing"))
     node.signal(signal.SIGHUP)
     node.hear("READY=1")
-    assert node.said().count("; everything stays as it was\n") == 3
+    assert len(node.events("settings-refused")) == 3
     with over_tls(tls_port, trusting(second), "b.example"):
         pass
 
@@ -504,7 +511,7 @@ def test_the_program_is_replaced_and_no_viewer_notices(node: Node) -> None:
         assert not (node.folder / "http").exists()
         viewers.go_on()
     assert viewers.failures == []
-    assert node.said().count("the new program serves") == 2
+    assert len(node.events("program-replaced")) == 2
     assert node.stop() == 0
     assert "Traceback" not in node.said()
 
@@ -525,7 +532,7 @@ def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:
             node.hear("READY=1")
             viewers.go_on()
     assert viewers.failures == []
-    assert node.said().count("the new program does not start; the old one goes on") == 3
+    assert len(node.events("program-not-replaced")) == 3
     assert node.processes()["worker"] == before["worker"]
     assert node.stop() == 0
 

@@ -6,11 +6,12 @@ import gzip
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -389,6 +390,37 @@ def test_what_is_sent_is_metered(server: Server) -> None:
             assert time.monotonic() < deadline, rows
             os.sched_yield()
         assert rows[1][0] == 2
+
+
+@pytest.mark.slow
+def test_what_is_sent_is_metered_while_the_connection_lasts() -> None:
+    """Whoever is killed has booked all but the last second: of answers under way, and of idle
+    connections."""
+    film = StreamSettings(sources=(str(MEDIA.parents[1] / "demo" / "sample.mp4"),))
+    with serving({"film": film}) as server, socket.socket() as peer:
+        (path,) = server.media("film")
+        uri = urljoin(path, server.playlist(path).segments[0].uri)
+
+        def booked(enough: Callable[[int], bool]) -> None:
+            deadline = time.monotonic() + 30
+            while not enough({row[2]: row[4] for row in server.meter.rows()}[2][1]):
+                assert time.monotonic() < deadline
+                os.sched_yield()
+
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(("127.0.0.1", server.port))
+        peer.settimeout(30)
+        peer.sendall(f"GET {uri} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        got = peer.recv(1000)
+        booked(lambda count: count > 0)
+        head, _, _ = got.partition(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        assert length is not None
+        whole = len(head) + 4 + int(length[1])
+        booked(lambda count: count < whole)
+        while len(got) < whole:
+            got += peer.recv(65536)
+        booked(lambda count: count == whole)
 
 
 def test_a_prefix_is_taken_off() -> None:

@@ -44,6 +44,7 @@ def run(arguments: list[str]) -> int:
             PYSTREAM_STORE_URL=f"sqlite:///{folder}/store.db",
             PYSTREAM_SERVER_LISTEN=f"127.0.0.1:{options.port}",
             PYSTREAM_SERVER_WORKERS="1",
+            PYSTREAM_SERVER_ADMIN="",
             PYSTREAM_MASTER_KEY=secrets.token_hex(32),
         )
         now = int(time.time())

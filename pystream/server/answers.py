@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import trio
 
-from pystream.acl.grants import Grants
+from pystream.acl.grants import SESSION_LENGTH, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
-from pystream.server import http, page
+from pystream.server import http, log, page
+from pystream.server.door import Door
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.page import Page
@@ -76,6 +77,7 @@ class Answers:
         prefix: str = "",
         page: Page | None = None,
         grant_seconds: int = 6 * 3600,
+        door: Door | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -84,6 +86,7 @@ class Answers:
         self._prefix = prefix
         self._page = page
         self._grant_seconds = grant_seconds
+        self._door = door
 
     async def answer(self, request: Request) -> Answer:
         try:
@@ -94,8 +97,12 @@ class Answers:
             return failure(HttpError(403, "this link is not valid, or no longer"))
         except (PystreamError, OSError) as error:
             # What is wrong with a film is the operator's to know, not the viewer's.
-            print(f"pystream: {error}", flush=True)
+            log.warning("film-unavailable", stream=_named(request), **log.fault(error))
             return failure(HttpError(503, "this film cannot be shown at present"))
+        except Exception as error:
+            # A bug, which costs this answer and no other.
+            log.error("bug", kind=request.kind, stream=_named(request), **log.fault(error))
+            return failure(HttpError(500, "the server has a bug, which its log tells of"))
 
     async def _answer_route(self, request: Request) -> Answer:
         path = request.path
@@ -108,18 +115,22 @@ class Answers:
         if asked is None:
             raise HttpError(404, "there is nothing here")
         kind = asked.kind
+        request.kind = kind.value
         if kind is Kind.ASSET:
             return self._asset(asked, request)
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")
+        request.place = stream.tenant, stream.name
         cors = _cors(stream, request)
         if request.method == "OPTIONS":
             return Answer(204, [*cors, *_PREFLIGHT])
         if request.method not in ("GET", "HEAD") and kind is not Kind.SESSION:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
         if asked.grant is not None:
-            self.grants.check(asked.grant, stream.id, int(time.time()))
+            grant = self.grants.check(asked.grant, stream.id, int(time.time()))
+            if self._door is not None:
+                self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
         elif kind in (Kind.SEGMENT, Kind.INIT) and stream.settings.cache != "shared":
             raise HttpError(404, "there is nothing here")
         if kind is Kind.PAGE:
@@ -211,7 +222,11 @@ class Answers:
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
     def _grant(self, stream: Stream, now: int) -> str:
-        return self.grants.issue(stream.id, os.urandom(8), now, self._grant_seconds)
+        """Lets a viewer in. Raises `HttpError` where there is no room."""
+        session = os.urandom(SESSION_LENGTH)
+        if self._door is not None:
+            self._door.admit(stream, session)
+        return self.grants.issue(stream.id, session, now, self._grant_seconds)
 
     def _under(self, grant: str, asked: Route) -> str:
         return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
@@ -238,6 +253,10 @@ class Answers:
             },
         }
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+
+def _named(request: Request) -> str | None:
+    return request.place and "/".join(request.place)
 
 
 _PREFLIGHT = (

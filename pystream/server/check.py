@@ -18,7 +18,7 @@ from pystream.acl.streams import problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
 from pystream.server.edge import load_tls
-from pystream.server.settings import Listen, Settings
+from pystream.server.settings import Settings
 
 
 @dataclass
@@ -33,19 +33,13 @@ def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
     findings = Findings()
     for part in (_certificates, _master_key, _store):
         findings.wrong += part(settings, environ)
-    for kind, at in _places(settings):
+    for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:
                 findings.notes.append(note)
         except PystreamError as error:
             findings.wrong.append(str(error))
     return findings
-
-
-def _places(settings: Settings) -> Iterator[tuple[str, Listen]]:
-    yield from listeners.wanted(settings)
-    for at in settings.server.admin:
-        yield listeners.ADMIN, at
 
 
 def _certificates(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from pystream.errors import PystreamError
+from pystream.server import log
 from pystream.server.settings import Settings, from_json
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -32,10 +33,12 @@ def run(serve: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     are `Settings`. Exits with 1, and one line, where the world or the settings are at fault."""
     node = json.loads(_first_line())
     node["settings"] = from_json(node["settings"])
+    number = {"worker": node["index"]} if node["role"] == "worker" else {}
+    log.setup(node["settings"].log.format, role=node["role"], **number)
     try:
         trio.run(serve, node)
     except (PystreamError, OSError) as error:
-        print(f"pystream: {error}", file=sys.stderr, flush=True)
+        log.error("process-cannot-start", **log.fault(error))
         sys.exit(1)
 
 

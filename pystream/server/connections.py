@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -54,6 +55,8 @@ class Connections:
     """One process's connections. `answer` never raises: what goes wrong is an answer, too.
 
     `limits` and `edge` may be replaced at any time, for connections that come afterwards.
+    `ended` is told each request (None where it could not be read), its answer, whether that went
+    out whole, and after how many seconds. `handshakes` counts those of TLS that went well.
     """
 
     def __init__(
@@ -63,12 +66,15 @@ class Connections:
         meter: _core.Meter,
         limits: Limits = Limits(),
         edge: Edge | None = None,
+        ended: Callable[[Request | None, Answer, bool, float], None] = lambda *_: None,
     ) -> None:
         self.limits = limits
         self.edge = edge or Edge()
         self._answer = answer
         self._delivery = delivery
         self._meter = meter
+        self._ended = ended
+        self.handshakes = 0
         self._ids = count()
         self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._connections: set[_Connection] = set()
@@ -99,6 +105,11 @@ class Connections:
                         accepting.start_soon(self._accept, listener, True, nursery)
             if not self._connections:
                 self._emptied.set()
+
+    @property
+    def count(self) -> int:
+        """Connections that are open."""
+        return len(self._connections)
 
     async def drain(self, patience: float = 0) -> None:
         """Accepts nobody more, lets answers that are under way go out whole, and returns when all
@@ -156,6 +167,15 @@ class Connections:
             for connection in list(self._connections):
                 if connection.deadline < now:
                     connection.scope.cancel()
+                if connection.line is not None:
+                    self._settle(connection, connection.line)
+
+    def _settle(self, connection: _Connection, line: _core.Line) -> None:
+        """Books what the peer has acknowledged: whoever is killed has only a second unbooked."""
+        if not connection.waiting:
+            line.settle()
+        elif not connection.settled:
+            connection.settled = line.settle()
 
     def _tick(self) -> None:
         self._date = f"Date: {formatdate(usegmt=True)}\r\n\r\n".encode()
@@ -227,18 +247,22 @@ class Connections:
                 continue
             if not data and not protocol.more:
                 return True
+            if connection.secure and not connection.greeted:
+                connection.greeted = True
+                self.handshakes += 1
             try:
                 requests = protocol.feed(data)
             except HttpError as error:
-                await self._send(connection, line, failure(error), "GET", False)
+                await self._respond(connection, line, None, failure(error), False)
                 await self._linger(connection, line)
                 return True
             for request in requests:
                 connection.deadline = float("inf")
                 connection.waiting = ""
+                begun = time.perf_counter()
                 answer = self._turned_away(connection, request) or await self._answer(request)
                 keep_alive = request.keep_alive and not (self._draining or connection.lost)
-                if not await self._send(connection, line, answer, request.method, keep_alive):
+                if not await self._respond(connection, line, request, answer, keep_alive, begun):
                     return False
                 if not keep_alive:
                     await self._linger(connection, line)
@@ -284,6 +308,26 @@ class Connections:
             elif not data:
                 return
 
+    async def _respond(
+        self,
+        connection: _Connection,
+        line: _core.Line,
+        request: Request | None,
+        answer: Answer,
+        keep_alive: bool,
+        begun: float | None = None,
+    ) -> bool:
+        """Sends an answer and tells of it; whether it went out whole."""
+        whole = False
+        try:
+            method = "GET" if request is None else request.method
+            whole = await self._send(connection, line, answer, method, keep_alive)
+        finally:
+            now = time.perf_counter()
+            self._ended(request, answer, whole, now - (begun or now))
+            connection.settled = False
+        return whole
+
     async def _send(
         self,
         connection: _Connection,
@@ -318,8 +362,8 @@ class _Connection:
     `line` takes the socket over once it is known what is spoken."""
 
     __slots__ = (
-        *("address", "deadline", "edge", "hsts", "limits", "line", "lost", "scope", "secure"),
-        *("socket", "waiting"),
+        *("address", "deadline", "edge", "greeted", "hsts", "limits", "line", "lost", "scope"),
+        *("secure", "settled", "socket", "waiting"),
     )
 
     def __init__(self, peer: socket.socket, address: str, edge: Edge, limits: Limits) -> None:
@@ -332,6 +376,8 @@ class _Connection:
         self.deadline = float("inf")
         self.waiting = ""
         self.secure = False
+        self.greeted = False
+        self.settled = True
         self.lost = False
         self.hsts = b""
 

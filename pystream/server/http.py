@@ -86,6 +86,8 @@ class Request:
         "..", no control character.
     query: as it was sent, without "?"; "" where there is none.
     keep_alive: the connection may serve another request (RFC 9112 9.3).
+    kind, place: for who counts: what it asks for, as routes name it, and tenant and stream, once
+        they are known to exist.
     peer, secure: the address of whoever sent it, and whether by HTTPS; known to the connection, not
         to the bytes, and "" and False until it says so.
     The fields are None where absent, and joined by ", " where sent several times (RFC 9110 5.3).
@@ -108,10 +110,12 @@ class Request:
         "if_range",
         "if_unmodified_since",
         "keep_alive",
+        "kind",
         "method",
         "origin",
         "path",
         "peer",
+        "place",
         "query",
         "range",
         "secure",
@@ -136,6 +140,8 @@ class Request:
         self.http_1_0 = http_1_0
         self.keep_alive = keep_alive
         self.body = body
+        self.kind: str | None = None
+        self.place: tuple[str, str] | None = None
         self.peer = ""
         self.secure = False
         field = (fields or {}).get

@@ -43,7 +43,11 @@ class Place:
 def wanted(settings: Settings) -> Iterator[tuple[str, Listen]]:
     """All places that the settings name, and what is spoken there."""
     server = settings.server
-    for kind, places in ((HTTP, server.listen), (HTTPS, settings.tls.listen)):
+    for kind, places in (
+        (HTTP, server.listen),
+        (HTTPS, settings.tls.listen),
+        (ADMIN, server.admin),
+    ):
         for place in places:
             yield kind, place
 
@@ -58,7 +62,8 @@ def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tupl
     opened: list[Place] = []
     try:
         for kind, at in _lacking(settings, earlier):
-            opened.append(open_place(kind, at, count, settings.server.socket_mode))
+            sockets = 1 if kind == ADMIN else count
+            opened.append(open_place(kind, at, sockets, settings.server.socket_mode))
     except SettingsError:
         for place in opened:
             close(place)

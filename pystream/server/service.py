@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 
 import trio
+
+from pystream.server import log
 
 # What is said to the supervisor alone, and would confuse others.
 _OURS = (
@@ -29,7 +30,7 @@ def notify(*lines: str) -> None:
         try:
             peer.sendto("\n".join(lines).encode(), "\0" + place[1:] if place[0] == "@" else place)
         except OSError as error:
-            print(f"pystream: systemd cannot be told: {error}", file=sys.stderr, flush=True)
+            log.warning("systemd-not-told", **log.fault(error))
 
 
 def notify_reloading() -> None:

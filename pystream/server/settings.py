@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -188,6 +188,13 @@ class Overload(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_viewers: Count = 0
 
 
+class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[log]"""
+
+    format: Literal["auto", "json", "text"] = "auto"
+    access: bool = False
+
+
 class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of pystream.toml; `pystream.example.toml` says what each key is."""
 
@@ -198,6 +205,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: Keys = Keys()
     cache: Cache = Cache()
     overload: Overload = Overload()
+    log: Log = Log()
 
 
 # What a process has from its start to its end.
@@ -210,7 +218,7 @@ _FOR_LIFE = (
         "server.admin",
     ),
     *("limits.send_stall_seconds", "tls.listen", "store.url", "keys.master_key_file"),
-    *("cache.segment_bytes", "cache.index_bytes"),
+    *("cache.segment_bytes", "cache.index_bytes", "log.format"),
 )
 
 

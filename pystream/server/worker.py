@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from typing import Any
 
@@ -15,13 +14,16 @@ from pystream import _core
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring, load_master_key
 from pystream.acl.store import Snapshot, Store
-from pystream.acl.streams import Stream, problems
+from pystream.acl.streams import Stream, TenantSettings, problems
 from pystream.errors import SettingsError, StoreError
-from pystream.server import child, http, page
+from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
+from pystream.server.gauges import Board, State
 from pystream.server.listeners import HTTP, HTTPS
+from pystream.server.observer import Observer
 from pystream.server.origin import Origin
 from pystream.server.page import Page
 from pystream.server.settings import Settings
@@ -44,19 +46,26 @@ class Streams:
         self._streams = {
             (each.tenant, each.name): each for each in snapshot.streams if self._is_sound(each)
         }
+        self._tenants = {each.name: each.settings for each in snapshot.tenants}
+        self._tenant_of = {each.id: each.tenant for each in snapshot.streams}
 
     def _is_sound(self, stream: Stream) -> bool:
         """One that somebody has spoiled by hand costs none beside it."""
         wrong = problems(stream.settings)
         if wrong:
             place = f"{stream.tenant}/{stream.name}"
-            print(
-                f"pystream: {place} is not served: {'; '.join(wrong)}", file=sys.stderr, flush=True
-            )
+            log.error("stream-not-served", stream=place, problems=list(wrong))
         return not wrong
 
     def find(self, tenant: str, name: str) -> Stream | None:
         return self._streams.get((tenant, name))
+
+    def tenant_of(self, stream_id: int) -> str | None:
+        return self._tenant_of.get(stream_id)
+
+    def tenant_bps(self, tenant: str) -> int | None:
+        """What all of a tenant's viewers may get together, bits a second."""
+        return self._tenants.get(tenant, TenantSettings()).max_rate_bps
 
     async def follow(self, store: Store) -> None:
         """Takes what changed, about a second later."""
@@ -67,17 +76,20 @@ class Streams:
                     self.take(await trio.to_thread.run_sync(store.snapshot))
             except StoreError as error:
                 # What is known is served on.
-                print(f"pystream: {error}", file=sys.stderr, flush=True)
+                log.warning("store-unreachable", **log.fault(error))
 
 
-def answering(settings: Settings, keyring: Keyring, streams: Streams) -> Answers:
+def answering(
+    settings: Settings, keyring: Keyring, streams: Streams, origin: Origin, door: Door
+) -> Answers:
     return Answers(
         streams.find,
         Grants(*keyring.grant_keys(int(time.time()))),
         keyring.content_key,
-        Origin(settings.cache.index_bytes),
+        origin,
         prefix=settings.server.path_prefix,
         page=player_page(),
+        door=door,
     )
 
 
@@ -86,24 +98,26 @@ def player_page() -> Page | None:
     try:
         return page.load()
     except FileNotFoundError as error:
-        place = error.filename
-        print(
-            f"pystream: the player page is left out: {place} is missing, build pystream anew",
-            file=sys.stderr,
-            flush=True,
-        )
+        log.warning("player-page-left-out", missing=error.filename, remedy="build pystream anew")
         return None
 
 
 def connecting(
-    settings: Settings, answers: Answers, meter: _core.Meter, edge: Edge, count: int
+    settings: Settings,
+    answers: Answers,
+    delivery: _core.Delivery,
+    meter: _core.Meter,
+    edge: Edge,
+    count: int,
+    observer: Observer,
 ) -> Connections:
     return Connections(
         answers.answer,
-        _core.Delivery(WINDOW, round(settings.limits.send_stall_seconds * 1000)),
+        delivery,
         meter,
         limits_of(settings, count),
         edge,
+        observer.ended,
     )
 
 
@@ -133,11 +147,29 @@ async def serve(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
     keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
-    answers = answering(settings, keyring, streams)
     meter = _core.Meter(node["meter"])
-    connections = connecting(settings, answers, meter, edge, node["workers"])
+    board = Board(node["gauges"])
+    seat = board.seats[node["gauges_seat"]]
+    door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
+    origin = Origin(settings.cache.index_bytes)
+    answers = answering(settings, keyring, streams, origin, door)
+    delivery = _core.Delivery(WINDOW, round(settings.limits.send_stall_seconds * 1000))
+
+    def gauges() -> dict[str, int]:
+        under_way, waiting = delivery.counters()
+        return {
+            "connections": connections.count,
+            "answers": under_way,
+            "window_bytes": waiting,
+            "index_bytes": origin.nbytes,
+            "handshakes": connections.handshakes,
+        }
+
+    observer = Observer(seat, gauges, access=settings.log.access)
+    connections = connecting(settings, answers, delivery, meter, edge, node["workers"], observer)
 
     async def leave(patience: float) -> None:
+        seat.state = State.DRAINING
         await connections.drain(patience)
         nursery.cancel_scope.cancel()
 
@@ -146,8 +178,10 @@ async def serve(node: dict[str, Any]) -> None:
             try:
                 connections.edge = edge_of(settings, secret, node["https_port"])
                 connections.limits = limits_of(settings, node["workers"])
+                door.overload = settings.overload
+                observer.access = settings.log.access
             except SettingsError as error:
-                print(f"pystream: {error}; it stays as it was", file=sys.stderr, flush=True)
+                log.error("settings-refused", **log.fault(error))
             child.tell(node, child.RELOADED)
         await leave(_PATIENCE_SECONDS)
 
@@ -158,6 +192,8 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(renew, answers, keyring)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
+            nursery.start_soon(observer.run, door.sample)
+            seat.state = State.SERVING
             child.tell(node, child.READY)
             nursery.start_soon(follow_supervisor)
             async for number in signals:

@@ -34,9 +34,10 @@ import trio
 from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import child as children
-from pystream.server import listeners, service
+from pystream.server import listeners, log, service
 from pystream.server.edge import edge_of
-from pystream.server.listeners import HTTP, HTTPS, Place
+from pystream.server.gauges import Board
+from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
 from pystream.server.settings import (
     Settings,
     load,
@@ -84,7 +85,9 @@ class _Child:
             os.write(self.control, f"{to_json(settings)}\n".encode())
         except (BrokenPipeError, BlockingIOError) as error:
             # It is dying, or does not listen; nobody waits for it.
-            complain(f"{self.role} {self.index} cannot be told new settings: {error.strerror}")
+            log.warning(
+                "process-not-told", process=self.role, number=self.index, **log.fault(error)
+            )
             self.reloaded.set()
 
     def let_go(self) -> None:
@@ -108,6 +111,7 @@ def supervise(
 
     Raises `SettingsError` where it cannot listen, or cannot use its certificates.
     """
+    log.setup(settings.log.format, role="supervisor")
     return trio.run(Supervisor(settings, config, command).run, seconds)
 
 
@@ -181,6 +185,7 @@ class Supervisor:
             self._places = self._open_places(earlier)
         if "meter" not in self._memory:
             self._memory["meter"] = _core.Meter.create(_METER_ROWS)
+        self._board = self._attach_board()
         if "ticket_secret" not in self._memory:
             self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(32))
         for fd in self._descriptors():
@@ -189,6 +194,15 @@ class Supervisor:
             # Certificates that are wrong are said once, not by each worker.
             edge_of(self.settings, self._ticket_secret(), None)
 
+    def _attach_board(self) -> Board:
+        """The gauges, those of an earlier program where they have room for this one's workers."""
+        with suppress(KeyError, ValueError):
+            board = Board(self._memory["gauges"])
+            if board.expect(self._count):
+                return board
+        self._memory["gauges"] = Board.create(self._count)
+        return Board(self._memory["gauges"])
+
     def _open_places(self, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
         try:
             return listeners.open_all(self.settings, self._count, earlier)
@@ -196,7 +210,7 @@ class Supervisor:
             if not self._took_over:
                 raise
             # Taken since the trial. Viewers are worth more than that.
-            complain(f"{error}; it listens where it did before")
+            log.error("listens-where-it-did", **log.fault(error))
             return earlier
 
     def _descriptors(self) -> list[int]:
@@ -212,6 +226,8 @@ class Supervisor:
         before = list(self._children.values())
         self._start("writer", 0)
         await self._serving["writer", 0].wait()
+        if any(place.kind == ADMIN for place in self._places):
+            self._start("admin", 0)
         for index in range(self._count):
             self._start("worker", index)
         for index in range(self._count):
@@ -219,7 +235,7 @@ class Supervisor:
         for child in before:
             child.let_go()
         if self._took_over:
-            complain("the new program serves; what the old one has begun, it finishes")
+            log.info("program-replaced")
         self._is_ready = True
         service.notify("READY=1", f"MAINPID={os.getpid()}")
         if self._trial:
@@ -238,11 +254,12 @@ class Supervisor:
             kind: [
                 fd
                 for place in self._places
-                if place.kind == kind and role == "worker"
-                for fd in place.share(index, self._count)
+                if place.kind == kind and role == by
+                for fd in place.share(index, self._count if role == "worker" else 1)
             ]
-            for kind in (HTTP, HTTPS)
+            for kind, by in ((HTTP, "worker"), (HTTPS, "worker"), (ADMIN, "admin"))
         }
+        gauges = self._board.take(index) if role == "worker" else None
         ready, told = os.pipe()
         node = {
             "role": role,
@@ -250,12 +267,17 @@ class Supervisor:
             "seat": seat,
             "workers": self._count,
             "ready": told,
+            "gauges_seat": gauges and gauges.number,
             "https_port": listeners.port_of(self._places, HTTPS),
             "settings": to_json(self.settings),
             **self._memory,
             **sockets,
         }
-        inherited = {*sockets[HTTP], *sockets[HTTPS], *self._memory.values(), told}
+        inherited = {
+            *(fd for each in sockets.values() for fd in each),
+            *self._memory.values(),
+            told,
+        }
         with _blocked(children.SIGNALS):
             process = subprocess.Popen(
                 [sys.executable, "-m", f"pystream.server.{role}"],
@@ -264,6 +286,8 @@ class Supervisor:
                 env=service.environment(),
                 bufsize=0,
             )
+        if gauges is not None:
+            gauges.pid = process.pid
         os.close(told)
         assert process.stdin is not None
         control = os.dup(process.stdin.fileno())
@@ -294,6 +318,7 @@ class Supervisor:
             if code is None:
                 continue
             del self._children[pid]
+            self._board.bury(pid)
             if child.control >= 0:
                 os.close(child.control)
             if not self._stopping and not child.leaving:
@@ -317,7 +342,7 @@ class Supervisor:
         failures = self._failures[slot] = self._failures.get(slot, -1) + 1
         # One that dies at once would do so again, and again.
         wait = min(_RESTART_SECONDS * 2**failures, _RESTART_MOST_SECONDS)
-        complain(f"{child.role} {child.index} ended with {code}; another one takes its place")
+        log.error("process-ended", process=child.role, number=child.index, code=code)
         self._nursery.start_soon(self._start_later, *slot, wait)
 
     async def _start_later(self, role: str, index: int, wait: float) -> None:
@@ -333,6 +358,7 @@ class Supervisor:
             return
         service.notify("STOPPING=1")
         self._stopping = True
+        self._board.drain()
         # Nobody shall wait in a queue that no worker will look at.
         for place in self._places:
             listeners.close(place)
@@ -354,17 +380,17 @@ class Supervisor:
         """New settings for all processes; what is wrong leaves everything as it was."""
         async with self._changing:
             if not self._is_ready or self._stopping:
-                complain("settings are not read again while the node starts or stops")
+                log.warning("settings-not-read", why="the node starts or stops")
                 return
             service.notify_reloading()
             try:
                 after = load(self._config, os.environ)
                 edge_of(after, self._ticket_secret(), None)
             except (SettingsError, OSError) as error:
-                complain(f"{error}; everything stays as it was")
+                log.error("settings-refused", **log.fault(error))
             else:
                 for key in needing_new_processes(self.settings, after):
-                    complain(f"{key} has changed: SIGUSR2 or a restart is needed for that")
+                    log.warning("setting-needs-sigusr2-or-restart", key=key)
                 self.settings = with_changes(self.settings, after)
                 await self._spread()
             service.notify("READY=1")
@@ -382,12 +408,12 @@ class Supervisor:
         """Executes the program anew, once that has shown that it can start."""
         async with self._changing:
             if self._command is None or not self._is_ready or self._stopping:
-                complain("this node cannot be replaced, or not while it starts or stops")
+                log.warning("program-not-replaced", why="this node cannot be, or not now")
                 return
             service.notify_reloading()
             if await self._try_new_program():
                 self._execute()
-            complain("the new program does not start; the old one goes on")
+            log.error("program-not-replaced", why="the new one does not start; the old one goes on")
             service.notify("READY=1")
 
     async def _try_new_program(self) -> bool:
@@ -401,7 +427,9 @@ class Supervisor:
                     check=False,
                 )
             except OSError as error:
-                complain(f"{self._command[0]}: {error.strerror}")
+                log.error(
+                    "program-cannot-be-executed", program=self._command[0], **log.fault(error)
+                )
                 return False
             return done.returncode == 0 and not self._stopping
         return False
@@ -429,7 +457,7 @@ class Supervisor:
             environment = os.environ | {_HANDOVER: json.dumps(self._handed(trial=False))}
             os.execve(self._command[0], list(self._command), environment)
         except OSError as error:
-            complain(f"{self._command[0]}: {error.strerror}")
+            log.error("program-cannot-be-executed", program=self._command[0], **log.fault(error))
             for fd in descriptors:
                 os.set_inheritable(fd, False)
         finally:
@@ -437,10 +465,6 @@ class Supervisor:
 
     def _ticket_secret(self) -> bytes:
         return os.pread(self._memory["ticket_secret"], 32, 0)
-
-
-def complain(text: str) -> None:
-    print(f"pystream: {text}", file=sys.stderr, flush=True)
 
 
 def _sealed_memory(data: bytes) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,7 +20,8 @@ from pystream.acl.keys import create_master_key, load_master_key
 from pystream.acl.store import Store
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
-from pystream.server import child
+from pystream.server import child, log
+from pystream.server.gauges import Board
 from pystream.server.settings import Settings
 
 _COMMIT_SECONDS = 0.5
@@ -39,11 +39,7 @@ def commit(meter: _core.Meter, store: Store, now: int) -> None:
     ]
     left_out = store.add_traffic(metered, now)
     if left_out:
-        print(
-            f"pystream: {len(left_out)} rows of the meter fit no stream",
-            file=sys.stderr,
-            flush=True,
-        )
+        log.warning("meter-rows-without-stream", rows=len(left_out))
     # Of an hour that has just ended, something may still be booked.
     over = [n for n, row in enumerate(rows) if row[1] < now // 3600 - 1]
     retired = [metered[n] for n in over if meter.retire(rows[n])]
@@ -57,6 +53,7 @@ async def write(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url)
     ensure_master_key(settings.keys.master_key_file)
     meter = _core.Meter(node["meter"])
+    board = Board(node["gauges"])
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
@@ -80,8 +77,9 @@ async def write(node: dict[str, Any]) -> None:
                     await stopping.wait()
                 try:
                     await trio.to_thread.run_sync(commit, meter, store, int(time.time()))
+                    board.committed(time.monotonic())
                 except StoreError as error:
-                    print(f"pystream: {error}", file=sys.stderr, flush=True)
+                    log.error("traffic-not-stored", **log.fault(error))
                 if stopping.is_set():
                     break
             nursery.cancel_scope.cancel()

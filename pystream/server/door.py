@@ -1,0 +1,165 @@
+"""Who comes in: a worker's door, where `overload` is asked for a verdict.
+
+What all workers hold and have let in is read from shared memory for each newcomer, what was sent
+once a second. Viewers are counted anew four times a second, less often where that takes long, and
+those let in since are added. So bounds of the node hold at any moment; a stream's is passed by no
+more than who came to other workers since the last count.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pystream import _core
+from pystream.acl.grants import Grant
+from pystream.acl.streams import Stream
+from pystream.server.gauges import Board, Reading, Seat, Viewers
+from pystream.server.http import HttpError
+from pystream.server.overload import NEWCOMER_SECONDS, Bounds, Load, retry_after, verdict
+from pystream.server.settings import Overload
+
+_COUNT_SECONDS = 0.25
+_COUNT_SHARE = 0.02
+_JUST_ISSUED_S = 10
+_FULL = "there is no room for one more viewer at present"
+
+
+class _Step(NamedTuple):
+    """What one sample has found: bytes acknowledged since the last one, by stream, and viewers let
+    in ever."""
+
+    at: float
+    sent: Counter[int]
+    admitted: int
+
+
+class Door:
+    """One worker's. `tenant_of` gives the tenant of a stream's number, and `tenant_bps` the bound of
+    a tenant's rate. `clock` is monotonic."""
+
+    def __init__(
+        self,
+        overload: Overload,
+        board: Board,
+        seat: Seat,
+        meter: _core.Meter,
+        tenant_of: Callable[[int], str | None] = lambda _: None,
+        tenant_bps: Callable[[str], int | None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.overload = overload
+        self._board = board
+        self._seat = seat
+        self._meter = meter
+        self._tenant_of = tenant_of
+        self._tenant_bps = tenant_bps
+        self._clock = clock
+        now = clock()
+        self._viewers = Viewers(seat, board.secret, now)
+        self._next_count = now
+        self._count = Counter[int]()
+        self._admitted = 0
+        # Of this worker alone, since the count.
+        self._fresh = Counter[int]()
+        self._newcomers = deque[tuple[float, str]]()
+        self._newcomers_of = Counter[str]()
+        self._reading = Reading()
+        # What was sent before this worker came is no rate.
+        self._sent()
+        self._steps = deque([_Step(now, Counter(), board.admitted())])
+        self._rates = Counter[str]()
+        self._egress = 0.0
+
+    def sample(self) -> None:
+        """Looks what was sent, and forgets viewers who are gone. To be called about every second."""
+        now = self._clock()
+        self._viewers.turn(now)
+        steps = self._steps
+        steps.append(_Step(now, self._sent(), self._board.admitted()))
+        while len(steps) > 2 and steps[1].at <= now - NEWCOMER_SECONDS:
+            steps.popleft()
+        seconds = max(1e-3, now - steps[0].at)
+        self._rates.clear()
+        total = 0
+        for step in list(steps)[1:]:
+            for stream, sent in step.sent.items():
+                total += sent
+                self._rates[self._tenant_of(stream) or ""] += sent
+        self._egress = 8 * total / seconds
+        for tenant, sent in self._rates.items():
+            self._rates[tenant] = round(8 * sent / seconds)
+
+    def _sent(self) -> Counter[int]:
+        sent = Counter[int]()
+        for change in self._reading.read(self._meter.rows()):
+            sent[change.stream] += change.bytes
+        return sent
+
+    def admit(self, stream: Stream, session: bytes) -> None:
+        """Lets a viewer in. Raises `HttpError` where nobody more has room."""
+        bounds = self._bounds(stream)
+        reason = verdict(self._load(stream, bounds), bounds)
+        if reason is not None:
+            self._seat.refuse(reason)
+            wait = retry_after(random.random())
+            raise HttpError(503, _FULL, (("Retry-After", str(wait)),))
+        self._seat.admit()
+        self._fresh[stream.id] += 1
+        self._newcomers.append((self._clock(), stream.tenant))
+        self._newcomers_of[stream.tenant] += 1
+        self._viewers.note(stream.id, session)
+
+    def enter(self, stream: Stream, grant: Grant, first: bool) -> None:
+        """A viewer who has a grant asks for something; `first` where that is what a player asks for
+        first. Who is inside goes on. Raises as `admit` does."""
+        session = grant.session
+        if first and session not in self._viewers and not self._is_inside(stream, grant):
+            self.admit(stream, session)
+        else:
+            self._viewers.note(stream.id, session)
+
+    def _is_inside(self, stream: Stream, grant: Grant) -> bool:
+        """Whether another worker knows the viewer, or has let him in a moment ago."""
+        if time.time() - grant.not_before < _JUST_ISSUED_S:
+            return True
+        return self._board.knows(self._viewers.entry(stream.id, grant.session))
+
+    def _bounds(self, stream: Stream) -> Bounds:
+        overload = self.overload
+        return Bounds(
+            overload.egress_bps,
+            overload.bytes_in_flight,
+            overload.loop_lag_ms,
+            overload.max_viewers,
+            stream.settings.max_viewers,
+            self._tenant_bps(stream.tenant),
+        )
+
+    def _load(self, stream: Stream, bounds: Bounds) -> Load:
+        now = self._clock()
+        board = self._board
+        admitted = board.admitted()
+        if now >= self._next_count and bounds.ask_for_viewers:
+            begin = time.perf_counter()
+            self._count, self._admitted = board.viewers(), admitted
+            self._fresh.clear()
+            took = time.perf_counter() - begin
+            self._next_count = now + max(_COUNT_SECONDS, took / _COUNT_SHARE)
+        newcomers = self._newcomers
+        while newcomers and newcomers[0][0] < now - NEWCOMER_SECONDS:
+            _, tenant = newcomers.popleft()
+            self._newcomers_of[tenant] -= 1
+        return Load(
+            self._egress,
+            board.sum("window_bytes"),
+            board.most("lag_recent_us") / 1000,
+            self._count.total() + admitted - self._admitted,
+            admitted - self._steps[0].admitted,
+            self._count[stream.id] + self._fresh[stream.id],
+            self._rates[stream.tenant],
+            self._newcomers_of[stream.tenant],
+        )

@@ -1,0 +1,597 @@
+"""What a node tells of itself: gauges, metrics, health, events, and never who its viewers are."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pystream import _core
+from pystream.errors import SourceError
+
+trio = pytest.importorskip("trio")
+
+from trio.testing import MockClock, wait_all_tasks_blocked  # noqa: E402
+
+from pystream.acl.store import Store  # noqa: E402
+from pystream.acl.streams import StreamSettings, TenantSettings  # noqa: E402
+from pystream.server import log, metrics  # noqa: E402
+from pystream.server.admin import Admin  # noqa: E402
+from pystream.server.answers import Answer  # noqa: E402
+from pystream.server.gauges import (  # noqa: E402
+    VIEWER_SECONDS,
+    Board,
+    Change,
+    Reading,
+    State,
+    Viewers,
+)
+from pystream.server.http import Request  # noqa: E402
+from pystream.server.observer import Observer  # noqa: E402
+from pystream.server.overload import Reason  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+MEDIA = ROOT / "tests" / "media"
+CANARY = "c4n4ry"
+
+
+def board(workers: int = 1) -> Board:
+    fd = Board.create(workers)
+    try:
+        return Board(fd)
+    finally:
+        os.close(fd)
+
+
+# Gauges
+
+
+def test_what_a_dead_worker_has_counted_stays() -> None:
+    node = board(2)
+    first, second = node.take(0), node.take(1)
+    first.pid, second.pid = 101, 102
+    for seat in (first, second):
+        seat.state = State.SERVING
+        seat.request("segment", 206)
+        seat.request("none", 404)
+        seat.refuse(Reason.LAG)
+        seat.admit()
+        seat.lag(0.3)
+        seat.set("connections", 7)
+    before = node.totals()
+    assert before.requests["segment", "2xx"] == 2 == before.requests["none", "4xx"]
+    assert (before.refused[Reason.LAG], before.admitted, sum(before.lag)) == (2, 2, 2)
+    node.bury(101)
+    assert node.totals() == before._replace(deaths=1)
+    assert (node.sum("connections"), first.state) == (7, State.FREE)
+    # One that was told to end is no accident.
+    second.state = State.DRAINING
+    node.bury(102)
+    assert node.totals() == before._replace(deaths=1)
+    successor = node.take(0)
+    successor.request("segment", 200)
+    assert node.totals().requests["segment", "2xx"] == 3
+
+
+def test_sums_never_go_backwards_while_workers_die() -> None:
+    node, done = board(), threading.Event()
+    went_back = []
+
+    def watch() -> None:
+        last = 0
+        while not done.is_set():
+            now = node.totals().admitted
+            if now < last:
+                went_back.append((last, now))
+            last = now
+
+    switching = sys.getswitchinterval()
+    watcher = threading.Thread(target=watch)
+    try:
+        sys.setswitchinterval(1e-6)
+        watcher.start()
+        for n in range(1, 400):
+            seat = node.take(0)
+            seat.pid = n
+            for _ in range(20):
+                seat.admit()
+            node.bury(n)
+    finally:
+        done.set()
+        watcher.join()
+        sys.setswitchinterval(switching)
+    assert went_back == []
+    assert node.totals().admitted == 20 * 399
+
+
+def test_seats_suffice_for_two_programs() -> None:
+    node = board(3)
+    taken = [node.take(n % 3) for n in range(6)]
+    assert len({seat.number for seat in taken}) == 6
+    with pytest.raises(RuntimeError):
+        for _ in node.seats:
+            node.take(0)
+    assert node.expect(5) and node.workers == 5
+    assert not node.expect(len(node.seats))
+
+
+def test_processes_share_them() -> None:
+    fd = Board.create(1)
+    node = Board(fd)
+    node.take(5)
+    code = (
+        "import sys; from pystream.server.gauges import Board\n"
+        "seat = Board(int(sys.argv[1])).seats[0]\n"
+        "seat.request('key', 200); seat.set('answers', 2**40); print(seat.worker)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(fd)], pass_fds=(fd,), check=True, capture_output=True
+    )
+    os.close(fd)
+    assert done.stdout == b"5\n"
+    assert node.sum("answers") == 2**40 and node.totals().requests["key", "2xx"] == 1
+
+
+def test_viewers_are_counted_once_and_forgotten() -> None:
+    node = board(2)
+    one, other = (Viewers(node.take(n), node.secret, 0.0) for n in range(2))
+    for n in range(100):
+        one.note(1, n.to_bytes(8))
+        other.note(1, n.to_bytes(8))
+    other.note(2, b"another.")
+    assert node.viewers() == {1: 100, 2: 1}
+    for at in range(1, int(VIEWER_SECONDS), 5):
+        one.turn(at)
+        other.turn(at)
+    one.turn(VIEWER_SECONDS)
+    other.turn(VIEWER_SECONDS)
+    one.note(1, (7).to_bytes(8))
+    assert node.viewers() == {1: 100, 2: 1}
+    one.turn(2 * VIEWER_SECONDS)
+    other.turn(2 * VIEWER_SECONDS)
+    assert node.viewers() == {1: 1}
+
+
+def test_no_session_lies_in_the_shared_memory() -> None:
+    fd = Board.create(1)
+    node = Board(fd)
+    Viewers(node.take(0), node.secret, 0.0).note(7, b"s3ssi0n!")
+    held = os.pread(fd, os.fstat(fd).st_size, 0)
+    os.close(fd)
+    assert node.viewers() == {7: 1}
+    assert b"s3ss" not in held and b"i0n!" not in held
+
+
+def test_the_meter_is_read_so_that_nothing_counts_twice() -> None:
+    reading = Reading()
+    first = (3, 500, 2, 77, (5, 1000, 1))
+    assert list(reading.read([first])) == [Change(3, 2, 5, 1000, 1)]
+    assert list(reading.read([first])) == []
+    grown = (3, 500, 2, 77, (6, 1500, 1))
+    # The next hour has another row; the first one is given back afterwards.
+    later = (3, 501, 2, 78, (1, 10, 0))
+    assert list(reading.read([grown, later])) == [Change(3, 2, 1, 500, 0), Change(3, 2, 1, 10, 0)]
+    assert list(reading.read([later])) == []
+
+
+def test_a_loop_that_stands_still_is_late_for_all_who_would_have_woken() -> None:
+    node = board()
+    seat = node.take(0)
+    clock = MockClock()
+
+    async def main() -> None:
+        observer = Observer(seat, dict)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer.run)
+            await wait_all_tasks_blocked()
+            for _ in range(60):
+                clock.jump(0.01)
+                await wait_all_tasks_blocked()
+            clock.jump(0.51)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=clock)
+    lag = node.totals().lag
+    assert sum(lag) >= 100 and sum(lag[-5:]) >= 40
+    assert seat.get("lag_max_us") == pytest.approx(500_000, abs=1000)
+    assert seat.get("lag_p50_us") <= 1000
+    assert 350_000 <= seat.get("lag_recent_us") <= 500_000
+
+
+# Metrics
+
+LABELS = st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(), max_size=3)
+
+
+@given(st.lists(st.tuples(LABELS, st.floats(allow_nan=False, allow_infinity=False)), min_size=1))
+def test_any_label_is_read_as_it_was_written(samples: list[tuple[dict[str, str], float]]) -> None:
+    family = metrics.Family("some_metric", "gauge", "Help.", [("", *each) for each in samples])
+    text = metrics.exposition([family])
+    assert metrics.parse(text) == {"some_metric": [(dict(a), b) for a, b in samples]}
+    outside = pytest.importorskip("prometheus_client.parser")
+    (found,) = outside.text_string_to_metric_families(text)
+    assert [(each.labels, each.value) for each in found.samples] == samples
+
+
+def everything() -> str:
+    """The metrics of a node on which all there is has happened."""
+    node = board()
+    seat = node.take(0)
+    seat.pid = os.getpid()
+    seat.state = State.SERVING
+    Viewers(seat, node.secret, 0.0).note(1, b"12345678")
+    seat.lag(0.004)
+    streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
+    streams.add([Change(1, 2, 3, 1000, 1), Change(2, 2, 1, 500, 0), Change(9, 1, 1, 50, 0)], 2.0)
+    return metrics.exposition(metrics.families(node, streams, 0, True))
+
+
+def test_the_exposition_is_what_prometheus_reads() -> None:
+    outside = pytest.importorskip("prometheus_client.parser")
+    text = everything()
+    families = {family.name: family for family in outside.text_string_to_metric_families(text)}
+    assert all(family.documentation for family in families.values())
+    assert families["pystream_requests"].type == "counter"
+    lag = families["pystream_loop_lag_seconds"]
+    buckets = [each.value for each in lag.samples if each.name.endswith("_bucket")]
+    assert lag.type == "histogram" and buckets == sorted(buckets) and buckets[-1] == 1
+    # A stream that was removed and made anew is one: no two samples have the same labels.
+    keys = [
+        (each.name, *sorted(each.labels.items()))
+        for family in families.values()
+        for each in family.samples
+    ]
+    assert len(keys) == len(set(keys))
+    sent = {
+        (each.labels["tenant"], each.labels["stream"]): each.value
+        for each in families["pystream_stream_bytes"].samples
+    }
+    assert sent == {("acme", "film"): 1500, ("", "9"): 50}
+
+
+def test_labels_are_of_the_operator_and_not_of_viewers() -> None:
+    labels = {
+        label
+        for samples in metrics.parse(everything()).values()
+        for each, _ in samples
+        for label in each
+    }
+    assert labels == {
+        *("version", "kind", "status", "reason", "le", "worker", "draining", "quantile"),
+        *("tenant", "stream"),
+    }
+
+
+def test_the_dashboard_asks_for_what_there_is() -> None:
+    path = ROOT / "pystream" / "server" / "grafana.json"
+    dashboard = json.loads(path.read_text())
+    expressions = [
+        target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())
+    ]
+    expressions += [
+        each["query"]["query"]
+        for each in dashboard["templating"]["list"]
+        if each["type"] == "query"
+    ]
+    known = set(metrics.parse(everything()))
+    asked = {name for each in expressions for name in re.findall(r"pystream_\w+", each)}
+    assert len(expressions) > 10 and asked <= known
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+# Health
+
+
+def get(admin: Admin, path: str, method: str = "GET") -> Answer:
+    async def ask() -> Answer:
+        return await admin.answer(Request(method, path))
+
+    found: Answer = trio.run(ask)
+    return found
+
+
+def test_ready_is_who_serves_and_stores() -> None:
+    node = board(2)
+    admin = Admin(node, _core.Meter(_core.Meter.create(1024)))
+    seats = [node.take(n) for n in range(2)]
+
+    def wrong() -> list[str]:
+        answer = get(admin, "/readyz")
+        assert isinstance(answer.body, bytes)
+        lines = answer.body.decode().splitlines()
+        assert answer.status == (200 if lines == ["ready"] else 503)
+        assert get(admin, "/healthz").status == 200
+        return lines
+
+    assert len(wrong()) == 3
+    seats[0].state = State.SERVING
+    assert "1 of 2 workers serve" in wrong()
+    seats[1].state = State.SERVING
+    node.committed(time.monotonic())
+    assert wrong() == ["the store cannot be read"]
+    admin.store_reachable = True
+    assert wrong() == ["ready"]
+    node.committed(time.monotonic() - 11)
+    (line,) = wrong()
+    assert line.startswith("nothing metered was stored")
+    node.committed(time.monotonic())
+    node.drain()
+    assert wrong() == ["the node is about to end"]
+
+
+def test_the_admin_listener_has_three_pages() -> None:
+    admin = Admin(board(), _core.Meter(_core.Meter.create(1024)))
+    answer = get(admin, "/metrics")
+    assert ("Content-Type", "text/plain; version=0.0.4; charset=utf-8") in answer.headers
+    assert get(admin, "/other").status == 404
+    assert get(admin, "/metrics", "POST").status == 405
+
+
+# Events
+
+
+def said(capfd: pytest.CaptureFixture[str], style: str, say: Callable[[], None]) -> str:
+    before = sys.excepthook
+    try:
+        log.setup(style, role="worker", worker=3)
+        say()
+    finally:
+        sys.excepthook = before
+    return capfd.readouterr().err
+
+
+def test_events_are_json_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    text = said(capfd, "json", lambda: log.warning("store-unreachable", error='no "file"\nthere'))
+    (line,) = text.splitlines()
+    found = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
+    assert found == {
+        "level": "warning",
+        "event": "store-unreachable",
+        "role": "worker",
+        "worker": 3,
+        "error": 'no "file"\nthere',
+    }
+
+
+def test_events_are_words_for_people(capfd: pytest.CaptureFixture[str]) -> None:
+    text = said(capfd, "text", lambda: log.error("process-ended", code=-9, why="a b\n", none=None))
+    (line,) = text.splitlines()
+    assert line.partition(" ")[2] == (
+        'error: process-ended role=worker worker=3 code=-9 why="a b\\n"'
+    )
+
+
+def test_an_error_that_nobody_expected_is_told_without_its_message() -> None:
+    def raised(error: Exception) -> dict[str, Any]:
+        try:
+            raise error
+        except Exception as caught:
+            return dict(log.fault(caught))
+
+    told = raised(ValueError(f"/t/{CANARY}/"))
+    assert told["error"] == "ValueError" and CANARY not in str(told)
+    assert re.fullmatch(r"test_observe\.py:\d+", told["at"][-1])
+    assert raised(SourceError("film.mp4: it shrank")) == {"error": "film.mp4: it shrank"}
+
+
+# A whole node
+
+
+class Node:
+    """A running node, with a port for viewers and one for the admin."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.port, self.admin = free_ports(2)
+        self.environment = {
+            **os.environ,
+            "PYSTREAM_STORE_URL": f"sqlite:///{folder}/store.db",
+            "PYSTREAM_MASTER_KEY": "ab" * 32,
+            "PYSTREAM_SERVER_LISTEN": f"127.0.0.1:{self.port}",
+            "PYSTREAM_SERVER_ADMIN": f"127.0.0.1:{self.admin}",
+            "PYSTREAM_SERVER_WORKERS": "2",
+            "PYSTREAM_SERVER_TRUSTED_PROXIES": "127.0.0.0/8",
+            **environment,
+        }
+        film = StreamSettings(sources=(str(MEDIA / "plain.mp4"),), segment_duration_ms=1000)
+        gone = StreamSettings(sources=("/nowhere/film.mp4",))
+        with Store.open(self.environment["PYSTREAM_STORE_URL"]) as store:
+            store.add_tenant("acme", TenantSettings(), who="test", now=0)
+            store.add_stream("acme", "film", film, who="test", now=0)
+            store.add_stream("acme", "gone", gone, who="test", now=0)
+        code = (
+            "import os, sys; from pystream.server.settings import load\n"
+            "from pystream.server.workers import supervise\n"
+            "sys.exit(supervise(load(None, os.environ), None))"
+        )
+        self.errors = folder / "errors"
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code], env=self.environment, stdout=errors, stderr=errors
+            )
+
+    def get(self, path: str, **headers: str) -> tuple[int, str, bytes]:
+        """Status, Location, body."""
+        return self._get(self.port, path, headers)
+
+    def ask(self, path: str) -> tuple[int, bytes]:
+        """What the admin listener says."""
+        status, _, body = self._get(self.admin, path, {})
+        return status, body
+
+    def _get(self, port: int, path: str, headers: dict[str, str]) -> tuple[int, str, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", path, headers=named)
+            answer = connection.getresponse()
+            return answer.status, answer.getheader("Location", ""), answer.read()
+        finally:
+            connection.close()
+
+    def until(self, wanted: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                if wanted():
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            assert time.monotonic() < deadline and self.process.poll() is None, self.said()
+            os.sched_yield()
+
+    def ready(self) -> bool:
+        return self.ask("/readyz")[0] == 200
+
+    def metrics(self) -> metrics.Samples:
+        return metrics.parse(self.ask("/metrics")[1].decode())
+
+    def sum(self, name: str, **wanted: str) -> float:
+        found = self.metrics().get(name, [])
+        return sum(value for labels, value in found if wanted.items() <= labels.items())
+
+    def child(self, role: str) -> int:
+        """A process of the node by its role."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            pids = [int(word) for word in file.read().split()]
+        for pid in pids:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if f"pystream.server.{role}".encode() in file.read():
+                    return pid
+        raise LookupError(role)
+
+    def said(self) -> str:
+        return self.errors.read_text()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@contextmanager
+def running(folder: Path, **environment: str) -> Iterator[Node]:
+    node = Node(folder, **environment)
+    try:
+        node.until(node.ready)
+        yield node
+    finally:
+        node.process.terminate()
+        try:
+            node.process.wait(60)
+        finally:
+            node.process.kill()
+
+
+@pytest.mark.slow
+def test_nobody_is_named_in_events_or_metrics(tmp_path: Path) -> None:
+    """Whatever a peer sends, and whatever goes wrong meanwhile, nothing of it is told."""
+    with running(tmp_path, PYSTREAM_LOG_ACCESS="true") as node:
+        named = {
+            "X_Forwarded_For": f"198.51.100.77, {CANARY}",
+            "Authorization": f"Basic {CANARY}",
+            "Referer": f"https://{CANARY}.example/",
+            "User_Agent": CANARY,
+            "Origin": f"https://{CANARY}.example",
+        }
+        _, master, _ = node.get(f"/acme/film/master.m3u8?{CANARY}=1", **named)
+        grant = master.split("/")[2]
+        for path in (
+            master,
+            f"{master}?password={CANARY}",
+            master.replace(grant, CANARY),
+            f"/acme/{CANARY}/master.m3u8",
+            f"/{CANARY}/film/master.m3u8",
+            f"/t/{grant}/acme/film/{CANARY}/v0/0.ts",
+            f"/{CANARY}/%00",
+        ):
+            node.get(path, **named)
+        _, gone, _ = node.get("/acme/gone/master.m3u8", **named)
+        assert node.get(gone, **named)[0] == 503
+        with socket.create_connection(("127.0.0.1", node.port)) as peer:
+            peer.sendall(f"{CANARY} {CANARY}\r\n\r\n".encode())
+            assert peer.recv(100).startswith(b"HTTP/1.1 400")
+        node.until(lambda: node.said().count('"request"') >= 11)
+        os.kill(node.child("worker"), signal.SIGKILL)
+        node.until(lambda: node.sum("pystream_worker_deaths_total") == 1 and node.ready())
+        told = node.ask("/metrics")[1].decode()
+        node.process.terminate()
+        assert node.process.wait(60) == 0
+        events = [json.loads(line) for line in node.said().splitlines()]
+    for text in (told, json.dumps(events)):
+        for secret in (CANARY, grant, gone.split("/")[2], "198.51.100.77", "127.0.0.1"):
+            assert secret not in text
+    assert {"request", "film-unavailable", "process-ended"} <= {each["event"] for each in events}
+    requests = [each for each in events if each["event"] == "request"]
+    assert len(requests) == 11
+    (played,) = [
+        each for each in requests if each["kind"] == "entrance" and each["stream"] == "acme/film"
+    ]
+    assert (played["status"], played["whole"]) == (302, True)
+    assert {each["stream"] for each in requests} == {"acme/film", "acme/gone", None}
+
+
+@pytest.mark.slow
+def test_a_node_counts_on_whoever_dies(tmp_path: Path) -> None:
+    with running(tmp_path) as node:
+        _, master, _ = node.get("/acme/film/master.m3u8")
+        playlist = master.replace("master.m3u8", "v0/index.m3u8")
+        lines = node.get(playlist)[2].decode().splitlines()
+        uris = [line for line in lines if line and line[0] != "#"]
+        bodies = [node.get(urljoin(playlist, uri))[2] for uri in uris]
+        name = "pystream_stream_bytes_total"
+        node.until(lambda: node.sum(name, kind="segment") > sum(map(len, bodies)))
+        counted = node.sum(name, kind="segment")
+        assert counted < sum(map(len, bodies)) + 1000 * len(bodies)
+        assert node.sum("pystream_requests_total", kind="segment", status="2xx") == len(uris)
+        assert node.sum("pystream_stream_viewers", tenant="acme", stream="film") == 1
+        assert node.sum("pystream_admitted_total") == 1
+        for role in ("worker", "worker", "writer"):
+            os.kill(node.child(role), signal.SIGKILL)
+            node.until(node.ready)
+            assert node.sum("pystream_requests_total", kind="segment", status="2xx") == len(uris)
+        assert node.sum(name, kind="segment") == counted
+        assert node.sum("pystream_worker_loop_lag_seconds", quantile="0.99") >= 0
+        # Whoever asks for readiness during the end is told of it, up to the end.
+        assert not re.search("[1-9]", str(node.sum("pystream_meter_lost_total")))
+
+
+@pytest.mark.slow
+def test_health_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    with running(tmp_path) as node:
+        workers = {node.child("worker")}
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert node.ask("/healthz")[0] == 200
+            assert node.ask("/metrics")[0] == 200
+            writer = node.child("writer")
+            os.kill(writer, signal.SIGSTOP)
+            workers.add(writer)
+            node.until(lambda: node.ask("/readyz")[0] == 503)
+            assert b"nothing metered was stored" in node.ask("/readyz")[1]
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+        node.until(node.ready)
