@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import http as protocol
+from pystream.server import log
 from pystream.server.answers import Answer
 from pystream.server.connections import Connections, Limits
 from pystream.server.edge import Edge, load_tls
@@ -38,6 +39,8 @@ async def answer(request: Request) -> Answer:
     """What the connection knows of a request."""
     if request.path == "/big":
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
+    if request.path == "/bug":
+        raise LookupError(request.query)
     known = {"peer": request.peer, "secure": request.secure, "path": request.path}
     body = json.dumps(known).encode()
     return Answer(200, [("Content-Length", str(len(body)))], body, len(body))
@@ -451,6 +454,21 @@ def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:
         ask(peer)
         assert server.raw(GET) == b""
         ask(peer)
+
+
+def test_a_bug_costs_its_own_request_alone(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.setup("json")
+    with server.connect() as peer, server.connect() as other:
+        ask(other)
+        said = ask(peer, GET.replace(b"/ ", b"/bug?grant=canary "))
+        assert said == b"the server has a bug, which its log tells of\n"
+        assert json.loads(ask(peer)) == json.loads(ask(other))
+    (event,) = map(json.loads, capfd.readouterr().err.splitlines())
+    assert (event["event"], event["error"]) == ("bug", "LookupError")
+    assert event["at"][-1].startswith("test_connections.py:")
+    assert "canary" not in str(event)
 
 
 # The end

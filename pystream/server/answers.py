@@ -99,10 +99,6 @@ class Answers:
             # What is wrong with a film is the operator's to know, not the viewer's.
             log.warning("film-unavailable", stream=_named(request), **log.fault(error))
             return failure(HttpError(503, "this film cannot be shown at present"))
-        except Exception as error:
-            # A bug, which costs this answer and no other.
-            log.error("bug", kind=request.kind, stream=_named(request), **log.fault(error))
-            return failure(HttpError(500, "the server has a bug, which its log tells of"))
 
     async def _answer_route(self, request: Request) -> Answer:
         path = request.path

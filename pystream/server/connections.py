@@ -25,7 +25,7 @@ import outcome
 import trio
 
 from pystream import _core
-from pystream.server import http
+from pystream.server import http, log
 from pystream.server.answers import Answer, failure
 from pystream.server.edge import Edge, address_of
 from pystream.server.http import HttpError, Request
@@ -52,7 +52,8 @@ class Limits:
 
 
 class Connections:
-    """One process's connections. `answer` never raises: what goes wrong is an answer, too.
+    """One process's connections. What goes wrong is an answer of `answer`'s, too; what it raises is
+    a bug, and answered with 500.
 
     `limits` and `edge` may be replaced at any time, for connections that come afterwards.
     `ended` is told each request (None where it could not be read), its answer, whether that went
@@ -260,7 +261,7 @@ class Connections:
                 connection.deadline = float("inf")
                 connection.waiting = ""
                 begun = time.perf_counter()
-                answer = self._turned_away(connection, request) or await self._answer(request)
+                answer = self._turned_away(connection, request) or await self._asked(request)
                 keep_alive = request.keep_alive and not (self._draining or connection.lost)
                 if not await self._respond(connection, line, request, answer, keep_alive, begun):
                     return False
@@ -270,6 +271,17 @@ class Connections:
             if protocol.expects_continue:
                 line.respond(http.CONTINUE, b"", None)
             self._set_deadline(connection, protocol.waiting)
+
+    async def _asked(self, request: Request) -> Answer:
+        """What went wrong unforeseen costs this request, and no other viewer."""
+        try:
+            return await self._answer(request)
+        except (trio.Cancelled, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            # Not Exception: a panic of the core is none (PyO3's PanicException).
+            log.error("bug", kind=request.kind, **log.fault(error))
+            return failure(HttpError(500, "the server has a bug, which its log tells of"))
 
     def _turned_away(self, connection: _Connection, request: Request) -> Answer | None:
         """The answer to a request that has come by the wrong way; None where it is right, and
