@@ -129,9 +129,10 @@ test-rust: venv ## the Rust crates' own tests
 
 # Debug code is many times slower than what is measured here, so everything is built first.
 .PHONY: bench
-bench: install ## pytest-benchmark suites, then side by side with other packagers
+bench: install ## pytest-benchmark suites, then side by side with other packagers and servers
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.origin
 
 .PHONY: demo
 demo: install ## serve the sample film on this machine, and print the page to open

@@ -55,6 +55,20 @@ def ten_hours(small: bool = False) -> Path:
     return _looped("ten-hours", 480, 270, 236, 64, minutes=600)
 
 
+def half_day(small: bool = False) -> Path:
+    """12 hours at 300 kbit/s: 7,200 segments of 6 s in one playlist."""
+    if small:
+        return ROOT / "demo/sample.mp4"
+    return _looped("half-day", 480, 270, 236, 64, minutes=720)
+
+
+def feature(small: bool = False) -> Path:
+    """90 minutes at 4 Mbit/s: what one goes to the cinema for. 2.7 GB."""
+    if small:
+        return ROOT / "demo/sample.mp4"
+    return _looped("feature", 1280, 720, 3890, 96, minutes=90)
+
+
 def ladder(small: bool = False) -> list[Path]:
     """Four renditions of 2 minutes with common key frames, 9 Mbit/s together, and their sound."""
     if small:
@@ -76,6 +90,8 @@ ALL: dict[str, Callable[[], Path | list[Path]]] = {
     "film": film,
     "long": long,
     "ten-hours": ten_hours,
+    "half-day": half_day,
+    "feature": feature,
     "ladder": ladder,
     "clip": clip,
 }

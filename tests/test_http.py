@@ -534,6 +534,60 @@ def test_no_request_depends_on_the_one_before() -> None:
         assert read([first, second]) == (expected + requests, fault)
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(b"/b", b"/b/0.ts", b"/b/", b"/", b"/b//", b"*", b"", b"b", b"http://a/b"),
+        *(b"/.", b"/..", b"/.b", b"/b/..", b"/b/.c", b"/b.", b"/%2e%2e/b", b"/%62", b"/%2Fb"),
+        *(b"/b?c", b"/b?", b"/b#c", b"/b c", b"/b\tc", b"/b\\c", b"/b\x00", b"/b\xff", b"/b\r"),
+        *(b"/" + bytes(n * b"b") for n in range(45, 55)),
+        b"/b HTTP/1.1\r\nHost: a\r\n\r\nGET /c",
+        b"/b HTTP/1.0\r\nHost: a\r\n\r\nGET /c",
+        b"/b HTTP/1.1\r\nHost: a\r\nX: /c",
+    ],
+)
+@pytest.mark.parametrize("fields", [(), (b"Content-Length: 0",), (b"Connection: close",)])
+def test_a_head_like_the_last_one_is_read_no_otherwise(
+    target: bytes, fields: tuple[bytes, ...]
+) -> None:
+    """Alone, which is how it is known again, and in one piece with the one before it."""
+    first, second = get(*fields), get(*fields, target=target)
+    assert read([first, second]) == read([first + second])
+    assert read([second, second]) == read([second + second])
+    assert read([first, b"\r\n" + second]) == read([first + b"\r\n" + second])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        get(line=b"PUT /b HTTP/1.1"),
+        get(b"Content-Length: 1", line=b"PUT /b HTTP/1.1") + b"x",
+        get(b"Connection: keep-alive", line=b"GET /b HTTP/1.0"),
+        get(b"Connection: close", target=b"/b"),
+        get(b"Expect: 100-continue", target=b"/b"),
+    ],
+)
+def test_what_only_looks_like_the_last_head(data: bytes) -> None:
+    """Another method, a body, another version, the end."""
+    for first in (get(target=b"/a"), data):
+        assert read([first, data, data]) == read([first + data + data])
+
+
+def test_what_looks_like_the_last_head_in_another_place() -> None:
+    """A head whose body is yet to come, a body, the rest of another head."""
+    whole = get(target=b"/b")
+    again = get(b"Content-Length: 1", line=b"PUT /b HTTP/1.1")
+    outer = get(b"Content-Length: %d" % len(whole), line=b"PUT /b HTTP/1.1")
+    for pieces in (
+        [again, b"x", again, b"y", whole],
+        [whole, outer, whole, whole],
+        [whole, b"GET /c", whole],
+        [whole, b"\r", b"\n", whole],
+    ):
+        limits = Limits(body=100)
+        assert read(pieces, limits) == read([b"".join(pieces)], limits)
+
+
 def test_a_fault_is_raised_again() -> None:
     protocol = Protocol(LIMITS)
     for data in (get(b"X"), get(), b""):

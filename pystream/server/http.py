@@ -31,6 +31,7 @@ import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
 
@@ -250,6 +251,10 @@ class Protocol:
             return requests
         if data:
             self.expects_continue = False
+            if self._last is not None and not self._data:
+                path = _same_but_path(data, self._last, self._limits)
+                if path is not None:
+                    return [Request(self._last.method, path, "", self._last.fields)]
             if self._at < len(self._data):
                 data = self._data[self._at :] + data
             self._data, self._at = data, 0
@@ -367,6 +372,8 @@ _FIELD_LINES = re.compile(rb"(?:" + _FIELD + rb"\r\n)*+\r\n")
 # RFC 3986 3.3: pchar.
 _PCHARS = rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]++"
 _PATH = re.compile(rb"(?:/(?:" + _PCHARS + rb"|%[0-9A-Fa-f]{2})++)*+/?+")
+# Without escapes, and with no segment that begins with a dot.
+_PLAIN_PATH = re.compile(rb"(?:/(?!\.)" + _PCHARS + rb")++/?+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_SEPARATOR = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -379,14 +386,24 @@ _OTHER_CODING = re.compile(rb"\r\n(?i:transfer-encoding:[ \t]*+(?!chunked[ \t]*+
 class _Head:
     """What a head says apart from its target. Requests in a row often say the same.
 
-    text: the bytes behind the target.
+    begin, text: the bytes before and behind the target.
     length: of the body; None where it comes in chunks.
     """
 
-    __slots__ = ("expects_continue", "fields", "http_1_0", "keep_alive", "length", "method", "text")
+    __slots__ = (
+        "begin",
+        "expects_continue",
+        "fields",
+        "http_1_0",
+        "keep_alive",
+        "length",
+        "method",
+        "text",
+    )
 
     def __init__(self, method: str, text: bytes, fields: dict[bytes, str], limits: Limits) -> None:
         self.method = method
+        self.begin = f"{method} ".encode("ascii")
         self.text = text
         self.fields = fields
         self.http_1_0 = text.startswith(b" HTTP/1.0")
@@ -428,6 +445,28 @@ def _parse_head(head: bytes, limits: Limits, last: _Head | None) -> tuple[_Head,
     if said is None:
         said = _Head(method, text, _fields(head), limits)
     return said, path, query
+
+
+def _same_but_path(data: bytes, last: _Head, limits: Limits) -> str | None:
+    """The path, where `data` is a whole request without a body and differs from the last one in
+    that alone, as most of a player's requests do.
+
+    Only what cannot be read in another way is read here: the path has no character but those of a
+    path, so the head ends where the last one's did. All else, faults among it, is None.
+    """
+    # Where a body is on its way, the last head is that of the body, so its length is not 0.
+    if last.length != 0 or last.http_1_0 or not data.endswith(last.text):
+        return None
+    begin, end = len(last.begin), len(data) - len(last.text)
+    if end + _VERSION_BYTES > limits.request_line or not data.startswith(last.begin):
+        return None
+    path = data[begin:end]
+    if _PLAIN_PATH.fullmatch(path) is None:
+        return None
+    return path.decode("ascii")
+
+
+_VERSION_BYTES = len(" HTTP/1.1")
 
 
 def _what_is_malformed(head: bytes) -> str:
@@ -832,11 +871,17 @@ _STATUS_LINES = {
 
 def head(status: int, headers: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
     """The head of a response. ValueError for a field that would not be one field (RFC 9110 5.5)."""
-    lines = [b"%b: %b\r\n" % (_octets(name), _octets(value)) for name, value in headers]
-    text = b"".join((*lines, b"\r\n"))
-    if _FIELD_LINES.fullmatch(text) is None or text.count(b"\n") != len(lines) + 1:
+    lines = [_field_line(name, value) for name, value in headers]
+    return b"".join((_STATUS_LINES[status], *lines, b"\r\n"))
+
+
+@lru_cache(1024)
+def _field_line(name: str | bytes, value: str | bytes) -> bytes:
+    """One field. Most of what a server says it says again and again, so lines are remembered."""
+    line = b"%b: %b\r\n" % (_octets(name), _octets(value))
+    if _FIELD_LINE.fullmatch(line) is None:
         raise ValueError("a header field has no proper name, or a control byte in its value")
-    return _STATUS_LINES[status] + text
+    return line
 
 
 def _octets(text: str | bytes) -> bytes:
