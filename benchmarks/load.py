@@ -64,6 +64,7 @@ BROWSER = (
 GZIP = b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
 
 _GRACE_SECONDS = 20.0
+_OPENING_SECONDS = 300.0
 _KEY_BYTES = 16
 _STALL_AT = 100_000
 _REDIRECTS = 3
@@ -397,7 +398,7 @@ def holding(url: str, count: int) -> Iterator[int]:
 
     for n in range(50):
         loop.start(some(connections[n::50]))
-    loop.run(120.0, 0.0)
+    loop.run(_OPENING_SECONDS, 0.0)
     try:
         yield sum(connection.fileno() >= 0 for connection in connections)
     finally:
