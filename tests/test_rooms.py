@@ -246,7 +246,7 @@ def dependencies(manifest: dict[str, Any]) -> set[str]:
 
 
 # The thread that sends what it encrypts and seals.
-CRATES_BELOW = {"delivery": {"pystream-cipher", "pystream-tls"}}
+CRATES_BELOW = {"delivery": {"pystream-cipher", "pystream-shm", "pystream-tls"}}
 
 
 @pytest.mark.parametrize("name", [name for name in crates() if name not in ("py", "fuzz")])

@@ -14,6 +14,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream viewer key 1`     | stream id, version, rendition, period, session     | 16    |
 | `pystream grant key 1`      | period of time                                     | 32    |
 | `pystream ticket secret 1`  | none                                               | 32    |
+| `pystream table secret 1`   | none                                               | 16    |
 
 Numbers are 8 bytes, big-endian; text is UTF-8. The table is a promise: with any change in it,
 players that hold a playlist get keys that do not fit, so a change is a new label.
@@ -88,6 +89,10 @@ class Keyring:
     def ticket_secret(self) -> bytes:
         """32 bytes, from which the keys of TLS session tickets are made."""
         return self._derive(b"pystream ticket secret 1")
+
+    def table_secret(self) -> bytes:
+        """16 bytes, with which all processes hash what they look up in shared tables."""
+        return self._derive(b"pystream table secret 1")[:16]
 
     def _derive(self, label: bytes, *fields: bytes) -> bytes:
         info = label + b"".join(len(field).to_bytes(2) + field for field in fields)

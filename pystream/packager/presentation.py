@@ -25,7 +25,7 @@ from pystream.packager.source import Input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Iterable, Sequence  # type: ignore[attr-defined]
+    from collections.abc import Buffer, Callable, Iterable, Sequence  # type: ignore[attr-defined]
 
     from pystream._core import Segment, Track
 
@@ -181,10 +181,15 @@ class Rendition:
             return init_iv(index)
         return counted_iv(self._first_iv, self._init_firsts[index] + index)
 
-    def _secret(self, n: int) -> tuple[bytes, bytes] | None:
+    def _secret(
+        self, n: int, keys: Callable[[int], bytes] | None = None
+    ) -> tuple[bytes, bytes] | None:
         if self._encryption is None:
             return None
-        return self._keys[self._period(n)], self._iv(n)
+        return self._key(self._period(n), keys), self._iv(n)
+
+    def _key(self, period: int, keys: Callable[[int], bytes] | None) -> bytes:
+        return keys(period) if keys else self._keys[period]
 
     def _key_tag(self, base: str, n: int, iv: bytes | None) -> playlist.Key | None:
         if self._encryption is None:
@@ -209,12 +214,15 @@ class Rendition:
             raise IndexError(f"initialization section {index} of {len(self._inits)}")
         return f"init-{index}.mp4" if index else "init.mp4"
 
-    def inits(self) -> list[bytes]:
-        """The media initialization sections, encrypted as the playlist says; none for `ts`."""
+    def inits(self, keys: Callable[[int], bytes] | None = None) -> list[bytes]:
+        """The media initialization sections, encrypted as the playlist says; none for `ts`.
+
+        `keys` gives a period's key where it is not the rendition's own: a viewer may have one.
+        """
         if self._encryption is None:
             return [init for _, init in self._inits]
         secrets = [
-            (self._keys[self._period(first)], self._init_iv(index))
+            (self._key(self._period(first), keys), self._init_iv(index))
             for index, (first, _) in enumerate(self._inits)
         ]
         sections = [init for _, init in self._inits]
@@ -301,9 +309,11 @@ class Rendition:
             (self._made, n, f"{folder}/{self.uri(n)}", self._secret(n)) for n in range(len(self))
         ]
 
-    def making(self, n: int) -> tuple[_core.Rendition, int, tuple[bytes, bytes] | None]:
-        """What `_core.Delivery.segment` needs to send segment `n`."""
-        return self._made, n, self._secret(n)
+    def making(
+        self, n: int, keys: Callable[[int], bytes] | None = None
+    ) -> tuple[_core.Rendition, int, tuple[bytes, bytes] | None]:
+        """What `_core.Delivery.segment` needs to send segment `n`; `keys` as for `inits`."""
+        return self._made, n, self._secret(n, keys)
 
     def bit_rates(self, target_duration: int) -> tuple[int, int]:
         """Peak and average segment bit rate, bits a second (RFC 8216 4.1), padding included."""
@@ -314,13 +324,15 @@ class Rendition:
         )
 
     def playlist(
-        self, target_duration: int, independent: bool, base: str = ""
+        self, target_duration: int, independent: bool, base: str = "", key_base: str | None = None
     ) -> playlist.MediaPlaylist:
-        """The media playlist as a value; its URIs are appended to `base`."""
+        """The media playlist as a value; its URIs are appended to `base`, keys' to `key_base`, if
+        they lie elsewhere."""
         explicit = self._first_iv is not None
+        key_base = base if key_base is None else key_base
         maps = [
             playlist.Map(
-                base + self.init_uri(index), self._key_tag(base, first, self._init_iv(index))
+                base + self.init_uri(index), self._key_tag(key_base, first, self._init_iv(index))
             )
             for index, (first, _) in enumerate(self._inits)
         ]
@@ -332,7 +344,7 @@ class Rendition:
                 current += 1
             if explicit or self._period(n) != period:
                 period = self._period(n)
-                key = self._key_tag(base, n, self._iv(n) if explicit else None)
+                key = self._key_tag(key_base, n, self._iv(n) if explicit else None)
             segments.append(
                 playlist.Segment(
                     base + self.uri(n),
@@ -399,12 +411,15 @@ class Presentation:
         """Bytes of memory held, the inputs' tables not counted."""
         return sum(rendition.nbytes for rendition in self.renditions)
 
-    def media_playlist(self, rendition: Rendition, base: str = "") -> playlist.MediaPlaylist:
+    def media_playlist(
+        self, rendition: Rendition, base: str = "", key_base: str | None = None
+    ) -> playlist.MediaPlaylist:
         """The media playlist of one of the renditions, as a value; `.text()` prints it.
 
         `base` is put before each URI in it: a server's segments lie elsewhere than its playlists.
+        `key_base` is put before those of keys instead, where they lie elsewhere again.
         """
-        return rendition.playlist(self.target_duration, self.independent, base)
+        return rendition.playlist(self.target_duration, self.independent, base, key_base)
 
     def multivariant_playlist(self) -> playlist.MultivariantPlaylist:
         """The multivariant playlist as a value; media playlists are `{name}/index.m3u8` beside it."""

@@ -6,19 +6,24 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from hashlib import blake2b
+from math import ceil
+from typing import NamedTuple, Protocol
 
 import trio
 
-from pystream.acl.grants import SESSION_LENGTH, Grants
+from pystream import _core
+from pystream.acl.grants import SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
+from pystream.server.downloads import Downloads, disposition
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
+from pystream.server.pace import Claim, Pace
 from pystream.server.page import Page
 from pystream.server.page.texts import language
 from pystream.server.routes import Kind, Route, route
@@ -42,11 +47,52 @@ Row = tuple[int, int]
 
 
 class Made(NamedTuple):
-    """A body that is made while it is sent: a segment, from its byte `skip` on."""
+    """A body that is made while it is sent: a segment, from its byte `skip` on. All that have the
+    same `key` are the same bytes; without one nobody else may get these."""
 
-    rendition: Rendition
-    number: int
+    making: tuple[_core.Rendition, int, tuple[bytes, bytes] | None]
+    key: bytes | None
     skip: int = 0
+
+    def send(
+        self,
+        delivery: _core.Delivery,
+        number: int,
+        line: _core.Line,
+        head: bytes,
+        length: int,
+        row: Row | None,
+    ) -> None:
+        """Hands `length` bytes to the thread that sends them, as its order `number`."""
+        delivery.segment(number, line, head, *self.making, (self.skip, length), row, self.key)
+
+
+class Filed(NamedTuple):
+    """A body that lies in a file, from its byte `skip` on, sent with `rate` bytes a second."""
+
+    file: _core.Download
+    rate: int | None
+    skip: int = 0
+
+    def send(
+        self,
+        delivery: _core.Delivery,
+        number: int,
+        line: _core.Line,
+        head: bytes,
+        length: int,
+        row: Row | None,
+    ) -> None:
+        """Hands `length` bytes to the thread that sends them, as its order `number`."""
+        delivery.download(number, line, head, self.file, (self.skip, length), row, self.rate)
+
+
+class Due(NamedTuple):
+    """When an answer goes. `ask` gives 0 where it may, which counts it, else the seconds after which
+    it might; nobody waits longer than `patience` seconds."""
+
+    ask: Callable[[], float]
+    patience: float
 
 
 class Answer(NamedTuple):
@@ -54,30 +100,46 @@ class Answer(NamedTuple):
 
     status: int
     headers: Headers
-    body: bytes | Made = b""
+    body: bytes | Made | Filed = b""
     length: int = 0
     etag: str | None = None
     row: Row | None = None
+    due: Due | None = None
+
+
+class ContentKey(Protocol):
+    """Derives the key of (stream, version, rendition, period), one session's own with a session."""
+
+    def __call__(
+        self,
+        stream_id: int,
+        version: str,
+        rendition: str,
+        period: int,
+        session: bytes | None = None,
+        /,
+    ) -> bytes: ...
 
 
 class Answers:
     """One process's streams and films, and what may be had of them.
 
-    `streams` finds a stream by (tenant, name); `content_key` derives the key of (stream, version,
-    rendition, period).
+    `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
+    they can.
     """
 
     def __init__(
         self,
         streams: Callable[[str, str], Stream | None],
         grants: Grants,
-        content_key: Callable[[int, str, str, int], bytes],
+        content_key: ContentKey,
         origin: Origin,
         *,
         prefix: str = "",
         page: Page | None = None,
         grant_seconds: int = 6 * 3600,
         door: Door | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -87,6 +149,8 @@ class Answers:
         self._page = page
         self._grant_seconds = grant_seconds
         self._door = door
+        self._pace = pace
+        self._downloads = Downloads()
 
     async def answer(self, request: Request) -> Answer:
         try:
@@ -117,17 +181,21 @@ class Answers:
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")
+        if kind is Kind.DOWNLOAD and not stream.settings.download:
+            # As of a path that means nothing: no grant is looked at, no method, no origin.
+            raise HttpError(404, "there is nothing here")
         request.place = stream.tenant, stream.name
         cors = _cors(stream, request)
         if request.method == "OPTIONS":
             return Answer(204, [*cors, *_PREFLIGHT])
         if request.method not in ("GET", "HEAD") and kind is not Kind.SESSION:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
+        grant = None
         if asked.grant is not None:
             grant = self.grants.check(asked.grant, stream.id, int(time.time()))
             if self._door is not None:
                 self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
-        elif kind in (Kind.SEGMENT, Kind.INIT) and stream.settings.cache != "shared":
+        elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind is Kind.PAGE:
             return self._shown(request, stream)
@@ -148,40 +216,107 @@ class Answers:
                 else film.playlist(_rendition(film, asked))
             )
             return _text(text, request, stream, cors)
+        if kind is Kind.DOWNLOAD:
+            return await self._download(request, stream, cors)
         old = self._origin.version(stream.id, asked.version)
         film = old or await self._origin.film(self._source(stream))
         if film.version != asked.version:
             raise HttpError(404, "this version of the film is gone")
         if kind is Kind.KEY:
-            key = film.keys.get(asked.name)
-            if key is None:
-                raise HttpError(404, "there is no such key")
-            headers = [_TYPES["key"], ("Cache-Control", "private, max-age=300"), *cors]
-            return _whole(key, headers, (stream.id, Booked.KEY))
+            return self._key(asked, stream, film, grant, cors)
         rendition = _rendition(film, asked)
+        kept = _FOREVER if grant is None else _NO_STORE
+        keys = self._viewer_keys(stream, film, rendition, grant)
         if kind is Kind.INIT:
-            inits = rendition.inits()
+            inits = rendition.inits(keys)
             if asked.number >= len(inits):
                 raise HttpError(404, "there is no such initialization section")
-            headers = [_type(rendition), _NO_STORE, *cors]
+            init = inits[asked.number]
+            headers = [_type(rendition), kept, *cors]
             return _ranged(
-                inits[asked.number], len(inits[asked.number]), headers, request, film, asked, stream
+                init, len(init), headers, request, _etag(film, asked), None, _row(stream)
             )
         if kind is Kind.SEGMENT:
             if asked.number >= len(rendition) or asked.name != _suffix(rendition):
                 raise HttpError(404, "there is no such segment")
-            headers = [_type(rendition), _NO_STORE, *cors]
-            body = Made(rendition, asked.number)
-            return _ranged(
-                body, rendition.length(asked.number), headers, request, film, asked, stream
+            headers = [_type(rendition), kept, *cors]
+            making = rendition.making(asked.number, keys)
+            # A viewer's own bytes are worth no place in a cache.
+            key = None if keys else _cache_key(film, asked, making[2])
+            size = rendition.length(asked.number)
+            answer = _ranged(
+                Made(making, key), size, headers, request, _etag(film, asked), None, _row(stream)
             )
+            return self._paced(answer, request, asked, stream, rendition, grant)
         if kind is Kind.FRAME:
             if rendition.kind != "video":
                 raise HttpError(404, "there are no pictures")
             frame = bytes(await trio.to_thread.run_sync(rendition.frame, asked.number * 1000))
             headers = [_TYPES["fmp4"], _NO_STORE, *cors]
-            return _ranged(frame, len(frame), headers, request, film, asked, stream)
+            return _ranged(
+                frame, len(frame), headers, request, _etag(film, asked), None, _row(stream)
+            )
         raise HttpError(404, "there is nothing here")
+
+    def _key(
+        self, asked: Route, stream: Stream, film: Film, grant: Grant | None, cors: Headers
+    ) -> Answer:
+        place = film.periods.get(asked.name)
+        if place is None:
+            raise HttpError(404, "there is no such key")
+        rendition, period = place
+        keys = self._viewer_keys(stream, film, rendition, grant)
+        key = keys(period) if keys else film.keys[asked.name]
+        headers = [_TYPES["key"], ("Cache-Control", f"private, max-age={film.key_seconds}"), *cors]
+        return _whole(key, headers, (stream.id, Booked.KEY))
+
+    def _viewer_keys(
+        self, stream: Stream, film: Film, rendition: Rendition, grant: Grant | None
+    ) -> Callable[[int], bytes] | None:
+        """What gives a grant's own keys by their periods, where it has such."""
+        if stream.settings.encryption != "aes-128-per-viewer":
+            return None
+        if grant is None:
+            raise HttpError(404, "there is nothing here")
+        content_key, session = self._content_key, grant.session
+        return lambda period: content_key(stream.id, film.version, rendition.name, period, session)
+
+    def _paced(
+        self,
+        answer: Answer,
+        request: Request,
+        asked: Route,
+        stream: Stream,
+        rendition: Rendition,
+        grant: Grant | None,
+    ) -> Answer:
+        pace, rate = self._pace, stream.settings.pace
+        if pace is None or rate is None or grant is None:
+            return answer
+        if request.method == "HEAD" or not answer.length:
+            return answer
+        number = asked.number
+        duration = rendition.durations_us[number] / 1_000_000
+        share = answer.length / rendition.length(number)
+        viewer = grant.stream_id.to_bytes(4) + grant.session
+        claim = Claim(viewer, rendition.kind, rendition.name, number, duration, share, rate)
+        longest = max(duration, stream.settings.segment_duration_ms / 1000)
+        return answer._replace(due=Due(lambda: pace.ask(claim), 2 * longest))
+
+    async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
+        settings = stream.settings
+        found = await self._downloads.find(settings.download_source or settings.sources[0])
+        headers = [
+            _TYPES["fmp4"],
+            _NO_STORE,
+            ("Content-Disposition", disposition(settings.title or stream.name)),
+            ("Last-Modified", http.http_date(found.modified)),
+            *cors,
+        ]
+        rate = settings.download_rate_bps
+        body = Filed(found.file, None if rate is None else max(1, rate // 8))
+        row = (stream.id, Booked.DOWNLOAD)
+        return _ranged(body, found.file.size, headers, request, found.etag, found.modified, row)
 
     def _source(self, stream: Stream) -> Source:
         settings, keys = stream.settings, None
@@ -196,6 +331,8 @@ class Answers:
             settings.format,
             settings.segment_duration_ms / 1000,
             settings.rotate_every or 0,
+            settings.encryption,
+            f"{stream.tenant}/{stream.name}" if _is_bare(stream) else "",
             keys,
         )
 
@@ -284,22 +421,51 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
     return _whole(body, headers, (stream.id, Booked.PLAYLIST))
 
 
+def overdue(wait: float) -> Answer:
+    """The answer to who asks for more than is due for a long time."""
+    after = ("Retry-After", str(max(1, ceil(wait))))
+    return failure(HttpError(503, "this part of the film is not due yet", (after,)))
+
+
+def _is_bare(stream: Stream) -> bool:
+    """Whether media lies outside the grants, for caches: what is of use to nobody without a key, or
+    open to all anyway."""
+    settings = stream.settings
+    if settings.cache != "shared":
+        return False
+    return settings.encryption == "aes-128" or (
+        settings.encryption == "none" and settings.access == "open"
+    )
+
+
+def _cache_key(film: Film, asked: Route, secret: tuple[bytes, bytes] | None) -> bytes:
+    """What a segment's bytes depend on, in 16 bytes. The version stands for source and settings."""
+    place = f"{film.source.stream} {film.version} {asked.rendition} {asked.number}"
+    return blake2b(place.encode(), digest_size=16, key=secret[0] if secret else b"").digest()
+
+
+def _etag(film: Film, asked: Route) -> str:
+    return f'"{film.version}-{asked.rendition}-{asked.kind.value[0]}{asked.number}"'
+
+
+def _row(stream: Stream) -> Row:
+    return stream.id, Booked.SEGMENT
+
+
 def _ranged(
-    body: bytes | Made,
+    body: bytes | Made | Filed,
     size: int,
     headers: Headers,
     request: Request,
-    film: Film,
-    asked: Route,
-    stream: Stream,
+    etag: str,
+    modified: int | None,
+    row: Row,
 ) -> Answer:
-    etag = f'"{film.version}-{asked.rendition}-{asked.kind.value[0]}{asked.number}"'
     headers += [("ETag", etag), ("Accept-Ranges", "bytes")]
-    row = (stream.id, Booked.SEGMENT)
-    if status := http.preconditions(request, etag, None):
+    if status := http.preconditions(request, etag, modified):
         return Answer(status, headers, row=row)
     span = None
-    if request.range is not None and http.if_range(request.if_range, etag, None):
+    if request.range is not None and http.if_range(request.if_range, etag, modified):
         span = http.ranges(request.range, size)
     if span is None:
         headers.append(("Content-Length", str(size)))

@@ -26,7 +26,7 @@ import trio
 
 from pystream import _core
 from pystream.server import http, log
-from pystream.server.answers import Answer, failure
+from pystream.server.answers import Answer, Due, failure, overdue
 from pystream.server.edge import Edge, address_of
 from pystream.server.http import HttpError, Request
 from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
@@ -262,6 +262,11 @@ class Connections:
                 connection.waiting = ""
                 begun = time.perf_counter()
                 answer = self._turned_away(connection, request) or await self._asked(request)
+                if answer.due is not None:
+                    held = await self._when_due(line, answer, answer.due)
+                    if held is None:
+                        return True
+                    answer = held
                 keep_alive = request.keep_alive and not (self._draining or connection.lost)
                 if not await self._respond(connection, line, request, answer, keep_alive, begun):
                     return False
@@ -298,6 +303,28 @@ class Connections:
         except HttpError as error:
             return failure(error)
         return None
+
+    async def _when_due(self, line: _core.Line, answer: Answer, due: Due) -> Answer | None:
+        """The answer when its time has come, or another one where that is too far away; None where
+        the peer does not wait for it."""
+        end = trio.current_time() + due.patience
+        while wait := due.ask():
+            now = trio.current_time()
+            if now >= end:
+                return overdue(wait)
+            if await self._is_gone_within(line, min(wait, end - now)):
+                return None
+        return answer
+
+    async def _is_gone_within(self, line: _core.Line, seconds: float) -> bool:
+        with trio.move_on_after(seconds):
+            while True:
+                await trio.lowlevel.wait_readable(line)
+                if line.is_gone():
+                    return True
+                # It has sent its next request, which has to wait.
+                await trio.sleep(_SWEEP_SECONDS)
+        return False
 
     def _set_deadline(self, connection: _Connection, waiting: str) -> None:
         """A head or a body has to be whole in time, however its bytes trickle in."""
@@ -349,7 +376,7 @@ class Connections:
         keep_alive: bool,
     ) -> bool:
         """Sends an answer; whether it went out whole."""
-        status, headers, body, length, _, row = answer
+        status, headers, body, length, _, row, _ = answer
         head = http.head(status, [*headers, *(() if keep_alive else _CLOSE)])
         head = head[:-2] + connection.hsts + self._date
         number = next(self._ids)
@@ -359,9 +386,7 @@ class Connections:
         elif isinstance(body, bytes):
             rest = line.respond(head, body, row)
         else:
-            rendition, n, skip = body
-            making = rendition.making(n)
-            self._delivery.segment(number, line, head, *making, (skip, length), row)
+            body.send(self._delivery, number, line, head, length, row)
             return (await self._delivered(number))[0] == "handed"
         if rest is None:
             return True

@@ -24,6 +24,7 @@ from pystream.packager.presentation import Presentation, Rendition
 _FORMAT = 1
 """Counted up when the same source and settings give other bytes than before."""
 _STAT_SECONDS = 1.0
+_KEY_SECONDS = 300
 _SMALL = 1000
 """Bytes below which compressing a playlist is not worth it."""
 
@@ -33,7 +34,9 @@ class Source:
     """What of a stream decides about its bytes.
 
     `paths`: its files, a ladder's all; `segment_duration`: seconds; `rotate_every`: segments a key,
-    0 keeps one; `keys`: gives the key of (version, rendition, period), or None for clear media.
+    0 keeps one; `encryption`: as in the stream's settings; `place`: where media lies outside the
+    grants, `tenant/stream`, or nothing; `keys`: gives the key of (version, rendition, period), or None
+    for clear media. Per-viewer keys are none of a film's: whoever serves it puts them in.
     """
 
     stream: int
@@ -41,7 +44,9 @@ class Source:
     format: str
     segment_duration: float
     rotate_every: int
-    keys: Callable[[str, str, int], bytes] | None = field(compare=False)
+    encryption: str = "none"
+    place: str = ""
+    keys: Callable[[str, str, int], bytes] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class Film:
         self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
         self.multivariant = Text.of(presentation.multivariant_playlist().text())
         self.keys = {name: key for r in presentation.renditions for name, key in r.key_files()}
+        self.periods = {
+            r.key_name(period): (r, period)
+            for r in presentation.renditions
+            for period, _ in enumerate(r.key_files())
+        }
         self._playlists: dict[str, Text] = {}
         self._held = held
 
@@ -81,11 +91,20 @@ class Film:
         texts = sum(text.nbytes for text in self._playlists.values())
         return self._held + self.presentation.nbytes + self.multivariant.nbytes + texts
 
+    @property
+    def key_seconds(self) -> int:
+        """For how long a player may keep a key: as long as one is in use, five minutes at most."""
+        period = self.source.rotate_every * self.source.segment_duration
+        return min(_KEY_SECONDS, int(period)) if period else _KEY_SECONDS
+
     def playlist(self, rendition: Rendition) -> Text:
         text = self._playlists.get(rendition.name)
         if text is None:
-            base = f"../{self.version}/{rendition.name}/"
-            text = Text.of(self.presentation.media_playlist(rendition, base).text())
+            keys = f"../{self.version}/{rendition.name}/"
+            # From /t/{grant}/{tenant}/{stream}/{rendition}/ up to where both have their begin.
+            place = self.source.place
+            media = f"../../../../../s/{place}/{keys[3:]}" if place else keys
+            text = Text.of(self.presentation.media_playlist(rendition, media, keys).text())
             self._playlists[rendition.name] = text
         return text
 
@@ -97,7 +116,7 @@ def _version(source: Source, stats: list[os.stat_result]) -> str:
         source.format,
         source.segment_duration,
         source.rotate_every,
-        source.keys is not None,
+        source.encryption,
         *((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats),
     ]
     return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()

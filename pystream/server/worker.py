@@ -25,6 +25,7 @@ from pystream.server.gauges import Board, State
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
 from pystream.server.origin import Origin
+from pystream.server.pace import Pace
 from pystream.server.page import Page
 from pystream.server.settings import Settings
 
@@ -80,7 +81,12 @@ class Streams:
 
 
 def answering(
-    settings: Settings, keyring: Keyring, streams: Streams, origin: Origin, door: Door
+    settings: Settings,
+    keyring: Keyring,
+    streams: Streams,
+    origin: Origin,
+    door: Door,
+    pace: Pace,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -90,6 +96,7 @@ def answering(
         prefix=settings.server.path_prefix,
         page=player_page(),
         door=door,
+        pace=pace,
     )
 
 
@@ -139,6 +146,18 @@ def limits_of(settings: Settings, count: int) -> Limits:
     )
 
 
+def segment_cache(node: dict[str, Any]) -> _core.Cache | None:
+    """The node's segment cache; None where there is none, or where it was made for fewer processes
+    than there are."""
+    if "cache" not in node:
+        return None
+    try:
+        return _core.Cache(node["cache"], node["seat"])
+    except ValueError as error:
+        log.warning("segment-cache-left-out", remedy="restart the node", **log.fault(error))
+        return None
+
+
 async def serve(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop."""
     settings: Settings = node["settings"]
@@ -152,8 +171,10 @@ async def serve(node: dict[str, Any]) -> None:
     seat = board.seats[node["gauges_seat"]]
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
     origin = Origin(settings.cache.index_bytes)
-    answers = answering(settings, keyring, streams, origin, door)
-    delivery = _core.Delivery(WINDOW, round(settings.limits.send_stall_seconds * 1000))
+    pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
+    answers = answering(settings, keyring, streams, origin, door, pace)
+    stall_ms = round(settings.limits.send_stall_seconds * 1000)
+    delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
 
     def gauges() -> dict[str, int]:
         under_way, waiting = delivery.counters()

@@ -50,6 +50,11 @@ _HANDOVER = "PYSTREAM_HANDOVER"
 """The environment variable by which a supervisor leaves everything to the next program."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 _METER_ROWS = 65_536
+# Slots of half a million buckets and notes.
+_PACE_BYTES = 4 << 20
+_SEATS_A_PROCESS = 4
+# The writer, and who answers for the node.
+_OTHER_PROCESSES = 2
 _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
 _GRACE_SECONDS = 40.0
@@ -186,6 +191,9 @@ class Supervisor:
         if "meter" not in self._memory:
             self._memory["meter"] = _core.Meter.create(_METER_ROWS)
         self._board = self._attach_board()
+        if "pace" not in self._memory:
+            self._memory["pace"] = _core.Gcra.create(_PACE_BYTES)
+        self._segments = self._attach_cache()
         if "ticket_secret" not in self._memory:
             self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(32))
         for fd in self._descriptors():
@@ -202,6 +210,17 @@ class Supervisor:
                 return board
         self._memory["gauges"] = Board.create(self._count)
         return Board(self._memory["gauges"])
+
+    def _attach_cache(self) -> _core.Cache | None:
+        """The segment cache, of which this process takes nothing."""
+        size = self.settings.cache.segment_bytes
+        if "cache" not in self._memory and size >= _core.CACHE_BLOCK:
+            # Workers of two programs live side by side during an upgrade, and of two settings.
+            seats = _SEATS_A_PROCESS * (self._count + _OTHER_PROCESSES)
+            self._memory["cache"] = _core.Cache.create(size, min(seats, _core.CACHE_SEATS))
+        if "cache" not in self._memory:
+            return None
+        return _core.Cache(os.dup(self._memory["cache"]), 0)
 
     def _open_places(self, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
         try:
@@ -318,6 +337,9 @@ class Supervisor:
             if code is None:
                 continue
             del self._children[pid]
+            if self._segments is not None and child.seat < self._segments.seats:
+                # It was waited for, so nobody writes any more to what it was making.
+                self._segments.reap(child.seat)
             self._board.bury(pid)
             if child.control >= 0:
                 os.close(child.control)

@@ -1,6 +1,8 @@
 //! An answer: what is asked of the thread, and what became of it.
 
 use std::fmt;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use pystream_cipher::Lane;
@@ -28,12 +30,68 @@ pub trait Producer: Send {
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure>;
 }
 
+/// What can begin the same making any number of times: each gives the same bytes.
+pub trait Recipe: Send {
+    /// A making from the first byte on, and what encrypts it.
+    fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>);
+}
+
+/// A body that several answers may want at the same time.
+pub struct Shared {
+    /// Known by its key: no two bodies that differ in a byte may have the same.
+    pub key: [u8; 16],
+    /// Bytes of the whole body, padding included.
+    pub size: u64,
+    /// How it is made.
+    pub recipe: Box<dyn Recipe>,
+}
+
+/// Something on a disk, or elsewhere, that bodies are cut from.
+pub trait Source: Send + Sync {
+    /// Fills `buffer` with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`Failure`] where they are not to be had; the answer breaks off.
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure>;
+
+    /// The file that it is, if it is one: then its bytes go to clear sockets without a copy.
+    fn file(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// A part of a body.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Piece {
+    /// In memory.
+    Bytes(Arc<[u8]>),
+    /// Cut from the source.
+    Range(Range<u64>),
+}
+
+impl Piece {
+    /// Its bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Range(range) => range.end - range.start,
+        }
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Where a body comes from.
 pub enum Body {
     /// Made while it is sent, and encrypted on the way where there is a lane.
     Made(Box<dyn Producer>, Option<Box<Lane>>),
+    /// Made once for all who ask for it at the same time, or read from the cache.
+    Shared(Shared),
     /// In memory.
     Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    /// Pieces, one after the other.
+    Pieces(Arc<dyn Source>, Arc<[Piece]>),
     /// What [`Line::respond`] left; the order's head, range and row have no say in it.
     Rest(Wire),
 }

@@ -9,6 +9,11 @@
 //! the line has TLS, and sends them. What a socket does not take stays in its window until the socket is writable
 //! again (`epoll`); an answer never has more than one window in memory.
 //!
+//! So the process holds for each connection, however slowly its peer reads, no more than one window, and a second one as
+//! TLS records; and the kernel, where sockets have TCP_NOTSENT_LOWAT set, as many unsent bytes as that says. What is read
+//! from the cache or from a file on a clear line is in no window at all: the kernel takes it from there. Segments that several
+//! viewers want are made once (`sharing.rs`).
+//!
 //! The thread never runs Python. The interpreter hands over an [`Order`] and goes on; the outcome waits in
 //! [`Delivery::outcomes`] and a descriptor becomes readable. Whoever asks first gets a window first: a new answer
 //! joins between two groups.
@@ -24,11 +29,13 @@
 mod account;
 mod answer;
 mod line;
+mod making;
 mod outlet;
 mod queue;
 mod sending;
+mod sharing;
 
 pub use account::{Ledger, Row};
-pub use answer::{Body, End, Failure, Order, Outcome, Producer};
+pub use answer::{Body, End, Failure, Order, Outcome, Piece, Producer, Recipe, Shared, Source};
 pub use line::{Line, Received, Wire};
 pub use outlet::{Counters, Delivery, Settings};

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use pystream_tls::{Connection, sealed_len};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::sendfile;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 
 use crate::account::{Account, Ledger, Row};
@@ -72,7 +74,7 @@ impl Line {
         if !quiet || fed.is_err() {
             let control = tls.take();
             // What a handshake or an alert cannot send now is small, and the socket was idle: it takes it.
-            let sent = if control.is_empty() { 0 } else { self.write(&[IoSlice::new(&control)])? };
+            let sent = if control.is_empty() { 0 } else { self.write(&[IoSlice::new(&control)], false)? };
             if sent < control.len() {
                 return Err(io::Error::new(io::ErrorKind::WriteZero, "the peer does not read its handshake"));
             }
@@ -96,7 +98,7 @@ impl Line {
         let mut sealed = Vec::new();
         let slices = if self.seal(parts, &mut sealed)? { [sealed.as_slice(), &[]] } else { parts };
         let wire: usize = slices.iter().map(|slice| slice.len()).sum();
-        let sent = self.write(&slices.map(IoSlice::new))?;
+        let sent = self.write(&slices.map(IoSlice::new), false)?;
         let mut account = held(&self.account);
         let counted = share(plain, sent, wire);
         account.handed(sent as u64, counted);
@@ -117,7 +119,7 @@ impl Line {
         if let Some(tls) = &self.tls {
             let mut farewell = Vec::new();
             held(tls).close(&mut farewell);
-            let _ = self.write(&[IoSlice::new(&farewell)]);
+            let _ = self.write(&[IoSlice::new(&farewell)], false);
         }
         // A socket that cannot be told is one that is gone.
         let _ = self.on_socket(|socket| rustix::net::shutdown(socket, rustix::net::Shutdown::Write));
@@ -135,6 +137,16 @@ impl Line {
     /// The descriptor's number, or -1 once the line is closed.
     pub fn number(&self) -> i32 {
         self.on_socket(|socket| Ok(socket.as_raw_fd())).unwrap_or(-1)
+    }
+
+    /// Whether the peer has closed the connection, at least its own half; what it had sent before may still be unread.
+    pub fn is_gone(&self) -> bool {
+        let told = self.on_socket(|socket| {
+            let mut one = [PollFd::new(&socket, PollFlags::RDHUP)];
+            poll(&mut one, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+            Ok(one[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR))
+        });
+        told.unwrap_or(true)
     }
 
     /// Does something with the socket, as long as there is one.
@@ -178,9 +190,11 @@ impl Line {
     }
 
     /// Bytes that the socket took, 0 where it has no room.
-    pub(crate) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// `more`: what follows comes at once, and may share a packet.
+    pub(crate) fn write(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
         loop {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            let mut flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            flags.set(SendFlags::MORE, more);
             match self.on_socket(|socket| sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)) {
                 Ok(sent) => return Ok(sent),
                 Err(rustix::io::Errno::AGAIN) => return Ok(0),
@@ -188,6 +202,25 @@ impl Line {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Has the kernel take bytes from a file: how many the socket took, none where the file has none there, `None` where
+    /// the socket has no room.
+    pub(crate) fn send_file(&self, file: BorrowedFd<'_>, offset: u64, count: usize) -> io::Result<Option<usize>> {
+        let mut offset = offset;
+        loop {
+            match self.on_socket(|socket| sendfile(socket, file, Some(&mut offset), count)) {
+                Ok(sent) => return Ok(Some(sent)),
+                Err(rustix::io::Errno::AGAIN) => return Ok(None),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether bytes go over the wire as they are.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// Bytes that the kernel holds for the peer (tcp(7), SIOCOUTQ); of a socket that cannot tell, none.

@@ -9,13 +9,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pystream_cipher::Kernel;
+use pystream_shm::Cache;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::answer::{End, Order, Outcome};
+use crate::making::make_together;
 use crate::queue::Queue;
-use crate::sending::{Progress, Sending, fill_together};
+use crate::sending::{Progress, Sending};
+use crate::sharing::{Choice, Filled, Key, LOOK, Sharing};
 
 /// What a [`Delivery`] is told when it starts.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,8 @@ pub struct Counters {
     pub answers: AtomicU64,
     /// Bytes in windows that wait for their sockets.
     pub waiting: AtomicU64,
+    /// Segments of [`Body::Shared`](crate::Body::Shared) whose making was begun, be it for one answer or for many.
+    pub makings: AtomicU64,
 }
 
 /// One thread that makes and sends answers.
@@ -60,18 +65,18 @@ impl std::fmt::Debug for Delivery {
 }
 
 impl Delivery {
-    /// Starts the thread.
+    /// Starts the thread. Segments that several viewers want go through `cache`, at a seat of this process.
     ///
     /// # Errors
-    /// The system's, where it has no descriptor or thread left.
-    pub fn start(settings: Settings) -> io::Result<Self> {
+    /// The system's, where it has no descriptor, memory or thread left.
+    pub fn start(settings: Settings, cache: Option<Cache>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             commands: Queue::new()?,
             outcomes: Queue::new()?,
             stopped: AtomicBool::new(false),
             counters: Counters::default(),
         });
-        let outlet = Outlet::new(Arc::clone(&shared), settings)?;
+        let outlet = Outlet::new(Arc::clone(&shared), settings, cache)?;
         let thread = std::thread::Builder::new().name("delivery".into()).spawn(move || outlet.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -124,13 +129,21 @@ struct Outlet {
     epoll: OwnedFd,
     lanes: usize,
     answers: HashMap<u64, Sending>,
-    /// Answers whose sockets may have room, in the order in which they get a window.
-    ready: Vec<u64>,
+    sharing: Sharing,
+    /// In the order in which they get a window.
+    ready: Vec<Turn>,
     /// Answers that wait for their next byte to be due.
     held: BTreeSet<(Instant, u64)>,
     next_tick: Instant,
     /// Windows to be used again.
     spare: Vec<Vec<u8>>,
+}
+
+/// Whose turn it is: an answer's whose socket may have room, or a segment's that is made into a cache.
+#[derive(Clone, Copy)]
+enum Turn {
+    Answer(u64),
+    Segment(Key),
 }
 
 /// What the descriptor of the command queue is known by in the kernel's list.
@@ -139,7 +152,7 @@ const COMMANDS: u64 = u64::MAX;
 const SPARE: usize = 64;
 
 impl Outlet {
-    fn new(shared: Arc<Shared>, settings: Settings) -> io::Result<Self> {
+    fn new(shared: Arc<Shared>, settings: Settings, cache: Option<Cache>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, shared.commands.as_fd(), EventData::new_u64(COMMANDS), EventFlags::IN)?;
         Ok(Self {
@@ -148,6 +161,7 @@ impl Outlet {
             epoll,
             lanes: Kernel::best().lanes(),
             answers: HashMap::new(),
+            sharing: Sharing::new(cache)?,
             ready: Vec::new(),
             held: BTreeSet::new(),
             next_tick: Instant::now() + TICK,
@@ -178,7 +192,10 @@ impl Outlet {
     /// Until a socket is writable, an order is there, or the time has come for something.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         let now = Instant::now();
-        let next = self.held.first().map_or(self.next_tick, |(due, _)| self.next_tick.min(*due));
+        let mut next = self.held.first().map_or(self.next_tick, |(due, _)| self.next_tick.min(*due));
+        if self.sharing.is_watching() {
+            next = next.min(now + LOOK);
+        }
         let pause = if self.ready.is_empty() { next.saturating_duration_since(now) } else { Duration::ZERO };
         let pause = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: i64::from(pause.subsec_nanos()) };
         events.clear();
@@ -186,12 +203,23 @@ impl Outlet {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => unreachable!("epoll_wait: {error}"),
         }
-        self.ready.extend(events.iter().map(|event| event.data.u64()).filter(|&id| id != COMMANDS));
+        let writable = events.iter().map(|event| event.data.u64()).filter(|&id| id != COMMANDS);
+        self.ready.extend(writable.map(Turn::Answer));
         let now = Instant::now();
         while let Some(&(due, id)) = self.held.first().filter(|(due, _)| *due <= now) {
             self.held.remove(&(due, id));
-            self.ready.push(id);
+            self.ready.push(Turn::Answer(id));
         }
+        self.look(now);
+    }
+
+    /// Sees to answers that wait for what another worker makes.
+    fn look(&mut self, now: Instant) {
+        let (more, tired) = self.sharing.look(now);
+        for id in tired {
+            self.make_alone(id);
+        }
+        self.ready.extend(more.into_iter().map(Turn::Answer));
     }
 
     fn accept(&mut self) {
@@ -202,33 +230,122 @@ impl Outlet {
                     let window = self.spare.pop().unwrap_or_default();
                     self.answers.insert(id, Sending::new(order, window, Instant::now()));
                     self.shared.counters.answers.fetch_add(1, Ordering::Relaxed);
-                    self.ready.push(id);
+                    self.choose(id, false);
+                    self.ready.push(Turn::Answer(id));
                 }
                 Command::Cancel(id) => self.end(id, End::Cancelled),
             }
         }
     }
 
-    /// One window for each of a group.
-    fn serve(&mut self, group: &[u64]) {
-        // Taken out, so that all of them can be worked on at once.
-        let mut group: Vec<(u64, Sending)> =
-            group.iter().filter_map(|&id| self.answers.remove(&id).map(|answer| (id, answer))).collect();
-        fill_together(group.iter_mut().map(|(_, answer)| answer), self.settings.window);
-        let now = Instant::now();
-        for (id, mut answer) in group {
-            let progress = answer.send(now);
-            let waiting = answer.loaded() as u64;
-            let counters = &self.shared.counters;
-            counters.waiting.fetch_add(waiting, Ordering::Relaxed);
-            counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
-            self.answers.insert(id, answer);
-            match progress {
-                Progress::Ready => self.ready.push(id),
-                Progress::Due(due) => drop(self.held.insert((due, id))),
-                Progress::Blocked => self.watch(id),
-                Progress::Ended(end) => self.end(id, end),
+    /// Finds out from where an answer is sent whose segment others may want, too.
+    fn choose(&mut self, id: u64, orphaned: bool) {
+        let Some(answer) = self.answers.get_mut(&id) else { return };
+        let Some(shared) = answer.shared() else { return };
+        let key = shared.key;
+        let was_making = self.sharing.is_making(&key);
+        let mut window = self.spare.pop().unwrap_or_default();
+        match self.sharing.choose(id, shared, &mut window, orphaned) {
+            Choice::Alone => {
+                self.shared.counters.makings.fetch_add(1, Ordering::Relaxed);
+                answer.make();
             }
+            Choice::Read(entry) => {
+                answer.read(entry.clone());
+                for other in self.sharing.joining(&key) {
+                    if let Some(other) = self.answers.get_mut(&other) {
+                        other.join(entry.clone());
+                    }
+                }
+            }
+        }
+        if !was_making && self.sharing.is_making(&key) {
+            self.shared.counters.makings.fetch_add(1, Ordering::Relaxed);
+            self.ready.push(Turn::Segment(key));
+        }
+        self.keep(window);
+    }
+
+    /// No longer waits for others.
+    fn make_alone(&mut self, id: u64) {
+        let Some(answer) = self.answers.get_mut(&id) else { return };
+        self.shared.counters.makings.fetch_add(1, Ordering::Relaxed);
+        answer.make();
+        self.ready.push(Turn::Answer(id));
+    }
+
+    /// One window for each of a group.
+    fn serve(&mut self, group: &[Turn]) {
+        // Taken out, so that all of them can be worked on at once.
+        let mut answers: Vec<(u64, Sending)> = Vec::new();
+        let mut segments: Vec<(Key, Filled)> = Vec::new();
+        for turn in group {
+            match turn {
+                Turn::Answer(id) => answers.extend(self.answers.remove(id).map(|answer| (*id, answer))),
+                Turn::Segment(key) => segments.extend(self.sharing.take(key).map(|filled| (*key, filled))),
+            }
+        }
+        let for_one = answers.iter_mut().filter_map(|(_, answer)| answer.making());
+        make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), self.settings.window);
+        for (key, filled) in segments {
+            self.put(key, filled);
+        }
+        let now = Instant::now();
+        for (id, answer) in answers {
+            self.send(id, answer, now);
+        }
+    }
+
+    /// Puts away what was made of a segment, for all who wait for it.
+    fn put(&mut self, key: Key, filled: Filled) {
+        let (waiting, window) = self.sharing.put(key, filled);
+        self.ready.extend(waiting.into_iter().map(Turn::Answer));
+        match window {
+            None => self.ready.push(Turn::Segment(key)),
+            Some(window) => self.keep(window),
+        }
+    }
+
+    fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
+        answer.load(self.settings.window);
+        let progress = answer.send(now, self.settings.window);
+        let waiting = answer.loaded() as u64;
+        let counters = &self.shared.counters;
+        counters.waiting.fetch_add(waiting, Ordering::Relaxed);
+        counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
+        self.answers.insert(id, answer);
+        match progress {
+            Progress::Ready => self.ready.push(Turn::Answer(id)),
+            Progress::Due(due) => drop(self.held.insert((due, id))),
+            Progress::Blocked => self.watch(id),
+            Progress::Starved => self.wait_for_more(id, now),
+            Progress::Orphaned => self.take_over(id),
+            Progress::Ended(end) => self.end(id, end),
+        }
+    }
+
+    fn wait_for_more(&mut self, id: u64, now: Instant) {
+        let Some(answer) = self.answers.get(&id) else { return };
+        if let (Some(shared), Some((entry, at))) = (answer.shared(), answer.reading()) {
+            self.sharing.wait(id, &shared.key, entry, at, now);
+        }
+    }
+
+    /// Who made the segment has given up. Once it is made anew for all who want it; if that comes to nothing as well,
+    /// each answer finds out for itself why.
+    fn take_over(&mut self, id: u64) {
+        let Some(answer) = self.answers.get_mut(&id) else { return };
+        answer.orphaned += 1;
+        if answer.orphaned > 1 {
+            return self.make_alone(id);
+        }
+        self.choose(id, true);
+        self.ready.push(Turn::Answer(id));
+    }
+
+    fn keep(&mut self, window: Vec<u8>) {
+        if self.spare.len() < SPARE && window.capacity() > 0 {
+            self.spare.push(window);
         }
     }
 
@@ -259,10 +376,10 @@ impl Outlet {
         if end == End::Handed {
             answer.line().whole();
         }
-        let window = answer.into_window();
-        if self.spare.len() < SPARE {
-            self.spare.push(window);
+        if let Some(shared) = answer.shared() {
+            self.sharing.forget(id, &shared.key);
         }
+        self.keep(answer.into_window());
         self.shared.outcomes.put([Outcome { id, end }]);
     }
 

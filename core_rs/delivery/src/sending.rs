@@ -1,35 +1,45 @@
-//! One answer under way: its window, and how it gets filled and sent.
+//! One answer under way: what of it is loaded, and how it is sent.
 
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pystream_cipher::{Lane, encrypt, pad_pkcs7};
+use pystream_shm::{Entry, Progress as Filled};
 
-use crate::answer::{Body, End, Failure, Order};
-use crate::line::{Line, share};
+use crate::answer::{Body, End, Failure, Order, Piece, Shared, Source};
+use crate::line::{Line, Wire, share};
+use crate::making::Making;
 
 /// An order on its way.
 ///
 /// At any time some bytes are loaded: of the head, and a part of the body. Only when all of them are in the kernel are
-/// the next ones made.
+/// the next ones loaded. What lies in a file is not loaded on a clear line: the kernel takes it from there.
 pub(crate) struct Sending {
-    order: Order,
-    window: Vec<u8>,
-    /// The part of the window, or of a body in memory, that is loaded.
+    line: Arc<Line>,
+    head: Vec<u8>,
+    head_at: usize,
+    row: Option<crate::Row>,
+    rate: Option<u64>,
+    content: Content,
+    /// What to read from when the window is sent, since others want the same.
+    joined: Option<Entry>,
+    shared: Option<Shared>,
+    /// Makings elsewhere that came to nothing.
+    pub(crate) orphaned: u8,
+    /// Of the body: the next byte to be loaded, and the end.
+    at: u64,
+    end: u64,
+    /// The part of the content's memory, or of `window`, that is loaded.
     from: usize,
     to: usize,
-    head_at: usize,
+    window: Vec<u8>,
     /// What is loaded as TLS records, and how much of it is gone; empty on a clear line.
     sealed: Vec<u8>,
     sealed_at: usize,
     /// Bytes of the response in `sealed` that are not yet counted.
     sealed_plain: u64,
-    /// Bytes just made, at the start of the window.
-    fresh: usize,
     begun: bool,
-    /// Whether the producer has said that it has no more.
-    exhausted: bool,
     failure: Option<Failure>,
     started: Instant,
     handed: u64,
@@ -37,6 +47,14 @@ pub(crate) struct Sending {
     pub(crate) watched: bool,
     /// As many bytes the outlet has counted as waiting.
     pub(crate) counted: u64,
+}
+
+enum Content {
+    Made(Making),
+    Cached(Entry),
+    Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    Pieces(Arc<dyn Source>, Arc<[Piece]>),
+    Rest(Wire),
 }
 
 /// What an answer needs next.
@@ -47,39 +65,56 @@ pub(crate) enum Progress {
     Due(Instant),
     /// Room in its socket.
     Blocked,
+    /// More of a segment that somebody makes.
+    Starved,
+    /// Another maker: the one that it had has given up.
+    Orphaned,
     /// Nothing.
     Ended(End),
 }
 
-/// Fills a window of each answer that has nothing loaded, all of them encrypted together.
-pub(crate) fn fill_together<'a>(answers: impl Iterator<Item = &'a mut Sending>, window: usize) {
-    let mut empty: Vec<&mut Sending> = answers.filter(|answer| answer.is_empty()).collect();
-    for answer in &mut empty {
-        answer.fill(window);
-    }
-    encrypt(empty.iter_mut().filter_map(|answer| answer.fresh()));
-    for answer in empty {
-        answer.load(window);
-    }
-}
-
 impl Sending {
-    pub(crate) fn new(mut order: Order, window: Vec<u8>, now: Instant) -> Self {
-        if let Body::Rest(wire) = &order.body {
-            order.length = wire.bytes.len() as u64;
-        }
+    /// An answer, and the segment that it still has to be given (`read`, `make`), if it is one that may be shared.
+    pub(crate) fn new(order: Order, window: Vec<u8>, now: Instant) -> Self {
+        let Order { line, head, body, skip, length, row, rate, .. } = order;
+        let (mut at, mut end) = (skip, skip.saturating_add(length));
+        let (mut shared, mut spare) = (None, Vec::new());
+        let content = match body {
+            Body::Made(producer, lane) => Content::Made(Making::new((producer, lane), window)),
+            Body::Shared(segment) => {
+                spare = window;
+                shared = Some(segment);
+                Content::Bytes(Arc::new([]))
+            }
+            Body::Bytes(bytes) => Content::Bytes(bytes),
+            Body::Pieces(source, pieces) => {
+                spare = window;
+                Content::Pieces(source, pieces)
+            }
+            Body::Rest(wire) => {
+                (at, end) = (0, wire.bytes.len() as u64);
+                Content::Rest(wire)
+            }
+        };
         Self {
-            order,
-            window,
+            line,
+            head,
+            head_at: 0,
+            row,
+            rate,
+            content,
+            joined: None,
+            shared,
+            orphaned: 0,
+            at,
+            end,
             from: 0,
             to: 0,
-            head_at: 0,
+            window: spare,
             sealed: Vec::new(),
             sealed_at: 0,
             sealed_plain: 0,
-            fresh: 0,
             begun: false,
-            exhausted: false,
             failure: None,
             started: now,
             handed: 0,
@@ -89,8 +124,39 @@ impl Sending {
         }
     }
 
+    /// The segment that it sends, where others may want the same one.
+    pub(crate) fn shared(&self) -> Option<&Shared> {
+        self.shared.as_ref()
+    }
+
+    /// Makes the segment for this answer alone.
+    pub(crate) fn make(&mut self) {
+        if let Some(shared) = &self.shared {
+            let window = std::mem::take(&mut self.window);
+            self.content = Content::Made(Making::new(shared.recipe.begin(), window));
+        }
+    }
+
+    /// Reads the segment from here.
+    pub(crate) fn read(&mut self, entry: Entry) {
+        self.content = Content::Cached(entry);
+    }
+
+    /// Reads the segment from here when what is made is sent.
+    pub(crate) fn join(&mut self, entry: Entry) {
+        self.joined = Some(entry);
+    }
+
+    /// The segment that is read from, and the first byte of it that is still to be sent.
+    pub(crate) fn reading(&self) -> Option<(&Entry, u64)> {
+        match &self.content {
+            Content::Cached(entry) => Some((entry, self.at)),
+            _ => None,
+        }
+    }
+
     pub(crate) fn line(&self) -> &Arc<Line> {
-        &self.order.line
+        &self.line
     }
 
     pub(crate) fn last_progress(&self) -> Instant {
@@ -98,13 +164,16 @@ impl Sending {
     }
 
     pub(crate) fn into_window(self) -> Vec<u8> {
-        self.window
+        match self.content {
+            Content::Made(making) => making.into_window(),
+            _ => self.window,
+        }
     }
 
     /// Bytes loaded.
     pub(crate) fn loaded(&self) -> usize {
         if self.sealed.is_empty() {
-            self.order.head.len() - self.head_at + self.to - self.from
+            self.head.len() - self.head_at + self.to - self.from
         } else {
             self.sealed.len() - self.sealed_at
         }
@@ -114,125 +183,226 @@ impl Sending {
         !self.begun || self.loaded() == 0
     }
 
-    /// Makes plaintext, if the body is one that is made.
-    fn fill(&mut self, window: usize) {
-        self.fresh = 0;
-        let Body::Made(producer, lane) = &mut self.order.body else { return };
-        if self.order.length == 0 || self.exhausted {
+    /// What has to make a window before there is anything to load.
+    pub(crate) fn making(&mut self) -> Option<&mut Making> {
+        let wanting = self.is_empty() && self.at < self.end && self.joined.is_none();
+        match &mut self.content {
+            Content::Made(making) if wanting && !making.is_exhausted() => Some(making),
+            _ => None,
+        }
+    }
+
+    /// Chooses what of the body comes next, where nothing is loaded, and seals it.
+    pub(crate) fn load(&mut self, window: usize) {
+        if !self.is_empty() {
             return;
         }
-        self.window.resize(window, 0);
-        match producer.fill(&mut self.window) {
-            Ok(filled) => {
-                self.exhausted = filled < window;
-                self.fresh = filled;
-                if self.exhausted && lane.is_some() {
-                    self.fresh = pad_pkcs7(&mut self.window, filled);
-                }
-            }
-            Err(failure) => self.failure = Some(failure),
+        let rest = matches!(self.content, Content::Rest(_));
+        if !std::mem::replace(&mut self.begun, true) && !rest {
+            self.line.begin(self.row);
         }
-    }
-
-    fn fresh(&mut self) -> Option<(&mut Lane, &mut [u8])> {
-        let Body::Made(_, Some(lane)) = &mut self.order.body else { return None };
-        Some((lane, &mut self.window[..self.fresh]))
-    }
-
-    /// Chooses what of the body comes next, and seals it.
-    fn load(&mut self, window: usize) {
-        let Order { body, skip, length, head, line, row, .. } = &mut self.order;
-        if !std::mem::replace(&mut self.begun, true) && !matches!(body, Body::Rest(_)) {
-            line.begin(*row);
+        if let Some(entry) = self.joined.take()
+            && let Content::Made(making) = std::mem::replace(&mut self.content, Content::Cached(entry))
+        {
+            self.window = making.into_window();
         }
-        let available = match body {
-            Body::Made(..) => {
-                self.from = 0;
-                self.fresh
-            }
-            Body::Bytes(bytes) => (**bytes).as_ref().len() - self.to,
-            Body::Rest(wire) => wire.bytes.len() - self.to,
-        };
-        let made = matches!(body, Body::Made(..));
-        let start = if made { 0 } else { self.to };
-        let skipped = usize::try_from(*skip).map_or(available, |skip| skip.min(available));
-        *skip -= skipped as u64;
-        let most = if made { available } else { window };
-        let taken = (available - skipped).min(most).min(usize::try_from(*length).unwrap_or(usize::MAX));
-        *length -= taken as u64;
-        self.from = start + skipped;
-        self.to = self.from + taken;
-        let over = if made { self.exhausted } else { taken == available - skipped };
-        if over && *length > 0 && self.failure.is_none() {
-            self.failure = Some(Failure(format!("the body ends {length} bytes before its length")));
+        (self.from, self.to) = (0, 0);
+        let most = self.most(window);
+        if most > 0
+            && let Err(failure) = self.load_body(most)
+        {
+            self.failure = Some(failure);
+            return;
         }
-        if matches!(body, Body::Rest(_)) {
+        self.at += (self.to - self.from) as u64;
+        if rest {
             return;
         }
         self.sealed.clear();
         self.sealed_at = 0;
-        let parts = [&head[self.head_at..], chunk(body, &self.window, self.from, self.to)];
+        let parts = [&self.head[self.head_at..], chunk(&self.content, &self.window, self.from, self.to)];
         self.sealed_plain = (parts[0].len() + parts[1].len()) as u64;
         if self.sealed_plain > 0
-            && let Err(error) = line.seal(parts, &mut self.sealed)
+            && let Err(error) = self.line.seal(parts, &mut self.sealed)
         {
             self.failure.get_or_insert(Failure(error.to_string()));
         }
     }
 
-    /// Gives the socket what is loaded.
-    pub(crate) fn send(&mut self, now: Instant) -> Progress {
+    /// Bytes that may be loaded, or lent, at once: where there is a rate, of a quarter of a second, so that they flow.
+    fn most(&self, window: usize) -> usize {
+        let paced = self.rate.map_or(window, |rate| usize::try_from(rate / 4).unwrap_or(window).max(LEAST));
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        window.min(paced).min(left)
+    }
+
+    fn load_body(&mut self, most: usize) -> Result<(), Failure> {
+        if self.line.is_clear() && self.is_lent() {
+            return Ok(());
+        }
+        match &mut self.content {
+            Content::Made(making) => {
+                if let Some(failure) = making.failure() {
+                    return Err(failure);
+                }
+                let (begin, made) = making.made();
+                let end = begin + made.len() as u64;
+                // Of what lies before the range, nothing is sent.
+                (self.from, self.to) = if end <= self.at {
+                    (0, 0)
+                } else {
+                    ((self.at - begin) as usize, (end.min(self.end) - begin) as usize)
+                };
+                if making.is_exhausted() && end < self.end {
+                    return Err(short(self.end - end));
+                }
+            }
+            Content::Bytes(bytes) => {
+                let there = (**bytes).as_ref().len() as u64;
+                if there < self.end {
+                    return Err(short(self.end - there));
+                }
+                self.from = self.at as usize;
+                self.to = self.from + most;
+            }
+            Content::Rest(wire) => (self.from, self.to) = (self.at as usize, wire.bytes.len()),
+            Content::Cached(entry) => {
+                self.window.resize(most, 0);
+                self.to = entry.read(self.at, &mut self.window);
+            }
+            Content::Pieces(source, pieces) => {
+                let Some((piece, within)) = find(pieces, self.at) else { return Err(short(self.end - self.at)) };
+                self.to = most.min(usize::try_from(piece.len() - within).unwrap_or(usize::MAX));
+                self.window.resize(self.to, 0);
+                match piece {
+                    Piece::Bytes(bytes) => self.window.copy_from_slice(&bytes[within as usize..][..self.to]),
+                    Piece::Range(range) => source.read_exact_at(range.start + within, &mut self.window)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what comes next lies in a file.
+    fn is_lent(&self) -> bool {
+        match &self.content {
+            Content::Cached(_) => true,
+            Content::Pieces(source, pieces) => {
+                source.file().is_some() && matches!(find(pieces, self.at), Some((Piece::Range(_), _)))
+            }
+            _ => false,
+        }
+    }
+
+    /// What comes next, where the kernel can take it from a file: the file, the offset in it, and how many bytes.
+    fn lent(&self, window: usize) -> Option<(BorrowedFd<'_>, u64, usize)> {
+        if !self.line.is_clear() {
+            return None;
+        }
+        let most = self.most(window);
+        match &self.content {
+            Content::Cached(entry) => {
+                let (offset, count) = entry.file_range(self.at)?;
+                Some((entry.cache().as_fd(), offset, count.min(most)))
+            }
+            Content::Pieces(source, pieces) => match find(pieces, self.at)? {
+                (Piece::Range(range), within) => {
+                    let offset = range.start + within;
+                    let count = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
+                    Some((source.file()?, offset, count.min(most)))
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Gives the socket what is loaded, and what is lent.
+    pub(crate) fn send(&mut self, now: Instant, window: usize) -> Progress {
         if let Some(failure) = self.failure.take() {
             return Progress::Ended(End::Failed(failure));
         }
         let loaded = self.loaded();
-        if loaded > 0 {
-            let Ok(sent) = self.write() else { return Progress::Ended(End::Gone) };
-            self.handed += sent as u64;
-            if sent > 0 {
-                self.last_progress = now;
-            }
+        let mut moved = loaded > 0;
+        if moved {
+            let Ok(sent) = self.write(window) else { return Progress::Ended(End::Gone) };
+            self.count(sent, now);
             if sent < loaded {
                 return Progress::Blocked;
             }
         }
-        if self.order.length == 0 {
+        if let Some((file, offset, count)) = self.lent(window).filter(|&(.., count)| count > 0) {
+            match self.line.send_file(file, offset, count) {
+                Ok(Some(0)) => return Progress::Ended(End::Failed(short(self.end - self.at))),
+                Ok(Some(sent)) => {
+                    self.at += sent as u64;
+                    self.line.handed(sent as u64, sent as u64);
+                    self.count(sent, now);
+                    moved = true;
+                }
+                Ok(None) => return Progress::Blocked,
+                Err(_) => return Progress::Ended(End::Gone),
+            }
+        }
+        self.next(now, moved)
+    }
+
+    fn count(&mut self, sent: usize, now: Instant) {
+        self.handed += sent as u64;
+        if sent > 0 {
+            self.last_progress = now;
+        }
+    }
+
+    fn next(&mut self, now: Instant, moved: bool) -> Progress {
+        if self.at == self.end {
             return Progress::Ended(End::Handed);
         }
-        match self.order.rate {
-            Some(rate) => {
+        if let Content::Cached(entry) = &self.content {
+            // Asked in this order: what is not `Filling` does not grow.
+            let progress = entry.progress();
+            if entry.filled() <= self.at {
+                return match progress {
+                    Filled::Filling => Progress::Starved,
+                    Filled::Ready | Filled::Abandoned => Progress::Orphaned,
+                };
+            }
+        }
+        match self.rate {
+            Some(rate) if moved => {
                 let due = self.started + Duration::from_secs_f64(self.handed as f64 / rate.max(1) as f64);
                 // Waiting for its time is no stall.
                 self.last_progress = self.last_progress.max(due);
                 if due > now { Progress::Due(due) } else { Progress::Ready }
             }
-            None => Progress::Ready,
+            _ => Progress::Ready,
         }
     }
 
-    fn write(&mut self) -> io::Result<usize> {
-        let line = &self.order.line;
+    fn write(&mut self, window: usize) -> io::Result<usize> {
         if !self.sealed.is_empty() {
             let left = &self.sealed[self.sealed_at..];
-            let sent = line.write(&[IoSlice::new(left)])?;
+            let sent = self.line.write(&[IoSlice::new(left)], false)?;
             let plain = share(self.sealed_plain, sent, left.len());
             self.sealed_plain -= plain;
             self.sealed_at += sent;
             if self.sealed_at == self.sealed.len() {
                 self.sealed.clear();
                 self.sealed_at = 0;
-                self.head_at = self.order.head.len();
+                self.head_at = self.head.len();
                 self.from = self.to;
             }
-            line.handed(sent as u64, plain);
+            self.line.handed(sent as u64, plain);
             return Ok(sent);
         }
-        let head = &self.order.head[self.head_at..];
-        let chunk = chunk(&self.order.body, &self.window, self.from, self.to);
-        let sent = line.write(&[IoSlice::new(head), IoSlice::new(chunk)])?;
+        // A head goes into the same packet as what is lent.
+        let more = self.lent(window).is_some_and(|(.., count)| count > 0);
+        let head = &self.head[self.head_at..];
+        let body = chunk(&self.content, &self.window, self.from, self.to);
+        let sent = self.line.write(&[IoSlice::new(head), IoSlice::new(body)], more)?;
         let of_head = sent.min(head.len());
-        let plain = match &mut self.order.body {
-            Body::Rest(wire) => {
+        let plain = match &mut self.content {
+            Content::Rest(wire) => {
                 let plain = share(wire.plain, sent, self.to - self.from);
                 wire.plain -= plain;
                 plain
@@ -241,15 +411,34 @@ impl Sending {
         };
         self.head_at += of_head;
         self.from += sent - of_head;
-        line.handed(sent as u64, plain);
+        self.line.handed(sent as u64, plain);
         Ok(sent)
     }
 }
 
-fn chunk<'a>(body: &'a Body, window: &'a [u8], from: usize, to: usize) -> &'a [u8] {
-    match body {
-        Body::Made(..) => &window[from..to],
-        Body::Bytes(bytes) => &(**bytes).as_ref()[from..to],
-        Body::Rest(wire) => &wire.bytes[from..to],
+/// The least that is loaded at once, however low a rate is.
+const LEAST: usize = 4096;
+
+fn short(missing: u64) -> Failure {
+    Failure(format!("the body ends {missing} bytes before its length"))
+}
+
+/// The piece that byte `at` lies in, and where in it.
+fn find(pieces: &[Piece], mut at: u64) -> Option<(&Piece, u64)> {
+    for piece in pieces {
+        if at < piece.len() {
+            return Some((piece, at));
+        }
+        at -= piece.len();
+    }
+    None
+}
+
+fn chunk<'a>(content: &'a Content, window: &'a [u8], from: usize, to: usize) -> &'a [u8] {
+    match content {
+        Content::Made(making) => &making.made().1[from..to],
+        Content::Bytes(bytes) => &(**bytes).as_ref()[from..to],
+        Content::Rest(wire) => &wire.bytes[from..to],
+        Content::Cached(_) | Content::Pieces(..) => &window[from..to],
     }
 }

@@ -36,6 +36,22 @@ pub fn boxes(data: &[u8]) {
     if let Ok(movie) = open(&file) {
         assert!(movie.tracks.len() + movie.skipped.len() <= 1024);
     }
+    relocate(&[&boxed(b"mdat", &media), file.as_slice()].concat());
+}
+
+/// Parts of the source in its order, and of the same length where nothing had to be written wider.
+fn relocate(file: &[u8]) {
+    let Ok(parts) = declared(mp4::relocate(&file)) else { return };
+    let end = file.len() as u64;
+    let ranges = parts.iter().filter_map(|part| match part {
+        mp4::Part::Range(range) => Some(range.clone()),
+        mp4::Part::Bytes(_) => None,
+    });
+    let last = ranges.fold(0, |before, range| {
+        assert!(before <= range.start && range.start <= range.end && range.end <= end);
+        range.end
+    });
+    assert!(last <= end);
 }
 
 fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
@@ -86,6 +102,7 @@ fn declared<T>(result: Result<T>) -> Result<T> {
 
 /// The demuxer: everything that a movie has, looked at.
 pub fn demux(data: &[u8]) {
+    relocate(data);
     let copied = mp4::open(&Copied(data.to_vec()));
     let movie = match (open(data), copied) {
         (Ok(movie), Ok(copied)) => {

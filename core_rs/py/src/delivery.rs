@@ -1,6 +1,7 @@
 //! Connections, and the thread that answers on them.
 
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +9,16 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+use pystream_cipher::Lane;
 use pystream_delivery as delivery;
-use pystream_delivery::{Body, End, Failure, Order, Producer, Received, Row};
+use pystream_delivery::{Body, End, Failure, Order, Piece, Producer, Received, Recipe, Row, Shared, Source};
+use pystream_media::mp4;
 use pystream_tls::{Certificate, Pem, TicketKeys};
 
-use crate::rendition::{KeyAndIv, Muxer, Rendition, lane};
-use crate::shared::Meter;
+use crate::errors::{Fault, os_error};
+use crate::rendition::{KeyAndIv, Layout, Muxer, Rendition, key_and_iv};
+use crate::shared::{Cache, Meter};
+use crate::source::FileSource;
 
 /// A connection. It owns its socket, and closes it when nobody needs it any more.
 #[pyclass(frozen, module = "pystream._core")]
@@ -65,6 +70,11 @@ impl Line {
     fn respond(&self, head: &[u8], body: &[u8], row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
         let rest = self.inner.respond([head, body], row.map(Self::row))?;
         Ok(rest.map(|rest| Rest(Mutex::new(Some(rest)))))
+    }
+
+    /// Whether the peer has closed the connection, at least its own half; requests may still be unread.
+    fn is_gone(&self) -> bool {
+        self.inner.is_gone()
     }
 
     /// Books what the peer has acknowledged by now; returns whether that is all.
@@ -129,14 +139,15 @@ type Range = (u64, u64);
 
 #[pymethods]
 impl Delivery {
-    /// `window` is in bytes.
+    /// `window` is in bytes; `cache` is where segments go that several viewers want.
     #[new]
-    fn new(window: usize, stall_ms: u64) -> PyResult<Self> {
+    #[pyo3(signature = (window, stall_ms, cache = None))]
+    fn new(window: usize, stall_ms: u64, cache: Option<&Cache>) -> PyResult<Self> {
         if window == 0 || !window.is_multiple_of(16) {
             return Err(PyValueError::new_err("a window is a positive multiple of 16 bytes"));
         }
         let settings = delivery::Settings { window, stall: Duration::from_millis(stall_ms) };
-        Ok(Self { inner: delivery::Delivery::start(settings)? })
+        Ok(Self { inner: delivery::Delivery::start(settings, cache.map(|cache| cache.inner.clone()))? })
     }
 
     /// Readable while there are outcomes.
@@ -144,8 +155,13 @@ impl Delivery {
         self.inner.signal().as_raw_fd()
     }
 
-    /// Segment `n` of a rendition, made while it is sent.
+    /// Segment `n` of a rendition, made while it is sent. All that have the same `key`, 16 bytes, are the same bytes, and
+    /// may be made once for several orders; without one this order has a making of its own.
+    ///
+    /// # Errors
+    /// `IndexError`; `ValueError` where `secret` or `key` has not the right length.
     #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
+    #[pyo3(signature = (id, line, head, rendition, n, secret, range, row, key = None))]
     fn segment(
         &self,
         id: u64,
@@ -156,12 +172,39 @@ impl Delivery {
         secret: Option<KeyAndIv>,
         range: Range,
         row: Option<(u32, u8)>,
+        key: Option<[u8; 16]>,
     ) -> PyResult<()> {
         rendition.check(n)?;
-        let making = Making { muxer: rendition.layout.muxer(n), input: Arc::clone(&rendition.input) };
-        let body = Body::Made(Box::new(making), lane(secret)?.map(Box::new));
+        let secret = secret.map(key_and_iv).transpose()?;
+        let take = Take { layout: rendition.layout.clone(), n, secret, input: Arc::clone(&rendition.input) };
+        let body = match key {
+            None => {
+                let (producer, lane) = take.begin();
+                Body::Made(producer, lane)
+            }
+            Some(key) => {
+                let size = rendition.length(n, take.secret.is_some()) as u64;
+                Body::Shared(Shared { key, size, recipe: Box::new(take) })
+            }
+        };
         self.order(id, line, head, body, range, row, None);
         Ok(())
+    }
+
+    /// A film as a file.
+    #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
+    fn download(
+        &self,
+        id: u64,
+        line: &Line,
+        head: Vec<u8>,
+        download: &Download,
+        range: Range,
+        row: Option<(u32, u8)>,
+        rate: Option<u64>,
+    ) {
+        let source = Arc::clone(&download.source) as Arc<dyn Source>;
+        self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, rate);
     }
 
     /// A body from memory.
@@ -215,6 +258,11 @@ impl Delivery {
         let counters = self.inner.counters();
         (counters.answers.load(Relaxed), counters.waiting.load(Relaxed))
     }
+
+    /// How many makings of segments that have a key were begun.
+    fn makings(&self) -> u64 {
+        self.inner.counters().makings.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 impl Delivery {
@@ -234,6 +282,21 @@ impl Delivery {
     }
 }
 
+/// What a segment is made from, as often as need be.
+struct Take {
+    layout: Layout,
+    n: usize,
+    secret: Option<([u8; 16], [u8; 16])>,
+    input: Arc<str>,
+}
+
+impl Recipe for Take {
+    fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>) {
+        let making = Making { muxer: self.layout.muxer(self.n), input: Arc::clone(&self.input) };
+        (Box::new(making), self.secret.map(|(key, iv)| Box::new(Lane::new(&key, &iv))))
+    }
+}
+
 /// A segment being made, for the thread that sends it.
 struct Making {
     muxer: Muxer,
@@ -243,5 +306,43 @@ struct Making {
 impl Producer for Making {
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
         self.muxer.fill(window).map_err(|error| Failure(format!("{}: {error}", self.input)))
+    }
+}
+
+/// A film's own file as it is handed out: with `moov` before the media data, wherever it lies on the disk. Frozen: any
+/// thread may use it at any time.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Download {
+    source: Arc<FileSource>,
+    pieces: Arc<[Piece]>,
+}
+
+#[pymethods]
+impl Download {
+    /// Opens a local file and plans. `name` is what messages call it.
+    ///
+    /// # Errors
+    /// `OSError`, `MediaError`.
+    #[new]
+    fn new(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
+        let source = py.detach(|| FileSource::open(&path)).map_err(|error| os_error(&error, &path))?;
+        let parts = py.detach(|| mp4::relocate(&source)).map_err(|error| Fault::of(error, &name.into()))?;
+        let piece = |part| match part {
+            mp4::Part::Bytes(bytes) => Piece::Bytes(bytes.into()),
+            mp4::Part::Range(range) => Piece::Range(range),
+        };
+        Ok(Self { source: Arc::new(source), pieces: parts.into_iter().map(piece).collect() })
+    }
+
+    /// Bytes of the file as it is handed out.
+    #[getter]
+    fn size(&self) -> u64 {
+        self.pieces.iter().map(Piece::len).sum()
+    }
+
+    /// Bytes of memory held.
+    #[getter]
+    fn nbytes(&self) -> u64 {
+        self.pieces.iter().filter(|piece| matches!(piece, Piece::Bytes(_))).map(Piece::len).sum()
     }
 }

@@ -14,19 +14,27 @@ mod _core {
     #[pymodule_export]
     use crate::buffers::{Column, Segment};
     #[pymodule_export]
-    use crate::delivery::{Delivery, Line, Rest, Tls};
+    use crate::delivery::{Delivery, Download, Line, Rest, Tls};
     #[pymodule_export]
     use crate::movie::{Movie, Track};
     #[pymodule_export]
     use crate::rendition::{Rendition, encrypt};
     #[pymodule_export]
-    use crate::shared::{Gcra, Meter};
+    use crate::shared::{Cache, Gcra, Meter};
     #[pymodule_export]
     use crate::work::Work;
 
     /// Whether this is a debug build; `import pystream` warns about one.
     #[pymodule_export]
     const DEBUG: bool = cfg!(debug_assertions);
+
+    /// Bytes of the smallest segment cache.
+    #[pymodule_export]
+    const CACHE_BLOCK: usize = pystream_shm::BLOCK;
+
+    /// Seats that a segment cache has at most.
+    #[pymodule_export]
+    const CACHE_SEATS: usize = pystream_shm::SEATS;
 
     /// The version of the workspace, which is the distribution's.
     #[pymodule_export]

@@ -95,9 +95,15 @@ pub(crate) type KeyAndIv = (Vec<u8>, Vec<u8>);
 /// # Errors
 /// `ValueError` where one of them has not 16 bytes.
 pub(crate) fn lane(secret: Option<KeyAndIv>) -> PyResult<Option<Lane>> {
-    let Some((key, iv)) = secret else { return Ok(None) };
-    match (key.as_slice().try_into(), iv.as_slice().try_into()) {
-        (Ok(key), Ok(iv)) => Ok(Some(Lane::new(key, iv))),
+    let secret = secret.map(key_and_iv).transpose()?;
+    Ok(secret.map(|(key, iv)| Lane::new(&key, &iv)))
+}
+
+/// # Errors
+/// `ValueError` where one of them has not 16 bytes.
+pub(crate) fn key_and_iv((key, iv): KeyAndIv) -> PyResult<([u8; 16], [u8; 16])> {
+    match (key.try_into(), iv.try_into()) {
+        (Ok(key), Ok(iv)) => Ok((key, iv)),
         _ => Err(PyValueError::new_err("an AES-128 key and its IV have 16 bytes each")),
     }
 }
@@ -233,7 +239,7 @@ impl Rendition {
         if n < len { Ok(()) } else { Err(PyIndexError::new_err(format!("segment {n} of {len}"))) }
     }
 
-    fn length(&self, n: usize, encrypted: bool) -> usize {
+    pub(crate) fn length(&self, n: usize, encrypted: bool) -> usize {
         let size = self.layout.size(n) as usize;
         if encrypted { padded_len(size) } else { size }
     }

@@ -114,6 +114,67 @@ impl Gcra {
     /// else after how many microseconds it might.
     fn check(&self, key: &[u8], now_us: u64, emission_us: u64, burst_us: u64) -> u64 {
         let verdict = self.inner.check(key, now_us, emission_us, burst_us);
-        if verdict.allowed { 0 } else { verdict.wait_us.max(1) }
+        wait(verdict)
+    }
+
+    /// What `check` would say, without counting the request.
+    fn peek(&self, key: &[u8], now_us: u64, emission_us: u64, burst_us: u64) -> u64 {
+        wait(self.inner.peek(key, now_us, emission_us, burst_us))
+    }
+}
+
+fn wait(verdict: shm::Verdict) -> u64 {
+    if verdict.allowed { 0 } else { verdict.wait_us.max(1) }
+}
+
+/// The segment cache of a node, at one of its seats.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Cache {
+    pub(crate) inner: shm::Cache,
+}
+
+#[pymethods]
+impl Cache {
+    /// The descriptor of a new cache of about `size` bytes with so many seats, one a process, for all processes to inherit.
+    ///
+    /// # Errors
+    /// `ValueError`, `OSError`.
+    #[staticmethod]
+    fn create(size: usize, seats: usize) -> PyResult<i32> {
+        Ok(shm::Cache::create(size, seats).map_err(fault)?.into_raw_fd())
+    }
+
+    /// Takes over the descriptor, at a seat that no other process has.
+    ///
+    /// # Errors
+    /// `ValueError` where it is no cache's, or has no such seat.
+    #[new]
+    fn new(fd: i32, seat: usize) -> PyResult<Self> {
+        let fd = crate::buffers::take_over(fd)?;
+        Ok(Self { inner: shm::Cache::attach(fd, seat).map_err(fault)? })
+    }
+
+    /// How many processes have a place.
+    #[getter]
+    fn seats(&self) -> usize {
+        self.inner.seats()
+    }
+
+    /// Lets go of all that the process of a seat held, which has to be gone: waited for.
+    ///
+    /// # Errors
+    /// `ValueError` where there is no such seat.
+    fn reap(&self, seat: usize) -> PyResult<()> {
+        if seat >= self.inner.seats() {
+            return Err(PyValueError::new_err(format!("the segment cache has {} seats", self.inner.seats())));
+        }
+        self.inner.reap(seat);
+        Ok(())
+    }
+
+    /// Hits, misses, evictions since it was made, and bytes in use.
+    fn counters(&self) -> (u64, u64, u64, u64) {
+        let shm::CacheCounters { hits, misses, evictions, bytes_used } = self.inner.counters();
+        (hits, misses, evictions, bytes_used)
     }
 }

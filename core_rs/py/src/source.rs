@@ -1,12 +1,14 @@
 //! Inputs: a file, bytes, or a Python object with `size` and `read_at(offset, n)`.
 
 use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pystream_delivery::{Failure, Source};
 use pystream_media::{Error, ReadAt, Result};
 
 /// A local file, read with `pread`: a file that shrinks is an error, where a map of it would be a SIGBUS.
@@ -56,6 +58,17 @@ impl ReadAt for FileSource {
                 Error::source_failed(failed.error.to_string(), Some(Box::new(failed))).at(offset)
             }
         })
+    }
+}
+
+impl Source for FileSource {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::result::Result<(), Failure> {
+        let failed = |error: Error| Failure(format!("{}: {error}", self.path.display()));
+        ReadAt::read_exact_at(self, offset, buffer).map_err(failed)
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
     }
 }
 

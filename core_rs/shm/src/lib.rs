@@ -23,7 +23,7 @@ mod gcra;
 mod mapping;
 mod meter;
 
-pub use cache::{BLOCK, Cache, CacheCounters, Entry, Filling, Progress, WANTED_WITHIN_US};
+pub use cache::{BLOCK, Cache, CacheCounters, Entry, Filling, Progress, SEATS, WANTED_WITHIN_US};
 pub use error::{Error, Result};
 pub use gcra::{DEFAULT_BYTES, Gcra, GcraCounters, MAX_BURST_US, Verdict};
 pub use meter::{Counts, DEFAULT_ROWS, MAX_COUNT, Meter, Overflow, Row};

@@ -12,6 +12,9 @@
 //! * A mapped word is only ever accessed whole and atomically, bytes of segments included. So there is no data race, no
 //!   matter what another process does: the worst that a wrong table can hold is wrong numbers.
 //! * The file is sealed against shrinking before anyone maps it, so that a mapped word is there as long as the mapping.
+//! * Pages that were handed to a socket without a copy stay what they were: memory is given to other content only by
+//!   [`Mapping::renew`], which takes the pages out of the file. A peer on the same machine has them in its own queue
+//!   until it reads, long after it has acknowledged them.
 //! * The lock gives exclusion, not consistency. `dirty` stands while somebody is at work under the lock. Whoever takes
 //!   the lock and finds it standing repairs the table first, be it that the holder was killed, that it panicked, or
 //!   that the table is new. A repair that is cut short leaves it standing too.
@@ -311,9 +314,24 @@ impl Mapping {
         let start = unsafe {
             libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
         };
-        match NonNull::new(start) {
-            Some(start) if start.as_ptr() != libc::MAP_FAILED => Ok(Self { start, len, file }),
-            _ => Err(refused("mmap of a memfd")),
+        let mapping = match NonNull::new(start) {
+            Some(start) if start.as_ptr() != libc::MAP_FAILED => Self { start, len, file },
+            _ => return Err(refused("mmap of a memfd")),
+        };
+        // A part of a huge page is cleared in place where it should be taken out. Kernels without huge pages refuse.
+        // SAFETY: advice on a mapping of our own, which changes none of its content.
+        unsafe { libc::madvise(mapping.start.as_ptr(), len, libc::MADV_NOHUGEPAGE) };
+        Ok(mapping)
+    }
+
+    /// Gives a part of the file fresh pages of zeros; whoever was lent the old ones keeps them as they are. Both numbers
+    /// are whole pages.
+    pub(crate) fn renew(&self, offset: u64, len: usize) -> Result<()> {
+        let (mode, fd) = (libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, self.file.as_raw_fd());
+        // SAFETY: the call takes numbers. What it frees stays mapped, and reads as zeros.
+        match unsafe { libc::fallocate(fd, mode, offset as libc::off_t, len as libc::off_t) } {
+            0 => Ok(()),
+            _ => Err(refused("punching a hole into a memfd")),
         }
     }
 

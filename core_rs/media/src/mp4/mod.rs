@@ -23,6 +23,7 @@ mod mdhd;
 mod moof;
 mod moov;
 mod mvhd;
+mod relocate;
 mod runs;
 mod scan;
 mod shown;
@@ -51,6 +52,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use self::elst::Edit;
+pub use self::relocate::{Part, relocate};
 pub use self::warning::{Warning, WarningCode};
 
 use self::builder::DescriptionRuns;

@@ -43,6 +43,9 @@ use crate::mapping::{HEADER, Kind, Mapping, PAGE, WORD, Word, random, scale};
 /// Bytes of a block, the unit in which the cache's memory is given out.
 pub const BLOCK: usize = 64 << 10;
 
+/// How many processes may have a place in a cache.
+pub const SEATS: usize = 1024;
+
 const KIND: Kind = Kind { table: "segment cache", name: c"pystream-cache", magic: *b"ps cache", words };
 
 // Words under the lock, one of each.
@@ -232,6 +235,13 @@ impl Index {
 
     pub(super) fn block_in_file(&self, block: u32) -> u64 {
         (PAGE + self.layout.block(block as usize) * WORD) as u64
+    }
+
+    /// Gives the blocks of a chain fresh pages, so that what the kernel still sends of their old ones stays as it is.
+    pub(super) fn renew(&self, chain: &[u32]) -> Result<()> {
+        chain
+            .chunk_by(|&block, &next| block.checked_add(1) == Some(next))
+            .try_for_each(|run| self.mapping.renew(self.block_in_file(run[0]), run.len() * BLOCK))
     }
 
     pub(super) fn admission(&self) -> Admission<'_> {
@@ -455,7 +465,7 @@ fn words([blocks, seats, ..]: [u64; 4]) -> std::result::Result<usize, &'static s
     if blocks > 1 << 28 {
         return Err("cannot be larger than 16 TiB");
     }
-    if !(1..=1024).contains(&seats) {
+    if !(1..=SEATS as u64).contains(&seats) {
         return Err("needs 1 to 1024 seats");
     }
     let layout = Layout { blocks: blocks as usize, seats: seats as usize };

@@ -19,7 +19,7 @@ use self::index::{Index, Pinned};
 use crate::error::{Error, Result};
 use crate::mapping::{WORD, copy_in, copy_out};
 
-pub use self::index::BLOCK;
+pub use self::index::{BLOCK, SEATS};
 pub use self::wanted::WANTED_WITHIN_US;
 
 /// What happened since the cache was made, and what it holds.
@@ -92,7 +92,10 @@ impl Cache {
     /// much is pinned.
     pub fn create_entry(&self, key: &[u8; 16], len: u64) -> Option<Filling> {
         let pinned = self.index.create_entry(key_words(key), len, self.seat)?;
-        Some(Filling { entry: Entry::new(self.clone(), pinned), filled: 0 })
+        let filling = Filling { entry: Entry::new(self.clone(), pinned), filled: 0 };
+        // Without fresh pages nothing may be written: dropped, it is abandoned.
+        self.index.renew(&filling.entry.blocks).ok()?;
+        Some(filling)
     }
 
     /// Whether the key was asked for before, within [`WANTED_WITHIN_US`]; this call counts as asking.
@@ -112,6 +115,11 @@ impl Cache {
     /// If there is no such seat.
     pub fn reap(&self, seat: usize) {
         self.index.reap(seat);
+    }
+
+    /// How many processes have a place here.
+    pub fn seats(&self) -> usize {
+        self.index.seats()
     }
 
     /// What happened since the cache was made, and what it holds.
@@ -144,6 +152,11 @@ impl Entry {
     fn new(cache: Cache, Pinned { head, len }: Pinned) -> Self {
         let blocks = cache.index.chain(head, len);
         Self { cache, head, len, blocks }
+    }
+
+    /// The cache that it lies in.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// How long the whole segment is.
@@ -180,9 +193,8 @@ impl Entry {
     /// Where the bytes from `offset` on lie in the memfd (the cache's `as_fd`), as far as they are filled and in one
     /// piece: their offset in the file, and how many. `None` where nothing is filled.
     ///
-    /// For `sendfile` and its like. These give pages, not copies, to the socket. So the entry has to live until the peer
-    /// has acknowledged the bytes (SIOCOUTQ), or the connection is reset: if the blocks went to another segment before,
-    /// the kernel would send, or send again, the other's bytes.
+    /// For `sendfile` and its like. These give pages, not copies, to the socket, and a peer on the same machine may have
+    /// them in its queue for minutes. The entry may go all the same: a block that gets other content gets other pages.
     pub fn file_range(&self, offset: u64) -> Option<(u64, usize)> {
         let there = self.filled().checked_sub(offset).filter(|&there| there != 0)?;
         let first = offset as usize / BLOCK;

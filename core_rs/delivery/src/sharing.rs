@@ -1,0 +1,193 @@
+//! Who makes a segment that several viewers want, and from where the others read it.
+//!
+//! # Theory
+//!
+//! What only one viewer wants goes from the window to the socket, and nobody keeps it. As soon as a second one asks
+//! (within ten minutes, on any worker of the node) the segment is worth a place in the node's cache. Then its making belongs to
+//! no viewer: it runs as fast as bytes can be made, and all, its first viewer among them, read from the cache what is
+//! there. So a viewer who reads slowly delays nobody, and one who leaves leaves nothing undone.
+//!
+//! A viewer whom the thread had begun to serve alone changes over when a second one comes, after the window that it has:
+//! from then on the segment is made once.
+//!
+//! Where the node's cache has no room, or there is none, answers of this process that want the same segment at the same time
+//! share it in a cache of the process's own, which takes nothing that only one wants.
+//!
+//! A segment that another worker is making is looked at every millisecond, which costs two loads from memory. A maker that gives
+//! up or dies leaves the segment abandoned (the supervisor takes back what a dead worker had); one that is stopped leaves
+//! it as it is, and after half a second a reader no longer waits for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use pystream_shm::{Cache, Entry, Filling, Progress};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::answer::Shared;
+use crate::making::Making;
+
+pub(crate) type Key = [u8; 16];
+
+/// Bytes that a process shares among its own answers where the node's cache has no room. The system gives them when
+/// they are first used.
+const OWN: usize = 32 << 20;
+
+/// How often a segment that another worker makes is looked at.
+pub(crate) const LOOK: Duration = Duration::from_millis(1);
+
+/// For how long a maker elsewhere may make nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What an answer is to be sent from.
+pub(crate) enum Choice {
+    /// A segment of a cache, whole or being made.
+    Read(Entry),
+    /// A making of its own.
+    Alone,
+}
+
+/// A segment that this process makes into a cache.
+pub(crate) struct Filled {
+    making: Making,
+    filling: Filling,
+    /// Answers that have sent all that is there.
+    waiting: Vec<u64>,
+}
+
+/// An answer that waits for a segment that another worker makes.
+struct Foreign {
+    id: u64,
+    entry: Entry,
+    seen: u64,
+    since: Instant,
+}
+
+pub(crate) struct Sharing {
+    node: Option<Cache>,
+    own: Cache,
+    fillings: HashMap<Key, Filled>,
+    /// Answers that are made for one viewer alone.
+    alone: HashMap<Key, Vec<u64>>,
+    foreign: Vec<Foreign>,
+}
+
+impl Sharing {
+    pub(crate) fn new(node: Option<Cache>) -> io::Result<Self> {
+        let own = Cache::create(OWN, 1).and_then(|fd| Cache::attach(fd, 0)).map_err(io::Error::other)?;
+        Ok(Self { node, own, fillings: HashMap::new(), alone: HashMap::new(), foreign: Vec::new() })
+    }
+
+    /// What the answer `id` is to be sent from. `window` is for a making that has to begin; `orphaned`: the one that
+    /// the answer had read from was abandoned.
+    pub(crate) fn choose(&mut self, id: u64, shared: &Shared, window: &mut Vec<u8>, orphaned: bool) -> Choice {
+        let key = &shared.key;
+        let wanted = self.node.as_ref().is_some_and(|node| node.wanted(key, now_us()));
+        if let Some(entry) = self.caches().find_map(|cache| cache.lookup(key)) {
+            return Choice::Read(entry);
+        }
+        let company = orphaned || self.alone.contains_key(key);
+        let node = self.node.iter().filter(|_| wanted || company);
+        let own = company.then_some(&self.own);
+        for cache in node.chain(own) {
+            if let Some(filling) = cache.create_entry(key, shared.size) {
+                let entry = filling.entry();
+                let making = Making::new(shared.recipe.begin(), std::mem::take(window));
+                self.fillings.insert(*key, Filled { making, filling, waiting: Vec::new() });
+                return Choice::Read(entry);
+            }
+            // Another worker was faster.
+            if let Some(entry) = cache.lookup(key) {
+                return Choice::Read(entry);
+            }
+        }
+        self.alone.entry(*key).or_default().push(id);
+        Choice::Alone
+    }
+
+    fn caches(&self) -> impl Iterator<Item = &Cache> {
+        self.node.iter().chain([&self.own])
+    }
+
+    /// Whether this process is making the segment.
+    pub(crate) fn is_making(&self, key: &Key) -> bool {
+        self.fillings.contains_key(key)
+    }
+
+    /// Answers that may change over to a segment that others read.
+    pub(crate) fn joining(&mut self, key: &Key) -> Vec<u64> {
+        self.alone.remove(key).unwrap_or_default()
+    }
+
+    /// The answer has ended.
+    pub(crate) fn forget(&mut self, id: u64, key: &Key) {
+        if let Some(alone) = self.alone.get_mut(key) {
+            alone.retain(|&each| each != id);
+            if alone.is_empty() {
+                self.alone.remove(key);
+            }
+        }
+        self.foreign.retain(|each| each.id != id);
+    }
+
+    /// The answer has sent all of `entry` that is there.
+    pub(crate) fn wait(&mut self, id: u64, key: &Key, entry: &Entry, at: u64, now: Instant) {
+        match self.fillings.get_mut(key) {
+            Some(filled) => filled.waiting.push(id),
+            None => self.foreign.push(Foreign { id, entry: entry.clone(), seen: at, since: now }),
+        }
+    }
+
+    /// Whether segments of other workers have to be looked at.
+    pub(crate) fn is_watching(&self) -> bool {
+        !self.foreign.is_empty()
+    }
+
+    /// Answers for which there is more by now, and answers that no longer wait for what comes from elsewhere.
+    pub(crate) fn look(&mut self, now: Instant) -> (Vec<u64>, Vec<u64>) {
+        let (mut more, mut tired) = (Vec::new(), Vec::new());
+        self.foreign.retain(|Foreign { id, entry, seen, since }| {
+            if entry.progress() != Progress::Filling || entry.filled() > *seen {
+                more.push(*id);
+            } else if now.saturating_duration_since(*since) > PATIENCE {
+                tired.push(*id);
+            } else {
+                return true;
+            }
+            false
+        });
+        (more, tired)
+    }
+
+    pub(crate) fn take(&mut self, key: &Key) -> Option<Filled> {
+        self.fillings.remove(key)
+    }
+
+    /// Puts away what was just made; the answers that waited for it, and the window, if it was the last one. A making that
+    /// failed is abandoned, and each of its readers comes to its own end.
+    pub(crate) fn put(&mut self, key: Key, mut filled: Filled) -> (Vec<u64>, Option<Vec<u8>>) {
+        let waiting = std::mem::take(&mut filled.waiting);
+        let failed = filled.making.failure().is_some() || filled.filling.write(filled.making.made().1).is_err();
+        if !failed && !filled.making.is_exhausted() {
+            self.fillings.insert(key, filled);
+            return (waiting, None);
+        }
+        if !failed {
+            // Shorter than it was announced: abandoned, too.
+            drop(filled.filling.finish());
+        }
+        (waiting, Some(filled.making.into_window()))
+    }
+}
+
+impl Filled {
+    pub(crate) fn making(&mut self) -> &mut Making {
+        &mut self.making
+    }
+}
+
+/// Of the clock that all processes share.
+fn now_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}

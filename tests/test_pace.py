@@ -1,0 +1,187 @@
+"""Pace: what leaves the server by a clock from outside, asked by players and by those who take all."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pystream import _core
+from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace
+
+US = 1_000_000
+
+
+class Clock:
+    """A Pace, and the time that it goes by."""
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self.now = start
+        table = _core.Gcra(_core.Gcra.create(1 << 20), bytes(16))
+        # A second worker has the same table.
+        self.pace = Pace(table, lambda: round(self.now * US))
+
+    def ask(
+        self,
+        number: int,
+        *,
+        viewer: bytes = b"one",
+        line: str = "video",
+        rendition: str = "v0",
+        duration: float = 6,
+        share: float = 1,
+        pace: float = 2,
+    ) -> float:
+        return self.pace.ask(Claim(viewer, line, rendition, number, duration, share, pace))
+
+
+def slack(duration: float) -> float:
+    return max(SLACK_SECONDS, SLACK_SEGMENTS * duration)
+
+
+@given(
+    st.floats(0.5, 90),
+    st.sampled_from([1.0, 1.5, 2.0, 10.0]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0, 0, 0.01, 1, 30, 600]), st.integers(0, 40), st.sampled_from("ab")
+        ),
+        max_size=300,
+    ),
+    st.sampled_from([1.0, 0.5]),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_order_of_requests_gets_more_than_the_pace(
+    duration: float, pace: float, asked: list[tuple[float, int, str]], share: float
+) -> None:
+    """In any T seconds: what is ahead, the slack, and pace * T."""
+    clock = Clock()
+    gone: list[float] = []
+    for wait, number, rendition in asked:
+        clock.now += wait
+        if not clock.ask(number, rendition=rendition, duration=duration, share=share, pace=pace):
+            gone.append(clock.now)
+    most = max(AHEAD_SECONDS, duration) + (slack(duration) if pace > 1 else 0)
+    for first, begin in enumerate(gone):
+        for last in range(first, len(gone)):
+            media = (last - first + 1) * duration * share
+            assert media <= most + pace * (gone[last] - begin) + 0.001
+
+
+def fetch_all(clock: Clock, order: list[int], duration: float, pace: float) -> float:
+    """Seconds that it takes to get all segments, with each asked for as soon as it is due."""
+    begin = clock.now
+    left = list(order)
+    while left:
+        waits = {number: clock.ask(number, duration=duration, pace=pace) for number in left}
+        left = [number for number in left if waits[number]]
+        if left:
+            clock.now += max(1e-6, min(waits[number] for number in left))
+    return clock.now - begin
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_pain_of_downloaders_a_film_takes_its_time(shuffled: bool) -> None:
+    """All segments at once, as twenty connections would, in order or not."""
+    order = list(range(300))
+    if shuffled:
+        random.Random(1).shuffle(order)
+    taken = fetch_all(Clock(), order, 6, 2)
+    assert taken >= (1800 - AHEAD_SECONDS - slack(6)) / 2
+    # And who is that patient does get it.
+    assert taken <= (1800 - AHEAD_SECONDS) / 1.5
+
+
+def test_grants_and_sound_have_buckets_of_their_own() -> None:
+    clock = Clock()
+    taken = {
+        (viewer, line): sum(
+            not clock.ask(n, viewer=viewer, line=line, rendition=line) for n in range(100)
+        )
+        for viewer in (b"one", b"two")
+        for line in ("video", "audio")
+    }
+    # A minute, and as they skip what they do not get, the slack.
+    assert set(taken.values()) == {10 + 20}
+
+
+def test_parts_of_a_segment_cost_what_they_are() -> None:
+    clock = Clock()
+    assert sum(not clock.ask(n // 4, share=0.25) for n in range(200)) == 4 * (10 + 20)
+
+
+def test_a_segment_longer_than_what_is_ahead_goes_at_once_and_then_in_its_time() -> None:
+    clock = Clock()
+    assert clock.ask(0, duration=600) == 0
+    # The slack, 20 segments, lets the next one of a beginning go as well.
+    assert clock.ask(1, duration=600) == 0
+    wait = clock.ask(2, duration=600)
+    assert 300 <= wait <= 350
+    clock.now += wait
+    assert clock.ask(2, duration=600) == 0
+
+
+class Player:
+    """What hls.js does: fetches one segment after the other until enough of them are there, throws
+    away all when it seeks or changes the quality, and stalls where the next one is late."""
+
+    def __init__(self, clock: Clock, duration: float, goal: float) -> None:
+        self.clock, self.duration, self.goal = clock, duration, goal
+        self.rendition = "v0"
+        self.stalled = 0.0
+        self.longest_hold = 0.0
+        self.seek(0)
+
+    def seek(self, position: float) -> None:
+        self.position = position
+        self.buffered = position
+        self.next = int(position / self.duration)
+        self.hold = 0.0
+
+    def play(self, seconds: float, speed: float = 1.0) -> None:
+        step = 0.05
+        for _ in range(round(seconds / step)):
+            self._fetch()
+            if self.buffered > self.position or not speed:
+                self.position += speed * step
+            else:
+                self.stalled += step
+            self.clock.now += step
+            self.hold += step
+
+    def _fetch(self) -> None:
+        if self.buffered - self.position >= self.goal:
+            self.hold = 0.0
+        while self.buffered - self.position < self.goal:
+            if self.clock.ask(self.next, rendition=self.rendition, duration=self.duration):
+                self.longest_hold = max(self.longest_hold, self.hold)
+                return
+            self.hold = 0.0
+            self.next += 1
+            self.buffered = self.next * self.duration
+
+
+@pytest.mark.parametrize("duration", [2, 4, 6, 10])
+@pytest.mark.parametrize("goal", [30, 480])
+def test_a_player_that_seeks_and_switches_never_stalls(duration: float, goal: float) -> None:
+    clock = Clock()
+    player = Player(clock, duration, goal)
+    player.play(20)
+    # Ten seeks one after the other, forwards and back, to the last moment of a segment.
+    for n in range(10):
+        player.seek(duration * (40 + (n * 37) % 60) - 0.1)
+        player.play(5)
+    player.play(120)
+    for rendition in ("v1", "v0", "v1"):
+        player.rendition = rendition
+        player.seek(player.position)
+        player.play(30)
+    player.play(600, speed=0)
+    player.play(60)
+    player.seek(0)
+    player.play(60)
+    assert player.stalled == 0
+    # So no request is held for as long as would make it a 503.
+    assert player.longest_hold < 2 * duration
