@@ -102,7 +102,7 @@ install: $(VENV)/.install-stamp ## build both modules and install pystream (edit
 build: install ## the same: an editable install builds in place
 
 $(VENV)/.install-stamp: $(VENV)/.venv-stamp $(SOURCES)
-	@echo "Building pystream's compiled modules (the first time takes a minute)"
+	@echo "Building pystream's compiled modules (the first time takes some minutes)"
 	node=$$($(BIN)/python -c 'import build_backend; print(*build_backend.node_requirement())')
 	[[ -z $$node ]] || $(BIN)/python -m pip install --quiet --disable-pip-version-check $$node
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .

@@ -83,6 +83,32 @@ def children(pid: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["/nowhere/film.mp4"], 1, "pystream demo: /nowhere/film.mp4: No such file or directory\n"),
+        ([__file__], 1, "this is no MP4 file"),
+        (["--port", "99999"], 2, "argument --port: a port from 1 to 65535 is wanted"),
+        (["--port", "0"], 2, "argument --port: a port from 1 to 65535 is wanted"),
+        (["--seconds", "soon"], 2, "argument --seconds: a number of seconds above 0 is wanted"),
+    ],
+)
+def test_what_is_wrong_is_said_before_it_serves(arguments: list[str], code: int, said: str) -> None:
+    command = [sys.executable, "-m", "pystream", "demo", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_no_address_is_told_where_somebody_else_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "pystream", "demo", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "somebody listens there already" in done.stderr
+
+
 @pytest.mark.slow
 def test_it_plays_and_ends_by_itself() -> None:
     with demo("--seconds", "6") as (process, address):

@@ -753,9 +753,14 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
 
 
 def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
+    store = node.folder / "pystream.db"
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, [])
+    assert f"note: store.url: {store} does not exist yet, and is made\n" in said
+    assert not store.exists()
+    sqlite3.connect(store).close()
     code, (line,), _ = checked(node)
     assert code == 1 and line.startswith("pystream serve: store.url: ")
-    assert not (node.folder / "pystream.db").exists()
 
 
 @pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])

@@ -8,29 +8,61 @@ import secrets
 import tempfile
 import time
 
+import pystream
+from pystream.cli import _terminal
+from pystream.cli._arguments import Parser, film
 from pystream.cli._store import not_installed
 
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "demo/sample.mp4"
 )
 
+_DESCRIPTION = """\
+Serves a film on this machine alone, packaged and encrypted while it is sent, and
+says where to watch it. Several inputs are one ladder, as of `pystream package`.
+"""
+
+_EPILOG = """\
+Everything it needs lies in a temporary folder, which is removed in the end.
+
+exit codes:
+  0  it has ended, by a signal or after --seconds
+  1  the input or the world is at fault; a line on standard error says what
+     and where
+  2  the command line is wrong
+
+examples:
+  pystream demo
+  pystream demo film.mp4 --port 8090
+"""
+
 
 def run(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="pystream demo",
-        description="Serves a film on this machine alone, and says where.",
-        epilog="Everything it needs lies in a temporary folder, which is removed in the end.",
+    """Run the command; returns its exit code."""
+    parser = Parser(
+        "demo",
+        usage="[INPUT...] [--port N] [--seconds S]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
     )
-    parser.add_argument("source", nargs="*", default=[_SAMPLE], metavar="INPUT", help="the film")
-    parser.add_argument("--port", type=int, default=8080, help="where to listen (default: 8080)")
-    parser.add_argument(
-        "--seconds", type=float, help="end after so long (default: $DEMO_SECONDS, or never)"
+    add = parser.add_argument
+    add(
+        "source",
+        nargs="*",
+        default=[_SAMPLE],
+        metavar="INPUT",
+        type=film,
+        help="the film (default: the sample film of the project)",
     )
-    options = parser.parse_args(arguments)
-    seconds = options.seconds
-    if seconds is None and os.environ.get("DEMO_SECONDS"):
-        seconds = float(os.environ["DEMO_SECONDS"])
-
+    add("--port", metavar="N", type=_port, default=8080, help="where to listen (default: 8080)")
+    add(
+        "--seconds",
+        metavar="S",
+        type=_seconds,
+        default=os.environ.get("DEMO_SECONDS") or None,
+        help="end after so long (default: $DEMO_SECONDS, or never)",
+    )
+    options = parser.parse(arguments)
     try:
         from pystream.acl.store import Store
         from pystream.acl.streams import StreamSettings, TenantSettings
@@ -39,6 +71,9 @@ def run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
 
+    # What is wrong with the film is said here, and not to who wants to watch it.
+    notices = pystream.plan([pystream.open(source) for source in options.source]).notices
+    _terminal.warn(parser.prog, notices)
     with tempfile.TemporaryDirectory(prefix="pystream-demo-") as folder:
         os.environ.update(
             PYSTREAM_STORE_URL=f"sqlite:///{folder}/store.db",
@@ -51,9 +86,28 @@ def run(arguments: list[str]) -> int:
         with Store.open(os.environ["PYSTREAM_STORE_URL"]) as store:
             store.add_tenant("demo", TenantSettings(display="Demo"), who="demo", now=now)
             sources = tuple(os.path.abspath(path) for path in options.source)
-            film = StreamSettings(sources=sources, title="Sample", encryption="aes-128")
-            store.add_stream("demo", "film", film, who="demo", now=now)
+            wanted = StreamSettings(sources=sources, title="Sample", encryption="aes-128")
+            store.add_stream("demo", "film", wanted, who="demo", now=now)
         address = f"http://127.0.0.1:{options.port}/demo/film/"
-        print(f"Open {address} in a browser. Ctrl-C ends the demo.", flush=True)
-        print(f"Other players (VLC, mpv, ffplay) open {address}master.m3u8", flush=True)
-        return supervise(load(None, os.environ), None, seconds)
+
+        def announce() -> None:
+            print(f"Open {address} in a browser. Ctrl-C ends the demo.")
+            print(f"Other players (VLC, mpv, ffplay) open {address}master.m3u8", flush=True)
+
+        return supervise(load(None, os.environ), None, options.seconds, announce=announce)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError("a port from 1 to 65535 is wanted")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError("a number of seconds above 0 is wanted")
+    return value

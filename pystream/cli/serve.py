@@ -22,7 +22,7 @@ else of ./pystream.toml or /etc/pystream/pystream.toml, else the defaults. The
 environment overrides them: PYSTREAM_SERVER_WORKERS=4 is workers in [server].
 """
 
-_EPILOG = f"""\
+_EPILOG = """\
 signals:
   TERM, INT  end: nobody more is let in, answers under way go out whole; a
              second one ends at once
@@ -37,9 +37,19 @@ systemd:
   It takes listening sockets that are called http or https
   (FileDescriptorName=); the settings' places of that kind are not opened then.
   Units to start from are in
-  {{units}}
+  {units}
 
-{_store.EXIT_CODES}
+Where it listens, and what happens to it, it says on standard error; `pystream
+top` shows what it does. A store and a master key that are missing are made. All
+settings, with their defaults, are in
+{example}
+
+exit codes:
+  0  it has ended, by TERM or INT, or --check found nothing
+  1  the settings, the store or the world is at fault; lines on standard error
+     say what and where
+  2  the command line is wrong
+
 examples:
   pystream serve --config /etc/pystream/pystream.toml --check
   pystream serve --workers 4
@@ -52,7 +62,7 @@ def run(arguments: list[str]) -> int:
         "serve",
         usage="[--config FILE] [--workers N] [--check [--json]]",
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(units=_units()),
+        epilog=_EPILOG.format(units=_beside("systemd"), example=_beside("pystream.example.toml")),
     )
     add = parser.add_argument
     add("--config", metavar="FILE", help="the settings, pystream.toml")
@@ -103,5 +113,5 @@ def _check(parser: Parser, settings: Settings, json: bool) -> int:
     return 1 if findings.wrong else 0
 
 
-def _units() -> str:
-    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "server", "systemd")
+def _beside(name: str) -> str:
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), "server", name)

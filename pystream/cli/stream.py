@@ -105,7 +105,9 @@ def _add(words: list[str]) -> int:
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
-    _store.report(options, _facts(stream), f"stream /{tenant}/{name}/ is added")
+    place = f"/{tenant}/{name}/"
+    said = f"stream {place} is added: a page, and {place}master.m3u8 for other players"
+    _store.report(options, _facts(stream), said)
     return 0
 
 

@@ -31,8 +31,12 @@ class Findings:
 
 def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
     findings = Findings()
-    for part in (_certificates, _master_key, _store):
+    for part in (_certificates, _master_key):
         findings.wrong += part(settings, environ)
+    if (missing := _missing_store(settings.store.url)) is not None:
+        findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
+    else:
+        findings.wrong += _store(settings)
     for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:
@@ -86,7 +90,16 @@ def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]
         yield f"keys.master_key_file: {path}: {error.strerror}"
 
 
-def _store(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
+def _missing_store(url: str) -> str | None:
+    """The file of a SQLite store that is not there and can be made."""
+    path = url.removeprefix("sqlite:///")
+    folder = os.path.dirname(path) or "."
+    if path == url or os.path.lexists(path) or not os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return path
+
+
+def _store(settings: Settings) -> Iterator[str]:
     try:
         with Store.open(settings.store.url, migrate=False) as store:
             streams = store.streams()

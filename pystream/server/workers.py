@@ -24,7 +24,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -108,27 +108,34 @@ def supervise(
     config: str | None,
     seconds: float | None = None,
     command: Sequence[str] | None = None,
+    announce: Callable[[], None] | None = None,
 ) -> int:
     """Run a node until a signal ends it, or it has served for `seconds`; returns the exit code.
 
     `config` is the settings' file, read again when a signal asks for it. `command` starts the
-    program that replaces this one; without it, none does.
+    program that replaces this one; without it, none does. `announce` says that it serves, where
+    that is not to be an event of the log.
 
     Raises `SettingsError` where it cannot listen, or cannot use its certificates.
     """
     log.setup(settings.log.format, role="supervisor")
-    return trio.run(Supervisor(settings, config, command).run, seconds)
+    return trio.run(Supervisor(settings, config, command, announce).run, seconds)
 
 
 class Supervisor:
     """Starts, watches and ends the processes of a node."""
 
     def __init__(
-        self, settings: Settings, config: str | None, command: Sequence[str] | None = None
+        self,
+        settings: Settings,
+        config: str | None,
+        command: Sequence[str] | None = None,
+        announce: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         self._config = config
         self._command = command
+        self._announce = announce or self._say_where
         self._count = settings.server.workers or len(os.sched_getaffinity(0))
         self._places: tuple[Place, ...] = ()
         self._memory: dict[str, int] = {}
@@ -255,6 +262,8 @@ class Supervisor:
             child.let_go()
         if self._took_over:
             log.info("program-replaced")
+        elif not self._trial:
+            self._announce()
         self._is_ready = True
         service.notify("READY=1", f"MAINPID={os.getpid()}")
         if self._trial:
@@ -262,6 +271,14 @@ class Supervisor:
         elif seconds is not None:
             await trio.sleep(seconds)
             self._stop()
+
+    def _say_where(self) -> None:
+        log.info(
+            "serving",
+            at=[f"{place.kind} {place.where}" for place in self._places],
+            workers=self._count,
+            settings=self._config or "defaults",
+        )
 
     def _start(self, role: str, index: int) -> None:
         self._serving.setdefault((role, index), trio.Event())
@@ -380,6 +397,8 @@ class Supervisor:
             return
         service.notify("STOPPING=1")
         self._stopping = True
+        if not self._trial and self._announce == self._say_where:
+            log.info("stopping")
         self._board.drain()
         # Nobody shall wait in a queue that no worker will look at.
         for place in self._places:
@@ -415,6 +434,7 @@ class Supervisor:
                     log.warning("setting-needs-sigusr2-or-restart", key=key)
                 self.settings = with_changes(self.settings, after)
                 await self._spread()
+                log.info("settings-read")
             service.notify("READY=1")
 
     async def _spread(self) -> None:

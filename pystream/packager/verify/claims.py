@@ -82,6 +82,10 @@ class Facts:
         return [candidate.track for stream in self.of(kind) for candidate in stream.candidates]
 
 
+def _pixels(size: tuple[int, int] | None) -> str | None:
+    return size and f"{size[0]}x{size[1]}"
+
+
 def _bps(size: int, time_us: int) -> int:
     return -(-size * 8 * _US // time_us)
 
@@ -127,7 +131,7 @@ class Claims:
             self._fail(variant.uri, "CODECS", ",".join(told), named)
         sizes = [entry.size() for entry in mine.entries("avc")]
         largest = max(sizes, key=lambda size: size[0] * size[1], default=None)
-        self._same(variant.uri, "RESOLUTION", variant.resolution, largest)
+        self._same(variant.uri, "RESOLUTION", _pixels(variant.resolution), _pixels(largest))
         rates = mine.frame_rates()
         # 4.3.4.2 asks for the maximum, and leaves open over which time.
         told = (variant.frame_rate_milli or 0) / 1000

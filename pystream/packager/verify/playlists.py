@@ -184,8 +184,9 @@ class Check:
                 if independent and pictures and not pictures[0].idr:
                     raise VerifyError(where, "claims EXT-X-INDEPENDENT-SEGMENTS without an IDR")
             self.report.segments += 1
-            self.report.bytes += len(data)
-            self.checked += self.size(path, segment)
+            size = self.size(path, segment)
+            self.report.bytes += size
+            self.checked += size
             if self.progress is not None:
                 self.progress(self.checked, self.total)
         for stream in streams.values():
