@@ -244,7 +244,7 @@ def everything() -> str:
     seat.lag(0.004)
     streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
     streams.add([Change(1, 2, 3, 1000, 1), Change(2, 2, 1, 500, 0), Change(9, 1, 1, 50, 0)], 2.0)
-    return metrics.exposition(metrics.families(node, streams, 0, True))
+    return metrics.exposition(metrics.families(node, streams, 0, True, metrics.Cached(3, 1, 0, 5)))
 
 
 def test_the_exposition_is_what_prometheus_reads() -> None:
@@ -570,6 +570,7 @@ def test_a_node_counts_on_whoever_dies(tmp_path: Path) -> None:
         assert node.sum("pystream_requests_total", kind="segment", status="2xx") == len(uris)
         assert node.sum("pystream_stream_viewers", tenant="acme", stream="film") == 1
         assert node.sum("pystream_admitted_total") == 1
+        assert node.sum("pystream_cache_misses_total") > 0
         for role in ("worker", "worker", "writer", "admin"):
             os.kill(node.child(role), signal.SIGKILL)
             node.until(node.ready)

@@ -45,6 +45,8 @@ pystream_worker_connections{worker="1",draining="1"} 3
 pystream_worker_loop_lag_seconds{worker="0",draining="0",quantile="0.5"} 0.001
 pystream_worker_loop_lag_seconds{worker="0",draining="0",quantile="0.99"} 0.0035
 pystream_worker_loop_lag_seconds{worker="0",draining="0",quantile="1"} 0.2
+pystream_cache_hits_total 10
+pystream_cache_misses_total 10
 pystream_stream_viewers{tenant="acme",stream="talk"} 40
 pystream_stream_viewers{tenant="acme",stream="film"} 1
 pystream_stream_requests_total{tenant="acme",stream="film",kind="segment"} 500
@@ -59,6 +61,8 @@ AFTER = (
     .replace('kind="segment"} 1000000', 'kind="segment"} 3000000')
     .replace('kind="segment"} 500', 'kind="segment"} 550')
     .replace('kind="key"} 160', 'kind="key"} 320')
+    .replace("hits_total 10", "hits_total 40")
+    .replace("misses_total 10", "misses_total 20")
 )
 
 
@@ -75,6 +79,7 @@ def test_rates_are_what_lies_between_two_readings() -> None:
     assert busiest["bits_per_second"] == found["bits_per_second"]
     assert busiest["requests_per_second"] == 25 and busiest["aborted_per_second"] == 0
     assert (other["stream"], other["viewers"], other["bits_per_second"]) == ("talk", 40, 0)
+    assert found["cache_hit_share"] == 0.75
     assert [each["draining"] for each in found["workers"]] == [False, True]
 
 

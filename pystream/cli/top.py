@@ -198,11 +198,19 @@ def facts(before: Samples, after: Samples, seconds: float) -> Facts:
         "errors_per_second": max(0.0, rate("pystream_requests_total", status="5xx") - refused),
         "refused_per_second": refused,
         "bits_per_second": 8 * rate("pystream_stream_bytes_total"),
+        "cache_hit_share": _share(
+            rate("pystream_cache_hits_total"), rate("pystream_cache_misses_total")
+        ),
         "lag_p99_ms": max((worker["lag_p99_ms"] for worker in workers), default=0.0),
         "lag_max_ms": max((worker["lag_max_ms"] for worker in workers), default=0.0),
         "workers": workers,
         "streams": _streams(before, after, seconds),
     }
+
+
+def _share(hits: float, misses: float) -> float | None:
+    """None where nobody asked."""
+    return round(hits / (hits + misses), 3) if hits + misses else None
 
 
 def _total(samples: Samples, name: str, wanted: dict[str, str]) -> float:
@@ -279,9 +287,14 @@ def _headline(found: Facts) -> str:
         f"{found['requests_per_second']:,.1f} requests/s",
         f"{found['bits_per_second'] / 1e6:,.1f} Mbit/s",
         f"lag {found['lag_p99_ms']:,.1f} ms",
+        f"cache hits {_percent(found['cache_hit_share'])}",
         *_complaints(found),
     ]
     return " · ".join(parts)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
 
 
 def _complaints(found: Facts) -> list[str]:
@@ -461,9 +474,10 @@ def _figures(found: Facts, narrow: bool) -> RenderableType:
         ("requests/s", f"{found['requests_per_second']:,.1f}", "bold"),
         ("Mbit/s", f"{found['bits_per_second'] / 1e6:,.1f}", "bold cyan"),
         ("lag p99", f"{lag:,.1f} ms", "bold red" if lag > _LATE_MS else "bold green"),
+        ("cache hits", _percent(found["cache_hit_share"]), "bold"),
         ("connections", f"{found['connections']:,}", "bold"),
         ("turned away/s", f"{found['refused_per_second']:,.1f}", "bold"),
-    )[: 4 if narrow else 6]
+    )[: 4 if narrow else 7]
     grid = Table.grid(padding=(0, 3), pad_edge=False)
     for _ in shown:
         grid.add_column(justify="right", no_wrap=True)

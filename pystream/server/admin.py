@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -23,7 +24,7 @@ from pystream.server.connections import Connections, Limits
 from pystream.server.gauges import Board, Reading, State
 from pystream.server.http import HttpError, Request
 from pystream.server.listeners import ADMIN
-from pystream.server.metrics import CONTENT_TYPE, Streams, exposition, families
+from pystream.server.metrics import CONTENT_TYPE, Cached, Streams, exposition, families
 from pystream.server.settings import Settings
 
 _SAMPLE_SECONDS = 1.0
@@ -33,11 +34,12 @@ _NO_STORE = ("Cache-Control", "no-store")
 
 
 class Admin:
-    """Answers about a node. `store` opens the store."""
+    """Answers about a node."""
 
-    def __init__(self, board: Board, meter: _core.Meter) -> None:
+    def __init__(self, board: Board, meter: _core.Meter, cache: _core.Cache | None = None) -> None:
         self._board = board
         self._meter = meter
+        self._cache = cache
         self._reading = Reading()
         self._streams = Streams()
         self._sampled = time.monotonic()
@@ -71,8 +73,11 @@ class Admin:
         return found
 
     def metrics(self) -> str:
-        lost = self._meter.lost()
-        return exposition(families(self._board, self._streams, lost, self.store_reachable))
+        cached = Cached() if self._cache is None else Cached(*self._cache.counters())
+        found = families(
+            self._board, self._streams, self._meter.lost(), self.store_reachable, cached
+        )
+        return exposition(found)
 
     def sample(self) -> None:
         """Reads the meter, as is to be done about every second."""
@@ -125,7 +130,12 @@ async def serve(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop, as it does when no worker is left."""
     settings: Settings = node["settings"]
     meter = _core.Meter(node["meter"])
-    admin = Admin(Board(node["gauges"]), meter)
+    cache = None
+    if "cache" in node:
+        # One that was made for fewer processes is read by none of the new ones.
+        with suppress(ValueError):
+            cache = _core.Cache(node["cache"], node["seat"])
+    admin = Admin(Board(node["gauges"]), meter, cache)
     connections = Connections(
         admin.answer, _core.Delivery(64 * 1024, 10_000), meter, Limits(connections=_CONNECTIONS)
     )

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pystream
 from pystream.acl.traffic import Kind as Booked
@@ -59,11 +60,23 @@ class Streams:
         return self.names.get(number, ("", f"{number}"))
 
 
-def families(board: Board, streams: Streams, lost: int, store_reachable: bool) -> Iterator[Family]:
+class Cached(NamedTuple):
+    """What the segment cache of all workers has counted, and the bytes in it."""
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    bytes: int = 0
+
+
+def families(
+    board: Board, streams: Streams, lost: int, store_reachable: bool, cached: Cached
+) -> Iterator[Family]:
     """Everything there is to tell. `lost`: what the meter had no row for."""
     yield _gauge("pystream_info", "The program.", 1, version=pystream.__version__)
     yield from _node(board, streams, lost, store_reachable)
     yield from _requests(board)
+    yield from _cache(cached)
     yield from _workers(board)
     yield from _streams(board, streams)
 
@@ -116,6 +129,16 @@ def _requests(board: Board) -> Iterator[Family]:
     ):
         yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])
     yield _lag(totals.lag, totals.lag_sum)
+
+
+def _cache(cached: Cached) -> Iterator[Family]:
+    for name, help, count in (
+        ("hits", "Segments that were there, or on their way.", cached.hits),
+        ("misses", "Segments that were not.", cached.misses),
+        ("evictions", "Segments that made room for others.", cached.evictions),
+    ):
+        yield Family(f"pystream_cache_{name}_total", "counter", help, [("", {}, count)])
+    yield _gauge("pystream_cache_bytes", "Bytes of segments in the cache.", cached.bytes)
 
 
 def _lag(counts: tuple[int, ...], sum: float) -> Family:
