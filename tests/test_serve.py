@@ -318,7 +318,8 @@ def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> N
     assert node.get("/")[0] == 404
     node.signal(signal.SIGINT)
     assert node.process.wait(PATIENCE) == 0
-    assert node.said() == ""
+    events = [json.loads(line)["event"] for line in node.said().splitlines()]
+    assert events == ["serving", "stopping"]
 
 
 def refused(port: int) -> bool:
