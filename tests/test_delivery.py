@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -130,6 +131,45 @@ def test_a_cached_segment_over_tls_is_the_same(tmp_path: Path) -> None:
     assert delivery.makings() == 2
 
 
+def test_viewers_who_read_nothing_cost_a_window_each() -> None:
+    """128 KB a connection in user space at most; of what comes from the cache, nothing."""
+    count, sample = 150, str(MEDIA.parent.parent / "demo" / "sample.mp4")
+    streams = {
+        name: StreamSettings(
+            sources=(sample,), segment_duration_ms=3_600_000, encryption=encryption, pace=None
+        )
+        for name, encryption in (("own", "aes-128-per-viewer"), ("same", "aes-128"))
+    }
+    cache = _core.Cache(_core.Cache.create(16 << 20, 1), 0)
+    with serving(streams, cache=cache) as server, ExitStack() as stack:
+        for name, window, most in (("own", 64 << 10, 128 << 10), ("same", 0, 16 << 10)):
+            url = segment_urls(server, name)[0]
+            if name == "same":
+                assert [server.get(url)[0] for _ in range(2)] == [200] * 2
+            before = resident(), server.delivery.counters()
+            for _ in range(count):
+                peer = stack.enter_context(socket.socket())
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+                peer.connect(("127.0.0.1", server.port))
+                peer.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            deadline = time.monotonic() + 60
+            while server.delivery.counters()[0] < before[1][0] + count:
+                assert time.monotonic() < deadline
+                os.sched_yield()
+            # A segment goes through the same rounds, so by its end each of these has had its turn.
+            assert server.get(segment_urls(server, "same")[0])[0] == 200
+            held = server.delivery.counters()[1] - before[1][1]
+            assert count * window // 4 <= held <= count * window, name
+            assert resident() - before[0] <= count * most + (4 << 20), name
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory and its own."""
+    with open("/proc/self/status", "rb") as file:
+        (found,) = (line for line in file if line.startswith(b"RssAnon:"))
+    return int(found.split()[1]) * 1024
+
+
 # Pace.
 
 
@@ -154,6 +194,17 @@ def test_who_asks_for_more_than_is_due_is_held_and_then_told_when_to_come_again(
         assert server.get(url, "HEAD")[0] == 200
         # Another grant is none the worse for it.
         assert server.get(segment_urls(server, "film")[0])[0] == 200
+
+
+def test_a_part_of_a_segment_costs_its_part() -> None:
+    trio_testing = pytest.importorskip("trio.testing")
+    with serving(paced(), pace=frozen_pace(), clock=trio_testing.MockClock(rate=50)) as server:
+        (url, *_) = segment_urls(server, "film")
+        size = int(server.get(url, "HEAD")[1]["content-length"])
+        half = f"bytes=0-{size // 2 - 1}"
+        assert {server.get(url, Range=half)[0] for _ in range(2 * (30 + 60))} == {206}
+        # Half a byte less than half of it, perhaps.
+        assert 503 in [server.get(url, Range=half)[0] for _ in range(2)]
 
 
 def test_a_segment_that_is_held_goes_when_it_is_due() -> None:
