@@ -28,6 +28,8 @@ from pystream.server.page import Page
 from pystream.server.page.texts import language
 from pystream.server.routes import Kind, Route, route
 
+_HOLD_SECONDS = 8.0
+"""Players wait some ten seconds for a first byte; told to come again, they do."""
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
@@ -301,7 +303,7 @@ class Answers:
         viewer = grant.stream_id.to_bytes(4) + grant.session
         claim = Claim(viewer, rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
-        return answer._replace(due=Due(lambda: pace.ask(claim), 2 * longest))
+        return answer._replace(due=Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS)))
 
     async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
         settings = stream.settings
