@@ -164,7 +164,7 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     assert len(units) == 3
     assert package | units | {"pystream/py.typed"} <= found
     others = {name for name in found - package - units if ".dist-info/" not in name}
-    assert {Path(name).suffix for name in others} <= {".so", ".toml", ".typed", *PAGE}, others
+    assert {Path(name).suffix for name in others} <= {".json", ".so", ".toml", ".typed", *PAGE}, others
 
 
 def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
