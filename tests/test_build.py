@@ -149,7 +149,7 @@ def test_one_wheel_serves_every_python_from_3_11(built: Built) -> None:
 
 
 def test_wheel_holds_each_compiled_module_once(built: Built) -> None:
-    compiled = [name for name in wheel_files(built.wheel) if re.search(r"\.(so|pyd)", name)]
+    compiled = [name for name in wheel_files(built.wheel) if re.search(r"\.(so|pyd)\b", name)]
     assert compiled == ["pystream/_core.abi3.so", "pystream/_segmenter.abi3.so"]
     with zipfile.ZipFile(built.wheel) as archive:
         for name in compiled:
@@ -164,7 +164,9 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     assert len(units) == 3
     assert package | units | {"pystream/py.typed"} <= found
     others = {name for name in found - package - units if ".dist-info/" not in name}
-    assert {Path(name).suffix for name in others} <= {".json", ".so", ".toml", ".typed", *PAGE}, others
+    assert {Path(name).suffix for name in others} <= {".json", ".so", ".toml", ".typed", *PAGE}, (
+        others
+    )
 
 
 def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
