@@ -31,10 +31,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from benchmarks import inputs, servers
-from benchmarks.load import Asking, ask, holding
+from benchmarks.load import Asking, ask, first_variant, holding
 from benchmarks.peers import cpu_name, note, show
 from benchmarks.servers import Server, Unavailable, addresses, entrance
 from pystream.acl.streams import StreamSettings
@@ -498,22 +498,26 @@ def sampled(server: Server) -> Iterator[dict[str, int]]:
 
 
 def half_day(bench: Bench) -> Iterator[Line]:
-    """Streams of one film each count as films of their own, so each is opened anew."""
+    """Streams of one film each count as films of their own, so each is opened anew: by its multivariant
+    playlist, which every player asks for first."""
     film = bench.stream(inputs.half_day(bench.options.small))
     names = [f"film{n}" for n in range(1 + bench.options.turns)]
     with bench.both(dict.fromkeys(names, film), packaging=6) as (ours, theirs, _):
-        known = addresses(entrance(ours, names[0])).playlist
-        rendition = known.split("/")[-2]
-        own, peers = [], []
+        own, peers, opened = [], [], []
         for name in names[1:]:
-            url = servers.granted(ours, name) + f"/{rendition}/index.m3u8"
-            own.append(_first_and_after(url))
+            master = servers.granted(ours, name)
+            opened.append(_first_and_after(master)[0])
+            variant = first_variant(servers.get(master)[1]) or ""
+            own.append(_first_and_after(urljoin(master, variant)))
             if not isinstance(theirs, Unavailable):
                 peers.append(_first_and_after(f"{theirs.clear}/vod/{name}.mp4/index.m3u8"))
         first, after = (median(column) for column in zip(*own, strict=True))
         line = Line("playlist of a 12-hour film, first/after", f"{first:.1f}/{after:.2f} ms")
         line.wanted = "<= 30/3 ms"
         line.met = first <= 30 and after <= 3
+        line.remark = (
+            f"the multivariant playlist before it, which opens the film: {median(opened):.1f} ms"
+        )
         if peers:
             times = (median(column) for column in zip(*peers, strict=True))
             line.theirs = "/".join(f"{time:.2f}" for time in times) + " ms"

@@ -20,7 +20,6 @@ Its settings are those that its own README advises for speed, and it reads what 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -33,8 +32,9 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from benchmarks.load import first_variant, media_playlist
 from benchmarks.wire import trusting
@@ -251,11 +251,13 @@ def entrance(server: Server, stream: str, secure: bool = False) -> str:
 
 
 def granted(server: Server, stream: str) -> str:
-    """The address below which a new grant opens a stream; its film is not opened yet."""
-    url = f"{server.clear}/{TENANT}/{stream}/session"
-    with urllib.request.urlopen(url, data=b"", timeout=60) as answer:
-        master: str = json.load(answer)["master"]
-    return urljoin(url, master).rpartition("/")[0]
+    """The multivariant playlist under a new grant; the film is not opened by that."""
+    url = entrance(server, stream)
+    parts = urlsplit(url)
+    with contextlib.closing(HTTPConnection(parts.netloc, timeout=60)) as connection:
+        connection.request("GET", parts.path)
+        place = connection.getresponse().getheader("Location", "")
+    return urljoin(url, place)
 
 
 def lags(server: Server) -> dict[float, float]:

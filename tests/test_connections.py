@@ -41,6 +41,8 @@ async def answer(request: Request) -> Answer:
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
     if request.path == "/bug":
         raise LookupError(request.query)
+    if request.path == "/bad-head":
+        return Answer(200, [("X", "\r\n")])
     known = {"peer": request.peer, "secure": request.secure, "path": request.path}
     body = json.dumps(known).encode()
     return Answer(200, [("Content-Length", str(len(body)))], body, len(body))
@@ -469,6 +471,18 @@ def test_a_bug_costs_its_own_request_alone(
     assert (event["event"], event["error"]) == ("bug", "LookupError")
     assert event["at"][-1].startswith("test_connections.py:")
     assert "canary" not in str(event)
+
+
+def test_an_answer_that_cannot_be_sent_costs_its_own_connection_alone(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log.setup("json")
+    with server.connect() as other:
+        before = ask(other)
+        assert server.raw(GET.replace(b"/ ", b"/bad-head ")) == b""
+        assert ask(other) == before
+    (event,) = map(json.loads, capfd.readouterr().err.splitlines())
+    assert (event["event"], event["error"]) == ("bug", "ValueError")
 
 
 # The end

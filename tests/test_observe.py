@@ -561,7 +561,7 @@ def test_nobody_is_named_in_events_or_metrics(tmp_path: Path) -> None:
 def test_a_node_counts_on_whoever_dies(tmp_path: Path) -> None:
     with running(tmp_path) as node:
         _, master, _ = node.get("/acme/film/master.m3u8")
-        playlist = master.replace("master.m3u8", "v0/index.m3u8")
+        playlist = urljoin(master, node.get(master)[2].decode().splitlines()[-1])
         lines = node.get(playlist)[2].decode().splitlines()
         uris = [line for line in lines if line and line[0] != "#"]
         bodies = [node.get(urljoin(playlist, uri))[2] for uri in uris]

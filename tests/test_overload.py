@@ -262,7 +262,7 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
             assert body == b"there is no room for one more viewer at present\n"
         mine = path.split("/")[2]
         theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)
-        master = path.replace("/v0/index", "/master")
+        master = path.rsplit("/", 3)[0] + "/master.m3u8"
         assert server.get(path)[0] == server.get(master)[0] == 200
         # With a link from elsewhere one is a newcomer, but not in the midst of the film.
         assert server.get(master.replace(mine, theirs))[0] == 503
@@ -323,7 +323,8 @@ class Player:
             if status != 302:
                 assert 5 <= int(fields["Retry-After"]) <= 15
                 return status
-            playlist = fields["Location"].replace("master.m3u8", "v0/index.m3u8")
+            master = (await self.get(fields["Location"]))[2].decode()
+            playlist = urljoin(fields["Location"], master.splitlines()[-1])
             listed = (await self.get(playlist))[2].decode()
             uris = [line for line in listed.splitlines() if line and line[0] != "#"]
             begin = 0.0

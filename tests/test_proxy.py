@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("msgspec")
 
 from pystream.server.edge import Edge
-from pystream.server.http import HttpError, Request
+from pystream.server.http import Fields, HttpError, Request
 from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
 from pystream.server.settings import Network
 
@@ -163,7 +163,7 @@ def located(
 ) -> tuple[str, bool]:
     edge = Edge(trusted=tuple(map(Network, trusted)))
     named = {name.replace("_", "-").encode(): value for name, value in fields.items()}
-    request = Request("GET", "/", fields=named)
+    request = Request("GET", "/", fields=Fields(named))
     edge.locate(request, address, secure)
     return request.peer, request.secure
 
@@ -284,7 +284,7 @@ def test_the_way_to_https(
     port: int | None, host: str, path: str, query: str, place: str | None
 ) -> None:
     edge = Edge(https_port=port)
-    request = Request("GET", path, query, {b"host": host})
+    request = Request("GET", path, query, Fields({b"host": host}))
     assert edge.redirection(request) == place
     request.secure = True
     assert edge.redirection(request) is None

@@ -362,10 +362,14 @@ def test_pain_44_a_replaced_film_has_other_addresses(tmp_path: Path) -> None:
         os.replace(shutil.copy(MEDIA / "video_late.mp4", tmp_path / "new"), film)
         # The file is looked at once a second.
         server.origin._current.clear()
-        after = server.playlist(path).segments[0].uri
-        assert after != before
-        # Who plays the old one goes on.
+        (after,) = server.media("film")
+        assert after != path
+        # Who plays the old one goes on, and is told of no segment of the new one.
         assert server.get(urljoin(path, before))[2] == first
+        assert server.playlist(path) != server.playlist(after)
+        gone = path.split("/")
+        gone[5] = "a" * len(gone[5])
+        assert server.get("/".join(gone))[0] == 404
 
 
 def test_a_film_that_is_cut_while_it_plays_is_never_a_whole_answer(tmp_path: Path) -> None:

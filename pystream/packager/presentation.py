@@ -421,8 +421,9 @@ class Presentation:
         """
         return rendition.playlist(self.target_duration, self.independent, base, key_base)
 
-    def multivariant_playlist(self) -> playlist.MultivariantPlaylist:
-        """The multivariant playlist as a value; media playlists are `{name}/index.m3u8` beside it."""
+    def multivariant_playlist(self, base: str = "") -> playlist.MultivariantPlaylist:
+        """The multivariant playlist as a value; `.text()` prints it. Media playlists are
+        `{name}/index.m3u8`, below `base`."""
         rates = [rendition.bit_rates(self.target_duration) for rendition in self.renditions]
         variants, media = [], []
         names: dict[tuple[int, ...], str] = {}
@@ -430,7 +431,7 @@ class Presentation:
             group = self._groups[index]
             if group and group not in names:
                 names[group] = f"audio{len(names)}" if names else "audio"
-                media += self._audio_group(names[group], group)
+                media += self._audio_group(names[group], group, base)
             codecs = dict.fromkeys(rendition.codecs)
             for member in group:
                 codecs.update(dict.fromkeys(self.renditions[member].codecs))
@@ -441,7 +442,7 @@ class Presentation:
             peak, average = (own[i] + max(rate[i] for rate in beside) for i in (0, 1))
             variants.append(
                 playlist.Variant(
-                    f"{rendition.name}/index.m3u8",
+                    f"{base}{rendition.name}/index.m3u8",
                     peak,
                     average,
                     tuple(codecs),
@@ -452,7 +453,9 @@ class Presentation:
             )
         return playlist.MultivariantPlaylist(variants, media, self.independent)
 
-    def _audio_group(self, group_id: str, members: tuple[int, ...]) -> list[playlist.Rendition]:
+    def _audio_group(
+        self, group_id: str, members: tuple[int, ...], base: str
+    ) -> list[playlist.Rendition]:
         """The members of a group. Which number and language a member has decides all but its URI and
         CHANNELS, so groups agree where these do (RFC 8216 4.3.4.1.1)."""
         found: list[playlist.Rendition] = []
@@ -466,7 +469,7 @@ class Presentation:
                     "AUDIO",
                     group_id,
                     f"{name} {earlier + 1}" if earlier else name,
-                    f"{rendition.name}/index.m3u8",
+                    f"{base}{rendition.name}/index.m3u8",
                     rendition.language,
                     default=not found,
                     # What may be selected by language has a language of its own (4.3.4.1.1).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -153,20 +153,40 @@ class Answers:
         self._door = door
         self._pace = pace
         self._downloads = Downloads()
+        # As long as a stream is the same object, so is its source.
+        self._sources: dict[int, tuple[Stream, Source]] = {}
 
-    async def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        """The answer, or what gives it once a film is opened or a picture read."""
         try:
-            return await self._answer_route(request)
-        except HttpError as error:
-            return failure(error)
-        except GrantError:
-            return failure(HttpError(403, "this link is not valid, or no longer"))
+            answer = self._answer_route(request)
         except (PystreamError, OSError) as error:
-            # What is wrong with a film is the operator's to know, not the viewer's.
-            log.warning("film-unavailable", stream=_named(request), **log.fault(error))
-            return failure(HttpError(503, "this film cannot be shown at present"))
+            return self._refusal(request, error)
+        return answer if isinstance(answer, Answer) else self._awaited(request, answer)
 
-    async def _answer_route(self, request: Request) -> Answer:
+    async def _awaited(self, request: Request, answer: Awaitable[Answer]) -> Answer:
+        try:
+            return await answer
+        except (PystreamError, OSError) as error:
+            return self._refusal(request, error)
+
+    @staticmethod
+    def _refusal(request: Request, error: PystreamError | OSError) -> Answer:
+        if isinstance(error, HttpError):
+            return failure(error)
+        if isinstance(error, GrantError):
+            return failure(HttpError(403, "this link is not valid, or no longer"))
+        # What is wrong with a film is the operator's to know, not the viewer's.
+        log.warning("film-unavailable", stream=_named(request), **log.fault(error))
+        return failure(HttpError(503, "this film cannot be shown at present"))
+
+    async def _when_open(self, request: Request, source: Source) -> Answer:
+        """The answer once the film is there."""
+        await self._origin.film(source)
+        answer = self._answer_route(request)
+        return answer if isinstance(answer, Answer) else await answer
+
+    def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
         path = request.path
         prefix = self._prefix
         if prefix:
@@ -177,7 +197,7 @@ class Answers:
         if asked is None:
             raise HttpError(404, "there is nothing here")
         kind = asked.kind
-        request.kind = kind.value
+        request.kind = kind
         if kind is Kind.ASSET:
             return self._asset(asked, request)
         stream = self._streams(asked.tenant, asked.stream)
@@ -209,21 +229,21 @@ class Answers:
             headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
             return Answer(302, [*headers, ("Content-Length", "0")])
         if kind is Kind.SESSION:
-            return await self._session(asked, request, stream, cors)
-        if kind in (Kind.MULTIVARIANT, Kind.PLAYLIST):
-            film = await self._origin.film(self._source(stream))
-            text = (
-                film.multivariant
-                if kind is Kind.MULTIVARIANT
-                else film.playlist(_rendition(film, asked))
-            )
-            return _text(text, request, stream, cors)
+            return self._session(asked, request, stream, cors)
         if kind is Kind.DOWNLOAD:
-            return await self._download(request, stream, cors)
-        old = self._origin.version(stream.id, asked.version)
-        film = old or await self._origin.film(self._source(stream))
+            return self._download(request, stream, cors)
+        film = self._origin.version(stream.id, asked.version) if asked.version else None
+        if film is None:
+            source = self._source(stream)
+            film = self._origin.fresh(source)
+            if film is None:
+                return self._when_open(request, source)
+        if kind is Kind.MULTIVARIANT:
+            return _text(film.multivariant, request, stream, cors)
         if film.version != asked.version:
             raise HttpError(404, "this version of the film is gone")
+        if kind is Kind.PLAYLIST:
+            return _text(film.playlist(_rendition(film, asked)), request, stream, cors)
         if kind is Kind.KEY:
             return self._key(asked, stream, film, grant, cors)
         rendition = _rendition(film, asked)
@@ -253,12 +273,21 @@ class Answers:
         if kind is Kind.FRAME:
             if rendition.kind != "video":
                 raise HttpError(404, "there are no pictures")
-            frame = bytes(await trio.to_thread.run_sync(rendition.frame, asked.number * 1000))
-            headers = [_TYPES["fmp4"], _NO_STORE, *cors]
-            return _ranged(
-                frame, len(frame), headers, request, _etag(film, asked), None, _row(stream)
-            )
+            return self._frame(asked, request, stream, film, rendition, cors)
         raise HttpError(404, "there is nothing here")
+
+    @staticmethod
+    async def _frame(
+        asked: Route,
+        request: Request,
+        stream: Stream,
+        film: Film,
+        rendition: Rendition,
+        cors: Headers,
+    ) -> Answer:
+        frame = bytes(await trio.to_thread.run_sync(rendition.frame, asked.number * 1000))
+        headers = [_TYPES["fmp4"], _NO_STORE, *cors]
+        return _ranged(frame, len(frame), headers, request, _etag(film, asked), None, _row(stream))
 
     def _key(
         self, asked: Route, stream: Stream, film: Film, grant: Grant | None, cors: Headers
@@ -321,6 +350,12 @@ class Answers:
         return _ranged(body, found.file.size, headers, request, found.etag, found.modified, row)
 
     def _source(self, stream: Stream) -> Source:
+        known = self._sources.get(stream.id)
+        if known is None or known[0] is not stream:
+            known = self._sources[stream.id] = stream, self._source_of(stream)
+        return known[1]
+
+    def _source_of(self, stream: Stream) -> Source:
         settings, keys = stream.settings, None
         if settings.encryption != "none":
 
@@ -343,7 +378,7 @@ class Answers:
         if asset is None:
             raise HttpError(404, "there is nothing here")
         headers = [("Content-Type", asset.type), _FOREVER, _SNIFF, ("Vary", "Accept-Encoding")]
-        if http.accepts_gzip(request.accept_encoding):
+        if http.accepts_gzip(request.fields.accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
             return _whole(asset.gzipped, headers, None)
         return _whole(asset.data, headers, None)
@@ -352,7 +387,9 @@ class Answers:
         if self._page is None:
             raise HttpError(404, "there is no page here, only the film")
         settings = stream.settings
-        body = self._page.html(settings.title or stream.name, language(request.accept_language))
+        body = self._page.html(
+            settings.title or stream.name, language(request.fields.accept_language)
+        )
         headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
@@ -415,7 +452,7 @@ def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
 def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
     headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", text.etag), ("Vary", "Accept-Encoding"), *cors]
     body = text.plain
-    if text.gzipped is not None and http.accepts_gzip(request.accept_encoding):
+    if text.gzipped is not None and http.accepts_gzip(request.fields.accept_encoding):
         body = text.gzipped
         headers.append(("Content-Encoding", "gzip"))
     if status := http.preconditions(request, text.etag, None):
@@ -447,7 +484,7 @@ def _cache_key(film: Film, asked: Route, secret: tuple[bytes, bytes] | None) -> 
 
 
 def _etag(film: Film, asked: Route) -> str:
-    return f'"{film.version}-{asked.rendition}-{asked.kind.value[0]}{asked.number}"'
+    return f'"{film.version}-{asked.rendition}-{asked.kind[0]}{asked.number}"'
 
 
 def _row(stream: Stream) -> Row:
@@ -467,8 +504,8 @@ def _ranged(
     if status := http.preconditions(request, etag, modified):
         return Answer(status, headers, row=row)
     span = None
-    if request.range is not None and http.if_range(request.if_range, etag, modified):
-        span = http.ranges(request.range, size)
+    if request.fields.range is not None and http.if_range(request.fields.if_range, etag, modified):
+        span = http.ranges(request.fields.range, size)
     if span is None:
         headers.append(("Content-Length", str(size)))
         return Answer(200, headers, body, size, etag, row)
@@ -482,7 +519,7 @@ def _ranged(
 
 
 def _cors(stream: Stream, request: Request) -> Headers:
-    origin = request.origin
+    origin = request.fields.origin
     if origin is None:
         return [("Vary", "Origin")] if stream.settings.origins else []
     if origin in stream.settings.origins or "*" in stream.settings.origins:

@@ -1,19 +1,26 @@
 """Connections: accepted, read, answered in order, ended in time.
 
-A connection is one task: it reads, has the protocol parse, and answers request after request. What
-is small goes out at once; bodies that are made, or do not fit the socket, are handed to the thread
-of `_core.Delivery`, and the task sleeps until it hears how that ended. Time-outs of all connections
-are watched by one sweeper, so that a read costs no timer.
+Theory. Most of what a server is asked for is known at once and fits the socket. So a connection is no
+task but a value, `_Connection`, and one task hears all sockets: it waits for one `epoll` in which each
+socket stands from its first byte to its last, edge-triggered (epoll(7)), and answers whoever has said
+something, one after the other. That costs an idle connection a few hundred bytes, and a request
+neither a system call to wait for the next one nor a turn of Trio's loop.
 
-What comes before the first request is read from the socket itself: PROXY protocol, and the byte by
-which TLS is told from everything else (RFC 8446 5.1). All of that, the handshake and the first head
-have to come within one time limit.
+What takes longer has a place of its own, and the connection reads nothing until it is over: a body
+that is made, or does not fit the socket, is handed to the thread of `_core.Delivery`, whose outcomes
+are heard in the same `epoll`; an answer that has to wait, for a film to be opened or its time to come,
+gets a task. Time-outs of all connections are watched by one sweeper, so that a read costs no timer.
+
+What comes before the first request is read from the socket itself, in a task: PROXY protocol, and the
+byte by which TLS is told from everything else (RFC 8446 5.1). All of that, the handshake and the first
+head have to come within one time limit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +28,6 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from itertools import count
 
-import outcome
 import trio
 
 from pystream import _core
@@ -35,6 +41,11 @@ _SWEEP_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
 # Accepted in a row: those who are here already shall not wait for all who come.
 _ACCEPTED_AT_ONCE = 64
+# Heard in a row, and for so long, before other tasks get their turn.
+_HEARD_AT_ONCE = 64
+_HEARD_SECONDS = 0.002
+_SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
 # RFC 8446 5.1: the content type of a record that begins a handshake.
 _HANDSHAKE = b"\x16"
@@ -55,14 +66,15 @@ class Connections:
     """One process's connections. What goes wrong is an answer of `answer`'s, too; what it raises is
     a bug, and answered with 500.
 
-    `limits` and `edge` may be replaced at any time, for connections that come afterwards.
+    `answer` gives an answer, or what has to be awaited for one. `limits` and `edge` may be replaced at
+    any time, for connections that come afterwards.
     `ended` is told each request (None where it could not be read), its answer, whether that went
     out whole, and after how many seconds. `handshakes` counts those of TLS that went well.
     """
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Answer]],
+        answer: Callable[[Request], Answer | Awaitable[Answer]],
         delivery: _core.Delivery,
         meter: _core.Meter,
         limits: Limits = Limits(),
@@ -77,8 +89,11 @@ class Connections:
         self._ended = ended
         self.handshakes = 0
         self._ids = count()
-        self._waiting: dict[int, trio.lowlevel.Task] = {}
         self._connections: set[_Connection] = set()
+        # Those whose bodies are under way, by the numbers of their orders.
+        self._sending: dict[int, _Connection] = {}
+        # Those who are heard, by the descriptors of their lines.
+        self._heard: dict[int, _Connection] = {}
         self._date = b""
         self._draining = False
         self._idle_until = float("inf")
@@ -94,18 +109,24 @@ class Connections:
     ) -> None:
         """Serve until cancelled."""
         self._tick()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._dispatch)
-            nursery.start_soon(self._sweep)
-            task_status.started()
-            with self._accepting:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener, False, nursery)
-                    for listener in tls_listeners:
-                        accepting.start_soon(self._accept, listener, True, nursery)
-            if not self._connections:
-                self._emptied.set()
+        with select.epoll() as self._epoll:
+            self._epoll.register(self._delivery, select.EPOLLIN)
+            try:
+                async with trio.open_nursery() as self._nursery:
+                    self._nursery.start_soon(self._hear)
+                    self._nursery.start_soon(self._sweep)
+                    task_status.started()
+                    with self._accepting:
+                        async with trio.open_nursery() as accepting:
+                            for listener in listeners:
+                                accepting.start_soon(self._accept, listener, False)
+                            for listener in tls_listeners:
+                                accepting.start_soon(self._accept, listener, True)
+                    if not self._connections:
+                        self._emptied.set()
+            finally:
+                for connection in list(self._connections):
+                    self._end(connection)
 
     @property
     def count(self) -> int:
@@ -126,10 +147,10 @@ class Connections:
             if connection.waiting == "idle":
                 connection.deadline = min(connection.deadline, self._idle_until)
                 if patience <= 0:
-                    connection.scope.cancel()
+                    self._end(connection)
         await self._emptied.wait()
 
-    async def _accept(self, listener: socket.socket, tls: bool, nursery: trio.Nursery) -> None:
+    async def _accept(self, listener: socket.socket, tls: bool) -> None:
         listener.setblocking(False)
         accepted = 0
         with listener:
@@ -153,8 +174,12 @@ class Connections:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
                 connection = _Connection(peer, address_of(address), self.edge, self.limits)
+                connection.deadline = trio.current_time() + connection.limits.head
                 self._connections.add(connection)
-                nursery.start_soon(self._serve, connection, tls)
+                if connection.edge.proxy_protocol or (tls and connection.edge.tls is not None):
+                    self._nursery.start_soon(self._welcome, connection, tls)
+                else:
+                    self._begin(connection)
                 accepted += 1
                 if accepted % _ACCEPTED_AT_ONCE == 0:
                     await trio.lowlevel.checkpoint()
@@ -167,13 +192,13 @@ class Connections:
             now = trio.current_time()
             for connection in list(self._connections):
                 if connection.deadline < now:
-                    connection.scope.cancel()
-                if connection.line is not None:
+                    self._end(connection)
+                elif connection.line is not None:
                     self._settle(connection, connection.line)
 
     def _settle(self, connection: _Connection, line: _core.Line) -> None:
         """Books what the peer has acknowledged: whoever is killed has only a second unbooked."""
-        if not connection.waiting:
+        if connection.busy:
             line.settle()
         elif not connection.settled:
             connection.settled = line.settle()
@@ -181,112 +206,255 @@ class Connections:
     def _tick(self) -> None:
         self._date = f"Date: {formatdate(usegmt=True)}\r\n\r\n".encode()
 
-    # Bodies.
+    # How connections begin and end.
 
-    async def _dispatch(self) -> None:
-        """Wakes the tasks whose answers have ended."""
-        while True:
-            await trio.lowlevel.wait_readable(self._delivery)
-            for number, end, reason in self._delivery.outcomes():
-                task = self._waiting.pop(number, None)
-                if task is not None:
-                    trio.lowlevel.reschedule(task, outcome.Value((end, reason)))
-
-    async def _delivered(self, number: int) -> tuple[str, str | None]:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            del self._waiting[number]
-            self._delivery.cancel(number)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._waiting[number] = trio.lowlevel.current_task()
-        ended: tuple[str, str | None] = await trio.lowlevel.wait_task_rescheduled(abort)
-        return ended
-
-    # Connections.
-
-    async def _serve(self, connection: _Connection, tls: bool) -> None:
-        whole = True
-        try:
-            with connection.scope, contextlib.suppress(OSError, ProxyProtocolError):
-                connection.deadline = trio.current_time() + connection.limits.head
-                connection.line = await self._welcome(connection, tls)
-                whole = await self._converse(connection, connection.line)
-        finally:
-            self._connections.discard(connection)
-            if self._draining and not self._connections:
-                self._emptied.set()
-            connection.close(not whole)
-
-    async def _welcome(self, connection: _Connection, tls: bool) -> _core.Line:
-        """Reads what comes before HTTP. Raises `OSError` and `ProxyProtocolError`."""
+    async def _welcome(self, connection: _Connection, tls: bool) -> None:
+        """Reads what comes before HTTP."""
         edge, peer = connection.edge, connection.socket
-        if edge.proxy_protocol:
-            if not edge.trusts(connection.address):
-                raise ProxyProtocolError("nobody but a proxy is served here")
-            header = ProxyHeader()
-            while not header.complete:
-                # The bytes behind the header are left to whoever they are for.
-                peer.recv(header.feed(await _peek(peer, 4096)))
-            connection.address = header.source or connection.address
-        if not tls or edge.tls is None:
-            return _core.Line(peer.detach(), self._meter)
-        connection.secure = await _peek(peer, 1) == _HANDSHAKE
-        # Whoever comes without TLS is told so, in words.
-        connection.lost = not connection.secure
-        if edge.hsts_seconds and connection.secure:
-            # RFC 6797 7.2: never without TLS.
-            connection.hsts = f"Strict-Transport-Security: max-age={edge.hsts_seconds}\r\n".encode()
-        return _core.Line(peer.detach(), self._meter, edge.tls if connection.secure else None)
-
-    async def _converse(self, connection: _Connection, line: _core.Line) -> bool:
-        """Answers requests until one side has enough; whether the last answer went out whole."""
-        protocol = http.Protocol(connection.limits.request)
-        while True:
-            data = b"" if protocol.more else line.receive()
-            if data is None:
-                await trio.lowlevel.wait_readable(line)
-                continue
-            if not data and not protocol.more:
-                return True
-            if connection.secure and not connection.greeted:
-                connection.greeted = True
-                self.handshakes += 1
+        with trio.CancelScope() as connection.scope:
             try:
-                requests = protocol.feed(data)
-            except HttpError as error:
-                await self._respond(connection, line, None, failure(error), False)
-                await self._linger(connection, line)
-                return True
-            for request in requests:
-                connection.deadline = float("inf")
-                connection.waiting = ""
-                begun = time.perf_counter()
-                answer = self._turned_away(connection, request) or await self._asked(request)
-                if answer.due is not None:
-                    held = await self._when_due(line, answer, answer.due)
-                    if held is None:
-                        return True
-                    answer = held
-                keep_alive = request.keep_alive and not (self._draining or connection.lost)
-                if not await self._respond(connection, line, request, answer, keep_alive, begun):
-                    return False
-                if not keep_alive:
-                    await self._linger(connection, line)
-                    return True
-            if protocol.expects_continue:
-                line.respond(http.CONTINUE, b"", None)
-            self._set_deadline(connection, protocol.waiting)
+                if edge.proxy_protocol:
+                    if not edge.trusts(connection.address):
+                        raise ProxyProtocolError("nobody but a proxy is served here")
+                    header = ProxyHeader()
+                    while not header.complete:
+                        # The bytes behind the header are left to whoever they are for.
+                        peer.recv(header.feed(await _peek(peer, 4096)))
+                    connection.address = header.source or connection.address
+                if tls and edge.tls is not None:
+                    connection.secure = await _peek(peer, 1) == _HANDSHAKE
+                    # Whoever comes without TLS is told so, in words.
+                    connection.lost = not connection.secure
+                    if edge.hsts_seconds and connection.secure:
+                        # RFC 6797 7.2: never without TLS.
+                        seconds = edge.hsts_seconds
+                        connection.hsts = (
+                            f"Strict-Transport-Security: max-age={seconds}\r\n".encode()
+                        )
+            except (OSError, ProxyProtocolError):
+                self._end(connection)
+            else:
+                self._begin(connection)
 
-    async def _asked(self, request: Request) -> Answer:
+    def _begin(self, connection: _Connection) -> None:
+        """From here on a connection is heard. What it has said already is heard at once."""
+        tls = connection.edge.tls if connection.secure else None
+        line = _core.Line(connection.socket.detach(), self._meter, tls)
+        connection.line = line
+        self._heard[line.fileno()] = connection
+        self._epoll.register(line, _SOMETHING)
+
+    def _end(self, connection: _Connection) -> None:
+        """Closes a connection, whatever is under way on it. Half an answer ends in a reset, so that
+        nobody takes it for a whole one."""
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        if connection.scope is not None:
+            connection.scope.cancel()
+        line = connection.line
+        if line is None:
+            trio.lowlevel.notify_closing(connection.socket)
+            connection.socket.close()
+        else:
+            del self._heard[line.fileno()]
+            half = connection.answering is not None
+            if connection.answering is not None:
+                if connection.number is not None:
+                    del self._sending[connection.number]
+                    self._delivery.cancel(connection.number)
+                self._tell(connection, connection.answering, False)
+            line.close(half)
+        if self._draining and not self._connections:
+            self._emptied.set()
+
+    # What is heard.
+
+    async def _hear(self) -> None:
+        """Hears sockets and bodies, as many at a time as have something to say."""
+        poll, heard, bodies = self._epoll.poll, self._heard, self._delivery.fileno()
+        while True:
+            begun = time.perf_counter()
+            while events := poll(0, _HEARD_AT_ONCE):
+                for number, event in events:
+                    connection = heard.get(number)
+                    if connection is not None:
+                        connection.unread = True
+                        if event & _GONE:
+                            connection.leaving = True
+                        if not connection.busy:
+                            self._go_on(connection)
+                        elif connection.leaving and connection.holding:
+                            # Nobody waits for what would be due later.
+                            self._end(connection)
+                    elif number == bodies:
+                        self._take_outcomes()
+                if time.perf_counter() - begun > _HEARD_SECONDS:
+                    break
+            await trio.lowlevel.wait_readable(self._epoll)
+
+    def _take_outcomes(self) -> None:
+        """Goes on with those whose bodies have ended."""
+        for number, end, _ in self._delivery.outcomes():
+            connection = self._sending.pop(number, None)
+            if connection is None:
+                continue
+            connection.number = None
+            if end != "handed":
+                self._end(connection)
+            elif self._answered(connection):
+                self._go_on(connection)
+
+    def _go_on(self, connection: _Connection, ready: _Answering | None = None) -> None:
+        """Sends the answer that is ready, reads and answers, until nothing more is there or an answer
+        takes its time."""
+        line = connection.line
+        if line is None:
+            return
+        try:
+            if connection.lingering:
+                self._drop_what_comes(connection, line)
+            elif ready is None or self._respond(connection, line, *ready):
+                self._converse(connection, line)
+        except OSError:
+            self._end(connection)
+        except Exception as error:
+            # It costs this connection, and no other viewer.
+            log.error("bug", **log.fault(error))
+            self._end(connection)
+
+    def _converse(self, connection: _Connection, line: _core.Line) -> None:
+        """Answers requests until one side has enough."""
+        protocol, requests = connection.protocol, connection.requests
+        while True:
+            while requests:
+                if not self._take(connection, line, requests.pop(0)):
+                    return
+            if protocol.expects_continue:
+                protocol.expects_continue = False
+                line.respond(http.CONTINUE, b"", None)
+            if connection.waiting != _WELCOME:
+                self._set_deadline(connection, protocol.waiting)
+            data = b""
+            if not protocol.more:
+                if not connection.unread:
+                    return
+                received = line.receive()
+                if received is None:
+                    connection.unread = False
+                    return
+                data = received
+                if not data:
+                    self._end(connection)
+                    return
+                # epoll(7): what is less than was asked for is all there is, unless the end is behind it.
+                connection.unread = line.full or connection.leaving
+                if connection.waiting == _WELCOME:
+                    connection.waiting = ""
+                    self.handshakes += connection.secure
+            try:
+                requests.extend(protocol.feed(data))
+            except HttpError as error:
+                connection.keep_alive = False
+                self._respond(connection, line, None, failure(error), time.perf_counter())
+                return
+
+    def _drop_what_comes(self, connection: _Connection, line: _core.Line) -> None:
+        while (data := line.receive(True)) is not None:
+            if not data:
+                self._end(connection)
+                return
+
+    def _set_deadline(self, connection: _Connection, waiting: str) -> None:
+        """A head or a body has to be whole in time, however its bytes trickle in."""
+        if waiting == "idle":
+            idle = trio.current_time() + connection.limits.idle
+            connection.deadline = idle if idle < self._idle_until else self._idle_until
+        elif waiting != connection.waiting:
+            limits = connection.limits
+            seconds = limits.head if waiting == "head" else limits.body
+            connection.deadline = trio.current_time() + seconds
+        connection.waiting = waiting
+
+    def _linger(self, connection: _Connection, line: _core.Line) -> None:
+        """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
+        line.shut()
+        connection.lingering = connection.unread = True
+        connection.waiting = ""
+        connection.deadline = trio.current_time() + _LINGER_SECONDS
+        self._drop_what_comes(connection, line)
+
+    # Answers.
+
+    def _take(self, connection: _Connection, line: _core.Line, request: Request) -> bool:
+        """Answers a request; whether the next one may follow at once. Raises `OSError`."""
+        connection.deadline = _NEVER
+        connection.waiting = ""
+        begun = time.perf_counter()
+        answer = self._turned_away(connection, request) or self._asked(request)
+        if isinstance(answer, Answer):
+            if answer.due is None or not answer.due.ask():
+                return self._respond(connection, line, request, answer, begun)
+            connection.holding = True
+        connection.busy = True
+        self._nursery.start_soon(self._later, connection, line, request, answer, begun)
+        return False
+
+    def _asked(self, request: Request) -> Answer | Awaitable[Answer]:
         """What went wrong unforeseen costs this request, and no other viewer."""
         try:
-            return await self._answer(request)
-        except (trio.Cancelled, KeyboardInterrupt, GeneratorExit):
+            return self._answer(request)
+        except KeyboardInterrupt:
             raise
         except BaseException as error:
-            # Not Exception: a panic of the core is none (PyO3's PanicException).
-            log.error("bug", kind=request.kind, **log.fault(error))
-            return failure(HttpError(500, "the server has a bug, which its log tells of"))
+            return self._bug(request, error)
+
+    @staticmethod
+    def _bug(request: Request, error: BaseException) -> Answer:
+        # Not Exception: a panic of the core is none (PyO3's PanicException).
+        log.error("bug", kind=request.kind, **log.fault(error))
+        return failure(HttpError(500, "the server has a bug, which its log tells of"))
+
+    async def _later(
+        self,
+        connection: _Connection,
+        line: _core.Line,
+        request: Request,
+        answer: Answer | Awaitable[Answer],
+        begun: float,
+    ) -> None:
+        """Answers when all that is needed is there and the time has come."""
+        with trio.CancelScope() as connection.scope:
+            if not isinstance(answer, Answer):
+                try:
+                    answer = await answer
+                except (trio.Cancelled, KeyboardInterrupt, GeneratorExit):
+                    raise
+                except BaseException as error:
+                    answer = self._bug(request, error)
+            if answer.due is not None:
+                # What was said of the peer's leaving before this may be all that ever is.
+                if line.is_gone():
+                    self._end(connection)
+                    return
+                connection.holding = True
+                answer = await self._when_due(answer, answer.due)
+            if connection not in self._connections:
+                return
+            connection.holding = connection.busy = False
+            connection.scope = None
+            self._go_on(connection, (request, answer, begun))
+
+    @staticmethod
+    async def _when_due(answer: Answer, due: Due) -> Answer:
+        """The answer when its time has come, or another one where that is too far away."""
+        end = trio.current_time() + due.patience
+        while wait := due.ask():
+            now = trio.current_time()
+            if now >= end:
+                return overdue(wait)
+            await trio.sleep(min(wait, end - now))
+        return answer
 
     def _turned_away(self, connection: _Connection, request: Request) -> Answer | None:
         """The answer to a request that has come by the wrong way; None where it is right, and
@@ -304,103 +472,86 @@ class Connections:
             return failure(error)
         return None
 
-    async def _when_due(self, line: _core.Line, answer: Answer, due: Due) -> Answer | None:
-        """The answer when its time has come, or another one where that is too far away; None where
-        the peer does not wait for it."""
-        end = trio.current_time() + due.patience
-        while wait := due.ask():
-            now = trio.current_time()
-            if now >= end:
-                return overdue(wait)
-            if await self._is_gone_within(line, min(wait, end - now)):
-                return None
-        return answer
-
-    async def _is_gone_within(self, line: _core.Line, seconds: float) -> bool:
-        with trio.move_on_after(seconds):
-            while True:
-                await trio.lowlevel.wait_readable(line)
-                if line.is_gone():
-                    return True
-                # It has sent its next request, which has to wait.
-                await trio.sleep(_SWEEP_SECONDS)
-        return False
-
-    def _set_deadline(self, connection: _Connection, waiting: str) -> None:
-        """A head or a body has to be whole in time, however its bytes trickle in."""
-        if waiting != connection.waiting or waiting == "idle":
-            connection.waiting = waiting
-            limits = connection.limits
-            seconds = {"idle": limits.idle, "head": limits.head, "body": limits.body}[waiting]
-            connection.deadline = trio.current_time() + seconds
-            if waiting == "idle":
-                connection.deadline = min(connection.deadline, self._idle_until)
-
-    async def _linger(self, connection: _Connection, line: _core.Line) -> None:
-        """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
-        line.shut()
-        connection.deadline = trio.current_time() + _LINGER_SECONDS
-        while True:
-            data = line.receive(True)
-            if data is None:
-                await trio.lowlevel.wait_readable(line)
-            elif not data:
-                return
-
-    async def _respond(
+    def _respond(
         self,
         connection: _Connection,
         line: _core.Line,
         request: Request | None,
         answer: Answer,
-        keep_alive: bool,
-        begun: float | None = None,
+        begun: float,
     ) -> bool:
-        """Sends an answer and tells of it; whether it went out whole."""
-        whole = False
-        try:
-            method = "GET" if request is None else request.method
-            whole = await self._send(connection, line, answer, method, keep_alive)
-        finally:
-            now = time.perf_counter()
-            self._ended(request, answer, whole, now - (begun or now))
-            connection.settled = False
-        return whole
-
-    async def _send(
-        self,
-        connection: _Connection,
-        line: _core.Line,
-        answer: Answer,
-        method: str,
-        keep_alive: bool,
-    ) -> bool:
-        """Sends an answer; whether it went out whole."""
+        """Sends an answer; whether all of it is out and the connection goes on. Raises `OSError`."""
+        if request is not None:
+            connection.keep_alive = request.keep_alive and not (self._draining or connection.lost)
+        connection.answering = request, answer, begun
         status, headers, body, length, _, row, _ = answer
-        head = http.head(status, [*headers, *(() if keep_alive else _CLOSE)])
+        head = http.head(status, headers if connection.keep_alive else [*headers, *_CLOSE])
         head = head[:-2] + connection.hsts + self._date
-        number = next(self._ids)
-        connection.deadline = float("inf")
-        if method == "HEAD" or not length:
+        connection.deadline = _NEVER
+        if not length or (request is not None and request.method == "HEAD"):
             rest = line.respond(head, b"", row)
         elif isinstance(body, bytes):
             rest = line.respond(head, body, row)
         else:
+            number = self._send(connection)
             body.send(self._delivery, number, line, head, length, row)
-            return (await self._delivered(number))[0] == "handed"
-        if rest is None:
+            return False
+        if rest is not None:
+            self._delivery.rest(self._send(connection), line, rest)
+            return False
+        return self._answered(connection)
+
+    def _send(self, connection: _Connection) -> int:
+        """The number by which the thread that sends will know what is under way."""
+        connection.number = number = next(self._ids)
+        connection.busy = True
+        self._sending[number] = connection
+        return number
+
+    def _answered(self, connection: _Connection) -> bool:
+        """Tells of an answer that is out; whether the connection goes on."""
+        connection.busy = connection.settled = False
+        if connection.answering is not None:
+            self._tell(connection, connection.answering, True)
+        if connection.keep_alive:
             return True
-        self._delivery.rest(number, line, rest)
-        return (await self._delivered(number))[0] == "handed"
+        if connection.line is not None:
+            self._linger(connection, connection.line)
+        return False
+
+    def _tell(self, connection: _Connection, answering: _Answering, whole: bool) -> None:
+        request, answer, begun = answering
+        connection.answering = None
+        self._ended(request, answer, whole, time.perf_counter() - begun)
+
+
+_Answering = tuple[Request | None, Answer, float]
+_NEVER = float("inf")
+# Before anything was heard. Nothing is idle then.
+_WELCOME = "welcome"
 
 
 class _Connection:
-    """`address`: who is at the other end. `secure`: TLS is spoken. `lost`: it is not, and should be.
-    `line` takes the socket over once it is known what is spoken."""
+    """A connection, and where it stands.
+
+    address: who is at the other end.
+    secure: TLS is spoken. lost: it is not, and should be.
+    line: takes the socket over once it is known what is spoken.
+    requests: read, and not yet answered.
+    waiting: for what, as `Protocol.waiting` has it; "" for nothing that the peer has to send.
+    deadline: when it is ended.
+    unread, leaving: the socket has something that was not read; the peer will send no more.
+    busy: an answer is not yet ready (holding: not yet due), or is under way as an order of this
+        number. answering: whose answer is under way.
+    lingering: nothing more is read but the end.
+    settled: all that was sent is booked.
+    scope: what of it is a task.
+    """
 
     __slots__ = (
-        *("address", "deadline", "edge", "greeted", "hsts", "limits", "line", "lost", "scope"),
-        *("secure", "settled", "socket", "waiting"),
+        *("address", "answering", "busy", "deadline", "edge", "holding", "hsts", "keep_alive"),
+        *("leaving", "limits", "line", "lingering", "lost", "number", "protocol", "requests"),
+        *("scope", "secure", "settled", "socket", "unread", "waiting"),
     )
 
     def __init__(self, peer: socket.socket, address: str, edge: Edge, limits: Limits) -> None:
@@ -409,22 +560,23 @@ class _Connection:
         self.edge = edge
         self.limits = limits
         self.line: _core.Line | None = None
-        self.scope = trio.CancelScope()
-        self.deadline = float("inf")
-        self.waiting = ""
+        self.protocol = http.Protocol(limits.request)
+        self.requests: list[Request] = []
+        self.scope: trio.CancelScope | None = None
+        self.deadline = _NEVER
+        self.waiting = _WELCOME
+        self.answering: _Answering | None = None
+        self.number: int | None = None
+        self.keep_alive = True
         self.secure = False
-        self.greeted = False
-        self.settled = True
         self.lost = False
         self.hsts = b""
-
-    def close(self, reset: bool) -> None:
-        if self.line is None:
-            trio.lowlevel.notify_closing(self.socket)
-            self.socket.close()
-        else:
-            trio.lowlevel.notify_closing(self.line)
-            self.line.close(reset)
+        self.settled = True
+        self.busy = False
+        self.holding = False
+        self.lingering = False
+        self.leaving = False
+        self.unread = False
 
 
 async def _peek(peer: socket.socket, most: int) -> bytes:

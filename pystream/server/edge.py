@@ -56,14 +56,14 @@ class Edge:
         if not self.trusts(address):
             return
         found = []
-        if request.forwarded is not None:
-            found.append(self._first_untrusted(address, *_forwarded(request.forwarded)))
-        if request.x_forwarded_for is not None:
-            hops = [hop.strip(" \t") for hop in request.x_forwarded_for.split(",")]
-            protocols = _protocols(request.x_forwarded_proto, len(hops))
+        if request.fields.forwarded is not None:
+            found.append(self._first_untrusted(address, *_forwarded(request.fields.forwarded)))
+        if request.fields.x_forwarded_for is not None:
+            hops = [hop.strip(" \t") for hop in request.fields.x_forwarded_for.split(",")]
+            protocols = _protocols(request.fields.x_forwarded_proto, len(hops))
             found.append(self._first_untrusted(address, hops, protocols))
-        elif request.forwarded is None and request.x_forwarded_proto is not None:
-            request.secure = secure or _protocols(request.x_forwarded_proto, 1) == ["https"]
+        elif request.fields.forwarded is None and request.fields.x_forwarded_proto is not None:
+            request.secure = secure or _protocols(request.fields.x_forwarded_proto, 1) == ["https"]
         if len({client for client, _ in found}) > 1:
             # A proxy that writes one of them lets the other pass, and that is the viewer's own.
             raise HttpError(400, "Forwarded and X-Forwarded-For name different clients")
@@ -90,11 +90,11 @@ class Edge:
         """Where a request has to go instead, or None where it is right. Raises `HttpError`."""
         if self.https_port is None or request.secure or request.path.startswith(_ACME):
             return None
-        if request.host is None:
+        if request.fields.host is None:
             raise HttpError(
                 400, "this is served by HTTPS only, and without a Host nobody can say where"
             )
-        host = re.sub(r":[0-9]*$", "", request.host)
+        host = re.sub(r":[0-9]*$", "", request.fields.host)
         port = "" if self.https_port == 443 else f":{self.https_port}"
         query = f"?{request.query}" if request.query else ""
         return f"https://{host}{port}{quote(request.path, safe=_PATH)}{query}"

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 import time
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -80,6 +80,56 @@ class RangeNotSatisfiable(HttpError):
         super().__init__(416, f"the range lies outside the {size} bytes", (content_range,))
 
 
+class Fields:
+    """What a request's header fields say, of those that somebody here looks at. None where a field is
+    absent; joined by ", " where it was sent several times (RFC 9110 5.3). Frozen by convention:
+    requests in a row that say the same share one.
+    """
+
+    __slots__ = (
+        "accept_encoding",
+        "accept_language",
+        "access_control_request_headers",
+        "access_control_request_method",
+        "authorization",
+        "content_type",
+        "forwarded",
+        "host",
+        "if_match",
+        "if_modified_since",
+        "if_none_match",
+        "if_range",
+        "if_unmodified_since",
+        "origin",
+        "range",
+        "x_forwarded_for",
+        "x_forwarded_proto",
+    )
+
+    def __init__(self, found: Mapping[bytes, str]) -> None:
+        field = found.get
+        self.accept_encoding = field(b"accept-encoding")
+        self.accept_language = field(b"accept-language")
+        self.access_control_request_headers = field(b"access-control-request-headers")
+        self.access_control_request_method = field(b"access-control-request-method")
+        self.authorization = field(b"authorization")
+        self.content_type = field(b"content-type")
+        self.forwarded = field(b"forwarded")
+        self.host = field(b"host")
+        self.if_match = field(b"if-match")
+        self.if_modified_since = field(b"if-modified-since")
+        self.if_none_match = field(b"if-none-match")
+        self.if_range = field(b"if-range")
+        self.if_unmodified_since = field(b"if-unmodified-since")
+        self.origin = field(b"origin")
+        self.range = field(b"range")
+        self.x_forwarded_for = field(b"x-forwarded-for")
+        self.x_forwarded_proto = field(b"x-forwarded-proto")
+
+
+_NO_FIELDS = Fields({})
+
+
 class Request:
     """A complete request.
 
@@ -91,37 +141,11 @@ class Request:
         they are known to exist.
     peer, secure: the address of whoever sent it, and whether by HTTPS; known to the connection, not
         to the bytes, and "" and False until it says so.
-    The fields are None where absent, and joined by ", " where sent several times (RFC 9110 5.3).
     """
 
     __slots__ = (
-        "accept_encoding",
-        "accept_language",
-        "access_control_request_headers",
-        "access_control_request_method",
-        "authorization",
-        "body",
-        "content_type",
-        "forwarded",
-        "host",
-        "http_1_0",
-        "if_match",
-        "if_modified_since",
-        "if_none_match",
-        "if_range",
-        "if_unmodified_since",
-        "keep_alive",
-        "kind",
-        "method",
-        "origin",
-        "path",
-        "peer",
-        "place",
-        "query",
-        "range",
-        "secure",
-        "x_forwarded_for",
-        "x_forwarded_proto",
+        *("body", "fields", "http_1_0", "keep_alive", "kind", "method", "path", "peer", "place"),
+        *("query", "secure"),
     )
 
     def __init__(
@@ -129,7 +153,7 @@ class Request:
         method: str,
         path: str,
         query: str = "",
-        fields: dict[bytes, str] | None = None,
+        fields: Fields = _NO_FIELDS,
         *,
         http_1_0: bool = False,
         keep_alive: bool = True,
@@ -138,6 +162,7 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
+        self.fields = fields
         self.http_1_0 = http_1_0
         self.keep_alive = keep_alive
         self.body = body
@@ -145,24 +170,6 @@ class Request:
         self.place: tuple[str, str] | None = None
         self.peer = ""
         self.secure = False
-        field = (fields or {}).get
-        self.accept_encoding: str | None = field(b"accept-encoding")
-        self.accept_language: str | None = field(b"accept-language")
-        self.access_control_request_headers: str | None = field(b"access-control-request-headers")
-        self.access_control_request_method: str | None = field(b"access-control-request-method")
-        self.authorization: str | None = field(b"authorization")
-        self.content_type: str | None = field(b"content-type")
-        self.forwarded: str | None = field(b"forwarded")
-        self.host: str | None = field(b"host")
-        self.if_match: str | None = field(b"if-match")
-        self.if_modified_since: str | None = field(b"if-modified-since")
-        self.if_none_match: str | None = field(b"if-none-match")
-        self.if_range: str | None = field(b"if-range")
-        self.if_unmodified_since: str | None = field(b"if-unmodified-since")
-        self.origin: str | None = field(b"origin")
-        self.range: str | None = field(b"range")
-        self.x_forwarded_for: str | None = field(b"x-forwarded-for")
-        self.x_forwarded_proto: str | None = field(b"x-forwarded-proto")
 
     def __repr__(self) -> str:
         # Paths hold grants, queries and fields hold what viewers would not see in a log.
@@ -405,7 +412,7 @@ class _Head:
         self.method = method
         self.begin = f"{method} ".encode("ascii")
         self.text = text
-        self.fields = fields
+        self.fields = Fields(fields)
         self.http_1_0 = text.startswith(b" HTTP/1.0")
         self.length = _length(fields, self.http_1_0, limits)
         self.keep_alive = _keep_alive(fields.get(b"connection"), self.http_1_0)
@@ -740,18 +747,19 @@ def preconditions(
     that a malformed If-Match holds for nothing.
     """
     safe = request.method in ("GET", "HEAD")
-    if request.if_match is not None:
-        if not _matches(request.if_match, etag, strongly=True):
+    fields = request.fields
+    if fields.if_match is not None:
+        if not _matches(fields.if_match, etag, strongly=True):
             return 412
-    elif request.if_unmodified_since is not None and modified is not None:
-        since = timestamp(request.if_unmodified_since)
+    elif fields.if_unmodified_since is not None and modified is not None:
+        since = timestamp(fields.if_unmodified_since)
         if since is not None and modified > since:
             return 412
-    if request.if_none_match is not None:
-        if _matches(request.if_none_match, etag, strongly=False):
+    if fields.if_none_match is not None:
+        if _matches(fields.if_none_match, etag, strongly=False):
             return 304 if safe else 412
-    elif request.if_modified_since is not None and modified is not None and safe:
-        since = timestamp(request.if_modified_since)
+    elif fields.if_modified_since is not None and modified is not None and safe:
+        since = timestamp(fields.if_modified_since)
         if since is not None and modified <= since:
             return 304
     return None

@@ -76,7 +76,7 @@ class Film:
         self.version = version
         self.presentation = presentation
         self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
-        self.multivariant = Text.of(presentation.multivariant_playlist().text())
+        self.multivariant = Text.of(presentation.multivariant_playlist(f"{version}/").text())
         self.keys = {name: key for r in presentation.renditions for name, key in r.key_files()}
         self.periods = {
             r.key_name(period): (r, period)
@@ -100,11 +100,11 @@ class Film:
     def playlist(self, rendition: Rendition) -> Text:
         text = self._playlists.get(rendition.name)
         if text is None:
-            keys = f"../{self.version}/{rendition.name}/"
-            # From /t/{grant}/{tenant}/{stream}/{rendition}/ up to where both have their begin.
-            place = self.source.place
-            media = f"../../../../../s/{place}/{keys[3:]}" if place else keys
-            text = Text.of(self.presentation.media_playlist(rendition, media, keys).text())
+            place, media = self.source.place, ""
+            if place:
+                # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
+                media = f"{6 * '../'}s/{place}/{self.version}/{rendition.name}/"
+            text = Text.of(self.presentation.media_playlist(rendition, media, "").text())
             self._playlists[rendition.name] = text
         return text
 
@@ -160,7 +160,7 @@ class Origin:
     async def film(self, source: Source) -> Film:
         """The film of a stream as its files are now. Raises as `_open` does."""
         while True:
-            film = self._fresh(source)
+            film = self.fresh(source)
             if film is not None:
                 return film
             opening = self._opening.get(source.stream)
@@ -186,7 +186,8 @@ class Origin:
             self._films.move_to_end((stream, version))
         return film
 
-    def _fresh(self, source: Source) -> Film | None:
+    def fresh(self, source: Source) -> Film | None:
+        """The film of a stream, if it is open and its files are as they were."""
         current = self._current.get(source.stream)
         if current is None or current[0] != source:
             return None

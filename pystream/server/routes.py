@@ -4,25 +4,28 @@
 /{tenant}/{stream}/session                                session (POST)
 /{tenant}/{stream}/master.m3u8                            entrance: to a fresh grant, without a page
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
-/t/{grant}/{tenant}/{stream}/{rendition}/index.m3u8       media playlist
-/t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    init.mp4, {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
+/t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
+                                                          {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
 /s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
 /s/-/{name}                                               the page's own files
+
+Media playlists have a version as well: so a player that goes on with another rendition of a film that
+was replaced meanwhile gets no mixture of the two, and each line of a playlist is as short as `899.ts`.
 
 All of it may lie below a prefix, which is taken off before.
 """
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 _NUMBER_DIGITS = 9
 _SUFFIXES = {"ts": "ts", "m4s": "fmp4"}
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What is asked for."""
 
     PAGE = "page"
@@ -80,8 +83,8 @@ def _granted(parts: list[str]) -> Route | None:
     if len(rest) == 1:
         kind = _WHOLE.get(rest[0])
         return Route(kind, tenant, stream, grant) if kind else None
-    if len(rest) == 2 and rest[1] == "index.m3u8":
-        return Route(Kind.PLAYLIST, tenant, stream, grant, rendition=rest[0])
+    if len(rest) == 3 and rest[2] == "index.m3u8":
+        return Route(Kind.PLAYLIST, tenant, stream, grant, rest[0], rest[1])
     return _media(rest, tenant, stream, grant)
 
 

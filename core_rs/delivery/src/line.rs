@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub struct Line {
     tls: Option<Mutex<Connection>>,
     account: Mutex<Account>,
     ledger: Arc<dyn Ledger>,
+    full: AtomicBool,
 }
 
 /// What a line had for its reader.
@@ -50,7 +52,8 @@ impl std::fmt::Debug for Line {
 impl Line {
     /// `socket` is a non-blocking stream socket.
     pub fn new(socket: OwnedFd, tls: Option<Connection>, ledger: Arc<dyn Ledger>) -> Self {
-        Self { socket: RwLock::new(Some(socket)), tls: tls.map(Mutex::new), account: Mutex::default(), ledger }
+        let (tls, account, full) = (tls.map(Mutex::new), Mutex::default(), AtomicBool::new(false));
+        Self { socket: RwLock::new(Some(socket)), tls, account, ledger, full }
     }
 
     /// Reads what the peer has sent, with `buffer` as scratch memory. Answers of the TLS protocol go out at once, as far
@@ -59,18 +62,34 @@ impl Line {
     /// # Errors
     /// The socket's, and `InvalidData` where the peer does not speak TLS as it should.
     pub fn receive(&self, buffer: &mut [u8], quiet: bool) -> io::Result<Received> {
-        let received = self.on_socket(|socket| recv(socket, &mut *buffer, RecvFlags::DONTWAIT));
-        let (read, _) = match received {
-            Ok(read) => read,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
-            Err(error) => return Err(error.into()),
-        };
-        if read == 0 {
-            return Ok(Received::End);
+        loop {
+            let received = self.on_socket(|socket| recv(socket, &mut *buffer, RecvFlags::DONTWAIT));
+            let read = match received {
+                Ok((read, _)) => read,
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
+                Err(error) => return Err(error.into()),
+            };
+            if read == 0 {
+                return Ok(Received::End);
+            }
+            let full = read == buffer.len();
+            self.full.store(full, Ordering::Relaxed);
+            let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
+            match self.open(&mut held(tls), &buffer[..read], quiet)? {
+                // A part of a record.
+                Received::Nothing if full => {}
+                received => return Ok(received),
+            }
         }
-        let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
-        let mut tls = held(tls);
-        let fed = tls.feed(&buffer[..read]);
+    }
+
+    /// Whether the last [`receive`](Self::receive) had as many bytes as it had room for: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    fn open(&self, tls: &mut Connection, sealed: &[u8], quiet: bool) -> io::Result<Received> {
+        let fed = tls.feed(sealed);
         if !quiet || fed.is_err() {
             let control = tls.take();
             // What a handshake or an alert cannot send now is small, and the socket was idle: it takes it.

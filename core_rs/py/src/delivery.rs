@@ -63,6 +63,12 @@ impl Line {
         })
     }
 
+    /// Whether the last `receive` may have left something, since it had no room for more.
+    #[getter]
+    fn full(&self) -> bool {
+        self.inner.is_full()
+    }
+
     /// Sends a whole response; returns what the socket does not take at once.
     ///
     /// # Errors
