@@ -74,7 +74,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """Those that serve."""
-        return [pid for pid in self.pids()[1:] if b"writer" not in _command(pid)]
+        others = (b"pystream.server.writer", b"pystream.server.admin")
+        return [p for p in self.pids()[1:] if not any(one in _command(p) for one in others)]
 
     def cpu(self) -> float:
         """Processor seconds that all its processes have used, in steps of 10 ms (proc(5))."""

@@ -44,7 +44,8 @@ def chunked(body: bytes) -> bytes:
 def seen(request: Request) -> dict[str, Any]:
     """A request's values, without those that are absent, empty or false."""
     values = {name: getattr(request, name) for name in Request.__slots__ if name != "fields"}
-    values |= {name: getattr(request.fields, name) for name in http.Fields.__slots__}
+    names = set(http.Fields.__slots__) - {"conditional"}
+    values |= {name: getattr(request.fields, name) for name in names}
     return {name: value for name, value in values.items() if value}
 
 

@@ -28,6 +28,7 @@ from pystream.server.page import Page
 from pystream.server.page.texts import language
 from pystream.server.routes import Kind, Route, route
 
+_HEADS_KEPT = 16
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _NO_STORE = ("Cache-Control", "private, no-store")
@@ -43,6 +44,10 @@ _TYPES = {
     "json": ("Content-Type", "application/json"),
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
+
+_OF_A_FILM = frozenset(
+    (Kind.MULTIVARIANT, Kind.PLAYLIST, Kind.INIT, Kind.SEGMENT, Kind.KEY, Kind.FRAME)
+)
 
 Headers = list[tuple[str, str]]
 Row = tuple[int, int]
@@ -98,15 +103,16 @@ class Due(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a request gets. `length` is the body's, `etag` and the like are among the headers."""
+    """What a request gets. `length` is the body's, `row` what it is booked under; `head` is status and
+    headers as `http.head` writes them, where they were written before."""
 
     status: int
     headers: Headers
     body: bytes | Made | Filed = b""
     length: int = 0
-    etag: str | None = None
     row: Row | None = None
     due: Due | None = None
+    head: bytes | None = None
 
 
 class ContentKey(Protocol):
@@ -219,19 +225,8 @@ class Answers:
                 self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
-        if kind is Kind.PAGE:
-            return self._shown(request, stream)
-        if kind is Kind.UNSLASHED:
-            # Relative to its last element, and so below whatever prefix a proxy has put before.
-            headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
-            return Answer(308, headers)
-        if kind is Kind.ENTRANCE:
-            headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
-            return Answer(302, [*headers, ("Content-Length", "0")])
-        if kind is Kind.SESSION:
-            return self._session(asked, request, stream, cors)
-        if kind is Kind.DOWNLOAD:
-            return self._download(request, stream, cors)
+        if kind not in _OF_A_FILM:
+            return self._answer_without_film(asked, request, stream, cors)
         film = self._origin.version(stream.id, asked.version) if asked.version else None
         if film is None:
             source = self._source(stream)
@@ -244,6 +239,35 @@ class Answers:
             raise HttpError(404, "this version of the film is gone")
         if kind is Kind.PLAYLIST:
             return _text(film.playlist(_rendition(film, asked)), request, stream, cors)
+        return self._answer_with_film(asked, request, stream, film, grant, cors)
+
+    def _answer_without_film(
+        self, asked: Route, request: Request, stream: Stream, cors: Headers
+    ) -> Answer | Awaitable[Answer]:
+        kind = asked.kind
+        if kind is Kind.PAGE:
+            return self._shown(request, stream)
+        if kind is Kind.UNSLASHED:
+            # Relative to its last element, and so below whatever prefix a proxy has put before.
+            headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
+            return Answer(308, headers)
+        if kind is Kind.ENTRANCE:
+            headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
+            return Answer(302, [*headers, ("Content-Length", "0")])
+        if kind is Kind.SESSION:
+            return self._session(asked, request, stream, cors)
+        return self._download(request, stream, cors)
+
+    def _answer_with_film(
+        self,
+        asked: Route,
+        request: Request,
+        stream: Stream,
+        film: Film,
+        grant: Grant | None,
+        cors: Headers,
+    ) -> Answer | Awaitable[Answer]:
+        kind = asked.kind
         if kind is Kind.KEY:
             return self._key(asked, stream, film, grant, cors)
         rendition = _rendition(film, asked)
@@ -270,11 +294,9 @@ class Answers:
                 Made(making, key), size, headers, request, _etag(film, asked), None, _row(stream)
             )
             return self._paced(answer, request, asked, stream, rendition, grant)
-        if kind is Kind.FRAME:
-            if rendition.kind != "video":
-                raise HttpError(404, "there are no pictures")
-            return self._frame(asked, request, stream, film, rendition, cors)
-        raise HttpError(404, "there is nothing here")
+        if rendition.kind != "video":
+            raise HttpError(404, "there are no pictures")
+        return self._frame(asked, request, stream, film, rendition, cors)
 
     @staticmethod
     async def _frame(
@@ -446,18 +468,29 @@ def failure(error: HttpError) -> Answer:
 
 
 def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
-    return Answer(200, [*headers, ("Content-Length", str(len(body)))], body, len(body), None, row)
+    return Answer(200, [*headers, ("Content-Length", str(len(body)))], body, len(body), row)
 
 
 def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
-    headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", text.etag), ("Vary", "Accept-Encoding"), *cors]
-    body = text.plain
-    if text.gzipped is not None and http.accepts_gzip(request.fields.accept_encoding):
-        body = text.gzipped
-        headers.append(("Content-Encoding", "gzip"))
+    packed = text.gzipped is not None and http.accepts_gzip(request.fields.accept_encoding)
+    body = text.gzipped if packed and text.gzipped is not None else text.plain
+    variant = packed, *cors
+    written = text.heads.get(variant)
+    if written is None:
+        vary = ("Vary", "Accept-Encoding")
+        headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", text.etag), vary, *cors]
+        if packed:
+            headers.append(("Content-Encoding", "gzip"))
+        headers.append(("Content-Length", str(len(body))))
+        if len(text.heads) >= _HEADS_KEPT:
+            # Origins are without number where all are allowed.
+            text.heads.clear()
+        written = text.heads[variant] = headers, http.head(200, headers)
+    headers, head = written
+    row = stream.id, Booked.PLAYLIST
     if status := http.preconditions(request, text.etag, None):
-        return Answer(status, headers, row=(stream.id, Booked.PLAYLIST))
-    return _whole(body, headers, (stream.id, Booked.PLAYLIST))
+        return Answer(status, headers[:-1], row=row)
+    return Answer(200, headers, body, len(body), row, None, head)
 
 
 def overdue(wait: float) -> Answer:
@@ -508,14 +541,14 @@ def _ranged(
         span = http.ranges(request.fields.range, size)
     if span is None:
         headers.append(("Content-Length", str(size)))
-        return Answer(200, headers, body, size, etag, row)
+        return Answer(200, headers, body, size, row)
     first, end = span
     headers += [
         ("Content-Length", str(end - first)),
         ("Content-Range", http.content_range(first, end, size)),
     ]
     body = body[first:end] if isinstance(body, bytes) else body._replace(skip=first)
-    return Answer(206, headers, body, end - first, etag, row)
+    return Answer(206, headers, body, end - first, row)
 
 
 def _cors(stream: Stream, request: Request) -> Headers:

@@ -142,7 +142,7 @@ class Connections:
         """
         self._draining = True
         self._accepting.cancel()
-        self._idle_until = trio.current_time() + patience
+        self._idle_until = time.monotonic() + patience
         for connection in list(self._connections):
             if connection.waiting == "idle":
                 connection.deadline = min(connection.deadline, self._idle_until)
@@ -174,7 +174,7 @@ class Connections:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
                 connection = _Connection(peer, address_of(address), self.edge, self.limits)
-                connection.deadline = trio.current_time() + connection.limits.head
+                connection.deadline = time.monotonic() + connection.limits.head
                 self._connections.add(connection)
                 if connection.edge.proxy_protocol or (tls and connection.edge.tls is not None):
                     self._nursery.start_soon(self._welcome, connection, tls)
@@ -189,7 +189,7 @@ class Connections:
         while True:
             await trio.sleep(_SWEEP_SECONDS)
             self._tick()
-            now = trio.current_time()
+            now = time.monotonic()
             for connection in list(self._connections):
                 if connection.deadline < now:
                     self._end(connection)
@@ -274,7 +274,7 @@ class Connections:
         """Hears sockets and bodies, as many at a time as have something to say."""
         poll, heard, bodies = self._epoll.poll, self._heard, self._delivery.fileno()
         while True:
-            begun = time.perf_counter()
+            begun = time.monotonic()
             while events := poll(0, _HEARD_AT_ONCE):
                 for number, event in events:
                     connection = heard.get(number)
@@ -289,7 +289,7 @@ class Connections:
                             self._end(connection)
                     elif number == bodies:
                         self._take_outcomes()
-                if time.perf_counter() - begun > _HEARD_SECONDS:
+                if time.monotonic() - begun > _HEARD_SECONDS:
                     break
             await trio.lowlevel.wait_readable(self._epoll)
 
@@ -356,7 +356,7 @@ class Connections:
                 requests.extend(protocol.feed(data))
             except HttpError as error:
                 connection.keep_alive = False
-                self._respond(connection, line, None, failure(error), time.perf_counter())
+                self._respond(connection, line, None, failure(error), time.monotonic())
                 return
 
     def _drop_what_comes(self, connection: _Connection, line: _core.Line) -> None:
@@ -368,12 +368,12 @@ class Connections:
     def _set_deadline(self, connection: _Connection, waiting: str) -> None:
         """A head or a body has to be whole in time, however its bytes trickle in."""
         if waiting == "idle":
-            idle = trio.current_time() + connection.limits.idle
+            idle = time.monotonic() + connection.limits.idle
             connection.deadline = idle if idle < self._idle_until else self._idle_until
         elif waiting != connection.waiting:
             limits = connection.limits
             seconds = limits.head if waiting == "head" else limits.body
-            connection.deadline = trio.current_time() + seconds
+            connection.deadline = time.monotonic() + seconds
         connection.waiting = waiting
 
     def _linger(self, connection: _Connection, line: _core.Line) -> None:
@@ -381,7 +381,7 @@ class Connections:
         line.shut()
         connection.lingering = connection.unread = True
         connection.waiting = ""
-        connection.deadline = trio.current_time() + _LINGER_SECONDS
+        connection.deadline = time.monotonic() + _LINGER_SECONDS
         self._drop_what_comes(connection, line)
 
     # Answers.
@@ -390,7 +390,7 @@ class Connections:
         """Answers a request; whether the next one may follow at once. Raises `OSError`."""
         connection.deadline = _NEVER
         connection.waiting = ""
-        begun = time.perf_counter()
+        begun = time.monotonic()
         answer = self._turned_away(connection, request) or self._asked(request)
         if isinstance(answer, Answer):
             if answer.due is None or not answer.due.ask():
@@ -484,8 +484,9 @@ class Connections:
         if request is not None:
             connection.keep_alive = request.keep_alive and not (self._draining or connection.lost)
         connection.answering = request, answer, begun
-        status, headers, body, length, _, row, _ = answer
-        head = http.head(status, headers if connection.keep_alive else [*headers, *_CLOSE])
+        status, headers, body, length, row, _, head = answer
+        if head is None or not connection.keep_alive:
+            head = http.head(status, headers if connection.keep_alive else [*headers, *_CLOSE])
         head = head[:-2] + connection.hsts + self._date
         connection.deadline = _NEVER
         if not length or (request is not None and request.method == "HEAD"):
@@ -522,7 +523,7 @@ class Connections:
     def _tell(self, connection: _Connection, answering: _Answering, whole: bool) -> None:
         request, answer, begun = answering
         connection.answering = None
-        self._ended(request, answer, whole, time.perf_counter() - begun)
+        self._ended(request, answer, whole, time.monotonic() - begun)
 
 
 _Answering = tuple[Request | None, Answer, float]

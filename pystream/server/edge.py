@@ -53,7 +53,7 @@ class Edge:
         Raises `HttpError` for fields that contradict each other or cannot be read.
         """
         request.peer, request.secure = address, secure
-        if not self.trusts(address):
+        if not self.trusted or not self.trusts(address):
             return
         found = []
         if request.fields.forwarded is not None:

@@ -82,8 +82,10 @@ class RangeNotSatisfiable(HttpError):
 
 class Fields:
     """What a request's header fields say, of those that somebody here looks at. None where a field is
-    absent; joined by ", " where it was sent several times (RFC 9110 5.3). Frozen by convention:
-    requests in a row that say the same share one.
+    absent; joined by ", " where it was sent several times (RFC 9110 5.3). Requests in a row that say the
+    same share one, so nobody changes it.
+
+    conditional: there are preconditions (RFC 9110 13.1), Range's own aside.
     """
 
     __slots__ = (
@@ -92,6 +94,7 @@ class Fields:
         "access_control_request_headers",
         "access_control_request_method",
         "authorization",
+        "conditional",
         "content_type",
         "forwarded",
         "host",
@@ -125,6 +128,11 @@ class Fields:
         self.range = field(b"range")
         self.x_forwarded_for = field(b"x-forwarded-for")
         self.x_forwarded_proto = field(b"x-forwarded-proto")
+        conditions = (
+            *(self.if_match, self.if_none_match),
+            *(self.if_modified_since, self.if_unmodified_since),
+        )
+        self.conditional = conditions != (None, None, None, None)
 
 
 _NO_FIELDS = Fields({})
@@ -746,8 +754,10 @@ def preconditions(
     A condition on what the representation lacks, or one that is malformed, counts as absent, except
     that a malformed If-Match holds for nothing.
     """
-    safe = request.method in ("GET", "HEAD")
     fields = request.fields
+    if not fields.conditional:
+        return None
+    safe = request.method in ("GET", "HEAD")
     if fields.if_match is not None:
         if not _matches(fields.if_match, etag, strongly=True):
             return 412
@@ -845,6 +855,7 @@ def timestamp(value: str) -> int | None:
 _WEIGHT = re.compile(r"[ \t]*[Qq]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*")
 
 
+@lru_cache(64)
 def accepts_gzip(value: str | None) -> bool:
     """Whether `Accept-Encoding: value` likes gzip at least as well as no coding (RFC 9110 12.5.3).
 

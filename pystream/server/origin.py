@@ -51,11 +51,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A playlist, as it is and compressed (None where that is no gain)."""
+    """A playlist, as it is and compressed (None where that is no gain). `heads` is for whoever
+    hands it out: the headers that were written with it before, and how they were written."""
 
     plain: bytes
     gzipped: bytes | None
     etag: str
+    heads: dict[tuple[object, ...], tuple[list[tuple[str, str]], bytes]] = field(
+        default_factory=dict, compare=False
+    )
 
     @staticmethod
     def of(text: str) -> Text:
