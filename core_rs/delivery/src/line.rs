@@ -208,6 +208,34 @@ impl Line {
         Ok(true)
     }
 
+    /// Seals both parts, to be sent by [`Self::write_sealed`]; `false` where the line is clear.
+    ///
+    /// # Errors
+    /// `InvalidData` where the session is of no use any more.
+    pub(crate) fn queue(&self, parts: [&[u8]; 2]) -> io::Result<bool> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        let mut tls = held(tls);
+        for part in parts {
+            tls.queue(part).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        }
+        Ok(true)
+    }
+
+    /// Sends of what is sealed as much as the socket takes; how much that was, and whether it was all.
+    pub(crate) fn write_sealed(&self) -> io::Result<(usize, bool)> {
+        let Some(tls) = &self.tls else { return Ok((0, true)) };
+        let mut tls = held(tls);
+        let mut sent = 0;
+        while tls.wants_write() {
+            let mut socket = Socket { line: self, short: false };
+            sent += tls.write_to(&mut socket)?;
+            if socket.short {
+                return Ok((sent, false));
+            }
+        }
+        Ok((sent, true))
+    }
+
     /// Bytes that the socket took, 0 where it has no room.
     /// `more`: what follows comes at once, and may share a packet.
     pub(crate) fn write(&self, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
@@ -245,6 +273,28 @@ impl Line {
     /// Bytes that the kernel holds for the peer (tcp(7), SIOCOUTQ); of a socket that cannot tell, none.
     fn unacknowledged(&self) -> u64 {
         self.on_socket(unacknowledged).unwrap_or(0)
+    }
+}
+
+/// A line's socket, for bytes that are sealed; `short` once it has not taken all that it was offered.
+struct Socket<'a> {
+    line: &'a Line,
+    short: bool,
+}
+
+impl io::Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sent = self.line.write(slices, false)?;
+        self.short = sent < slices.iter().map(|slice| slice.len()).sum();
+        Ok(sent)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -135,6 +135,8 @@ struct Outlet {
     /// Answers that wait for their next byte to be due.
     held: BTreeSet<(Instant, u64)>,
     next_tick: Instant,
+    /// What has ended and is not yet told: whoever asks is woken once for several.
+    ended: Vec<Outcome>,
     /// Windows to be used again.
     spare: Vec<Vec<u8>>,
 }
@@ -165,6 +167,7 @@ impl Outlet {
             ready: Vec::new(),
             held: BTreeSet::new(),
             next_tick: Instant::now() + TICK,
+            ended: Vec::new(),
             spare: Vec::new(),
         })
     }
@@ -181,11 +184,19 @@ impl Outlet {
                 let group = &round[from..round.len().min(from + self.lanes)];
                 from += group.len();
                 self.serve(group);
+                self.tell();
                 let before = self.ready.len();
                 self.accept();
                 round.splice(from..from, self.ready.drain(before..));
             }
             self.tick();
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.ended.is_empty() {
+            self.shared.outcomes.put(self.ended.drain(..));
         }
     }
 
@@ -380,7 +391,7 @@ impl Outlet {
             self.sharing.forget(id, &shared.key);
         }
         self.keep(answer.into_window());
-        self.shared.outcomes.put([Outcome { id, end }]);
+        self.ended.push(Outcome { id, end });
     }
 
     /// Gives up answers whose peers take nothing.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pystream_shm::{Entry, Progress as Filled};
+use pystream_tls::sealed_len;
 
 use crate::answer::{Body, End, Failure, Order, Piece, Shared, Source};
 use crate::line::{Line, Wire, share};
@@ -34,10 +35,9 @@ pub(crate) struct Sending {
     from: usize,
     to: usize,
     window: Vec<u8>,
-    /// What is loaded as TLS records, and how much of it is gone; empty on a clear line.
-    sealed: Vec<u8>,
-    sealed_at: usize,
-    /// Bytes of the response in `sealed` that are not yet counted.
+    /// Bytes of TLS records that wait in the line; none on a clear one.
+    sealed: usize,
+    /// Bytes of the response in them that are not yet counted.
     sealed_plain: u64,
     begun: bool,
     failure: Option<Failure>,
@@ -111,8 +111,7 @@ impl Sending {
             from: 0,
             to: 0,
             window: spare,
-            sealed: Vec::new(),
-            sealed_at: 0,
+            sealed: 0,
             sealed_plain: 0,
             begun: false,
             failure: None,
@@ -172,11 +171,7 @@ impl Sending {
 
     /// Bytes loaded.
     pub(crate) fn loaded(&self) -> usize {
-        if self.sealed.is_empty() {
-            self.head.len() - self.head_at + self.to - self.from
-        } else {
-            self.sealed.len() - self.sealed_at
-        }
+        if self.sealed == 0 { self.head.len() - self.head_at + self.to - self.from } else { self.sealed }
     }
 
     fn is_empty(&self) -> bool {
@@ -218,14 +213,12 @@ impl Sending {
         if rest {
             return;
         }
-        self.sealed.clear();
-        self.sealed_at = 0;
         let parts = [&self.head[self.head_at..], chunk(&self.content, &self.window, self.from, self.to)];
         self.sealed_plain = (parts[0].len() + parts[1].len()) as u64;
-        if self.sealed_plain > 0
-            && let Err(error) = self.line.seal(parts, &mut self.sealed)
-        {
-            self.failure.get_or_insert(Failure(error.to_string()));
+        match self.line.queue(parts) {
+            Ok(true) => self.sealed = parts.iter().map(|part| sealed_len(part.len())).sum(),
+            Ok(false) => {}
+            Err(error) => drop(self.failure.get_or_insert(Failure(error.to_string()))),
         }
     }
 
@@ -267,8 +260,8 @@ impl Sending {
             }
             Content::Rest(wire) => (self.from, self.to) = (self.at as usize, wire.bytes.len()),
             Content::Cached(entry) => {
-                self.window.resize(most, 0);
-                self.to = entry.read(self.at, &mut self.window);
+                self.from = self.at as usize;
+                self.to = self.from + entry.lend(self.at, most).len();
             }
             Content::Pieces(source, pieces) => {
                 let Some((piece, within)) = find(pieces, self.at) else { return Err(short(self.end - self.at)) };
@@ -299,7 +292,7 @@ impl Sending {
         if !self.line.is_clear() {
             return None;
         }
-        let most = self.most(window);
+        let most = self.most(window.max(LENT));
         match &self.content {
             Content::Cached(entry) => {
                 let (offset, count) = entry.file_range(self.at)?;
@@ -325,9 +318,9 @@ impl Sending {
         let loaded = self.loaded();
         let mut moved = loaded > 0;
         if moved {
-            let Ok(sent) = self.write(window) else { return Progress::Ended(End::Gone) };
+            let Ok((sent, whole)) = self.write(window) else { return Progress::Ended(End::Gone) };
             self.count(sent, now);
-            if sent < loaded {
+            if !whole {
                 return Progress::Blocked;
             }
         }
@@ -379,21 +372,21 @@ impl Sending {
         }
     }
 
-    fn write(&mut self, window: usize) -> io::Result<usize> {
-        if !self.sealed.is_empty() {
-            let left = &self.sealed[self.sealed_at..];
-            let sent = self.line.write(&[IoSlice::new(left)], false)?;
-            let plain = share(self.sealed_plain, sent, left.len());
+    /// Bytes that the socket took, and whether these were all that are loaded.
+    fn write(&mut self, window: usize) -> io::Result<(usize, bool)> {
+        if self.sealed > 0 {
+            let (sent, whole) = self.line.write_sealed()?;
+            // How many records there are is known, but not to the byte what control records have added.
+            let left = if whole { 0 } else { self.sealed.saturating_sub(sent).max(1) };
+            let plain = share(self.sealed_plain, sent, sent + left);
             self.sealed_plain -= plain;
-            self.sealed_at += sent;
-            if self.sealed_at == self.sealed.len() {
-                self.sealed.clear();
-                self.sealed_at = 0;
+            self.sealed = left;
+            if whole {
                 self.head_at = self.head.len();
                 self.from = self.to;
             }
             self.line.handed(sent as u64, plain);
-            return Ok(sent);
+            return Ok((sent, whole));
         }
         // A head goes into the same packet as what is lent.
         let more = self.lent(window).is_some_and(|(.., count)| count > 0);
@@ -412,9 +405,13 @@ impl Sending {
         self.head_at += of_head;
         self.from += sent - of_head;
         self.line.handed(sent as u64, plain);
-        Ok(sent)
+        Ok((sent, self.loaded() == 0))
     }
 }
+
+/// The most that the kernel is told at once to take from a file. It holds none of it in memory but what is on its way, and
+/// makes fewer, fuller packets of it than of as much in small pieces.
+const LENT: usize = 1024 * 1024;
 
 /// The least that is loaded at once, however low a rate is.
 const LEAST: usize = 4096;
@@ -439,6 +436,7 @@ fn chunk<'a>(content: &'a Content, window: &'a [u8], from: usize, to: usize) -> 
         Content::Made(making) => &making.made().1[from..to],
         Content::Bytes(bytes) => &(**bytes).as_ref()[from..to],
         Content::Rest(wire) => &wire.bytes[from..to],
-        Content::Cached(_) | Content::Pieces(..) => &window[from..to],
+        Content::Cached(entry) => entry.lend(from as u64, to - from),
+        Content::Pieces(..) => &window[from..to],
     }
 }

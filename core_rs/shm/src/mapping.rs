@@ -1,4 +1,4 @@
-//! A memfd as an array of atomic words and one lock. All unsafe code of the crate is here.
+//! A memfd as an array of atomic words and one lock. All unsafe code of the crate is here, but for the call of [`bytes`].
 //!
 //! # Layout
 //!
@@ -9,8 +9,9 @@
 //!
 //! # Rules
 //!
-//! * A mapped word is only ever accessed whole and atomically, bytes of segments included. So there is no data race, no
-//!   matter what another process does: the worst that a wrong table can hold is wrong numbers.
+//! * A mapped word is accessed whole and atomically as long as anybody may write to it. So there is no data race, no
+//!   matter what another process does: the worst that a wrong table can hold is wrong numbers. Bytes of segments that are
+//!   filled and pinned, to which nobody writes, are lent as they lie there.
 //! * The file is sealed against shrinking before anyone maps it, so that a mapped word is there as long as the mapping.
 //! * Pages that were handed to a socket without a copy stay what they were: memory is given to other content only by
 //!   [`Mapping::renew`], which takes the pages out of the file. A peer on the same machine has them in its own queue
@@ -116,24 +117,20 @@ impl Word {
     }
 }
 
-/// Copies bytes out of words, from byte `at` on.
+/// `count` bytes of words, from byte `at` on, as they lie there.
 ///
 /// # Panics
 ///
-/// If the words end before `out` is full.
-pub(crate) fn copy_out(words: &[Word], at: usize, out: &mut [u8]) {
-    let (head, rest) = out.split_at_mut(until_aligned(at, out.len()));
-    if !head.is_empty() {
-        head.copy_from_slice(&words[at / WORD].bytes()[at % WORD..][..head.len()]);
-    }
-    let words = &words[(at + head.len()).div_ceil(WORD)..][..rest.len().div_ceil(WORD)];
-    let (whole, tail) = rest.as_chunks_mut();
-    for (bytes, word) in whole.iter_mut().zip(words) {
-        *bytes = word.bytes();
-    }
-    if !tail.is_empty() {
-        tail.copy_from_slice(&words[whole.len()].bytes()[..tail.len()]);
-    }
+/// If the words end before.
+///
+/// # Safety
+///
+/// As long as the bytes are lent, nobody writes to a word that any of them lies in.
+pub(crate) unsafe fn bytes(words: &[Word], at: usize, count: usize) -> &[u8] {
+    let all = words.as_ptr().cast::<u8>();
+    assert!(at.checked_add(count).is_some_and(|end| end <= size_of_val(words)));
+    // SAFETY: all of it lies in the words, which are plain numbers, and nobody writes there, as the caller says.
+    unsafe { std::slice::from_raw_parts(all.add(at), count) }
 }
 
 /// Copies bytes into words, from byte `at` on.
@@ -445,6 +442,11 @@ mod tests {
 
     const KIND: Kind = Kind { table: "test table", name: c"test", magic: *b"ps test\0", words: |_| Ok(HEADER + 16) };
 
+    fn lent(words: &[Word], at: usize, count: usize) -> Vec<u8> {
+        // SAFETY: nobody else has these words.
+        unsafe { bytes(words, at, count) }.to_vec()
+    }
+
     #[test]
     fn bytes_go_in_and_out_at_any_place() {
         let mapping = Mapping::attach(&KIND, Mapping::create(&KIND, [0; 4]).unwrap()).unwrap();
@@ -454,13 +456,10 @@ mod tests {
             for len in 0..40 {
                 words.iter().for_each(|word| word.set(0));
                 copy_in(words, at, &bytes[..len]);
-                let mut all = [0; 128];
-                copy_out(words, 0, &mut all);
+                let all = lent(words, 0, 128);
                 let expected = [&vec![0; at], &bytes[..len], &vec![0; 128 - at - len]].concat();
-                assert_eq!(&all[..], expected, "{len} bytes written at {at}");
-                let mut part = vec![0; len];
-                copy_out(words, at, &mut part);
-                assert_eq!(part, bytes[..len], "{len} bytes read at {at}");
+                assert_eq!(all, expected, "{len} bytes written at {at}");
+                assert_eq!(lent(words, at, len), bytes[..len], "{len} bytes read at {at}");
             }
         }
     }
@@ -471,9 +470,7 @@ mod tests {
         let words = &mapping.words()[HEADER..];
         copy_in(words, 0, &[7; 128]);
         copy_in(words, 13, &[9; 30]);
-        let mut all = [0; 128];
-        copy_out(words, 0, &mut all);
-        assert_eq!(&all[..], [&[7; 13][..], &[9; 30], &[7; 85]].concat());
+        assert_eq!(lent(words, 0, 128), [&[7; 13][..], &[9; 30], &[7; 85]].concat());
     }
 
     #[test]

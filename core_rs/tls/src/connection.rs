@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::server::ServerConnection;
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{HandshakeKind, ProtocolVersion, SupportedCipherSuite};
 
 use crate::{Config, Error, ErrorKind, Result};
 
@@ -15,9 +15,6 @@ const RECORD: usize = 1 << 14;
 /// What a record adds at most: a header of 5 bytes, the explicit nonce of 8 that TLS 1.2 has with GCM (RFC 5288 §3),
 /// and a tag of 16. TLS 1.3 has one byte of content type in place of the nonce.
 const RECORD_OVERHEAD: usize = 5 + 8 + 16;
-
-/// The content type of records that hold application data (RFC 8446 §5.1), and in TLS 1.3 of all encrypted ones.
-const APPLICATION_DATA: u8 = 23;
 
 /// How many bytes [`Connection::seal`] makes of a window at most, when no control records wait and no keys change.
 pub const fn sealed_len(window: usize) -> usize {
@@ -62,13 +59,17 @@ pub struct Connection {
     failure: Option<Error>,
     closed: bool,
     closed_by_peer: bool,
+    /// How many records may still be sealed, once that is known.
+    left: Option<u64>,
 }
 
 impl Connection {
     /// Waits for a peer's first bytes.
     pub fn new(config: &Config) -> Self {
-        let tls = ServerConnection::new(Arc::clone(&config.server)).expect("only an odd record size is refused");
-        Self { tls, failure: None, closed: false, closed_by_peer: false }
+        let mut tls = ServerConnection::new(Arc::clone(&config.server)).expect("only an odd record size is refused");
+        // What waits is as much as the caller puts in, and he sends it before he puts in more.
+        tls.set_buffer_limit(None);
+        Self { tls, failure: None, closed: false, closed_by_peer: false, left: None }
     }
 
     /// Takes bytes that came from the peer, in pieces of any size.
@@ -125,6 +126,20 @@ impl Connection {
     /// `out` should have room for [`sealed_len`] bytes; it grows otherwise. The bytes have to be sent whole and in
     /// order. An error leaves a connection that can only be dropped.
     pub fn seal(&mut self, window: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let had_failed = self.failure.is_some();
+        let sealed = self.queue(window);
+        // Keys that are used up leave a farewell.
+        if sealed.is_ok() || (!had_failed && self.failure.is_some()) {
+            self.drain(out);
+        }
+        sealed
+    }
+
+    /// Seals a window as records of 16 KiB, which then wait, behind the control records, for [`Self::write_to`]: a copy
+    /// less than [`Self::seal`].
+    ///
+    /// An error leaves a connection that can only be dropped.
+    pub fn queue(&mut self, window: &[u8]) -> Result<()> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -134,21 +149,29 @@ impl Connection {
         if self.tls.is_handshaking() {
             return Err(Error::new(ErrorKind::State, "the TLS handshake is not done: nothing can be sealed yet"));
         }
-        self.drain(out);
         for plain in window.chunks(RECORD) {
-            let start = out.len();
-            self.tls.writer().write_all(plain).expect("an emptied queue takes a record");
-            self.drain(out);
-            // Where a key may seal no more (RFC 8446 §5.5), TLS 1.3 changes it. TLS 1.2 cannot: rustls puts an alert in
-            // the record's place.
-            if out.get(start) != Some(&APPLICATION_DATA) {
+            let suite = &self.tls;
+            let left = self.left.get_or_insert_with(|| records(suite.negotiated_cipher_suite()));
+            // Where a key may seal no more (RFC 8446 §5.5), TLS 1.3 changes it. TLS 1.2 cannot.
+            if *left == 0 {
+                self.tls.send_close_notify();
                 return self.fail(Error::new(
                     ErrorKind::State,
                     "the keys of this TLS 1.2 connection are used up: the peer has to connect again",
                 ));
             }
+            *left -= 1;
+            self.tls.writer().write_all(plain).expect("a queue without a limit takes a record");
         }
         Ok(())
+    }
+
+    /// Gives `writer` of what waits as much as it takes in one call; returns how much that was.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_to(&mut self, writer: &mut dyn Write) -> std::io::Result<usize> {
+        self.tls.write_tls(writer)
     }
 
     /// Appends what waits and a close_notify: the peer then knows that it has all (RFC 8446 §6.1).
@@ -187,6 +210,15 @@ impl Connection {
             suite: self.tls.negotiated_cipher_suite()?.suite().as_str()?,
             resumed: self.tls.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+}
+
+/// How many records of application data the keys of a connection may seal.
+fn records(suite: Option<SupportedCipherSuite>) -> u64 {
+    match suite {
+        // The handshake has sealed one, and the end of the connection is to be told.
+        Some(SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit.saturating_sub(2),
+        _ => u64::MAX,
     }
 }
 

@@ -233,6 +233,11 @@ impl Index {
         &self.words()[self.layout.block(block as usize)..][..BLOCK / WORD]
     }
 
+    /// A block and all behind it.
+    pub(super) fn blocks_from(&self, block: u32) -> &[Word] {
+        &self.words()[self.layout.block(block as usize)..]
+    }
+
     pub(super) fn block_in_file(&self, block: u32) -> u64 {
         (PAGE + self.layout.block(block as usize) * WORD) as u64
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::index::{Index, Pinned};
 use crate::error::{Error, Result};
-use crate::mapping::{WORD, copy_in, copy_out};
+use crate::mapping::{WORD, bytes, copy_in};
 
 pub use self::index::{BLOCK, SEATS};
 pub use self::wanted::WANTED_WITHIN_US;
@@ -174,20 +174,21 @@ impl Entry {
         self.cache.index.progress(self.head)
     }
 
-    /// Copies bytes from `offset` on into `out`; how many: fewer than asked for where the filled part ends.
-    pub fn read(&self, offset: u64, out: &mut [u8]) -> usize {
-        let there = self.filled().saturating_sub(offset);
-        let count = usize::try_from(there).unwrap_or(usize::MAX).min(out.len());
-        let mut at = offset as usize;
-        let mut out = &mut out[..count];
-        while !out.is_empty() {
-            let piece = out.len().min(BLOCK - at % BLOCK);
-            let (now, later) = out.split_at_mut(piece);
-            copy_out(self.cache.index.block(self.blocks[at / BLOCK]), at % BLOCK, now);
-            at += piece;
-            out = later;
-        }
-        count
+    /// Bytes from `offset` on, as far as they are filled and in one piece; at most `most`.
+    ///
+    /// While the segment is being made, up to seven bytes at the end of the filled part may be held back.
+    pub fn lend(&self, offset: u64, most: usize) -> &[u8] {
+        // Asked in this order: what is not being made does not grow.
+        let making = self.progress() == Progress::Filling;
+        let Some((_, there)) = self.file_range(offset) else { return &[] };
+        let end = offset as usize + there;
+        // A word that is not full yet may be written to at this moment.
+        let end = if making { end / WORD * WORD } else { end };
+        let count = end.saturating_sub(offset as usize).min(most);
+        let words = self.cache.index.blocks_from(self.blocks[offset as usize / BLOCK]);
+        // SAFETY: `self` pins the segment, so its blocks belong to nobody else, and its maker writes only to words that
+        // were not full when he said how far they are filled.
+        unsafe { bytes(words, offset as usize % BLOCK, count) }
     }
 
     /// Where the bytes from `offset` on lie in the memfd (the cache's `as_fd`), as far as they are filled and in one
