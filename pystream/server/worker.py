@@ -29,7 +29,7 @@ from pystream.server.pace import Pace
 from pystream.server.page import Page
 from pystream.server.settings import Settings
 
-WINDOW = 64 * 1024
+WINDOW = 128 * 1024
 _NEWS_SECONDS = 1.0
 _RENEW_SECONDS = 3600.0
 # Players ask for something every few seconds. Who has not by then is not playing.

@@ -46,6 +46,9 @@ from pystream.server.settings import (
     with_changes,
 )
 
+_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(32 << 20), "MALLOC_MMAP_THRESHOLD_": str(4 << 20)}
+"""mallopt(3), where nobody has said otherwise: windows that are free are kept for the next ones. By
+default they go back to the system, and each new one costs page faults."""
 _HANDOVER = "PYSTREAM_HANDOVER"
 """The environment variable by which a supervisor leaves everything to the next program."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
@@ -319,7 +322,7 @@ class Supervisor:
                 [sys.executable, "-m", f"pystream.server.{role}"],
                 stdin=subprocess.PIPE,
                 pass_fds=tuple(inherited),
-                env=service.environment(),
+                env=_ALLOCATOR | service.environment(),
                 bufsize=0,
             )
         if gauges is not None:
