@@ -1199,3 +1199,30 @@ def test_every_clip_is_made_by_the_script() -> None:
     text = (MEDIA / "make.py").read_text()
     assert all(f'"{clip.name}"' in text for clip in CLIPS)
     assert sum(clip.stat().st_size for clip in CLIPS if clip != SAMPLE) < 3_000_000
+
+
+def without_count(data: bytes) -> bytes:
+    at = data.rindex(b"stsd") + 8
+    assert data[at : at + 4] == (1).to_bytes(4)
+    return data[:at] + bytes(4) + data[at + 4 :]
+
+
+def without_stsd(data: bytes) -> bytes:
+    at = data.rindex(b"stsd")
+    return data[:at] + b"free" + data[at + 4 :]
+
+
+def with_a_first_picture_that_is_none(data: bytes) -> bytes:
+    (video, _) = mp4.read(MEDIA / "audio_longer.mp4").tracks
+    at = video.samples[0].offset
+    return data[:at] + b"\x7f\xff\xff\xff" + data[at + 4 :]
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+@pytest.mark.parametrize("spoil", [without_count, without_stsd, with_a_first_picture_that_is_none])
+def test_what_a_damaged_source_has_left_is_packaged_and_found(
+    tmp_path: Path, format: str, spoil: Callable[[bytes], bytes]
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(spoil((MEDIA / "audio_longer.mp4").read_bytes()))
+    packaged(clip, tmp_path / "out", format)

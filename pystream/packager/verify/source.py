@@ -173,7 +173,7 @@ class Track:
 
         Pictures: at the first sample, at the first key frame, at the first one that keeps its
         word, or at one that all earlier samples precede outside the edit. Sound: after frames that
-        are over when the edit begins, or when the first picture is shown.
+        are over when the edit begins, or that have begun when a later first picture is shown.
         """
         if not self.count:
             self.starts, self.ends = [], {0}
@@ -187,8 +187,9 @@ class Track:
                 {0, *self.sync.nonzero()[0][:1].tolist(), self.first_entry(), *keys}
             )
         else:
-            limit = max(self.begin, self.begin if first_picture is None else first_picture)
-            late = over > limit + 1e-6
+            late = over > self.begin + 1e-6
+            if first_picture is not None and first_picture > self.begin:
+                late = times > first_picture - 1e-6
             heard = int(late.argmax()) if late.any() else 0
             self.starts = list(range(heard + 1))
         shown = (times < self.finish).nonzero()[0]
@@ -208,7 +209,9 @@ def read_source(path: Path, file: FileIO) -> list[Track]:
     mvhd = moov.get("mvhd").numbers
     movie_scale = mvhd[5 if mvhd[0] >> 24 else 3]
     fragmented = bool(moov.all("mvex"))
-    traks = {track_id(trak): trak for trak in moov.all("trak")}
+    # What has no sample entries says not even what it holds.
+    stsd = "mdia/minf/stbl/stsd"
+    traks = {track_id(trak): trak for trak in moov.all("trak") if trak.all(stsd)}
     columns = {number: _table(trak) for number, trak in traks.items()}
     if fragmented:
         rows: dict[int, list[list[int]]] = {number: [] for number in traks}
@@ -227,7 +230,7 @@ def read_source(path: Path, file: FileIO) -> list[Track]:
     tracks = []
     for number, trak in traks.items():
         track = Track(path, file, trak, movie_scale)
-        if track.kind in ("avc", "aac"):
+        if track.kind in ("avc", "aac") and track.entries:
             (
                 track.offset,
                 track.bytes,
@@ -373,7 +376,8 @@ def codec(trak: Box) -> str:
 def read_entries(trak: Box) -> list[Entry]:
     """The sample entries (8.5.2); `config` is empty for codecs that are not compared."""
     found = []
-    for box in trak.get("mdia/minf/stbl/stsd").boxes(8):
+    stsd = trak.get("mdia/minf/stbl/stsd")
+    for box in stsd.boxes(8)[: stsd.numbers[1]]:
         entry = Entry("", "", b"", [], b"")
         if box.kind in (b"avc1", b"avc3"):
             inner = box.boxes(78)
