@@ -188,13 +188,15 @@ def frozen_pace() -> Pace:
 def test_who_asks_for_more_than_is_due_is_held_and_then_told_when_to_come_again() -> None:
     trio_testing = pytest.importorskip("trio.testing")
     # A clock that stands still for the film, and runs for those who wait.
-    with serving(paced(), pace=frozen_pace(), clock=trio_testing.MockClock(rate=50)) as server:
+    site, clock = "https://clinic.example", trio_testing.MockClock(rate=50)
+    with serving(paced(origins=(site,)), pace=frozen_pace(), clock=clock) as server:
         (url, *_) = segment_urls(server, "film")
         # Two seconds each: a minute ahead, and the slack for one who begins again and again.
         assert [server.get(url)[0] for _ in range(30 + 60)] == [200] * 90
-        status, headers, body = server.get(url)
+        status, headers, body = server.get(url, Origin=site)
         assert (status, body) == (503, b"this part of the film is not due yet\n")
         assert int(headers["retry-after"]) >= 1
+        assert headers["access-control-allow-origin"] == site
         assert server.get(url, "HEAD")[0] == 200
         # Another grant is none the worse for it.
         assert server.get(segment_urls(server, "film")[0])[0] == 200

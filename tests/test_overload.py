@@ -253,12 +253,17 @@ def test_a_tenants_rate() -> None:
 
 def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
     rooms = Rooms()
-    limited = {"film": settings("plain.mp4", segment_duration_ms=1000, max_viewers=1)}
+    site = "https://clinic.example"
+    limited = {
+        "film": settings("plain.mp4", segment_duration_ms=1000, max_viewers=1, origins=(site,))
+    }
     with serving(limited, door=rooms.doors[0]) as server:
         (path,) = server.media("film")
         for newcomer, method in (("/acme/film/master.m3u8", "GET"), ("/acme/film/session", "POST")):
-            status, headers, body = server.get(newcomer, method)
+            status, headers, body = server.get(newcomer, method, Origin=site)
             assert status == 503 and 5 <= int(headers["retry-after"]) <= 15
+            assert headers["access-control-allow-origin"] == site
+            assert "Retry-After" in headers["access-control-expose-headers"]
             assert body == b"there is no room for one more viewer at present\n"
         mine = path.split("/")[2]
         theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)

@@ -276,6 +276,15 @@ def test_pain_55_cors_names_the_origin_that_may(server: Server) -> None:
     )
     assert status == 204 and "Range" in headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in headers
+    # Why something cannot be had is for players on other sites, too.
+    forged = master.split("/")
+    forged[2] = forged[2][:-8] + "AAAAAAAA"
+    for path, why in ((master.replace(".m3u8", "/v0/0.ts"), 404), ("/".join(forged), 403)):
+        status, headers, _ = server.get(path, Origin="https://clinic.example")
+        assert status == why
+        assert headers["access-control-allow-origin"] == "https://clinic.example"
+        _, headers, _ = server.get(path, Origin="https://other.example")
+        assert "access-control-allow-origin" not in headers
 
 
 @pytest.mark.parametrize("name", ["clear", "sealed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -96,10 +96,18 @@ class Filed(NamedTuple):
 
 class Due(NamedTuple):
     """When an answer goes. `ask` gives 0 where it may, which counts it, else the seconds after which
-    it might; nobody waits longer than `patience` seconds."""
+    it might; nobody waits longer than `patience` seconds, but is told to come again. `cors` is for
+    that answer."""
 
     ask: Callable[[], float]
     patience: float
+    cors: tuple[tuple[str, str], ...] = ()
+
+    def late(self, wait: float) -> Answer:
+        """The answer to who asks for what is not due for `wait` seconds."""
+        after = ("Retry-After", str(max(1, ceil(wait))))
+        error = HttpError(503, "this part of the film is not due yet", (after,))
+        return failure(error, self.cors)
 
 
 class Answer(NamedTuple):
@@ -176,15 +184,16 @@ class Answers:
         except (PystreamError, OSError) as error:
             return self._refusal(request, error)
 
-    @staticmethod
-    def _refusal(request: Request, error: PystreamError | OSError) -> Answer:
-        if isinstance(error, HttpError):
-            return failure(error)
+    def _refusal(self, request: Request, error: PystreamError | OSError) -> Answer:
         if isinstance(error, GrantError):
-            return failure(HttpError(403, "this link is not valid, or no longer"))
-        # What is wrong with a film is the operator's to know, not the viewer's.
-        log.warning("film-unavailable", stream=_named(request), **log.fault(error))
-        return failure(HttpError(503, "this film cannot be shown at present"))
+            error = HttpError(403, "this link is not valid, or no longer")
+        elif not isinstance(error, HttpError):
+            # What is wrong with a film is the operator's to know, not the viewer's.
+            log.warning("film-unavailable", stream=_named(request), **log.fault(error))
+            error = HttpError(503, "this film cannot be shown at present")
+        stream = self._streams(*request.place) if request.place else None
+        # A player on another site has to learn why, too.
+        return failure(error, _cors(stream, request) if stream else ())
 
     async def _when_open(self, request: Request, source: Source) -> Answer:
         """The answer once the film is there."""
@@ -293,7 +302,7 @@ class Answers:
             answer = _ranged(
                 Made(making, key), size, headers, request, _etag(film, asked), None, _row(stream)
             )
-            return self._paced(answer, request, asked, stream, rendition, grant)
+            return self._paced(answer, request, asked, stream, rendition, grant, cors)
         if rendition.kind != "video":
             raise HttpError(404, "there are no pictures")
         return self._frame(asked, request, stream, film, rendition, cors)
@@ -342,6 +351,7 @@ class Answers:
         stream: Stream,
         rendition: Rendition,
         grant: Grant | None,
+        cors: Headers,
     ) -> Answer:
         pace, rate = self._pace, stream.settings.pace
         if pace is None or rate is None or grant is None:
@@ -354,7 +364,8 @@ class Answers:
         viewer = grant.stream_id.to_bytes(4) + grant.session
         claim = Claim(viewer, rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
-        return answer._replace(due=Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS)))
+        due = Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS), tuple(cors))
+        return answer._replace(due=due)
 
     async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
         settings = stream.settings
@@ -460,9 +471,9 @@ _PREFLIGHT = (
 )
 
 
-def failure(error: HttpError) -> Answer:
+def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
     body = f"{error.reason}\n".encode()
-    headers = [_TYPES["text"], _NO_STORE, *error.headers]
+    headers = [_TYPES["text"], _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)
     return answer._replace(status=error.status)
 
@@ -491,12 +502,6 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
     if status := http.preconditions(request, text.etag, None):
         return Answer(status, headers[:-1], row=row)
     return Answer(200, headers, body, len(body), row, None, head)
-
-
-def overdue(wait: float) -> Answer:
-    """The answer to who asks for more than is due for a long time."""
-    after = ("Retry-After", str(max(1, ceil(wait))))
-    return failure(HttpError(503, "this part of the film is not due yet", (after,)))
 
 
 def _is_bare(stream: Stream) -> bool:
@@ -558,7 +563,7 @@ def _cors(stream: Stream, request: Request) -> Headers:
     if origin in stream.settings.origins or "*" in stream.settings.origins:
         return [
             ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date"),
+            ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, Retry-After"),
             ("Vary", "Origin"),
         ]
     return [("Vary", "Origin")]

@@ -32,7 +32,7 @@ import trio
 
 from pystream import _core
 from pystream.server import http, log
-from pystream.server.answers import Answer, Due, failure, overdue
+from pystream.server.answers import Answer, Due, failure
 from pystream.server.edge import Edge, address_of
 from pystream.server.http import HttpError, Request
 from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
@@ -452,7 +452,7 @@ class Connections:
         while wait := due.ask():
             now = trio.current_time()
             if now >= end:
-                return overdue(wait)
+                return due.late(wait)
             await trio.sleep(min(wait, end - now))
         return answer
 
