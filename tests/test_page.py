@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,10 +20,12 @@ import pytest
 
 pytest.importorskip("trio")
 
+from pystream import _core
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import StreamSettings
 from pystream.server import page as player
+from pystream.server.pace import Pace
 from pystream.server.page.texts import TEXTS, language
 from tests.browser.chromium import MODULES, Chromium, Page
 from tests.test_server import NOW, Server, serving, settings
@@ -573,6 +576,55 @@ def test_pain_51_a_grant_that_ends_in_the_middle_costs_no_place(
     assert page.js(STATE["well"])
     assert [status for status, _ in page.seen("requests")].count(403) >= 1
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_the_pace_is_never_felt(chromium: Chromium, tmp_path: Path) -> None:
+    """Playing, ten seeks, other qualities and a pause of ten minutes, at the default pace."""
+    films = []
+    for name in LADDER:
+        films.append(str(tmp_path / name))
+        clip = ["-stream_loop", "60", "-i", str(ROOT / "tests" / "media" / name), "-c", "copy"]
+        subprocess.run(["ffmpeg", "-v", "error", *clip, "-t", "300", films[-1]], check=True)
+    later = 0
+    table = _core.Gcra(_core.Gcra.create(1 << 16), bytes(16))
+    pace = Pace(table, lambda: (time.monotonic_ns() + later) // 1000)
+    stream = StreamSettings(sources=tuple(films))
+    assert stream.pace == 2
+    with serving({"film": stream}, pace=pace, page=player.load()) as server:
+        page = playing(chromium, server, "film")
+
+        def goes_on() -> None:
+            at = page.js(f"{VIDEO}.currentTime")
+            page.until(f"!{VIDEO}.seeking && {VIDEO}.currentTime > {at} + 1", 8)
+
+        page.js(f"void ({VIDEO}.stalls = 0)")
+        waiting = "() => { video.stalls += !video.seeking && video.currentTime > begun + 1 }"
+        page.js(
+            f"(() => {{ const video = {VIDEO}; let begun = 0;"
+            " video.addEventListener('seeked', () => { begun = video.currentTime });"
+            f" video.addEventListener('waiting', {waiting}) }})()"
+        )
+        page.until(f"{VIDEO}.currentTime > 4")
+        for key in "5291738460":
+            page.press(key)
+            goes_on()
+        for x, quality in enumerate(("90p", "270p")):
+            page.run("await page.mouse.move(values.x, 100)", x=100 + x)
+            page.click("#settings")
+            page.run("await page.getByLabel(values.label, { exact: true }).check()", label=quality)
+            page.press("Escape")
+            goes_on()
+        page.press("k")
+        page.until(f"{STATE['paused']}")
+        later = 600 * 10**9
+        page.press("k")
+        goes_on()
+        assert page.js(STATE["well"])
+        assert page.js(f"{VIDEO}.stalls") == 0
+        assert {status for status, _ in page.seen("requests")} <= {200, 206}
+        page.close()
 
 
 REFUSE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.client
 import json
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import pytest
+import trio
 from Crypto.Cipher import AES
 from Crypto.Util.Padding import unpad
 
@@ -27,8 +29,10 @@ from pystream import playlist as playlists
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
-from pystream.server.answers import Answers
+from pystream.server import http as protocol
+from pystream.server.answers import Answer, Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.http import Request
 from pystream.server.origin import Origin
 
 MEDIA = Path(__file__).parent / "media"
@@ -451,3 +455,37 @@ def test_addresses_are_of_this_server_alone(server: Server) -> None:
         text = server.get(path)[2].decode()
         uris = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert all(not urlsplit(uri).scheme and not uri.startswith("/") for uri in uris)
+
+
+@pytest.mark.slow
+def test_paths_that_mean_nothing_leave_nothing_behind(server: Server) -> None:
+    """As a million of them may leave 5 MB, these may leave one."""
+    (path,) = server.media("sealed")
+    folder, grant = path.rpartition("/")[0], path.split("/")[2]
+    forms = (
+        "/nobody{}/film/master.m3u8",
+        "/acme/film{}/session",
+        "/{}/x/y/z",
+        "/s/-/{}.js",
+        path.replace(grant, "{:051x}"),
+        f"/t/{grant}/acme/sealed/{{:016x}}/v0/0.ts",
+        folder + "/{}.ts",
+        folder + "/key/{}.key",
+    )
+
+    async def ask(numbers: range) -> None:
+        for n in numbers:
+            request = Request("GET", forms[n % len(forms)].format(n + 1000))
+            answer = server.answers.answer(request)
+            assert isinstance(answer, Answer) and answer.status in (403, 404)
+            protocol.head(answer.status, answer.headers)
+
+    trio.run(ask, range(20_000))
+    before = rss()
+    trio.run(ask, range(20_000, 220_000))
+    assert rss() < before + 1_000_000
+
+
+def rss() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
