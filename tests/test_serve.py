@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -393,6 +394,92 @@ def sent_for(node: Node, path: str) -> int:
         peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
         with peer.makefile("rb") as file:
             return len(file.read())
+
+
+class Sums:
+    """Threads that fetch a path over and over, and count each byte that they get."""
+
+    def __init__(self, node: Node, path: str, count: int = 4) -> None:
+        self.request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        self.port = node.port
+        self.got = [0] * count
+        self.by_second = Counter[int]()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._fetch, args=(n,)) for n in range(count)]
+
+    def __enter__(self) -> Sums:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _fetch(self, number: int) -> None:
+        while not self._stop.is_set():
+            with (
+                suppress(ConnectionError),
+                socket.create_connection(("127.0.0.1", self.port), PATIENCE) as peer,
+            ):
+                while not self._stop.is_set() and self._whole(peer, number):
+                    pass
+                # What is on its way is acknowledged: it counts.
+                peer.shutdown(socket.SHUT_WR)
+                while self._take(peer, number):
+                    pass
+
+    def _whole(self, peer: socket.socket, number: int) -> bool:
+        peer.sendall(self.request)
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += (piece := self._take(peer, number))
+            if not piece:
+                return False
+        head, _, body = data.partition(b"\r\n\r\n")
+        left = int(re.findall(rb"Content-Length: (\d+)", head)[0]) - len(body)
+        while left:
+            piece = self._take(peer, number)
+            if not piece:
+                return False
+            left -= len(piece)
+        return True
+
+    def _take(self, peer: socket.socket, number: int) -> bytes:
+        piece = peer.recv(65536)
+        self.got[number] += len(piece)
+        with self._lock:
+            self.by_second[int(time.monotonic())] += len(piece)
+        return piece
+
+    def go_on(self) -> None:
+        """Until as much again has come, and more than a second has passed."""
+        wanted, seconds = 2 * sum(self.got) + 1_000_000, len(self.by_second) + 2
+        until(lambda: sum(self.got) > wanted and len(self.by_second) >= seconds)
+
+
+def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Node) -> None:
+    node.settings("workers = 2\n")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    with Sums(node, path) as sums:
+        sums.go_on()
+        (writer,) = node.processes()["writer"]
+        os.kill(writer, signal.SIGKILL)
+        sums.go_on()
+        os.kill(min(node.processes()["worker"]), signal.SIGKILL)
+        sums.go_on()
+    assert node.stop() == 0
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (booked,) = [row.bytes for row in rows if row.kind.name == "SEGMENT"]
+    got = sum(sums.got)
+    assert got - max(sums.by_second.values()) <= booked <= got
+    assert got > 4 * max(sums.by_second.values())
 
 
 # Reload and replacement
