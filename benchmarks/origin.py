@@ -512,12 +512,13 @@ def half_day(bench: Bench) -> Iterator[Line]:
             if not isinstance(theirs, Unavailable):
                 peers.append(_first_and_after(f"{theirs.clear}/vod/{name}.mp4/index.m3u8"))
         first, after = (median(column) for column in zip(*own, strict=True))
-        line = Line("playlist of a 12-hour film, first/after", f"{first:.1f}/{after:.2f} ms")
+        line = Line(
+            "playlist of a 12-hour film, first/after",
+            f"{first:.1f}/{after:.2f} ms, {median(opened):.0f} ms before it to open the film",
+        )
         line.wanted = "<= 30/3 ms"
         line.met = first <= 30 and after <= 3
-        line.remark = (
-            f"the multivariant playlist before it, which opens the film: {median(opened):.1f} ms"
-        )
+        line.remark = "the peer opens the film for its first one"
         if peers:
             times = (median(column) for column in zip(*peers, strict=True))
             line.theirs = "/".join(f"{time:.2f}" for time in times) + " ms"

@@ -7,9 +7,10 @@ import json
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import http as protocol
 from pystream.server import log
-from pystream.server.answers import Answer
+from pystream.server.answers import Answer, Due
 from pystream.server.connections import Connections, Limits
 from pystream.server.edge import Edge, load_tls
 from pystream.server.http import Request
@@ -35,17 +36,40 @@ GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
 
 
-async def answer(request: Request) -> Answer:
-    """What the connection knows of a request."""
+def answer(request: Request) -> Answer | Awaitable[Answer]:
+    """What the connection knows of a request; /later/... only after a while."""
+    if request.path.startswith("/later/"):
+        return later(Request(request.method, request.path[6:], request.query))
     if request.path == "/big":
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
     if request.path == "/bug":
         raise LookupError(request.query)
     if request.path == "/bad-head":
         return Answer(200, [("X", "\r\n")])
+    if request.path == "/held":
+        due = Due(hold, 30)
+        return Answer(200, [("Content-Length", "4")], b"held", 4, due=due)
     known = {"peer": request.peer, "secure": request.secure, "path": request.path}
     body = json.dumps(known).encode()
     return Answer(200, [("Content-Length", str(len(body)))], body, len(body))
+
+
+HELD: list[int] = []
+
+
+def hold() -> float:
+    """Not yet, twice; at once after that."""
+    if len(HELD) < 3:
+        HELD.append(1)
+        return 0.01
+    return 0
+
+
+async def later(request: Request) -> Answer:
+    await trio.sleep(0)
+    found = answer(request)
+    assert isinstance(found, Answer)
+    return found
 
 
 class Server:
@@ -54,7 +78,8 @@ class Server:
     def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
         meter = _core.Meter(_core.Meter.create(64))
         delivery = _core.Delivery(64 * 1024, 30_000)
-        self.connections = Connections(answer, delivery, meter, limits, edge)
+        self.ended: list[tuple[str | None, bool]] = []
+        self.connections = Connections(answer, delivery, meter, limits, edge, self.end)
         self.clear = socket.create_server(("127.0.0.1", 0))
         self.tls = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.clear.getsockname()[1]
@@ -64,6 +89,9 @@ class Server:
         self.unix.bind(self.path)
         self.unix.listen()
         self.token: trio.lowlevel.TrioToken | None = None
+
+    def end(self, request: Request | None, answer: Answer, whole: bool, _: float) -> None:
+        self.ended.append((None if request is None else request.path, whole))
 
     def in_loop(self, do: Callable[[], object]) -> None:
         """Has something done where the connections are, and waits for it."""
@@ -483,6 +511,108 @@ def test_an_answer_that_cannot_be_sent_costs_its_own_connection_alone(
         assert ask(other) == before
     (event,) = map(json.loads, capfd.readouterr().err.splitlines())
     assert (event["event"], event["error"]) == ("bug", "ValueError")
+
+
+# Whoever is no good costs nobody else anything
+
+
+def test_a_reset_behind_the_last_request_costs_nobody_else(server: Server) -> None:
+    last = GET.replace(b"/ ", b"/big ").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with server.connect() as other:
+        before = ask(other)
+        for taken in (0, 1, 10_000, 1_000_000, 5_000_000, len(BIG) - 1, len(BIG)):
+            with server.connect() as peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.sendall(last + b"and what is never read")
+                got = 0
+                while got < taken:
+                    got += len(peer.recv(65536))
+            assert ask(other) == before
+
+
+def test_who_asks_without_end_holds_up_nobody(server: Server) -> None:
+    stop = threading.Event()
+
+    def ask_on(peer: socket.socket) -> None:
+        with suppress(OSError):
+            while not stop.is_set():
+                peer.sendall(GET * 400)
+
+    def read_on(peer: socket.socket) -> None:
+        with suppress(OSError):
+            while peer.recv(1 << 20):
+                pass
+
+    with server.connect() as greedy:
+        threads = [threading.Thread(target=each, args=(greedy,)) for each in (ask_on, read_on)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            with server.connect() as other:
+                assert json.loads(ask(other))["path"] == "/"
+        assert len(server.ended) > 1000
+        stop.set()
+        greedy.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(30)
+
+
+def test_what_is_asked_for_meanwhile_is_answered_in_order(server: Server) -> None:
+    HELD.clear()
+    paths = ["/a", "/later/b", "/c", "/held", "/d", "/later/big", "/e"]
+    asked = b"".join(GET.replace(b"/ ", f"{path} ".encode()) for path in paths)
+    with server.connect() as peer, peer.makefile("rb") as file:
+        peer.sendall(asked)
+        answers = []
+        for _ in paths:
+            length = 0
+            while (line := file.readline()) != b"\r\n":
+                if line.startswith(b"Content-Length"):
+                    length = int(line.split()[1])
+            answers.append(file.read(length))
+    said = [json.loads(each)["path"] if each[:1] == b"{" else len(each) for each in answers]
+    assert said == ["/a", "/b", "/c", 4, "/d", len(BIG), "/e"]
+    assert len(HELD) == 3
+    assert server.ended == [(path, True) for path in paths]
+
+
+def test_100_comes_once_and_before_the_body(server: Server) -> None:
+    head = GET.replace(b"GET", b"POST").replace(
+        b"\r\n\r\n", b"\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    )
+    with server.connect() as peer:
+        ask(peer)
+        peer.sendall(GET + head)
+        said = b""
+        while not said.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+            said += (piece := peer.recv(65536))
+            assert piece
+        peer.sendall(b"abc" + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        said += rest(peer)
+    assert said.count(b"HTTP/1.1 100") == 1 and said.count(b"HTTP/1.1 200") == 3
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01", b"\x16"])
+def test_who_leaves_in_the_middle_of_a_record_is_gone_at_once(server: Server, sent: bytes) -> None:
+    gate = threading.Event()
+    # Both are there before the server looks.
+    thread = threading.Thread(target=server.in_loop, args=(gate.wait,))
+    thread.start()
+    with server.connect(server.tls_port) as peer:
+        peer.settimeout(5)
+        peer.sendall(sent)
+        peer.shutdown(socket.SHUT_WR)
+        gate.set()
+        thread.join()
+        assert rest(peer) == b""
+
+
+def test_what_a_socket_does_not_take_at_once_is_sent_over_tls(
+    server: Server, certificates: tuple[Certificate, ...]
+) -> None:
+    with over_tls(server.tls_port, trusting(*certificates), "a.example") as peer:
+        assert ask(peer, GET.replace(b"/ ", b"/big ")) == BIG
+        assert ask(peer, GET.replace(b"/ ", b"/later/big ")) == BIG
 
 
 # The end

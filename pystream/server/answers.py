@@ -171,7 +171,8 @@ class Answers:
         self._sources: dict[int, tuple[Stream, Source]] = {}
 
     def answer(self, request: Request) -> Answer | Awaitable[Answer]:
-        """The answer, or what gives it once a film is opened or a picture read."""
+        """The answer, or what gives it once more is known than is at hand: of a film, a picture, a
+        download."""
         try:
             answer = self._answer_route(request)
         except (PystreamError, OSError) as error:
@@ -500,8 +501,15 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
     headers, head = written
     row = stream.id, Booked.PLAYLIST
     if status := http.preconditions(request, text.etag, None):
-        return Answer(status, headers[:-1], row=row)
+        return _conditional(status, headers[:-1], row)
     return Answer(200, headers, body, len(body), row, None, head)
+
+
+def _conditional(status: int, headers: Headers, row: Row) -> Answer:
+    # RFC 9112 6.3: 304 has no body whatever is said, 412 has one until the end of the connection.
+    return Answer(
+        status, headers if status == 304 else [*headers, ("Content-Length", "0")], row=row
+    )
 
 
 def _is_bare(stream: Stream) -> bool:
@@ -540,7 +548,7 @@ def _ranged(
 ) -> Answer:
     headers += [("ETag", etag), ("Accept-Ranges", "bytes")]
     if status := http.preconditions(request, etag, modified):
-        return Answer(status, headers, row=row)
+        return _conditional(status, headers, row)
     span = None
     if request.fields.range is not None and http.if_range(request.fields.if_range, etag, modified):
         span = http.ranges(request.fields.range, size)

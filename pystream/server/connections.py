@@ -6,6 +6,8 @@ socket stands from its first byte to its last, edge-triggered (epoll(7)), and an
 something, one after the other. That costs an idle connection a few hundred bytes, and a request
 neither a system call to wait for the next one nor a turn of Trio's loop.
 
+Who has more to say than fits a turn gets the next one when the others had theirs.
+
 What takes longer has a place of its own, and the connection reads nothing until it is over: a body
 that is made, or does not fit the socket, is handed to the thread of `_core.Delivery`, whose outcomes
 are heard in the same `epoll`; an answer that has to wait, for a film to be opened or its time to come,
@@ -23,9 +25,11 @@ import errno
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from itertools import count
 
 import trio
@@ -44,6 +48,8 @@ _ACCEPTED_AT_ONCE = 64
 # Heard in a row, and for so long, before other tasks get their turn.
 _HEARD_AT_ONCE = 64
 _HEARD_SECONDS = 0.002
+# Read from one connection in a row, before others get their turn.
+_READS_A_TURN = 4
 _SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
@@ -94,6 +100,8 @@ class Connections:
         self._sending: dict[int, _Connection] = {}
         # Those who are heard, by the descriptors of their lines.
         self._heard: dict[int, _Connection] = {}
+        # Those who have more to say than fits one turn.
+        self._next = deque[_Connection]()
         self._date = b""
         self._draining = False
         self._idle_until = float("inf")
@@ -242,7 +250,11 @@ class Connections:
         line = _core.Line(connection.socket.detach(), self._meter, tls)
         connection.line = line
         self._heard[line.fileno()] = connection
-        self._epoll.register(line, _SOMETHING)
+        try:
+            self._epoll.register(line, _SOMETHING)
+        except OSError:
+            # As many are watched as the system allows.
+            self._end(connection)
 
     def _end(self, connection: _Connection) -> None:
         """Closes a connection, whatever is under way on it. Half an answer ends in a reset, so that
@@ -282,6 +294,8 @@ class Connections:
                         connection.unread = True
                         if event & _GONE:
                             connection.leaving = True
+                        if connection.queued:
+                            continue
                         if not connection.busy:
                             self._go_on(connection)
                         elif connection.leaving and connection.holding:
@@ -291,7 +305,15 @@ class Connections:
                         self._take_outcomes()
                 if time.monotonic() - begun > _HEARD_SECONDS:
                     break
-            await trio.lowlevel.wait_readable(self._epoll)
+            for _ in range(len(self._next)):
+                connection = self._next.popleft()
+                connection.queued = False
+                if not connection.busy:
+                    self._go_on(connection)
+            if self._next:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._epoll)
 
     def _take_outcomes(self) -> None:
         """Goes on with those whose bodies have ended."""
@@ -300,25 +322,33 @@ class Connections:
             if connection is None:
                 continue
             connection.number = None
-            if end != "handed":
+            if end == "handed":
+                self._go_on(connection, self._answered)
+            else:
                 self._end(connection)
-            elif self._answered(connection):
-                self._go_on(connection)
 
-    def _go_on(self, connection: _Connection, ready: _Answering | None = None) -> None:
-        """Sends the answer that is ready, reads and answers, until nothing more is there or an answer
-        takes its time."""
+    def _go_on(
+        self,
+        connection: _Connection,
+        first: Callable[[_Connection, _core.Line], bool] | None = None,
+    ) -> None:
+        """Reads and answers, until nothing more is there, an answer takes its time or the turn is over.
+        Before that does what is to be done `first`, which says whether to go on."""
         line = connection.line
-        if line is None:
+        if line is None or connection not in self._connections:
             return
         try:
+            if first is not None and not first(connection, line):
+                return
             if connection.lingering:
                 self._drop_what_comes(connection, line)
-            elif ready is None or self._respond(connection, line, *ready):
+            else:
                 self._converse(connection, line)
         except OSError:
             self._end(connection)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             # It costs this connection, and no other viewer.
             log.error("bug", **log.fault(error))
             self._end(connection)
@@ -326,15 +356,19 @@ class Connections:
     def _converse(self, connection: _Connection, line: _core.Line) -> None:
         """Answers requests until one side has enough."""
         protocol, requests = connection.protocol, connection.requests
-        while True:
+        for _ in range(_READS_A_TURN):
             while requests:
                 if not self._take(connection, line, requests.pop(0)):
                     return
             if protocol.expects_continue:
                 protocol.expects_continue = False
-                line.respond(http.CONTINUE, b"", None)
-            if connection.waiting != _WELCOME:
-                self._set_deadline(connection, protocol.waiting)
+                if line.respond(http.CONTINUE, b"", None) is not None:
+                    # Nobody reads what was sent before.
+                    self._end(connection)
+                    return
+            waiting = protocol.waiting
+            if connection.waiting != _WELCOME or waiting == "body":
+                self._set_deadline(connection, waiting)
             data = b""
             if not protocol.more:
                 if not connection.unread:
@@ -349,8 +383,8 @@ class Connections:
                     return
                 # epoll(7): what is less than was asked for is all there is, unless the end is behind it.
                 connection.unread = line.full or connection.leaving
-                if connection.waiting == _WELCOME:
-                    connection.waiting = ""
+                if not connection.greeted:
+                    connection.greeted = True
                     self.handshakes += connection.secure
             try:
                 requests.extend(protocol.feed(data))
@@ -358,12 +392,23 @@ class Connections:
                 connection.keep_alive = False
                 self._respond(connection, line, None, failure(error), time.monotonic())
                 return
+        self._queue(connection)
+
+    def _queue(self, connection: _Connection) -> None:
+        """Its turn is over, and it has more to say."""
+        if not connection.queued:
+            connection.queued = True
+            self._next.append(connection)
 
     def _drop_what_comes(self, connection: _Connection, line: _core.Line) -> None:
-        while (data := line.receive(True)) is not None:
+        for _ in range(_READS_A_TURN):
+            data = line.receive(True)
+            if data is None:
+                return
             if not data:
                 self._end(connection)
                 return
+        self._queue(connection)
 
     def _set_deadline(self, connection: _Connection, waiting: str) -> None:
         """A head or a body has to be whole in time, however its bytes trickle in."""
@@ -425,25 +470,24 @@ class Connections:
     ) -> None:
         """Answers when all that is needed is there and the time has come."""
         with trio.CancelScope() as connection.scope:
-            if not isinstance(answer, Answer):
-                try:
+            try:
+                if not isinstance(answer, Answer):
                     answer = await answer
-                except (trio.Cancelled, KeyboardInterrupt, GeneratorExit):
-                    raise
-                except BaseException as error:
-                    answer = self._bug(request, error)
-            if answer.due is not None:
-                # What was said of the peer's leaving before this may be all that ever is.
-                if line.is_gone():
-                    self._end(connection)
-                    return
-                connection.holding = True
-                answer = await self._when_due(answer, answer.due)
-            if connection not in self._connections:
-                return
+                if answer.due is not None:
+                    # What was said of the peer's leaving before this may be all that ever is.
+                    if line.is_gone():
+                        self._end(connection)
+                        return
+                    connection.holding = True
+                    answer = await self._when_due(answer, answer.due)
+            except (trio.Cancelled, KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
+                answer = self._bug(request, error)
             connection.holding = connection.busy = False
             connection.scope = None
-            self._go_on(connection, (request, answer, begun))
+            respond = partial(self._respond, request=request, answer=answer, begun=begun)
+            self._go_on(connection, respond)
 
     @staticmethod
     async def _when_due(answer: Answer, due: Due) -> Answer:
@@ -500,7 +544,7 @@ class Connections:
         if rest is not None:
             self._delivery.rest(self._send(connection), line, rest)
             return False
-        return self._answered(connection)
+        return self._answered(connection, line)
 
     def _send(self, connection: _Connection) -> int:
         """The number by which the thread that sends will know what is under way."""
@@ -509,26 +553,28 @@ class Connections:
         self._sending[number] = connection
         return number
 
-    def _answered(self, connection: _Connection) -> bool:
-        """Tells of an answer that is out; whether the connection goes on."""
+    def _answered(self, connection: _Connection, line: _core.Line) -> bool:
+        """Tells of an answer that is out; whether the connection goes on. Raises `OSError`."""
         connection.busy = connection.settled = False
         if connection.answering is not None:
             self._tell(connection, connection.answering, True)
-        if connection.keep_alive:
-            return True
-        if connection.line is not None:
-            self._linger(connection, connection.line)
-        return False
+        if not connection.keep_alive:
+            self._linger(connection, line)
+        return connection.keep_alive
 
     def _tell(self, connection: _Connection, answering: _Answering, whole: bool) -> None:
         request, answer, begun = answering
         connection.answering = None
-        self._ended(request, answer, whole, time.monotonic() - begun)
+        try:
+            self._ended(request, answer, whole, time.monotonic() - begun)
+        except Exception as error:
+            # Whoever counts costs nobody an answer.
+            log.error("bug", **log.fault(error))
 
 
 _Answering = tuple[Request | None, Answer, float]
 _NEVER = float("inf")
-# Before anything was heard. Nothing is idle then.
+# Before the first request is whole. Nothing is idle then.
 _WELCOME = "welcome"
 
 
@@ -541,7 +587,9 @@ class _Connection:
     requests: read, and not yet answered.
     waiting: for what, as `Protocol.waiting` has it; "" for nothing that the peer has to send.
     deadline: when it is ended.
+    greeted: something was heard.
     unread, leaving: the socket has something that was not read; the peer will send no more.
+    queued: it waits for its next turn.
     busy: an answer is not yet ready (holding: not yet due), or is under way as an order of this
         number. answering: whose answer is under way.
     lingering: nothing more is read but the end.
@@ -550,9 +598,9 @@ class _Connection:
     """
 
     __slots__ = (
-        *("address", "answering", "busy", "deadline", "edge", "holding", "hsts", "keep_alive"),
-        *("leaving", "limits", "line", "lingering", "lost", "number", "protocol", "requests"),
-        *("scope", "secure", "settled", "socket", "unread", "waiting"),
+        *("address", "answering", "busy", "deadline", "edge", "greeted", "holding", "hsts"),
+        *("keep_alive", "leaving", "limits", "line", "lingering", "lost", "number", "protocol"),
+        *("queued", "requests", "scope", "secure", "settled", "socket", "unread", "waiting"),
     )
 
     def __init__(self, peer: socket.socket, address: str, edge: Edge, limits: Limits) -> None:
@@ -577,6 +625,8 @@ class _Connection:
         self.holding = False
         self.lingering = False
         self.leaving = False
+        self.queued = False
+        self.greeted = False
         self.unread = False
 
 

@@ -121,6 +121,7 @@ def _version(source: Source, stats: list[os.stat_result]) -> str:
         source.segment_duration,
         source.rotate_every,
         source.encryption,
+        source.place,
         *((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats),
     ]
     return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()

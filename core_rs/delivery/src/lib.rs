@@ -11,8 +11,8 @@
 //!
 //! So the process holds for each connection, however slowly its peer reads, no more than one window, and a second one as
 //! TLS records; and the kernel, where sockets have TCP_NOTSENT_LOWAT set, as many unsent bytes as that says. What is read
-//! from the cache or from a file on a clear line is in no window at all: the kernel takes it from there. Segments that several
-//! viewers want are made once (`sharing.rs`).
+//! from the cache is in no window at all, nor what is read from a file on a clear line: the kernel takes it from there.
+//! Segments that several viewers want are made once (`sharing.rs`).
 //!
 //! The thread never runs Python. The interpreter hands over an [`Order`] and goes on; the outcome waits in
 //! [`Delivery::outcomes`] and a descriptor becomes readable. Whoever asks first gets a window first: a new answer

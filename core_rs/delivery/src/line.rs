@@ -76,8 +76,8 @@ impl Line {
             self.full.store(full, Ordering::Relaxed);
             let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
             match self.open(&mut held(tls), &buffer[..read], quiet)? {
-                // A part of a record.
-                Received::Nothing if full => {}
+                // A part of a record, or of the handshake: behind it may be the end.
+                Received::Nothing => {}
                 received => return Ok(received),
             }
         }

@@ -4,7 +4,8 @@
 //!
 //! A worker can be killed at any instruction, and the others must go on as if it had never been there. So nothing here
 //! is a Rust value shared by processes: a table is an array of 64-bit words, read and written one at a time by atomic
-//! instructions, and each file says why every prefix of its writes leaves a table that the others can use.
+//! instructions, and each file says why every prefix of its writes leaves a table that the others can use. Only bytes of
+//! segments, which never change once they are there, are lent as they lie.
 //!
 //! * [`Gcra`] and [`Meter`] need no lock: a decision is one compare-and-swap of one word.
 //! * [`Cache`] has an index under a lock that outlives its holder. Few words are the truth, the rest is derived from

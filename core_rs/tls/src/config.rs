@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
 
@@ -84,7 +84,7 @@ fn provider() -> CryptoProvider {
     let aws = aws_lc_rs::default_provider();
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("vaes") && !is_x86_feature_detected!("avx512f") {
-        return CryptoProvider { cipher_suites: ring::DEFAULT_CIPHER_SUITES.to_vec(), ..aws };
+        return CryptoProvider { cipher_suites: rustls::crypto::ring::DEFAULT_CIPHER_SUITES.to_vec(), ..aws };
     }
     aws
 }

@@ -5,10 +5,10 @@
 //!
 //! # Theory
 //!
-//! **Sealing.** The job that made a window seals it at once, while it lies in the cache. [`Connection::seal`] cuts it
-//! into records of 16 KiB, the longest that the standards allow (RFC 8446 §5.1), each encrypted in a buffer that
-//! stays in the L1 and L2 caches, and appends them to the caller's vector. Control records (alerts, key updates,
-//! tickets) that wait are put in front, so that whatever the caller sends, he sends in order.
+//! **Sealing.** The job that made a window seals it at once, while it lies in the cache, as records of 16 KiB, the
+//! longest that the standards allow (RFC 8446 §5.1). They wait in the connection ([`Connection::queue`]) until the
+//! caller has a place for them ([`Connection::write_to`]), or are appended to his vector ([`Connection::seal`]). Control
+//! records (alerts, key updates, tickets) that wait are put in front, so that whatever is sent is sent in order.
 //!
 //! **Resumption without memory.** A session lives in its ticket (RFC 5077, RFC 8446 §4.6.1), sealed with a key that
 //! every worker derives from one secret and the time ([`TicketKeys`]). So any worker resumes the session of any
@@ -18,7 +18,7 @@
 //! **Reload.** A new certificate is a new [`Config`] with the same [`TicketKeys`]. A connection keeps the one that it
 //! was made with, and sessions can be resumed under the new one.
 //!
-//! rustls and AWS-LC do the cryptography; this crate chooses what they may do.
+//! rustls, AWS-LC and ring do the cryptography; this crate chooses what they may do.
 
 #![forbid(unsafe_code)]
 

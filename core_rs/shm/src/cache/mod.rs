@@ -174,17 +174,19 @@ impl Entry {
         self.cache.index.progress(self.head)
     }
 
-    /// Bytes from `offset` on, as far as they are filled and in one piece; at most `most`.
-    ///
-    /// While the segment is being made, up to seven bytes at the end of the filled part may be held back.
-    pub fn lend(&self, offset: u64, most: usize) -> &[u8] {
-        // Asked in this order: what is not being made does not grow.
+    /// How many bytes can be lent. While the segment is being made, that is up to seven fewer than are filled: a word that
+    /// is not full yet may be written to at this moment.
+    pub fn readable(&self) -> u64 {
         let making = self.progress() == Progress::Filling;
-        let Some((_, there)) = self.file_range(offset) else { return &[] };
-        let end = offset as usize + there;
-        // A word that is not full yet may be written to at this moment.
-        let end = if making { end / WORD * WORD } else { end };
-        let count = end.saturating_sub(offset as usize).min(most);
+        let filled = self.filled();
+        if making { filled / WORD as u64 * WORD as u64 } else { filled }
+    }
+
+    /// Bytes from `offset` on, as far as they are [readable](Self::readable) and in one piece; at most `most`.
+    pub fn lend(&self, offset: u64, most: usize) -> &[u8] {
+        let readable = self.readable();
+        let Some((_, there)) = self.file_range(offset).filter(|_| offset < readable) else { return &[] };
+        let count = there.min((readable - offset) as usize).min(most);
         let words = self.cache.index.blocks_from(self.blocks[offset as usize / BLOCK]);
         // SAFETY: `self` pins the segment, so its blocks belong to nobody else, and its maker writes only to words that
         // were not full when he said how far they are filled.
