@@ -248,7 +248,11 @@ class Answers:
         if film.version != asked.version:
             raise HttpError(404, "this version of the film is gone")
         if kind is Kind.PLAYLIST:
-            return _text(film.playlist(_rendition(film, asked)), request, stream, cors)
+            rendition = _rendition(film, asked)
+            text = film.playlist(rendition)
+            if text is None:
+                return self._written(film, rendition, request, stream, cors)
+            return _text(text, request, stream, cors)
         return self._answer_with_film(asked, request, stream, film, grant, cors)
 
     def _answer_without_film(
@@ -307,6 +311,14 @@ class Answers:
         if rendition.kind != "video":
             raise HttpError(404, "there are no pictures")
         return self._frame(asked, request, stream, film, rendition, cors)
+
+    @staticmethod
+    async def _written(
+        film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
+    ) -> Answer:
+        packed = http.accepts_gzip(request.fields.accept_encoding)
+        text = await trio.to_thread.run_sync(film.write, rendition, packed)
+        return _text(text, request, stream, cors)
 
     @staticmethod
     async def _frame(
@@ -484,14 +496,14 @@ def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
 
 
 def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
-    packed = text.gzipped is not None and http.accepts_gzip(request.fields.accept_encoding)
-    body = text.gzipped if packed and text.gzipped is not None else text.plain
-    variant = packed, *cors
+    gzipped = text.gzipped() if http.accepts_gzip(request.fields.accept_encoding) else None
+    body = text.plain if gzipped is None else gzipped
+    variant = gzipped is not None, *cors
     written = text.heads.get(variant)
     if written is None:
         vary = ("Vary", "Accept-Encoding")
         headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", text.etag), vary, *cors]
-        if packed:
+        if gzipped is not None:
             headers.append(("Content-Encoding", "gzip"))
         headers.append(("Content-Length", str(len(body))))
         if len(text.heads) >= _HEADS_KEPT:

@@ -49,27 +49,27 @@ class Source:
     keys: Callable[[str, str, int], bytes] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
 class Text:
-    """A playlist, as it is and compressed (None where that is no gain). `heads` is for whoever
-    hands it out: the headers that were written with it before, and how they were written."""
+    """A playlist. `heads` is for whoever hands it out: the headers that were written with it before,
+    and how they were written."""
 
-    plain: bytes
-    gzipped: bytes | None
-    etag: str
-    heads: dict[tuple[object, ...], tuple[list[tuple[str, str]], bytes]] = field(
-        default_factory=dict, compare=False
-    )
+    __slots__ = ("_gzipped", "etag", "heads", "plain")
 
-    @staticmethod
-    def of(text: str) -> Text:
-        plain = text.encode()
-        packed = gzip.compress(plain, 6, mtime=0) if len(plain) >= _SMALL else None
-        return Text(plain, packed, f'"{sha256(plain).hexdigest()[:20]}"')
+    def __init__(self, text: str) -> None:
+        self.plain = text.encode()
+        self.etag = f'"{sha256(self.plain).hexdigest()[:20]}"'
+        self.heads: dict[tuple[object, ...], tuple[list[tuple[str, str]], bytes]] = {}
+        self._gzipped: bytes | None = None
+
+    def gzipped(self) -> bytes | None:
+        """It compressed, which is done once; None where that is no gain."""
+        if self._gzipped is None and len(self.plain) >= _SMALL:
+            self._gzipped = gzip.compress(self.plain, 6, mtime=0)
+        return self._gzipped
 
     @property
     def nbytes(self) -> int:
-        return len(self.plain) + len(self.gzipped or b"")
+        return len(self.plain) + len(self._gzipped or b"")
 
 
 class Film:
@@ -80,7 +80,7 @@ class Film:
         self.version = version
         self.presentation = presentation
         self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
-        self.multivariant = Text.of(presentation.multivariant_playlist(f"{version}/").text())
+        self.multivariant = Text(presentation.multivariant_playlist(f"{version}/").text())
         self.keys = {name: key for r in presentation.renditions for name, key in r.key_files()}
         self.periods = {
             r.key_name(period): (r, period)
@@ -101,16 +101,21 @@ class Film:
         period = self.source.rotate_every * self.source.segment_duration
         return min(_KEY_SECONDS, int(period)) if period else _KEY_SECONDS
 
-    def playlist(self, rendition: Rendition) -> Text:
-        text = self._playlists.get(rendition.name)
-        if text is None:
-            place, media = self.source.place, ""
-            if place:
-                # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
-                media = f"{6 * '../'}s/{place}/{self.version}/{rendition.name}/"
-            text = Text.of(self.presentation.media_playlist(rendition, media, "").text())
-            self._playlists[rendition.name] = text
-        return text
+    def playlist(self, rendition: Rendition) -> Text | None:
+        """A media playlist; None where it is yet to be written."""
+        return self._playlists.get(rendition.name)
+
+    def write(self, rendition: Rendition, packed: bool) -> Text:
+        """Writes a media playlist, and compresses it where it is wanted so: of a long film, that takes
+        some time."""
+        place, media = self.source.place, ""
+        if place:
+            # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
+            media = f"{6 * '../'}s/{place}/{self.version}/{rendition.name}/"
+        text = Text(self.presentation.media_playlist(rendition, media, "").text())
+        if packed:
+            text.gzipped()
+        return self._playlists.setdefault(rendition.name, text)
 
 
 def _version(source: Source, stats: list[os.stat_result]) -> str:
