@@ -23,7 +23,7 @@ use crate::sharing::{Choice, Filled, Key, LOOK, Sharing};
 /// What a [`Delivery`] is told when it starts.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Bytes of an answer's window, a multiple of 16.
+    /// Bytes of an answer's window, a multiple of 32: half of it where many answers are under way.
     pub window: usize,
     /// How long a peer may take nothing before its answer is given up.
     pub stall: Duration,
@@ -152,6 +152,8 @@ enum Turn {
 const COMMANDS: u64 = u64::MAX;
 /// Windows kept for answers to come.
 const SPARE: usize = 64;
+/// So many answers are many: what they hold together counts for more than what a window less costs.
+const MANY: usize = 256;
 
 impl Outlet {
     fn new(shared: Arc<Shared>, settings: Settings, cache: Option<Cache>) -> io::Result<Self> {
@@ -288,6 +290,7 @@ impl Outlet {
     /// One window for each of a group.
     fn serve(&mut self, group: &[Turn]) {
         // Taken out, so that all of them can be worked on at once.
+        let window = self.window();
         let mut answers: Vec<(u64, Sending)> = Vec::new();
         let mut segments: Vec<(Key, Filled)> = Vec::new();
         for turn in group {
@@ -297,7 +300,7 @@ impl Outlet {
             }
         }
         let for_one = answers.iter_mut().filter_map(|(_, answer)| answer.making());
-        make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), self.settings.window);
+        make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), window);
         for (key, filled) in segments {
             self.put(key, filled);
         }
@@ -317,9 +320,13 @@ impl Outlet {
         }
     }
 
+    fn window(&self) -> usize {
+        if self.answers.len() > MANY { self.settings.window / 2 } else { self.settings.window }
+    }
+
     fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
-        answer.load(self.settings.window);
-        let progress = answer.send(now, self.settings.window);
+        answer.load(self.window());
+        let progress = answer.send(now, self.window());
         let waiting = answer.loaded() as u64;
         let counters = &self.shared.counters;
         counters.waiting.fetch_add(waiting, Ordering::Relaxed);

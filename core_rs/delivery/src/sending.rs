@@ -354,7 +354,7 @@ impl Sending {
         if let Content::Cached(entry) = &self.content {
             // Asked in this order: what is not `Filling` does not grow.
             let progress = entry.progress();
-            if entry.readable() <= self.at {
+            if entry.filled() <= self.at {
                 return match progress {
                     Filled::Filling => Progress::Starved,
                     Filled::Ready | Filled::Abandoned => Progress::Orphaned,

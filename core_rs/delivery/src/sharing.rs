@@ -147,7 +147,7 @@ impl Sharing {
     pub(crate) fn look(&mut self, now: Instant) -> (Vec<u64>, Vec<u64>) {
         let (mut more, mut tired) = (Vec::new(), Vec::new());
         self.foreign.retain(|Foreign { id, entry, seen, since }| {
-            if entry.progress() != Progress::Filling || entry.readable() > *seen {
+            if entry.progress() != Progress::Filling || entry.filled() > *seen {
                 more.push(*id);
             } else if now.saturating_duration_since(*since) > PATIENCE {
                 tired.push(*id);

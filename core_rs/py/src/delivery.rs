@@ -149,8 +149,8 @@ impl Delivery {
     #[new]
     #[pyo3(signature = (window, stall_ms, cache = None))]
     fn new(window: usize, stall_ms: u64, cache: Option<&Cache>) -> PyResult<Self> {
-        if window == 0 || !window.is_multiple_of(16) {
-            return Err(PyValueError::new_err("a window is a positive multiple of 16 bytes"));
+        if window == 0 || !window.is_multiple_of(32) {
+            return Err(PyValueError::new_err("a window is a positive multiple of 32 bytes"));
         }
         let settings = delivery::Settings { window, stall: Duration::from_millis(stall_ms) };
         Ok(Self { inner: delivery::Delivery::start(settings, cache.map(|cache| cache.inner.clone()))? })

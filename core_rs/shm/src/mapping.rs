@@ -25,6 +25,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -106,15 +107,6 @@ impl Word {
         death::may_come();
         self.0.fetch_max(value, Ordering::AcqRel);
     }
-
-    /// A word of a segment. The words that say how much is there give the order.
-    fn bytes(&self) -> [u8; WORD] {
-        self.0.load(Ordering::Relaxed).to_ne_bytes()
-    }
-
-    fn set_bytes(&self, bytes: [u8; WORD]) {
-        self.0.store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
-    }
 }
 
 /// `count` bytes of words, from byte `at` on, as they lie there.
@@ -125,44 +117,12 @@ impl Word {
 ///
 /// # Safety
 ///
-/// As long as the bytes are lent, nobody writes to a word that any of them lies in.
+/// As long as the bytes are lent, nobody writes to them.
 pub(crate) unsafe fn bytes(words: &[Word], at: usize, count: usize) -> &[u8] {
     let all = words.as_ptr().cast::<u8>();
     assert!(at.checked_add(count).is_some_and(|end| end <= size_of_val(words)));
     // SAFETY: all of it lies in the words, which are plain numbers, and nobody writes there, as the caller says.
     unsafe { std::slice::from_raw_parts(all.add(at), count) }
-}
-
-/// Copies bytes into words, from byte `at` on.
-///
-/// Words at the edges are read, changed and written: only one process may write to them, while any may read the bytes
-/// that stay.
-///
-/// # Panics
-///
-/// If the words end before all of `bytes` are in.
-pub(crate) fn copy_in(words: &[Word], at: usize, bytes: &[u8]) {
-    let (head, rest) = bytes.split_at(until_aligned(at, bytes.len()));
-    if !head.is_empty() {
-        let mut edge = words[at / WORD].bytes();
-        edge[at % WORD..][..head.len()].copy_from_slice(head);
-        words[at / WORD].set_bytes(edge);
-    }
-    let words = &words[(at + head.len()).div_ceil(WORD)..][..rest.len().div_ceil(WORD)];
-    let (whole, tail) = rest.as_chunks();
-    for (bytes, word) in whole.iter().zip(words) {
-        word.set_bytes(*bytes);
-    }
-    if !tail.is_empty() {
-        let mut edge = words[whole.len()].bytes();
-        edge[..tail.len()].copy_from_slice(tail);
-        words[whole.len()].set_bytes(edge);
-    }
-}
-
-/// How many of `len` bytes from `at` on lie before the next whole word.
-fn until_aligned(at: usize, len: usize) -> usize {
-    (at.next_multiple_of(WORD) - at).min(len)
 }
 
 /// A number that nobody outside can guess.
@@ -321,6 +281,12 @@ impl Mapping {
         Ok(mapping)
     }
 
+    /// Writes bytes into the file. They are seen in the mapping, but are no part of this process's memory as those are
+    /// that it writes there itself.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|_| refused("pwrite"))
+    }
+
     /// Gives a part of the file fresh pages of zeros; whoever was lent the old ones keeps them as they are. Both numbers
     /// are whole pages.
     pub(crate) fn renew(&self, offset: u64, len: usize) -> Result<()> {
@@ -442,35 +408,17 @@ mod tests {
 
     const KIND: Kind = Kind { table: "test table", name: c"test", magic: *b"ps test\0", words: |_| Ok(HEADER + 16) };
 
-    fn lent(words: &[Word], at: usize, count: usize) -> Vec<u8> {
-        // SAFETY: nobody else has these words.
-        unsafe { bytes(words, at, count) }.to_vec()
-    }
-
     #[test]
-    fn bytes_go_in_and_out_at_any_place() {
+    fn what_is_written_is_lent() {
         let mapping = Mapping::attach(&KIND, Mapping::create(&KIND, [0; 4]).unwrap()).unwrap();
         let words = &mapping.words()[HEADER..];
-        let bytes: Vec<u8> = (1..=128).collect();
-        for at in 0..20 {
-            for len in 0..40 {
-                words.iter().for_each(|word| word.set(0));
-                copy_in(words, at, &bytes[..len]);
-                let all = lent(words, 0, 128);
-                let expected = [&vec![0; at], &bytes[..len], &vec![0; 128 - at - len]].concat();
-                assert_eq!(all, expected, "{len} bytes written at {at}");
-                assert_eq!(lent(words, at, len), bytes[..len], "{len} bytes read at {at}");
-            }
+        for at in [0, 1, 8, 13] {
+            mapping.write((PAGE + HEADER * WORD + at) as u64, &[at as u8 + 1; 40]).unwrap();
+            // SAFETY: nobody writes to them meanwhile.
+            let lent = unsafe { bytes(words, at, 50) };
+            assert_eq!(lent[..40], [at as u8 + 1; 40]);
+            assert!(lent[40..].iter().all(|&byte| byte <= at as u8), "behind it nothing has changed");
         }
-    }
-
-    #[test]
-    fn a_neighbour_s_bytes_stay_when_the_edges_of_words_are_written() {
-        let mapping = Mapping::attach(&KIND, Mapping::create(&KIND, [0; 4]).unwrap()).unwrap();
-        let words = &mapping.words()[HEADER..];
-        copy_in(words, 0, &[7; 128]);
-        copy_in(words, 13, &[9; 30]);
-        assert_eq!(lent(words, 0, 128), [&[7; 13][..], &[9; 30], &[7; 85]].concat());
     }
 
     #[test]

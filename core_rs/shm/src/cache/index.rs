@@ -229,8 +229,9 @@ impl Index {
         std::iter::once(head as u32).chain(rest).collect()
     }
 
-    pub(super) fn block(&self, block: u32) -> &[Word] {
-        &self.words()[self.layout.block(block as usize)..][..BLOCK / WORD]
+    /// Writes into a block, from its byte `at` on.
+    pub(super) fn write(&self, block: u32, at: usize, bytes: &[u8]) -> Result<()> {
+        self.mapping.write(self.block_in_file(block) + at as u64, bytes)
     }
 
     /// A block and all behind it.

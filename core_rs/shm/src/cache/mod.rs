@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::index::{Index, Pinned};
 use crate::error::{Error, Result};
-use crate::mapping::{WORD, bytes, copy_in};
+use crate::mapping::{WORD, bytes};
 
 pub use self::index::{BLOCK, SEATS};
 pub use self::wanted::WANTED_WITHIN_US;
@@ -174,22 +174,13 @@ impl Entry {
         self.cache.index.progress(self.head)
     }
 
-    /// How many bytes can be lent. While the segment is being made, that is up to seven fewer than are filled: a word that
-    /// is not full yet may be written to at this moment.
-    pub fn readable(&self) -> u64 {
-        let making = self.progress() == Progress::Filling;
-        let filled = self.filled();
-        if making { filled / WORD as u64 * WORD as u64 } else { filled }
-    }
-
-    /// Bytes from `offset` on, as far as they are [readable](Self::readable) and in one piece; at most `most`.
+    /// Bytes from `offset` on, as far as they are filled and in one piece; at most `most`.
     pub fn lend(&self, offset: u64, most: usize) -> &[u8] {
-        let readable = self.readable();
-        let Some((_, there)) = self.file_range(offset).filter(|_| offset < readable) else { return &[] };
-        let count = there.min((readable - offset) as usize).min(most);
+        let Some((_, there)) = self.file_range(offset) else { return &[] };
+        let count = there.min(most);
         let words = self.cache.index.blocks_from(self.blocks[offset as usize / BLOCK]);
-        // SAFETY: `self` pins the segment, so its blocks belong to nobody else, and its maker writes only to words that
-        // were not full when he said how far they are filled.
+        // SAFETY: `self` pins the segment, so its blocks belong to nobody else, and its maker writes only behind what he
+        // has said is filled.
         unsafe { bytes(words, offset as usize % BLOCK, count) }
     }
 
@@ -241,7 +232,8 @@ impl Filling {
     ///
     /// # Errors
     ///
-    /// [`Error::Overrun`] if the segment was announced shorter; nothing is written then.
+    /// [`Error::Overrun`] if the segment was announced shorter, [`Error::System`] if there is no memory; nothing is filled
+    /// then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let Entry { cache, len, head, blocks } = &self.entry;
         if bytes.len() as u64 > len - self.filled {
@@ -251,7 +243,7 @@ impl Filling {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(BLOCK - at % BLOCK));
-            copy_in(cache.index.block(blocks[at / BLOCK]), at % BLOCK, now);
+            cache.index.write(blocks[at / BLOCK], at % BLOCK, now)?;
             at += now.len();
             rest = later;
         }
