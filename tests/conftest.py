@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import hypothesis
 import pytest
+
+# Who started the tests may not have wanted to hear of it (nohup); what they start has to.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A slow machine is no failure: no test has a deadline.
 hypothesis.settings.register_profile("pystream", deadline=None, print_blob=True)

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import pytest
@@ -182,34 +182,44 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield made
 
 
-class Viewers:
-    """Threads that fetch a path over and over, on connections that they keep, until told to stop."""
+class Busy:
+    """Threads that do the same over and over, until they are told to stop."""
 
-    def __init__(self, node: Node, path: str, count: int = 4) -> None:
-        self.node = node
-        self.path = path
-        self.expected = len(node.get(path)[2])
-        self.done = 0
-        self.failures: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._watch) for _ in range(count)]
+    def __init__(self, count: int) -> None:
+        self.stop = threading.Event()
+        self._threads = [threading.Thread(target=self.work, args=(n,)) for n in range(count)]
 
-    def __enter__(self) -> Viewers:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self.stop.set()
         for thread in self._threads:
             thread.join(PATIENCE)
 
-    def _watch(self) -> None:
-        while not self._stop.is_set():
+    def work(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class Viewers(Busy):
+    """They fetch a path, on connections that they keep."""
+
+    def __init__(self, node: Node, path: str, count: int = 4) -> None:
+        super().__init__(count)
+        self.node = node
+        self.path = path
+        self.expected = len(node.get(path)[2])
+        self.done = 0
+        self.failures: list[str] = []
+
+    def work(self, number: int) -> None:
+        while not self.stop.is_set():
             connection = http.client.HTTPConnection("127.0.0.1", self.node.port, timeout=PATIENCE)
             with closing(connection):
                 with_close = False
-                while not with_close and not self._stop.is_set():
+                while not with_close and not self.stop.is_set():
                     try:
                         status, headers, body = fetch(connection, self.path)
                     except (OSError, http.client.HTTPException) as error:
@@ -396,35 +406,24 @@ def sent_for(node: Node, path: str) -> int:
             return len(file.read())
 
 
-class Sums:
-    """Threads that fetch a path over and over, and count each byte that they get."""
+class Sums(Busy):
+    """They fetch a path, and count each byte that they get."""
 
     def __init__(self, node: Node, path: str, count: int = 4) -> None:
+        super().__init__(count)
         self.request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         self.port = node.port
         self.got = [0] * count
         self.by_second = Counter[int]()
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._fetch, args=(n,)) for n in range(count)]
 
-    def __enter__(self) -> Sums:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(PATIENCE)
-
-    def _fetch(self, number: int) -> None:
-        while not self._stop.is_set():
+    def work(self, number: int) -> None:
+        while not self.stop.is_set():
             with (
                 suppress(ConnectionError),
                 socket.create_connection(("127.0.0.1", self.port), PATIENCE) as peer,
             ):
-                while not self._stop.is_set() and self._whole(peer, number):
+                while not self.stop.is_set() and self._whole(peer, number):
                     pass
                 # What is on its way is acknowledged: it counts.
                 peer.shutdown(socket.SHUT_WR)
