@@ -28,6 +28,7 @@ from pystream.server import log
 from pystream.server.answers import Answer, Due
 from pystream.server.connections import Connections, Limits
 from pystream.server.edge import Edge, load_tls
+from pystream.server.gauges import Reading
 from pystream.server.http import Request
 from pystream.server.settings import Certificate, Network
 
@@ -42,6 +43,8 @@ def answer(request: Request) -> Answer | Awaitable[Answer]:
         return later(Request(request.method, request.path[6:], request.query))
     if request.path == "/big":
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
+    if request.path == "/windows":
+        return Answer(200, [("Content-Length", str(len(BIG)))], Windows(), len(BIG), (1, 0))  # type: ignore[arg-type]
     if request.path == "/bug":
         raise LookupError(request.query)
     if request.path == "/bad-head":
@@ -52,6 +55,21 @@ def answer(request: Request) -> Answer | Awaitable[Answer]:
     known = {"peer": request.peer, "secure": request.secure, "path": request.path}
     body = json.dumps(known).encode()
     return Answer(200, [("Content-Length", str(len(body)))], body, len(body))
+
+
+class Windows:
+    """A body that is sent window by window."""
+
+    def send(
+        self,
+        delivery: _core.Delivery,
+        number: int,
+        line: _core.Line,
+        head: bytes,
+        length: int,
+        row: tuple[int, int] | None,
+    ) -> None:
+        delivery.memory(number, line, head, BIG, (0, length), row)
 
 
 HELD: list[int] = []
@@ -76,7 +94,7 @@ class Server:
     """Connections in a thread of their own: HTTP on `port`, HTTPS on `tls_port`, and a unix socket."""
 
     def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
-        meter = _core.Meter(_core.Meter.create(64))
+        self.meter = meter = _core.Meter(_core.Meter.create(64))
         delivery = _core.Delivery(64 * 1024, 30_000)
         self.ended: list[tuple[str | None, bool]] = []
         self.connections = Connections(answer, delivery, meter, limits, edge, self.end)
@@ -613,6 +631,18 @@ def test_what_a_socket_does_not_take_at_once_is_sent_over_tls(
     with over_tls(server.tls_port, trusting(*certificates), "a.example") as peer:
         assert ask(peer, GET.replace(b"/ ", b"/big ")) == BIG
         assert ask(peer, GET.replace(b"/ ", b"/later/big ")) == BIG
+
+
+def test_what_is_sealed_window_by_window_arrives_and_is_booked_as_it_is(
+    server: Server, certificates: tuple[Certificate, ...]
+) -> None:
+    with over_tls(server.tls_port, trusting(*certificates), "a.example") as peer:
+        for _ in range(3):
+            assert ask(peer, GET.replace(b"/ ", b"/windows ")) == BIG
+        ask(peer)
+    (change,) = Reading().read(server.meter.rows())
+    assert change.requests == 3
+    assert 3 * len(BIG) < change.bytes < 3 * (len(BIG) + 200)
 
 
 # The end
