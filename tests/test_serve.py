@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -182,7 +183,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield made
 
 
-class Busy:
+class Busy(ABC):
     """Threads that do the same over and over, until they are told to stop."""
 
     def __init__(self, count: int) -> None:
@@ -199,8 +200,9 @@ class Busy:
         for thread in self._threads:
             thread.join(PATIENCE)
 
+    @abstractmethod
     def work(self, number: int) -> None:
-        raise NotImplementedError
+        """What thread `number` does."""
 
 
 class Viewers(Busy):

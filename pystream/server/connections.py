@@ -3,8 +3,8 @@
 Theory. Most of what a server is asked for is known at once and fits the socket. So a connection is no
 task but a value, `_Connection`, and one task hears all sockets: it waits for one `epoll` in which each
 socket stands from its first byte to its last, edge-triggered (epoll(7)), and answers whoever has said
-something, one after the other. That costs an idle connection a few hundred bytes, and a request
-neither a system call to wait for the next one nor a turn of Trio's loop.
+something, one after the other. So an idle connection costs no task and a request no system call to wait
+for the next one, and where many ask at once, one turn of Trio's loop serves them all.
 
 Who has more to say than fits a turn gets the next one when the others had theirs.
 

@@ -72,8 +72,7 @@ impl Line {
             if read == 0 {
                 return Ok(Received::End);
             }
-            let full = read == buffer.len();
-            self.full.store(full, Ordering::Relaxed);
+            self.full.store(read == buffer.len(), Ordering::Relaxed);
             let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
             match self.open(&mut held(tls), &buffer[..read], quiet)? {
                 // A part of a record, or of the handshake: behind it may be the end.

@@ -150,8 +150,8 @@ impl Connection {
             return Err(Error::new(ErrorKind::State, "the TLS handshake is not done: nothing can be sealed yet"));
         }
         for plain in window.chunks(RECORD) {
-            let suite = &self.tls;
-            let left = self.left.get_or_insert_with(|| records(suite.negotiated_cipher_suite()));
+            let suite = self.tls.negotiated_cipher_suite();
+            let left = self.left.get_or_insert_with(|| records(suite));
             // Where a key may seal no more (RFC 8446 §5.5), TLS 1.3 changes it. TLS 1.2 cannot.
             if *left == 0 {
                 self.tls.send_close_notify();
