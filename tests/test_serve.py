@@ -416,7 +416,7 @@ class Sums(Busy):
         self.request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
         self.port = node.port
         self.got = [0] * count
-        self.by_second = Counter[int]()
+        self.by_tenth = Counter[int]()
         self._lock = threading.Lock()
 
     def work(self, number: int) -> None:
@@ -452,13 +452,19 @@ class Sums(Busy):
         piece = peer.recv(65536)
         self.got[number] += len(piece)
         with self._lock:
-            self.by_second[int(time.monotonic())] += len(piece)
+            self.by_tenth[int(time.monotonic() * 10)] += len(piece)
         return piece
 
     def go_on(self) -> None:
-        """Until as much again has come, and more than a second has passed."""
-        wanted, seconds = 2 * sum(self.got) + 1_000_000, len(self.by_second) + 2
-        until(lambda: sum(self.got) > wanted and len(self.by_second) >= seconds)
+        """Until as much again has come, in three times the second that may be lost."""
+        wanted, tenths = 2 * sum(self.got) + 1_000_000, len(self.by_tenth) + 33
+        until(lambda: sum(self.got) > wanted and len(self.by_tenth) >= tenths)
+
+    def most_in_a_second(self) -> int:
+        """Of all seconds, wherever one begins, to a tenth."""
+        with self._lock:
+            tenths = dict(self.by_tenth)
+        return max(sum(tenths.get(first + n, 0) for n in range(11)) for first in tenths)
 
 
 def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Node) -> None:
@@ -479,8 +485,7 @@ def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Nod
         rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
     (booked,) = [row.bytes for row in rows if row.kind.name == "SEGMENT"]
     got = sum(sums.got)
-    assert got - max(sums.by_second.values()) <= booked <= got
-    assert got > 4 * max(sums.by_second.values())
+    assert got - sums.most_in_a_second() <= booked <= got
 
 
 # Reload and replacement
