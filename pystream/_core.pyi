@@ -138,10 +138,10 @@ class Track:
         Raises `IndexError`, `SourceError`, and `UnsupportedMedia` where more than 65,536 in a row are
         none.
         """
-    def picture_kind(self, index: int) -> str:
-        """What sample `index` begins with: `idr`, `recovery` (open GOP) or `other`.
+    def picture_kinds(self, indexes: Sequence[int]) -> list[str]:
+        """What each of some samples begins with: `idr`, `recovery` (open GOP) or `other`.
 
-        Reads a little of the source. Raises `IndexError`, `SourceError`.
+        Reads a little of the source for each. Raises `IndexError`, `SourceError`.
         """
     def frame(self, index: int) -> Segment:
         """Sample `index` by itself, as an fMP4 of nothing else. Raises `IndexError`, `MediaError`,

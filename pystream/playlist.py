@@ -592,6 +592,9 @@ def _quotable(value: str) -> str:
 
 def _uri(value: str) -> str:
     """Kept as it is, relative or not. White space or a leading # would make another line of it."""
+    # A long playlist has thousands: most of them are seen to be fine without another call.
+    if value.isprintable() and " " not in value and '"' not in value and value[:1] not in ("", "#"):
+        return value
     if value.split() != [value] or value.startswith("#"):
         raise ValueError(f"{value!r} is no URI: it is empty, has white space or begins with #")
     return _quotable(value)

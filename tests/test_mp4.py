@@ -79,7 +79,7 @@ def test_columns_of_a_range_are_the_middle_of_the_whole(name: str) -> None:
                 with pytest.raises(IndexError):
                     column(first, end)
         with pytest.raises(IndexError):
-            mine.picture_kind(count)
+            mine.picture_kinds([0, count])
 
 
 @pytest.mark.parametrize("name", CLIPS)
@@ -227,7 +227,11 @@ def test_key_frames_are_checked_in_one_pass(name: str) -> None:
     mine = next(t for t in opened(name).tracks if t.kind == "video")
     count = mine.sample_count
     keys = numbers(mine.keys(0, count)[0])
-    real = [index for index in keys if mine.picture_kind(index) != "other"]
+    kinds = mine.picture_kinds(keys)
+    # Another one, that reads each by itself.
+    alone = next(t for t in pystream.open(MEDIA / name).tracks if t.kind == "video")
+    assert kinds == [kind for key in keys for kind in alone.picture_kinds([key])]
+    real = [index for index, kind in zip(keys, kinds, strict=True) if kind != "other"]
     for first, end in ((0, count), (3, count - 1), (count, count)):
         # A fresh one, that has looked at none of them yet.
         fresh = next(t for t in pystream.open(MEDIA / name).tracks if t.kind == "video")
@@ -728,7 +732,7 @@ def test_a_read_that_the_system_refuses_names_the_file_and_keeps_its_number(tmp_
     for ask in (
         lambda: rendition.segment(0),
         lambda: pystream.plan([twin], segment_duration=2),
-        lambda: twin.tracks[0].picture_kind(0),
+        lambda: twin.tracks[0].picture_kinds([0]),
         lambda: twin.tracks[1].same_as(fresh.tracks[1]),
     ):
         with pytest.raises(IsADirectoryError) as caught:

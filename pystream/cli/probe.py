@@ -174,17 +174,15 @@ def _key_frames(track: Track) -> Facts:
     indexes, times = track.keys(first, end)
     stamps = sorted(column(times))
     gaps = sorted((b - a) / track.timescale for a, b in zip(stamps, stamps[1:], strict=False))
-    kinds = {"idr": 0, "recovery": 0, "other": 0}
-    for index in column(indexes):
-        kinds[track.picture_kind(index)] += 1
+    kinds = track.picture_kinds(column(indexes))
     return {
         "count": len(stamps),
         "least_distance": gaps[0] if gaps else None,
         "typical_distance": gaps[len(gaps) // 2] if gaps else None,
         "most_distance": gaps[-1] if gaps else None,
-        "idr": kinds["idr"],
-        "recovery_points": kinds["recovery"],
-        "no_key_frames": kinds["other"],
+        "idr": kinds.count("idr"),
+        "recovery_points": kinds.count("recovery"),
+        "no_key_frames": kinds.count("other"),
         "every_picture": len(stamps) == end - first,
     }
 

@@ -147,7 +147,7 @@ class Video:
         Where one is no key frame, the file's word is worth nothing: then all are read, those that
         are none are dropped, and the answer is False.
         """
-        kinds = {self.track.picture_kind(self.keys[i]) for i in cuts}
+        kinds = self.track.picture_kinds([self.keys[i] for i in cuts])
         if "other" in kinds:
             real = self._real()
             if not real or self.lost(real) is not None:
@@ -373,7 +373,7 @@ class Audio:
         self.source = source
         self.track = track
         self.first, self.end = track.shown
-        self.pts = column(track.pts(self.first, self.end))
+        self.pts = memoryview(track.pts(self.first, self.end))
         self.end_pts = max(track.end_pts(self.first, self.end), self.pts[-1])
         self.begins: dict[int, int] = {}
         # Frames that come too long before the pictures, and the seconds they last.

@@ -76,6 +76,7 @@ class Rendition:
         self.name = name
         self.kind = kind
         self.format = format
+        self._suffix = ".ts" if format == "ts" else ".m4s"
         self.durations_us = durations
         self.discontinuities = discontinuities
         self.discontinuity_sequence = discontinuity_sequence
@@ -206,7 +207,7 @@ class Rendition:
 
     def uri(self, n: int) -> str:
         """The URI of segment `n`, relative to the playlist. Raises `IndexError`."""
-        return f"{self._at(n)}.{'ts' if self.format == 'ts' else 'm4s'}"
+        return f"{self._at(n)}{self._suffix}"
 
     def init_uri(self, index: int) -> str:
         """The URI of initialization section `index`, relative to the playlist. Raises `IndexError`."""
@@ -289,7 +290,7 @@ class Rendition:
             (abs(pts / track.timescale - wanted), index) for index, pts in self._keys_around(us)
         )
         # Only at the cuts the file's word was verified; what is no key frame gives no picture.
-        real = (index for _, index in nearest if track.picture_kind(index) != "other")
+        real = (index for _, index in nearest if track.picture_kinds([index]) != ["other"])
         return track.frame(next(real, nearest[0][1]))
 
     def _keys_around(self, us: int) -> Iterable[tuple[int, int]]:
@@ -336,8 +337,8 @@ class Rendition:
             )
             for index, (first, _) in enumerate(self._inits)
         ]
-        current, key = -1, None
-        period = -1
+        current, key, period = -1, None, -1
+        suffix = self._suffix
         segments = []
         for n, duration in enumerate(self.durations_us):
             while current + 1 < len(maps) and self._inits[current + 1][0] <= n:
@@ -347,11 +348,11 @@ class Rendition:
                 key = self._key_tag(key_base, n, self._iv(n) if explicit else None)
             segments.append(
                 playlist.Segment(
-                    base + self.uri(n),
+                    f"{base}{n}{suffix}",
                     duration,
-                    key=key,
-                    map=maps[current] if maps else None,
-                    discontinuity=self.discontinuities.get(n, 0),
+                    key,
+                    maps[current] if maps else None,
+                    self.discontinuities.get(n, 0),
                 )
             )
         return playlist.MediaPlaylist(
@@ -928,7 +929,8 @@ def _frame_rate_milli(track: Track, bounds: array[int]) -> int | None:
     """
     scale, last = track.timescale, bounds[-1] - 1
     marks = [*dict.fromkeys(bound for bound in bounds if bound < last), last]
-    times = [column(track.dts(mark, mark + 1))[0] for mark in marks]
+    decoded = memoryview(track.dts(marks[0], last + 1))
+    times = [decoded[mark - marks[0]] for mark in marks]
     if times[-1] <= times[0]:
         return None
     rate = (last - marks[0]) * scale / (times[-1] - times[0])

@@ -141,7 +141,7 @@ fn check_track(track: &Track, file: &[u8]) {
     assert!(track.kind == Kind::Audio || samples.sync.contains(track.shown.start));
     for index in (track.shown.start..len).filter(|&index| samples.sync.contains(index)).take(8) {
         let _ = track.config_at(index);
-        assert!(track.picture_kind(&file, index).is_ok());
+        assert!(track.picture_kinds(&file, &[index]).is_ok());
     }
     let _ = track.end_pts(track.shown.clone());
     assert!(track.same_content(&file, track, &file).is_ok_and(|same| same));

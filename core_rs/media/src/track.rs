@@ -339,18 +339,26 @@ impl Iterator for SampleIter<'_> {
 impl ExactSizeIterator for SampleIter<'_> {}
 
 impl Track {
-    /// What sample `index` begins with, by its own NAL units. Reads as little of the source as tells, and that once.
+    /// What each of the samples begins with, by its own NAL units. Reads as little of the source as tells, and that once; what
+    /// lies close together is read together.
     ///
     /// # Errors
     /// What reading the source gives.
     ///
     /// # Panics
     /// Where there is no such sample.
-    pub fn picture_kind(&self, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
-        self.picture_kind_near(&mut Near::default(), source, index)
+    pub fn picture_kinds(&self, source: &dyn ReadAt, indexes: &[usize]) -> Result<Vec<PictureKind>> {
+        let mut near = Near::default();
+        let at = |index: usize| self.samples.offsets.get(index) as u64;
+        let kinds = indexes.iter().zip(1..).map(|(&index, next)| {
+            let close = indexes.get(next).is_some_and(|&next| at(next).abs_diff(at(index)) < AHEAD as u64);
+            near.ahead = if close { AHEAD } else { 0 };
+            self.picture_kind(&mut near, source, index)
+        });
+        kinds.collect()
     }
 
-    fn picture_kind_near(&self, near: &mut Near, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
+    fn picture_kind(&self, near: &mut Near, source: &dyn ReadAt, index: usize) -> Result<PictureKind> {
         self.seen.kind(index, self.samples.len(), || self.read_picture_kind(near, source, index))
     }
 
@@ -381,7 +389,7 @@ impl Track {
         let mut bits = vec![0; range.len().div_ceil(8)];
         let (mut near, mut none) = (Near { ahead: AHEAD, ..Near::default() }, 0);
         for index in range.clone().filter(|&index| self.samples.sync.contains(index)) {
-            if self.picture_kind_near(&mut near, source, index)? != PictureKind::Other {
+            if self.picture_kind(&mut near, source, index)? != PictureKind::Other {
                 let n = index - range.start;
                 bits[n / 8] |= 1 << (n % 8);
                 none = 0;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 use pystream_media::codec::avc::PictureKind;
 use pystream_media::track::{Config, Kind, Track as Tables};
 use pystream_media::{ReadAt, fmp4, mp4};
@@ -259,9 +260,13 @@ impl Track {
     }
 
     fn pts(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<Column> {
+        let samples = &self.inner.samples;
         self.column(py, first, end, |out| {
-            for (value, sample) in out.iter_mut().zip(self.inner.samples.iter(first..end)) {
-                *value = sample.pts;
+            samples.dts.expand(first, out);
+            if !samples.cts.is_empty() {
+                let mut offsets = vec![0; out.len()];
+                samples.cts.expand(first, &mut offsets);
+                out.iter_mut().zip(offsets).for_each(|(value, offset)| *value += offset);
             }
         })
     }
@@ -305,18 +310,21 @@ impl Track {
         Ok(PyBytes::new(py, &bits.map_err(|error| Fault::of(error, &self.name))?))
     }
 
-    /// What sample `index` begins with, by its own NAL units: `idr`, `recovery` or `other`. Reads a little of the source.
-    fn picture_kind(&self, py: Python<'_>, index: usize) -> PyResult<&'static str> {
-        if index >= self.inner.samples.len() {
+    /// What each of some samples begins with, by its own NAL units: `idr`, `recovery` or `other`. Reads a little of the source.
+    fn picture_kinds<'py>(&self, py: Python<'py>, indexes: Vec<usize>) -> PyResult<Bound<'py, PyList>> {
+        if indexes.iter().any(|&index| index >= self.inner.samples.len()) {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample index out of range"));
         }
-        let kind = py.detach(|| self.inner.picture_kind(&self.source, index));
-        let kind = kind.map_err(|error| Fault::of(error, &self.name))?;
-        Ok(match kind {
-            PictureKind::Idr => "idr",
-            PictureKind::RecoveryPoint => "recovery",
-            PictureKind::Other | PictureKind::NeedMore(_) => "other",
-        })
+        let kinds = py.detach(|| self.inner.picture_kinds(&self.source, &indexes));
+        let kinds = kinds.map_err(|error| Fault::of(error, &self.name))?;
+        PyList::new(
+            py,
+            kinds.into_iter().map(|kind| match kind {
+                PictureKind::Idr => intern!(py, "idr"),
+                PictureKind::RecoveryPoint => intern!(py, "recovery"),
+                PictureKind::Other | PictureKind::NeedMore(_) => intern!(py, "other"),
+            }),
+        )
     }
 
     /// Sample `index` by itself, as an fMP4 of nothing else. Raises `IndexError`, and what damaged or unreadable samples raise.
