@@ -648,6 +648,37 @@ def test_all_kinds_of_sources_give_the_same(name: str) -> None:
     assert all(segments == made[0] for segments in made)
 
 
+SHORT = """
+import resource, sys
+import pystream
+
+source = pystream.open(sys.argv[1])
+renditions = [pystream.plan([source], format=f).renditions[0] for f in ("ts", "fmp4")]
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 100_000_000,) * 2)
+for rendition in renditions:
+    for ask in (lambda: rendition.segment(0), lambda: rendition.frame(0)):
+        try:
+            ask()
+        except (MemoryError, pystream.LimitExceeded) as error:
+            print(type(error).__name__, error)
+"""
+
+
+def test_memory_that_is_not_there_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    track = load(MEDIA / "ladder_90.mp4")[0]
+    sizes = [300_000_000, *[20] * 99]
+    boxes.write_sparse(tmp_path / "film.mp4", track, 100, 100, sizes, track.timescale // 25)
+    command = [sys.executable, "-c", SHORT, str(tmp_path / "film.mp4")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-400:]
+    told = ran.stdout.splitlines()
+    assert [line.split(maxsplit=1)[0] for line in told] == ["MemoryError", "LimitExceeded"] * 2
+    assert all(re.search(r"no memory for segment 0, 3\d{8} bytes$", line) for line in told[::2])
+    assert all("no memory for a picture of 3" in line for line in told[1::2])
+
+
 def test_what_is_no_source_is_refused() -> None:
     for thing in (7, None, bytearray(b"x"), object()):
         with pytest.raises(TypeError, match="read_at"):

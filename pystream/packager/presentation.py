@@ -246,7 +246,8 @@ class Rendition:
         """Segment `n` as a read-only buffer of bytes.
 
         Raises `IndexError`; `MediaError` where the input's samples are damaged; `SourceError` or
-        the source's own exception where it cannot be read. The interpreter is not held meanwhile.
+        the source's own exception where it cannot be read; `MemoryError` where there is no room for
+        a segment of that length. The interpreter is not held meanwhile.
         """
         return self.segments([n])[0]
 

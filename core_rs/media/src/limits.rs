@@ -18,6 +18,10 @@ pub(crate) const SAMPLE_ENTRIES: usize = 1 << 8;
 /// Samples of one track: two months at 60 frames a second. Keeps a column below the 2^32 words that its blocks can address.
 pub(crate) const SAMPLES: u64 = 1 << 28;
 
+/// Bytes of a movie's samples together, in sizes of its file. Encoders give each sample bytes of its own; a file may lend the same ones
+/// to a few tracks or repeat a picture, but one of 360 kB must not ask for a segment of 4 GB.
+pub(crate) const OVERLAP: u64 = 8;
+
 /// Changes from one sample entry to another in a track. `stsc` and `tfhd` may change at every chunk; each change is a
 /// discontinuity for a player, so a film with more is no film.
 pub(crate) const CONFIG_RUNS: usize = 1 << 16;

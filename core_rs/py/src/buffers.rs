@@ -1,12 +1,13 @@
 //! Memory that crosses the border: the only `unsafe` of this crate.
 
 use std::ffi::{c_int, c_void};
+use std::fmt::Display;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use pyo3::PyClass;
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyMemoryError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -55,6 +56,20 @@ unsafe fn lend<T: PyClass>(
 unsafe fn give_back(view: *mut ffi::Py_buffer) {
     // SAFETY: `lend` put a box there, and nobody else takes it.
     drop(unsafe { Box::from_raw((*view).internal.cast::<isize>()) });
+}
+
+/// `len` zeros, where a file says how many: asked for so that memory that is not there is an error and not the process's end.
+///
+/// # Errors
+/// `MemoryError`, which says for `what`.
+pub(crate) fn zeros<T: Clone + Default>(len: usize, what: impl Display) -> PyResult<Vec<T>> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(len).map_err(|_| {
+        let bytes = len.saturating_mul(size_of::<T>());
+        PyMemoryError::new_err(format!("no memory for {what}, {bytes} bytes"))
+    })?;
+    memory.resize(len, T::default());
+    Ok(memory)
 }
 
 /// A column of 64-bit integers, native byte order, lent as a buffer of format `q`.

@@ -8,10 +8,11 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 use pystream_media::codec::avc::PictureKind;
+use pystream_media::column::BLOCK;
 use pystream_media::track::{Config, Kind, Track as Tables};
 use pystream_media::{ReadAt, fmp4, mp4};
 
-use crate::buffers::{Column, Segment};
+use crate::buffers::{Column, Segment, zeros};
 use crate::errors::{Fault, Result, os_error};
 use crate::source::{BytesSource, FileSource, ObjectSource};
 
@@ -153,7 +154,7 @@ impl Track {
         if first > end || end > self.inner.samples.len() {
             return Err(pyo3::exceptions::PyIndexError::new_err("sample range out of range"));
         }
-        let mut values = vec![0; end - first];
+        let mut values = zeros(end - first, "a column of samples")?;
         py.detach(|| fill(&mut values));
         Ok(Column(values))
     }
@@ -264,21 +265,27 @@ impl Track {
         self.column(py, first, end, |out| {
             samples.dts.expand(first, out);
             if !samples.cts.is_empty() {
-                let mut offsets = vec![0; out.len()];
-                samples.cts.expand(first, &mut offsets);
-                out.iter_mut().zip(offsets).for_each(|(value, offset)| *value += offset);
+                let mut offsets = [0; 16 * BLOCK];
+                for (at, part) in (first..).step_by(offsets.len()).zip(out.chunks_mut(16 * BLOCK)) {
+                    samples.cts.expand(at, &mut offsets[..part.len()]);
+                    part.iter_mut().zip(offsets).for_each(|(value, offset)| *value += offset);
+                }
             }
         })
     }
 
     /// The random access points among samples `first..end`: their indexes and presentation times.
-    fn keys(&self, py: Python<'_>, first: usize, end: usize) -> (Column, Column) {
+    fn keys(&self, py: Python<'_>, first: usize, end: usize) -> PyResult<(Column, Column)> {
         let samples = &self.inner.samples;
         let end = end.min(samples.len());
         py.detach(|| {
             let keys = (first..end).filter(|&index| samples.sync.contains(index));
-            let (indexes, times) = keys.map(|index| (index as i64, samples.get(index).pts)).unzip();
-            (Column(indexes), Column(times))
+            let count = keys.clone().count();
+            let (mut indexes, mut times) = (zeros(count, "key frames")?, zeros(count, "key frames")?);
+            for ((key, time), index) in indexes.iter_mut().zip(&mut times).zip(keys) {
+                (*key, *time) = (index as i64, samples.get(index).pts);
+            }
+            Ok((Column(indexes), Column(times)))
         })
     }
 

@@ -9,7 +9,7 @@ use pystream_cipher::{Kernel, Lane, padded_len};
 use pystream_media::rendition::Stream;
 use pystream_media::{Error, fmp4, ts};
 
-use crate::buffers::{Column, Output, Segment};
+use crate::buffers::{Column, Output, Segment, zeros};
 use crate::errors::{Fault, Result};
 use crate::movie::Track;
 
@@ -172,8 +172,10 @@ impl Rendition {
     }
 
     /// Bytes of each segment, before encryption.
-    fn sizes(&self) -> Column {
-        Column((0..self.layout.len()).map(|n| self.layout.size(n) as i64).collect())
+    fn sizes(&self) -> PyResult<Column> {
+        let mut sizes = zeros(self.layout.len(), "the sizes of segments")?;
+        (0..).zip(&mut sizes).for_each(|(n, size)| *size = self.layout.size(n) as i64);
+        Ok(Column(sizes))
     }
 
     /// The media initialization section of segment `n`; empty for transport streams.
@@ -223,11 +225,13 @@ impl Rendition {
             lanes.push((n, lane(secret)?));
         }
         let made = py.detach(|| {
-            let mut buffers: Vec<Vec<u8>> =
-                lanes.iter().map(|(n, lane)| vec![0; self.length(*n, lane.is_some())]).collect();
+            let mut buffers = Vec::with_capacity(lanes.len());
+            for (n, lane) in &lanes {
+                buffers.push(zeros(self.length(*n, lane.is_some()), format_args!("segment {n}"))?);
+            }
             let jobs = lanes.into_iter().zip(&mut buffers).map(|((n, lane), buffer)| (n, lane, buffer.as_mut_slice()));
             self.make(jobs.collect())?;
-            Result::Ok(buffers)
+            PyResult::Ok(buffers)
         })?;
         Ok(made.into_iter().map(Segment).collect())
     }

@@ -94,13 +94,16 @@ impl SamplesBuilder {
         self.sizes.len()
     }
 
-    /// Says how large the next `count` samples are, the first of `sizes`.
-    pub(super) fn size(&mut self, count: u32, sizes: &SampleSizes<'_>) {
-        let empty = &mut self.empty;
+    /// Says how large the next `count` samples are, the first of `sizes`; returns the bytes of all of them.
+    pub(super) fn size(&mut self, count: u32, sizes: &SampleSizes<'_>) -> u64 {
+        let (empty, mut bytes) = (&mut self.empty, 0);
         self.sizes.push_slices(count as usize, |first, out| {
             sizes.read(first, out);
             *empty += out.iter().filter(|&&size| size == 0).count();
+            // 2^32 samples of 2^32 bytes at most.
+            bytes += out.iter().map(|&size| size as u64).sum::<u64>();
         });
+        bytes
     }
 
     /// Places the samples of a chunk one after the other.

@@ -11,7 +11,8 @@
 //!
 //! A table is believed up to the bytes it has. Two claims come without bytes: the count of `stsz` with a constant size, and
 //! that of a `trun` without fields. A sample takes at least a byte of the file, so all such claims together are
-//! believed up to the size of the file.
+//! believed up to the size of the file. Samples may lie on top of each other, but all of them together only a few times over:
+//! what is made of a file is as long as its samples.
 
 mod builder;
 mod ctts;
@@ -171,7 +172,7 @@ pub fn open(source: &dyn ReadAt) -> Result<Movie> {
         warnings: Warnings::default(),
         tracks: Vec::new(),
     };
-    let mut budget = Budget(size);
+    let mut budget = Budget::of(size);
     opening.progressive(&mut budget).map_err(|error| error.within("moov"))?;
     if moov.trexs.is_some() {
         opening.movie.fragmented = true;
@@ -301,7 +302,7 @@ impl Opening<'_> {
                 Error::limit(format!("{} samples; {} are allowed", tables.count(), limits::SAMPLES)).at(stbl.offset())
             );
         }
-        let walked = tables.walk(kind, &mut builder, &mut runs).map_err(|error| error.at(stbl.offset()))?;
+        let walked = tables.walk(kind, &mut builder, &mut runs, budget).map_err(|error| error.at(stbl.offset()))?;
         let id = Some(trak.tkhd.id);
         if let Some([sized, placed, timed]) = walked.differing {
             let message = format!(

@@ -11,7 +11,7 @@ use super::trex::Trex;
 use super::trun::Trun;
 use crate::reader::Reader;
 use crate::track::Kind;
-use crate::{Error, Result};
+use crate::{Error, Result, limits};
 
 /// A track that fragments add to.
 #[derive(Debug)]
@@ -54,14 +54,33 @@ impl Gaps {
     }
 }
 
-/// How many samples the file may still claim without a row for each: see [`super::open`].
+/// What the file may still claim: see [`super::open`].
 #[derive(Debug)]
-pub(super) struct Budget(pub(super) u64);
+pub(super) struct Budget {
+    /// Samples without a row for each.
+    samples: u64,
+    /// Bytes of samples, wherever they lie.
+    bytes: u64,
+}
 
 impl Budget {
+    pub(super) fn of(source_size: u64) -> Self {
+        Self { samples: source_size, bytes: source_size.saturating_mul(limits::OVERLAP) }
+    }
+
     pub(super) fn take(&mut self, samples: u64) -> Result<()> {
-        self.0 = self.0.checked_sub(samples).ok_or_else(|| {
+        self.samples = self.samples.checked_sub(samples).ok_or_else(|| {
             Error::malformed(format!("{samples} more samples are claimed than a file of this size can hold"))
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn take_bytes(&mut self, bytes: u64) -> Result<()> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or_else(|| {
+            Error::limit(format!(
+                "with these {bytes} bytes, samples are more than {} times as large as the file: they lie on top of each other",
+                limits::OVERLAP
+            ))
         })?;
         Ok(())
     }
@@ -198,6 +217,7 @@ fn take(run: &Run<'_>, targets: &mut [Target], budget: &mut Budget) -> Result<()
         return Ok(());
     }
     budget.take(u64::from(trun.count))?;
+    budget.take_bytes(run.len)?;
     note_description(&mut sink.runs, sink.builder.len(), run.description)?;
     let mut at = run.start;
     for (i, sample) in trun.samples().enumerate() {

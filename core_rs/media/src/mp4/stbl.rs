@@ -5,6 +5,7 @@
 
 use super::builder::{DescriptionRuns, SamplesBuilder, note_description};
 use super::ctts::Ctts;
+use super::moof::Budget;
 use super::stco::ChunkOffsets;
 use super::stsc::Stsc;
 use super::stss::Stss;
@@ -64,7 +65,13 @@ impl<'a> SampleTables<'a> {
     }
 
     /// Packs the samples. Where a table ends early, its last value goes on (`stts`) or 0 does (`ctts`), as in ffmpeg.
-    pub(super) fn walk(&self, kind: Kind, to: &mut SamplesBuilder, runs: &mut DescriptionRuns) -> Result<Walked> {
+    pub(super) fn walk(
+        &self,
+        kind: Kind,
+        to: &mut SamplesBuilder,
+        runs: &mut DescriptionRuns,
+        budget: &mut Budget,
+    ) -> Result<Walked> {
         let Some(sizes) = self.sizes.filter(|sizes| sizes.count() > 0) else {
             return Ok(Walked::default());
         };
@@ -87,7 +94,8 @@ impl<'a> SampleTables<'a> {
             }
         }
 
-        to.size(placed, &sizes);
+        let bytes = to.size(placed, &sizes);
+        budget.take_bytes(bytes).map_err(|error| error.at(sizes.offset()).within(sizes.name()))?;
 
         let (mut timed, mut dts, mut last_duration) = (0, 0, 0);
         let mut time = |count: u32, delta: u32| {

@@ -8,6 +8,8 @@ use crate::{Error, Result};
 pub(super) struct SampleSizes<'a> {
     count: u32,
     table: Table<'a>,
+    /// Where the box's content lies in the source.
+    offset: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,21 +24,23 @@ enum Table<'a> {
 impl<'a> SampleSizes<'a> {
     /// `source_size` bounds the count of a constant size, which no row pays for: samples do not lie on top of each other.
     pub(super) fn parse_stsz(mut r: Reader<'a>, source_size: u64) -> Result<Self> {
+        let offset = r.offset();
         r.full_box()?;
         let here = r;
         let constant = r.u32()?;
         if constant == 0 {
             let rows = r.table()?;
-            return Ok(Self { count: rows.len() as u32, table: Table::Bits32(rows) });
+            return Ok(Self { count: rows.len() as u32, table: Table::Bits32(rows), offset });
         }
         let count = r.u32()?;
         if u64::from(count) > source_size / u64::from(constant) {
             return Err(here.malformed(format!("{count} samples of {constant} bytes in a file of {source_size}")));
         }
-        Ok(Self { count, table: Table::Constant(constant) })
+        Ok(Self { count, table: Table::Constant(constant), offset })
     }
 
     pub(super) fn parse_stz2(mut r: Reader<'a>) -> Result<Self> {
+        let offset = r.offset();
         r.full_box()?;
         let here = r;
         let field_size = r.u32()? & 0xff;
@@ -54,11 +58,23 @@ impl<'a> SampleSizes<'a> {
             8 => Table::Bits8(rows),
             _ => Table::Bits16(rows.as_chunks().0),
         };
-        Ok(Self { count, table })
+        Ok(Self { count, table, offset })
     }
 
     pub(super) fn count(&self) -> u32 {
         self.count
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Which box it is.
+    pub(super) fn name(&self) -> &'static str {
+        match self.table {
+            Table::Constant(_) | Table::Bits32(_) => "stsz",
+            Table::Bits4(_) | Table::Bits8(_) | Table::Bits16(_) => "stz2",
+        }
     }
 
     /// The size of sample `index`, below [`Self::count`].

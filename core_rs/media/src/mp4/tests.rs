@@ -182,6 +182,28 @@ fn a_claimed_count_takes_no_memory() {
 }
 
 #[test]
+fn samples_lie_on_top_of_each_other_only_a_few_times_over() {
+    // All of `count` pictures are the same 100 kB.
+    let heap = |id: u32, count: u32| TestTrack {
+        id,
+        stsc: vec![[1, 1, 1]],
+        sizes: vec![100_000; count as usize],
+        chunks: vec![0; count as usize],
+        ..TestTrack::video(count)
+    };
+    let file = |tracks: &[TestTrack]| progressive(tracks, 100_000);
+    assert!(open_bytes(&file(&[heap(1, 7)])).is_ok());
+    assert!(open_bytes(&file(&[heap(1, 4), heap(3, 4)])).is_ok());
+    for tracks in [vec![heap(1, 9)], vec![heap(1, 5), heap(3, 5)]] {
+        let file = file(&tracks);
+        let error = open_bytes(&file).unwrap_err();
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Limit, "moov/trak/stbl/stsz"), "{error}");
+        let at = file.windows(4).rposition(|word| word == b"stsz").unwrap();
+        assert_eq!(error.offset(), Some(at as u64 + 4));
+    }
+}
+
+#[test]
 fn times_that_no_clock_counts() {
     let track = TestTrack { stts: vec![[10, u32::MAX]], edits: vec![(1, -1), (1, 0)], ..TestTrack::video(10) };
     assert_eq!(one(track).samples.get(9).dts, 25 + 9 * i64::from(u32::MAX));
@@ -531,6 +553,23 @@ fn the_three_bases_of_data_offsets() {
     assert_eq!((offsets(&moof, 0), offsets(&moof, 1)), (vec![200, 210, 220], vec![100, 104, 108]));
     let base = build((1, vec![0, start + 50], 10), (1, vec![0, start + 100], Some(3)));
     assert_eq!((offsets(&base, 0), offsets(&base, 1)), (vec![60, 70, 80], vec![103, 107, 111]));
+}
+
+#[test]
+fn runs_lie_on_top_of_each_other_only_a_few_times_over() {
+    let init = init(&[TestTrack::video(0)], &[[1, 1, 1000, 100_000, 0]]);
+    let file = |count: usize| {
+        // The moof's header, and the traf's with its tfhd, are 8, 8 and 16 bytes, each trun 20.
+        let data = 8 + 8 + 16 + 20 * count as u32 + 8;
+        let runs = vec![full(b"trun", 0, 1, &words(&[1, data])); count].concat();
+        let moof = bx(b"moof", &traf(&[tfhd(1, 0x2_0000, &[]), runs]));
+        [init.clone(), moof, bx(b"mdat", &[7; 100_000])].concat()
+    };
+    let samples = &open_bytes(&file(8)).unwrap().tracks[0].samples;
+    assert!(samples.len() == 8 && samples.iter(0..8).all(|sample| sample.offset == samples.get(0).offset));
+    let error = open_bytes(&file(9)).unwrap_err();
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Limit, "moof/traf/trun"), "{error}");
+    assert_eq!(error.offset(), Some(init.len() as u64));
 }
 
 #[test]
