@@ -113,8 +113,10 @@ class Track:
     @property
     def config_runs(self) -> list[tuple[int, int]]:
         """`(first sample, index into configs)` of each run, in order."""
-    def same_as(self, other: Track) -> bool:
-        """Whether two tracks hold the same samples. Reads a few of them."""
+    def outline(self) -> bytes:
+        """The same for tracks whose tables are the same, in this process. Reads nothing."""
+    def content(self) -> bytes:
+        """The same for tracks of one outline that hold the same samples. Reads a few of them."""
     def offsets(self, first: int, end: int) -> Column:
         """Byte offsets in the source of samples `first..end`. Raises `IndexError`."""
     def sizes(self, first: int, end: int) -> Column:

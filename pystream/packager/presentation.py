@@ -640,17 +640,21 @@ def _choose(
     audios: list[Audio] = []
     belongs: list[list[int]] = []
     free: list[int] = []
+    firsts = _first_alike(
+        track for source in opened for track in source.tracks if track.kind == "audio"
+    )
+    place: dict[Track, int] = {}
     for source in opened:
-        own: list[int] = []
+        sounds: dict[int, None] = {}
         for track in source.tracks:
             if track.kind != "audio":
                 continue
-            same = next((i for i, a in enumerate(audios) if a.track.same_as(track)), None)
-            if same is None:
-                same = len(audios)
-                audios.append(Audio(source, track))
-            if same not in own:
-                own.append(same)
+            first = firsts[track]
+            if first not in place:
+                place[first] = len(audios)
+                audios.append(Audio(source, first))
+            sounds[place[first]] = None
+        own = list(sounds)
         found = [Video(source, track) for track in source.tracks if track.kind == "video"]
         if len(found) > 1 and not _together(found, target_us):
             for video in found[1:]:
@@ -671,6 +675,26 @@ def _choose(
         if not found:
             free += own
     return videos, audios, [tuple(dict.fromkeys(own + free)) for own in belongs]
+
+
+def _first_alike(tracks: Iterable[Track]) -> dict[Track, Track]:
+    """For each track the first one that holds the same samples, which may be itself.
+
+    Samples are read only of those whose tables are the same, and once of each.
+    """
+    distinct = list(dict.fromkeys(tracks))
+    if len(distinct) == 1:
+        return {distinct[0]: distinct[0]}
+    outlined: dict[bytes, list[Track]] = {}
+    for track in distinct:
+        outlined.setdefault(track.outline(), []).append(track)
+    firsts: dict[Track, Track] = {}
+    for group in outlined.values():
+        contents: dict[bytes, Track] = {}
+        for track in group:
+            content = track.content() if len(group) > 1 else b""
+            firsts[track] = contents.setdefault(content, track)
+    return firsts
 
 
 def _audible(

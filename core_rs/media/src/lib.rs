@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod column;
+mod digest;
 mod error;
 pub mod fmp4;
 mod limits;

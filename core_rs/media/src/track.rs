@@ -4,6 +4,7 @@
 //! applied, so that `pts / timescale` seconds of one track and of another are the same moment. Times before zero are
 //! fine (AAC priming, pictures before an edit).
 
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use crate::codec::aac::AacConfig;
 use crate::codec::avc::{AvcConfig, PictureKind, picture_kind};
 use crate::column::{BLOCK, Column};
+use crate::digest::Digest;
 use crate::seen::Seen;
 use crate::{Error, ReadAt, Result, limits};
 
@@ -19,6 +21,9 @@ const AHEAD: usize = 4096;
 
 /// Samples whose bytes are compared before two tracks are taken for one.
 const SPOT_CHECKS: usize = 1024;
+
+/// Bytes of such a sample that are held at once, whatever size the file gives it.
+const PIECE: u64 = 1 << 20;
 
 /// One coded sample: an access unit of video, a frame of audio.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -36,7 +41,7 @@ pub struct Sample {
 }
 
 /// How to decode a run of samples (one entry of `stsd`).
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Config {
     /// H.264 in an `avc1` or `avc3` sample entry.
     Avc(AvcConfig),
@@ -45,7 +50,7 @@ pub enum Config {
 }
 
 /// Picture or sound.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Kind {
     /// Pictures.
     Video,
@@ -415,37 +420,38 @@ impl Track {
         track
     }
 
-    /// Whether two tracks hold the same samples: the same columns and configurations, and, in up to [`SPOT_CHECKS`]
-    /// samples spread over the track, the same bytes.
+    /// A digest that tracks have in common where their columns and configurations are the same. Reads nothing of the source, and
+    /// means nothing to another process.
+    pub fn outline(&self) -> u128 {
+        let mut digest = Digest::new();
+        self.kind.hash(&mut digest);
+        (&self.language, self.timescale, &self.shown, &self.config_runs).hash(&mut digest);
+        self.configs.hash(&mut digest);
+        self.samples.len().hash(&mut digest);
+        for sample in self.samples.iter(0..self.samples.len()) {
+            (sample.size, sample.pts).hash(&mut digest);
+        }
+        digest.end()
+    }
+
+    /// A digest that tracks with the same [`Self::outline`] have in common where up to [`SPOT_CHECKS`] samples, spread over the
+    /// track, have the same bytes: then they hold the same samples.
     ///
     /// # Errors
-    /// What reading the sources gives.
-    pub fn same_content(&self, source: &dyn ReadAt, other: &Self, other_source: &dyn ReadAt) -> Result<bool> {
-        let (mine, its) = (&self.samples, &other.samples);
-        let described = self.kind == other.kind
-            && self.language == other.language
-            && self.timescale == other.timescale
-            && self.shown == other.shown
-            && self.configs == other.configs
-            && self.config_runs == other.config_runs
-            && mine.len() == its.len();
-        if !described
-            || mine.iter(0..mine.len()).zip(its.iter(0..its.len())).any(|(a, b)| (a.size, a.pts) != (b.size, b.pts))
-        {
-            return Ok(false);
-        }
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        for index in (0..mine.len()).step_by((mine.len() / SPOT_CHECKS).max(1)) {
-            let (x, y) = (mine.get(index), its.get(index));
-            a.resize(x.size as usize, 0);
-            b.resize(y.size as usize, 0);
-            source.read_exact_at(x.offset, &mut a)?;
-            other_source.read_exact_at(y.offset, &mut b)?;
-            if a != b {
-                return Ok(false);
+    /// What reading the source gives.
+    pub fn content(&self, source: &dyn ReadAt) -> Result<u128> {
+        let (mut digest, mut bytes) = (Digest::new(), Vec::new());
+        for index in (0..self.samples.len()).step_by((self.samples.len() / SPOT_CHECKS).max(1)) {
+            let Sample { mut offset, size, .. } = self.samples.get(index);
+            let end = offset + u64::from(size);
+            while offset < end {
+                bytes.resize((end - offset).min(PIECE) as usize, 0);
+                source.read_exact_at(offset, &mut bytes)?;
+                digest.write(&bytes);
+                offset += bytes.len() as u64;
             }
         }
-        Ok(true)
+        Ok(digest.end())
     }
 
     /// When the last of `range` stops being shown, ticks; 0 where the range is empty.

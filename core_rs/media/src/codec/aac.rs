@@ -4,7 +4,7 @@ use super::bits::Bits;
 use crate::{Error, Result};
 
 /// An AAC decoder configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AacConfig {
     /// The `AudioSpecificConfig`.
     pub asc: Vec<u8>,

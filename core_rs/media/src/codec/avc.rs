@@ -6,7 +6,7 @@ use crate::limits;
 use crate::reader::Reader;
 
 /// An H.264 decoder configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AvcConfig {
     /// The record as it stands in the file.
     pub record: Vec<u8>,
