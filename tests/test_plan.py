@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -977,6 +978,28 @@ def test_two_languages_of_the_same_sound_are_two(format: str) -> None:
         rendition.language for rendition in presentation.renditions if rendition.kind == "audio"
     ]
     assert languages == ["de", "en"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_another_writer_says_of_its_bit_rate_makes_no_other_sound(format: str) -> None:
+    def spoken(buffer: int, largest: int, average: int, config: str = "1190") -> pystream.Input:
+        sound = synthetic.sound((0, 187))
+        entry = boxes.aac_entry(bytes.fromhex(config), 48_000, 2)
+        (esds,) = entry.children
+        # bufferSizeDB, maxBitrate and avgBitrate (ISO/IEC 14496-1 7.2.6.6) after the stream type.
+        at = esds.head.index(b"\x40\x15") + 2
+        rates = buffer.to_bytes(3, "big") + struct.pack(">2I", largest, average)
+        esds.head = esds.head[:at] + rates + esds.head[at + 11 :]
+        sound.entries = [entry]
+        return pystream.open(synthetic.movie(synthetic.pictures([50, 50]), sound))
+
+    def sounds(*inputs: pystream.Input) -> int:
+        renditions = pystream.plan(inputs, format=format).renditions
+        return sum(rendition.kind == "audio" for rendition in renditions)
+
+    assert sounds(spoken(0, 0, 0), spoken(6144, 160_000, 0), spoken(0, 0, 64_001)) == 1
+    # The sync extension says that there is replication; then that there is none.
+    assert sounds(spoken(0, 0, 0), spoken(0, 0, 0, "119056e580")) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 //! AAC: `AudioSpecificConfig` (ISO/IEC 14496-3 1.6.2.1) out of an `esds` box.
 
+use std::hash::{Hash, Hasher};
+
 use super::bits::Bits;
 use crate::{Error, Result};
 
 /// An AAC decoder configuration.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AacConfig {
     /// The `AudioSpecificConfig`.
     pub asc: Vec<u8>,
@@ -154,6 +156,14 @@ impl AacConfig {
 
     pub(crate) fn nbytes(&self) -> usize {
         self.asc.capacity() + self.entry.capacity()
+    }
+}
+
+/// What a decoder is set up with. Of the sample entry, all else is about the stream: bit rates and buffer sizes, which another
+/// writer of the same frames measures in another way.
+impl Hash for AacConfig {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.asc, self.sbr, self.ps, self.output_rate).hash(state);
     }
 }
 
