@@ -923,8 +923,32 @@ def test_a_track_that_lasts_no_time_is_refused_by_name(format: str) -> None:
     many.samples = [boxes.Sample(sample.data, 0) for sample in many.samples]
     for pictures in (still, many):
         source = pystream.open(synthetic.movie(pictures), "film")
-        with pytest.raises(pystream.MalformedMedia, match=r"^film: track 1 lasts no time"):
+        with pytest.raises(
+            pystream.MalformedMedia, match=r"^film: track 1 lasts no time"
+        ) as caught:
             pystream.plan([source], format=format)
+        assert caught.value.offset == memoryview(source.tracks[0].offsets(0, 1))[0]
+
+
+def test_what_is_no_key_frame_is_refused_where_it_lies() -> None:
+    pictures = synthetic.pictures([50, 50])
+    lies = [replace(s, data=b"\0\0\0\2\x41\1") for s in pictures.samples]
+    pictures.samples = lies
+    source = pystream.open(synthetic.movie(pictures), "film")
+    with pytest.raises(
+        pystream.UnsupportedMedia, match=r"^film: track 1 has no key frame"
+    ) as caught:
+        pystream.plan([source])
+    assert caught.value.offset == memoryview(source.tracks[0].offsets(0, 1))[0]
+    # Another decoder configuration, at a picture that is none.
+    pictures = synthetic.pictures([5, 5], entries=[0, 1])
+    pictures.samples[5] = replace(pictures.samples[5], sync=False)
+    source = pystream.open(synthetic.movie(pictures), "film")
+    with pytest.raises(
+        pystream.UnsupportedMedia, match="decoder configuration at sample 5"
+    ) as caught:
+        pystream.plan([source])
+    assert caught.value.offset == memoryview(source.tracks[0].offsets(5, 6))[0]
 
 
 # Ladders that are not quite one

@@ -51,6 +51,12 @@ def column(values: Column) -> array[int]:
     return copy
 
 
+def place(track: Track, index: int) -> int:
+    """Where sample `index` lies in the source."""
+    (offset,) = column(track.offsets(index, index + 1))
+    return offset
+
+
 def zeros(count: int) -> array[int]:
     """A column to be written to."""
     return array("q", [0]) * count
@@ -81,7 +87,8 @@ class Video:
             if self.keys[position : position + 1] != array("q", [first]):
                 raise UnsupportedMedia(
                     f"{self.source.name}: track {self.track.id} changes its decoder configuration at"
-                    f" sample {first}, which is no key frame: no segment can begin there"
+                    f" sample {first}, which is no key frame: no segment can begin there",
+                    place(self.track, first),
                 )
             forced[position] = 1
         return forced
@@ -153,7 +160,8 @@ class Video:
             if not real or self.lost(real) is not None:
                 raise UnsupportedMedia(
                     f"{self.source.name}: track {self.track.id} has no key frame where a segment has"
-                    " to begin: what the index calls key frames are none"
+                    " to begin: what the index calls key frames are none",
+                    place(self.track, self.keys[cuts[kinds.index("other")]]),
                 )
             self.keep(real)
             self.first = self.keys[0]

@@ -20,6 +20,7 @@ from pystream.packager.plan import (
     column,
     cut_together,
     durations_us,
+    place,
 )
 from pystream.packager.source import Input
 
@@ -607,7 +608,8 @@ def _start(firsts: Iterable[tuple[Video | Audio, int]]) -> int:
         if needed > _LAST_START:
             raise LimitExceeded(
                 f"{source.source.name}: track {source.track.id} begins {-begins / scale:.3f} s before"
-                " the presentation's zero, more than a clock can count"
+                " the presentation's zero, more than a clock can count",
+                place(source.track, first),
             )
         start = max(start, needed)
     return start
@@ -901,7 +903,8 @@ def _rendition(
     if not any(durations):
         ids = " and ".join(str(track.id) for track, _ in streams)
         raise MalformedMedia(
-            f"{source}: track {ids} lasts no time: all its samples have duration 0"
+            f"{source}: track {ids} lasts no time: all its samples have duration 0",
+            place(streams[0][0], streams[0][1][0]),
         )
     return Rendition(
         name,

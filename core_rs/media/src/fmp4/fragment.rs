@@ -86,17 +86,20 @@ impl Layout {
         let mut layout = Self { stream, base, reorder, sizes: Vec::with_capacity(segments) };
         for n in 0..segments {
             let range = layout.range(n);
+            // Only of a segment that has samples something can be wrong.
+            let at = || layout.stream.track.samples.get(range.start).offset;
             if range.start < range.end && layout.stream.track.samples.dts.get(range.start) + base < 0 {
-                return Err(Error::limit("a sample lies before the clock's zero: start the output later"));
+                return Err(Error::limit("a sample lies before the clock's zero: start the output later").at(at()));
             }
             let shape = layout.shape(n);
             if shape.too_long {
-                return Err(Error::limit(format!("segment {n} has a sample of more ticks than a fragment can say")));
+                let message = format!("segment {n} has a sample of more ticks than a fragment can say");
+                return Err(Error::limit(message).at(at()));
             }
             let header = if range.is_empty() { 0 } else { shape.moof() as u64 + 8 };
             let size = STYP.len() as u64 + header + shape.bytes;
             if size > u64::from(u32::MAX) {
-                return Err(Error::limit(format!("segment {n} would have {size} bytes: 4 GiB is the most")));
+                return Err(Error::limit(format!("segment {n} would have {size} bytes: 4 GiB is the most")).at(at()));
             }
             layout.sizes.push(size);
         }

@@ -37,7 +37,7 @@ impl Timeline {
     /// their ends are not looked at (writers put 0 or whatever was there when recording began).
     pub(super) fn new(edits: &[Edit], media: u32, movie: u32, fragmented: bool) -> Result<Self> {
         let Some(media) = NonZeroU32::new(media) else {
-            return Err(Error::malformed("time scale of the media is 0"));
+            return Err(Error::malformed("time scale of the media is 0").within("mdhd").within("mdia"));
         };
         let rates = edits.iter().filter(|edit| edit.media_time.is_some()).map(|edit| edit.media_rate);
         let rate = rates.into_iter().find(|&rate| rate != NORMAL);
@@ -51,7 +51,7 @@ impl Timeline {
         // Durations alone count in the movie's ticks; where none matters, its time scale does not either.
         let timeless = empty.is_empty() && (fragmented || rest.iter().all(|edit| edit.segment_duration == 0));
         let Some(movie) = NonZeroU32::new(if timeless { 1 } else { movie }) else {
-            return Err(Error::malformed("edit list in ticks of a movie whose time scale is 0"));
+            return Err(wrong("edit list in ticks of a movie whose time scale is 0"));
         };
         let (media, movie) = (u128::from(media.get()), u128::from(movie.get()));
 
@@ -115,7 +115,11 @@ fn ticks_i128(value: i128) -> Result<i64> {
     i64::try_from(value)
         .ok()
         .filter(|value| value.abs() <= limits::TICKS / 2)
-        .ok_or_else(|| Error::malformed("edit list moves the media by more than any clock counts"))
+        .ok_or_else(|| wrong("edit list moves the media by more than any clock counts"))
+}
+
+fn wrong(message: &str) -> Error {
+    Error::malformed(message).within("elst").within("edts")
 }
 
 #[cfg(test)]

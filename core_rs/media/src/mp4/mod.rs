@@ -66,7 +66,7 @@ use self::scan::{Next, Scan, Top};
 use self::shown::{Media, begin_together};
 use self::stbl::SampleTables;
 use self::stsd::Described;
-use self::trak::Trak;
+use self::trak::{TO_STBL, Trak};
 use self::warning::Warnings;
 use crate::codec::aac::AacConfig;
 use crate::codec::sbr::{self, Evidence};
@@ -277,7 +277,7 @@ impl Opening<'_> {
                     .map_err(|error| error.at(trak.offset).within("trak"))?;
                 target.sink = Some(
                     self.walk(trak, kind, &timeline, budget)
-                        .map_err(|error| error.at(trak.offset).within("stbl").within("trak"))?,
+                        .map_err(|error| error.at(trak.offset).within(TO_STBL).within("trak"))?,
                 );
                 line = Some(timeline);
             } else {
@@ -566,15 +566,12 @@ fn configs(
     for &(first, description) in runs {
         let number = (description as usize).wrapping_sub(1);
         let Some(entry) = trak.entries.get(number) else {
-            return Err(Error::malformed(format!(
-                "sample {} uses sample entry {description} of {}",
-                first + 1,
-                trak.entries.len()
-            )));
+            let message = format!("sample {} uses sample entry {description} of {}", first + 1, trak.entries.len());
+            return Err(Error::malformed(message).within(TO_STBL));
         };
         let place = match places[number] {
             Some(place) => place,
-            None => match entry.describe().map_err(|error| error.within("stsd").within("stbl"))? {
+            None => match entry.describe().map_err(|error| error.within("stsd").within(TO_STBL))? {
                 Described::Config(config) => {
                     let place = configs.iter().position(|other| same_decoder(other, &config)).unwrap_or(configs.len());
                     if place == configs.len() {

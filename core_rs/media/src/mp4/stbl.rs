@@ -18,9 +18,10 @@ use crate::{Error, Result};
 /// The tables, rows still in place.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SampleTables<'a> {
-    stts: Option<Stts<'a>>,
+    /// With where its content lies in the source.
+    stts: Option<(Stts<'a>, u64)>,
     ctts: Option<Ctts<'a>>,
-    stsc: Option<Stsc<'a>>,
+    stsc: Option<(Stsc<'a>, u64)>,
     sizes: Option<SampleSizes<'a>>,
     chunks: Option<ChunkOffsets<'a>>,
     stss: Option<Stss<'a>>,
@@ -43,10 +44,11 @@ impl<'a> SampleTables<'a> {
     pub(super) fn parse(mut r: Reader<'a>, source_size: u64) -> Result<Self> {
         let mut tables = Self::default();
         while let Some(child) = r.child()? {
+            let here = child.body.offset();
             let parsed = match &child.kind.0 {
-                b"stts" => Stts::parse(child.body).map(|table| tables.stts = Some(table)),
+                b"stts" => Stts::parse(child.body).map(|table| tables.stts = Some((table, here))),
                 b"ctts" => Ctts::parse(child.body).map(|table| tables.ctts = Some(table)),
-                b"stsc" => Stsc::parse(child.body).map(|table| tables.stsc = Some(table)),
+                b"stsc" => Stsc::parse(child.body).map(|table| tables.stsc = Some((table, here))),
                 b"stsz" => SampleSizes::parse_stsz(child.body, source_size).map(|table| tables.sizes = Some(table)),
                 b"stz2" => SampleSizes::parse_stz2(child.body).map(|table| tables.sizes = Some(table)),
                 b"stco" => ChunkOffsets::parse_stco(child.body).map(|table| tables.chunks = Some(table)),
@@ -76,9 +78,9 @@ impl<'a> SampleTables<'a> {
             return Ok(Walked::default());
         };
         let missing = |name: &str| Error::malformed(format!("{} samples, but no {name}", sizes.count()));
-        let stsc = self.stsc.ok_or_else(|| missing("stsc"))?;
+        let (stsc, stsc_at) = self.stsc.ok_or_else(|| missing("stsc"))?;
         let chunks = self.chunks.ok_or_else(|| missing("stco or co64"))?;
-        let stts = self.stts.ok_or_else(|| missing("stts"))?;
+        let (stts, stts_at) = self.stts.ok_or_else(|| missing("stts"))?;
 
         let count = sizes.count();
         let mut placed = 0;
@@ -86,7 +88,8 @@ impl<'a> SampleTables<'a> {
             if placed == count {
                 break;
             }
-            note_description(runs, placed as usize, run.description)?;
+            note_description(runs, placed as usize, run.description)
+                .map_err(|error| error.at(stsc_at).within("stsc"))?;
             for chunk in run.first..run.end {
                 let end = placed + run.samples_per_chunk.min(count - placed);
                 to.place(chunks.get(chunk), &sizes, placed..end)?;
@@ -99,7 +102,7 @@ impl<'a> SampleTables<'a> {
 
         let (mut timed, mut dts, mut last_duration) = (0, 0, 0);
         let mut time = |count: u32, delta: u32| {
-            to.time(count, dts, delta)?;
+            to.time(count, dts, delta).map_err(|error| error.at(stts_at).within("stts"))?;
             // 2^32 samples of 2^32 ticks at most.
             dts += u64::from(count) * u64::from(delta);
             Ok(())

@@ -155,7 +155,7 @@ fn counts_that_differ_are_told() {
 fn a_sample_past_the_end_is_named() {
     let error =
         open_bytes(&progressive(&[TestTrack { chunks: vec![1 << 30], ..TestTrack::video(3) }], 100)).unwrap_err();
-    assert_eq!((error.kind(), error.path()), (ErrorKind::Malformed, "moov/trak/stbl"));
+    assert_eq!((error.kind(), error.path()), (ErrorKind::Malformed, "moov/trak/mdia/minf/stbl"));
     assert!(error.to_string().starts_with("sample 1:") && error.offset().is_some(), "{error}");
 }
 
@@ -174,7 +174,7 @@ fn a_claimed_count_takes_no_memory() {
     let stsz = |size: u32, count: u32| full(b"stsz", 0, 0, &words(&[size, count]));
     for table in [stsz(1, u32::MAX), stsz(0, u32::MAX)] {
         let track = TestTrack { instead: vec![table], ..TestTrack::video(2) };
-        assert_eq!(open_bytes(&progressive(&[track], 100)).unwrap_err().path(), "moov/trak/stbl/stsz");
+        assert_eq!(open_bytes(&progressive(&[track], 100)).unwrap_err().path(), "moov/trak/mdia/minf/stbl/stsz");
     }
     // Two tracks that each claim the whole file.
     let whole = |id: u32| TestTrack { id, instead: vec![stsz(1, 4000)], ..TestTrack::video(2) };
@@ -197,9 +197,28 @@ fn samples_lie_on_top_of_each_other_only_a_few_times_over() {
     for tracks in [vec![heap(1, 9)], vec![heap(1, 5), heap(3, 5)]] {
         let file = file(&tracks);
         let error = open_bytes(&file).unwrap_err();
-        assert_eq!((error.kind(), error.path()), (ErrorKind::Limit, "moov/trak/stbl/stsz"), "{error}");
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Limit, "moov/trak/mdia/minf/stbl/stsz"), "{error}");
         let at = file.windows(4).rposition(|word| word == b"stsz").unwrap();
         assert_eq!(error.offset(), Some(at as u64 + 4));
+    }
+}
+
+#[test]
+fn an_error_says_where_from_the_outermost_box_on() {
+    let stsz = full(b"stsz", 0, 0, &words(&[0, u32::MAX]));
+    let avc1 = bx(b"avc1", &[vec![0; 78], bx(b"avcC", &[1, 2])].concat());
+    let config = TestTrack { entries: vec![avc1], ..TestTrack::video(3) };
+    let tables = [
+        (TestTrack { instead: vec![stsz], ..TestTrack::video(3) }, "mdia/minf/stbl/stsz"),
+        (TestTrack { stsc: vec![[2, 3, 1]], ..TestTrack::video(3) }, "mdia/minf/stbl/stsc"),
+        (TestTrack { stsc: vec![[1, 3, 2]], ..TestTrack::video(3) }, "mdia/minf/stbl"),
+        (config, "mdia/minf/stbl/stsd/avc1/avcC"),
+        (TestTrack { timescale: 0, ..TestTrack::video(3) }, "mdia/mdhd"),
+    ];
+    for (track, path) in tables {
+        let error = open_bytes(&progressive(&[track], 100)).unwrap_err();
+        assert_eq!(error.path(), format!("moov/trak/{path}"), "{error}");
+        assert!(error.offset().is_some(), "{error}");
     }
 }
 

@@ -8,6 +8,9 @@ use super::tkhd::Tkhd;
 use crate::Result;
 use crate::reader::{FourCc, Reader};
 
+/// The way from a `trak` to its sample tables, as an error's path says it.
+pub(super) const TO_STBL: &str = "mdia/minf/stbl";
+
 /// What a `trak` says, its sample tables not yet looked into.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trak<'a> {

@@ -233,7 +233,10 @@ impl Layout {
                     Content::Sound { pts } if pts < LEAD => return Err(too_early(pts)),
                     Content::Sound { .. } => {
                         start.counters[1] += u64::from(unit.packets);
-                        units.frames().iter().try_for_each(|frame| Adts::check(frame.size))?;
+                        units
+                            .frames()
+                            .iter()
+                            .try_for_each(|frame| Adts::check(frame.size).map_err(|error| error.at(frame.offset)))?;
                     }
                     Content::Clock => filling += u64::from(unit.packets),
                 }
