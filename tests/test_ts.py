@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 import pystream
+from pystream.cli import main
+from pystream.packager.verify import verify
 from tests.media.make import load
 from tests.oracles import boxes, mp4, ts
 from tests.oracles.hls import (
@@ -405,6 +409,30 @@ def test_lengths_of_nal_units_may_have_one_two_or_four_bytes(size: int) -> None:
     for pes, sample in zip(transport(rendition).of(ts.H264), samples, strict=True):
         own = [unit for unit in nals(sample.data, size) if unit[0] & 31 != AUD]
         assert ts.access_unit(pes.data)[-len(own) :] == own
+
+
+@pytest.mark.parametrize(("size", "more"), [(4, b"\1"), (4, b"\0\0\1"), (2, b"\7")])
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_bytes_too_few_for_another_length_may_end_a_sample(
+    tmp_path: Path, size: int, more: bytes, format: str
+) -> None:
+    tracks = load(MEDIA / "plain.mp4")
+    video = tracks[0]
+    avcc = video.entries[0].get("avcC")
+    avcc.head = avcc.head[:4] + bytes([avcc.head[4] & 0xFC | (size - 1)]) + avcc.head[5:]
+    for i, sample in enumerate(video.samples):
+        units = nals(sample.data)
+        content = b"".join(len(unit).to_bytes(size, "big") + unit for unit in units)
+        video.samples[i] = replace(sample, data=content + more)
+    path = tmp_path / "film.mp4"
+    path.write_bytes(bytes(boxes.Movie(tracks)))
+    assert main(["package", str(path), "-o", str(tmp_path / "hls"), "--format", format]) == 0
+    verify([path], tmp_path / "hls" / "index.m3u8")
+    if format == "ts":
+        (rendition,) = pystream.plan([pystream.open(path)]).renditions
+        for pes, sample in zip(transport(rendition).of(ts.H264), video.samples, strict=True):
+            # Zeros may follow a NAL unit (ISO/IEC 14496-10 B.1).
+            assert pes.data.endswith(nals(sample.data[: -len(more)], size)[-1] + bytes(len(more)))
 
 
 def test_nal_lengths_that_do_not_fit_their_sample_are_malformed() -> None:

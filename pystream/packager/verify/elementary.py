@@ -36,10 +36,13 @@ def same_nals(out: list[bytes], source: list[bytes], parameter_sets: frozenset[b
 
 
 def split_nals(sample: bytes, size: int) -> list[bytes]:
-    """The NAL units of a length-prefixed sample, split as `split_annex_b` would split them."""
+    """The NAL units of a length-prefixed sample, split as `split_annex_b` would split them.
+
+    Bytes after the last one, too few for another length, are none.
+    """
     found = []
     at = 0
-    while at < len(sample):
+    while at + size <= len(sample):
         length = int.from_bytes(sample[at : at + size], "big")
         at += size
         if at + length > len(sample):

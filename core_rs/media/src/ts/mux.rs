@@ -319,10 +319,17 @@ impl Muxer {
         let size = self.avc().map_or(4, |avc| u64::from(avc.nal_length_size));
         let limit = self.limits[0];
         let windows = self.windows[0].as_mut().unwrap_or_else(|| unreachable!());
+        if at == end {
+            return Err(Error::malformed("a picture that is longer than was planned").at(at));
+        }
         if at + size > end {
-            return Err(
-                Error::malformed("bytes after the last NAL unit of a sample: too few for another length").at(at)
-            );
+            // Too few for another length. As many zeros keep the size that was planned, and may follow a NAL unit
+            // (trailing_zero_8bits, ISO/IEC 14496-10 B.1).
+            self.pes.head.clear();
+            self.pes.head.resize((end - at) as usize, 0);
+            self.pes.head_at = 0;
+            self.pes.body = Body::Picture { at: end, end, nal: 0 };
+            return Ok(());
         }
         let with_type = (size + 1).min(end - at) as usize;
         let bytes = windows.lend(at, with_type, with_type, limit)?;
