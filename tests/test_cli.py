@@ -412,7 +412,7 @@ def test_a_recording_that_was_cut_off(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("missing.mp4", "missing.mp4: No such file or directory"),
-        ("folder", "folder: no regular file"),
+        ("folder", "folder: Is a directory"),
         ("pipe", "pipe: no regular file"),
         ("text", "text: this is no MP4 file"),
         ("empty", "empty: the file is empty"),

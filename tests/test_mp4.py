@@ -685,8 +685,19 @@ def test_what_is_no_source_is_refused() -> None:
             pystream.open(thing)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         pystream.open(MEDIA / "nothing.mp4")
-    with pytest.raises(OSError, match="media"):
+
+
+def test_a_path_to_no_regular_file_is_refused_as_python_would(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="Is a directory") as caught:
         pystream.open(MEDIA)
+    assert (caught.value.errno, caught.value.filename) == (errno.EISDIR, str(MEDIA))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="no regular file; an MP4 has to be read at any") as piped:
+        pystream.open(tmp_path / "pipe")
+    assert (piped.value.errno, piped.value.filename) == (errno.ESPIPE, str(tmp_path / "pipe"))
+    for path in ("film\0.mp4", Path("film\0.mp4")):
+        with pytest.raises(ValueError, match=r"^embedded null byte$"):
+            pystream.open(path)
 
 
 def test_a_sources_own_exception_keeps_its_type_everywhere() -> None:

@@ -81,8 +81,9 @@ def open(source: Source, name: str | None = None) -> Input:
     `read_at(offset, n)`. `name` is what messages call it.
 
     Raises `MalformedMedia`, `UnsupportedMedia` or `LimitExceeded` with byte offset and box path;
-    `OSError` where a path cannot be opened or read, with errno and filename; what a source of your
-    own raises, as it is. In messages stands `name`; `TypeError` for a file opened in text mode.
+    `OSError` where a path cannot be opened or read, with errno and filename; `ValueError` for a path
+    with a null byte; what a source of your own raises, as it is. In messages stands `name`;
+    `TypeError` for a file opened in text mode.
     """
     name = _printable(_name(source) if name is None else name)
     return Input(_movie(source, name), name)

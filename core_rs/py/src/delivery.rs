@@ -15,7 +15,7 @@ use pystream_delivery::{Body, End, Failure, Order, Piece, Producer, Received, Re
 use pystream_media::mp4;
 use pystream_tls::{Certificate, Pem, TicketKeys};
 
-use crate::errors::{Fault, os_error};
+use crate::errors::Fault;
 use crate::rendition::{KeyAndIv, Layout, Muxer, Rendition, key_and_iv};
 use crate::shared::{Cache, Meter};
 use crate::source::FileSource;
@@ -331,7 +331,7 @@ impl Download {
     /// `OSError`, `MediaError`.
     #[new]
     fn new(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
-        let source = py.detach(|| FileSource::open(&path)).map_err(|error| os_error(&error, &path))?;
+        let source = py.detach(|| FileSource::open(&path))?;
         let parts = py.detach(|| mp4::relocate(&source)).map_err(|error| Fault::of(error, &name.into()))?;
         let piece = |part| match part {
             mp4::Part::Bytes(bytes) => Piece::Bytes(bytes.into()),

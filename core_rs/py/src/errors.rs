@@ -44,12 +44,14 @@ impl From<Fault> for PyErr {
 pub(crate) fn os_error(error: &std::io::Error, path: &Path) -> PyErr {
     let text = error.to_string();
     match error.raw_os_error() {
-        Some(code) => {
-            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-            PyOSError::new_err((code, text, path.as_os_str().to_owned()))
-        }
+        Some(code) => numbered_os_error(code, text.split(" (os error").next().unwrap_or_default(), path),
         None => PyOSError::new_err(format!("{}: {text}", path.display())),
     }
+}
+
+/// The `OSError` of a number, whose text may say more than the system does.
+pub(crate) fn numbered_os_error(code: i32, text: &str, path: &Path) -> PyErr {
+    PyOSError::new_err((code, text.to_owned(), path.as_os_str().to_owned()))
 }
 
 /// A source's own exception keeps its type; an error of the operating system becomes the `OSError` that it is.

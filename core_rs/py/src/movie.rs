@@ -13,7 +13,7 @@ use pystream_media::track::{Config, Kind, Track as Tables};
 use pystream_media::{ReadAt, fmp4, mp4};
 
 use crate::buffers::{Column, Segment, zeros};
-use crate::errors::{Fault, Result, os_error};
+use crate::errors::{Fault, Result};
 use crate::source::{BytesSource, FileSource, ObjectSource};
 
 /// Track id, ticks a second of media times, and `(duration, media time or None, rate)` of each edit.
@@ -48,7 +48,7 @@ impl Movie {
     /// Opens a local file. `name` is what messages call the input.
     #[staticmethod]
     fn open_path(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
-        let source = py.detach(|| FileSource::open(&path)).map_err(|error| os_error(&error, &path))?;
+        let source = py.detach(|| FileSource::open(&path))?;
         Ok(Self::open(py, Arc::new(source), name)?)
     }
 

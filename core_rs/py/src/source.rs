@@ -6,10 +6,17 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pystream_delivery::{Failure, Source};
 use pystream_media::{Error, ReadAt, Result};
+
+use crate::errors::{numbered_os_error, os_error};
+
+// errno(3); the same numbers on every Linux.
+const EISDIR: i32 = 21;
+const ESPIPE: i32 = 29;
 
 /// A local file, read with `pread`: a file that shrinks is an error, where a map of it would be a SIGBUS.
 pub(crate) struct FileSource {
@@ -34,13 +41,23 @@ impl std::fmt::Display for ReadFailed {
 impl std::error::Error for ReadFailed {}
 
 impl FileSource {
-    pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
-        // Looked at before it is opened: opening a pipe would wait for its other end.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(std::io::Error::other("no regular file; an MP4 has to be read at any place"));
+    /// # Errors
+    /// `OSError` with its number and the path; `ValueError` for a path that has a NUL in it, as from Python's `open`.
+    pub(crate) fn open(path: &Path) -> PyResult<Self> {
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(PyValueError::new_err("embedded null byte"));
         }
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
+        let failed = |error| os_error(&error, path);
+        // Looked at before it is opened: opening a pipe would wait for its other end.
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if kind.is_dir() {
+            return Err(numbered_os_error(EISDIR, "Is a directory", path));
+        }
+        if !kind.is_file() {
+            return Err(numbered_os_error(ESPIPE, "no regular file; an MP4 has to be read at any place", path));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
         Ok(Self { file, size, path: path.to_owned() })
     }
 }
