@@ -12,7 +12,7 @@ pub(crate) const ROUND_KEYS: usize = 11;
 
 /// One CBC chain between two calls: the expanded key and the last ciphertext block.
 ///
-/// The chain starts at `Lane::new` and goes on with every call that encrypts (or decrypts) with it. Key and chaining
+/// The chain starts at `Lane::new` and goes on with every call that encrypts with it. Key and chaining
 /// value are wiped when the lane is dropped.
 pub struct Lane {
     // Memory order, not numeric order: each u128 holds 16 bytes as they lie in a vector register. The type gives the

@@ -14,17 +14,15 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
-mod decrypt;
 mod kernel;
 mod lane;
 mod padding;
 mod pump;
 mod schedule;
 
-pub use decrypt::decrypt;
 pub use kernel::Kernel;
 pub use lane::{BLOCK, Lane};
-pub use padding::{pad_pkcs7, padded_len, unpad_pkcs7};
+pub use padding::{pad_pkcs7, padded_len};
 pub use pump::{Job, Stop, Windows, pump};
 
 /// Encrypts each buffer in place as the continuation of its lane, with the fastest kernel of this machine.

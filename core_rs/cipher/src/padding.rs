@@ -21,15 +21,3 @@ pub fn pad_pkcs7(buffer: &mut [u8], used: usize) -> usize {
     buffer[used..padded].fill((padded - used) as u8);
     padded
 }
-
-/// The message inside a padded one, or `None` where the padding is not PKCS#7: a wrong key, or damaged bytes.
-///
-/// It takes a time that depends on the padding. It is for checking one's own output, not for answering strangers.
-pub fn unpad_pkcs7(padded: &[u8]) -> Option<&[u8]> {
-    let count = usize::from(*padded.last()?);
-    if !padded.len().is_multiple_of(BLOCK) || !(1..=BLOCK).contains(&count) {
-        return None;
-    }
-    let (message, padding) = padded.split_at(padded.len() - count);
-    padding.iter().all(|&byte| usize::from(byte) == count).then_some(message)
-}

@@ -48,7 +48,6 @@ mod trun;
 mod warning;
 
 use std::borrow::Cow;
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -78,7 +77,7 @@ use crate::{Error, Result, limits};
 /// What an MP4 file holds.
 #[derive(Clone, Debug, Default)]
 pub struct Movie {
-    /// Tracks that can be carried, in the file's order. May be none: see [`Self::require_tracks`].
+    /// Tracks that can be carried, in the file's order. May be none.
     pub tracks: Vec<Track>,
     /// Tracks that cannot.
     pub skipped: Vec<Skipped>,
@@ -88,8 +87,6 @@ pub struct Movie {
     pub fragmented: bool,
     /// A fragmented recording that was cut off; what is whole of it is here.
     pub truncated: bool,
-    /// Duration by the file's own word, in ticks of a time scale. The tracks' samples know better.
-    pub duration: Option<(u64, NonZeroU32)>,
     /// Fragments read.
     pub fragments: u64,
     /// Edit lists as they stand in the file.
@@ -134,29 +131,13 @@ impl Movie {
             + self.edits.iter().map(|list| list.edits.capacity() * size_of::<Edit>()).sum::<usize>();
         tracks + skipped + warnings + edits
     }
-
-    /// An error that names what was left out, where no track remains.
-    ///
-    /// # Errors
-    /// [`crate::ErrorKind::Unsupported`].
-    pub fn require_tracks(&self) -> Result<()> {
-        if !self.tracks.is_empty() {
-            return Ok(());
-        }
-        let all: Vec<String> = self.skipped.iter().map(|s| format!("track {}: {}", s.id, s.reason)).collect();
-        Err(Error::unsupported(if all.is_empty() {
-            "the movie has no tracks".to_owned()
-        } else {
-            format!("no track can be carried ({})", all.join("; "))
-        }))
-    }
 }
 
 /// Reads the index of an MP4 file.
 ///
 /// # Errors
 /// Where the file is none, contradicts itself, asks for more than `limits.rs` allows, or cannot be read. That nothing in it can
-/// be carried is no error here; see [`Movie::require_tracks`].
+/// be carried is no error here: [`Movie::skipped`] says why.
 pub fn open(source: &dyn ReadAt) -> Result<Movie> {
     let size = source.size();
     let mut scan = Scan::new(source);
@@ -447,10 +428,7 @@ impl Opening<'_> {
             }
         }
         begin_together(&mut self.movie.tracks, &late, &mut self.warnings);
-        let mvhd = self.moov.mvhd;
-        let duration = self.moov.fragment_duration.or(mvhd.duration).filter(|&duration| duration > 0);
-        self.movie.duration = duration.zip(NonZeroU32::new(mvhd.timescale));
-        self.movie.timescale = mvhd.timescale;
+        self.movie.timescale = self.moov.mvhd.timescale;
         let list = |trak: &Trak<'_>| EditList {
             track_id: trak.tkhd.id,
             timescale: trak.mdhd.timescale,

@@ -13,8 +13,6 @@ pub(super) struct Moov<'a> {
     pub(super) traks: Vec<Trak<'a>>,
     /// Defaults of fragments; `None` where the movie has no `mvex` and thus no fragments.
     pub(super) trexs: Option<Vec<Trex>>,
-    /// `fragment_duration` of `mehd`, ticks of the movie's time scale.
-    pub(super) fragment_duration: Option<u64>,
 }
 
 impl<'a> Moov<'a> {
@@ -53,12 +51,6 @@ impl<'a> Moov<'a> {
             match &child.kind.0 {
                 b"trex" if trexs.len() < limits::TRACKS => {
                     trexs.push(Trex::parse(child.body).map_err(|e| e.within("trex"))?)
-                }
-                b"mehd" => {
-                    let mut r = child.body;
-                    let wide = r.full_box()?.0 == 1;
-                    let duration = if wide { r.u64() } else { r.u32().map(u64::from) };
-                    self.fragment_duration = Some(duration.map_err(|e| e.within("mehd"))?);
                 }
                 _ => {}
             }

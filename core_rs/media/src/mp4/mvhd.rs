@@ -8,20 +8,13 @@ use crate::reader::Reader;
 pub(super) struct Mvhd {
     /// Ticks a second of edit durations; 0 is left for [`super::edits`] to judge, since it may never be needed.
     pub(super) timescale: u32,
-    /// `None` where the writer did not know it.
-    pub(super) duration: Option<u64>,
 }
 
 impl Mvhd {
     pub(super) fn parse(mut r: Reader<'_>) -> Result<Self> {
         let (version, _) = r.full_box()?;
         r.skip(if version == 1 { 16 } else { 8 })?; // creation_time, modification_time
-        let timescale = r.u32()?;
-        let duration = match version {
-            1 => Some(r.u64()?).filter(|&duration| duration != u64::MAX),
-            _ => Some(r.u32()?).filter(|&duration| duration != u32::MAX).map(u64::from),
-        };
-        Ok(Self { timescale, duration })
+        Ok(Self { timescale: r.u32()? })
     }
 }
 
@@ -32,9 +25,9 @@ mod tests {
     #[test]
     fn both_versions() {
         let v0 = [&[0; 12][..], &[0, 0, 3, 0xe8, 0xff, 0xff, 0xff, 0xff]].concat();
-        assert_eq!(Mvhd::parse(Reader::new(&v0, 0)).unwrap(), Mvhd { timescale: 1000, duration: None });
+        assert_eq!(Mvhd::parse(Reader::new(&v0, 0)).unwrap(), Mvhd { timescale: 1000 });
         let v1 = [&[1, 0, 0, 0][..], &[0; 16], &[0, 0, 3, 0xe8, 0, 0, 0, 0, 0, 0, 0, 9]].concat();
-        assert_eq!(Mvhd::parse(Reader::new(&v1, 0)).unwrap(), Mvhd { timescale: 1000, duration: Some(9) });
-        assert!(Mvhd::parse(Reader::new(&v1[..31], 0)).is_err());
+        assert_eq!(Mvhd::parse(Reader::new(&v1, 0)).unwrap(), Mvhd { timescale: 1000 });
+        assert!(Mvhd::parse(Reader::new(&v1[..23], 0)).is_err());
     }
 }
