@@ -287,13 +287,18 @@ FORMS = pytest.mark.parametrize("fmp4", [False, True], ids=["ts", "fmp4"])
 @pytest.mark.parametrize("name", ["plain.mp4", "ntsc.mp4", "audio_late.mp4", "audio_48k.m4a"])
 def test_good_output_passes(tmp_path: Path, name: str, fmp4: bool, key: bool) -> None:
     playlist = package(MEDIA / name, tmp_path, fmp4=fmp4, key=key)
-    if fmp4 and name in ("plain.mp4", "ntsc.mp4", "audio_late.mp4"):
-        # The sound is in no playlist, and the verifier says so.
-        with pytest.raises(VerifyError, match=r"nothing of .*, track 2"):
-            verify([MEDIA / name], playlist)
-        return
     report = verify([MEDIA / name], playlist)
     tracks = mp4.read(MEDIA / name).tracks
+    if fmp4 and name in ("plain.mp4", "ntsc.mp4", "audio_late.mp4"):
+        # The sound is in no playlist, and the verifier says so: of a multivariant one, it is wrong.
+        assert report.left_out == [f"{name} track 2 (aac)"]
+        tracks = tracks[:1]
+        whole = playlist.with_name("whole.m3u8")
+        variant = playlists.Variant(playlist.name, 9_000_000, 9_000_000, ("avc1.42c00a",))
+        whole.write_text(playlists.MultivariantPlaylist([variant], [], False).text())
+        with pytest.raises(VerifyError, match=r"nothing of .*, track 2"):
+            verify([MEDIA / name], whole)
+        report.left_out.clear()
     assert report.samples == sum(len(track.samples) for track in tracks)
     assert report.encrypted == key
     assert report.playlists == 1
@@ -513,6 +518,27 @@ def test_damage_fails(tmp_path: Path, damage: Callable[[Path], None], what: str)
     with pytest.raises(VerifyError, match=what) as raised:
         verify([MEDIA / "plain.mp4"], playlist)
     assert raised.value.where.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_one_key_may_serve_all_renditions(tmp_path: Path, format: str) -> None:
+    ladder = [str(MEDIA / name) for name in ("ladder_90.mp4", "ladder_180.mp4")]
+    for number, sources in enumerate(([str(MEDIA / "plain.mp4")], ladder)):
+        out = tmp_path / f"{number}"
+        line = [*sources, "-o", str(out), "--format", format, "--encrypt", "aes-128"]
+        assert main(["package", *line, "--key", "00" * 16]) == 0
+        verify(sources, out / "index.m3u8")
+
+
+def test_a_media_playlist_need_not_have_all_of_the_sources(tmp_path: Path) -> None:
+    source = MEDIA / "audio_late.mp4"
+    assert main(["package", str(source), "-o", str(tmp_path / "out"), "--format", "fmp4"]) == 0
+    for name in ("v0", "a0"):
+        playlist = tmp_path / "out" / name / "index.m3u8"
+        assert len(verify([source], playlist).left_out) == 1
+        spoil(playlist.parent / "0.m4s", -1000)
+        with pytest.raises(VerifyError):
+            verify([source], playlist)
 
 
 def test_another_source_fails(tmp_path: Path) -> None:

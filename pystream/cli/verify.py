@@ -19,7 +19,8 @@ Checks HLS on disk against the MP4 files it was made from: decrypts every
 segment, takes it apart, and compares each picture and each frame of sound with
 the source's, byte for byte and time for time. PLAYLIST is a multivariant or a
 media playlist, or a folder with index.m3u8 in it; all that it names is checked,
-until the first fault.
+until the first fault. A media playlist may be one of several: what it lacks of
+the sources is told, and no fault.
 
 The check shares no code with the packager but the playlists' parser.
 """

@@ -42,7 +42,7 @@ class Check:
         self.used_ivs: dict[tuple[bytes, bytes], str] = {}
         self.seen: set[Path] = set()
         self.streams: list[Stream] = []
-        self.secrets: dict[bytes, Path] = {}
+        self.secrets: dict[tuple[Path, bytes], Path] = {}
         self.targets: set[int] = set()
         self.timelines: list[Timeline] = []
         self.facts: list[Facts] = []
@@ -76,12 +76,17 @@ class Check:
             self.total += sum(self.size(inner, segment) for segment in playlist.segments)
         for inner, playlist in zip(named, media, strict=True):
             self.media(inner, playlist, independent)
-        self.coverage(path)
+        lacking = self.coverage()
+        whole = lacking is None
+        # A media playlist may be one of several, without all that the sources have.
+        if lacking and isinstance(parsed, m3u8.MultivariantPlaylist):
+            raise VerifyError(str(path), f"nothing of {lacking.path}, track {lacking.id}")
         if not self.lenient:
             self.one_shift(path)
             self.same_numbers()
-            self.begins()
-            self.target(path)
+            if whole:
+                self.begins()
+                self.target(path)
             if isinstance(parsed, m3u8.MultivariantPlaylist):
                 self.claims(path, parsed, dict.fromkeys(uris), media)
             self.print()
@@ -242,14 +247,17 @@ class Check:
         secret = self.read(path)
         if len(secret) != 16:
             raise VerifyError(str(path), f"a key has 16 bytes, not {len(secret)}")
-        if self.secrets.setdefault(secret, path) != path and not self.lenient:
-            raise VerifyError(str(path), f"holds the same key as {self.secrets[secret]}")
+        # One key may serve all renditions: that no IV comes again under it is seen by each resource.
+        other = self.secrets.setdefault((playlist, secret), path)
+        if other != path and not self.lenient:
+            raise VerifyError(str(path), f"holds the same key as {other}")
         return secret
 
     # What only all playlists together show
 
-    def coverage(self, path: Path) -> None:
-        """Each source that has pictures must be seen, each source that has sound be heard."""
+    def coverage(self) -> Track | None:
+        """Each source that has pictures is seen, each source that has sound is heard; else a track of
+        one that is not."""
         found = {id(c.track) for stream in self.streams for c in stream.candidates}
         for track in self.tracks:
             if id(track) in found or not track.count:
@@ -257,7 +265,8 @@ class Check:
             self.report.left_out.append(f"{track.path.name} track {track.id} ({track.kind})")
             same = [t for t in self.tracks if (t.path, t.kind) == (track.path, track.kind)]
             if not any(id(t) in found for t in same):
-                raise VerifyError(str(path), f"nothing of {track.path}, track {track.id}")
+                return track
+        return None
 
     def claims(self, path: Path, parsed: Any, uris: Iterable[str], media: list[Any]) -> None:
         """What the multivariant playlist says of the others is so."""
