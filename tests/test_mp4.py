@@ -569,6 +569,22 @@ def test_pain_64_a_twelve_hour_film_is_opened_and_any_segment_made(tmp_path: Pat
 # Fragmented recordings
 
 
+def test_times_that_pass_64_bits_are_an_error() -> None:
+    def box(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(content)) + kind + content
+
+    # A run of one sample of no bytes that lasts a tick, at the last one there is.
+    head = struct.pack(">IIII", 0x02_0018, 1, 1, 0)
+    run = struct.pack(">II", 0, 1)
+    time = struct.pack(">IQ", 1 << 24, (1 << 64) - 1)
+    traf = box(b"traf", box(b"tfhd", head) + box(b"tfdt", time) + box(b"trun", run))
+    more = box(b"moof", box(b"mfhd", struct.pack(">II", 0, 9)) + traf)
+    whole = data("fragmented.mp4")
+    with pytest.raises(pystream.MalformedMedia, match=r"pass 2\^64 ticks") as caught:
+        pystream.open(whole + more)
+    assert (caught.value.path, caught.value.offset) == ("moof/traf/trun", len(whole))
+
+
 def test_a_recording_that_was_cut_off_ends_with_its_last_whole_fragment() -> None:
     source = opened("fragmented_cut.mp4")
     assert source.truncated
@@ -810,6 +826,14 @@ def test_a_source_that_gives_another_number_of_bytes_is_told_both() -> None:
         pystream.SourceError, match=r"^film: read_at gave 4097 bytes where 4096 were"
     ):
         pystream.open(Generous(data("plain.mp4")), "film")
+
+
+@pytest.mark.parametrize("size", [-1, 1 << 63, 1 << 70])
+def test_a_size_that_no_source_has_is_refused(size: int) -> None:
+    store = Store(data("plain.mp4"))
+    store.size = size
+    with pytest.raises(ValueError, match=f"^film says that its size is {size}"):
+        pystream.open(store, "film")
 
 
 def test_a_file_opened_in_text_mode_is_refused(tmp_path: Path) -> None:

@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 class Input:
     """An opened MP4, progressive or fragmented (ISO/IEC 14496-12).
 
-    Frozen, and usable from any number of threads. It holds the sample tables, packed, and none of
-    the media; the source must stay as it is as long as the input is used.
+    Any number of threads may use it. It holds the sample tables, packed, and none of the media; the
+    source must stay as it is as long as the input is used.
+
+    `name`: what messages call it; `tracks`: those that can be packaged, in the file's order;
+    `notices`: what the user should know, such as tracks that are left out; `movie`: the core's own
+    view of the file.
     """
 
     __slots__ = ("movie", "name", "notices", "tracks")
@@ -82,8 +86,8 @@ def open(source: Source, name: str | None = None) -> Input:
 
     Raises `MalformedMedia`, `UnsupportedMedia` or `LimitExceeded` with byte offset and box path;
     `OSError` where a path cannot be opened or read, with errno and filename; `ValueError` for a path
-    with a null byte; what a source of your own raises, as it is. In messages stands `name`;
-    `TypeError` for a file opened in text mode.
+    with a null byte, or a size that no source has; what a source of your own raises, as it is. In
+    messages stands `name`; `TypeError` for a file opened in text mode.
     """
     name = _printable(_name(source) if name is None else name)
     return Input(_movie(source, name), name)
@@ -119,7 +123,12 @@ def _movie(source: Source, name: str) -> Movie:
     if isinstance(source, bytes):
         return Movie.open_bytes(source, name)
     if _is_read_at(source):
-        return Movie.open_object(source, source.size, name)
+        size = source.size
+        if not 0 <= size < 1 << 63:
+            raise ValueError(
+                f"{name} says that its size is {size}, not within 0 and 2^63 - 1 bytes"
+            )
+        return Movie.open_object(source, size, name)
     if _is_seekable(source):
         if isinstance(source.read(0), str):
             raise TypeError(f"{name} is opened in text mode; open it in binary: open(path, 'rb')")
