@@ -14,6 +14,7 @@ for rendition in presentation.renditions:
 import warnings
 
 from pystream import _core
+from pystream._core import Segment, Track
 from pystream.errors import (
     LimitExceeded,
     MalformedMedia,
@@ -39,7 +40,9 @@ __all__ = [
     "Presentation",
     "PystreamError",
     "Rendition",
+    "Segment",
     "SourceError",
+    "Track",
     "UnsupportedMedia",
     "__version__",
     "open",

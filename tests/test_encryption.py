@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from Crypto.Cipher import AES
@@ -203,12 +204,19 @@ def test_wrong_arguments_are_refused() -> None:
             pystream.Aes128(rotate_every=2, **fixed)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="exclude"):
         pystream.Aes128(key=KEY, key_for=lambda name, period: KEY)
-    for name in ("key", "iv"):
-        with pytest.raises(TypeError, match=f"{name} is text"):
-            pystream.Aes128(**{name: "x" * 16})  # type: ignore[arg-type]
-    told = pystream.Aes128(key_for=lambda name, period: "x" * 16)  # type: ignore[arg-type, return-value]
-    with pytest.raises(TypeError, match="text"):
-        planned("plain.mp4", encryption=told)
+    # bytes() would make sixteen zeros of the number, and a key of the list.
+    wrongs: list[tuple[Any, str]] = [("x" * 16, "str"), (16, "int"), ([0] * 16, "list")]
+    for wrong, kind in wrongs:
+        for name in ("key", "iv"):
+            with pytest.raises(TypeError, match=f"{name} is {kind}"):
+                pystream.Aes128(**{name: wrong})
+        told = pystream.Aes128(key_for=lambda name, period, key=wrong: key)  # type: ignore[misc]
+        with pytest.raises(TypeError, match=f"is {kind}"):
+            planned("plain.mp4", encryption=told)
+    for good in (bytearray(KEY), memoryview(KEY)):
+        assert pystream.Aes128(key=good).key("v0", 0) == KEY  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="key_uri is NoneType"):
+        pystream.Aes128(key_uri=None)  # type: ignore[arg-type]
 
 
 def test_key_for_may_not_give_one_key_twice() -> None:

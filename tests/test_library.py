@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import random
 import subprocess
 import sys
 import threading
+import tracemalloc
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 import pystream
 from pystream import _core
+from tests.oracles import synthetic
 from tests.oracles.hls import CLIPS, LADDER, MEDIA, opened, planned, segments
 
 KEY = bytes(range(16))
@@ -383,6 +386,32 @@ def test_a_presentation_knows_what_it_holds_and_lasts() -> None:
     assert abs(presentation.duration - 6) < 0.1
     assert [r.kind for r in presentation.renditions] == ["video", "audio"]
     assert [r.name for r in presentation.renditions] == ["v0", "a0"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_presentation_holds_is_counted(format: str) -> None:
+    # A new configuration, and in fmp4 a new initialization section, with each sample.
+    film = pystream.open(synthetic.movie(synthetic.sound(*[(i & 1, 1) for i in range(4000)])))
+    pystream.plan([film], format=format)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        presentation = pystream.plan([film], format=format, encryption=secret())
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    (rendition,) = presentation.renditions
+    of_python = rendition.nbytes - rendition._made.nbytes
+    assert of_python == pytest.approx(held, rel=0.05)
+
+
+def test_a_segment_is_asked_for_by_a_whole_number() -> None:
+    for encryption in (None, secret()):
+        (rendition,) = planned("plain.mp4", encryption=encryption).renditions
+        for ask in (rendition.segment, rendition.length, rendition.uri):
+            with pytest.raises(TypeError, match="integer"):
+                ask(0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

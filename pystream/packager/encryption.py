@@ -36,7 +36,7 @@ class Aes128:
     it is asked, and other ones for each pair and each film. A server derives its keys so.
 
     Raises `ValueError` for a wrong length, a fixed key or IV together with rotation, or a `key_uri`
-    that no playlist may have; `TypeError` where a key or an IV is no bytes.
+    that no playlist may have; `TypeError` where a key or an IV is no bytes, or `key_uri` no text.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Aes128:
         key_for: Callable[[str, int], bytes] | None = None,
     ) -> None:
         for name, value in (("key", key), ("iv", iv)):
-            if value is not None and len(_bytes(name, value)) != 16:
-                raise ValueError(f"{name} has {len(value)} bytes; AES-128 wants 16")
+            if value is not None and (size := len(_bytes(name, value))) != 16:
+                raise ValueError(f"{name} has {size} bytes; AES-128 wants 16")
         if rotate_every < 0:
             raise ValueError("rotate_every is negative")
         if rotate_every and (key is not None or iv is not None):
@@ -105,15 +105,18 @@ class Aes128:
 
 def check_key_uri(key_uri: str) -> None:
     """Raises `ValueError` for a base that does not give a URI when a key's name is put after it."""
+    if not isinstance(key_uri, str):
+        raise TypeError(f"key_uri is {type(key_uri).__name__}, not text")
     try:
         playlist.Key(f"{key_uri}v0-0.key")
     except ValueError as error:
         raise ValueError(f"key_uri: {error}") from None
 
 
-def _bytes(what: str, value: bytes | str) -> bytes:
-    if isinstance(value, str):
-        raise TypeError(f"{what} is text; AES-128 wants 16 bytes")
+def _bytes(what: str, value: object) -> bytes:
+    # Not what bytes() takes: of a number n, it makes n zeros.
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{what} is {type(value).__name__}; AES-128 wants 16 bytes")
     return bytes(value)
 
 

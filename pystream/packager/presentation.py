@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
+from operator import index as whole
+from sys import getsizeof
 
 from pystream import _core, _segmenter, playlist
 from pystream.errors import LimitExceeded, MalformedMedia, PlanError, UnsupportedMedia
@@ -42,15 +44,15 @@ _LAST_START = (1 << 31) - 1
 _TELLING = 0.5
 """Seconds that a segment has to last to tell a frame rate, and not how its stamps were rounded."""
 
-_KEY_NBYTES = len(bytes(16)) + 33
-"""Bytes of a key as an object of the interpreter, whose header has 33."""
+_KEY_NBYTES = getsizeof(bytes(16))
+_INT_NBYTES = 32
+"""Bytes of a segment's number as an object of its own: 28, and what the allocator rounds up."""
 
 
 class Rendition:
     """One media playlist and its segments.
 
-    Frozen; any thread may ask for any segment at any time, and the same segment always has the same
-    bytes.
+    Any thread may ask for any segment at any time, and the same segment always has the same bytes.
 
     `name`: the folder it is meant for; `kind`: `video` (sound may be muxed in) or `audio`;
     `codecs`: RFC 6381; `resolution`: (width, height) or None; `frame_rate_milli`: frames in 1000 s
@@ -89,9 +91,11 @@ class Rendition:
             format, [(track, list(bounds)) for track, bounds in streams], start_seconds, source
         )
         self._sizes = column(self._made.sizes())
-        self._inits = self._distinct_inits() if format == "fmp4" else []
-        # The first segment of each, for `_iv`.
-        self._init_firsts = array("q", [first for first, _ in self._inits])
+        # Initialization sections, and the first segment of each.
+        self._inits: list[bytes] = []
+        self._init_firsts = array("q")
+        if format == "fmp4":
+            self._find_inits()
         self._describe(streams)
         self._encryption: Aes128 | None = None
         self._keys: list[bytes] = []
@@ -116,18 +120,15 @@ class Rendition:
         # (begin, end) of holes that the clock of a transport stream jumps over, seconds.
         self.holes = tuple((a / 90_000, b / 90_000) for a, b in self._made.holes)
 
-    def _distinct_inits(self) -> list[tuple[int, bytes]]:
-        """`(first segment, bytes)` of each initialization section."""
-        starts = [0, *sorted(self.discontinuities)]
-        found: list[tuple[int, bytes]] = []
+    def _find_inits(self) -> None:
         # Configurations may come back any number of times: each is held once.
         held: dict[bytes, bytes] = {}
-        for n in starts:
+        for n in (0, *sorted(self.discontinuities)):
             init = self._made.init(n)
             init = held.setdefault(init, init)
-            if not found or found[-1][1] != init:
-                found.append((n, init))
-        return found
+            if not self._inits or self._inits[-1] != init:
+                self._inits.append(init)
+                self._init_firsts.append(n)
 
     def __len__(self) -> int:
         """Number of segments."""
@@ -146,7 +147,9 @@ class Rendition:
         columns = (self.durations_us, self._sizes, self._bounds, self._init_firsts)
         lists = sum(column.itemsize * len(column) for column in columns)
         keys = (8 + _KEY_NBYTES) * len(self._keys)
-        return self._made.nbytes + lists + keys + sum(map(len, {init for _, init in self._inits}))
+        inits = getsizeof(self._inits) + sum(map(getsizeof, {*self._inits}))
+        steps = getsizeof(self.discontinuities) + _INT_NBYTES * len(self.discontinuities)
+        return self._made.nbytes + lists + keys + inits + steps
 
     # Which key and IV. Resources are counted in the order in which a playlist names them.
 
@@ -202,6 +205,7 @@ class Rendition:
 
     def _at(self, n: int) -> int:
         """The number of a segment; negative ones do not count from the end."""
+        n = whole(n)
         if not 0 <= n < len(self):
             raise IndexError(f"segment {n} of {len(self)}")
         return n
@@ -222,15 +226,14 @@ class Rendition:
         `keys` gives a period's key where it is not the rendition's own: a viewer may have one.
         """
         if self._encryption is None:
-            return [init for _, init in self._inits]
+            return [*self._inits]
         secrets = [
             (self._key(self._period(first), keys), self._init_iv(index))
-            for index, (first, _) in enumerate(self._inits)
+            for index, first in enumerate(self._init_firsts)
         ]
-        sections = [init for _, init in self._inits]
         return [
-            bytes(_core.encrypt(section, secret))
-            for section, secret in zip(sections, secrets, strict=True)
+            bytes(_core.encrypt(init, secret))
+            for init, secret in zip(self._inits, secrets, strict=True)
         ]
 
     def length(self, n: int) -> int:
@@ -337,13 +340,13 @@ class Rendition:
             playlist.Map(
                 base + self.init_uri(index), self._key_tag(key_base, first, self._init_iv(index))
             )
-            for index, (first, _) in enumerate(self._inits)
+            for index, first in enumerate(self._init_firsts)
         ]
         current, key, period = -1, None, -1
         suffix = self._suffix
         segments = []
         for n, duration in enumerate(self.durations_us):
-            while current + 1 < len(maps) and self._inits[current + 1][0] <= n:
+            while current + 1 < len(maps) and self._init_firsts[current + 1] <= n:
                 current += 1
             if explicit or self._period(n) != period:
                 period = self._period(n)
@@ -519,8 +522,8 @@ def plan(
 
     Playlists agree about time: in each, a first segment lasts from the presentation's begin on. Where
     sound begins before the pictures, players take the first picture for that begin, unless both are
-    in one segment. So sound apart from the pictures begins with them, and muxed sound at most one
-    `segment_duration` before them; a notice says what is left out.
+    in one segment. So sound begins at most one `segment_duration` before the pictures, and a notice
+    says what is left out; where it is apart from them, its first segment is as much longer.
 
     Raises `PlanError` where the inputs do not make one presentation; `MediaError` for what an input
     holds; `ValueError` for arguments.
