@@ -65,6 +65,16 @@ def short() -> Iterator[tuple[str, Movie]]:
     for bits in (4, 8, 16):
         pictures = replace(video, samples=tiny, compact_sizes=bits, edits=[])
         yield f"tiny-{bits}", Movie([pictures, sound], moov_first=bits != 8, offsets_64=bits == 16)
+    # Another configuration with each key frame, and with each frame of sound.
+    shapes = [load(CLIPS / f"{name}.mp4")[0].entries[0] for name in ("ladder_90", "anamorphic")]
+    rates = [load(CLIPS / f"{name}.m4a")[0].entries[0] for name in ("ladder_audio", "audio_8k")]
+    pictures = [replace(sample, entry=i // 3 % 2) for i, sample in enumerate(tiny)]
+    frames = [replace(sample, entry=i % 2) for i, sample in enumerate(sound.samples)]
+    changing = [
+        replace(video, entries=shapes, samples=pictures, edits=[]),
+        replace(sound, entries=rates, samples=frames),
+    ]
+    yield "changes", Movie(changing)
     # A picture that is longer than what the muxers read at once.
     large = Sample(struct.pack(">I", 45_001) + b"\x65" + bytes(range(1, 251)) * 180, 3600)
     yield "large", Movie([replace(video, samples=[large, *tiny[1:3]], edits=[])])

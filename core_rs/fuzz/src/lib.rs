@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use pystream_media::rendition::Stream;
-use pystream_media::track::{Kind, Sample, Track};
+use pystream_media::track::{Config, Kind, Sample, Track};
 use pystream_media::{Error, ErrorKind, ReadAt, Result, fmp4, mp4, ts};
 
 /// A fragmented clip; its init segment is where made-up fragments belong.
@@ -199,19 +199,83 @@ fn bounds(track: &Track, segments: usize, plan: &[u8; 16], random: &mut Random) 
 }
 
 fn transport(streams: Vec<Stream>, random: &mut Random) {
-    let Ok(layout) = declared(ts::Layout::new(streams, START_SECONDS)).map(Arc::new) else { return };
+    let Ok(layout) = declared(ts::Layout::new(streams.clone(), START_SECONDS)).map(Arc::new) else { return };
     assert!(layout.nbytes() > 0);
     for n in order(layout.len(), random) {
         let fill = |muxer: &mut ts::Muxer, out: &mut [u8]| muxer.fill(out);
         let new = || ts::Muxer::new(Arc::clone(&layout), n);
         let Some(segment) = twice(layout.size(n), new, fill, random) else { continue };
         assert!(segment.chunks(ts::PACKET).all(|packet| packet.len() == ts::PACKET && packet[0] == 0x47));
+        for stream in &streams {
+            let pid = if stream.track.kind == Kind::Video { 0x100 } else { 0x101 };
+            assert!(elementary(&segment, pid) == units(stream, n), "what segment {n} carries is not what was read");
+        }
     }
+}
+
+/// What the packets of one stream carry, without the headers of packets and PES (ISO/IEC 13818-1 2.4.3); of ADTS headers, the
+/// length alone.
+fn elementary(segment: &[u8], pid: u16) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for packet in segment.chunks(ts::PACKET) {
+        let adaptation = if packet[3] & 0x20 == 0 { 0 } else { 1 + usize::from(packet[4]) };
+        if u16::from_be_bytes([packet[1] & 0x1F, packet[2]]) != pid || packet[3] & 0x10 == 0 {
+            continue;
+        }
+        let payload = &packet[4 + adaptation..];
+        let begins = packet[1] & 0x40 != 0;
+        stream.extend_from_slice(if begins { &payload[9 + usize::from(payload[8])..] } else { payload });
+    }
+    let mut frame = 0;
+    while pid == 0x101 && frame < stream.len() {
+        let length = usize::from(stream[frame + 3] & 3) << 11 | usize::from(stream[frame + 4]) << 3;
+        let length = length | usize::from(stream[frame + 5]) >> 5;
+        stream[frame..frame + 7].copy_from_slice(&(length as u64).to_be_bytes()[1..]);
+        frame += length;
+    }
+    stream
+}
+
+/// The same, naively, from what was read: Annex B with a delimiter and, at random access points, parameter sets; frames behind
+/// the length of an ADTS frame.
+fn units(stream: &Stream, n: usize) -> Vec<u8> {
+    let range = stream.bounds[n]..stream.bounds[n + 1];
+    let mut units = Vec::new();
+    for (index, sample) in range.clone().zip(stream.track.samples.iter(range)) {
+        let data = bytes(stream, &sample);
+        let Config::Avc(avc) = &stream.track.configs[stream.track.config_index_at(index)] else {
+            units.extend_from_slice(&(data.len() as u64 + 7).to_be_bytes()[1..]);
+            units.extend_from_slice(&data);
+            continue;
+        };
+        units.extend_from_slice(&[0, 0, 0, 1, 9, 0xF0]);
+        for set in avc.sps.iter().chain(&avc.pps).filter(|set| sample.sync && !set.is_empty()) {
+            units.extend_from_slice(&[&[0, 0, 0, 1], set.as_slice()].concat());
+        }
+        let mut rest = data.as_slice();
+        while let Some((size, behind)) = rest.split_at_checked(avc.nal_length_size.into()) {
+            let length = size.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+            let (nal, next) = behind.split_at(length);
+            // A delimiter is there already; nothing has no start code.
+            let absent = nal.first().is_none_or(|kind| kind & 31 == 9 && length <= 8);
+            units.extend_from_slice(if absent { &[0; 4] } else { &[0, 0, 0, 1] });
+            units.extend(nal.iter().map(|byte| if absent { 0 } else { *byte }));
+            rest = next;
+        }
+        units.resize(units.len() + rest.len(), 0);
+    }
+    units
+}
+
+fn bytes(stream: &Stream, sample: &Sample) -> Vec<u8> {
+    let mut data = vec![0; sample.size as usize];
+    stream.source.read_exact_at(sample.offset, &mut data).unwrap_or_else(|error| panic!("{error}"));
+    data
 }
 
 fn fragments(stream: Stream, random: &mut Random) {
     let (track, bounds) = (Arc::clone(&stream.track), stream.bounds.clone());
-    let Ok(layout) = declared(fmp4::Layout::new(stream, START_SECONDS)).map(Arc::new) else { return };
+    let Ok(layout) = declared(fmp4::Layout::new(stream.clone(), START_SECONDS)).map(Arc::new) else { return };
     assert!(layout.nbytes() > 0);
     for n in order(layout.len(), random) {
         let fill = |muxer: &mut fmp4::Muxer, out: &mut [u8]| muxer.fill(out);
@@ -222,7 +286,8 @@ fn fragments(stream: Stream, random: &mut Random) {
             continue;
         }
         // What was written says the same as what was read.
-        let again = mp4::open(&[layout.init(n), segment].concat().as_slice());
+        let whole = [layout.init(n), segment].concat();
+        let again = mp4::open(&whole.as_slice());
         let again = again.unwrap_or_else(|error| panic!("segment {n} does not open: {error}"));
         let Some(written) = again.tracks.first() else {
             // A player has to begin at a key frame; arbitrary bounds need not.
@@ -236,6 +301,7 @@ fn fragments(stream: Stream, random: &mut Random) {
         assert_eq!(before.len(), after.len());
         for (a, b) in before.iter().zip(&after) {
             assert_eq!(zero(a, first(&before)), zero(b, first(&after)));
+            assert!(bytes(&stream, a) == whole[b.offset as usize..][..b.size as usize]);
         }
     }
 }
