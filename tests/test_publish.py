@@ -458,6 +458,58 @@ def test_leftovers_that_cannot_be_removed_are_no_error(tmp_path: Path) -> None:
     assert (tmp_path / "there" / "precious").exists() and left.is_symlink()
 
 
+# Somebody who may write to a leftover puts a link in the place of a folder in it, at the moment when
+# that is opened, or listed.
+SWAPPED = """
+import os, sys
+import pystream
+from pystream.packager import folder
+
+film, out, victim, event = sys.argv[1:]
+presentation = pystream.plan([pystream.open(film)])
+
+def hook(what, arguments):
+    if what != event:
+        return
+    path = arguments[0]
+    if isinstance(path, int):
+        path = os.readlink(f"/proc/self/fd/{path}")
+    if os.path.basename(path) == "sub" and not os.path.lexists(f"{out}/moved"):
+        left = f"{out}/.pystream.hls.0123456789abcdef.partial/sub"
+        os.rename(left, f"{out}/moved")
+        os.symlink(victim, left)
+
+sys.addaudithook(hook)
+folder.write(presentation, f"{out}/hls")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", ["open", "os.listdir"])
+def test_a_link_in_a_leftover_leads_nowhere(tmp_path: Path, event: str) -> None:
+    place, victim = tmp_path / "place", tmp_path / "victim"
+    sub = place / ".pystream.hls.0123456789abcdef.partial" / "sub"
+    sub.mkdir(parents=True)
+    (sub / "precious").write_text("left")
+    victim.mkdir()
+    (victim / "precious").write_text("x")
+    with python(SWAPPED, PLAIN, place, victim, event) as child:
+        child.communicate()
+    assert child.returncode == 0
+    assert (place / "moved").is_dir() and (place / "hls" / "index.m3u8").is_file()
+    assert contents(victim) == {"precious": b"x"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_somebody_else_left_is_left_alone(tmp_path: Path) -> None:
+    left = tmp_path / ".pystream.hls.0123456789abcdef.partial"
+    left.mkdir()
+    (left / "precious").write_text("x")
+    os.chown(left, 65534, 65534)
+    folder.write(planned(), tmp_path / "hls")
+    assert contents(left) == {"precious": b"x"}
+
+
 def let_in(path: Path) -> None:
     """Lets other users pass through pytest's own folders."""
     path.chmod(0o755)

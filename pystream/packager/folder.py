@@ -8,7 +8,7 @@ an interrupt that comes while things are being put in place is heard when they a
 
 A run that is killed cannot remove anything. So each holds a lock (flock(2)) on its temporary folder,
 which ends with the process; a folder for the same target whose lock can be had is nobody's, and the
-next run removes it. Where there are no such locks (NFS, for one), leftovers stay.
+same user's next run removes it. Where there are no such locks (NFS, for one), leftovers stay.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import threading
 from contextlib import contextmanager, suppress
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 PLAYLIST = "index.m3u8"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 # What `mkfs` puts into the root of a file system, which may well be a mount point to write to.
 _NOT_OURS = "lost+found"
 _PARTIAL = ".partial"
@@ -156,12 +158,17 @@ def _remove_leftovers(parent: str, mark: str) -> None:
 
 
 def _remove_leftover(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    folder = os.open(path, _FOLDER)
     try:
+        # Others may put folders of such names into one that they share with us.
+        if os.fstat(folder).st_uid != os.geteuid():
+            return
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # An empty one may be so new that its run is only about to lock it.
-        if os.listdir(path):
-            _remove(path)
+        if names := os.listdir(folder):
+            for name in names:
+                _remove(name, folder)
+            os.rmdir(path)
     finally:
         os.close(folder)
 
@@ -491,13 +498,27 @@ def _files(folder: str) -> Iterator[str]:
             yield os.path.relpath(os.path.join(root, name), folder)
 
 
-def _remove(path: str) -> None:
-    """Removes a file or a folder with all that is in it, as far as it is there."""
-    # Another run for the same target may be removing the same leftover.
-    with suppress(FileNotFoundError):
-        if os.path.isdir(path) and not os.path.islink(path):
-            for name in os.listdir(path):
-                _remove(os.path.join(path, name))
-            os.rmdir(path)
-        elif os.path.lexists(path):
-            os.unlink(path)
+def _remove(path: str, parent: int | None = None) -> None:
+    """Removes a file or a folder with all that is in it, as far as it is there.
+
+    Relative to `parent`, an open folder, where there is one. What is in a folder is always looked up
+    in the one that was opened: somebody who puts a link in its place leads nowhere.
+    """
+    # Another run for the same target may be removing the same leftover; and what was never made may
+    # be so because a file is where its folder was to be.
+    with suppress(FileNotFoundError, NotADirectoryError):
+        found = os.stat(path, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISDIR(found.st_mode):
+            os.unlink(path, dir_fd=parent)
+            return
+        folder = os.open(path, _FOLDER, dir_fd=parent)
+        try:
+            for name in os.listdir(folder):
+                _remove(name, folder)
+        except OSError as error:
+            inside = error.filename if isinstance(error.filename, str) else ""
+            error.filename = os.path.join(path, inside)
+            raise
+        finally:
+            os.close(folder)
+        os.rmdir(path, dir_fd=parent)
