@@ -356,6 +356,19 @@ def test_keys_that_are_served_elsewhere(tmp_path: Path) -> None:
     assert "must not be" in refused(1, "package", PLAIN, "-o", out, *ENCRYPT, *inside)
 
 
+@pytest.mark.parametrize("name", ["a0-0.key", "v0-0.key"])
+def test_a_key_file_of_the_key_folder_stays(tmp_path: Path, name: str) -> None:
+    """Whether only the earlier output names it, or it is written again."""
+    out, keys = tmp_path / "hls", tmp_path / "keys"
+    there = ("--key-uri", "https://keys.example.org/film/", "--key-dir", keys)
+    package(out, PLAIN, MEDIA / "ladder_audio.m4a", *ENCRYPT, *there)
+    assert sorted(os.listdir(keys)) == ["a0-0.key", "a1-0.key", "v0-0.key"]
+    key = (keys / name).read_bytes()
+    package(out, PLAIN, *ENCRYPT, *there, "--key-file", keys / name, "--overwrite")
+    assert sorted(os.listdir(keys)) == sorted({name, "v0-0.key"})
+    assert (keys / name).read_bytes() == (keys / "v0-0.key").read_bytes() == key
+
+
 def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     assert "not empty; --overwrite" in refused(1, "package", PLAIN, "-o", tmp_path)

@@ -53,7 +53,8 @@ encryption:
   BASE ends in "/" as a rule, or as in "?name=". Key files are named by
   rendition and period, so each film needs a BASE and a DIR of its own:
   --overwrite replaces key files of the same names, too, and removes from this
-  DIR those that only the playlists of the earlier output name.
+  DIR those that only the playlists of the earlier output name, unless they hold
+  a key that is in use, as a --key-file of this DIR does.
 
   No pair of key and IV is used twice: a segment's IV is its media sequence
   number, except where --key or --key-file gives several resources one key, or

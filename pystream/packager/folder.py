@@ -58,7 +58,8 @@ def write(
     `key_dir`: where key files go; without it, beside their playlists. `jobs`: threads, as many as
     there are processors by default. `progress` is called a few times a second with bytes written
     and bytes in all. `overwrite` replaces an earlier output, and nothing else; of the keys in
-    `key_dir`, those that only the earlier output's playlists name are removed.
+    `key_dir`, those that only the earlier output's playlists name are removed, unless they hold a key
+    of the new one.
 
     Raises `OutputError` where the folder may not be written or its file system surely has no room,
     `OSError` where it cannot be written, `MediaError` or `SourceError` for the inputs. After any of
@@ -73,7 +74,7 @@ def write(
     mark = _INSIDE if mounted else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
     _check(target, overwrite)
     keys = _key_files(presentation, target, key_dir, overwrite)
-    stale = _stale_keys(presentation, target, key_dir, {path for path, _ in keys})
+    stale = _stale_keys(presentation, target, key_dir, keys)
     _remove_leftovers(parent, mark)
     _check_room(presentation, target, parent)
     made: list[str] = []
@@ -235,9 +236,11 @@ def _stale_keys(
     presentation: Presentation,
     target: str,
     key_dir: str | os.PathLike[str] | None,
-    fresh: set[str],
+    fresh: list[tuple[str, bytes]],
 ) -> list[str]:
     """Key files that the output in `target` names, and the new one, whose are `fresh`, does not.
+
+    One that holds a key of the new output is none of them: it may be where that key was taken from.
 
     A folder of keys may hold other things, and other films' keys. So only what the playlists there
     name counts, under the names that key files have (`Rendition.key_name`), and where the new ones
@@ -253,7 +256,9 @@ def _stale_keys(
             period = key.removeprefix(f"{name}-").removesuffix(".key")
             if uri == f"{base}{name}-{period}.key" and period.isdecimal():
                 named.add(os.path.join(folder, key))
-    return [path for path in sorted(named - fresh) if _is_key(path)]
+    used = {key for _, key in fresh}
+    others = sorted(named - {path for path, _ in fresh})
+    return [path for path in others if _is_key(path) and _read(path) not in used]
 
 
 def _key_uris(path: str) -> set[str]:
@@ -270,6 +275,11 @@ def _key_uris(path: str) -> set[str]:
 
 def _is_key(path: str) -> bool:
     return os.path.isfile(path) and not os.path.islink(path) and os.path.getsize(path) == 16
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _is_mount_point(path: str) -> bool:
