@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
@@ -120,6 +121,78 @@ def test_only_an_earlier_output_is_overwritten(tmp_path: Path, name: str) -> Non
     folder.write(planned(), tmp_path / "hls", overwrite=True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("thesis.txt", "photos/1.jpg", "lost+found/inode", "0.ts", "v0-0.key", "index.m3u8.gz"),
+        *("v0/notes.txt", "v0/00.ts", "v0/0.TS", "v0/.ts", "v0/\u0661.ts", "v0/init-x.mp4"),
+        *("v0/a0-0.key", "v0/v0.key", "v0/v0-.key", "v0/index.m3u8.old", "v0/deep/1.ts"),
+        *("v0/7.ts/mine", "v00/0.ts", "v/0.ts", "b0/0.ts", "v0.old/0.ts", ".hidden"),
+        ".pystream..0123456789abcdef.partial",
+    ],
+)
+def test_an_output_with_anything_else_in_it_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "hls"
+    folder.write(planned(encrypt=True), out)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("x")
+    said = re.escape(str(Path(*Path(name).parts[: 2 if name[:3] == "v0/" else 1])))
+    with unchanged(out / "v0"), pytest.raises(pystream.OutputError, match=f"since {said} in it"):
+        folder.write(planned(), out, overwrite=True)
+    assert neighbours(out) == []
+
+
+def test_links_and_pipes_are_no_output(tmp_path: Path) -> None:
+    out, there = tmp_path / "hls", tmp_path / "there"
+    folder.write(planned(), out)
+    for name in ("v0/0.ts", "index.m3u8", "v0"):
+        (out / name).rename(there)
+        (out / name).symlink_to(there)
+        with pytest.raises(pystream.OutputError, match=f"since {name} in it"):
+            folder.write(planned(), out, overwrite=True)
+        (out / name).unlink()
+        there.rename(out / name)
+    os.mkfifo(out / "v0" / "9.ts")
+    with pytest.raises(pystream.OutputError, match=r"since v0/9\.ts in it"):
+        folder.write(planned(), out, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "my songs",
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow/index.m3u8\n",
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttps://example.org/v0/index.m3u8\n",
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv0/other.m3u8\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n0.ts\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_a_playlist_of_somebody_else_is_not_overwritten(tmp_path: Path, text: str) -> None:
+    out = tmp_path / "hls"
+    (out / "v0").mkdir(parents=True)
+    (out / "index.m3u8").write_text(text)
+    with (
+        unchanged(out / "v0"),
+        pytest.raises(pystream.OutputError, match=r"since index\.m3u8 in it"),
+    ):
+        folder.write(planned(), out, overwrite=True)
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_every_output_is_overwritten(tmp_path: Path, format: str) -> None:
+    """Ladders, keys beside the playlists, several initialization sections."""
+    out = tmp_path / "hls"
+    inputs = [MEDIA / "ladder_90.mp4", MEDIA / "ladder_180.mp4", MEDIA / "ladder_audio.m4a"]
+    for sources in (inputs, [MEDIA / "two_entries.mp4"]):
+        opened = [pystream.open(source) for source in sources]
+        encryption = pystream.Aes128(rotate_every=1)
+        old = pystream.plan(opened, format=format, encryption=encryption, segment_duration=2)
+        folder.write(old, out, overwrite=True)
+        folder.write(planned(), out, overwrite=True)
+        assert sorted(os.listdir(out)) == ["index.m3u8", "v0"]
+
+
 def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For `os.path` it would be the current one."""
     monkeypatch.chdir(tmp_path)
@@ -147,9 +220,9 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
 def test_pain_69_a_stale_segment_never_survives(tmp_path: Path) -> None:
     out = tmp_path / "hls"
     folder.write(planned(OTHER, format="fmp4", encrypt=True), out)
-    os.mkfifo(out / "pipe")
-    (out / "deep" / "er").mkdir(parents=True)
-    (out / "deep" / "er" / "99.ts").write_text("stale")
+    (out / "v0" / "99.ts").write_text("stale")
+    (out / "v7").mkdir()
+    (out / "v7" / "init-99.mp4").write_text("stale")
     folder.write(planned(), out, overwrite=True)
     fresh = tmp_path / "fresh"
     folder.write(planned(), fresh)
@@ -616,10 +689,7 @@ def test_pain_69_a_mount_point_gets_file_by_file(tmp_path: Path, mount: str) -> 
 identity = out.stat().st_ino, out.stat().st_dev
 folder.write(planned(other, format="fmp4", encryption=pystream.Aes128()), out)
 (out / "v0" / "99.ts").write_text("stale")
-(out / "v0" / "deep").mkdir()
 (out / "a0" / "index.m3u8").exists() or sys.exit("no audio rendition")
-(out / "v0" / "index.m3u8").unlink()
-(out / "v0" / "index.m3u8").mkdir()
 written, replace = [], os.replace
 def noted(source, target):
     written.append(os.path.relpath(target, out))

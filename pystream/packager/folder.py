@@ -23,11 +23,11 @@ from contextlib import contextmanager, suppress
 
 from pystream import _core
 from pystream.errors import OutputError
-from pystream.playlist import MediaPlaylist, PlaylistError, parse
+from pystream.playlist import MediaPlaylist, MultivariantPlaylist, PlaylistError, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pystream.packager.presentation import Presentation
 
@@ -57,9 +57,9 @@ def write(
 
     `key_dir`: where key files go; without it, beside their playlists. `jobs`: threads, as many as
     there are processors by default. `progress` is called a few times a second with bytes written
-    and bytes in all. `overwrite` replaces an earlier output, and nothing else; of the keys in
-    `key_dir`, those that only the earlier output's playlists name are removed, unless they hold a key
-    of the new one.
+    and bytes in all. `overwrite` replaces an earlier output, and nothing else: a folder that holds
+    what no output has is refused. Of the keys in `key_dir`, those that only the earlier output's
+    playlists name are removed, unless they hold a key of the new one.
 
     Raises `OutputError` where the folder may not be written or its file system surely has no room,
     `OSError` where it cannot be written, `MediaError` or `SourceError` for the inputs. After any of
@@ -72,7 +72,7 @@ def write(
     parent = target if mounted else os.path.dirname(target)
     # Hidden, and on the same file system, which a rename asks for.
     mark = _INSIDE if mounted else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
-    _check(target, overwrite)
+    _check(target, overwrite, mounted)
     keys = _key_files(presentation, target, key_dir, overwrite)
     stale = _stale_keys(presentation, target, key_dir, keys)
     _remove_leftovers(parent, mark)
@@ -124,23 +124,89 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _check(target: str, overwrite: bool) -> None:
+def _check(target: str, overwrite: bool, mounted: bool) -> None:
+    """Refuses a target that holds anything, but for an earlier output that is to be replaced."""
     if not os.path.lexists(target):
         return
     if not os.path.isdir(target):
         raise OutputError(f"{target} exists and is no folder")
-    names = set(os.listdir(target)) - {_NOT_OURS}
-    # A run that was killed has passed this check: what it left is no reason to fail it.
-    leftovers = {name for name in names if _is_partial(name, _INSIDE)}
-    if not names - leftovers:
+    entries, killed = [], False
+    with os.scandir(target) as found:
+        for entry in found:
+            folder = entry.is_dir(follow_symlinks=False)
+            if folder and _is_partial(entry.name, _INSIDE):
+                # A run that was killed has passed this check: what it left is no reason to fail it.
+                killed = True
+            elif not (folder and entry.name == _NOT_OURS and (mounted or not os.listdir(entry))):
+                entries.append(entry)
+    if not entries:
         return
     if not overwrite:
         raise OutputError(f"{target} is not empty; --overwrite replaces an earlier output")
-    if not leftovers and not os.path.isfile(os.path.join(target, PLAYLIST)):
-        raise OutputError(
-            f"{target} is no earlier output, since it holds no {PLAYLIST}, so --overwrite does not"
-            " replace it: choose another folder, or empty this one"
-        )
+    if killed or any(entry.name == PLAYLIST for entry in entries):
+        foreign = min(_foreign(entries), default=None)
+        if foreign is None:
+            return
+        reason = f"{foreign} in it is not what package writes"
+    else:
+        reason = f"it holds no {PLAYLIST}"
+    raise OutputError(
+        f"{target} is no earlier output, since {reason}, so --overwrite does not replace it:"
+        " choose another folder, or empty this one"
+    )
+
+
+def _foreign(entries: Iterable[os.DirEntry[str]]) -> Iterator[str]:
+    """What no output has, of a folder's entries and of what is in them, as paths from there."""
+    for entry in entries:
+        if entry.name == PLAYLIST:
+            if not (entry.is_file(follow_symlinks=False) and _is_multivariant(entry.path)):
+                yield entry.name
+        elif not (_is_rendition(entry.name) and entry.is_dir(follow_symlinks=False)):
+            yield entry.name
+        else:
+            # Another run may be removing what it has replaced.
+            with suppress(FileNotFoundError), os.scandir(entry) as inside:
+                for each in inside:
+                    if not (
+                        _is_of_rendition(each.name, entry.name)
+                        and each.is_file(follow_symlinks=False)
+                    ):
+                        yield f"{entry.name}/{each.name}"
+
+
+def _is_multivariant(path: str) -> bool:
+    """Whether a file is a multivariant playlist that names renditions where outputs have them."""
+    found = _parsed(path)
+    if not isinstance(found, MultivariantPlaylist):
+        return False
+    uris = [variant.uri for variant in found.variants]
+    uris += [rendition.uri or "" for rendition in found.renditions]
+    parts = [uri.partition("/") for uri in uris]
+    return all(_is_rendition(name) and rest == PLAYLIST for name, _, rest in parts)
+
+
+# The names that `Rendition` gives: a folder of so many segments has as many of them to look at.
+
+
+def _is_rendition(name: str) -> bool:
+    return name[:1] in ("v", "a") and _is_number(name[1:])
+
+
+def _is_of_rendition(name: str, rendition: str) -> bool:
+    stem, _, suffix = name.rpartition(".")
+    if suffix in ("ts", "m4s"):
+        return _is_number(stem)
+    if suffix == "mp4":
+        return stem == "init" or (stem.startswith("init-") and _is_number(stem[5:]))
+    if suffix == "key":
+        begin = f"{rendition}-"
+        return stem.startswith(begin) and _is_number(stem.removeprefix(begin))
+    return name == PLAYLIST
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
 
 
 def _is_partial(name: str, mark: str) -> bool:
@@ -263,14 +329,19 @@ def _stale_keys(
 
 def _key_uris(path: str) -> set[str]:
     """What a media playlist names as keys; nothing where there is none that can be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = parse(file.read())
-    except (OSError, UnicodeDecodeError, PlaylistError):
-        return set()
+    found = _parsed(path)
     if not isinstance(found, MediaPlaylist):
         return set()
     return {segment.key.uri for segment in found.segments if segment.key}
+
+
+def _parsed(path: str) -> MediaPlaylist | MultivariantPlaylist | None:
+    """A playlist; None where there is none that can be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return parse(file.read())
+    except (OSError, UnicodeDecodeError, PlaylistError):
+        return None
 
 
 def _is_key(path: str) -> bool:
