@@ -380,6 +380,95 @@ def test_progress_that_fails_leaves_everything_as_it_was(before: Path) -> None:
         folder.write(planned(), before, overwrite=True, progress=progress)
 
 
+# What comes into the output's place while it is made.
+
+
+def once(work: Callable[[], object]) -> Callable[[int, int], None]:
+    """What `progress` may be, to do something after the checks and before all is in place."""
+    left = [work]
+
+    def progress(done: int, total: int) -> None:
+        while left:
+            left.pop()()
+
+    return progress
+
+
+def put(path: Path, text: str = "x") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_put_into_the_folder_meanwhile_stays(tmp_path: Path, overwrite: bool) -> None:
+    out, keys = tmp_path / "hls", tmp_path / "keys"
+    filled = once(lambda: put(out / "thesis.txt"))
+    said = "no earlier output, since it holds no index" if overwrite else "not empty"
+    with pytest.raises(pystream.OutputError, match=said):
+        folder.write(planned(encrypt=True), out, key_dir=keys, overwrite=overwrite, progress=filled)
+    assert contents(tmp_path) == {"hls/thesis.txt": b"x"}
+    # Nor are keys left of what is not there.
+    assert neighbours(out) == []
+
+
+def test_a_file_that_takes_the_folders_place_stays(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    for overwrite in (False, True):
+        with pytest.raises(pystream.OutputError, match="hls exists and is no folder"):
+            folder.write(
+                planned(), out, overwrite=overwrite, progress=once(lambda: out.write_text("x"))
+            )
+        assert contents(tmp_path) == {"hls": b"x"}
+        out.unlink()
+
+
+def test_what_is_put_into_an_earlier_output_meanwhile_stays(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    folder.write(planned(OTHER, encrypt=True), out)
+    there = contents(out)
+    with pytest.raises(pystream.OutputError, match=r"since v0/notes\.txt in it"):
+        folder.write(
+            planned(), out, overwrite=True, progress=once(lambda: put(out / "v0" / "notes.txt"))
+        )
+    assert contents(out) == there | {"v0/notes.txt": b"x"}
+    assert neighbours(out) == []
+
+
+def test_of_two_runs_at_once_the_first_that_is_done_stays(tmp_path: Path) -> None:
+    out = tmp_path / "hls"
+    first = planned(OTHER, encrypt=True)
+    with pytest.raises(pystream.OutputError, match="not empty"):
+        folder.write(planned(), out, progress=once(lambda: folder.write(first, out)))
+    folder.write(first, tmp_path / "same")
+    assert contents(out) == contents(tmp_path / "same")
+    assert neighbours(out) == ["same"]
+
+
+def test_a_key_that_comes_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
+    out, keys = tmp_path / "hls", tmp_path / "keys"
+    presentation = planned(PLAIN, MEDIA / "ladder_audio.m4a", encrypt=True)
+    names = [name for each in presentation.renditions for name, _ in each.key_files()]
+    taken = once(lambda: put(keys / names[-1], "another film's"))
+    with pytest.raises(pystream.OutputError, match=f"{names[-1]} exists; --overwrite replaces it"):
+        folder.write(presentation, out, key_dir=keys, progress=taken)
+    assert len(names) > 1
+    assert contents(tmp_path) == {f"keys/{names[-1]}": b"another film's"}
+    assert neighbours(out) == ["keys"]
+
+
+def test_a_folder_in_which_another_run_writes_is_not_replaced_unasked(tmp_path: Path) -> None:
+    """One for which it is a mount point. What a killed one left there is removed."""
+    out = tmp_path / "hls"
+    left = out / ".pystream..0123456789abcdef.partial"
+    (left / "v0").mkdir(parents=True)
+    with pytest.raises(pystream.OutputError, match=r"hls holds a folder \.pystream\.\.\*\.partial"):
+        folder.write(planned(), out, progress=once(lambda: left.mkdir()))
+    assert os.listdir(out) == [left.name] and os.listdir(left) == []
+    (left / "v0").mkdir()
+    folder.write(planned(), out)
+    assert sorted(os.listdir(out)) == ["index.m3u8", "v0"]
+
+
 # In a process of its own, which says when it reads, and goes on when its standard input ends. The
 # signal is sent before that, so it is always heard first.
 INTERRUPTED = """
@@ -717,6 +806,71 @@ print("done")
     done = in_mount(script, tmp_path / "hls", mount)
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert not any(name.endswith(".partial") for name in os.listdir(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_mount_point_that_is_filled_meanwhile_stays_as_it_is(tmp_path: Path) -> None:
+    may_mount()
+    script = """
+# At the moment of an audit event of a file of that name, something else comes there.
+waiting = {}
+
+def hook(event, arguments):
+    if event in ("os.link", "os.mkdir", "os.rename"):
+        path = arguments[1] if event != "os.mkdir" else arguments[0]
+        if act := waiting.pop((event, os.path.relpath(path, out)), None):
+            act()
+
+def put(name):
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("x")
+
+def contents():
+    return {str(path.relative_to(out)): path.read_bytes() if path.is_file() else None
+            for path in out.rglob("*")}
+
+def refused(said, overwrite=False, progress=None):
+    try:
+        folder.write(planned(plain), out, overwrite=overwrite, progress=progress)
+    except pystream.OutputError as error:
+        assert re.search(said, str(error)), error
+    else:
+        sys.exit(f"{said} was expected")
+    assert not waiting
+
+sys.addaudithook(hook)
+refused("not empty", progress=lambda *_: put("thesis.txt"))
+assert contents() == {"thesis.txt": b"x"}, contents()
+(out / "thesis.txt").unlink()
+waiting["os.mkdir", "v0"] = lambda: put("v0/precious")
+refused("v0 exists")
+assert contents() == {"v0": None, "v0/precious": b"x"}, contents()
+(out / "v0" / "precious").unlink()
+(out / "v0").rmdir()
+waiting["os.link", "v0/1.ts"] = lambda: put("v0/1.ts")
+refused("v0/1.ts exists; --overwrite")
+assert contents() == {"v0": None, "v0/1.ts": b"x"}, contents()
+(out / "v0" / "1.ts").unlink()
+(out / "v0").rmdir()
+waiting["os.link", "index.m3u8"] = lambda: put("index.m3u8")
+refused("index.m3u8 exists")
+assert contents() == {"index.m3u8": b"x"}, contents()
+(out / "index.m3u8").unlink()
+
+folder.write(planned(other, format="fmp4"), out)
+before = contents()
+refused("since v0/notes.txt in it", True, lambda *_: put("v0/notes.txt"))
+assert contents() == before | {"v0/notes.txt": b"x"}, contents()
+(out / "v0" / "notes.txt").unlink()
+waiting["os.rename", "index.m3u8"] = lambda: (put("v0/notes.txt"), put("a0/notes.txt"), put("x"))
+folder.write(planned(plain), out, overwrite=True)
+found = sorted(name for name, data in contents().items() if data is not None)
+assert found == ["a0/notes.txt", "index.m3u8", "v0/0.ts", "v0/1.ts", "v0/2.ts", "v0/index.m3u8",
+                 "v0/notes.txt", "x"], found
+print("done")
+"""
+    done = in_mount(script, tmp_path / "hls", 'mount -t tmpfs none "$OUT"')
+    assert (done.stdout, done.stderr) == ("done\n", "")
 
 
 @pytest.mark.slow

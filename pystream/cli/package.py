@@ -66,8 +66,9 @@ output:
   The folder appears whole, by one rename, or not at all. One that is not empty
   is refused without --overwrite, and with it as well unless it holds an earlier
   output and nothing else; that stays visible until the new one takes its place,
-  and nothing of it is left then. A mount point cannot be renamed: there, files
-  are replaced one by one, playlists last.
+  and nothing of it is left then. It is looked at before the work and after it:
+  what somebody puts there meanwhile, or among the keys, stays. A mount point
+  cannot be renamed: there, files are replaced one by one, playlists last.
 
   Until then the new output is a hidden folder beside DIR, .pystream.*.partial,
   or in DIR where that is a mount point. What a killed run leaves of it, the

@@ -1,10 +1,12 @@
 """A presentation as a folder of files, published whole or not at all.
 
 Everything is written into a temporary folder beside the target and put in its place by one rename;
-an existing target is exchanged with it, so at any moment one complete output is visible. A mount
-point cannot be renamed: there, files are renamed one by one, playlists last, and what no longer
-belongs is removed after that. An interrupted run removes what it wrote and leaves the rest as it was;
-an interrupt that comes while things are being put in place is heard when they are.
+an earlier output is exchanged with it, so at any moment one complete output is visible. A mount
+point cannot be renamed: there, files are renamed one by one, playlists last, and what is left of the
+earlier output is removed after that. What may be replaced is seen to before the work, and again
+before it is put in place; where nothing may be, the renaming itself replaces nothing. An interrupted
+run removes what it wrote and leaves the rest as it was; an interrupt that comes while things are
+being put in place is heard when they are.
 
 A run that is killed cannot remove anything. So each holds a lock (flock(2)) on its temporary folder,
 which ends with the process; a folder for the same target whose lock can be had is nobody's, and the
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pystream.packager.presentation import Presentation
 
 PLAYLIST = "index.m3u8"
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -76,6 +79,8 @@ def write(
     keys = _key_files(presentation, target, key_dir, overwrite)
     stale = _stale_keys(presentation, target, key_dir, keys)
     _remove_leftovers(parent, mark)
+    # Of runs for which it was a mount point.
+    _remove_leftovers(target, _INSIDE)
     _check_room(presentation, target, parent)
     made: list[str] = []
     work = os.path.join(parent, f"{mark}{os.urandom(8).hex()}{_PARTIAL}")
@@ -87,7 +92,7 @@ def write(
         lock = _lock(work)
         total = _fill(presentation, work, jobs, progress, beside=key_dir is None)
         with _uninterrupted():
-            _publish(work, target, mounted, keys, key_dir, made)
+            _publish(work, target, mounted, overwrite, keys, key_dir, made)
             done = True
             _remove(work)
             for path in stale:
@@ -137,7 +142,11 @@ def _check(target: str, overwrite: bool, mounted: bool) -> None:
             if folder and _is_partial(entry.name, _INSIDE):
                 # A run that was killed has passed this check: what it left is no reason to fail it.
                 killed = True
-            elif not (folder and entry.name == _NOT_OURS and (mounted or not os.listdir(entry))):
+            elif not (
+                folder
+                and entry.name == _NOT_OURS
+                and (mounted or (overwrite and not os.listdir(entry)))
+            ):
                 entries.append(entry)
     if not entries:
         return
@@ -479,11 +488,16 @@ def _publish(
     work: str,
     target: str,
     mounted: bool,
+    overwrite: bool,
     keys: list[tuple[str, bytes]],
     key_dir: str | os.PathLike[str] | None,
     made: list[str],
 ) -> None:
-    """Puts keys and folder in place; where the folder cannot be, the keys are what they were."""
+    """Puts keys and folder in place; where the folder cannot be, the keys are what they were.
+
+    What came into their places while the work was done is replaced on the same terms as what was
+    there before.
+    """
     placed: list[tuple[str, str | None]] = []
     try:
         if key_dir is not None:
@@ -492,19 +506,19 @@ def _publish(
             partial = f"{path}.{os.urandom(8).hex()}.partial"
             try:
                 _write(partial, key, 0o600)
-                if os.path.lexists(path):
+                if overwrite and os.path.lexists(path):
                     _exchange(partial, path)
                     placed.append((path, partial))
                 else:
-                    os.rename(partial, path)
+                    _rename_new(partial, path)
                     placed.append((path, None))
             except BaseException:
                 _remove(partial)
                 raise
         if mounted:
-            _publish_files(work, target)
+            _publish_files(work, target, overwrite)
         else:
-            _publish_folder(work, target)
+            _publish_folder(work, target, overwrite)
     except BaseException:
         for path, old in placed:
             if old is None:
@@ -517,32 +531,29 @@ def _publish(
             os.unlink(old)
 
 
-def _publish_folder(work: str, target: str) -> None:
+def _publish_folder(work: str, target: str, overwrite: bool) -> None:
     if os.path.isdir(target):
         os.chmod(work, os.stat(target).st_mode & 0o7777)
     try:
         # Also where the target is an empty folder.
         os.rename(work, target)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
+        _check(target, overwrite, False)
+        if not overwrite:
+            raise OutputError(
+                f"{target} holds a folder {_INSIDE}*{_PARTIAL}, in which another run writes: wait for"
+                " that, or remove it"
+            ) from None
         _exchange(work, target)
 
 
 def _exchange(work: str, target: str) -> None:
     """Puts `work` in the place of `target` and the other way round, in one step where possible."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    paths = os.fsencode(work), os.fsencode(target)
-    # Not every C library has it.
-    if rename := getattr(libc, "renameat2", None):
-        if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.ENOSYS, errno.EINVAL):
-            raise OSError(code, os.strerror(code), target)
-    # A file system without exchange: two renames, with a moment between them.
+    if _renameat2(work, target, _RENAME_EXCHANGE):
+        return
+    # Two renames, with a moment between them.
     aside = f"{work}.old"
     os.rename(target, aside)
     try:
@@ -553,24 +564,95 @@ def _exchange(work: str, target: str) -> None:
     os.rename(aside, work)
 
 
-def _publish_files(work: str, target: str) -> None:
+def _rename_new(work: str, target: str) -> None:
+    """Renames a file to where there is none, in one step where possible."""
+    try:
+        try:
+            os.link(work, target)
+        except OSError as error:
+            # A file system without second names, as FAT is.
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            if not _renameat2(work, target, _RENAME_NOREPLACE):
+                if os.path.lexists(target):
+                    raise FileExistsError from None
+                os.rename(work, target)
+        else:
+            os.unlink(work)
+    except FileExistsError:
+        raise OutputError(f"{target} exists; --overwrite replaces it") from None
+
+
+def _renameat2(work: str, target: str, flags: int) -> bool:
+    """Renames in the way that the flags ask for; False where that cannot be done."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Not every C library has it, and not every file system knows the flags.
+    rename = getattr(libc, "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(work), _AT_FDCWD, os.fsencode(target), flags) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL):
+        raise OSError(code, os.strerror(code), target)
+    return False
+
+
+def _publish_files(work: str, target: str, overwrite: bool) -> None:
+    _check(target, overwrite, True)
     fresh = sorted(_files(work), key=lambda path: (path.endswith(".m3u8"), path.count(os.sep) == 0))
     folders = {os.path.dirname(path) for path in fresh} - {""}
-    for name in folders:
-        path = os.path.join(target, name)
-        if os.path.islink(path) or not os.path.isdir(path):
-            _remove(path)
-            os.mkdir(path)
-    for name in fresh:
-        path = os.path.join(target, name)
-        if os.path.isdir(path):
-            _remove(path)
-        os.replace(os.path.join(work, name), path)
-    keep = {*fresh, *folders, os.path.basename(work), _NOT_OURS}
-    for folder in ("", *folders):
-        for name in os.listdir(os.path.join(target, folder)):
-            if os.path.join(folder, name) not in keep:
-                _remove(os.path.join(target, folder, name))
+    made: list[str] = []
+    try:
+        for name in folders:
+            path = os.path.join(target, name)
+            if not (overwrite and os.path.isdir(path)):
+                _make_new(path)
+                made.append(path)
+        for name in fresh:
+            path = os.path.join(target, name)
+            if overwrite:
+                os.replace(os.path.join(work, name), path)
+            else:
+                _rename_new(os.path.join(work, name), path)
+                made.append(path)
+    except BaseException:
+        if not overwrite:
+            _take_back(made)
+        raise
+    if overwrite:
+        _remove_stale(target, {*fresh}, folders)
+
+
+def _make_new(path: str) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        raise OutputError(f"{path} exists; --overwrite replaces it") from None
+
+
+def _take_back(made: list[str]) -> None:
+    for path in reversed(made):
+        # A folder stays where somebody else has put something in it.
+        with suppress(OSError):
+            if os.path.isdir(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+
+
+def _remove_stale(target: str, fresh: set[str], folders: set[str]) -> None:
+    """Removes what an earlier output has, and the new one has not; what no output has stays."""
+    for folder in filter(_is_rendition, os.listdir(target)):
+        path = os.path.join(target, folder)
+        for name in os.listdir(path):
+            if _is_of_rendition(name, folder) and f"{folder}/{name}" not in fresh:
+                _remove(os.path.join(path, name))
+        if folder not in folders:
+            with suppress(OSError):
+                os.rmdir(path)
 
 
 def _files(folder: str) -> Iterator[str]:
