@@ -402,6 +402,24 @@ def test_overwriting_what_is_being_read_is_refused(tmp_path: Path) -> None:
     assert film.read_bytes() == PLAIN.read_bytes()
 
 
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "gone").mkdir()
+    program = "import os, sys; os.rmdir(os.getcwd()); from pystream.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, "package", str(PLAIN), "-o", ".", *more],
+        cwd=tmp_path / "gone",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "pystream package: . cannot be found from the current folder, which has been removed:"
+        " change to another one, or give an absolute path\n"
+    )
+
+
 def test_warnings_follow_success(tmp_path: Path) -> None:
     done = run("package", MEDIA / "mp3_beside.mp4", "-o", tmp_path / "hls")
     assert done.returncode == 0

@@ -380,6 +380,59 @@ def test_progress_that_fails_leaves_everything_as_it_was(before: Path) -> None:
         folder.write(planned(), before, overwrite=True, progress=progress)
 
 
+# Where somebody is.
+
+
+@pytest.mark.parametrize(("inside", "given"), [("", "."), ("v0", ".."), ("a0", "..")])
+def test_the_current_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, given: str
+) -> None:
+    out = tmp_path / "hls"
+    folder.write(planned(OTHER, format="fmp4", encrypt=True), out)
+    identity = os.stat(out / inside).st_ino
+    monkeypatch.chdir(out / inside)
+    folder.write(planned(), given, overwrite=True)
+    assert os.stat(".").st_ino == os.stat(out / inside).st_ino == identity
+    monkeypatch.chdir(tmp_path)
+    folder.write(planned(), tmp_path / "same")
+    assert contents(out) == contents(tmp_path / "same")
+    # What stays for whoever is in it is no reason to refuse the next run.
+    folder.write(planned(), out, overwrite=True)
+    assert sorted(os.listdir(out)) == ["index.m3u8", "v0"]
+    assert neighbours(out) == ["same"]
+
+
+def test_an_empty_current_folder_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "hls"
+    out.mkdir()
+    identity = out.stat().st_ino
+    monkeypatch.chdir(out)
+    folder.write(planned(), ".")
+    assert out.stat().st_ino == identity
+    assert len(listed(out)) == 5
+    assert sorted(os.listdir()) == ["index.m3u8", "v0"] and neighbours(out) == []
+
+
+def test_a_current_folder_that_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    presentation = planned(encrypt=True)
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    said = r"^{} cannot be found from the current folder, which has been removed: change to another"
+    for given in (".", "hls", "../hls"):
+        with pytest.raises(pystream.OutputError, match=said.format(re.escape(given))):
+            folder.write(presentation, given)
+    with pytest.raises(pystream.OutputError, match=said.format("keys")):
+        folder.write(presentation, tmp_path / "hls", key_dir="keys")
+    assert os.listdir(tmp_path) == []
+    # Who does not ask for it does not miss it.
+    folder.write(presentation, tmp_path / "hls", key_dir=tmp_path / "keys")
+    assert (tmp_path / "hls" / "index.m3u8").is_file()
+
+
 # What comes into the output's place while it is made.
 
 

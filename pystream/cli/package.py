@@ -67,11 +67,12 @@ output:
   is refused without --overwrite, and with it as well unless it holds an earlier
   output and nothing else; that stays visible until the new one takes its place,
   and nothing of it is left then. It is looked at before the work and after it:
-  what somebody puts there meanwhile, or among the keys, stays. A mount point
-  cannot be renamed: there, files are replaced one by one, playlists last.
+  what somebody puts there meanwhile stays. A mount point cannot be renamed, and
+  the current folder and those above it are not: there, files are replaced one
+  by one, playlists last.
 
   Until then the new output is a hidden folder beside DIR, .pystream.*.partial,
-  or in DIR where that is a mount point. What a killed run leaves of it, the
+  or in DIR where that is not renamed. What a killed run leaves of it, the
   next run that writes to DIR removes.
 
   Warnings go to standard error, one a line, when all is written. --json prints
@@ -253,10 +254,10 @@ def _spare_what_is_needed(options: argparse.Namespace) -> None:
     """Refuses to replace a folder that holds what nobody wants to lose by it."""
     if not options.overwrite:
         return
-    target = os.path.realpath(options.output)
+    target = folder.real_path(options.output)
     kept = [*options.input, options.key_file, os.path.expanduser("~")]
     for name in filter(None, kept):
-        if os.path.commonpath([os.path.realpath(name), target]) == target:
+        if os.path.commonpath([folder.real_path(name), target]) == target:
             raise OutputError(
                 f"{name} lies in the output folder {options.output}, all of which is replaced:"
                 " choose another one"

@@ -2,11 +2,11 @@
 
 Everything is written into a temporary folder beside the target and put in its place by one rename;
 an earlier output is exchanged with it, so at any moment one complete output is visible. A mount
-point cannot be renamed: there, files are renamed one by one, playlists last, and what is left of the
-earlier output is removed after that. What may be replaced is seen to before the work, and again
-before it is put in place; where nothing may be, the renaming itself replaces nothing. An interrupted
-run removes what it wrote and leaves the rest as it was; an interrupt that comes while things are
-being put in place is heard when they are.
+point cannot be renamed, and the current folder and those above it are not to be: there, files are
+renamed one by one, playlists last, and what is left of the earlier output is removed after that. What
+may be replaced is seen to before the work, and again before it is put in place; where nothing may be,
+the renaming itself replaces nothing. An interrupted run removes what it wrote and leaves the rest as
+it was; an interrupt that comes while things are being put in place is heard when they are.
 
 A run that is killed cannot remove anything. So each holds a lock (flock(2)) on its temporary folder,
 which ends with the process; a folder for the same target whose lock can be had is nobody's, and the
@@ -70,16 +70,16 @@ def write(
     """
     if not os.fspath(folder):
         raise OutputError("the output folder's name is empty")
-    target = os.path.realpath(folder)
-    mounted = _is_mount_point(target)
-    parent = target if mounted else os.path.dirname(target)
+    target = real_path(folder)
+    fixed = _is_mount_point(target) or _is_current(target)
+    parent = target if fixed else os.path.dirname(target)
     # Hidden, and on the same file system, which a rename asks for.
-    mark = _INSIDE if mounted else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
-    _check(target, overwrite, mounted)
+    mark = _INSIDE if fixed else f".pystream.{os.path.basename(target)[:_MARK_LENGTH]}."
+    _check(target, overwrite, fixed)
     keys = _key_files(presentation, target, key_dir, overwrite)
     stale = _stale_keys(presentation, target, key_dir, keys)
     _remove_leftovers(parent, mark)
-    # Of runs for which it was a mount point.
+    # Of runs for which it was a mount point, or the current folder.
     _remove_leftovers(target, _INSIDE)
     _check_room(presentation, target, parent)
     made: list[str] = []
@@ -92,7 +92,7 @@ def write(
         lock = _lock(work)
         total = _fill(presentation, work, jobs, progress, beside=key_dir is None)
         with _uninterrupted():
-            _publish(work, target, mounted, overwrite, keys, key_dir, made)
+            _publish(work, target, fixed, overwrite, keys, key_dir, made)
             done = True
             _remove(work)
             for path in stale:
@@ -117,6 +117,17 @@ def write(
     return total
 
 
+def real_path(path: str | os.PathLike[str]) -> str:
+    """The absolute path without links. Raises `OutputError` where it leads from no folder on."""
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError:
+        raise OutputError(
+            f"{os.fspath(path)} cannot be found from the current folder, which has been removed:"
+            " change to another one, or give an absolute path"
+        ) from None
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Holds back, in this thread, the signals that end a command."""
@@ -129,7 +140,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _check(target: str, overwrite: bool, mounted: bool) -> None:
+def _check(target: str, overwrite: bool, fixed: bool) -> None:
     """Refuses a target that holds anything, but for an earlier output that is to be replaced."""
     if not os.path.lexists(target):
         return
@@ -145,7 +156,7 @@ def _check(target: str, overwrite: bool, mounted: bool) -> None:
             elif not (
                 folder
                 and entry.name == _NOT_OURS
-                and (mounted or (overwrite and not os.listdir(entry)))
+                and (fixed or (overwrite and not os.listdir(entry)))
             ):
                 entries.append(entry)
     if not entries:
@@ -291,7 +302,7 @@ def _key_files(
 ) -> list[tuple[str, bytes]]:
     if key_dir is None:
         return []
-    folder = os.path.realpath(key_dir)
+    folder = real_path(key_dir)
     if os.path.commonpath([folder, target]) == target:
         raise OutputError(
             f"the key folder {folder} lies in the output folder, where keys must not be"
@@ -323,7 +334,7 @@ def _stale_keys(
     """
     if key_dir is None or presentation.encryption is None or not os.path.isdir(target):
         return []
-    folder, base = os.path.realpath(key_dir), presentation.encryption.key_uri
+    folder, base = real_path(key_dir), presentation.encryption.key_uri
     named = set()
     for name in os.listdir(target):
         for uri in _key_uris(os.path.join(target, name, PLAYLIST)):
@@ -374,6 +385,15 @@ def _is_mount_point(path: str) -> bool:
             return any(line.split(b" ")[4] == escaped for line in file)
     except OSError:
         return False
+
+
+def _is_current(path: str) -> bool:
+    """Whether it is the current folder or one above it: renamed, it would take that along, and who
+    called us would be left in a folder that is then removed."""
+    try:
+        return os.path.commonpath([os.getcwd(), path]) == path
+    except FileNotFoundError:
+        return False  # it has been removed already
 
 
 def _make_folders(folder: str, made: list[str], mode: int = 0o777) -> None:
@@ -487,7 +507,7 @@ def _run(
 def _publish(
     work: str,
     target: str,
-    mounted: bool,
+    fixed: bool,
     overwrite: bool,
     keys: list[tuple[str, bytes]],
     key_dir: str | os.PathLike[str] | None,
@@ -501,7 +521,7 @@ def _publish(
     placed: list[tuple[str, str | None]] = []
     try:
         if key_dir is not None:
-            _make_folders(os.path.realpath(key_dir), made, 0o700)
+            _make_folders(real_path(key_dir), made, 0o700)
         for path, key in keys:
             partial = f"{path}.{os.urandom(8).hex()}.partial"
             try:
@@ -515,7 +535,7 @@ def _publish(
             except BaseException:
                 _remove(partial)
                 raise
-        if mounted:
+        if fixed:
             _publish_files(work, target, overwrite)
         else:
             _publish_folder(work, target, overwrite)
@@ -650,7 +670,7 @@ def _remove_stale(target: str, fresh: set[str], folders: set[str]) -> None:
         for name in os.listdir(path):
             if _is_of_rendition(name, folder) and f"{folder}/{name}" not in fresh:
                 _remove(os.path.join(path, name))
-        if folder not in folders:
+        if folder not in folders and not _is_current(path):
             with suppress(OSError):
                 os.rmdir(path)
 
