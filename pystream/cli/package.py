@@ -72,8 +72,8 @@ output:
   by one, playlists last.
 
   Until then the new output is a hidden folder beside DIR, .pystream.*.partial,
-  or in DIR where that is not renamed. What a killed run leaves of it, the
-  next run that writes to DIR removes.
+  or in DIR where that is not renamed. What a killed run leaves of it, the same
+  user's next run that writes to DIR removes.
 
   Warnings go to standard error, one a line, when all is written. --json prints
   one object: playlist, format, encryption, key_files, bytes, duration,
