@@ -30,10 +30,11 @@ from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.server import http as protocol
+from pystream.server import origin
 from pystream.server.answers import Answer, Answers
 from pystream.server.connections import Connections, Limits
 from pystream.server.http import Request
-from pystream.server.origin import Origin
+from pystream.server.origin import Film, Origin
 
 MEDIA = Path(__file__).parent / "media"
 NOW = 1_900_000_000
@@ -383,6 +384,54 @@ def test_pain_44_a_replaced_film_has_other_addresses(tmp_path: Path) -> None:
         gone = path.split("/")
         gone[5] = "a" * len(gone[5])
         assert server.get("/".join(gone))[0] == 404
+
+
+def test_many_who_want_the_same_film_at_once_wait_for_one_and_go_on_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[str] = []
+
+    def counting(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            made.append(name)
+            return do(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(origin, "_open", counting("film", origin._open))
+    monkeypatch.setattr(Film, "_write", counting("playlist", Film._write))
+    source = origin.Source(1, (str(MEDIA / "plain.mp4"),), "ts", 2, 0)
+    films = Origin(1 << 24)
+    served: list[object] = []
+    # In between, whoever wants something else gets his turn.
+    order: list[str] = []
+
+    async def viewer() -> None:
+        film = await films.film(source)
+        order.append("viewer")
+        served.append(film)
+        served.append(await film.written(film.presentation.renditions[0], packed=False))
+        order.append("viewer")
+
+    async def others() -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            order.append("others")
+
+    async def all_of_them() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(others)
+            async with trio.open_nursery() as viewers:
+                for _ in range(100):
+                    viewers.start_soon(viewer)
+            nursery.cancel_scope.cancel()
+
+    trio.run(all_of_them)
+    assert sorted(made) == ["film", "playlist"]
+    assert len(served) == 200 and len({id(each) for each in served}) == 2
+    together = [len(run.split()) for run in " ".join(order).split("others")]
+    # One of those who wait for the film, and one of those who wait for the playlist.
+    assert max(together) <= 4
 
 
 def test_a_film_that_is_cut_while_it_plays_is_never_a_whole_answer(tmp_path: Path) -> None:

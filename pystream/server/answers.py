@@ -317,7 +317,7 @@ class Answers:
         film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
     ) -> Answer:
         packed = http.accepts_gzip(request.fields.accept_encoding)
-        text = await trio.to_thread.run_sync(film.write, rendition, packed)
+        text = await film.written(rendition, packed)
         return _text(text, request, stream, cors)
 
     @staticmethod

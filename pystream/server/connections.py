@@ -44,9 +44,9 @@ from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
 _SWEEP_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
 # Accepted in a row: those who are here already shall not wait for all who come.
-_ACCEPTED_AT_ONCE = 64
+_ACCEPTED_AT_ONCE = 16
 # Heard in a row, and for so long, before other tasks get their turn.
-_HEARD_AT_ONCE = 64
+_HEARD_AT_ONCE = 16
 _HEARD_SECONDS = 0.002
 # Read from one connection in a row, before others get their turn.
 _READS_A_TURN = 4
@@ -305,7 +305,8 @@ class Connections:
                         self._take_outcomes()
                 if time.monotonic() - begun > _HEARD_SECONDS:
                     break
-            for _ in range(len(self._next)):
+            begun = time.monotonic()
+            while self._next and time.monotonic() - begun < _HEARD_SECONDS:
                 connection = self._next.popleft()
                 connection.queued = False
                 if not connection.busy:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -88,6 +89,7 @@ class Film:
             for period, _ in enumerate(r.key_files())
         }
         self._playlists: dict[str, Text] = {}
+        self._writing = trio.Lock()
         self._held = held
 
     @property
@@ -105,9 +107,17 @@ class Film:
         """A media playlist; None where it is yet to be written."""
         return self._playlists.get(rendition.name)
 
-    def write(self, rendition: Rendition, packed: bool) -> Text:
-        """Writes a media playlist, and compresses it where it is wanted so: of a long film, that takes
-        some time."""
+    async def written(self, rendition: Rendition, packed: bool) -> Text:
+        """A media playlist, which is written first, and compressed where it is wanted so: of a long
+        film, that takes some time."""
+        # One writes it. The others wait, and go on one by one: in between, others are heard.
+        async with self._writing:
+            text = self.playlist(rendition)
+            if text is None:
+                text = await trio.to_thread.run_sync(self._write, rendition, packed)
+            return text
+
+    def _write(self, rendition: Rendition, packed: bool) -> Text:
         place, media = self.source.place, ""
         if place:
             # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
@@ -115,7 +125,8 @@ class Film:
         text = Text(self.presentation.media_playlist(rendition, media, "").text())
         if packed:
             text.gzipped()
-        return self._playlists.setdefault(rendition.name, text)
+        self._playlists[rendition.name] = text
+        return text
 
 
 def _version(source: Source, stats: list[os.stat_result]) -> str:
@@ -161,7 +172,8 @@ class Origin:
         self._limit = limit
         self._films: OrderedDict[tuple[int, str], Film] = OrderedDict()
         self._current: dict[int, tuple[Source, float, Film]] = {}
-        self._opening: dict[int, trio.Event] = {}
+        # Held by those who open one, and those who wait for it.
+        self._opening = WeakValueDictionary[int, trio.Lock]()
 
     @property
     def nbytes(self) -> int:
@@ -169,25 +181,15 @@ class Origin:
 
     async def film(self, source: Source) -> Film:
         """The film of a stream as its files are now. Raises as `_open` does."""
-        while True:
+        # As with playlists, which are written by one.
+        async with self._opening.setdefault(source.stream, trio.Lock()):
             film = self.fresh(source)
-            if film is not None:
-                return film
-            opening = self._opening.get(source.stream)
-            if opening is None:
-                break
-            # One opens, the others wait; each looks for itself afterwards.
-            await opening.wait()
-        opening = self._opening[source.stream] = trio.Event()
-        try:
-            film = await trio.to_thread.run_sync(_open, source)
-        finally:
-            del self._opening[source.stream]
-            opening.set()
-        self._current[source.stream] = (source, trio.current_time(), film)
-        self._films[source.stream, film.version] = film
-        self._make_room()
-        return film
+            if film is None:
+                film = await trio.to_thread.run_sync(_open, source)
+                self._current[source.stream] = (source, trio.current_time(), film)
+                self._films[source.stream, film.version] = film
+                self._make_room()
+            return film
 
     def version(self, stream: int, version: str) -> Film | None:
         """A film that was opened before, though it may have been replaced since."""
