@@ -50,6 +50,10 @@ _HEARD_AT_ONCE = 16
 _HEARD_SECONDS = 0.002
 # Read from one connection in a row, before others get their turn.
 _READS_A_TURN = 4
+# Bytes that a socket takes before they can be sent: enough to be asked for more in good time, and of
+# many connections half of it, since the kernel holds them for each.
+_UNSENT = 128 * 1024
+_MANY = 256
 _SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
@@ -180,7 +184,8 @@ class Connections:
                 peer.setblocking(False)
                 if peer.family != socket.AF_UNIX:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
+                    unsent = _UNSENT if len(self._connections) < _MANY else _UNSENT // 2
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
                 connection = _Connection(peer, address_of(address), self.edge, self.limits)
                 connection.deadline = time.monotonic() + connection.limits.head
                 self._connections.add(connection)
