@@ -42,6 +42,8 @@ impl Making {
     fn fill(&mut self, window: usize) {
         self.begin += self.fresh as u64;
         self.fresh = 0;
+        // One from a time when there were fewer, and each had more.
+        self.window.shrink_to(window);
         self.window.resize(window, 0);
         match self.producer.fill(&mut self.window) {
             Ok(filled) => {

@@ -89,6 +89,8 @@ impl Windows {
         let end = offset + (min as u64).max(limit.saturating_sub(offset).min(WINDOW));
         let end = end.next_multiple_of(PAGE).min(size);
         let Slot { offset: place, buffer } = &mut self.slots[slot];
+        // No more room than is asked for: a server holds a thousand of these.
+        buffer.reserve_exact(((end - start) as usize).saturating_sub(buffer.len()));
         buffer.resize((end - start) as usize, 0);
         *place = start;
         if let Err(error) = self.source.read_exact_at(start, buffer) {

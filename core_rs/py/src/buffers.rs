@@ -1,5 +1,6 @@
 //! Memory that crosses the border: the only `unsafe` of this crate.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::ffi::{c_int, c_void};
 use std::fmt::Display;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -58,18 +59,38 @@ unsafe fn give_back(view: *mut ffi::Py_buffer) {
     drop(unsafe { Box::from_raw((*view).internal.cast::<isize>()) });
 }
 
-/// `len` zeros, where a file says how many: asked for so that memory that is not there is an error and not the process's end.
+/// A number whose zero is all zero bits.
+///
+/// # Safety
+/// It is.
+pub(crate) unsafe trait Number: Copy {}
+
+// SAFETY: so integers are.
+unsafe impl Number for u8 {}
+// SAFETY: so integers are.
+unsafe impl Number for i64 {}
+
+/// `len` zeros, where a file says how many: asked for so that memory that is not there is an error and not the process's end,
+/// and so that large memory is cleared by the system when it is written to.
 ///
 /// # Errors
 /// `MemoryError`, which says for `what`.
-pub(crate) fn zeros<T: Clone + Default>(len: usize, what: impl Display) -> PyResult<Vec<T>> {
-    let mut memory = Vec::new();
-    memory.try_reserve_exact(len).map_err(|_| {
+pub(crate) fn zeros<T: Number>(len: usize, what: impl Display) -> PyResult<Vec<T>> {
+    if len == 0 {
+        return Ok(Vec::new());
+    }
+    let lacking = || {
         let bytes = len.saturating_mul(size_of::<T>());
         PyMemoryError::new_err(format!("no memory for {what}, {bytes} bytes"))
-    })?;
-    memory.resize(len, T::default());
-    Ok(memory)
+    };
+    let layout = Layout::array::<T>(len).map_err(|_| lacking())?;
+    // SAFETY: the layout is not of size 0: neither `len` nor a number's size is.
+    let memory = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    if memory.is_null() {
+        return Err(lacking());
+    }
+    // SAFETY: the global allocator gave it, with the layout of `len` numbers, which are all there.
+    Ok(unsafe { Vec::from_raw_parts(memory, len, len) })
 }
 
 /// A column of 64-bit integers, native byte order, lent as a buffer of format `q`.
