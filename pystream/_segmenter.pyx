@@ -300,35 +300,6 @@ def average_bps(
     return _bps(size, duration_us)
 
 
-def sums(
-    const int64_t[::1] values not None,
-    const int64_t[::1] boundaries not None,
-    int64_t[::1] out not None,
-):
-    """Write the sum of values[boundaries[i]:boundaries[i + 1]] into out[i]: bytes a segment, say.
-
-    values: (n,) any numbers.
-    boundaries: (m + 1,) indexes 0..n, never falling.
-    out: (m,).
-
-    ValueError: a boundary falls or lies outside the values, lengths do not match, a sum does not
-    fit 64 bits.
-    """
-    cdef Py_ssize_t m = boundaries.shape[0], at
-    if m == 0 or out.shape[0] != m - 1:
-        raise ValueError(f"out has {out.shape[0]} values, {m} boundaries need one less than that")
-    with nogil:
-        at = _first_below(boundaries)
-    if at < m:
-        raise ValueError(f"boundaries[{at}] is less than the one before it")
-    if boundaries[0] < 0 or boundaries[m - 1] > values.shape[0]:
-        raise ValueError(f"boundaries leave the {values.shape[0]} values")
-    with nogil:
-        at = _sums(values, boundaries, out)
-    if at < m - 1:
-        raise ValueError(f"the sum from boundaries[{at}] on does not fit 64 bits")
-
-
 # What the arguments must be.
 
 
@@ -612,21 +583,3 @@ cdef int128 _total(const int64_t[::1] column) except -1 nogil:
     for i in range(column.shape[0]):
         total += column[i]
     return total
-
-
-cdef Py_ssize_t _sums(
-    const int64_t[::1] values,
-    const int64_t[::1] boundaries,
-    int64_t[::1] out,
-) except -1 nogil:
-    """Return the index of the first sum that does not fit."""
-    cdef Py_ssize_t i, j
-    cdef int128 total
-    for i in range(out.shape[0]):
-        total = 0
-        for j in range(boundaries[i], boundaries[i + 1]):
-            total += values[j]
-        if not INT64_MIN <= total <= INT64_MAX:
-            return i
-        out[i] = <int64_t> total
-    return out.shape[0]

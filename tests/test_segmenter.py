@@ -90,12 +90,6 @@ def average_bps(sizes: list[int], durations_us: list[int]) -> int:
     return _segmenter.average_bps(column(sizes), column(durations_us))
 
 
-def sums(values: list[int], boundaries: list[int]) -> list[int]:
-    out = room(len(boundaries) - 1)
-    _segmenter.sums(column(values), column(boundaries), out)
-    return list(out)
-
-
 # What hypothesis draws: timescales that occur and that do not, times near zero and near the ends of
 # 64 bits, and steps from single ticks to hours.
 
@@ -236,27 +230,6 @@ def test_bit_rates_are_the_oracles(pairs: list[tuple[int, int]], target_s: int) 
         return
     assert peak_bps(sizes, durations_us, target_s) == peak
     assert average_bps(sizes, durations_us) == average
-
-
-@st.composite
-def slices(draw: st.DrawFn) -> tuple[list[int], list[int]]:
-    values = draw(st.lists(st.one_of(st.integers(0, 2**32), int64), max_size=30))
-    boundaries = draw(st.lists(st.integers(0, len(values)), min_size=1, max_size=10))
-    return values, sorted(boundaries)
-
-
-@given(slices())
-@example(([INT64_MAX, 1], [0, 2]))
-@example(([INT64_MIN, -1], [0, 0, 2]))
-@example(([INT64_MAX, 1, -1], [0, 3]))
-def test_sums_are_the_oracles(case: tuple[list[int], list[int]]) -> None:
-    values, boundaries = case
-    expected = planner.sums(values, boundaries)
-    if all(INT64_MIN <= value <= INT64_MAX for value in expected):
-        assert sums(values, boundaries) == expected
-    else:
-        with pytest.raises(ValueError, match="does not fit 64 bits"):
-            sums(values, boundaries)
 
 
 # The pains.
@@ -412,7 +385,6 @@ def test_nothing_in_nothing_out() -> None:
     assert follow([], 1, [], 1) == [0]
     assert common([], 1, [], 1) == []
     assert extinf_us([5], 1) == []
-    assert sums([], [0]) == []
 
 
 Refusal = tuple[str, Callable[[], object]]
@@ -470,11 +442,6 @@ REFUSED: list[Refusal] = [
     ("bit rate does not fit", lambda: average_bps([INT64_MAX], [1])),
     ("target_s is 0", lambda: peak_bps([1], [1], 0)),
     ("target_s is 4294967296", lambda: peak_bps([1], [1], 2**32)),
-    ("boundaries[1] is less", lambda: sums([1, 2], [1, 0])),
-    ("boundaries leave the 2 values", lambda: sums([1, 2], [-1, 2])),
-    ("boundaries leave the 2 values", lambda: sums([1, 2], [0, 3])),
-    ("the sum from boundaries[1] on", lambda: sums([1, INT64_MAX, 1], [0, 1, 3])),
-    ("need one less", lambda: _segmenter.sums(column([1]), column([0, 1]), room(2))),
 ]
 
 

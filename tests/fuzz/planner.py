@@ -233,23 +233,6 @@ def bit_rates(draw: Draw) -> None:
     assert given in (None, peak)
 
 
-def sums(draw: Draw) -> None:
-    values = [draw.int64() for _ in range(draw.byte() % 30)]
-    boundaries = [draw.byte() % (len(values) + 1) for _ in range(draw.byte() % 8)]
-    if draw.byte() & 3:
-        boundaries.sort()
-    if draw.byte() & 7 == 7:
-        boundaries.append(draw.int64())
-    out = draw.room(len(boundaries) - 1)
-    wrong = len(out) != len(boundaries) - 1 or not never_falls(boundaries)
-    wrong = wrong or boundaries[0] < 0 or boundaries[-1] > len(values)
-    expected = [] if wrong else planner.sums(values, boundaries)
-    wrong = wrong or not all(map(fits, expected))
-    columns = array("q", values), array("q", boundaries)
-    refused(wrong, lambda: _segmenter.sums(*columns, out))
-    assert wrong or list(out) == expected
-
-
 # Films: written, opened, planned.
 
 
@@ -589,5 +572,5 @@ def presentation(sources: list[pystream.Input], format: str, target: int, scan: 
 
 
 LOOKS: list[Callable[[Draw], None]] = [
-    cuts, grid, follow, common, extinf, bit_rates, sums, film, film, film,
+    cuts, grid, follow, common, extinf, bit_rates, film, film, film, film,
 ]  # fmt: skip

@@ -103,7 +103,3 @@ def peak_bps(sizes: Sequence[int], durations_us: Sequence[int], target_s: int) -
 
 def average_bps(sizes: Sequence[int], durations_us: Sequence[int]) -> int:
     return ceil(bit_rate(sizes, durations_us))
-
-
-def sums(values: Sequence[int], boundaries: Sequence[int]) -> list[int]:
-    return [sum(values[start:end]) for start, end in pairwise(boundaries)]
