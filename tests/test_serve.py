@@ -383,6 +383,22 @@ def test_a_killed_worker_loses_nobody_in_its_queue(node: Node) -> None:
     assert successor != worker
 
 
+def test_a_worker_that_hangs_has_a_successor(node: Node) -> None:
+    node.settings("workers = 2\n")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    before = node.processes()["worker"]
+    hangs = min(before)
+    os.kill(hangs, signal.SIGSTOP)
+    until(lambda: hangs not in node.processes()["worker"] and len(node.processes()["worker"]) == 2)
+    # The other one was never in doubt.
+    assert before - {hangs} < node.processes()["worker"]
+    (event,) = node.events("worker-hangs")
+    (end,) = node.events("process-ended")
+    assert end["number"] == event["number"] and end["code"] == -signal.SIGKILL
+
+
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
     node.add_film()
     node.start()

@@ -296,6 +296,11 @@ class Seat:
         return self._cells[_Layout.worker]
 
     @property
+    def beats(self) -> int:
+        """Samples of how late the loop was: one each 10 ms, as long as it goes round."""
+        return sum(self._cells[_Layout.lag : _Layout.lag_sum_us])
+
+    @property
     def admitted(self) -> int:
         return self._cells[_Layout.admitted]
 

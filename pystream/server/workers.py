@@ -36,7 +36,7 @@ from pystream.errors import SettingsError
 from pystream.server import child as children
 from pystream.server import listeners, log, service
 from pystream.server.edge import edge_of
-from pystream.server.gauges import Board
+from pystream.server.gauges import Board, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
 from pystream.server.settings import (
     Settings,
@@ -63,6 +63,9 @@ _RESTART_MOST_SECONDS = 10.0
 _GRACE_SECONDS = 40.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
+# Looks in a row at which a worker's loop has not gone round: it hangs, and will not notice itself.
+_STANDSTILLS = 10
 
 
 @dataclass
@@ -161,6 +164,7 @@ class Supervisor:
                 self._nursery = nursery
                 nursery.start_soon(self._start_all, seconds)
                 nursery.start_soon(service.keep_watchdog_quiet)
+                nursery.start_soon(self._watch)
                 async for number in signals:
                     if number == signal.SIGCHLD:
                         if self._reap():
@@ -386,6 +390,25 @@ class Supervisor:
         wait = min(_RESTART_SECONDS * 2**failures, _RESTART_MOST_SECONDS)
         log.error("process-ended", process=child.role, number=child.index, code=code)
         self._nursery.start_soon(self._start_later, *slot, wait)
+
+    async def _watch(self) -> None:
+        """Kills workers that hang: they live, so the kernel says nothing, and keep connections that
+        nobody serves. Looks are counted and not time, of which some passes while a machine sleeps."""
+        beats = dict[int, tuple[int, int]]()
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            seen, beats = beats, {}
+            for seat in self._board.taken():
+                child = self._children.get(seat.pid)
+                if child is None or seat.state is State.STARTING:
+                    continue
+                before, stood = seen.get(seat.pid, (-1, 0))
+                now = seat.beats
+                stood = stood + 1 if now == before else 0
+                beats[seat.pid] = now, stood
+                if stood == _STANDSTILLS:
+                    log.error("worker-hangs", number=child.index, seconds=stood * _LOOK_SECONDS)
+                    os.kill(seat.pid, signal.SIGKILL)
 
     async def _start_later(self, role: str, index: int, wait: float) -> None:
         await trio.sleep(wait)
