@@ -16,9 +16,11 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -27,7 +29,10 @@ import pytest
 
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.server.check import check
+from pystream.server.edge import lifetime
 from pystream.server.listeners import Place
+from pystream.server.settings import Settings, Tls
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
@@ -805,6 +810,53 @@ def checked(node: Node, *arguments: str) -> tuple[int, list[str], str]:
         text=True,
     )
     return done.returncode, done.stderr.splitlines(), done.stdout
+
+
+@pytest.mark.needs("openssl")
+def test_a_check_says_when_certificates_expire(tmp_path: Path) -> None:
+    shown = certificate(tmp_path, "a.example")
+    command = ["openssl", "x509", "-noout", "-dates", "-in", shown.certificate]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    dates = [line.partition("=")[2] for line in told.splitlines()]
+    begins, ends = (
+        datetime.strptime(date, "%b %d %H:%M:%S %Y %Z").replace(tzinfo=UTC) for date in dates
+    )
+    settings = Settings(tls=Tls(certificates=(shown,)))
+
+    def said(now: datetime) -> tuple[list[str], list[str]]:
+        found = check(settings, {}, now)
+        return tuple(  # type: ignore[return-value]
+            [line for line in lines if line.startswith(f"tls.certificates: {shown.certificate}")]
+            for lines in (found.wrong, found.notes)
+        )
+
+    second, day = timedelta(seconds=1), timedelta(days=1)
+    for good in (begins, begins + 8 * day, ends - 21 * day):
+        assert said(good) == ([], [])
+    ((wrong,), notes) = said(begins - second)
+    assert f"does not hold before {begins:%Y-%m-%d %H:%M} UTC" in wrong and not notes
+    for soon in (ends - 21 * day + second, ends):
+        (wrongs, (note,)) = said(soon)
+        assert f"expires on {ends:%Y-%m-%d %H:%M} UTC" in note and not wrongs
+    ((wrong,), notes) = said(ends + second)
+    assert "has expired" in wrong and not notes
+
+
+@pytest.mark.parametrize(
+    ("der", "year"),
+    [
+        (b"\x17\r491231235959Z", 2049),
+        (b"\x17\r500101000000Z", 1950),
+        (b"\x18\x0f20500101000000Z", 2050),
+    ],
+)
+def test_years_of_certificates_are_those_of_the_standard(der: bytes, year: int) -> None:
+    validity = bytes([0x30, 2 * len(der)]) + 2 * der
+    signed = b"\x02\x01\x01" + b"\x30\x00" * 2 + validity
+    whole = bytes([0x30, len(signed)]) + signed
+    body = b64encode(bytes([0x30, len(whole)]) + whole)
+    pem = b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----\n"
+    assert [each.year for each in lifetime(pem)] == [year, year]
 
 
 @pytest.mark.needs("openssl")

@@ -11,14 +11,17 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from pystream.acl.keys import load_master_key
 from pystream.acl.store import Store
 from pystream.acl.streams import problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
-from pystream.server.edge import load_tls
+from pystream.server.edge import lifetime, load_tls
 from pystream.server.settings import Settings
+
+_SOON = timedelta(days=21)
 
 
 @dataclass
@@ -29,10 +32,11 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def check(settings: Settings, environ: Mapping[str, str]) -> Findings:
+def check(settings: Settings, environ: Mapping[str, str], now: datetime | None = None) -> Findings:
     findings = Findings()
     for part in (_certificates, _master_key):
         findings.wrong += part(settings, environ)
+    _lifetimes(settings, now or datetime.now(UTC), findings)
     if (missing := _missing_store(settings.store.url)) is not None:
         findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
     else:
@@ -53,6 +57,23 @@ def _certificates(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
     yield from filter(None, alone)
     if certificates and not any(alone):
         yield from filter(None, [_said(load_tls, certificates, bytes(32))])
+
+
+def _lifetimes(settings: Settings, now: datetime, findings: Findings) -> None:
+    """Certificates that hold no more, or not yet, are shown all the same: browsers refuse them."""
+    for each in settings.tls.certificates:
+        try:
+            with open(each.certificate, "rb") as file:
+                begins, ends = lifetime(file.read())
+        except (OSError, ValueError, IndexError):
+            continue  # that it cannot be used has been said
+        name = f"tls.certificates: {each.certificate}"
+        if now < begins:
+            findings.wrong.append(f"{name} does not hold before {begins:%Y-%m-%d %H:%M} UTC")
+        elif now > ends:
+            findings.wrong.append(f"{name} has expired, on {ends:%Y-%m-%d %H:%M} UTC")
+        elif ends - now < _SOON:
+            findings.notes.append(f"{name} expires on {ends:%Y-%m-%d %H:%M} UTC: renew it")
 
 
 def _said(do: Callable[..., object], *arguments: object) -> str | None:

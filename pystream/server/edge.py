@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from base64 import b64decode
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from pystream import _core
@@ -125,6 +127,31 @@ def load_tls(certificates: tuple[Certificate, ...], ticket_secret: bytes) -> _co
         return _core.Tls(read, ticket_secret)
     except ValueError as error:
         raise SettingsError(str(error), "", None, "tls.certificates") from None
+
+
+def lifetime(pem: bytes) -> tuple[datetime, datetime]:
+    """When the first certificate of a PEM file begins and ends to hold (RFC 5280 4.1.2.5).
+
+    Raises `ValueError` for what is none.
+    """
+    # The command line imports this module, too, and mostly needs no ASN.1.
+    from Crypto.Util.asn1 import DerSequence
+
+    begin, end = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+    body = pem.partition(begin)[2].partition(end)[0]
+    signed = DerSequence().decode(DerSequence().decode(b64decode(body))[0])
+    # The version, which only the first version lacks, is before serial number, algorithm and issuer.
+    at = 3 if isinstance(signed[0], int) else 4
+    times = DerSequence().decode(signed[at])
+    return _asn1_time(times[0]), _asn1_time(times[1])
+
+
+def _asn1_time(der: bytes) -> datetime:
+    """Of UTCTime, with two digits for the year, from 1950 on, or GeneralizedTime."""
+    digits = der[2:].decode("ascii")
+    if der[0] == 0x17:
+        digits = ("19" if digits >= "50" else "20") + digits
+    return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _read(path: str) -> bytes:
