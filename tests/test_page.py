@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +25,7 @@ from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import StreamSettings
 from pystream.server import page as player
-from pystream.server.pace import Pace
+from pystream.server.pace import Claim, Pace
 from pystream.server.page.texts import TEXTS, language
 from tests.browser.chromium import MODULES, Chromium, Page
 from tests.test_server import NOW, Server, serving, settings
@@ -37,7 +37,7 @@ LADDER = ("ladder_270.mp4", "ladder_180.mp4", "ladder_90.mp4", "ladder_audio.m4a
 
 
 class Site:
-    """Somebody else's web site, with a page that has the player in a frame."""
+    """Somebody else's web site, with a page that has the player in a frame, and one with a video."""
 
     def __init__(self) -> None:
         site = self
@@ -47,6 +47,8 @@ class Site:
             def do_GET(self) -> None:
                 body = f'<!doctype html><title>Site</title><iframe src="{site.framed}"'
                 body += ' width="800" height="450" allow="fullscreen; autoplay"></iframe>'
+                if self.path == "/video":
+                    body = '<!doctype html><title>Site</title><video id="video" muted></video>'
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html")
                 self.send_header("Content-Length", str(len(body)))
@@ -578,53 +580,137 @@ def test_pain_51_a_grant_that_ends_in_the_middle_costs_no_place(
     page.close()
 
 
+class Noting(Pace):
+    """Notes which of the segments that are shown at once had to wait."""
+
+    needed = range(0)
+
+    def __init__(self, table: _core.Gcra, clock: Callable[[], int]) -> None:
+        super().__init__(table, clock)
+        self.felt: list[Claim] = []
+
+    def ask(self, claim: Claim) -> float:
+        wait = super().ask(claim)
+        if wait and claim.number in self.needed:
+            self.felt.append(claim)
+        return wait
+
+
+class Hours:
+    """A film of five minutes in three qualities at the default pace, and a clock that can be put on."""
+
+    def __init__(self, folder: Path, *origins: str) -> None:
+        films = []
+        for name in LADDER:
+            films.append(str(folder / name))
+            clip = ["-stream_loop", "60", "-i", str(ROOT / "tests" / "media" / name), "-c", "copy"]
+            subprocess.run(["ffmpeg", "-v", "error", *clip, "-t", "300", films[-1]], check=True)
+        self.later = 0
+        table = _core.Gcra(_core.Gcra.create(1 << 16), bytes(16))
+        self.pace = Noting(table, lambda: (time.monotonic_ns() + self.later) // 1000)
+        self.stream = StreamSettings(sources=tuple(films), encryption="aes-128", origins=origins)
+        assert self.stream.pace == 2
+
+    def goes_on(self, page: Page) -> None:
+        at = page.js(f"{VIDEO}.currentTime")
+        self.pace.needed = range(int(at / 6), int((at + 1) / 6) + 1)
+        page.until(f"!{VIDEO}.seeking && {VIDEO}.currentTime > {at} + 1", 8)
+
+    def pause(self, page: Page) -> None:
+        """Of ten minutes."""
+        page.js(f"{VIDEO}.pause()")
+        page.until(STATE["paused"])
+        self.later = 600 * 10**9
+        page.js(f"void {VIDEO}.play()")
+        self.goes_on(page)
+
+
+COUNT_STALLS = f"""(() => {{
+  const video = {VIDEO};
+  let begun = 0;
+  video.stalls = 0;
+  video.addEventListener("seeked", () => {{ begun = video.currentTime }});
+  video.addEventListener("waiting", () => {{
+    video.stalls += !video.seeking && video.currentTime > begun + 1
+  }});
+}})()"""
+
+
+def never_felt(hours: Hours, page: Page) -> None:
+    assert not hours.pace.felt
+    assert page.js(f"{VIDEO}.stalls") == 0
+    assert {status for status, _ in page.seen("requests")} <= {200, 206}
+    page.close()
+
+
 @pytest.mark.slow
 @pytest.mark.needs("ffmpeg")
 def test_the_pace_is_never_felt(chromium: Chromium, tmp_path: Path) -> None:
     """Playing, ten seeks, other qualities and a pause of ten minutes, at the default pace."""
-    films = []
-    for name in LADDER:
-        films.append(str(tmp_path / name))
-        clip = ["-stream_loop", "60", "-i", str(ROOT / "tests" / "media" / name), "-c", "copy"]
-        subprocess.run(["ffmpeg", "-v", "error", *clip, "-t", "300", films[-1]], check=True)
-    later = 0
-    table = _core.Gcra(_core.Gcra.create(1 << 16), bytes(16))
-    pace = Pace(table, lambda: (time.monotonic_ns() + later) // 1000)
-    stream = StreamSettings(sources=tuple(films))
-    assert stream.pace == 2
-    with serving({"film": stream}, pace=pace, page=player.load()) as server:
+    hours = Hours(tmp_path)
+    with serving({"film": hours.stream}, pace=hours.pace, page=player.load()) as server:
         page = playing(chromium, server, "film")
-
-        def goes_on() -> None:
-            at = page.js(f"{VIDEO}.currentTime")
-            page.until(f"!{VIDEO}.seeking && {VIDEO}.currentTime > {at} + 1", 8)
-
-        page.js(f"void ({VIDEO}.stalls = 0)")
-        waiting = "() => { video.stalls += !video.seeking && video.currentTime > begun + 1 }"
-        page.js(
-            f"(() => {{ const video = {VIDEO}; let begun = 0;"
-            " video.addEventListener('seeked', () => { begun = video.currentTime });"
-            f" video.addEventListener('waiting', {waiting}) }})()"
-        )
+        page.js(COUNT_STALLS)
         page.until(f"{VIDEO}.currentTime > 4")
         for key in "5291738460":
             page.press(key)
-            goes_on()
+            hours.goes_on(page)
         for x, quality in enumerate(("90p", "270p")):
             page.run("await page.mouse.move(values.x, 100)", x=100 + x)
             page.click("#settings")
             page.run("await page.getByLabel(values.label, { exact: true }).check()", label=quality)
             page.press("Escape")
-            goes_on()
-        page.press("k")
-        page.until(f"{STATE['paused']}")
-        later = 600 * 10**9
-        page.press("k")
-        goes_on()
+            hours.goes_on(page)
+        hours.pause(page)
         assert page.js(STATE["well"])
-        assert page.js(f"{VIDEO}.stalls") == 0
-        assert {status for status, _ in page.seen("requests")} <= {200, 206}
-        page.close()
+        never_felt(hours, page)
+
+
+SHAKA = """
+await page.goto(values.site);
+await page.addScriptTag({ path: values.script });
+await page.evaluate(async (url) => {
+  window.player = new shaka.Player();
+  window.faults = [];
+  player.addEventListener("error", (event) => faults.push(event.detail.code));
+  await player.attach(document.getElementById("video"));
+  await player.load(url);
+  await document.getElementById("video").play();
+}, values.url);
+"""
+OTHER_QUALITY = """(() => {
+  player.configure({ abr: { enabled: false } });
+  const tracks = player.getVariantTracks();
+  const track = tracks.find((each) => each.height === HEIGHT);
+  player.selectVariantTrack(track, true);
+})()"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_the_pace_is_never_felt_by_another_player(
+    chromium: Chromium, site: Site, tmp_path: Path
+) -> None:
+    """The same with Shaka Player as it comes, on a page of somebody else's."""
+    hours = Hours(tmp_path, site.origin)
+    with serving({"film": hours.stream}, pace=hours.pace) as server:
+        page = chromium.page()
+        script = MODULES / "shaka-player" / "dist" / "shaka-player.compiled.js"
+        film = server.url(server.master("film"))
+        page.run(SHAKA, site=f"{site.origin}/video", script=str(script), url=film)
+        page.js(COUNT_STALLS)
+        page.until(f"{VIDEO}.currentTime > 4")
+        for tenths in (5, 2, 9, 1, 7, 3, 8, 4, 6, 0):
+            hours.pace.needed = range(5 * tenths, 5 * tenths + 1)
+            page.js(f"void ({VIDEO}.currentTime = {30 * tenths})")
+            hours.goes_on(page)
+        for height in (90, 270):
+            page.js(OTHER_QUALITY.replace("HEIGHT", str(height)))
+            hours.goes_on(page)
+            assert page.js(f"{VIDEO}.videoHeight") == height
+        hours.pause(page)
+        assert page.js("faults") == []
+        never_felt(hours, page)
 
 
 REFUSE = """
