@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import importlib
+import pkgutil
+import re
 import tracemalloc
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise, product
@@ -18,6 +21,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import pystream
 from pystream.server import http
 from pystream.server.http import HttpError, Limits, Protocol, RangeNotSatisfiable, Request
 
@@ -1190,3 +1194,22 @@ def test_h11_reads_the_fields_of_a_response(fields: list[tuple[str, str]]) -> No
         (name.decode(), value.decode("latin-1")) for name, value in response.headers.raw_items()
     ]
     assert shown == [(name, value.strip(" \t")) for name, value in fields]
+
+
+def gives_back_no_group(pattern: str | bytes) -> bool:
+    text = pattern if isinstance(pattern, str) else pattern.decode("latin-1")
+    plain = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "x", text)
+    return bool(re.search(r"\)(?:[*+?]|\{[0-9,]*\})\+", plain))
+
+
+def test_no_pattern_is_one_that_older_pythons_misread() -> None:
+    # Before 3.11.5, what a possessive group had matched of a last round that failed stays matched.
+    assert gives_back_no_group(r"(?:a+/)*+") and gives_back_no_group(rb"[)]((x){1,2}+)")
+    assert not gives_back_no_group(r"[()*+]\)*+(?>(?:x)*)(y)*")
+    found = []
+    for module in pkgutil.walk_packages(pystream.__path__, "pystream."):
+        if not module.name.endswith("__main__") and ".migrations" not in module.name:
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, re.Pattern) and gives_back_no_group(value.pattern):
+                    found.append(f"{module.name}.{name}")
+    assert not found

@@ -164,7 +164,7 @@ def _read(path: str) -> bytes:
 
 # RFC 7239 4, with the white space around commas that lists may have (RFC 9110 5.6.1).
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_PAIR = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*+)")')
+_PAIR = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?>(?:[^"\\]|\\.)*))")')
 _GAP = re.compile(r"[ \t]*([,;])[ \t]*|[ \t]*$")
 
 

@@ -376,19 +376,20 @@ _HEADERS_TOO_LONG = 431, "the header fields are too long"
 _STRAY = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r[^\n]|(?<!\r)\n")
 _STRAY_REASON = "a control byte, or a CR or LF alone, stands in the head (RFC 9112 2.2)"
 
-# RFC 9110 5.6.2 and 5.5. No quantifier gives anything back, so that a match takes linear time.
+# RFC 9110 5.6.2 and 5.5. No quantifier gives anything back, so that a match takes linear time. Of groups,
+# (?>(?:...)*) and not (?:...)*+, which Python before 3.11.5 takes for more than it is.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = _TOKEN + rb":[\t -~\x80-\xff]*+"
 # RFC 9112 3 and 5. One space is one space, and no field is folded.
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([!-~]++) HTTP/([0-9]\.[0-9])\r\n")
 _FIELD_LINE = re.compile(_FIELD + rb"\r\n")
-_FIELD_LINES = re.compile(rb"(?:" + _FIELD + rb"\r\n)*+\r\n")
+_FIELD_LINES = re.compile(rb"(?>(?:" + _FIELD + rb"\r\n)*)\r\n")
 
 # RFC 3986 3.3: pchar.
 _PCHARS = rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]++"
-_PATH = re.compile(rb"(?:/(?:" + _PCHARS + rb"|%[0-9A-Fa-f]{2})++)*+/?+")
+_PATH = re.compile(rb"(?>(?:/(?>(?:" + _PCHARS + rb"|%[0-9A-Fa-f]{2})+))*)/?+")
 # Without escapes, and with no segment that begins with a dot.
-_PLAIN_PATH = re.compile(rb"(?:/(?!\.)" + _PCHARS + rb")++/?+")
+_PLAIN_PATH = re.compile(rb"(?>(?:/(?!\.)" + _PCHARS + rb")+)/?+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_SEPARATOR = re.compile(rb"%(?:2[Ff]|5[Cc])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -619,7 +620,7 @@ class _Counted:
 
 # RFC 9112 7.1. White space around extensions is only ever sent to confuse (7.1.1), and a size of
 # more digits is beyond any limit.
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?:;[\t -~\x80-\xff]*+)?+)")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?>(?:;[\t -~\x80-\xff]*+)?))")
 _SIZE_DIGITS = 8
 
 
@@ -733,7 +734,7 @@ def content_range(first: int, end: int, size: int) -> str:
 _ETAG = r'(?:W/)?"[!#-~\x80-\xff]*+"'
 _ONE_ETAG = re.compile(_ETAG)
 # RFC 9110 5.6.1: empty elements of a list are passed over.
-_ETAGS = re.compile(rf"[ \t,]*+(?:{_ETAG}[ \t]*+(?:,[ \t,]*+|$))++")
+_ETAGS = re.compile(rf"[ \t,]*+(?>(?:{_ETAG}[ \t]*+(?:,[ \t,]*+|$))+)")
 
 
 def etag(opaque: str, weak: bool = False) -> str:
