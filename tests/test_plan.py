@@ -358,6 +358,29 @@ def test_pain_13_bandwidth_is_measured_on_the_segments(encrypted: bool, format: 
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_pain_13_the_peak_is_no_less_than_the_average(format: str, tmp_path: Path) -> None:
+    # A short tail, alone too short to count, and together with what is before it too long.
+    pictures = synthetic.pictures([135, 55])
+    busy = pictures.samples[135:]
+    grown = [s.data[:-1] + bytes([1]) * 30_000 for s in busy]
+    grown = [struct.pack(">I", len(data) - 4) + data[4:] for data in grown]
+    pictures.samples[135:] = [replace(s, data=d) for s, d in zip(busy, grown, strict=True)]
+    path = tmp_path / "film.mp4"
+    path.write_bytes(synthetic.movie(pictures))
+    presentation = pystream.plan([pystream.open(path)], format=format, segment_duration=4)
+    (rendition,) = presentation.renditions
+    durations = list(rendition.durations_us)
+    sizes = [len(segment) for segment in segments(rendition)]
+    average = planner.average_bps(sizes, durations)
+    assert planner.peak_bps(sizes, durations, presentation.target_duration) < average / 40
+    (variant,) = presentation.multivariant_playlist().variants
+    assert variant.bandwidth == variant.average_bandwidth == average
+    arguments = ["package", str(path), "-o", str(tmp_path / "out"), "--format", format]
+    assert main([*arguments, "--segment-duration", "4"]) == 0
+    verify([path], tmp_path / "out" / "index.m3u8")
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_pain_13_languages_alone_play_one_at_a_time(format: str) -> None:
     # The variant stream is the first language, and each other one plays in its place.
     tracks = [synthetic.sound((0, 400), language=code, seed=i) for i, code in enumerate(CODES)]

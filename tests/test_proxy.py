@@ -255,6 +255,8 @@ def test_a_viewer_cannot_hide_behind_a_field_that_the_proxy_lets_pass(
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=80))
+@example("\n")
+@example("for=203.0.113.9\n")
 def test_any_fields_give_an_address_or_the_declared_error(text: str) -> None:
     for name in ("forwarded", "x_forwarded_for", "x_forwarded_proto"):
         try:

@@ -619,6 +619,16 @@ def future_pcr(data: bytearray) -> None:
             data[at + 6 : at + 12] = clock.to_bytes(6, "big")
 
 
+def early_dts(data: bytearray) -> None:
+    """Has the second picture that is decoded before it is shown decoded two ticks earlier."""
+    begins = [at for at in range(0, len(data), 188) if data[at + 1] & 0x40 and data[at + 3] & 0x10]
+    heads = [at + 4 + (data[at + 3] >> 5 & 1) * (1 + data[at + 4]) for at in begins]
+    at = [
+        head for head in heads if data[head : head + 4] == b"\0\0\1\xe0" and data[head + 7] & 0x40
+    ][1]
+    data[at + 18] -= 4
+
+
 def no_stuffing(data: bytearray) -> None:
     at = next(a for a in range(376, len(data), 188) if data[a + 3] & 0x20 and data[a + 4] > 20)
     data[at + 4 + data[at + 4]] = 0
@@ -646,6 +656,7 @@ def reserved_bits(data: bytearray) -> None:
 
 BREACHES: list[tuple[Callable[[bytearray], None], str]] = [
     (late_pcr, "PCR 160.0 ms after"),
+    (early_dts, r"is decoded -0\.022 ms off"),
     (future_pcr, "before the PCR"),
     (no_stuffing, "stuffing"),
     (wrong_crc, "CRC"),

@@ -133,7 +133,7 @@ def _table(presentation: Presentation) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
     table.add_column("", style="bold cyan", no_wrap=True)
     table.add_column("content", no_wrap=True)
-    table.add_column("codecs")
+    table.add_column("codecs", no_wrap=True)
     for name in ("segments", "length", "kbit/s", "peak"):
         table.add_column(name, justify="right", no_wrap=True)
     for rendition in presentation.renditions:

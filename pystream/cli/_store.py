@@ -85,7 +85,7 @@ def not_installed(error: ModuleNotFoundError) -> PystreamError:
     """What a command of the server says where only the packager was installed."""
     return PystreamError(
         f"the server's Python packages are not installed ({error.name} is missing); they are the"
-        " extra `server` of pystream-hls"
+        " extra `server` of pystream-hls: pip install '.[server]' in its checkout"
     )
 
 

@@ -32,7 +32,8 @@ with its media playlist and its segments.
 
 Several INPUTs are one presentation: a ladder of video renditions, cut at the
 key frames that all of them share, and audio, which is written once however
-many inputs hold it, and offered with each of them. One video with one audio
+many inputs hold it, and offered with each of them. Renditions have to end
+within half a segment duration of each other. One video with one audio
 track is muxed in `ts`; otherwise audio is a rendition of its own, the first
 that its file enables being the default.
 

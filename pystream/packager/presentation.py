@@ -322,12 +322,15 @@ class Rendition:
         return self._made, n, self._secret(n, keys)
 
     def bit_rates(self, target_duration: int) -> tuple[int, int]:
-        """Peak and average segment bit rate, bits a second (RFC 8216 4.1), padding included."""
+        """Peak and average segment bit rate, bits a second (RFC 8216 4.1), padding included.
+
+        By that definition, a short last segment behind a long one is in no set that counts for the
+        peak, and may be what makes the average; the peak is no less than that.
+        """
         lengths = self.lengths()
-        return (
-            _segmenter.peak_bps(lengths, self.durations_us, target_duration),
-            _segmenter.average_bps(lengths, self.durations_us),
-        )
+        average = _segmenter.average_bps(lengths, self.durations_us)
+        peak = _segmenter.peak_bps(lengths, self.durations_us, target_duration)
+        return max(peak, average), average
 
     def playlist(
         self, target_duration: int, independent: bool, base: str = "", key_base: str | None = None

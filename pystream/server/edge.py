@@ -96,7 +96,7 @@ class Edge:
             raise HttpError(
                 400, "this is served by HTTPS only, and without a Host nobody can say where"
             )
-        host = re.sub(r":[0-9]*$", "", request.fields.host)
+        host = re.sub(r":[0-9]*\Z", "", request.fields.host)
         port = "" if self.https_port == 443 else f":{self.https_port}"
         query = f"?{request.query}" if request.query else ""
         return f"https://{host}{port}{quote(request.path, safe=_PATH)}{query}"
@@ -165,7 +165,7 @@ def _read(path: str) -> bytes:
 # RFC 7239 4, with the white space around commas that lists may have (RFC 9110 5.6.1).
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PAIR = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?>(?:[^"\\]|\\.)*))")')
-_GAP = re.compile(r"[ \t]*([,;])[ \t]*|[ \t]*$")
+_GAP = re.compile(r"[ \t]*([,;])[ \t]*|[ \t]*\Z")
 
 
 def _forwarded(value: str) -> tuple[list[str], list[str]]:

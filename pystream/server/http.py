@@ -734,7 +734,7 @@ def content_range(first: int, end: int, size: int) -> str:
 _ETAG = r'(?:W/)?"[!#-~\x80-\xff]*+"'
 _ONE_ETAG = re.compile(_ETAG)
 # RFC 9110 5.6.1: empty elements of a list are passed over.
-_ETAGS = re.compile(rf"[ \t,]*+(?>(?:{_ETAG}[ \t]*+(?:,[ \t,]*+|$))+)")
+_ETAGS = re.compile(rf"[ \t,]*+(?>(?:{_ETAG}[ \t]*+(?:,[ \t,]*+|\Z))+)")
 
 
 def etag(opaque: str, weak: bool = False) -> str:

@@ -36,7 +36,7 @@ class Facts:
     decoded: list[tuple[float, float, int]] = field(default_factory=list)
 
     def bit_rates(self, target: int) -> tuple[int, int]:
-        """Peak and average segment bit rate (4.1), rounded up."""
+        """Peak and average segment bit rate (4.1), rounded up; the peak is no less than the average."""
         best = (0, 1)
         for first in range(len(self.sizes)):
             size = time = 0
@@ -49,7 +49,8 @@ class Facts:
         if not best[0]:
             pairs = zip(self.sizes, self.durations_us, strict=True)
             best = max((pair for pair in pairs if pair[1]), key=lambda pair: pair[0] / pair[1])
-        return _bps(*best), _bps(sum(self.sizes), sum(self.durations_us))
+        average = _bps(sum(self.sizes), sum(self.durations_us))
+        return max(_bps(*best), average), average
 
     def frame_rates(self) -> list[float]:
         """Pictures a second, on average over all and over each segment."""

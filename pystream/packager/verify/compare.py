@@ -52,9 +52,12 @@ class Unit:
 
 @dataclass(slots=True)
 class _Candidate:
+    """`shift`: of presentation times; `decoded`: of decoding times, which may lie earlier."""
+
     track: Track
     next: int
     shift: float = 0.0
+    decoded: float = 0.0
 
 
 class Stream:
@@ -119,8 +122,12 @@ class Stream:
         if index >= track.count:
             return f"comes after the last sample of {track.path.name}"
         shift = unit.pts - track.seconds(track.pts[index])
+        decoded = unit.dts - track.seconds(track.dts[index])
         if self.count == 0:
-            candidate.shift = shift
+            candidate.shift, candidate.decoded = shift, decoded
+        elif not self.lenient and abs(decoded - candidate.decoded) > TIME_TOLERANCE + unit.slack:
+            off = 1000 * (decoded - candidate.decoded)
+            return f"is decoded {off:.3f} ms off (sample {index} of the source)"
         elif not self.lenient and abs(shift - candidate.shift) > TIME_TOLERANCE + unit.slack:
             return (
                 f"is {1000 * (shift - candidate.shift):.3f} ms off (sample {index} of the source)"

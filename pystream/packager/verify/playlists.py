@@ -282,7 +282,8 @@ class Check:
             lines = enumerate(zip_longest(text.splitlines(True), again.splitlines(True)), 1)
             for number, (line, wanted) in lines:
                 if line != wanted:
-                    what = f"line {number} means nothing, or does not stand where it belongs"
+                    what = f"line {number} means nothing, does not stand where it belongs, or"
+                    what += " says it otherwise than package does"
                     raise VerifyError(str(path), what)
 
     def target(self, path: Path) -> None:
