@@ -20,7 +20,7 @@ from pystream import playlist as playlists
 from pystream.cli import main
 from pystream.packager.verify import VerifyError, verify
 from pystream.packager.verify.source import read_source
-from tests.oracles import boxes, mp4, planner, ts
+from tests.oracles import boxes, mp4, planner, synthetic, ts
 
 MEDIA = Path(__file__).parent / "media"
 SAMPLE = Path(__file__).parents[1] / "demo" / "sample.mp4"
@@ -518,6 +518,19 @@ def test_damage_fails(tmp_path: Path, damage: Callable[[Path], None], what: str)
     with pytest.raises(VerifyError, match=what) as raised:
         verify([MEDIA / "plain.mp4"], playlist)
     assert raised.value.where.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+def test_what_means_nothing_in_a_source_is_no_fault(tmp_path: Path, format: str) -> None:
+    # A language of no letters, a frame of no bytes, and one that a composition offset delays.
+    sound = synthetic.sound((0, 200), language="```")
+    sound.samples[7] = replace(sound.samples[7], data=b"")
+    sound.samples[20] = replace(sound.samples[20], offset=5 * 1024)
+    source = tmp_path / "film.mp4"
+    source.write_bytes(synthetic.movie(synthetic.pictures([50, 50]), sound))
+    arguments = ["package", str(source), "-o", str(tmp_path / "out"), "--format", format]
+    assert main(arguments) == 0
+    assert verify([source], tmp_path / "out" / "index.m3u8").samples > 250
 
 
 @pytest.mark.parametrize("format", ["ts", "fmp4"])

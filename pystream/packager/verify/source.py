@@ -147,8 +147,9 @@ class Track:
         return len(self.offset)
 
     def language_code(self) -> str:
-        """Three letters of ISO 639-2 (ISO/IEC 14496-12 8.4.2.3)."""
-        return "".join(chr(0x60 + (self.language >> shift & 31)) for shift in (10, 5, 0))
+        """Three letters of ISO 639-2 (ISO/IEC 14496-12 8.4.2.3), `und` for what is none."""
+        code = "".join(chr(0x60 + (self.language >> shift & 31)) for shift in (10, 5, 0))
+        return code if code.isalpha() else "und"
 
     def first_entry(self) -> int:
         """The first key frame that a decoder can really begin at, else the first key frame."""
@@ -239,9 +240,24 @@ def read_source(path: Path, file: FileIO) -> list[Track]:
                 track.sync,
                 track.ticks,
                 track.entry,
-            ) = columns[number]
+            ) = _carried(track.kind, columns[number])
             tracks.append(track)
     return tracks
+
+
+def _carried(kind: str, rows: Any) -> Any:
+    """A track's samples without those of no bytes, in which nothing is; sound's decoding times are
+    its presentation times, and where these do not rise, the most frequent offset counts for all."""
+    import numpy as np
+
+    rows = rows[:, rows[1] > 0]
+    if kind == "aac" and rows.shape[1]:
+        dts, pts = rows[2], rows[3]
+        if (np.diff(pts) <= 0).any():
+            offsets, times = np.unique(pts - dts, return_counts=True)
+            rows[3] = dts + offsets[times.argmax()]
+        rows[2] = rows[3]
+    return rows
 
 
 def _top_level(file: FileIO, end: int) -> Iterator[Box]:
