@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pystream_tls::{Connection, sealed_len};
@@ -12,7 +12,7 @@ use rustix::fs::sendfile;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 
 use crate::account::{Account, Ledger, Row};
-use crate::queue::unacknowledged;
+use crate::queue::{held, unacknowledged};
 
 /// A connection. Any thread may use it; only one at a time may write.
 pub struct Line {
@@ -300,9 +300,4 @@ impl io::Write for Socket<'_> {
 /// Of `plain` bytes that became `wire`, those in the first `sent`.
 pub(crate) fn share(plain: u64, sent: usize, wire: usize) -> u64 {
     if sent == wire { plain } else { (u128::from(plain) * sent as u128 / wire as u128) as u64 }
-}
-
-/// Nothing here leaves a lock's content half changed where it panics.
-pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

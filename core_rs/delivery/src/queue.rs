@@ -1,12 +1,10 @@
-//! What the kernel tells about sockets, and what threads leave for one another.
+//! What threads share and leave for one another, and what the kernel tells about sockets.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
-
-use crate::line::held;
 
 /// A list that one thread fills and another empties, and a descriptor that is readable while there is something in it.
 pub(crate) struct Queue<T> {
@@ -53,4 +51,9 @@ pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> rustix::io::Result<u64> 
     // SAFETY: the request takes a pointer to an int, which the kernel sets, and has no other effect.
     let bytes = unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<SIOCOUTQ, i32>::new())? };
     Ok(bytes.max(0) as u64)
+}
+
+/// Nothing here leaves a lock's content half changed where it panics.
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
