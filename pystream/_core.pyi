@@ -71,6 +71,8 @@ class Movie:
     @property
     def nbytes(self) -> int:
         """Bytes of memory held, those of a source in memory with them."""
+    def fileno(self) -> int | None:
+        """The descriptor of a local file, which is open as long as this is; None of any other source."""
 
 @final
 class Track:

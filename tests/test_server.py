@@ -132,6 +132,7 @@ def serving(streams: dict[str, StreamSettings], **options: Any) -> Iterator[Serv
             stop.append(lambda: token.run_sync_soon(scope.cancel))
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.connections.run, [server.listener])
+                nursery.start_soon(server.answers.watch)
                 started.set()
 
     def run() -> None:

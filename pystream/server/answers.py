@@ -202,6 +202,12 @@ class Answers:
         answer = self._answer_route(request)
         return answer if isinstance(answer, Answer) else await answer
 
+    async def watch(self) -> None:
+        """Looks after what is open, until cancelled."""
+        while True:
+            await trio.sleep(1)
+            self._origin.tick()
+
     def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
         path = request.path
         prefix = self._prefix
@@ -536,8 +542,9 @@ def _is_bare(stream: Stream) -> bool:
 
 
 def _cache_key(film: Film, asked: Route, secret: tuple[bytes, bytes] | None) -> bytes:
-    """What a segment's bytes depend on, in 16 bytes. The version stands for source and settings."""
-    place = f"{film.source.stream} {film.version} {asked.rendition} {asked.number}"
+    """What a segment's bytes depend on, in 16 bytes. The version stands for source and settings, the
+    mark for what may have happened to the source since."""
+    place = f"{film.source.stream} {film.version} {film.mark} {asked.rendition} {asked.number}"
     return blake2b(place.encode(), digest_size=16, key=secret[0] if secret else b"").digest()
 
 

@@ -3,7 +3,12 @@
 A film is a stream's source as it was when it was opened, planned, with its playlists. It is known by
 its version, a hash of what its bytes depend on; the version stands in every media path, so that a
 replaced file or a changed encryption never meets what a cache still has. Films are kept by the bytes
-they hold in memory; one that was replaced serves those who still play it until its room is needed.
+they hold in memory; one that was replaced by a rename serves those who still play it until its room
+is needed or nobody has asked for an hour: its files are open, and as they were.
+
+One whose files were written to is none any more. Of those, its own descriptors tell, once a second:
+the path may lead to another file by then. Until that second is over, what was made may be of the one
+or the other, so what is kept of it under its version is kept under what nobody can set back as well.
 """
 
 from __future__ import annotations
@@ -20,11 +25,15 @@ from weakref import WeakValueDictionary
 import trio
 
 import pystream
+from pystream.errors import SourceError
 from pystream.packager.presentation import Presentation, Rendition
+from pystream.packager.source import Input
 
 _FORMAT = 1
 """Counted up when the same source and settings give other bytes than before."""
-_STAT_SECONDS = 1.0
+_IDLE_SECONDS = 3600
+_TRIES = 3
+"""Times that a film is opened whose files change meanwhile."""
 _KEY_SECONDS = 300
 _SMALL = 1000
 """Bytes below which compressing a playlist is not worth it."""
@@ -73,12 +82,38 @@ class Text:
         return len(self.plain) + len(self._gzipped or b"")
 
 
-class Film:
-    """A stream's source, opened and planned. Frozen, but for playlists made when first asked for."""
+State = tuple[int, int, int, int]
+"""What of a file changes with its bytes: size, time of the last change, and which file it is."""
 
-    def __init__(self, source: Source, version: str, presentation: Presentation, held: int) -> None:
+
+def state_of(stats: os.stat_result) -> State:
+    return stats.st_size, stats.st_mtime_ns, stats.st_ino, stats.st_dev
+
+
+def _states(paths: tuple[str, ...]) -> list[State]:
+    """Of what the paths lead to now. Raises `OSError`."""
+    return [state_of(os.stat(path)) for path in paths]
+
+
+class Film:
+    """A stream's source, opened and planned. Frozen, but for playlists made when first asked for.
+
+    `states`: of its files, as they were when it was opened; `mark`: differs where anything was done to
+    a file before this opened it. `sound`: its files are known to be as they were; `current`: its paths
+    are known to lead to them; either is forgotten each second. `idle`: seconds since it was asked for.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        version: str,
+        presentation: Presentation,
+        inputs: list[Input],
+        states: list[State],
+    ) -> None:
         self.source = source
         self.version = version
+        self.states = states
         self.presentation = presentation
         self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
         self.multivariant = Text(presentation.multivariant_playlist(f"{version}/").text())
@@ -88,9 +123,23 @@ class Film:
             for r in presentation.renditions
             for period, _ in enumerate(r.key_files())
         }
+        self.sound = False
+        self.current = False
+        self.idle = 0
+        changed = repr([stats.st_ctime_ns for stats in _of_descriptors(inputs)])
+        self.mark = sha256(changed.encode()).hexdigest()[:16]
         self._playlists: dict[str, Text] = {}
         self._writing = trio.Lock()
-        self._held = held
+        self._inputs = inputs
+        self._held = sum(opened.nbytes for opened in inputs)
+
+    def is_intact(self) -> bool:
+        """Whether the files that were opened are as they were, wherever their paths lead by now."""
+        try:
+            return [state_of(stats) for stats in _of_descriptors(self._inputs)] == self.states
+        except OSError:
+            # A network file system's file may go although it is open (ESTALE).
+            return False
 
     @property
     def nbytes(self) -> int:
@@ -129,7 +178,12 @@ class Film:
         return text
 
 
-def _version(source: Source, stats: list[os.stat_result]) -> str:
+def _of_descriptors(inputs: list[Input]) -> list[os.stat_result]:
+    descriptors = (opened.movie.fileno() for opened in inputs)
+    return [os.fstat(descriptor) for descriptor in descriptors if descriptor is not None]
+
+
+def _version(source: Source, states: list[State]) -> str:
     identity = [
         _FORMAT,
         source.stream,
@@ -138,16 +192,25 @@ def _version(source: Source, stats: list[os.stat_result]) -> str:
         source.rotate_every,
         source.encryption,
         source.place,
-        *((s.st_size, s.st_mtime_ns, s.st_ino) for s in stats),
+        # Not the device: its number may change when the machine starts, or the network's mount.
+        *(state[:3] for state in states),
     ]
     return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()
 
 
 def _open(source: Source) -> Film:
     """Reads the sources' tables and plans; raises `MediaError`, `PlanError` or `OSError`."""
-    stats = [os.stat(path) for path in source.paths]
-    inputs = [pystream.open(path) for path in source.paths]
-    version = _version(source, stats)
+    for _ in range(_TRIES):
+        before = _states(source.paths)
+        inputs = [pystream.open(path) for path in source.paths]
+        # The tables are those of the version only if nothing happened from before to after.
+        if [state_of(stats) for stats in _of_descriptors(inputs)] == before:
+            return _planned(source, inputs, before)
+    raise SourceError("the sources are being written to: they changed while they were opened")
+
+
+def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
+    version = _version(source, states)
     keys = source.keys
     encryption = None
     if keys is not None:
@@ -162,16 +225,19 @@ def _open(source: Source) -> Film:
         segment_duration=source.segment_duration,
         encryption=encryption,
     )
-    return Film(source, version, presentation, sum(opened.nbytes for opened in inputs))
+    return Film(source, version, presentation, inputs, states)
 
 
 class Origin:
-    """The films of one process, at most `limit` bytes of tables, the latest one aside."""
+    """The films of one process, at most `limit` bytes of tables, the latest one aside.
+
+    `tick` has to be called once a second: what is known of files holds for so long.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._films: OrderedDict[tuple[int, str], Film] = OrderedDict()
-        self._current: dict[int, tuple[Source, float, Film]] = {}
+        self._current: dict[int, tuple[Source, Film]] = {}
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[int, trio.Lock]()
 
@@ -186,35 +252,52 @@ class Origin:
             film = self.fresh(source)
             if film is None:
                 film = await trio.to_thread.run_sync(_open, source)
-                self._current[source.stream] = (source, trio.current_time(), film)
+                self._current[source.stream] = (source, film)
                 self._films[source.stream, film.version] = film
                 self._make_room()
             return film
 
     def version(self, stream: int, version: str) -> Film | None:
-        """A film that was opened before, though it may have been replaced since."""
+        """A film that was opened before, though it may have been replaced since; none whose files
+        were written to."""
         film = self._films.get((stream, version))
         if film is not None:
+            if not film.sound:
+                if not film.is_intact():
+                    self._drop(film)
+                    return None
+                film.sound = True
             self._films.move_to_end((stream, version))
         return film
 
     def fresh(self, source: Source) -> Film | None:
-        """The film of a stream, if it is open and its files are as they were."""
+        """The film of a stream, if it is open and its files are as they were. Raises `OSError`."""
         current = self._current.get(source.stream)
         if current is None or current[0] != source:
             return None
-        _, checked, film = current
-        now = trio.current_time()
-        if now - checked > _STAT_SECONDS:
-            stats = [os.stat(path) for path in source.paths]
-            if _version(source, stats) != film.version:
+        film = current[1]
+        if not film.current:
+            if _states(source.paths) != film.states:
                 return None
-            self._current[source.stream] = (source, now, film)
+            film.current = True
         return self.version(source.stream, film.version)
+
+    def tick(self) -> None:
+        """Has the files looked at again by whoever asks for them, and closes films that nobody asks
+        for: what was deleted then takes no room any more."""
+        for film in list(self._films.values()):
+            film.idle = 0 if film.sound else film.idle + 1
+            film.sound = film.current = False
+            if film.idle > _IDLE_SECONDS:
+                self._drop(film)
 
     def _make_room(self) -> None:
         while len(self._films) > 1 and self.nbytes > self._limit:
-            (stream, version), _ = self._films.popitem(last=False)
-            current = self._current.get(stream)
-            if current is not None and current[2].version == version:
-                del self._current[stream]
+            self._drop(next(iter(self._films.values())))
+
+    def _drop(self, film: Film) -> None:
+        stream = film.source.stream
+        del self._films[stream, film.version]
+        current = self._current.get(stream)
+        if current is not None and current[1] is film:
+            del self._current[stream]

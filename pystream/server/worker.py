@@ -211,6 +211,7 @@ async def serve(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
+            nursery.start_soon(answers.watch)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
             nursery.start_soon(observer.run, door.sample)

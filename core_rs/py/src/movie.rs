@@ -1,5 +1,6 @@
 //! An opened input and its tracks.
 
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ type EditList = (u32, u32, Vec<(u64, Option<i64>, f64)>);
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Movie {
     pub(crate) source: Arc<dyn ReadAt>,
+    /// The descriptor of a source that is a local file.
+    descriptor: Option<RawFd>,
     /// What messages call it.
     name: Arc<str>,
     inner: mp4::Movie,
@@ -35,11 +38,11 @@ fn arc_nbytes<T>(_: &Arc<T>) -> usize {
 }
 
 impl Movie {
-    fn open(py: Python<'_>, source: Arc<dyn ReadAt>, name: &str) -> Result<Self> {
+    fn open(py: Python<'_>, source: Arc<dyn ReadAt>, descriptor: Option<RawFd>, name: &str) -> Result<Self> {
         let name: Arc<str> = name.into();
         let mut inner = py.detach(|| mp4::open(&source)).map_err(|error| Fault::of(error, &name))?;
         let tracks = std::mem::take(&mut inner.tracks).into_iter().map(Arc::new).collect();
-        Ok(Self { source, name, inner, tracks })
+        Ok(Self { source, descriptor, name, inner, tracks })
     }
 }
 
@@ -49,19 +52,20 @@ impl Movie {
     #[staticmethod]
     fn open_path(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
         let source = py.detach(|| FileSource::open(&path))?;
-        Ok(Self::open(py, Arc::new(source), name)?)
+        let descriptor = source.descriptor();
+        Ok(Self::open(py, Arc::new(source), Some(descriptor), name)?)
     }
 
     /// Opens an MP4 that lies in memory.
     #[staticmethod]
     fn open_bytes(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
-        Ok(Self::open(py, Arc::new(BytesSource(data)), name)?)
+        Ok(Self::open(py, Arc::new(BytesSource(data)), None, name)?)
     }
 
     /// Opens an object with `read_at(offset, n) -> bytes`, `size` bytes long.
     #[staticmethod]
     fn open_object(py: Python<'_>, object: Py<PyAny>, size: u64, name: &str) -> PyResult<Self> {
-        Ok(Self::open(py, Arc::new(ObjectSource { object, size }), name)?)
+        Ok(Self::open(py, Arc::new(ObjectSource { object, size }), None, name)?)
     }
 
     /// The tracks that can be carried.
@@ -121,6 +125,11 @@ impl Movie {
     #[getter]
     fn size(&self) -> u64 {
         self.source.size()
+    }
+
+    /// The descriptor of a local file, which is open as long as this is; none of any other source.
+    fn fileno(&self) -> Option<RawFd> {
+        self.descriptor
     }
 
     /// Heap bytes held, those of a source in memory with them: what a cache of opened movies counts.

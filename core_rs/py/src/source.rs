@@ -1,7 +1,7 @@
 //! Inputs: a file, bytes, or a Python object with `size` and `read_at(offset, n)`.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,11 @@ impl FileSource {
         let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         Ok(Self { file, size, path: path.to_owned() })
+    }
+
+    /// Open as long as this is.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 }
 

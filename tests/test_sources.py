@@ -1,0 +1,234 @@
+"""Sources that change, go away or are broken, and settings that change, while somebody plays."""
+
+from __future__ import annotations
+
+import gc
+import http.client
+import os
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+import trio
+
+import pystream
+from pystream import _core
+from pystream.acl.store import Store
+from pystream.acl.streams import StreamSettings
+from pystream.errors import SourceError
+from pystream.server.origin import Origin, Source
+from tests.test_serve import Node, fetch, node_in, until
+from tests.test_server import MEDIA, Server, serving
+
+trio_testing = pytest.importorskip("trio.testing")
+
+
+def over(film: Path, data: bytes) -> None:
+    """Writes over a file in place: it is the same file afterwards."""
+    with open(film, "r+b") as file:
+        file.write(data)
+        file.truncate()
+
+
+def garbage(film: Path) -> None:
+    size = film.stat().st_size
+    over(film, random.Random(1).randbytes(size))
+
+
+def another_film(film: Path) -> None:
+    over(film, (MEDIA / "video_late.mp4").read_bytes())
+
+
+def half(film: Path) -> None:
+    os.truncate(film, film.stat().st_size // 2)
+
+
+def stream(film: Path, **changes: Any) -> StreamSettings:
+    shutil.copy(MEDIA / "plain.mp4", film)
+    return StreamSettings(sources=(str(film),), segment_duration_ms=1000, **changes)
+
+
+def later(server: Server, seconds: float = 1.1) -> None:
+    """Moves a clock on that stands still: films are looked at once a second."""
+    server.clock.jump(seconds)
+    # Whoever wakes at that time does so before a second connection is accepted.
+    assert server.get("/")[0] == 404
+
+
+def media(server: Server, playlist: str) -> list[str]:
+    return [urljoin(playlist, each.uri) for each in server.playlist(playlist).segments]
+
+
+def set_stream(node: Node, **changes: Any) -> None:
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        store.set_stream("acme", "film", changes, who="test", now=1)
+
+
+# Written over.
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("spoil", "status"), [(garbage, 503), (half, 503), (another_film, 404)])
+def test_a_film_that_is_written_over_is_served_no_more(
+    tmp_path: Path, spoil: Callable[[Path], None], status: int, shared: bool
+) -> None:
+    film = tmp_path / "film.mp4"
+    more = {"cache": "shared", "pace": None, "encryption": "aes-128"} if shared else {}
+    cache = _core.Cache(_core.Cache.create(1 << 20, 1), 0)
+    clock = trio_testing.MockClock()
+    with serving({"film": stream(film, **more)}, clock=clock, cache=cache) as server:
+        (path,) = server.media("film")
+        segments = media(server, path)
+        assert segments[0].startswith("/s/" if shared else "/t/")
+        # The first one is in the cache.
+        assert [server.get(segments[0])[0] for _ in range(3)] == [200] * 3
+        spoil(film)
+        later(server)
+        for each in (*segments, path):
+            assert server.get(each)[0] == status
+
+
+def test_what_was_made_of_garbage_is_gone_with_it(tmp_path: Path) -> None:
+    """A file that is put back, down to its time, has its version again, and whoever has kept the
+    addresses gets its bytes."""
+    film = tmp_path / "film.mp4"
+    cache = _core.Cache(_core.Cache.create(1 << 20, 1), 0)
+    clock = trio_testing.MockClock()
+    # Of MPEG-TS, nothing can be made of garbage.
+    with serving({"film": stream(film, format="fmp4")}, clock=clock, cache=cache) as server:
+        path = server.media("film")[0]
+        urls = media(server, path)
+        was, data = film.stat(), film.read_bytes()
+        garbage(film)
+        # Within the second, nobody knows. What is asked for again is kept in the cache.
+        bad = [server.get(urls[1])[2] for _ in range(3)]
+        later(server)
+        assert server.get(urls[1])[0] == 503
+        over(film, data)
+        os.utime(film, ns=(was.st_atime_ns, was.st_mtime_ns))
+        later(server)
+        assert server.media("film")[0].split("/")[5] == path.split("/")[5]
+        twin = pystream.plan([pystream.open(film)], format="fmp4", segment_duration=1)
+        assert server.get(urls[1])[2] == bytes(twin.renditions[0].segment(1)) not in bad
+
+
+def sources(film: Path) -> Source:
+    return Source(1, (str(film),), "ts", 1, 0)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_film_that_changes_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    film, new = tmp_path / "film.mp4", tmp_path / "new.mp4"
+    stream(film)
+    shutil.copy(MEDIA / "video_late.mp4", new)
+    times: list[str] = []
+
+    def opened(path: str, *, opened: Callable[[str], pystream.Input] = pystream.open) -> object:
+        times.append(path)
+        if len(times) > 1:
+            return opened(path)
+        if not in_place:
+            os.replace(new, film)
+            return opened(path)
+        found = opened(path)
+        another_film(film)
+        return found
+
+    monkeypatch.setattr(pystream, "open", opened)
+    found = trio.run(Origin(1 << 24).film, sources(film))
+    monkeypatch.undo()
+    again = trio.run(Origin(1 << 24).film, sources(film))
+    assert found.version == again.version
+    assert found.multivariant.plain == again.multivariant.plain
+    assert len(times) == 2
+
+
+def test_a_film_that_is_being_written_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+
+    def opened(path: str, *, opened: Callable[[str], pystream.Input] = pystream.open) -> object:
+        found = opened(path)
+        with open(film, "ab") as file:
+            file.write(b"\0\0\0\x08free")
+        return found
+
+    monkeypatch.setattr(pystream, "open", opened)
+    with pytest.raises(SourceError, match="being written to"):
+        trio.run(Origin(1 << 24).film, sources(film))
+
+
+def is_open(film: Path) -> bool:
+    """Whether this process holds the file, which a path need not lead to any more."""
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if os.readlink(descriptor).removesuffix(" (deleted)") == str(film):
+                return True
+    return False
+
+
+def test_a_film_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    films = Origin(1 << 24)
+    version = trio.run(films.film, sources(film)).version
+    film.unlink()
+    for _ in range(3600):
+        assert films.version(1, version)
+        films.tick()
+    for _ in range(3600):
+        films.tick()
+    assert is_open(film)
+    films.tick()
+    gc.collect()
+    assert not is_open(film)
+
+
+def test_a_descriptor_is_that_of_a_file(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    opened = pystream.open(film)
+    descriptor = opened.movie.fileno()
+    assert descriptor is not None and os.path.samestat(os.fstat(descriptor), film.stat())
+    assert pystream.open(film.read_bytes()).movie.fileno() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [garbage, half, another_film])
+def test_all_workers_stop_to_serve_what_was_written_over(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    with node_in(tmp_path) as node:
+        node.settings("workers = 2\n")
+        node.add_film()
+        film = tmp_path / "film.mp4"
+        set_stream(node, sources=stream(film).sources)
+        node.start()
+        node.hear("READY=1")
+        path = node.film()
+
+        def statuses() -> set[int]:
+            """Of many connections, so that each worker has some; 0: it was reset."""
+            found = set()
+            for _ in range(30):
+                connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=120)
+                with closing(connection):
+                    try:
+                        found.add(fetch(connection, path)[0])
+                    except (OSError, http.client.HTTPException):
+                        found.add(0)
+            return found
+
+        assert statuses() == {200}
+        spoil(film)
+        until(lambda: statuses() <= {404, 503})
+        assert statuses() <= {404, 503}
