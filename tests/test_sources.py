@@ -9,6 +9,7 @@ import random
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -232,3 +233,62 @@ def test_all_workers_stop_to_serve_what_was_written_over(
         spoil(film)
         until(lambda: statuses() <= {404, 503})
         assert statuses() <= {404, 503}
+
+
+# Other settings.
+
+SHARED = {"cache": "shared", "pace": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"encryption": "aes-128"}),
+        ({}, {"encryption": "aes-128-per-viewer"}),
+        ({"encryption": "aes-128"}, {}),
+        ({"encryption": "aes-128-per-viewer"}, {"encryption": "aes-128"}),
+        ({"encryption": "aes-128"}, {"encryption": "aes-128-per-viewer"}),
+        (SHARED, {"encryption": "aes-128", **SHARED}),
+        ({"encryption": "aes-128", **SHARED}, {"encryption": "aes-128"}),
+        ({"encryption": "aes-128"}, {"encryption": "aes-128", **SHARED}),
+    ],
+)
+def test_a_film_of_another_protection_is_gone_with_it(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """No address leads to other bytes than before, or to what is to be had no more."""
+    film = tmp_path / "film.mp4"
+    with serving({"film": stream(film, **before)}) as server:
+        (path,) = server.media("film")
+        segments = server.playlist(path).segments
+        urls = [path, *(urljoin(path, each.uri) for each in segments)]
+        urls += [urljoin(path, each.key.uri) for each in segments if each.key]
+        assert {server.get(url)[0] for url in urls} == {200}
+        change(server, title="another", rotate_every=None)
+        assert {server.get(url)[0] for url in urls} == {200}
+        change(server, **{"encryption": "none", "cache": "private", "pace": 2.0, **after})
+        assert {server.get(url)[0] for url in urls} == {404}
+        (now,) = server.media("film")
+        assert now.split("/")[5] != path.split("/")[5]
+        assert {server.get(url)[0] for url in urls} == {404}
+
+
+def change(server: Server, **changes: Any) -> None:
+    before = server.streams["film"]
+    settings = replace(before.settings, **changes)
+    server.streams["film"] = replace(before, settings=settings, revision=before.revision + 1)
+
+
+@pytest.mark.slow
+def test_the_address_of_a_clear_segment_ends_with_it(tmp_path: Path) -> None:
+    with node_in(tmp_path) as node:
+        node.settings("workers = 2\n")
+        node.add_film()
+        set_stream(node, encryption="none", cache="shared")
+        node.start()
+        node.hear("READY=1")
+        path = node.film()
+        assert path.startswith("/s/") and {node.get(path)[0] for _ in range(20)} == {200}
+        set_stream(node, encryption="aes-128")
+        until(lambda: {node.get(path)[0] for _ in range(20)} == {404})
+        assert {node.get(path)[0] for _ in range(20)} == {404}

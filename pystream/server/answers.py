@@ -244,6 +244,8 @@ class Answers:
         if kind not in _OF_A_FILM:
             return self._answer_without_film(asked, request, stream, cors)
         film = self._origin.version(stream.id, asked.version) if asked.version else None
+        if film is not None and film.under is not stream and not self._takes_along(stream, film):
+            film = None
         if film is None:
             source = self._source(stream)
             film = self._origin.fresh(source)
@@ -355,7 +357,7 @@ class Answers:
         self, stream: Stream, film: Film, rendition: Rendition, grant: Grant | None
     ) -> Callable[[int], bytes] | None:
         """What gives a grant's own keys by their periods, where it has such."""
-        if stream.settings.encryption != "aes-128-per-viewer":
+        if film.source.encryption != "aes-128-per-viewer":
             return None
         if grant is None:
             raise HttpError(404, "there is nothing here")
@@ -406,6 +408,16 @@ class Answers:
         if known is None or known[0] is not stream:
             known = self._sources[stream.id] = stream, self._source_of(stream)
         return known[1]
+
+    def _takes_along(self, stream: Stream, film: Film) -> bool:
+        """Whether a film goes on under its stream's present settings. One that was made for another
+        encryption, or another place of media, is gone when these are: that is why they were changed."""
+        source = self._source(stream)
+        if (film.source.encryption, film.source.place) != (source.encryption, source.place):
+            self._origin.drop(film)
+            return False
+        film.under = stream
+        return True
 
     def _source_of(self, stream: Stream) -> Source:
         settings, keys = stream.settings, None

@@ -101,6 +101,7 @@ class Film:
     `states`: of its files, as they were when it was opened; `mark`: differs where anything was done to
     a file before this opened it. `sound`: its files are known to be as they were; `current`: its paths
     are known to lead to them; either is forgotten each second. `idle`: seconds since it was asked for.
+    `under`: is for whoever serves it: what it was last served under.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Film:
         self.sound = False
         self.current = False
         self.idle = 0
+        self.under: object = None
         changed = repr([stats.st_ctime_ns for stats in _of_descriptors(inputs)])
         self.mark = sha256(changed.encode()).hexdigest()[:16]
         self._playlists: dict[str, Text] = {}
@@ -264,7 +266,7 @@ class Origin:
         if film is not None:
             if not film.sound:
                 if not film.is_intact():
-                    self._drop(film)
+                    self.drop(film)
                     return None
                 film.sound = True
             self._films.move_to_end((stream, version))
@@ -289,13 +291,14 @@ class Origin:
             film.idle = 0 if film.sound else film.idle + 1
             film.sound = film.current = False
             if film.idle > _IDLE_SECONDS:
-                self._drop(film)
+                self.drop(film)
 
     def _make_room(self) -> None:
         while len(self._films) > 1 and self.nbytes > self._limit:
-            self._drop(next(iter(self._films.values())))
+            self.drop(next(iter(self._films.values())))
 
-    def _drop(self, film: Film) -> None:
+    def drop(self, film: Film) -> None:
+        """Serves a film that is open no more."""
         stream = film.source.stream
         del self._films[stream, film.version]
         current = self._current.get(stream)
