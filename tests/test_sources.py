@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import http.client
+import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -21,7 +23,7 @@ import pystream
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings
-from pystream.errors import SourceError
+from pystream.errors import GrantError, SourceError
 from pystream.server.origin import Origin, Source
 from tests.test_serve import Node, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
@@ -233,6 +235,38 @@ def test_all_workers_stop_to_serve_what_was_written_over(
         spoil(film)
         until(lambda: statuses() <= {404, 503})
         assert statuses() <= {404, 503}
+
+
+# Long ones.
+
+
+def lasting(film: Path, hours: float) -> StreamSettings:
+    """A stream whose film goes so slowly that it lasts so long."""
+    data = bytearray((MEDIA / "ladder_180.mp4").read_bytes().replace(b"edts", b"free"))
+    (track,) = pystream.open(bytes(data)).tracks
+    # The one delta of all samples (ISO/IEC 14496-12 8.6.1.2).
+    at = data.index(b"stts") + 16
+    pictures = int.from_bytes(data[at - 4 : at])
+    data[at : at + 4] = round(hours * 3600 * track.timescale / pictures).to_bytes(4)
+    film.write_bytes(data)
+    return StreamSettings(sources=(str(film),))
+
+
+@pytest.mark.parametrize(("hours", "grant_hours"), [(1.5, 6), (14, 15), (300, 7 * 24)])
+def test_who_begins_a_long_film_sees_its_end(
+    tmp_path: Path, hours: float, grant_hours: int
+) -> None:
+    with serving({"film": lasting(tmp_path / "film.mp4", hours)}) as server:
+        status, _, body = server.get("/acme/film/session", "POST")
+        session = json.loads(body)
+        assert status == 200 and session["duration"] == pytest.approx(hours * 3600, rel=0.001)
+        expected = session["duration"] + 3600 if grant_hours == 15 else grant_hours * 3600
+        assert session["expires"] - time.time() == pytest.approx(expected, abs=30)
+        for master in (session["master"], server.master("film")):
+            grant, now = master.split("/")[2], int(time.time())
+            assert server.answers.grants.check(grant, 1, int(now + expected - 30))
+            with pytest.raises(GrantError):
+                server.answers.grants.check(grant, 1, int(now + expected + 30))
 
 
 # Other settings.

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import trio
 
 from pystream import _core
-from pystream.acl.grants import SESSION_LENGTH, Grant, Grants
+from pystream.acl.grants import LONGEST_S, SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
 from pystream.errors import GrantError, PystreamError
@@ -29,6 +29,8 @@ from pystream.server.page.texts import language
 from pystream.server.routes import Kind, Route, route
 
 _HEADS_KEPT = 16
+_PAUSES_SECONDS = 3600
+"""What a grant outlasts its film by, at least."""
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _NO_STORE = ("Cache-Control", "private, no-store")
@@ -274,8 +276,7 @@ class Answers:
             headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
-            headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
-            return Answer(302, [*headers, ("Content-Length", "0")])
+            return self._entrance(asked, stream, cors)
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
         return self._download(request, stream, cors)
@@ -457,18 +458,30 @@ class Answers:
         headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
-    def _grant(self, stream: Stream, now: int) -> str:
-        """Lets a viewer in. Raises `HttpError` where there is no room."""
+    def _grant(self, stream: Stream, film: Film | None, now: int) -> tuple[str, int]:
+        """Lets a viewer in: the grant, and when it ends. Raises `HttpError` where there is no room."""
         session = os.urandom(SESSION_LENGTH)
         if self._door is not None:
             self._door.admit(stream, session)
-        return self.grants.issue(stream.id, session, now, self._grant_seconds)
+        lifetime = self._grant_seconds
+        if film is not None:
+            # Not every player asks for another one: who begins now shall see the end.
+            lifetime = max(lifetime, ceil(film.presentation.duration) + _PAUSES_SECONDS)
+        lifetime = min(lifetime, LONGEST_S)
+        return self.grants.issue(stream.id, session, now, lifetime), now + lifetime
 
     def _under(self, grant: str, asked: Route) -> str:
         return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
 
-    def _master(self, asked: Route, stream: Stream) -> str:
-        return self._under(self._grant(stream, int(time.time())), asked) + "/master.m3u8"
+    async def _entrance(self, asked: Route, stream: Stream, cors: Headers) -> Answer:
+        try:
+            film = await self._origin.film(self._source(stream))
+        except (PystreamError, OSError):
+            # Who asks for it is told. There may be a download all the same.
+            film = None
+        grant, _ = self._grant(stream, film, int(time.time()))
+        headers = [("Location", self._under(grant, asked) + "/master.m3u8"), _NO_STORE, *cors]
+        return Answer(302, [*headers, ("Content-Length", "0")])
 
     async def _session(
         self, asked: Route, request: Request, stream: Stream, cors: Headers
@@ -476,12 +489,12 @@ class Answers:
         if request.method != "POST":
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
         film = await self._origin.film(self._source(stream))
-        now = int(time.time())
-        under = self._under(self._grant(stream, now), asked)
+        grant, expires = self._grant(stream, film, int(time.time()))
+        under = self._under(grant, asked)
         stills = page.stills(film.presentation)
         session = {
             "master": f"{under}/master.m3u8",
-            "expires": now + self._grant_seconds,
+            "expires": expires,
             "duration": film.presentation.duration,
             "frames": {
                 use: f"{under}/{film.version}/{rendition.name}/frame/"
