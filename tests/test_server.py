@@ -168,6 +168,9 @@ def server() -> Iterator[Server]:
         "sealed": settings(
             "plain.mp4", segment_duration_ms=1000, encryption="aes-128", rotate_every=2
         ),
+        "many": settings(
+            "intra.mp4", segment_duration_ms=100, encryption="aes-128", rotate_every=1
+        ),
         "fragments": settings(
             "plain.mp4", segment_duration_ms=1000, encryption="aes-128", format="fmp4"
         ),
@@ -252,15 +255,19 @@ def test_pain_71_ranges(server: Server, name: str, asked: str, cut: tuple[int, i
 
 
 def test_playlists_are_compressed_and_conditional(server: Server) -> None:
-    (path,) = server.media("sealed")
+    """RFC 9110 8.8.3.3: strong tags differ where bytes do."""
+    path = server.media("many")[0]
     _, plain, text = server.get(path)
-    status, headers, packed = server.get(path, Accept_Encoding="gzip")
-    assert plain["vary"] == "Accept-Encoding" and "content-encoding" not in plain
-    if headers.get("content-encoding") == "gzip":
-        assert gzip.decompress(packed) == text
-    assert status == 200
-    status, headers, body = server.get(path, If_None_Match=plain["etag"])
-    assert (status, body) == (304, b"")
+    status, packed, gzipped = server.get(path, Accept_Encoding="gzip")
+    assert plain["vary"] == packed["vary"] == "Accept-Encoding"
+    assert "content-encoding" not in plain and packed["content-encoding"] == "gzip"
+    assert status == 200 and gzip.decompress(gzipped) == text
+    assert plain["etag"] != packed["etag"] and "W/" not in plain["etag"] + packed["etag"]
+    for coding, own, other in (("", plain, packed), ("gzip", packed, plain)):
+        for tag, expected in ((own["etag"], 304), (other["etag"], 200)):
+            status, headers, body = server.get(path, Accept_Encoding=coding, If_None_Match=tag)
+            assert (status, headers["etag"]) == (expected, own["etag"])
+            assert (body == b"") == (expected == 304)
 
 
 def test_pain_70_cache_headers(server: Server) -> None:

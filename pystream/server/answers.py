@@ -528,12 +528,12 @@ def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
 
 def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
     gzipped = text.gzipped() if http.accepts_gzip(request.fields.accept_encoding) else None
-    body = text.plain if gzipped is None else gzipped
+    body, etag = (text.plain, text.etag) if gzipped is None else (gzipped, text.gzipped_etag)
     variant = gzipped is not None, *cors
     written = text.heads.get(variant)
     if written is None:
         vary = ("Vary", "Accept-Encoding")
-        headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", text.etag), vary, *cors]
+        headers = [_TYPES["m3u8"], _NO_STORE, ("ETag", etag), vary, *cors]
         if gzipped is not None:
             headers.append(("Content-Encoding", "gzip"))
         headers.append(("Content-Length", str(len(body))))
@@ -543,7 +543,7 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
         written = text.heads[variant] = headers, http.head(200, headers)
     headers, head = written
     row = stream.id, Booked.PLAYLIST
-    if status := http.preconditions(request, text.etag, None):
+    if status := http.preconditions(request, etag, None):
         return _conditional(status, headers[:-1], row)
     return Answer(200, headers, body, len(body), row, None, head)
 

@@ -60,14 +60,16 @@ class Source:
 
 
 class Text:
-    """A playlist. `heads` is for whoever hands it out: the headers that were written with it before,
-    and how they were written."""
+    """A playlist. `etag` and `gzipped_etag` tell its two representations apart (RFC 9110 8.8.3.3).
+    `heads` is for whoever hands it out: the headers that were written with it before, and how they
+    were written."""
 
-    __slots__ = ("_gzipped", "etag", "heads", "plain")
+    __slots__ = ("_gzipped", "etag", "gzipped_etag", "heads", "plain")
 
     def __init__(self, text: str) -> None:
         self.plain = text.encode()
-        self.etag = f'"{sha256(self.plain).hexdigest()[:20]}"'
+        digest = sha256(self.plain).hexdigest()[:20]
+        self.etag, self.gzipped_etag = f'"{digest}"', f'"{digest}-gzip"'
         self.heads: dict[tuple[object, ...], tuple[list[tuple[str, str]], bytes]] = {}
         self._gzipped: bytes | None = None
 
