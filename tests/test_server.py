@@ -250,6 +250,11 @@ def test_pain_71_ranges(server: Server, name: str, asked: str, cut: tuple[int, i
     assert server.get(uri, Range=asked, If_Range=headers["etag"])[0] == 206
     status, headers, body = server.get(uri, "HEAD")
     assert (status, headers["content-length"], body) == (200, str(len(whole)), b"")
+    # RFC 9110 14.2: ranges are GET's, and HEAD's length is that of the whole.
+    for each in (asked, f"bytes={len(whole)}-"):
+        status, headers, _ = server.get(uri, "HEAD", Range=each)
+        assert (status, headers["content-length"]) == (200, str(len(whole)))
+        assert "content-range" not in headers
     status, headers, _ = server.get(uri, Range=f"bytes={len(whole)}-")
     assert (status, headers["content-range"]) == (416, f"bytes */{len(whole)}")
 

@@ -594,8 +594,11 @@ def _ranged(
     if status := http.preconditions(request, etag, modified):
         return _conditional(status, headers, row)
     span = None
-    if request.fields.range is not None and http.if_range(request.fields.if_range, etag, modified):
-        span = http.ranges(request.fields.range, size)
+    asked = request.fields.range
+    # RFC 9110 14.2: GET is the only method that knows ranges.
+    ranged = asked is not None and request.method == "GET"
+    if ranged and http.if_range(request.fields.if_range, etag, modified):
+        span = http.ranges(asked, size)
     if span is None:
         headers.append(("Content-Length", str(size)))
         return Answer(200, headers, body, size, row)
