@@ -166,6 +166,11 @@ def test_its_files_are_kept_for_good_and_named_by_what_they_hold(server: Server)
         assert re.search(r"-[0-9a-f]{12}\.\w+$", name) and fields["x-content-type-options"]
         _, fields, packed = server.get(f"/{name}", Accept_Encoding="gzip")
         assert fields["content-encoding"] == "gzip" and gzip.decompress(packed) == body
+        status, fields, nothing = server.get(f"/{name}", "HEAD")
+        assert (status, fields["content-length"], nothing) == (200, str(len(body)), b"")
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            status, fields, _ = server.get(f"/{name}", method)
+            assert (status, fields["allow"]) == (405, "GET, HEAD")
         for imported in re.findall(rb'from "(\./[^"]+)"', body):
             address = urljoin(urljoin(page, f"/{name}"), imported.decode())
             assert server.get(address.removeprefix(server.url("")))[0] == 200

@@ -442,6 +442,8 @@ class Answers:
         asset = self._page.assets.get(asked.name) if self._page is not None else None
         if asset is None:
             raise HttpError(404, "there is nothing here")
+        if request.method not in ("GET", "HEAD"):
+            raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
         headers = [("Content-Type", asset.type), _FOREVER, _SNIFF, ("Vary", "Accept-Encoding")]
         if http.accepts_gzip(request.fields.accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
