@@ -24,6 +24,7 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings
 from pystream.errors import GrantError, SourceError
+from pystream.server.downloads import Downloads
 from pystream.server.origin import Origin, Source
 from tests.test_serve import Node, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
@@ -59,8 +60,8 @@ def stream(film: Path, **changes: Any) -> StreamSettings:
 def later(server: Server, seconds: float = 1.1) -> None:
     """Moves a clock on that stands still: films are looked at once a second."""
     server.clock.jump(seconds)
-    # Whoever wakes at that time does so before a second connection is accepted.
-    assert server.get("/")[0] == 404
+    # Whoever wakes at that time does so in the turn in which the first is accepted, or before.
+    assert server.get("/")[0] == server.get("/")[0] == 404
 
 
 def media(server: Server, playlist: str) -> list[str]:
@@ -194,6 +195,102 @@ def test_a_film_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
     films.tick()
     gc.collect()
     assert not is_open(film)
+
+
+def test_a_download_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
+    film, other = tmp_path / "film.mp4", tmp_path / "other.mp4"
+    stream(film, download=True)
+    stream(other)
+    files = Downloads()
+
+    async def both() -> None:
+        await files.find(str(film))
+        await files.find(str(other))
+
+    trio.run(both)
+    film.unlink()
+    for _ in range(60):
+        files.tick()
+    assert is_open(film)
+    trio.run(files.find, str(other))
+    files.tick()
+    gc.collect()
+    assert not is_open(film) and is_open(other)
+    # What is found to be gone is closed at once.
+    other.unlink()
+    with pytest.raises(FileNotFoundError):
+        trio.run(files.find, str(other))
+    gc.collect()
+    assert not is_open(other)
+
+
+def test_few_downloads_are_kept_open(tmp_path: Path) -> None:
+    films = [tmp_path / f"{n}.mp4" for n in range(5)]
+    files = Downloads(most=3)
+    for film in films:
+        stream(film)
+        trio.run(files.find, str(film))
+    gc.collect()
+    assert [is_open(film) for film in films] == [False, False, True, True, True]
+
+
+def test_many_who_want_the_same_download_wait_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    files, parsed, found = Downloads(), [], set()
+
+    def parsing(path: str, name: str, *, parse: Any = _core.Download) -> _core.Download:
+        parsed.append(path)
+        download: _core.Download = parse(path, name)
+        return download
+
+    async def one() -> None:
+        found.add((await files.find(str(film))).etag)
+
+    async def many() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(one)
+
+    monkeypatch.setattr(_core, "Download", parsing)
+    trio.run(many)
+    assert (len(parsed), len(found)) == (1, 1)
+
+
+def test_a_download_is_tagged_as_the_file_that_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, new = tmp_path / "film.mp4", tmp_path / "new.mp4"
+    stream(film)
+    shutil.copy(MEDIA / "video_late.mp4", new)
+    size = new.stat().st_size
+
+    def replaced(path: str, name: str, *, parse: Any = _core.Download) -> _core.Download:
+        if new.exists():
+            os.replace(new, film)
+        download: _core.Download = parse(path, name)
+        return download
+
+    monkeypatch.setattr(_core, "Download", replaced)
+    first = trio.run(Downloads().find, str(film))
+    monkeypatch.undo()
+    assert first.file.size == size
+    assert first.etag == trio.run(Downloads().find, str(film)).etag
+
+
+def test_a_server_closes_what_nobody_asks_for(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    streams = {"film": stream(film, download=True)}
+    with serving(streams, clock=trio_testing.MockClock()) as server:
+        grant = server.answers.grants.issue(1, bytes(8), int(time.time()), 3600)
+        assert server.get(f"/t/{grant}/acme/film/download.mp4")[0] == 200
+        assert is_open(film)
+        for _ in range(61):
+            later(server)
+        gc.collect()
+        assert not is_open(film)
 
 
 def test_a_descriptor_is_that_of_a_file(tmp_path: Path) -> None:

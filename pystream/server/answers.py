@@ -209,6 +209,7 @@ class Answers:
         while True:
             await trio.sleep(1)
             self._origin.tick()
+            self._downloads.tick()
 
     def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
         path = request.path

@@ -9,45 +9,77 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import trio
 
 from pystream import _core
+from pystream.errors import SourceError
+from pystream.server.origin import TRIES, state_of
 
 _FORMAT = 1
 """Counted up when the same file is handed out as other bytes than before."""
 _LIMIT = 64 << 20
+_MOST = 64
+_IDLE_SECONDS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Download:
-    """A file as it was when it was opened. `modified`: Unix seconds."""
+    """A file as it was when it was opened. `modified`: Unix seconds; `idle`: seconds since it was
+    asked for."""
 
     file: _core.Download
     etag: str
     modified: int
+    idle: int = 0
 
 
 class Downloads:
-    """The files that one process hands out, at most `limit` bytes of moved tables, the latest one
-    aside."""
+    """The files that one process hands out: at most `most` are kept open, and at most `limit` bytes of
+    moved tables, the latest one aside. `tick` has to be called once a second."""
 
-    def __init__(self, limit: int = _LIMIT) -> None:
+    def __init__(self, limit: int = _LIMIT, most: int = _MOST) -> None:
         self._limit = limit
+        self._most = most
         self._open: OrderedDict[str, Download] = OrderedDict()
+        # Held by those who open one, and those who wait for it.
+        self._opening = WeakValueDictionary[str, trio.Lock]()
 
     async def find(self, path: str) -> Download:
         """The file as it is now. Raises `OSError`, `MediaError`."""
-        found = self._open.get(path)
-        state = os.stat(path)
-        etag = _etag(state)
-        if found is None or found.etag != etag:
-            file = await trio.to_thread.run_sync(_core.Download, path, path)
-            found = self._open[path] = Download(file, etag, int(state.st_mtime))
-        self._open.move_to_end(path)
-        while len(self._open) > 1 and sum(d.file.nbytes for d in self._open.values()) > self._limit:
+        async with self._opening.setdefault(path, trio.Lock()):
+            found = self._open.pop(path, None)
+            if found is None or found.etag != _etag(os.stat(path)):
+                found = await trio.to_thread.run_sync(_opened, path)
+            found.idle = 0
+            self._open[path] = found
+            self._make_room()
+            return found
+
+    def tick(self) -> None:
+        """Closes what nobody has asked for in a while: what was deleted then takes no room any more."""
+        for path, found in list(self._open.items()):
+            found.idle += 1
+            if found.idle > _IDLE_SECONDS:
+                del self._open[path]
+
+    def _make_room(self) -> None:
+        while len(self._open) > 1 and (
+            len(self._open) > self._most
+            or sum(each.file.nbytes for each in self._open.values()) > self._limit
+        ):
             self._open.popitem(last=False)
-        return found
+
+
+def _opened(path: str) -> Download:
+    for _ in range(TRIES):
+        before = os.stat(path)
+        file = _core.Download(path, path)
+        # The tables are those of the tag only if nothing happened from before to after.
+        if state_of(os.stat(path)) == state_of(before):
+            return Download(file, _etag(before), int(before.st_mtime))
+    raise SourceError(f"{path} is being written to: it changed while it was opened")
 
 
 def _etag(state: os.stat_result) -> str:

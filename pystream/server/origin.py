@@ -32,8 +32,8 @@ from pystream.packager.source import Input
 _FORMAT = 1
 """Counted up when the same source and settings give other bytes than before."""
 _IDLE_SECONDS = 3600
-_TRIES = 3
-"""Times that a film is opened whose files change meanwhile."""
+TRIES = 3
+"""Times that files are opened that change meanwhile."""
 _KEY_SECONDS = 300
 _SMALL = 1000
 """Bytes below which compressing a playlist is not worth it."""
@@ -204,7 +204,7 @@ def _version(source: Source, states: list[State]) -> str:
 
 def _open(source: Source) -> Film:
     """Reads the sources' tables and plans; raises `MediaError`, `PlanError` or `OSError`."""
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         before = _states(source.paths)
         inputs = [pystream.open(path) for path in source.paths]
         # The tables are those of the version only if nothing happened from before to after.
