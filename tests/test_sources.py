@@ -334,6 +334,81 @@ def test_all_workers_stop_to_serve_what_was_written_over(
         assert statuses() <= {404, 503}
 
 
+# Broken ones.
+
+
+def test_a_broken_film_is_opened_once_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.mp4"
+    opened: list[str] = []
+
+    def opening(path: str, *, opening: Callable[[str], pystream.Input] = pystream.open) -> object:
+        opened.append(path)
+        return opening(path)
+
+    monkeypatch.setattr(pystream, "open", opening)
+    streams = {"film": stream(film)}
+    garbage(film)
+    with serving(streams, clock=trio_testing.MockClock()) as server:
+        master = server.master("film")
+        for _ in range(5):
+            assert [server.get(master)[0] for _ in range(3)] == [503] * 3
+            assert server.get("/acme/film/session", "POST")[0] == 503
+            later(server)
+        assert len(opened) == 1
+        stream(film)
+        later(server)
+        assert server.get(master)[0] == 200 and len(opened) == 2
+
+
+def test_a_missing_film_is_looked_for_once_a_second(tmp_path: Path) -> None:
+    film, away = tmp_path / "film.mp4", tmp_path / "away.mp4"
+    streams = {"film": stream(film)}
+    with serving(streams, clock=trio_testing.MockClock()) as server:
+        master = server.master("film")
+        assert server.get(master)[0] == 200
+        film.rename(away)
+        later(server)
+        assert server.get(master)[0] == 503
+        away.rename(film)
+        # It is back, and nobody has looked.
+        assert server.get(master)[0] == 503
+        later(server)
+        assert server.get(master)[0] == 200
+
+
+def test_settings_that_name_another_film_are_tried_at_once(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    streams = {"film": StreamSettings(sources=("/nowhere/film.mp4",))}
+    with serving(streams, clock=trio_testing.MockClock()) as server:
+        master = server.master("film")
+        assert server.get(master)[0] == 503
+        change(server, sources=stream(film).sources)
+        assert server.get(master)[0] == 200
+
+
+def test_visitors_cannot_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gone = StreamSettings(sources=("/nowhere/film.mp4",), download=True)
+    with serving({"film": gone, "other": gone}, clock=trio_testing.MockClock()) as server:
+        master = server.master("film")
+        download = master.replace("master.m3u8", "download.mp4")
+
+        def ask() -> int:
+            for _ in range(10):
+                assert server.get(master)[0] == server.get(download)[0] == 503
+                assert server.get("/acme/film/session", "POST")[0] == 503
+                later(server)
+            return [record.getMessage() for record in caplog.records].count("film-unavailable")
+
+        # The film, and the download.
+        assert ask() == 2
+        server.get(server.master("other"))
+        assert ask() == 3
+        later(server, 60)
+        assert ask() == 5
+
+
 # Long ones.
 
 

@@ -33,6 +33,7 @@ _PAUSES_SECONDS = 3600
 """What a grant outlasts its film by, at least."""
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
+_SILENT_SECONDS = 60.0
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
@@ -169,6 +170,7 @@ class Answers:
         self._door = door
         self._pace = pace
         self._downloads = Downloads()
+        self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
         self._sources: dict[int, tuple[Stream, Source]] = {}
 
@@ -192,11 +194,20 @@ class Answers:
             error = HttpError(403, "this link is not valid, or no longer")
         elif not isinstance(error, HttpError):
             # What is wrong with a film is the operator's to know, not the viewer's.
-            log.warning("film-unavailable", stream=_named(request), **log.fault(error))
+            self._warn(request, error)
             error = HttpError(503, "this film cannot be shown at present")
         stream = self._streams(*request.place) if request.place else None
         # A player on another site has to learn why, too.
         return failure(error, _cors(stream, request) if stream else ())
+
+    def _warn(self, request: Request, error: PystreamError | OSError) -> None:
+        """Says what is wrong with a film or its download, once a minute: any visitor can ask for it,
+        again and again."""
+        what = _named(request), request.kind == Kind.DOWNLOAD
+        now = trio.current_time()
+        if now >= self._silent_until.get(what, now):
+            self._silent_until[what] = now + _SILENT_SECONDS
+            log.warning("film-unavailable", stream=what[0], **log.fault(error))
 
     async def _when_open(self, request: Request, source: Source) -> Answer:
         """The answer once the film is there."""

@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 import trio
 
 import pystream
-from pystream.errors import SourceError
+from pystream.errors import PystreamError, SourceError
 from pystream.packager.presentation import Presentation, Rendition
 from pystream.packager.source import Input
 
@@ -232,6 +232,33 @@ def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
     return Film(source, version, presentation, inputs, states)
 
 
+@dataclass(slots=True)
+class _Failure:
+    """Why a source could not be opened. `states`: of its files just before, where that could be told;
+    `known`: it is known to stand, which is forgotten each second."""
+
+    source: Source
+    states: list[State] | None
+    error: PystreamError | OSError
+    known: bool = True
+
+    def stands(self, source: Source) -> bool:
+        if source != self.source:
+            return False
+        if not self.known:
+            self.known = self._lasts()
+        return self.known
+
+    def _lasts(self) -> bool:
+        """Whether it is the fault of the files' bytes, and they are as they were."""
+        if isinstance(self.error, OSError | SourceError):
+            return False
+        try:
+            return _states(self.source.paths) == self.states
+        except OSError:
+            return False
+
+
 class Origin:
     """The films of one process, at most `limit` bytes of tables, the latest one aside.
 
@@ -242,6 +269,7 @@ class Origin:
         self._limit = limit
         self._films: OrderedDict[tuple[int, str], Film] = OrderedDict()
         self._current: dict[int, tuple[Source, Film]] = {}
+        self._failures: dict[int, _Failure] = {}
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[int, trio.Lock]()
 
@@ -255,11 +283,22 @@ class Origin:
         async with self._opening.setdefault(source.stream, trio.Lock()):
             film = self.fresh(source)
             if film is None:
-                film = await trio.to_thread.run_sync(_open, source)
+                film = await self._opened(source)
                 self._current[source.stream] = (source, film)
                 self._films[source.stream, film.version] = film
                 self._make_room()
             return film
+
+    async def _opened(self, source: Source) -> Film:
+        states = None
+        try:
+            states = _states(source.paths)
+            return await trio.to_thread.run_sync(_open, source)
+        except (PystreamError, OSError) as error:
+            # A traceback would keep what was opened.
+            failure = _Failure(source, states, error.with_traceback(None))
+            self._failures[source.stream] = failure
+            raise
 
     def version(self, stream: int, version: str) -> Film | None:
         """A film that was opened before, though it may have been replaced since; none whose files
@@ -275,15 +314,25 @@ class Origin:
         return film
 
     def fresh(self, source: Source) -> Film | None:
-        """The film of a stream, if it is open and its files are as they were. Raises `OSError`."""
+        """The film of a stream, if it is open and its files are as they were. Raises as `_open` does
+        where it is known that they cannot be opened."""
+        failure = self._failures.get(source.stream)
+        if failure is not None:
+            if failure.stands(source):
+                raise failure.error.with_traceback(None)
+            del self._failures[source.stream]
         current = self._current.get(source.stream)
         if current is None or current[0] != source:
             return None
         film = current[1]
         if not film.current:
-            if _states(source.paths) != film.states:
+            try:
+                film.current = _states(source.paths) == film.states
+            except OSError:
+                # Whoever opens it anew is told so.
                 return None
-            film.current = True
+            if not film.current:
+                return None
         return self.version(source.stream, film.version)
 
     def tick(self) -> None:
@@ -294,6 +343,8 @@ class Origin:
             film.sound = film.current = False
             if film.idle > _IDLE_SECONDS:
                 self.drop(film)
+        for failure in self._failures.values():
+            failure.known = False
 
     def _make_room(self) -> None:
         while len(self._films) > 1 and self.nbytes > self._limit:
