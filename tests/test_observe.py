@@ -128,7 +128,7 @@ def test_seats_suffice_for_two_programs() -> None:
     node = board(3)
     taken = [node.take(n % 3) for n in range(6)]
     assert len({seat.number for seat in taken}) == 6
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match="all seats"):
         for _ in node.seats:
             node.take(0)
     assert node.expect(5) and node.workers == 5

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -19,7 +20,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -31,6 +32,7 @@ from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.check import check
 from pystream.server.edge import lifetime
+from pystream.server.gauges import Board, State
 from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls
 from tests.test_connections import certificate, over_tls, trusting
@@ -402,6 +404,45 @@ def test_a_worker_that_hangs_has_a_successor(node: Node) -> None:
     (event,) = node.events("worker-hangs")
     (end,) = node.events("process-ended")
     assert end["number"] == event["number"] and end["code"] == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("scarce", ["descriptors", "seats"])
+def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, scarce: str) -> None:
+    node.settings("workers = 2\n")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    before = node.processes()["worker"]
+    with ExitStack() as plenty:
+        if scarce == "descriptors":
+            supervisor = node.process.pid
+            limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+            plenty.callback(resource.prlimit, supervisor, resource.RLIMIT_NOFILE, limits)
+            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, limits[1]))
+        else:
+            board = Board(shared_memory(node, "gauges"))
+            seats = [each for each in board.seats if each.state in (State.FREE, State.SERVING)]
+            for seat in seats:
+                # Of a worker that is none of this node's, so that none is freed when one dies.
+                seat.pid, seat.state = 0, State.DRAINING
+            for seat in seats:
+                plenty.callback(setattr, seat, "state", State.FREE)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(node.events("process-not-started")) > 1)
+    until(lambda: len(node.processes()["worker"]) == 2)
+    assert len(node.get(path)[2]) > 10_000
+    assert node.processes()["worker"] > before - {min(before)}
+    assert node.stop() == 0
+    assert "Traceback" not in node.said()
+
+
+def shared_memory(node: Node, name: str) -> int:
+    """A descriptor of what the node's processes share under a name."""
+    for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
+        if f"memfd:pystream-{name}" in os.readlink(link):
+            return os.open(link, os.O_RDWR)
+    raise AssertionError(f"the supervisor has no {name}")
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:

@@ -16,6 +16,7 @@ nowhere. A viewer whose connections reach two workers is one, because both write
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -141,12 +142,13 @@ class Board:
     # The supervisor's
 
     def take(self, worker: int) -> Seat:
-        """A free seat, for the worker of that number. RuntimeError where all are taken."""
+        """A free seat, for the worker of that number. Raises `OSError` where all are
+        taken: those of earlier programs have not ended yet."""
         for seat in self.seats:
             if seat.state is State.FREE:
                 seat.begin(worker)
                 return seat
-        raise RuntimeError("all seats of the gauges are taken")
+        raise OSError(errno.EAGAIN, "all seats of the gauges are taken")
 
     def expect(self, workers: int) -> bool:
         """Says how many workers there shall be from now on; whether they have seats beside those

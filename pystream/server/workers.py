@@ -25,7 +25,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ from pystream.errors import SettingsError
 from pystream.server import child as children
 from pystream.server import listeners, log, service
 from pystream.server.edge import edge_of
-from pystream.server.gauges import Board, State
+from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
 from pystream.server.settings import (
     Settings,
@@ -288,9 +288,22 @@ class Supervisor:
         )
 
     def _start(self, role: str, index: int) -> None:
-        self._serving.setdefault((role, index), trio.Event())
+        """Starts a process; later, where the machine has nothing left for it now."""
+        serving = self._serving.setdefault((role, index), trio.Event())
         if self._stopping:
             return
+        gauges = None
+        try:
+            gauges = self._board.take(index) if role == "worker" else None
+            self._spawn(role, index, gauges)
+        except OSError as error:
+            if gauges is not None:
+                gauges.state = State.FREE
+            log.error("process-not-started", process=role, number=index, **log.fault(error))
+            self._try_again(role, index, served=serving.is_set())
+
+    def _spawn(self, role: str, index: int, gauges: Seat | None) -> None:
+        """Raises `OSError`, and leaves nothing behind then."""
         taken = {child.seat for child in self._children.values()}
         seat = next(n for n in range(len(taken) + 1) if n not in taken)
         sockets = {
@@ -302,8 +315,27 @@ class Supervisor:
             ]
             for kind, by in ((HTTP, "worker"), (HTTPS, "worker"), (ADMIN, "admin"))
         }
-        gauges = self._board.take(index) if role == "worker" else None
-        ready, told = os.pipe()
+        with ExitStack() as ours, ExitStack() as theirs:
+            ready, told = _pipe(ours, theirs)
+            heard, control = _pipe(theirs, ours)
+            inherited = {
+                *(fd for each in sockets.values() for fd in each),
+                *self._memory.values(),
+                told,
+            }
+            with _blocked(children.SIGNALS):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", f"pystream.server.{role}"],
+                    stdin=heard,
+                    pass_fds=tuple(inherited),
+                    env=_ALLOCATOR | service.environment(),
+                )
+            ours.pop_all()
+        if gauges is not None:
+            gauges.pid = process.pid
+        child = _Child(role, index, seat, process.pid, control, process)
+        self._children[process.pid] = child
+        self._nursery.start_soon(self._hear, child, ready)
         node = {
             "role": role,
             "index": index,
@@ -316,28 +348,6 @@ class Supervisor:
             **self._memory,
             **sockets,
         }
-        inherited = {
-            *(fd for each in sockets.values() for fd in each),
-            *self._memory.values(),
-            told,
-        }
-        with _blocked(children.SIGNALS):
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"pystream.server.{role}"],
-                stdin=subprocess.PIPE,
-                pass_fds=tuple(inherited),
-                env=_ALLOCATOR | service.environment(),
-                bufsize=0,
-            )
-        if gauges is not None:
-            gauges.pid = process.pid
-        os.close(told)
-        assert process.stdin is not None
-        control = os.dup(process.stdin.fileno())
-        process.stdin.close()
-        child = _Child(role, index, seat, process.pid, control, process)
-        self._children[process.pid] = child
-        self._nursery.start_soon(self._hear, child, ready)
         with suppress(BrokenPipeError):  # it has ended already, which is noticed soon
             os.write(control, f"{json.dumps(node)}\n".encode())
         os.set_blocking(control, False)
@@ -376,20 +386,24 @@ class Supervisor:
         return self._stopping and not self._children
 
     def _succeed(self, child: _Child, code: int) -> None:
-        slot = child.role, child.index
         if child.process is None:
             # The new program's processes are about to take over.
             return
-        if not self._is_ready and not self._took_over and not child.was_ready:
-            # It has said why. A node that never served does not hide it by trying again.
+        if self._try_again(child.role, child.index, served=child.was_ready):
+            log.error("process-ended", process=child.role, number=child.index, code=code)
+
+    def _try_again(self, role: str, index: int, *, served: bool) -> bool:
+        """Has a process started once more, after a while; whether it shall be."""
+        if not (self._is_ready or self._took_over or served):
+            # It was said why. A node that never served does not hide it by trying again.
             self._code = 1
             self._stop()
-            return
-        failures = self._failures[slot] = self._failures.get(slot, -1) + 1
+            return False
+        failures = self._failures[role, index] = self._failures.get((role, index), -1) + 1
         # One that dies at once would do so again, and again.
         wait = min(_RESTART_SECONDS * 2**failures, _RESTART_MOST_SECONDS)
-        log.error("process-ended", process=child.role, number=child.index, code=code)
-        self._nursery.start_soon(self._start_later, *slot, wait)
+        self._nursery.start_soon(self._start_later, role, index, wait)
+        return True
 
     async def _watch(self) -> None:
         """Kills workers that hang: they live, so the kernel says nothing, and keep connections that
@@ -533,6 +547,14 @@ class Supervisor:
 
     def _ticket_secret(self) -> bytes:
         return os.pread(self._memory["ticket_secret"], 32, 0)
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """Both ends of a pipe, closed with whoever has them. Raises `OSError`."""
+    ends = os.pipe()
+    for owner, end in zip((reader, writer), ends, strict=True):
+        owner.callback(os.close, end)
+    return ends
 
 
 def _sealed_memory(data: bytes) -> int:
