@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import socket
 import ssl
 import struct
 import subprocess
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -495,6 +496,28 @@ def test_limits_reach_the_protocol(tmp_path: Path) -> None:
             assert server.raw(request).startswith(b"HTTP/1.1 " + status)
         close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         assert server.raw(GET * 5 + close).count(b"HTTP/1.1 200 ") == 6
+
+
+def test_a_flood_beyond_the_limit_takes_its_turns_like_everybody(tmp_path: Path) -> None:
+    with serving(tmp_path, Limits(connections=1)) as server, server.connect() as inside:
+        ask(inside)
+        with ExitStack() as flood:
+
+            async def watch() -> list[int]:
+                """How many of a flood are turned away from one turn of the loop to the next."""
+                many = [flood.enter_context(server.connect()) for _ in range(100)]
+                turns = []
+                while many:
+                    await trio.lowlevel.checkpoint()
+                    ended = set(select.select(many, [], [], 0)[0])
+                    turns.append(len(ended))
+                    many = [peer for peer in many if peer not in ended]
+                return turns
+
+            turns = trio.from_thread.run(watch, trio_token=server.token)
+        # Once after this task in a turn, and before it in the next.
+        assert sum(turns) == 100 and max(turns) <= 2 * 16
+        ask(inside)
 
 
 def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:

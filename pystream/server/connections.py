@@ -164,9 +164,11 @@ class Connections:
 
     async def _accept(self, listener: socket.socket, tls: bool) -> None:
         listener.setblocking(False)
-        accepted = 0
         with listener:
-            while True:
+            # Those who are turned away count as well: a flood of them is no reason for others to wait.
+            for turn in count(1):
+                if turn % _ACCEPTED_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
                 try:
                     peer, address = listener.accept()
                 except BlockingIOError:
@@ -193,9 +195,6 @@ class Connections:
                     self._nursery.start_soon(self._welcome, connection, tls)
                 else:
                     self._begin(connection)
-                accepted += 1
-                if accepted % _ACCEPTED_AT_ONCE == 0:
-                    await trio.lowlevel.checkpoint()
 
     async def _sweep(self) -> None:
         """Ends connections that keep one waiting for too long, and keeps the date."""
