@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import http.client
 import json
@@ -404,6 +405,44 @@ def test_a_worker_that_hangs_has_a_successor(node: Node) -> None:
     (event,) = node.events("worker-hangs")
     (end,) = node.events("process-ended")
     assert end["number"] == event["number"] and end["code"] == -signal.SIGKILL
+
+
+def test_a_worker_whose_sending_thread_hangs_has_a_successor(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    (worker,) = node.processes()["worker"]
+    with stopped_thread(worker, "delivery"):
+        # The loop goes on, and answers what it can alone.
+        assert node.get("/acme/film/master.m3u8")[0] == 302
+        until(lambda: node.events("worker-hangs"))
+    until(lambda: node.processes()["worker"] - {worker})
+    (event,) = node.events("worker-hangs")
+    assert event["where"] == "delivery"
+    (end,) = node.events("process-ended")
+    assert end["code"] == -signal.SIGKILL
+    assert len(node.get(path)[2]) > 10_000
+
+
+@contextmanager
+def stopped_thread(process: int, name: str) -> Iterator[None]:
+    """Has one thread of a process stand still, as a disk does that does not answer (ptrace(2))."""
+    seize, interrupt, detach, clones_too = 0x4206, 0x4207, 17, 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    (thread,) = (int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n")
+    if libc.ptrace(seize, thread, None, None) != 0:
+        pytest.skip(f"no thread can be stopped here: {os.strerror(ctypes.get_errno())}")
+    libc.ptrace(interrupt, thread, None, None)
+    os.waitpid(thread, clones_too)
+    try:
+        yield
+    finally:
+        # Whoever watches a thread that was killed has to bury it, before its process is gone.
+        libc.ptrace(detach, thread, None, None)
+        with suppress(ChildProcessError):
+            os.waitpid(thread, clones_too)
 
 
 @pytest.mark.parametrize("scarce", ["descriptors", "seats"])

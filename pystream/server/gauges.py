@@ -44,6 +44,7 @@ _GAUGES = (
     "answers",
     "window_bytes",
     "index_bytes",
+    "delivery_beats",
     "lag_recent_us",
     "lag_p50_us",
     "lag_p99_us",
@@ -52,7 +53,7 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 1
+_VERSION = 2
 
 
 class State(IntEnum):

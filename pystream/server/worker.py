@@ -183,6 +183,7 @@ async def serve(node: dict[str, Any]) -> None:
             "answers": under_way,
             "window_bytes": waiting,
             "index_bytes": origin.nbytes,
+            "delivery_beats": delivery.beats(),
             "handshakes": connections.handshakes,
         }
 

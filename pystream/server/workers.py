@@ -64,7 +64,8 @@ _GRACE_SECONDS = 40.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-# Looks in a row at which a worker's loop has not gone round: it hangs, and will not notice itself.
+# Looks in a row at which a worker's loop, or the thread that sends, has not gone round: it hangs, and
+# will not notice itself.
 _STANDSTILLS = 10
 
 
@@ -407,8 +408,10 @@ class Supervisor:
 
     async def _watch(self) -> None:
         """Kills workers that hang: they live, so the kernel says nothing, and keep connections that
-        nobody serves. Looks are counted and not time, of which some passes while a machine sleeps."""
-        beats = dict[int, tuple[int, int]]()
+        nobody serves. Looks are counted and not time, of which some passes while a machine sleeps.
+
+        What the thread does that sends is told by the loop, so it is judged while that goes round."""
+        beats = dict[int, tuple[int, int, int, int]]()
         while True:
             await trio.sleep(_LOOK_SECONDS)
             seen, beats = beats, {}
@@ -416,12 +419,19 @@ class Supervisor:
                 child = self._children.get(seat.pid)
                 if child is None or seat.state is State.STARTING:
                     continue
-                before, stood = seen.get(seat.pid, (-1, 0))
-                now = seat.beats
-                stood = stood + 1 if now == before else 0
-                beats[seat.pid] = now, stood
-                if stood == _STANDSTILLS:
-                    log.error("worker-hangs", number=child.index, seconds=stood * _LOOK_SECONDS)
+                before, stood, sent_before, unsent = seen.get(seat.pid, (-1, 0, -1, 0))
+                now, sent = seat.beats, seat.get("delivery_beats")
+                if now == before:
+                    stood += 1
+                else:
+                    stood, unsent = 0, unsent + 1 if sent == sent_before else 0
+                hangs = _STANDSTILLS in (stood, unsent)
+                # Counted on, so that it is killed once.
+                beats[seat.pid] = now, stood + hangs, sent, unsent + hangs
+                if hangs:
+                    where = "loop" if stood else "delivery"
+                    seconds = _STANDSTILLS * _LOOK_SECONDS
+                    log.error("worker-hangs", number=child.index, where=where, seconds=seconds)
                     os.kill(seat.pid, signal.SIGKILL)
 
     async def _start_later(self, role: str, index: int, wait: float) -> None:

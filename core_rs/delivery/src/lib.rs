@@ -22,7 +22,8 @@
 //! count as sent when the peer's kernel has acknowledged them, not when ours has taken them.
 //!
 //! An answer whose bytes cannot be made to the end is not ended: the connection is reset, so that no viewer takes half
-//! a segment for a whole one.
+//! a segment for a whole one. A panic ends the one answer that it came from; and that the thread itself goes on is seen from
+//! its [`Counters::beats`].
 
 #![deny(unsafe_code)]
 

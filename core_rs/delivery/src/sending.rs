@@ -80,7 +80,7 @@ impl Sending {
         let (mut at, mut end) = (skip, skip.saturating_add(length));
         let (mut shared, mut spare) = (None, Vec::new());
         let content = match body {
-            Body::Made(producer, lane) => Content::Made(Making::new((producer, lane), window)),
+            Body::Made(producer, lane) => Content::Made(Making::new(producer, lane, window)),
             Body::Shared(segment) => {
                 spare = window;
                 shared = Some(segment);
@@ -132,7 +132,7 @@ impl Sending {
     pub(crate) fn make(&mut self) {
         if let Some(shared) = &self.shared {
             let window = std::mem::take(&mut self.window);
-            self.content = Content::Made(Making::new(shared.recipe.begin(), window));
+            self.content = Content::Made(Making::of(&*shared.recipe, window));
         }
     }
 

@@ -4,11 +4,13 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pystream_delivery::{Body, End, Failure, Order, Outcome, Received};
+use pystream_cipher::Lane;
+use pystream_delivery::{Body, End, Failure, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source};
 
 use common::{Counting, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
 
@@ -87,6 +89,66 @@ fn a_body_that_breaks_off_is_no_whole_answer() {
     let error = client.read_to_end(&mut got).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert_eq!(sums.all()[2], 1);
+}
+
+/// A bug, wherever it is met.
+struct Bug;
+
+impl Producer for Bug {
+    fn fill(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        panic!("a bug while a window is filled")
+    }
+}
+
+impl Recipe for Bug {
+    fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>) {
+        panic!("a bug before the first window")
+    }
+}
+
+impl Source for Bug {
+    fn read_exact_at(&self, _: u64, _: &mut [u8]) -> Result<(), Failure> {
+        panic!("a bug while a file is read")
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[test]
+fn a_panic_ends_the_answer_that_it_came_from_and_no_other() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, other) = pair(&sums);
+    delivery.send(order(9, &other, body(20_000_000, true), 20_000_016));
+    let bodies = [
+        Body::Made(Box::new(Bug), None),
+        Body::Shared(Shared { key: [1; 16], size: 5000, recipe: Box::new(Bug) }),
+        Body::Pieces(Arc::new(Bug), Arc::new([Piece::Range(0..5000)])),
+    ];
+    for (id, body) in (0..).zip(bodies) {
+        let (_client, line) = pair(&sums);
+        delivery.send(order(id, &line, body, 5000));
+        let ends = outcomes(&delivery, 1);
+        assert!(matches!(&ends[0].end, End::Failed(Failure(why)) if why.contains("bug")), "{ends:?}");
+    }
+    let before = delivery.counters().beats.load(Ordering::Relaxed);
+    client.read_exact(&mut vec![0; 4 + 20_000_016]).unwrap();
+    assert_eq!(outcomes(&delivery, 1), [Outcome { id: 9, end: End::Handed }]);
+    assert!(delivery.counters().beats.load(Ordering::Relaxed) > before);
+}
+
+#[test]
+fn a_thread_that_has_nothing_to_do_shows_that_it_lives() {
+    let delivery = delivery(4096, 10_000);
+    let beats = || delivery.counters().beats.load(Ordering::Relaxed);
+    let before = beats();
+    let start = Instant::now();
+    while beats() < before + 3 {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -265,6 +265,11 @@ impl Delivery {
         (counters.answers.load(Relaxed), counters.waiting.load(Relaxed))
     }
 
+    /// Counts on as long as the thread lives and does not hang, four times a second at least.
+    fn beats(&self) -> u64 {
+        self.inner.counters().beats.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// How many makings of segments that have a key were begun.
     fn makings(&self) -> u64 {
         self.inner.counters().makings.load(std::sync::atomic::Ordering::Relaxed)
