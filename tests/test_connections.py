@@ -6,15 +6,18 @@ import http.client
 import json
 import os
 import select
+import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -36,6 +39,7 @@ from pystream.server.settings import Certificate, Network
 LOOPBACK = (Network("127.0.0.0/8"),)
 GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
+FILM = Path(__file__).parent / "media" / "plain.mp4"
 
 
 def answer(request: Request) -> Answer | Awaitable[Answer]:
@@ -46,6 +50,9 @@ def answer(request: Request) -> Answer | Awaitable[Answer]:
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
     if request.path == "/windows":
         return Answer(200, [("Content-Length", str(len(BIG)))], Windows(), len(BIG), (1, 0))  # type: ignore[arg-type]
+    if request.path == "/short":
+        length = FILM.stat().st_size
+        return Answer(200, [("Content-Length", str(length))], Short(), length, (1, 0))  # type: ignore[arg-type]
     if request.path == "/bug":
         raise LookupError(request.query)
     if request.path == "/bad-head":
@@ -73,6 +80,26 @@ class Windows:
         delivery.memory(number, line, head, BIG, (0, length), row)
 
 
+class Short(Windows):
+    """One that lies in a file which somebody cuts."""
+
+    def send(
+        self,
+        delivery: _core.Delivery,
+        number: int,
+        line: _core.Line,
+        head: bytes,
+        length: int,
+        row: tuple[int, int] | None,
+    ) -> None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "film.mp4"
+            shutil.copy(FILM, path)
+            film = _core.Download(path, "film.mp4")
+            os.truncate(path, 10_000)
+            delivery.download(number, line, head, film, (0, length), row, None)
+
+
 HELD: list[int] = []
 
 
@@ -98,7 +125,10 @@ class Server:
         self.meter = meter = _core.Meter(_core.Meter.create(64))
         delivery = _core.Delivery(64 * 1024, 30_000)
         self.ended: list[tuple[str | None, bool]] = []
-        self.connections = Connections(answer, delivery, meter, limits, edge, self.end)
+        self.broken: list[tuple[str | None, str, str | None]] = []
+        self.connections = Connections(
+            answer, delivery, meter, limits, edge, self.end, self.break_off
+        )
         self.clear = socket.create_server(("127.0.0.1", 0))
         self.tls = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.clear.getsockname()[1]
@@ -111,6 +141,9 @@ class Server:
 
     def end(self, request: Request | None, answer: Answer, whole: bool, _: float) -> None:
         self.ended.append((None if request is None else request.path, whole))
+
+    def break_off(self, request: Request | None, end: str, why: str | None) -> None:
+        self.broken.append((None if request is None else request.path, end, why))
 
     def in_loop(self, do: Callable[[], object]) -> None:
         """Has something done where the connections are, and waits for it."""
@@ -518,6 +551,26 @@ def test_a_flood_beyond_the_limit_takes_its_turns_like_everybody(tmp_path: Path)
         # Once after this task in a turn, and before it in the next.
         assert sum(turns) == 100 and max(turns) <= 2 * 16
         ask(inside)
+
+
+def test_it_is_told_why_an_answer_did_not_go_out_whole(server: Server) -> None:
+    server.raw(GET.replace(b"/ ", b"/short "))
+    with server.connect() as peer:
+        peer.sendall(GET.replace(b"/ ", b"/windows "))
+        assert peer.recv(1)
+    until(lambda: len(server.broken) == 2)
+    (first, second) = server.broken
+    assert first == ("/short", "failed", "the body ends 55018 bytes before its length")
+    assert second == ("/windows", "gone", None)
+    assert [whole for _, whole in server.ended[-2:]] == [False, False]
+
+
+def until(what: Callable[[], object]) -> None:
+    """Waits for something that another thread does."""
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:

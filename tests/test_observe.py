@@ -396,6 +396,36 @@ def test_an_error_that_nobody_expected_is_told_without_its_message() -> None:
     assert raised(SourceError("film.mp4: it shrank")) == {"error": "film.mp4: it shrank"}
 
 
+def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    node, now = board(), [0.0]
+    observer = Observer(node.take(0), dict, clock=lambda: now[0])
+    log.setup("json")
+
+    def fail(name: str, *, kind: str = "segment", end: str = "failed") -> list[str]:
+        request = Request("GET", f"/t/{CANARY}/acme/{name}/1/v0/0.ts", CANARY)
+        request.kind, request.place = kind, ("acme", name)
+        observer.broke_off(request, end, "film.mp4: it ends early" if end == "failed" else None)
+        told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        assert all(each["reason"] == "film.mp4: it ends early" for each in told)
+        assert CANARY not in json.dumps(told)
+        return [f"{each['event']} {each['stream']}" for each in told]
+
+    assert fail("film") == ["segment-failed acme/film"]
+    assert fail("film") == fail("film") == []
+    assert fail("other") == ["segment-failed acme/other"]
+    assert fail("film", kind="download") == ["download-failed acme/film"]
+    assert fail("third", end="gone") == fail("third", end="stalled") == []
+    now[0] = 59.9
+    assert fail("film") == []
+    now[0] = 60.0
+    assert fail("film") == ["segment-failed acme/film"]
+    assert node.totals().broken_off == {"gone": 1, "stalled": 1, "failed": 7}
+    told = metrics.exposition(metrics.families(node, metrics.Streams(), 0, True, metrics.Cached()))
+    assert 'pystream_broken_off_total{reason="failed"} 7' in told
+
+
 # A whole node
 
 

@@ -122,6 +122,13 @@ def _requests(board: Board) -> Iterator[Family]:
         "Newcomers who were asked to come again, by what was full.",
         [("", {"reason": reason.value}, count) for reason, count in totals.refused.items()],
     )
+    yield Family(
+        "pystream_broken_off_total",
+        "counter",
+        "Answers under way that did not go out whole: the viewer went, or took nothing, or the bytes "
+        "could not be made.",
+        [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
+    )
     for name, help, count in (
         ("admitted", "Viewers who were let in.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),

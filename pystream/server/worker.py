@@ -125,6 +125,7 @@ def connecting(
         limits_of(settings, count),
         edge,
         observer.ended,
+        observer.broke_off,
     )
 
 
