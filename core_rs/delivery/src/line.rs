@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pystream_tls::{Connection, sealed_len};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +22,8 @@ pub struct Line {
     account: Mutex<Account>,
     ledger: Arc<dyn Ledger>,
     full: AtomicBool,
+    /// When the bytes of answers that have a rate are paid for.
+    paid: Mutex<Option<Instant>>,
 }
 
 /// What a line had for its reader.
@@ -53,7 +55,7 @@ impl Line {
     /// `socket` is a non-blocking stream socket.
     pub fn new(socket: OwnedFd, tls: Option<Connection>, ledger: Arc<dyn Ledger>) -> Self {
         let (tls, account, full) = (tls.map(Mutex::new), Mutex::default(), AtomicBool::new(false));
-        Self { socket: RwLock::new(Some(socket)), tls, account, ledger, full }
+        Self { socket: RwLock::new(Some(socket)), tls, account, ledger, full, paid: Mutex::default() }
     }
 
     /// Reads what the peer has sent, with `buffer` as scratch memory. Answers of the TLS protocol go out at once, as far
@@ -183,6 +185,17 @@ impl Line {
         if let Some(row) = row {
             account.begin(row, &*self.ledger);
         }
+    }
+
+    /// When an answer that has a rate may begin: what the ones before it have sent ahead of their time is paid first, or a
+    /// file in small ranges would have no rate.
+    pub(crate) fn begin_at(&self, now: Instant) -> Instant {
+        held(&self.paid).map_or(now, |paid| paid.max(now))
+    }
+
+    /// An answer that has a rate has ended; what it sent is paid for then.
+    pub(crate) fn owe(&self, paid: Instant) {
+        *held(&self.paid) = Some(paid);
     }
 
     pub(crate) fn handed(&self, wire: u64, plain: u64) {

@@ -250,10 +250,17 @@ impl Outlet {
                 Command::Send(order) => {
                     let id = order.id;
                     let window = self.spare.pop().unwrap_or_default();
-                    self.answers.insert(id, Sending::new(order, window, Instant::now()));
+                    let now = Instant::now();
+                    let answer = Sending::new(order, window, now);
+                    let due = answer.started();
+                    self.answers.insert(id, answer);
                     self.shared.counters.answers.fetch_add(1, Ordering::Relaxed);
                     self.choose(id, false);
-                    self.ready.push(Turn::Answer(id));
+                    if due > now {
+                        self.held.insert((due, id));
+                    } else {
+                        self.ready.push(Turn::Answer(id));
+                    }
                 }
                 Command::Cancel(id) => self.end(id, End::Cancelled),
             }
@@ -407,6 +414,7 @@ impl Outlet {
         if end == End::Handed {
             answer.line().whole();
         }
+        answer.settle_rate();
         if let Some(shared) = answer.shared() {
             self.sharing.forget(id, &shared.key);
         }

@@ -77,6 +77,7 @@ impl Sending {
     /// An answer, and the segment that it still has to be given (`read`, `make`), if it is one that may be shared.
     pub(crate) fn new(order: Order, window: Vec<u8>, now: Instant) -> Self {
         let Order { line, head, body, skip, length, row, rate, .. } = order;
+        let started = if rate.is_some() { line.begin_at(now) } else { now };
         let (mut at, mut end) = (skip, skip.saturating_add(length));
         let (mut shared, mut spare) = (None, Vec::new());
         let content = match body {
@@ -115,9 +116,9 @@ impl Sending {
             sealed_plain: 0,
             begun: false,
             failure: None,
-            started: now,
+            started,
             handed: 0,
-            last_progress: now,
+            last_progress: started,
             watched: false,
             counted: 0,
         }
@@ -347,6 +348,22 @@ impl Sending {
         }
     }
 
+    /// When its first byte is due.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Leaves to the line what it has sent ahead of its time.
+    pub(crate) fn settle_rate(&self) {
+        if let Some(rate) = self.rate {
+            self.line.owe(self.paid(rate));
+        }
+    }
+
+    fn paid(&self, rate: u64) -> Instant {
+        self.started + Duration::from_secs_f64(self.handed as f64 / rate.max(1) as f64)
+    }
+
     fn next(&mut self, now: Instant, moved: bool) -> Progress {
         if self.at == self.end {
             return Progress::Ended(End::Handed);
@@ -363,7 +380,7 @@ impl Sending {
         }
         match self.rate {
             Some(rate) if moved => {
-                let due = self.started + Duration::from_secs_f64(self.handed as f64 / rate.max(1) as f64);
+                let due = self.paid(rate);
                 // Waiting for its time is no stall.
                 self.last_progress = self.last_progress.max(due);
                 if due > now { Progress::Due(due) } else { Progress::Ready }

@@ -215,6 +215,21 @@ fn a_rate_is_kept() {
 }
 
 #[test]
+fn a_rate_is_the_connections_however_many_answers_share_it() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, line) = pair(&sums);
+    let start = Instant::now();
+    for id in 0..10 {
+        delivery.send(Order { rate: Some(100_000), ..order(id, &line, body(4092, false), 4092) });
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+    }
+    client.read_exact(&mut vec![0; 10 * 4096]).unwrap();
+    // All but the last one is paid for.
+    assert!(start.elapsed() >= Duration::from_millis(360), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     let sums = Arc::new(Sums::default());
     let delivery = delivery(4096, 10_000);
