@@ -123,7 +123,7 @@ class Server:
 
     def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
         self.meter = meter = _core.Meter(_core.Meter.create(64))
-        delivery = _core.Delivery(64 * 1024, 30_000)
+        self.delivery = delivery = _core.Delivery(64 * 1024, 30_000)
         self.ended: list[tuple[str | None, bool]] = []
         self.broken: list[tuple[str | None, str, str | None]] = []
         self.connections = Connections(
@@ -551,6 +551,33 @@ def test_a_flood_beyond_the_limit_takes_its_turns_like_everybody(tmp_path: Path)
         # Once after this task in a turn, and before it in the next.
         assert sum(turns) == 100 and max(turns) <= 2 * 16
         ask(inside)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_reads_nothing_of_an_answer_from_memory_has_no_copy_of_it(
+    server: Server, certificates: tuple[Certificate, ...], tls: bool
+) -> None:
+    count = 20
+    context = trusting(*certificates)
+    with ExitStack() as stack:
+        before = resident()
+        for _ in range(count):
+            peer = over_tls(server.tls_port, context, "a.example") if tls else server.connect()
+            stack.enter_context(peer).sendall(GET.replace(b"/ ", b"/big "))
+        until(lambda: server.delivery.counters()[0] == count)
+        # Two windows, and what TLS has for a connection at both ends, which are in this process.
+        assert resident() - before < count * 512 * 1024
+        # Whoever goes on reading gets all of it.
+        with peer.makefile("rb") as file:
+            head = iter(file.readline, b"\r\n")
+            assert len(list(head)) > 1 and file.read(len(BIG)) == BIG
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory and its own."""
+    with open("/proc/self/status", "rb") as status:
+        (found,) = (line for line in status if line.startswith(b"RssAnon:"))
+    return int(found.split()[1]) * 1024
 
 
 def test_it_is_told_why_an_answer_did_not_go_out_whole(server: Server) -> None:

@@ -235,16 +235,18 @@ fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     let delivery = delivery(4096, 10_000);
     let (mut client, line) = pair(&sums);
     let bytes: Vec<u8> = (0..20_000_000).map(pattern).collect();
-    let rest = line.respond([b"HEAD", &bytes], Some(ROW)).unwrap().expect("no socket takes 20 MB");
-    delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, Body::Rest(rest), 0) });
+    let bytes = Arc::new(bytes);
+    let rest = line.respond(b"HEAD", &bytes, Some(ROW)).unwrap().expect("no socket takes 20 MB");
+    let body = Body::Rest(rest, Arc::clone(&bytes) as Arc<dyn AsRef<[u8]> + Send + Sync>);
+    delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, body, 0) });
     let mut got = vec![0; 4 + bytes.len()];
     client.read_exact(&mut got).unwrap();
-    assert!(got[4..] == bytes);
+    assert!(got[4..] == bytes[..]);
     assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
     settled(&line);
     assert_eq!(sums.all(), [1, 4 + bytes.len() as u64, 0]);
     // The line goes on.
-    assert_eq!(line.respond([b"again", b""], Some(ROW)).unwrap(), None);
+    assert_eq!(line.respond(b"again", b"", Some(ROW)).unwrap(), None);
     client.read_exact(&mut [0; 5]).unwrap();
     line.close(false);
 }

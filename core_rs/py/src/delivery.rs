@@ -26,9 +26,9 @@ pub(crate) struct Line {
     inner: Arc<delivery::Line>,
 }
 
-/// What a response left to be sent.
+/// What a response left to be sent, and its body.
 #[pyclass(frozen, module = "pystream._core")]
-pub(crate) struct Rest(Mutex<Option<delivery::Wire>>);
+pub(crate) struct Rest(Mutex<Option<(delivery::Rest, PyBackedBytes)>>);
 
 /// Bytes read from a socket at once.
 const READ: usize = 16 * 1024;
@@ -73,9 +73,10 @@ impl Line {
     ///
     /// # Errors
     /// `OSError`.
-    fn respond(&self, head: &[u8], body: &[u8], row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
-        let rest = self.inner.respond([head, body], row.map(Self::row))?;
-        Ok(rest.map(|rest| Rest(Mutex::new(Some(rest)))))
+    fn respond(&self, head: &[u8], body: &Bound<'_, PyBytes>, row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
+        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row))?;
+        // The body itself, which all who are slow share.
+        Ok(rest.map(|rest| Rest(Mutex::new(Some((rest, body.clone().into()))))))
     }
 
     /// Whether the peer has closed the connection, at least its own half; requests may still be unread.
@@ -235,8 +236,8 @@ impl Delivery {
     /// `RuntimeError` where it was sent before.
     fn rest(&self, id: u64, line: &Line, rest: &Rest) -> PyResult<()> {
         let rest = rest.0.lock().ok().and_then(|mut rest| rest.take());
-        let rest = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
-        self.order(id, line, Vec::new(), Body::Rest(rest), (0, 0), None, None);
+        let (rest, body) = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
+        self.order(id, line, Vec::new(), Body::Rest(rest, Arc::new(body)), (0, 0), None, None);
         Ok(())
     }
 
