@@ -242,16 +242,6 @@ class Delivery:
         row: _Row | None,
         rate: int | None,
     ) -> None: ...
-    def memory(
-        self,
-        id: int,
-        line: Line,
-        head: bytes,
-        body: bytes,
-        range: tuple[int, int],
-        row: _Row | None,
-        rate: int | None = None,
-    ) -> None: ...
     def rest(self, id: int, line: Line, rest: Rest) -> None: ...
     def cancel(self, id: int) -> None: ...
     def outcomes(self) -> list[tuple[int, str, str | None]]: ...

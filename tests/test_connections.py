@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,6 +41,7 @@ LOOPBACK = (Network("127.0.0.0/8"),)
 GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
 FILM = Path(__file__).parent / "media" / "plain.mp4"
+BIG_AT = FILM.stat().st_size + 8
 
 
 def answer(request: Request) -> Answer | Awaitable[Answer]:
@@ -77,7 +79,17 @@ class Windows:
         length: int,
         row: tuple[int, int] | None,
     ) -> None:
-        delivery.memory(number, line, head, BIG, (0, length), row)
+        delivery.download(number, line, head, big_file(), (BIG_AT, length), row, None)
+
+
+@cache
+def big_file() -> _core.Download:
+    """A film with `BIG` in a box at its end that players leave out (ISO/IEC 14496-12 8.1.2)."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        free = struct.pack(">I4s", 8 + len(BIG), b"free")
+        path.write_bytes(FILM.read_bytes() + free + BIG)
+        return _core.Download(path, "film.mp4")
 
 
 class Short(Windows):

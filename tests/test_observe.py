@@ -631,6 +631,7 @@ def test_a_node_counts_on_whoever_dies(tmp_path: Path) -> None:
         assert node.sum("pystream_stream_viewers", tenant="acme", stream="film") == 1
         assert node.sum("pystream_admitted_total") == 1
         assert node.sum("pystream_cache_misses_total") > 0
+        node.until(lambda: node.sum("pystream_makings_total") == len(uris))
         for role in ("worker", "worker", "writer", "admin"):
             os.kill(node.child(role), signal.SIGKILL)
             node.until(node.ready)

@@ -90,9 +90,11 @@ class _Layout:
     lag_sum_us = lag + len(LAG_BOUNDS_S) + 1
     admitted = lag_sum_us + 1
     handshakes = admitted + 1
-    broken_off = handshakes + 1
+    makings = handshakes + 1
+    broken_off = makings + 1
     cells = broken_off + len(ENDS)
     gauges["handshakes"] = handshakes
+    gauges["makings"] = makings
 
 
 _SEAT_CELLS = -(-_Layout.cells // 8) * 8
@@ -108,6 +110,7 @@ class Totals(NamedTuple):
     lag_sum: float
     admitted: int
     handshakes: int
+    makings: int
     broken_off: Mapping[str, int]
     deaths: int
 
@@ -253,6 +256,7 @@ def _totals(sums: list[int], deaths: int) -> Totals:
         sums[at.lag_sum_us] / 1e6,
         sums[at.admitted],
         sums[at.handshakes],
+        sums[at.makings],
         {end: sums[at.broken_off + n] for n, end in enumerate(ENDS)},
         deaths,
     )

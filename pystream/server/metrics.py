@@ -148,6 +148,11 @@ def _requests(board: Board) -> Iterator[Family]:
     for name, help, count in (
         ("admitted", "Viewers who were let in.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),
+        (
+            "makings",
+            "Segments that were begun to be made, for one viewer or for many.",
+            totals.makings,
+        ),
         ("worker_deaths", "Workers that ended without being told to.", totals.deaths),
     ):
         yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])

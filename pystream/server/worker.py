@@ -186,6 +186,7 @@ async def serve(node: dict[str, Any]) -> None:
             "index_bytes": origin.nbytes,
             "delivery_beats": delivery.beats(),
             "handshakes": connections.handshakes,
+            "makings": delivery.makings(),
         }
 
     observer = Observer(seat, gauges, access=settings.log.access)

@@ -88,8 +88,6 @@ pub enum Body {
     Made(Box<dyn Producer>, Option<Box<Lane>>),
     /// Made once for all who ask for it at the same time, or read from the cache.
     Shared(Shared),
-    /// In memory.
-    Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
     /// Pieces, one after the other.
     Pieces(Arc<dyn Source>, Arc<[Piece]>),
     /// What [`Line::respond`] left of a response with this body; the order's head, range and row have no say in it.

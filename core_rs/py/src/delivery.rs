@@ -115,7 +115,7 @@ pub(crate) struct Tls {
 #[pymethods]
 impl Tls {
     /// `certificates` is a list of `(certificate's path, its bytes, key's path, its bytes)`, all PEM; `ticket_secret` are 32
-    /// bytes that all workers of all nodes share.
+    /// bytes that all workers of a node share, so that each resumes the others' sessions.
     ///
     /// # Errors
     /// `ValueError`, which says which file is wrong, and how.
@@ -212,22 +212,6 @@ impl Delivery {
     ) {
         let source = Arc::clone(&download.source) as Arc<dyn Source>;
         self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, rate);
-    }
-
-    /// A body from memory.
-    #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
-    #[pyo3(signature = (id, line, head, body, range, row, rate = None))]
-    fn memory(
-        &self,
-        id: u64,
-        line: &Line,
-        head: Vec<u8>,
-        body: PyBackedBytes,
-        range: Range,
-        row: Option<(u32, u8)>,
-        rate: Option<u64>,
-    ) {
-        self.order(id, line, head, Body::Bytes(Arc::new(body)), range, row, rate);
     }
 
     /// What [`Line::respond`] left.
