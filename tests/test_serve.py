@@ -326,6 +326,31 @@ def test_an_end_is_graceful_and_a_second_signal_ends_at_once(node: Node) -> None
     assert "Traceback" not in node.said()
 
 
+def test_an_end_is_as_patient_as_the_settings_say(node: Node) -> None:
+    node.settings("grace_seconds = 0.5")
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    sent = sent_for(node, path)
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.settimeout(PATIENCE)
+        stalled.connect(("127.0.0.1", node.port))
+        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        stalled.recv(1000)
+        node.signal(signal.SIGTERM)
+        # systemd is asked for that, and for the time in which all is written down.
+        assert "EXTEND_TIMEOUT_USEC=15500000" in node.hear("STOPPING=1")[-1].split("\n")
+        assert node.process.wait(PATIENCE) == 0
+    (cut,) = node.events("answers-cut")
+    assert (cut["after_seconds"], cut["workers"]) == (0.5, 1)
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert row.requests == 2 and row.bytes >= sent
+
+
 def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> None:
     node.start()
     until(lambda: node.processes()["writer"])

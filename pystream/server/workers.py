@@ -60,7 +60,8 @@ _SEATS_A_PROCESS = 4
 _OTHER_PROCESSES = 2
 _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
-_GRACE_SECONDS = 40.0
+# What systemd waits longer than that (sd_notify(3), EXTEND_TIMEOUT_USEC): the rest is written down.
+_LAST_SECONDS = 15.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -445,7 +446,9 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stopping:
             return
-        service.notify("STOPPING=1")
+        grace = self.settings.server.grace_seconds
+        timeout = round((grace + _LAST_SECONDS) * 1e6)
+        service.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={timeout}")
         self._stopping = True
         if not self._trial and self._announce == self._say_where:
             log.info("stopping")
@@ -457,12 +460,18 @@ class Supervisor:
         for child in self._children.values():
             if child.role == "worker":
                 os.kill(child.pid, signal.SIGTERM)
-        self._nursery.start_soon(self._lose_patience)
+        self._nursery.start_soon(self._lose_patience, grace)
         # Where nobody is left, nobody's end will say so.
         os.kill(os.getpid(), signal.SIGCHLD)
 
-    async def _lose_patience(self) -> None:
-        await trio.sleep(_GRACE_SECONDS)
+    async def _lose_patience(self, grace: float) -> None:
+        await trio.sleep(grace)
+        workers = [child.pid for child in self._children.values() if child.role == "worker"]
+        log.warning("answers-cut", after_seconds=grace, workers=len(workers))
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        # The others write down what these have counted; that takes no time, if the store is well.
+        await trio.sleep(_LAST_SECONDS / 2)
         self._signal(signal.SIGKILL)
 
     # Change
