@@ -29,6 +29,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.check import check
@@ -508,7 +509,7 @@ def shared_memory(node: Node, name: str) -> int:
     for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
         if f"memfd:pystream-{name}" in os.readlink(link):
             return os.open(link, os.O_RDWR)
-    raise AssertionError(f"the supervisor has no {name}")
+    raise LookupError(f"the supervisor has no {name}")
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
@@ -737,6 +738,76 @@ def test_the_program_is_replaced_and_no_viewer_notices(node: Node) -> None:
     assert len(node.events("program-replaced")) == 2
     assert node.stop() == 0
     assert "Traceback" not in node.said()
+
+
+def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(node: Node) -> None:
+    node.settings("workers = 2")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    # As another version of the program would have written it. Pages 0 and 1: the lock, and what it is.
+    for name, at in {"meter": 4104, "gcra": 4104, "cache": 4104, "gauges": 0}.items():
+        fd = shared_memory(node, name)
+        os.pwrite(fd, (99).to_bytes(8, sys.byteorder), at)
+        os.close(fd)
+    with Viewers(node, path) as viewers:
+        viewers.go_on()
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        viewers.go_on()
+    assert viewers.failures == []
+    assert len(node.events("program-replaced")) == 1
+    # Said by the trial, and by the program itself.
+    told = Counter(each["what"] for each in node.events("memory-made-anew"))
+    assert told == dict.fromkeys(("meter", "gauges", "pace", "cache"), 2)
+    until(lambda: {len(pids) for pids in node.processes().values()} == {1, 2})
+    assert node.stop() == 0
+    assert "Traceback" not in node.said()
+    # Nothing that was sent meanwhile is lost, whoever has counted it.
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert row.requests == viewers.done + 1
+
+
+def test_a_cache_and_a_unix_socket_are_as_the_new_settings_say(node: Node) -> None:
+    def configure(segment_bytes: int, mode: int) -> None:
+        listen = f'listen = ["127.0.0.1:{node.port}", "unix:{node.folder}/http"]'
+        cache = f"[cache]\nsegment_bytes = {segment_bytes}"
+        node.settings(f"{listen}\nsocket_mode = 0o{mode:o}", cache)
+
+    def room() -> int:
+        return _core.Cache(shared_memory(node, "cache"), 0).size
+
+    def mode() -> int:
+        return stat.S_IMODE((node.folder / "http").stat().st_mode)
+
+    node.add_film()
+    configure(4 << 20, 0o600)
+    node.start()
+    node.hear("READY=1")
+    assert (room(), mode()) == (4 << 20, 0o600)
+    with Viewers(node, node.film()) as viewers:
+        viewers.go_on()
+        configure(8 << 20, 0o660)
+        node.signal(signal.SIGHUP)
+        node.hear("READY=1")
+        told = {each["key"] for each in node.events("setting-needs-sigusr2-or-restart")}
+        assert told == {"cache.segment_bytes", "server.socket_mode"}
+        assert (room(), mode()) == (4 << 20, 0o600)
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        assert (room(), mode()) == (8 << 20, 0o660)
+        viewers.go_on()
+        configure(0, 0o660)
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        with pytest.raises(LookupError):
+            room()
+        viewers.go_on()
+    assert viewers.failures == []
+    assert node.stop() == 0
 
 
 def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:

@@ -30,7 +30,8 @@ signals:
              change is said. Settings that are wrong change nothing
   USR2       replace the program by the one installed now: it is tried, then it
              takes the sockets over, and the old processes finish what they have
-             begun. A program or settings that do not start change nothing
+             begun. A program or settings that do not start change nothing; but
+             the store stays as the trial has brought it up to date
 
 systemd:
   The server says when it is ready, reloading or stopping, and feeds a watchdog.

@@ -8,11 +8,14 @@ Signals: TERM and INT end gracefully, the second one at once; HUP has settings a
 again; USR2 replaces the program by the one that is installed now.
 
 **How the program is replaced.** A trial comes first: the new program starts beside the old one, with
-sockets of its own for nobody, brings the store up to date, starts a writer and a worker, and ends.
-If anything of that fails, nothing has happened. Then the supervisor executes the new program in its
-own process, whose number systemd knows, and leaves to it all descriptors and children (`_HANDOVER`).
-The new supervisor starts new processes, and only when all of them serve has the old ones finish.
-Until then, both accept from the same sockets. Signals are blocked in between, and come afterwards.
+sockets of its own for nobody, reads what it would be left, brings the store up to date, starts a
+writer and a worker, and ends. If anything of that fails, the old program goes on as it was, with the
+store as the new one has it: that alone is not taken back. Then the supervisor executes the new
+program in its own process, whose number systemd knows, and leaves to it all descriptors and children
+(`_HANDOVER`). Shared memory that the new program cannot read, or that the settings want in another
+size, it makes anew; old processes keep what they have. The new supervisor starts new processes, and
+only when all of them serve has the old ones finish. Until then, both accept from the same sockets.
+Signals are blocked in between, and come afterwards.
 """
 
 from __future__ import annotations
@@ -191,15 +194,17 @@ class Supervisor:
             Place(each["kind"], each["where"], tuple(each["sockets"]))
             for each in handed.get("places", ())
         )
+        before = {each["pid"]: _Child(**each) for each in handed.get("children", ())}
+        memory = _readable(handed.get("memory", {}))
         if self._trial:
-            # It serves nobody, and the descriptors are the old one's.
+            # It serves nobody, and all this is the old one's.
             self._count = 1
             listeners.try_new(self.settings, earlier)
+            for fd in memory.values():
+                os.close(fd)
         elif handed:
             self._took_over = True
-            self._memory = handed["memory"]
-            for child in (_Child(**each) for each in handed["children"]):
-                self._children[child.pid] = child
+            self._memory, self._children = memory, before
         else:
             earlier = listeners.inherited(os.environ, os.getpid())
         if not self._trial:
@@ -211,7 +216,7 @@ class Supervisor:
             self._memory["pace"] = _core.Gcra.create(_PACE_BYTES)
         self._segments = self._attach_cache()
         if "ticket_secret" not in self._memory:
-            self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(32))
+            self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(_SECRET_BYTES))
         for fd in self._descriptors():
             os.set_inheritable(fd, False)
         if not self._took_over:
@@ -220,22 +225,28 @@ class Supervisor:
 
     def _attach_board(self) -> Board:
         """The gauges, those of an earlier program where they have room for this one's workers."""
-        with suppress(KeyError, ValueError):
+        if "gauges" in self._memory:
             board = Board(self._memory["gauges"])
             if board.expect(self._count):
                 return board
+            os.close(self._memory["gauges"])
         self._memory["gauges"] = Board.create(self._count)
         return Board(self._memory["gauges"])
 
     def _attach_cache(self) -> _core.Cache | None:
-        """The segment cache, of which this process takes nothing."""
-        size = self.settings.cache.segment_bytes
-        if "cache" not in self._memory and size >= _core.CACHE_BLOCK:
-            # Workers of two programs live side by side during an upgrade, and of two settings.
-            seats = _SEATS_A_PROCESS * (self._count + _OTHER_PROCESSES)
-            self._memory["cache"] = _core.Cache.create(size, min(seats, _core.CACHE_SEATS))
-        if "cache" not in self._memory:
+        """The segment cache, of which this process takes nothing: that of an earlier program where it is
+        as large as the settings say, and has room for this one's processes."""
+        blocks = self.settings.cache.segment_bytes // _core.CACHE_BLOCK
+        # Workers of two programs live side by side during an upgrade, and of two settings.
+        seats = min(_SEATS_A_PROCESS * (self._count + _OTHER_PROCESSES), _core.CACHE_SEATS)
+        if "cache" in self._memory:
+            cache = _core.Cache(os.dup(self._memory["cache"]), 0)
+            if cache.size == blocks * _core.CACHE_BLOCK and cache.seats >= seats:
+                return cache
+            os.close(self._memory.pop("cache"))
+        if not blocks:
             return None
+        self._memory["cache"] = _core.Cache.create(blocks * _core.CACHE_BLOCK, seats)
         return _core.Cache(os.dup(self._memory["cache"]), 0)
 
     def _open_places(self, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
@@ -268,7 +279,9 @@ class Supervisor:
         for index in range(self._count):
             await self._serving["worker", index].wait()
         for child in before:
-            child.let_go()
+            if child.role != "writer":
+                child.let_go()
+        self._let_writers_go()
         if self._took_over:
             log.info("program-replaced")
         elif not self._trial:
@@ -381,11 +394,21 @@ class Supervisor:
                 os.close(child.control)
             if not self._stopping and not child.leaving:
                 self._succeed(child, code)
+        self._let_writers_go()
         if self._stopping and not any(c.role == "worker" for c in self._children.values()):
             # What the last workers have counted is there to be written.
             for child in self._children.values():
                 os.kill(child.pid, signal.SIGTERM)
         return self._stopping and not self._children
+
+    def _let_writers_go(self) -> None:
+        """An earlier program's writer is needed for as long as its workers count: what they share may
+        be no more what this one's processes do."""
+        before = [child for child in self._children.values() if child.process is None]
+        if not any(child.role == "worker" for child in before):
+            for child in before:
+                if child.role == "writer" and not child.leaving:
+                    child.let_go()
 
     def _succeed(self, child: _Child, code: int) -> None:
         if child.process is None:
@@ -497,7 +520,8 @@ class Supervisor:
             service.notify("READY=1")
 
     async def _spread(self) -> None:
-        told = [child for child in self._children.values() if not child.leaving]
+        # An earlier program's have nobody who hears them any more.
+        told = [child for child in self._children.values() if child.process and not child.leaving]
         for child in told:
             child.reloaded = trio.Event()
             child.write(self.settings)
@@ -525,6 +549,7 @@ class Supervisor:
                     self._command,
                     env=service.environment() | {_HANDOVER: json.dumps(self._handed(trial=True))},
                     stdin=subprocess.DEVNULL,
+                    pass_fds=tuple(self._memory.values()),
                     check=False,
                 )
             except OSError as error:
@@ -565,7 +590,39 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _ticket_secret(self) -> bytes:
-        return os.pread(self._memory["ticket_secret"], 32, 0)
+        return _secret(self._memory["ticket_secret"])
+
+
+_SECRET_BYTES = 32
+
+
+def _readable(memory: dict[str, int]) -> dict[str, int]:
+    """What this program can read of the memory that an earlier one shared; the rest is closed."""
+    attach: dict[str, Callable[[int], object]] = {
+        "meter": lambda fd: _core.Meter(os.dup(fd)),
+        "gauges": Board,
+        "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "cache": lambda fd: _core.Cache(os.dup(fd), 0),
+        "ticket_secret": _secret,
+    }
+    found = {}
+    for name, fd in memory.items():
+        try:
+            attach[name](fd)
+        except (KeyError, ValueError) as error:
+            log.warning("memory-made-anew", what=name, **log.fault(error))
+            os.close(fd)
+        else:
+            found[name] = fd
+    return found
+
+
+def _secret(fd: int) -> bytes:
+    """Raises `ValueError`."""
+    secret = os.pread(fd, _SECRET_BYTES + 1, 0)
+    if len(secret) != _SECRET_BYTES:
+        raise ValueError("this is no secret")
+    return secret
 
 
 def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:

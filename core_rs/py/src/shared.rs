@@ -167,6 +167,12 @@ impl Cache {
         self.inner.seats()
     }
 
+    /// For how many bytes there is room.
+    #[getter]
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
     /// Lets go of all that the process of a seat held, which has to be gone: waited for.
     ///
     /// # Errors
