@@ -5,15 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
+import shutil
 import socket
 import ssl
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -35,6 +40,8 @@ from pystream.server.settings import Certificate, Network
 LOOPBACK = (Network("127.0.0.0/8"),)
 GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
+FILM = Path(__file__).parent / "media" / "plain.mp4"
+BIG_AT = FILM.stat().st_size + 8
 
 
 def answer(request: Request) -> Answer | Awaitable[Answer]:
@@ -45,6 +52,9 @@ def answer(request: Request) -> Answer | Awaitable[Answer]:
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
     if request.path == "/windows":
         return Answer(200, [("Content-Length", str(len(BIG)))], Windows(), len(BIG), (1, 0))  # type: ignore[arg-type]
+    if request.path == "/short":
+        length = FILM.stat().st_size
+        return Answer(200, [("Content-Length", str(length))], Short(), length, (1, 0))  # type: ignore[arg-type]
     if request.path == "/bug":
         raise LookupError(request.query)
     if request.path == "/bad-head":
@@ -69,7 +79,37 @@ class Windows:
         length: int,
         row: tuple[int, int] | None,
     ) -> None:
-        delivery.memory(number, line, head, BIG, (0, length), row)
+        delivery.download(number, line, head, big_file(), (BIG_AT, length), row, None)
+
+
+@cache
+def big_file() -> _core.Download:
+    """A film with `BIG` in a box at its end that players leave out (ISO/IEC 14496-12 8.1.2)."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        free = struct.pack(">I4s", 8 + len(BIG), b"free")
+        path.write_bytes(FILM.read_bytes() + free + BIG)
+        return _core.Download(path, "film.mp4")
+
+
+class Short(Windows):
+    """One that lies in a file which somebody cuts."""
+
+    def send(
+        self,
+        delivery: _core.Delivery,
+        number: int,
+        line: _core.Line,
+        head: bytes,
+        length: int,
+        row: tuple[int, int] | None,
+    ) -> None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "film.mp4"
+            shutil.copy(FILM, path)
+            film = _core.Download(path, "film.mp4")
+            os.truncate(path, 10_000)
+            delivery.download(number, line, head, film, (0, length), row, None)
 
 
 HELD: list[int] = []
@@ -95,9 +135,12 @@ class Server:
 
     def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
         self.meter = meter = _core.Meter(_core.Meter.create(64))
-        delivery = _core.Delivery(64 * 1024, 30_000)
+        self.delivery = delivery = _core.Delivery(64 * 1024, 30_000)
         self.ended: list[tuple[str | None, bool]] = []
-        self.connections = Connections(answer, delivery, meter, limits, edge, self.end)
+        self.broken: list[tuple[str | None, str, str | None]] = []
+        self.connections = Connections(
+            answer, delivery, meter, limits, edge, self.end, self.break_off
+        )
         self.clear = socket.create_server(("127.0.0.1", 0))
         self.tls = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.clear.getsockname()[1]
@@ -110,6 +153,9 @@ class Server:
 
     def end(self, request: Request | None, answer: Answer, whole: bool, _: float) -> None:
         self.ended.append((None if request is None else request.path, whole))
+
+    def break_off(self, request: Request | None, end: str, why: str | None) -> None:
+        self.broken.append((None if request is None else request.path, end, why))
 
     def in_loop(self, do: Callable[[], object]) -> None:
         """Has something done where the connections are, and waits for it."""
@@ -495,6 +541,75 @@ def test_limits_reach_the_protocol(tmp_path: Path) -> None:
             assert server.raw(request).startswith(b"HTTP/1.1 " + status)
         close = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         assert server.raw(GET * 5 + close).count(b"HTTP/1.1 200 ") == 6
+
+
+def test_a_flood_beyond_the_limit_takes_its_turns_like_everybody(tmp_path: Path) -> None:
+    with serving(tmp_path, Limits(connections=1)) as server, server.connect() as inside:
+        ask(inside)
+        with ExitStack() as flood:
+
+            async def watch() -> list[int]:
+                """How many of a flood are turned away from one turn of the loop to the next."""
+                many = [flood.enter_context(server.connect()) for _ in range(100)]
+                turns = []
+                while many:
+                    await trio.lowlevel.checkpoint()
+                    ended = set(select.select(many, [], [], 0)[0])
+                    turns.append(len(ended))
+                    many = [peer for peer in many if peer not in ended]
+                return turns
+
+            turns = trio.from_thread.run(watch, trio_token=server.token)
+        # Once after this task in a turn, and before it in the next.
+        assert sum(turns) == 100 and max(turns) <= 2 * 16
+        ask(inside)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_who_reads_nothing_of_an_answer_from_memory_has_no_copy_of_it(
+    server: Server, certificates: tuple[Certificate, ...], tls: bool
+) -> None:
+    count = 20
+    context = trusting(*certificates)
+    with ExitStack() as stack:
+        before = resident()
+        for _ in range(count):
+            peer = over_tls(server.tls_port, context, "a.example") if tls else server.connect()
+            stack.enter_context(peer).sendall(GET.replace(b"/ ", b"/big "))
+        until(lambda: server.delivery.counters()[0] == count)
+        # Two windows, and what TLS has for a connection at both ends, which are in this process.
+        assert resident() - before < count * 512 * 1024
+        # Whoever goes on reading gets all of it.
+        with peer.makefile("rb") as file:
+            head = iter(file.readline, b"\r\n")
+            assert len(list(head)) > 1 and file.read(len(BIG)) == BIG
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory and its own."""
+    with open("/proc/self/status", "rb") as status:
+        (found,) = (line for line in status if line.startswith(b"RssAnon:"))
+    return int(found.split()[1]) * 1024
+
+
+def test_it_is_told_why_an_answer_did_not_go_out_whole(server: Server) -> None:
+    server.raw(GET.replace(b"/ ", b"/short "))
+    with server.connect() as peer:
+        peer.sendall(GET.replace(b"/ ", b"/windows "))
+        assert peer.recv(1)
+    until(lambda: len(server.broken) == 2)
+    (first, second) = server.broken
+    assert first == ("/short", "failed", "the body ends 55018 bytes before its length")
+    assert second == ("/windows", "gone", None)
+    assert [whole for _, whole in server.ended[-2:]] == [False, False]
+
+
+def until(what: Callable[[], object]) -> None:
+    """Waits for something that another thread does."""
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -353,6 +353,20 @@ def test_a_download_has_a_rate(server: Server) -> None:
         assert len(server.get(url)[2]) == 65018
         # All but the last quarter of a second is paid for.
         assert time.monotonic() - begin >= (65018 - 25_000) / 100_000
+
+
+def test_a_download_in_small_ranges_has_the_same_rate() -> None:
+    film = settings("plain.mp4", download=True, download_rate_bps=800_000)
+    with serving({"film": film}) as server:
+        url, size, got = download(server, "film"), 65018, 0
+        peer = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        with closing(peer):
+            begin = time.monotonic()
+            for first in range(0, size, 5000):
+                peer.request("GET", url, headers={"Range": f"bytes={first}-{first + 4999}"})
+                got += len(peer.getresponse().read())
+            assert got == size
+            assert time.monotonic() - begin >= (size - 25_000) / 100_000
 
 
 # Keys of one's own.

@@ -55,7 +55,6 @@ def test_keys_are_hkdf_with_sha256(
     assert ring.content_key(stream, version, rendition, period, session) == hkdf(
         master, 16, b"pystream viewer key 1", *fields, session
     )
-    assert ring.ticket_secret() == hkdf(master, 32, b"pystream ticket secret 1")
     keys, current = ring.grant_keys(period)
     now = period // GRANT_KEY_PERIOD_S
     assert keys[current] == hkdf(master, 32, b"pystream grant key 1", now.to_bytes(8))
@@ -66,8 +65,6 @@ def test_keys_never_change() -> None:
     ring = Keyring(MASTER)
     assert ring.content_key(1, "v", "v0", 0).hex() == "627880d90d38e35c73c4455ad17d21d9"
     assert ring.content_key(1, "v", "v0", 0, bytes(8)).hex() == "770a1bbef5e4f51aaedc561e52b3f0a8"
-    ticket = "64b988e0dcf8efc43122d3994c756762c9f933b54ae5aead711e33b4b3bd3cfb"
-    assert ring.ticket_secret().hex() == ticket
 
 
 def test_each_purpose_has_a_key_of_its_own() -> None:
@@ -77,7 +74,6 @@ def test_each_purpose_has_a_key_of_its_own() -> None:
         *product((1, 2), ("", "a", "ab"), ("v0", "bv0", "v"), (0, 1), (None, bytes(8), b"s" * 8)),
     ]
     keys = [each.content_key(*words) for each in (ring, other) for words in asked]
-    keys += [each.ticket_secret() for each in (ring, other)]
     keys += [key for each in (ring, other) for key in each.grant_keys(NOW)[0].values()]
     assert len(set(keys)) == len(keys)
     assert {len(key) for key in keys} == {16, 32}

@@ -128,7 +128,7 @@ def test_seats_suffice_for_two_programs() -> None:
     node = board(3)
     taken = [node.take(n % 3) for n in range(6)]
     assert len({seat.number for seat in taken}) == 6
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match="all seats"):
         for _ in node.seats:
             node.take(0)
     assert node.expect(5) and node.workers == 5
@@ -243,7 +243,9 @@ def everything() -> str:
     seat.lag(0.004)
     streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
     streams.add([Change(1, 2, 3, 1000, 1), Change(2, 2, 1, 500, 0), Change(9, 1, 1, 50, 0)], 2.0)
-    return metrics.exposition(metrics.families(node, streams, 0, True, metrics.Cached(3, 1, 0, 5)))
+    return metrics.exposition(
+        metrics.families(node, streams, 0, 0, True, metrics.Cached(3, 1, 0, 5))
+    )
 
 
 def test_the_exposition_is_what_prometheus_reads() -> None:
@@ -311,9 +313,14 @@ def get(admin: Admin, path: str, method: str = "GET") -> Answer:
     return found
 
 
+def admin_of(node: Board, limits: int | None = None) -> Admin:
+    table = _core.Gcra.create(1 << 16) if limits is None else limits
+    return Admin(node, _core.Meter(_core.Meter.create(1024)), _core.Gcra(table, bytes(16)))
+
+
 def test_ready_is_who_serves_and_stores() -> None:
     node = board(2)
-    admin = Admin(node, _core.Meter(_core.Meter.create(1024)))
+    admin = admin_of(node)
     seats = [node.take(n) for n in range(2)]
 
     def wrong() -> list[str]:
@@ -341,7 +348,7 @@ def test_ready_is_who_serves_and_stores() -> None:
 
 
 def test_the_admin_listener_has_three_pages() -> None:
-    admin = Admin(board(), _core.Meter(_core.Meter.create(1024)))
+    admin = admin_of(board())
     answer = get(admin, "/metrics")
     assert ("Content-Type", "text/plain; version=0.0.4; charset=utf-8") in answer.headers
     assert get(admin, "/other").status == 404
@@ -349,6 +356,25 @@ def test_the_admin_listener_has_three_pages() -> None:
 
 
 # Events
+
+
+def test_a_table_of_limits_that_is_too_small_is_an_alarm() -> None:
+    # As large as eight keys.
+    fd = _core.Gcra.create(64)
+    admin, name = admin_of(board(), os.dup(fd)), "pystream_limits_displaced_total"
+    table = _core.Gcra(fd, bytes(range(16)))
+
+    def displaced() -> float:
+        ((_, count),) = metrics.parse(admin.metrics())[name]
+        return count
+
+    for key in range(8):
+        assert table.check(bytes([key]), 1_000_000, 1_000_000, 1_000_000) == 0
+    assert displaced() == 0
+    for key in range(8, 11):
+        assert table.check(bytes([key]), 1_000_000, 1_000_000, 1_000_000) == 0
+    assert displaced() == 3
+    assert table.counters() == (11, 0, 3)
 
 
 def said(capfd: pytest.CaptureFixture[str], style: str, say: Callable[[], None]) -> str:
@@ -394,6 +420,38 @@ def test_an_error_that_nobody_expected_is_told_without_its_message() -> None:
     assert told["error"] == "ValueError" and CANARY not in str(told)
     assert re.fullmatch(r"test_observe\.py:\d+", told["at"][-1])
     assert raised(SourceError("film.mp4: it shrank")) == {"error": "film.mp4: it shrank"}
+
+
+def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    node, now = board(), [0.0]
+    observer = Observer(node.take(0), dict, clock=lambda: now[0])
+    log.setup("json")
+
+    def fail(name: str, *, kind: str = "segment", end: str = "failed") -> list[str]:
+        request = Request("GET", f"/t/{CANARY}/acme/{name}/1/v0/0.ts", CANARY)
+        request.kind, request.place = kind, ("acme", name)
+        observer.broke_off(request, end, "film.mp4: it ends early" if end == "failed" else None)
+        told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+        assert all(each["reason"] == "film.mp4: it ends early" for each in told)
+        assert CANARY not in json.dumps(told)
+        return [f"{each['event']} {each['stream']}" for each in told]
+
+    assert fail("film") == ["segment-failed acme/film"]
+    assert fail("film") == fail("film") == []
+    assert fail("other") == ["segment-failed acme/other"]
+    assert fail("film", kind="download") == ["download-failed acme/film"]
+    assert fail("third", end="gone") == fail("third", end="stalled") == []
+    now[0] = 59.9
+    assert fail("film") == []
+    now[0] = 60.0
+    assert fail("film") == ["segment-failed acme/film"]
+    assert node.totals().broken_off == {"gone": 1, "stalled": 1, "failed": 7}
+    told = metrics.exposition(
+        metrics.families(node, metrics.Streams(), 0, 0, True, metrics.Cached())
+    )
+    assert 'pystream_broken_off_total{reason="failed"} 7' in told
 
 
 # A whole node
@@ -573,6 +631,7 @@ def test_a_node_counts_on_whoever_dies(tmp_path: Path) -> None:
         assert node.sum("pystream_stream_viewers", tenant="acme", stream="film") == 1
         assert node.sum("pystream_admitted_total") == 1
         assert node.sum("pystream_cache_misses_total") > 0
+        node.until(lambda: node.sum("pystream_makings_total") == len(uris))
         for role in ("worker", "worker", "writer", "admin"):
             os.kill(node.child(role), signal.SIGKILL)
             node.until(node.ready)

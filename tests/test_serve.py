@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -19,7 +21,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -27,10 +29,12 @@ from urllib.parse import urljoin
 
 import pytest
 
+from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.check import check
 from pystream.server.edge import lifetime
+from pystream.server.gauges import Board, State
 from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls
 from tests.test_connections import certificate, over_tls, trusting
@@ -323,6 +327,31 @@ def test_an_end_is_graceful_and_a_second_signal_ends_at_once(node: Node) -> None
     assert "Traceback" not in node.said()
 
 
+def test_an_end_is_as_patient_as_the_settings_say(node: Node) -> None:
+    node.settings("grace_seconds = 0.5")
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    sent = sent_for(node, path)
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.settimeout(PATIENCE)
+        stalled.connect(("127.0.0.1", node.port))
+        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        stalled.recv(1000)
+        node.signal(signal.SIGTERM)
+        # systemd is asked for that, and for the time in which all is written down.
+        assert "EXTEND_TIMEOUT_USEC=15500000" in node.hear("STOPPING=1")[-1].split("\n")
+        assert node.process.wait(PATIENCE) == 0
+    (cut,) = node.events("answers-cut")
+    assert (cut["after_seconds"], cut["workers"]) == (0.5, 1)
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert row.requests == 2 and row.bytes >= sent
+
+
 def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> None:
     node.start()
     until(lambda: node.processes()["writer"])
@@ -402,6 +431,85 @@ def test_a_worker_that_hangs_has_a_successor(node: Node) -> None:
     (event,) = node.events("worker-hangs")
     (end,) = node.events("process-ended")
     assert end["number"] == event["number"] and end["code"] == -signal.SIGKILL
+
+
+def test_a_worker_whose_sending_thread_hangs_has_a_successor(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    (worker,) = node.processes()["worker"]
+    with stopped_thread(worker, "delivery"):
+        # The loop goes on, and answers what it can alone.
+        assert node.get("/acme/film/master.m3u8")[0] == 302
+        until(lambda: node.events("worker-hangs"))
+    until(lambda: node.processes()["worker"] - {worker})
+    (event,) = node.events("worker-hangs")
+    assert event["where"] == "delivery"
+    (end,) = node.events("process-ended")
+    assert end["code"] == -signal.SIGKILL
+    assert len(node.get(path)[2]) > 10_000
+
+
+@contextmanager
+def stopped_thread(process: int, name: str) -> Iterator[None]:
+    """Has one thread of a process stand still, as a disk does that does not answer (ptrace(2))."""
+    seize, interrupt, detach, clones_too = 0x4206, 0x4207, 17, 0x40000000
+    libc = ctypes.CDLL(None, use_errno=True)
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    (thread,) = (int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n")
+    if libc.ptrace(seize, thread, None, None) != 0:
+        pytest.skip(f"no thread can be stopped here: {os.strerror(ctypes.get_errno())}")
+    libc.ptrace(interrupt, thread, None, None)
+    os.waitpid(thread, clones_too)
+    try:
+        yield
+    finally:
+        # Whoever watches a thread that was killed has to bury it, before its process is gone.
+        libc.ptrace(detach, thread, None, None)
+        with suppress(ChildProcessError):
+            os.waitpid(thread, clones_too)
+
+
+@pytest.mark.parametrize("scarce", ["descriptors", "seats"])
+def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, scarce: str) -> None:
+    node.settings("workers = 2\n")
+    node.add_film()
+    node.start(WATCHDOG_USEC="1000000")
+    node.hear("READY=1")
+    path = node.film()
+    before = node.processes()["worker"]
+    with ExitStack() as plenty:
+        if scarce == "descriptors":
+            supervisor = node.process.pid
+            limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+            plenty.callback(resource.prlimit, supervisor, resource.RLIMIT_NOFILE, limits)
+            resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, limits[1]))
+            # Nor is there one for what it has to tell.
+            until(lambda: node.events("systemd-not-told"))
+        else:
+            board = Board(shared_memory(node, "gauges"))
+            seats = [each for each in board.seats if each.state in (State.FREE, State.SERVING)]
+            for seat in seats:
+                # Of a worker that is none of this node's, so that none is freed when one dies.
+                seat.pid, seat.state = 0, State.DRAINING
+            for seat in seats:
+                plenty.callback(setattr, seat, "state", State.FREE)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(node.events("process-not-started")) > 1)
+    until(lambda: len(node.processes()["worker"]) == 2)
+    assert len(node.get(path)[2]) > 10_000
+    assert node.processes()["worker"] > before - {min(before)}
+    assert node.stop() == 0
+    assert "Traceback" not in node.said()
+
+
+def shared_memory(node: Node, name: str) -> int:
+    """A descriptor of what the node's processes share under a name."""
+    for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
+        if f"memfd:pystream-{name}" in os.readlink(link):
+            return os.open(link, os.O_RDWR)
+    raise LookupError(f"the supervisor has no {name}")
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
@@ -630,6 +738,76 @@ def test_the_program_is_replaced_and_no_viewer_notices(node: Node) -> None:
     assert len(node.events("program-replaced")) == 2
     assert node.stop() == 0
     assert "Traceback" not in node.said()
+
+
+def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(node: Node) -> None:
+    node.settings("workers = 2")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    # As another version of the program would have written it. Pages 0 and 1: the lock, and what it is.
+    for name, at in {"meter": 4104, "gcra": 4104, "cache": 4104, "gauges": 0}.items():
+        fd = shared_memory(node, name)
+        os.pwrite(fd, (99).to_bytes(8, sys.byteorder), at)
+        os.close(fd)
+    with Viewers(node, path) as viewers:
+        viewers.go_on()
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        viewers.go_on()
+    assert viewers.failures == []
+    assert len(node.events("program-replaced")) == 1
+    # Said by the trial, and by the program itself.
+    told = Counter(each["what"] for each in node.events("memory-made-anew"))
+    assert told == dict.fromkeys(("meter", "gauges", "pace", "cache"), 2)
+    until(lambda: {len(pids) for pids in node.processes().values()} == {1, 2})
+    assert node.stop() == 0
+    assert "Traceback" not in node.said()
+    # Nothing that was sent meanwhile is lost, whoever has counted it.
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert row.requests == viewers.done + 1
+
+
+def test_a_cache_and_a_unix_socket_are_as_the_new_settings_say(node: Node) -> None:
+    def configure(segment_bytes: int, mode: int) -> None:
+        listen = f'listen = ["127.0.0.1:{node.port}", "unix:{node.folder}/http"]'
+        cache = f"[cache]\nsegment_bytes = {segment_bytes}"
+        node.settings(f"{listen}\nsocket_mode = 0o{mode:o}", cache)
+
+    def room() -> int:
+        return _core.Cache(shared_memory(node, "cache"), 0).size
+
+    def mode() -> int:
+        return stat.S_IMODE((node.folder / "http").stat().st_mode)
+
+    node.add_film()
+    configure(4 << 20, 0o600)
+    node.start()
+    node.hear("READY=1")
+    assert (room(), mode()) == (4 << 20, 0o600)
+    with Viewers(node, node.film()) as viewers:
+        viewers.go_on()
+        configure(8 << 20, 0o660)
+        node.signal(signal.SIGHUP)
+        node.hear("READY=1")
+        told = {each["key"] for each in node.events("setting-needs-sigusr2-or-restart")}
+        assert told == {"cache.segment_bytes", "server.socket_mode"}
+        assert (room(), mode()) == (4 << 20, 0o600)
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        assert (room(), mode()) == (8 << 20, 0o660)
+        viewers.go_on()
+        configure(0, 0o660)
+        node.signal(signal.SIGUSR2)
+        node.hear("READY=1")
+        with pytest.raises(LookupError):
+            room()
+        viewers.go_on()
+    assert viewers.failures == []
+    assert node.stop() == 0
 
 
 def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:

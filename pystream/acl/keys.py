@@ -13,7 +13,6 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream content key 1`    | stream id, version, rendition, period              | 16    |
 | `pystream viewer key 1`     | stream id, version, rendition, period, session     | 16    |
 | `pystream grant key 1`      | period of time                                     | 32    |
-| `pystream ticket secret 1`  | none                                               | 32    |
 | `pystream table secret 1`   | none                                               | 16    |
 
 Numbers are 8 bytes, big-endian; text is UTF-8. The table is a promise: with any change in it,
@@ -85,10 +84,6 @@ class Keyring:
             for each in (max(0, period - 1), period, period + 1)
         }
         return keys, period % 16
-
-    def ticket_secret(self) -> bytes:
-        """32 bytes, from which the keys of TLS session tickets are made."""
-        return self._derive(b"pystream ticket secret 1")
 
     def table_secret(self) -> bytes:
         """16 bytes, with which all processes hash what they look up in shared tables."""

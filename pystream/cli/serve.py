@@ -24,13 +24,14 @@ environment overrides them: PYSTREAM_SERVER_WORKERS=4 is workers in [server].
 
 _EPILOG = """\
 signals:
-  TERM, INT  end: nobody more is let in, answers under way go out whole; a
-             second one ends at once
+  TERM, INT  end: nobody more is let in, answers under way go out whole within
+             server.grace_seconds; a second one ends at once
   HUP        read settings and certificates again; what only a new process can
              change is said. Settings that are wrong change nothing
   USR2       replace the program by the one installed now: it is tried, then it
              takes the sockets over, and the old processes finish what they have
-             begun. A program or settings that do not start change nothing
+             begun. A program or settings that do not start change nothing; but
+             the store stays as the trial has brought it up to date
 
 systemd:
   The server says when it is ready, reloading or stopping, and feeds a watchdog.

@@ -36,9 +36,12 @@ _NO_STORE = ("Cache-Control", "no-store")
 class Admin:
     """Answers about a node."""
 
-    def __init__(self, board: Board, meter: _core.Meter, cache: _core.Cache | None = None) -> None:
+    def __init__(
+        self, board: Board, meter: _core.Meter, limits: _core.Gcra, cache: _core.Cache | None = None
+    ) -> None:
         self._board = board
         self._meter = meter
+        self._limits = limits
         self._cache = cache
         self._reading = Reading()
         self._streams = Streams()
@@ -74,8 +77,14 @@ class Admin:
 
     def metrics(self) -> str:
         cached = Cached() if self._cache is None else Cached(*self._cache.counters())
+        _, _, displaced = self._limits.counters()
         found = families(
-            self._board, self._streams, self._meter.lost(), self.store_reachable, cached
+            self._board,
+            self._streams,
+            self._meter.lost(),
+            displaced,
+            self.store_reachable,
+            cached,
         )
         return exposition(found)
 
@@ -135,7 +144,9 @@ async def serve(node: dict[str, Any]) -> None:
         # One that was made for fewer processes is read by none of the new ones.
         with suppress(ValueError):
             cache = _core.Cache(node["cache"], node["seat"])
-    admin = Admin(Board(node["gauges"]), meter, cache)
+    # Counted are all keys; to look for one takes the secret.
+    limits = _core.Gcra(node["pace"], bytes(16))
+    admin = Admin(Board(node["gauges"]), meter, limits, cache)
     connections = Connections(
         admin.answer, _core.Delivery(64 * 1024, 10_000), meter, Limits(connections=_CONNECTIONS)
     )

@@ -79,7 +79,9 @@ class Connections:
     `answer` gives an answer, or what has to be awaited for one. `limits` and `edge` may be replaced at
     any time, for connections that come afterwards.
     `ended` is told each request (None where it could not be read), its answer, whether that went
-    out whole, and after how many seconds. `handshakes` counts those of TLS that went well.
+    out whole, and after how many seconds. `broke_off` is told, before that, how an answer under way
+    ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one, why.
+    `handshakes` counts those of TLS that went well.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Connections:
         limits: Limits = Limits(),
         edge: Edge | None = None,
         ended: Callable[[Request | None, Answer, bool, float], None] = lambda *_: None,
+        broke_off: Callable[[Request | None, str, str | None], None] = lambda *_: None,
     ) -> None:
         self.limits = limits
         self.edge = edge or Edge()
@@ -97,6 +100,7 @@ class Connections:
         self._delivery = delivery
         self._meter = meter
         self._ended = ended
+        self._broke_off = broke_off
         self.handshakes = 0
         self._ids = count()
         self._connections: set[_Connection] = set()
@@ -164,9 +168,11 @@ class Connections:
 
     async def _accept(self, listener: socket.socket, tls: bool) -> None:
         listener.setblocking(False)
-        accepted = 0
         with listener:
-            while True:
+            # Those who are turned away count as well: a flood of them is no reason for others to wait.
+            for turn in count(1):
+                if turn % _ACCEPTED_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
                 try:
                     peer, address = listener.accept()
                 except BlockingIOError:
@@ -193,9 +199,6 @@ class Connections:
                     self._nursery.start_soon(self._welcome, connection, tls)
                 else:
                     self._begin(connection)
-                accepted += 1
-                if accepted % _ACCEPTED_AT_ONCE == 0:
-                    await trio.lowlevel.checkpoint()
 
     async def _sweep(self) -> None:
         """Ends connections that keep one waiting for too long, and keeps the date."""
@@ -323,7 +326,7 @@ class Connections:
 
     def _take_outcomes(self) -> None:
         """Goes on with those whose bodies have ended."""
-        for number, end, _ in self._delivery.outcomes():
+        for number, end, why in self._delivery.outcomes():
             connection = self._sending.pop(number, None)
             if connection is None:
                 continue
@@ -331,6 +334,7 @@ class Connections:
             if end == "handed":
                 self._go_on(connection, self._answered)
             else:
+                self._tell_why(connection, end, why)
                 self._end(connection)
 
     def _go_on(
@@ -575,6 +579,13 @@ class Connections:
             self._ended(request, answer, whole, time.monotonic() - begun)
         except Exception as error:
             # Whoever counts costs nobody an answer.
+            log.error("bug", **log.fault(error))
+
+    def _tell_why(self, connection: _Connection, end: str, why: str | None) -> None:
+        request = connection.answering[0] if connection.answering is not None else None
+        try:
+            self._broke_off(request, end, why)
+        except Exception as error:
             log.error("bug", **log.fault(error))
 
 

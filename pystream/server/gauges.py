@@ -16,6 +16,7 @@ nowhere. A viewer whose connections reach two workers is one, because both write
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import time
@@ -31,6 +32,9 @@ from pystream.server.routes import Kind
 
 KINDS: Final = (*(kind.value for kind in Kind), "none")
 """Of requests; `none` asked for nothing that there is."""
+ENDS: Final = ("gone", "stalled", "failed")
+"""Of answers under way that did not go out whole: the viewer left, or took nothing for too long, or the
+bytes could not be made."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 LAG_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper bounds of the lag histogram's classes; the last class has none."""
@@ -43,6 +47,7 @@ _GAUGES = (
     "answers",
     "window_bytes",
     "index_bytes",
+    "delivery_beats",
     "lag_recent_us",
     "lag_p50_us",
     "lag_p99_us",
@@ -51,7 +56,7 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 1
+_VERSION = 2
 
 
 class State(IntEnum):
@@ -85,8 +90,11 @@ class _Layout:
     lag_sum_us = lag + len(LAG_BOUNDS_S) + 1
     admitted = lag_sum_us + 1
     handshakes = admitted + 1
-    cells = handshakes + 1
+    makings = handshakes + 1
+    broken_off = makings + 1
+    cells = broken_off + len(ENDS)
     gauges["handshakes"] = handshakes
+    gauges["makings"] = makings
 
 
 _SEAT_CELLS = -(-_Layout.cells // 8) * 8
@@ -94,7 +102,7 @@ _SEAT_CELLS = -(-_Layout.cells // 8) * 8
 
 class Totals(NamedTuple):
     """What all workers that ever were have counted. `requests` by (kind, class), `refused` by
-    reason, `lag` by class of the histogram, its sum in seconds."""
+    reason, `broken_off` by end, `lag` by class of the histogram, its sum in seconds."""
 
     requests: Mapping[tuple[str, str], int]
     refused: Mapping[Reason, int]
@@ -102,6 +110,8 @@ class Totals(NamedTuple):
     lag_sum: float
     admitted: int
     handshakes: int
+    makings: int
+    broken_off: Mapping[str, int]
     deaths: int
 
 
@@ -141,12 +151,13 @@ class Board:
     # The supervisor's
 
     def take(self, worker: int) -> Seat:
-        """A free seat, for the worker of that number. RuntimeError where all are taken."""
+        """A free seat, for the worker of that number. Raises `OSError` where all are
+        taken: those of earlier programs have not ended yet."""
         for seat in self.seats:
             if seat.state is State.FREE:
                 seat.begin(worker)
                 return seat
-        raise RuntimeError("all seats of the gauges are taken")
+        raise OSError(errno.EAGAIN, "all seats of the gauges are taken")
 
     def expect(self, workers: int) -> bool:
         """Says how many workers there shall be from now on; whether they have seats beside those
@@ -245,12 +256,15 @@ def _totals(sums: list[int], deaths: int) -> Totals:
         sums[at.lag_sum_us] / 1e6,
         sums[at.admitted],
         sums[at.handshakes],
+        sums[at.makings],
+        {end: sums[at.broken_off + n] for n, end in enumerate(ENDS)},
         deaths,
     )
 
 
 _REQUEST_AT = {kind: _Layout.requests + n * len(CLASSES) for n, kind in enumerate(KINDS)}
 _REFUSED_AT = {reason: _Layout.refused + n for n, reason in enumerate(Reason)}
+_BROKEN_OFF_AT = {end: _Layout.broken_off + n for n, end in enumerate(ENDS)}
 
 
 class Seat:
@@ -320,6 +334,9 @@ class Seat:
 
     def refuse(self, reason: Reason) -> None:
         self._cells[_REFUSED_AT[reason]] += 1
+
+    def break_off(self, end: str) -> None:
+        self._cells[_BROKEN_OFF_AT[end]] += 1
 
     def admit(self) -> None:
         self._cells[_Layout.admitted] += 1

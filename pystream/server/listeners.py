@@ -54,7 +54,8 @@ def wanted(settings: Settings) -> Iterator[tuple[str, Listen]]:
 
 def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
     """The places that the settings name, for `count` workers; those among `earlier` stay as they
-    are, and the others of them are closed. A kind that systemd has given sockets for takes no more.
+    are, but for the mode of unix sockets, and the others of them are closed. A kind that systemd has
+    given sockets for takes no more.
 
     Raises `SettingsError` where a place cannot be had; then nothing has changed.
     """
@@ -71,6 +72,11 @@ def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tupl
     named = {(kind, str(at)) for kind, at in wanted(settings)}
     for key in kept.keys() - named:
         close(kept[key])
+    for kind, at in wanted(settings):
+        if at.path and (kind, str(at)) in kept:
+            # It may be gone: the socket is not.
+            with suppress(OSError):
+                os.chmod(at.path, settings.server.socket_mode)
     still = [place for place in earlier if not place.where or (place.kind, place.where) in named]
     return (*still, *opened)
 

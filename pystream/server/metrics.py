@@ -70,11 +70,18 @@ class Cached(NamedTuple):
 
 
 def families(
-    board: Board, streams: Streams, lost: int, store_reachable: bool, cached: Cached
+    board: Board,
+    streams: Streams,
+    lost: int,
+    displaced: int,
+    store_reachable: bool,
+    cached: Cached,
 ) -> Iterator[Family]:
-    """Everything there is to tell. `lost`: what the meter had no row for."""
+    """Everything there is to tell. `lost`: what the meter had no row for; `displaced`: what the table of
+    limits had no place for."""
     yield _gauge("pystream_info", "The program.", 1, version=pystream.__version__)
-    yield from _node(board, streams, lost, store_reachable)
+    yield from _node(board, streams, store_reachable)
+    yield from _alarms(lost, displaced)
     yield from _requests(board)
     yield from _cache(cached)
     yield from _workers(board)
@@ -85,7 +92,7 @@ def _gauge(name: str, help: str, value: float, **labels: str) -> Family:
     return Family(name, "gauge", help, [("", labels, value)])
 
 
-def _node(board: Board, streams: Streams, lost: int, store_reachable: bool) -> Iterator[Family]:
+def _node(board: Board, streams: Streams, store_reachable: bool) -> Iterator[Family]:
     ready = sum(seat.state is State.SERVING for seat in board.seats)
     viewers = board.viewers().total()
     rate = streams.rates.total()
@@ -99,10 +106,19 @@ def _node(board: Board, streams: Streams, lost: int, store_reachable: bool) -> I
     )
     age = board.commit_age
     yield _gauge("pystream_commit_age_seconds", "Since the store last took what was metered.", age)
-    name = "pystream_meter_lost_total"
-    yield Family(
-        name, "counter", "Bookings that found no row: not in the traffic.", [("", {}, lost)]
-    )
+
+
+def _alarms(lost: int, displaced: int) -> Iterator[Family]:
+    """What stays 0 where memory is large enough."""
+    for name, help, count in (
+        ("meter_lost", "Bookings that found no row: not in the traffic.", lost),
+        (
+            "limits_displaced",
+            "Limits still in use whose place another took: as long as it grows, limits are looser.",
+            displaced,
+        ),
+    ):
+        yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])
 
 
 def _requests(board: Board) -> Iterator[Family]:
@@ -122,9 +138,21 @@ def _requests(board: Board) -> Iterator[Family]:
         "Newcomers who were asked to come again, by what was full.",
         [("", {"reason": reason.value}, count) for reason, count in totals.refused.items()],
     )
+    yield Family(
+        "pystream_broken_off_total",
+        "counter",
+        "Answers under way that did not go out whole: the viewer went, or took nothing, or the bytes "
+        "could not be made.",
+        [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
+    )
     for name, help, count in (
         ("admitted", "Viewers who were let in.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),
+        (
+            "makings",
+            "Segments that were begun to be made, for one viewer or for many.",
+            totals.makings,
+        ),
         ("worker_deaths", "Workers that ended without being told to.", totals.deaths),
     ):
         yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -14,6 +15,8 @@ from pystream.server.http import Request
 
 _LAG_SECONDS = 0.01
 _TELL_SECONDS = 1.0
+# So long nothing more is said of a film whose bytes cannot be had: everybody asks again and again.
+_QUIET_SECONDS = 60.0
 # Samples of the last ten seconds, and of the last one.
 _KEPT = 1000
 _RECENT = 100
@@ -24,12 +27,20 @@ class Observer:
     `access` switches the access log on."""
 
     def __init__(
-        self, seat: Seat, gauges: Callable[[], Mapping[str, int]], *, access: bool = False
+        self,
+        seat: Seat,
+        gauges: Callable[[], Mapping[str, int]],
+        *,
+        access: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seat = seat
         self._gauges = gauges
         self.access = access
         self._lags = deque[float](maxlen=_KEPT)
+        self._clock = clock
+        # When something was last said of a film.
+        self._said: dict[tuple[str, str], float] = {}
 
     def ended(self, request: Request | None, answer: Answer, whole: bool, seconds: float) -> None:
         """A request was answered, `whole` or not; None is what could not be read as one."""
@@ -46,6 +57,20 @@ class Observer:
                 whole=whole,
                 ms=round(seconds * 1000, 1),
             )
+
+    def broke_off(self, request: Request | None, end: str, why: str | None) -> None:
+        """An answer under way has ended before all of it was out. `why` names the operator's files, and
+        nothing that a viewer sent."""
+        self._seat.break_off(end)
+        if end != "failed" or request is None or request.place is None:
+            return
+        now = self._clock()
+        film = "/".join(request.place), request.kind or "answer"
+        if now - self._said.get(film, -_QUIET_SECONDS) < _QUIET_SECONDS:
+            return
+        self._said = {each: at for each, at in self._said.items() if now - at < _QUIET_SECONDS}
+        self._said[film] = now
+        log.error(f"{film[1]}-failed", stream=film[0], reason=why)
 
     async def run(self, each_second: Callable[[], None] = lambda: None) -> None:
         """Keeps the gauges true, until cancelled."""

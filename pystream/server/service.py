@@ -26,11 +26,11 @@ def notify(*lines: str) -> None:
     place = os.environ.get("NOTIFY_SOCKET")
     if not place:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
             peer.sendto("\n".join(lines).encode(), "\0" + place[1:] if place[0] == "@" else place)
-        except OSError as error:
-            log.warning("systemd-not-told", **log.fault(error))
+    except OSError as error:
+        log.warning("systemd-not-told", **log.fault(error))
 
 
 def notify_reloading() -> None:

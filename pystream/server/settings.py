@@ -128,6 +128,7 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trusted_proxies: tuple[Network, ...] = ()
     proxy_protocol: bool = False
     max_connections: Positive = 20_000
+    grace_seconds: Seconds = 40.0
 
 
 class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

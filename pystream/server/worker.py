@@ -125,6 +125,7 @@ def connecting(
         limits_of(settings, count),
         edge,
         observer.ended,
+        observer.broke_off,
     )
 
 
@@ -183,7 +184,9 @@ async def serve(node: dict[str, Any]) -> None:
             "answers": under_way,
             "window_bytes": waiting,
             "index_bytes": origin.nbytes,
+            "delivery_beats": delivery.beats(),
             "handshakes": connections.handshakes,
+            "makings": delivery.makings(),
         }
 
     observer = Observer(seat, gauges, access=settings.log.access)

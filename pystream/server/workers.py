@@ -8,11 +8,14 @@ Signals: TERM and INT end gracefully, the second one at once; HUP has settings a
 again; USR2 replaces the program by the one that is installed now.
 
 **How the program is replaced.** A trial comes first: the new program starts beside the old one, with
-sockets of its own for nobody, brings the store up to date, starts a writer and a worker, and ends.
-If anything of that fails, nothing has happened. Then the supervisor executes the new program in its
-own process, whose number systemd knows, and leaves to it all descriptors and children (`_HANDOVER`).
-The new supervisor starts new processes, and only when all of them serve has the old ones finish.
-Until then, both accept from the same sockets. Signals are blocked in between, and come afterwards.
+sockets of its own for nobody, reads what it would be left, brings the store up to date, starts a
+writer and a worker, and ends. If anything of that fails, the old program goes on as it was, with the
+store as the new one has it: that alone is not taken back. Then the supervisor executes the new
+program in its own process, whose number systemd knows, and leaves to it all descriptors and children
+(`_HANDOVER`). Shared memory that the new program cannot read, or that the settings want in another
+size, it makes anew; old processes keep what they have. The new supervisor starts new processes, and
+only when all of them serve has the old ones finish. Until then, both accept from the same sockets.
+Signals are blocked in between, and come afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,7 +39,7 @@ from pystream.errors import SettingsError
 from pystream.server import child as children
 from pystream.server import listeners, log, service
 from pystream.server.edge import edge_of
-from pystream.server.gauges import Board, State
+from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
 from pystream.server.settings import (
     Settings,
@@ -60,11 +63,13 @@ _SEATS_A_PROCESS = 4
 _OTHER_PROCESSES = 2
 _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
-_GRACE_SECONDS = 40.0
+# What systemd waits longer than that (sd_notify(3), EXTEND_TIMEOUT_USEC): the rest is written down.
+_LAST_SECONDS = 15.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
-# Looks in a row at which a worker's loop has not gone round: it hangs, and will not notice itself.
+# Looks in a row at which a worker's loop, or the thread that sends, has not gone round: it hangs, and
+# will not notice itself.
 _STANDSTILLS = 10
 
 
@@ -189,15 +194,17 @@ class Supervisor:
             Place(each["kind"], each["where"], tuple(each["sockets"]))
             for each in handed.get("places", ())
         )
+        before = {each["pid"]: _Child(**each) for each in handed.get("children", ())}
+        memory = _readable(handed.get("memory", {}))
         if self._trial:
-            # It serves nobody, and the descriptors are the old one's.
+            # It serves nobody, and all this is the old one's.
             self._count = 1
             listeners.try_new(self.settings, earlier)
+            for fd in memory.values():
+                os.close(fd)
         elif handed:
             self._took_over = True
-            self._memory = handed["memory"]
-            for child in (_Child(**each) for each in handed["children"]):
-                self._children[child.pid] = child
+            self._memory, self._children = memory, before
         else:
             earlier = listeners.inherited(os.environ, os.getpid())
         if not self._trial:
@@ -209,7 +216,7 @@ class Supervisor:
             self._memory["pace"] = _core.Gcra.create(_PACE_BYTES)
         self._segments = self._attach_cache()
         if "ticket_secret" not in self._memory:
-            self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(32))
+            self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(_SECRET_BYTES))
         for fd in self._descriptors():
             os.set_inheritable(fd, False)
         if not self._took_over:
@@ -218,22 +225,28 @@ class Supervisor:
 
     def _attach_board(self) -> Board:
         """The gauges, those of an earlier program where they have room for this one's workers."""
-        with suppress(KeyError, ValueError):
+        if "gauges" in self._memory:
             board = Board(self._memory["gauges"])
             if board.expect(self._count):
                 return board
+            os.close(self._memory["gauges"])
         self._memory["gauges"] = Board.create(self._count)
         return Board(self._memory["gauges"])
 
     def _attach_cache(self) -> _core.Cache | None:
-        """The segment cache, of which this process takes nothing."""
-        size = self.settings.cache.segment_bytes
-        if "cache" not in self._memory and size >= _core.CACHE_BLOCK:
-            # Workers of two programs live side by side during an upgrade, and of two settings.
-            seats = _SEATS_A_PROCESS * (self._count + _OTHER_PROCESSES)
-            self._memory["cache"] = _core.Cache.create(size, min(seats, _core.CACHE_SEATS))
-        if "cache" not in self._memory:
+        """The segment cache, of which this process takes nothing: that of an earlier program where it is
+        as large as the settings say, and has room for this one's processes."""
+        blocks = self.settings.cache.segment_bytes // _core.CACHE_BLOCK
+        # Workers of two programs live side by side during an upgrade, and of two settings.
+        seats = min(_SEATS_A_PROCESS * (self._count + _OTHER_PROCESSES), _core.CACHE_SEATS)
+        if "cache" in self._memory:
+            cache = _core.Cache(os.dup(self._memory["cache"]), 0)
+            if cache.size == blocks * _core.CACHE_BLOCK and cache.seats >= seats:
+                return cache
+            os.close(self._memory.pop("cache"))
+        if not blocks:
             return None
+        self._memory["cache"] = _core.Cache.create(blocks * _core.CACHE_BLOCK, seats)
         return _core.Cache(os.dup(self._memory["cache"]), 0)
 
     def _open_places(self, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
@@ -266,7 +279,9 @@ class Supervisor:
         for index in range(self._count):
             await self._serving["worker", index].wait()
         for child in before:
-            child.let_go()
+            if child.role != "writer":
+                child.let_go()
+        self._let_writers_go()
         if self._took_over:
             log.info("program-replaced")
         elif not self._trial:
@@ -288,9 +303,22 @@ class Supervisor:
         )
 
     def _start(self, role: str, index: int) -> None:
-        self._serving.setdefault((role, index), trio.Event())
+        """Starts a process; later, where the machine has nothing left for it now."""
+        serving = self._serving.setdefault((role, index), trio.Event())
         if self._stopping:
             return
+        gauges = None
+        try:
+            gauges = self._board.take(index) if role == "worker" else None
+            self._spawn(role, index, gauges)
+        except OSError as error:
+            if gauges is not None:
+                gauges.state = State.FREE
+            log.error("process-not-started", process=role, number=index, **log.fault(error))
+            self._try_again(role, index, served=serving.is_set())
+
+    def _spawn(self, role: str, index: int, gauges: Seat | None) -> None:
+        """Raises `OSError`, and leaves nothing behind then."""
         taken = {child.seat for child in self._children.values()}
         seat = next(n for n in range(len(taken) + 1) if n not in taken)
         sockets = {
@@ -302,8 +330,27 @@ class Supervisor:
             ]
             for kind, by in ((HTTP, "worker"), (HTTPS, "worker"), (ADMIN, "admin"))
         }
-        gauges = self._board.take(index) if role == "worker" else None
-        ready, told = os.pipe()
+        with ExitStack() as ours, ExitStack() as theirs:
+            ready, told = _pipe(ours, theirs)
+            heard, control = _pipe(theirs, ours)
+            inherited = {
+                *(fd for each in sockets.values() for fd in each),
+                *self._memory.values(),
+                told,
+            }
+            with _blocked(children.SIGNALS):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", f"pystream.server.{role}"],
+                    stdin=heard,
+                    pass_fds=tuple(inherited),
+                    env=_ALLOCATOR | service.environment(),
+                )
+            ours.pop_all()
+        if gauges is not None:
+            gauges.pid = process.pid
+        child = _Child(role, index, seat, process.pid, control, process)
+        self._children[process.pid] = child
+        self._nursery.start_soon(self._hear, child, ready)
         node = {
             "role": role,
             "index": index,
@@ -316,28 +363,6 @@ class Supervisor:
             **self._memory,
             **sockets,
         }
-        inherited = {
-            *(fd for each in sockets.values() for fd in each),
-            *self._memory.values(),
-            told,
-        }
-        with _blocked(children.SIGNALS):
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"pystream.server.{role}"],
-                stdin=subprocess.PIPE,
-                pass_fds=tuple(inherited),
-                env=_ALLOCATOR | service.environment(),
-                bufsize=0,
-            )
-        if gauges is not None:
-            gauges.pid = process.pid
-        os.close(told)
-        assert process.stdin is not None
-        control = os.dup(process.stdin.fileno())
-        process.stdin.close()
-        child = _Child(role, index, seat, process.pid, control, process)
-        self._children[process.pid] = child
-        self._nursery.start_soon(self._hear, child, ready)
         with suppress(BrokenPipeError):  # it has ended already, which is noticed soon
             os.write(control, f"{json.dumps(node)}\n".encode())
         os.set_blocking(control, False)
@@ -369,32 +394,48 @@ class Supervisor:
                 os.close(child.control)
             if not self._stopping and not child.leaving:
                 self._succeed(child, code)
+        self._let_writers_go()
         if self._stopping and not any(c.role == "worker" for c in self._children.values()):
             # What the last workers have counted is there to be written.
             for child in self._children.values():
                 os.kill(child.pid, signal.SIGTERM)
         return self._stopping and not self._children
 
+    def _let_writers_go(self) -> None:
+        """An earlier program's writer is needed for as long as its workers count: what they share may
+        be no more what this one's processes do."""
+        before = [child for child in self._children.values() if child.process is None]
+        if not any(child.role == "worker" for child in before):
+            for child in before:
+                if child.role == "writer" and not child.leaving:
+                    child.let_go()
+
     def _succeed(self, child: _Child, code: int) -> None:
-        slot = child.role, child.index
         if child.process is None:
             # The new program's processes are about to take over.
             return
-        if not self._is_ready and not self._took_over and not child.was_ready:
-            # It has said why. A node that never served does not hide it by trying again.
+        if self._try_again(child.role, child.index, served=child.was_ready):
+            log.error("process-ended", process=child.role, number=child.index, code=code)
+
+    def _try_again(self, role: str, index: int, *, served: bool) -> bool:
+        """Has a process started once more, after a while; whether it shall be."""
+        if not (self._is_ready or self._took_over or served):
+            # It was said why. A node that never served does not hide it by trying again.
             self._code = 1
             self._stop()
-            return
-        failures = self._failures[slot] = self._failures.get(slot, -1) + 1
+            return False
+        failures = self._failures[role, index] = self._failures.get((role, index), -1) + 1
         # One that dies at once would do so again, and again.
         wait = min(_RESTART_SECONDS * 2**failures, _RESTART_MOST_SECONDS)
-        log.error("process-ended", process=child.role, number=child.index, code=code)
-        self._nursery.start_soon(self._start_later, *slot, wait)
+        self._nursery.start_soon(self._start_later, role, index, wait)
+        return True
 
     async def _watch(self) -> None:
         """Kills workers that hang: they live, so the kernel says nothing, and keep connections that
-        nobody serves. Looks are counted and not time, of which some passes while a machine sleeps."""
-        beats = dict[int, tuple[int, int]]()
+        nobody serves. Looks are counted and not time, of which some passes while a machine sleeps.
+
+        What the thread does that sends is told by the loop, so it is judged while that goes round."""
+        beats = dict[int, tuple[int, int, int, int]]()
         while True:
             await trio.sleep(_LOOK_SECONDS)
             seen, beats = beats, {}
@@ -402,12 +443,19 @@ class Supervisor:
                 child = self._children.get(seat.pid)
                 if child is None or seat.state is State.STARTING:
                     continue
-                before, stood = seen.get(seat.pid, (-1, 0))
-                now = seat.beats
-                stood = stood + 1 if now == before else 0
-                beats[seat.pid] = now, stood
-                if stood == _STANDSTILLS:
-                    log.error("worker-hangs", number=child.index, seconds=stood * _LOOK_SECONDS)
+                before, stood, sent_before, unsent = seen.get(seat.pid, (-1, 0, -1, 0))
+                now, sent = seat.beats, seat.get("delivery_beats")
+                if now == before:
+                    stood += 1
+                else:
+                    stood, unsent = 0, unsent + 1 if sent == sent_before else 0
+                hangs = _STANDSTILLS in (stood, unsent)
+                # Counted on, so that it is killed once.
+                beats[seat.pid] = now, stood + hangs, sent, unsent + hangs
+                if hangs:
+                    where = "loop" if stood else "delivery"
+                    seconds = _STANDSTILLS * _LOOK_SECONDS
+                    log.error("worker-hangs", number=child.index, where=where, seconds=seconds)
                     os.kill(seat.pid, signal.SIGKILL)
 
     async def _start_later(self, role: str, index: int, wait: float) -> None:
@@ -421,7 +469,9 @@ class Supervisor:
     def _stop(self) -> None:
         if self._stopping:
             return
-        service.notify("STOPPING=1")
+        grace = self.settings.server.grace_seconds
+        timeout = round((grace + _LAST_SECONDS) * 1e6)
+        service.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={timeout}")
         self._stopping = True
         if not self._trial and self._announce == self._say_where:
             log.info("stopping")
@@ -433,12 +483,18 @@ class Supervisor:
         for child in self._children.values():
             if child.role == "worker":
                 os.kill(child.pid, signal.SIGTERM)
-        self._nursery.start_soon(self._lose_patience)
+        self._nursery.start_soon(self._lose_patience, grace)
         # Where nobody is left, nobody's end will say so.
         os.kill(os.getpid(), signal.SIGCHLD)
 
-    async def _lose_patience(self) -> None:
-        await trio.sleep(_GRACE_SECONDS)
+    async def _lose_patience(self, grace: float) -> None:
+        await trio.sleep(grace)
+        workers = [child.pid for child in self._children.values() if child.role == "worker"]
+        log.warning("answers-cut", after_seconds=grace, workers=len(workers))
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        # The others write down what these have counted; that takes no time, if the store is well.
+        await trio.sleep(_LAST_SECONDS / 2)
         self._signal(signal.SIGKILL)
 
     # Change
@@ -464,7 +520,8 @@ class Supervisor:
             service.notify("READY=1")
 
     async def _spread(self) -> None:
-        told = [child for child in self._children.values() if not child.leaving]
+        # An earlier program's have nobody who hears them any more.
+        told = [child for child in self._children.values() if child.process and not child.leaving]
         for child in told:
             child.reloaded = trio.Event()
             child.write(self.settings)
@@ -492,6 +549,7 @@ class Supervisor:
                     self._command,
                     env=service.environment() | {_HANDOVER: json.dumps(self._handed(trial=True))},
                     stdin=subprocess.DEVNULL,
+                    pass_fds=tuple(self._memory.values()),
                     check=False,
                 )
             except OSError as error:
@@ -532,7 +590,47 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _ticket_secret(self) -> bytes:
-        return os.pread(self._memory["ticket_secret"], 32, 0)
+        return _secret(self._memory["ticket_secret"])
+
+
+_SECRET_BYTES = 32
+
+
+def _readable(memory: dict[str, int]) -> dict[str, int]:
+    """What this program can read of the memory that an earlier one shared; the rest is closed."""
+    attach: dict[str, Callable[[int], object]] = {
+        "meter": lambda fd: _core.Meter(os.dup(fd)),
+        "gauges": Board,
+        "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "cache": lambda fd: _core.Cache(os.dup(fd), 0),
+        "ticket_secret": _secret,
+    }
+    found = {}
+    for name, fd in memory.items():
+        try:
+            attach[name](fd)
+        except (KeyError, ValueError) as error:
+            log.warning("memory-made-anew", what=name, **log.fault(error))
+            os.close(fd)
+        else:
+            found[name] = fd
+    return found
+
+
+def _secret(fd: int) -> bytes:
+    """Raises `ValueError`."""
+    secret = os.pread(fd, _SECRET_BYTES + 1, 0)
+    if len(secret) != _SECRET_BYTES:
+        raise ValueError("this is no secret")
+    return secret
+
+
+def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
+    """Both ends of a pipe, closed with whoever has them. Raises `OSError`."""
+    ends = os.pipe()
+    for owner, end in zip((reader, writer), ends, strict=True):
+        owner.callback(os.close, end)
+    return ends
 
 
 def _sealed_memory(data: bytes) -> int:

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pystream_cipher::Lane;
 
 use crate::account::Row;
-use crate::line::{Line, Wire};
+use crate::line::{Line, Rest};
 
 /// Why bytes could not be made: one sentence, for a log.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -88,12 +88,10 @@ pub enum Body {
     Made(Box<dyn Producer>, Option<Box<Lane>>),
     /// Made once for all who ask for it at the same time, or read from the cache.
     Shared(Shared),
-    /// In memory.
-    Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
     /// Pieces, one after the other.
     Pieces(Arc<dyn Source>, Arc<[Piece]>),
-    /// What [`Line::respond`] left; the order's head, range and row have no say in it.
-    Rest(Wire),
+    /// What [`Line::respond`] left of a response with this body; the order's head, range and row have no say in it.
+    Rest(Rest, Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 /// An answer to be sent.

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pystream_tls::{Connection, sealed_len};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +22,8 @@ pub struct Line {
     account: Mutex<Account>,
     ledger: Arc<dyn Ledger>,
     full: AtomicBool,
+    /// When the bytes of answers that have a rate are paid for.
+    paid: Mutex<Option<Instant>>,
 }
 
 /// What a line had for its reader.
@@ -35,13 +37,20 @@ pub enum Received {
     End,
 }
 
-/// The end of a response that its socket did not take at once, as it goes over the wire.
+/// What a socket did not take of a response at once.
 #[derive(Debug, Eq, PartialEq)]
-pub struct Wire {
-    pub(crate) bytes: Vec<u8>,
+pub struct Rest {
+    /// What goes over the wire first, as it is: the end of the head, or records that are sealed.
+    pub(crate) wire: Vec<u8>,
     /// Bytes of the response in them.
     pub(crate) plain: u64,
+    /// Where in the body the bytes begin that come after them.
+    pub(crate) at: usize,
 }
+
+/// The most of a response's body that is sealed at once. Of what waits for its socket so much is held a second time; the
+/// rest of it lies where the body does, for all who get the same one.
+const SEALED_AT_ONCE: usize = 64 * 1024;
 
 impl std::fmt::Debug for Line {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,7 +62,7 @@ impl Line {
     /// `socket` is a non-blocking stream socket.
     pub fn new(socket: OwnedFd, tls: Option<Connection>, ledger: Arc<dyn Ledger>) -> Self {
         let (tls, account, full) = (tls.map(Mutex::new), Mutex::default(), AtomicBool::new(false));
-        Self { socket: RwLock::new(Some(socket)), tls, account, ledger, full }
+        Self { socket: RwLock::new(Some(socket)), tls, account, ledger, full, paid: Mutex::default() }
     }
 
     /// Reads what the peer has sent, with `buffer` as scratch memory. Answers of the TLS protocol go out at once, as far
@@ -106,25 +115,54 @@ impl Line {
         })
     }
 
-    /// A whole response from memory, as far as the socket takes it now; the rest is for an order to send.
+    /// A whole response from memory, as far as the socket takes it now; the rest is for an order to send, with the same body.
     ///
     /// # Errors
     /// The socket's.
-    pub fn respond(&self, parts: [&[u8]; 2], row: Option<Row>) -> io::Result<Option<Wire>> {
+    pub fn respond(&self, head: &[u8], body: &[u8], row: Option<Row>) -> io::Result<Option<Rest>> {
         self.begin(row);
-        let plain = (parts[0].len() + parts[1].len()) as u64;
-        let mut sealed = Vec::new();
-        let slices = if self.seal(parts, &mut sealed)? { [sealed.as_slice(), &[]] } else { parts };
-        let wire: usize = slices.iter().map(|slice| slice.len()).sum();
-        let sent = self.write(&slices.map(IoSlice::new), false)?;
-        let mut account = held(&self.account);
-        let counted = share(plain, sent, wire);
-        account.handed(sent as u64, counted);
-        if sent == wire {
-            account.whole();
+        if self.is_clear() { self.respond_clear(head, body) } else { self.respond_sealed(head, body) }
+    }
+
+    fn respond_clear(&self, head: &[u8], body: &[u8]) -> io::Result<Option<Rest>> {
+        let sent = self.write(&[IoSlice::new(head), IoSlice::new(body)], false)?;
+        let whole = sent == head.len() + body.len();
+        self.responded(sent, sent as u64, whole);
+        if whole {
             return Ok(None);
         }
-        Ok(Some(Wire { bytes: slices.concat().split_off(sent), plain: plain - counted }))
+        let wire = head[sent.min(head.len())..].to_vec();
+        Ok(Some(Rest { plain: wire.len() as u64, wire, at: sent.saturating_sub(head.len()) }))
+    }
+
+    fn respond_sealed(&self, mut head: &[u8], body: &[u8]) -> io::Result<Option<Rest>> {
+        let mut at = 0;
+        loop {
+            let part = &body[at..body.len().min(at + SEALED_AT_ONCE)];
+            at += part.len();
+            let mut sealed = Vec::new();
+            self.seal([head, part], &mut sealed)?;
+            let plain = (head.len() + part.len()) as u64;
+            let sent = self.write(&[IoSlice::new(&sealed)], false)?;
+            let counted = share(plain, sent, sealed.len());
+            let whole = sent == sealed.len() && at == body.len();
+            self.responded(sent, counted, whole);
+            if whole {
+                return Ok(None);
+            }
+            if sent < sealed.len() {
+                return Ok(Some(Rest { wire: sealed.split_off(sent), plain: plain - counted, at }));
+            }
+            head = &[];
+        }
+    }
+
+    fn responded(&self, wire: usize, plain: u64, whole: bool) {
+        let mut account = held(&self.account);
+        account.handed(wire as u64, plain);
+        if whole {
+            account.whole();
+        }
     }
 
     /// Books what the peer has acknowledged by now; returns whether that is all.
@@ -183,6 +221,17 @@ impl Line {
         if let Some(row) = row {
             account.begin(row, &*self.ledger);
         }
+    }
+
+    /// When an answer that has a rate may begin: what the ones before it have sent ahead of their time is paid first, or a
+    /// file in small ranges would have no rate.
+    pub(crate) fn begin_at(&self, now: Instant) -> Instant {
+        held(&self.paid).map_or(now, |paid| paid.max(now))
+    }
+
+    /// An answer that has a rate has ended; what it sent is paid for then.
+    pub(crate) fn owe(&self, paid: Instant) {
+        *held(&self.paid) = Some(paid);
     }
 
     pub(crate) fn handed(&self, wire: u64, plain: u64) {

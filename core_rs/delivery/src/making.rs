@@ -1,8 +1,16 @@
 //! Bytes being made, window by window.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use pystream_cipher::{Lane, encrypt, pad_pkcs7};
 
-use crate::answer::{Failure, Producer};
+use crate::answer::{Failure, Producer, Recipe};
+
+/// Does something for one body alone. A panic is a bug, which costs that body and no other viewer: it has said where on
+/// standard error, and whatever it has left half done is not used again.
+pub(crate) fn for_one<T>(act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(Failure("the program has a bug: a panic".into())))
+}
 
 /// A body on its way from its producer, of which one window is in memory.
 pub(crate) struct Making {
@@ -17,8 +25,15 @@ pub(crate) struct Making {
 }
 
 impl Making {
-    pub(crate) fn new((producer, lane): (Box<dyn Producer>, Option<Box<Lane>>), window: Vec<u8>) -> Self {
+    pub(crate) fn new(producer: Box<dyn Producer>, lane: Option<Box<Lane>>, window: Vec<u8>) -> Self {
         Self { producer, lane, window, begin: 0, fresh: 0, exhausted: false, failure: None }
+    }
+
+    /// Of what a recipe begins.
+    pub(crate) fn of(recipe: &dyn Recipe, window: Vec<u8>) -> Self {
+        let (producer, lane) =
+            for_one(|| Ok(recipe.begin())).unwrap_or_else(|failure| (Box::new(Never(failure)), None));
+        Self::new(producer, lane, window)
     }
 
     /// The window, and where in the body it begins.
@@ -45,7 +60,7 @@ impl Making {
         // One from a time when there were fewer, and each had more.
         self.window.shrink_to(window);
         self.window.resize(window, 0);
-        match self.producer.fill(&mut self.window) {
+        match for_one(|| self.producer.fill(&mut self.window)) {
             Ok(filled) => {
                 self.exhausted = filled < window;
                 self.fresh = filled;
@@ -55,6 +70,15 @@ impl Making {
             }
             Err(failure) => self.failure = Some(failure),
         }
+    }
+}
+
+/// What could not even begin.
+struct Never(Failure);
+
+impl Producer for Never {
+    fn fill(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        Err(self.0.clone())
     }
 }
 

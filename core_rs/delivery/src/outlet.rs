@@ -15,7 +15,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use crate::answer::{End, Order, Outcome};
-use crate::making::make_together;
+use crate::making::{for_one, make_together};
 use crate::queue::Queue;
 use crate::sending::{Progress, Sending};
 use crate::sharing::{Choice, Filled, Key, LOOK, Sharing};
@@ -36,6 +36,9 @@ pub struct Counters {
     pub answers: AtomicU64,
     /// Bytes in windows that wait for their sockets.
     pub waiting: AtomicU64,
+    /// Counts on with each group of windows, and four times a second where there is none. While it stands still nobody gets
+    /// anything: the thread hangs, or is gone.
+    pub beats: AtomicU64,
     /// Segments of [`Body::Shared`](crate::Body::Shared) whose making was begun, be it for one answer or for many.
     pub makings: AtomicU64,
 }
@@ -178,6 +181,7 @@ impl Outlet {
         let mut events = Vec::with_capacity(256);
         while !self.shared.stopped.load(Ordering::Acquire) {
             self.wait(&mut events);
+            self.beat();
             self.accept();
             // Newcomers need not wait for the whole round.
             let mut round = std::mem::take(&mut self.ready);
@@ -186,6 +190,7 @@ impl Outlet {
                 let group = &round[from..round.len().min(from + self.lanes)];
                 from += group.len();
                 self.serve(group);
+                self.beat();
                 self.tell();
                 let before = self.ready.len();
                 self.accept();
@@ -194,6 +199,10 @@ impl Outlet {
             self.tick();
             self.tell();
         }
+    }
+
+    fn beat(&self) {
+        self.shared.counters.beats.fetch_add(1, Ordering::Relaxed);
     }
 
     fn tell(&mut self) {
@@ -241,10 +250,17 @@ impl Outlet {
                 Command::Send(order) => {
                     let id = order.id;
                     let window = self.spare.pop().unwrap_or_default();
-                    self.answers.insert(id, Sending::new(order, window, Instant::now()));
+                    let now = Instant::now();
+                    let answer = Sending::new(order, window, now);
+                    let due = answer.started();
+                    self.answers.insert(id, answer);
                     self.shared.counters.answers.fetch_add(1, Ordering::Relaxed);
                     self.choose(id, false);
-                    self.ready.push(Turn::Answer(id));
+                    if due > now {
+                        self.held.insert((due, id));
+                    } else {
+                        self.ready.push(Turn::Answer(id));
+                    }
                 }
                 Command::Cancel(id) => self.end(id, End::Cancelled),
             }
@@ -325,8 +341,12 @@ impl Outlet {
     }
 
     fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
-        answer.load(self.window());
-        let progress = answer.send(now, self.window());
+        let window = self.window();
+        let progress = for_one(|| {
+            answer.load(window);
+            Ok(answer.send(now, window))
+        });
+        let progress = progress.unwrap_or_else(|failure| Progress::Ended(End::Failed(failure)));
         let waiting = answer.loaded() as u64;
         let counters = &self.shared.counters;
         counters.waiting.fetch_add(waiting, Ordering::Relaxed);
@@ -394,6 +414,7 @@ impl Outlet {
         if end == End::Handed {
             answer.line().whole();
         }
+        answer.settle_rate();
         if let Some(shared) = answer.shared() {
             self.sharing.forget(id, &shared.key);
         }

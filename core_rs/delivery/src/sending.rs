@@ -9,7 +9,7 @@ use pystream_shm::{Entry, Progress as Filled};
 use pystream_tls::sealed_len;
 
 use crate::answer::{Body, End, Failure, Order, Piece, Shared, Source};
-use crate::line::{Line, Wire, share};
+use crate::line::{Line, Rest, share};
 use crate::making::Making;
 
 /// An order on its way.
@@ -18,8 +18,11 @@ use crate::making::Making;
 /// the next ones loaded. What lies in a file is not loaded on a clear line: the kernel takes it from there.
 pub(crate) struct Sending {
     line: Arc<Line>,
+    /// What is sent before the body, and how much of it is. `rest`: it goes over the wire as it is, and as many bytes of
+    /// the response in it are not yet counted.
     head: Vec<u8>,
     head_at: usize,
+    rest: Option<u64>,
     row: Option<crate::Row>,
     rate: Option<u64>,
     content: Content,
@@ -54,7 +57,6 @@ enum Content {
     Cached(Entry),
     Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
     Pieces(Arc<dyn Source>, Arc<[Piece]>),
-    Rest(Wire),
 }
 
 /// What an answer needs next.
@@ -76,30 +78,32 @@ pub(crate) enum Progress {
 impl Sending {
     /// An answer, and the segment that it still has to be given (`read`, `make`), if it is one that may be shared.
     pub(crate) fn new(order: Order, window: Vec<u8>, now: Instant) -> Self {
-        let Order { line, head, body, skip, length, row, rate, .. } = order;
+        let Order { line, mut head, body, skip, length, row, rate, .. } = order;
+        let started = if rate.is_some() { line.begin_at(now) } else { now };
         let (mut at, mut end) = (skip, skip.saturating_add(length));
-        let (mut shared, mut spare) = (None, Vec::new());
+        let (mut shared, mut spare, mut rest) = (None, Vec::new(), None);
         let content = match body {
-            Body::Made(producer, lane) => Content::Made(Making::new((producer, lane), window)),
+            Body::Made(producer, lane) => Content::Made(Making::new(producer, lane, window)),
             Body::Shared(segment) => {
                 spare = window;
                 shared = Some(segment);
                 Content::Bytes(Arc::new([]))
             }
-            Body::Bytes(bytes) => Content::Bytes(bytes),
             Body::Pieces(source, pieces) => {
                 spare = window;
                 Content::Pieces(source, pieces)
             }
-            Body::Rest(wire) => {
-                (at, end) = (0, wire.bytes.len() as u64);
-                Content::Rest(wire)
+            Body::Rest(Rest { wire, plain, at: from }, bytes) => {
+                (at, end) = (from as u64, (*bytes).as_ref().len() as u64);
+                (head, rest) = (wire, Some(plain));
+                Content::Bytes(bytes)
             }
         };
         Self {
             line,
             head,
             head_at: 0,
+            rest,
             row,
             rate,
             content,
@@ -113,11 +117,12 @@ impl Sending {
             window: spare,
             sealed: 0,
             sealed_plain: 0,
-            begun: false,
+            // A rest belongs to a response that has begun.
+            begun: rest.is_some(),
             failure: None,
-            started: now,
+            started,
             handed: 0,
-            last_progress: now,
+            last_progress: started,
             watched: false,
             counted: 0,
         }
@@ -132,7 +137,7 @@ impl Sending {
     pub(crate) fn make(&mut self) {
         if let Some(shared) = &self.shared {
             let window = std::mem::take(&mut self.window);
-            self.content = Content::Made(Making::new(shared.recipe.begin(), window));
+            self.content = Content::Made(Making::of(&*shared.recipe, window));
         }
     }
 
@@ -192,8 +197,7 @@ impl Sending {
         if !self.is_empty() {
             return;
         }
-        let rest = matches!(self.content, Content::Rest(_));
-        if !std::mem::replace(&mut self.begun, true) && !rest {
+        if !std::mem::replace(&mut self.begun, true) {
             self.line.begin(self.row);
         }
         if let Some(entry) = self.joined.take()
@@ -210,9 +214,6 @@ impl Sending {
             return;
         }
         self.at += (self.to - self.from) as u64;
-        if rest {
-            return;
-        }
         let parts = [&self.head[self.head_at..], chunk(&self.content, &self.window, self.from, self.to)];
         self.sealed_plain = (parts[0].len() + parts[1].len()) as u64;
         match self.line.queue(parts) {
@@ -250,15 +251,7 @@ impl Sending {
                     return Err(short(self.end - end));
                 }
             }
-            Content::Bytes(bytes) => {
-                let there = (**bytes).as_ref().len() as u64;
-                if there < self.end {
-                    return Err(short(self.end - there));
-                }
-                self.from = self.at as usize;
-                self.to = self.from + most;
-            }
-            Content::Rest(wire) => (self.from, self.to) = (self.at as usize, wire.bytes.len()),
+            Content::Bytes(_) => (self.from, self.to) = (self.at as usize, self.at as usize + most),
             Content::Cached(entry) => {
                 self.from = self.at as usize;
                 self.to = self.from + entry.lend(self.at, most).len();
@@ -347,6 +340,22 @@ impl Sending {
         }
     }
 
+    /// When its first byte is due.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Leaves to the line what it has sent ahead of its time.
+    pub(crate) fn settle_rate(&self) {
+        if let Some(rate) = self.rate {
+            self.line.owe(self.paid(rate));
+        }
+    }
+
+    fn paid(&self, rate: u64) -> Instant {
+        self.started + Duration::from_secs_f64(self.handed as f64 / rate.max(1) as f64)
+    }
+
     fn next(&mut self, now: Instant, moved: bool) -> Progress {
         if self.at == self.end {
             return Progress::Ended(End::Handed);
@@ -363,7 +372,7 @@ impl Sending {
         }
         match self.rate {
             Some(rate) if moved => {
-                let due = self.started + Duration::from_secs_f64(self.handed as f64 / rate.max(1) as f64);
+                let due = self.paid(rate);
                 // Waiting for its time is no stall.
                 self.last_progress = self.last_progress.max(due);
                 if due > now { Progress::Due(due) } else { Progress::Ready }
@@ -393,11 +402,11 @@ impl Sending {
         let head = &self.head[self.head_at..];
         let body = chunk(&self.content, &self.window, self.from, self.to);
         let sent = self.line.write(&[IoSlice::new(head), IoSlice::new(body)], more)?;
-        let of_head = sent.min(head.len());
-        let plain = match &mut self.content {
-            Content::Rest(wire) => {
-                let plain = share(wire.plain, sent, self.to - self.from);
-                wire.plain -= plain;
+        let (of_head, left) = (sent.min(head.len()), head.len());
+        let plain = match &mut self.rest {
+            Some(rest) if left > 0 => {
+                let plain = share(*rest, sent, left);
+                *rest -= plain;
                 plain
             }
             _ => sent as u64,
@@ -435,7 +444,6 @@ fn chunk<'a>(content: &'a Content, window: &'a [u8], from: usize, to: usize) -> 
     match content {
         Content::Made(making) => &making.made().1[from..to],
         Content::Bytes(bytes) => &(**bytes).as_ref()[from..to],
-        Content::Rest(wire) => &wire.bytes[from..to],
         Content::Cached(entry) => entry.lend(from as u64, to - from),
         Content::Pieces(..) => &window[from..to],
     }

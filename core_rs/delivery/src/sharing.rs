@@ -92,7 +92,7 @@ impl Sharing {
         for cache in node.chain(own) {
             if let Some(filling) = cache.create_entry(key, shared.size) {
                 let entry = filling.entry();
-                let making = Making::new(shared.recipe.begin(), std::mem::take(window));
+                let making = Making::of(&*shared.recipe, std::mem::take(window));
                 self.fillings.insert(*key, Filled { making, filling, waiting: Vec::new() });
                 return Choice::Read(entry);
             }

@@ -4,11 +4,13 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pystream_delivery::{Body, End, Failure, Order, Outcome, Received};
+use pystream_cipher::Lane;
+use pystream_delivery::{Body, End, Failure, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source};
 
 use common::{Counting, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
 
@@ -57,19 +59,16 @@ fn a_range_is_the_whole_cut() {
         for (id, (from, to)) in
             [(0, 1), (4095, 4097), (4096, 8192), (12_000, 30_001), (30_000, bytes.len())].into_iter().enumerate()
         {
-            let memory: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bytes.clone());
-            for body in [body(30_001, lane), Body::Bytes(memory)] {
-                if to <= from {
-                    continue;
-                }
-                let (mut client, line) = pair(&sums);
-                let order = order(id as u64, &line, body, (to - from) as u64);
-                delivery.send(Order { skip: from as u64, ..order });
-                let mut got = vec![0; 4 + to - from];
-                client.read_exact(&mut got).unwrap();
-                assert!(got[4..] == bytes[from..to], "{from}..{to}");
-                assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+            if to <= from {
+                continue;
             }
+            let (mut client, line) = pair(&sums);
+            let order = order(id as u64, &line, body(30_001, lane), (to - from) as u64);
+            delivery.send(Order { skip: from as u64, ..order });
+            let mut got = vec![0; 4 + to - from];
+            client.read_exact(&mut got).unwrap();
+            assert!(got[4..] == bytes[from..to], "{from}..{to}");
+            assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
         }
     }
 }
@@ -89,15 +88,73 @@ fn a_body_that_breaks_off_is_no_whole_answer() {
     assert_eq!(sums.all()[2], 1);
 }
 
+/// A bug, wherever it is met.
+struct Bug;
+
+impl Producer for Bug {
+    fn fill(&mut self, _: &mut [u8]) -> Result<usize, Failure> {
+        panic!("a bug while a window is filled")
+    }
+}
+
+impl Recipe for Bug {
+    fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>) {
+        panic!("a bug before the first window")
+    }
+}
+
+impl Source for Bug {
+    fn read_exact_at(&self, _: u64, _: &mut [u8]) -> Result<(), Failure> {
+        panic!("a bug while a file is read")
+    }
+
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+#[test]
+fn a_panic_ends_the_answer_that_it_came_from_and_no_other() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, other) = pair(&sums);
+    delivery.send(order(9, &other, body(20_000_000, true), 20_000_016));
+    let bodies = [
+        Body::Made(Box::new(Bug), None),
+        Body::Shared(Shared { key: [1; 16], size: 5000, recipe: Box::new(Bug) }),
+        Body::Pieces(Arc::new(Bug), Arc::new([Piece::Range(0..5000)])),
+    ];
+    for (id, body) in (0..).zip(bodies) {
+        let (_client, line) = pair(&sums);
+        delivery.send(order(id, &line, body, 5000));
+        let ends = outcomes(&delivery, 1);
+        assert!(matches!(&ends[0].end, End::Failed(Failure(why)) if why.contains("bug")), "{ends:?}");
+    }
+    let before = delivery.counters().beats.load(Ordering::Relaxed);
+    client.read_exact(&mut vec![0; 4 + 20_000_016]).unwrap();
+    assert_eq!(outcomes(&delivery, 1), [Outcome { id: 9, end: End::Handed }]);
+    assert!(delivery.counters().beats.load(Ordering::Relaxed) > before);
+}
+
+#[test]
+fn a_thread_that_has_nothing_to_do_shows_that_it_lives() {
+    let delivery = delivery(4096, 10_000);
+    let beats = || delivery.counters().beats.load(Ordering::Relaxed);
+    let before = beats();
+    let start = Instant::now();
+    while beats() < before + 3 {
+        assert!(start.elapsed() < Duration::from_secs(10));
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_body_shorter_than_its_length_fails() {
     let sums = Arc::new(Sums::default());
     let delivery = delivery(4096, 10_000);
-    for (id, body) in [body(5000, false), Body::Bytes(Arc::new(vec![0; 5000]))].into_iter().enumerate() {
-        let (_client, line) = pair(&sums);
-        delivery.send(order(id as u64, &line, body, 5001));
-        assert!(matches!(outcomes(&delivery, 1)[0].end, End::Failed(_)));
-    }
+    let (_client, line) = pair(&sums);
+    delivery.send(order(1, &line, body(5000, false), 5001));
+    assert!(matches!(outcomes(&delivery, 1)[0].end, End::Failed(_)));
 }
 
 #[test]
@@ -153,21 +210,38 @@ fn a_rate_is_kept() {
 }
 
 #[test]
+fn a_rate_is_the_connections_however_many_answers_share_it() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(4096, 10_000);
+    let (mut client, line) = pair(&sums);
+    let start = Instant::now();
+    for id in 0..10 {
+        delivery.send(Order { rate: Some(100_000), ..order(id, &line, body(4092, false), 4092) });
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+    }
+    client.read_exact(&mut vec![0; 10 * 4096]).unwrap();
+    // All but the last one is paid for.
+    assert!(start.elapsed() >= Duration::from_millis(360), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     let sums = Arc::new(Sums::default());
     let delivery = delivery(4096, 10_000);
     let (mut client, line) = pair(&sums);
     let bytes: Vec<u8> = (0..20_000_000).map(pattern).collect();
-    let rest = line.respond([b"HEAD", &bytes], Some(ROW)).unwrap().expect("no socket takes 20 MB");
-    delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, Body::Rest(rest), 0) });
+    let bytes = Arc::new(bytes);
+    let rest = line.respond(b"HEAD", &bytes, Some(ROW)).unwrap().expect("no socket takes 20 MB");
+    let body = Body::Rest(rest, Arc::clone(&bytes) as Arc<dyn AsRef<[u8]> + Send + Sync>);
+    delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, body, 0) });
     let mut got = vec![0; 4 + bytes.len()];
     client.read_exact(&mut got).unwrap();
-    assert!(got[4..] == bytes);
+    assert!(got[4..] == bytes[..]);
     assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
     settled(&line);
     assert_eq!(sums.all(), [1, 4 + bytes.len() as u64, 0]);
     // The line goes on.
-    assert_eq!(line.respond([b"again", b""], Some(ROW)).unwrap(), None);
+    assert_eq!(line.respond(b"again", b"", Some(ROW)).unwrap(), None);
     client.read_exact(&mut [0; 5]).unwrap();
     line.close(false);
 }

@@ -26,9 +26,9 @@ pub(crate) struct Line {
     inner: Arc<delivery::Line>,
 }
 
-/// What a response left to be sent.
+/// What a response left to be sent, and its body.
 #[pyclass(frozen, module = "pystream._core")]
-pub(crate) struct Rest(Mutex<Option<delivery::Wire>>);
+pub(crate) struct Rest(Mutex<Option<(delivery::Rest, PyBackedBytes)>>);
 
 /// Bytes read from a socket at once.
 const READ: usize = 16 * 1024;
@@ -73,9 +73,10 @@ impl Line {
     ///
     /// # Errors
     /// `OSError`.
-    fn respond(&self, head: &[u8], body: &[u8], row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
-        let rest = self.inner.respond([head, body], row.map(Self::row))?;
-        Ok(rest.map(|rest| Rest(Mutex::new(Some(rest)))))
+    fn respond(&self, head: &[u8], body: &Bound<'_, PyBytes>, row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
+        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row))?;
+        // The body itself, which all who are slow share.
+        Ok(rest.map(|rest| Rest(Mutex::new(Some((rest, body.clone().into()))))))
     }
 
     /// Whether the peer has closed the connection, at least its own half; requests may still be unread.
@@ -114,7 +115,7 @@ pub(crate) struct Tls {
 #[pymethods]
 impl Tls {
     /// `certificates` is a list of `(certificate's path, its bytes, key's path, its bytes)`, all PEM; `ticket_secret` are 32
-    /// bytes that all workers of all nodes share.
+    /// bytes that all workers of a node share, so that each resumes the others' sessions.
     ///
     /// # Errors
     /// `ValueError`, which says which file is wrong, and how.
@@ -213,30 +214,14 @@ impl Delivery {
         self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, rate);
     }
 
-    /// A body from memory.
-    #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
-    #[pyo3(signature = (id, line, head, body, range, row, rate = None))]
-    fn memory(
-        &self,
-        id: u64,
-        line: &Line,
-        head: Vec<u8>,
-        body: PyBackedBytes,
-        range: Range,
-        row: Option<(u32, u8)>,
-        rate: Option<u64>,
-    ) {
-        self.order(id, line, head, Body::Bytes(Arc::new(body)), range, row, rate);
-    }
-
     /// What [`Line::respond`] left.
     ///
     /// # Errors
     /// `RuntimeError` where it was sent before.
     fn rest(&self, id: u64, line: &Line, rest: &Rest) -> PyResult<()> {
         let rest = rest.0.lock().ok().and_then(|mut rest| rest.take());
-        let rest = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
-        self.order(id, line, Vec::new(), Body::Rest(rest), (0, 0), None, None);
+        let (rest, body) = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
+        self.order(id, line, Vec::new(), Body::Rest(rest, Arc::new(body)), (0, 0), None, None);
         Ok(())
     }
 
@@ -263,6 +248,11 @@ impl Delivery {
         use std::sync::atomic::Ordering::Relaxed;
         let counters = self.inner.counters();
         (counters.answers.load(Relaxed), counters.waiting.load(Relaxed))
+    }
+
+    /// Counts on as long as the thread lives and does not hang, four times a second at least.
+    fn beats(&self) -> u64 {
+        self.inner.counters().beats.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// How many makings of segments that have a key were begun.

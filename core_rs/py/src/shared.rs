@@ -121,6 +121,13 @@ impl Gcra {
     fn peek(&self, key: &[u8], now_us: u64, emission_us: u64, burst_us: u64) -> u64 {
         wait(self.inner.peek(key, now_us, emission_us, burst_us))
     }
+
+    /// Requests that were allowed, that were not, and keys still in use that others have displaced since the table was made:
+    /// while these grow it is too small, and limits are looser than they say.
+    fn counters(&self) -> (u64, u64, u64) {
+        let shm::GcraCounters { admitted, refused, displaced } = self.inner.counters();
+        (admitted, refused, displaced)
+    }
 }
 
 fn wait(verdict: shm::Verdict) -> u64 {
@@ -158,6 +165,12 @@ impl Cache {
     #[getter]
     fn seats(&self) -> usize {
         self.inner.seats()
+    }
+
+    /// For how many bytes there is room.
+    #[getter]
+    fn size(&self) -> usize {
+        self.inner.size()
     }
 
     /// Lets go of all that the process of a seat held, which has to be gone: waited for.

@@ -120,6 +120,10 @@ impl Index {
         self.layout.seats
     }
 
+    pub(super) fn blocks(&self) -> usize {
+        self.layout.blocks
+    }
+
     pub(super) fn lookup(&self, key: [u64; 2], seat: usize) -> Option<Pinned> {
         self.exclusive(|| {
             let Some(head) = self.find(key) else {

@@ -122,6 +122,11 @@ impl Cache {
         self.index.seats()
     }
 
+    /// For how many bytes there is room.
+    pub fn size(&self) -> usize {
+        self.index.blocks() * BLOCK
+    }
+
     /// What happened since the cache was made, and what it holds.
     pub fn counters(&self) -> CacheCounters {
         self.index.counters()
