@@ -356,7 +356,9 @@ class Protocol:
             self._searched = 0
             return data[start : end + 4]
         # A peer that speaks no HTTP, or ends its lines with LF, would wait for an answer for ever.
-        if _STRAY.search(data, self._at + self._searched, bound):
+        # What is before a head, a body's last byte, is none of it.
+        stray = data.startswith(b"\n", self._at)
+        if stray or _STRAY.search(data, self._at + self._searched, bound):
             raise HttpError(400, _STRAY_REASON)
         if len(data) >= bound:
             raise HttpError(*too_long)
