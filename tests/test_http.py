@@ -389,6 +389,8 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         "chunk extensions",
     ),
     "trailers too long": (chunked(b"0\r\n" + b"X: y\r\n" * 43), 431, "chunk extensions"),
+    "a length as a trailer": (chunked(b"0\r\ncontent-length: 3\r\n\r\n"), 400, "frames"),
+    "a coding as a trailer": (chunked(b"0\r\nTransfer-Encoding: x\r\n\r\n"), 400, "frames"),
     # Limits.
     "a line too long": (get(target=b"/" + b"a" * 51), 414, "request line is too long"),
     "a line without an end": (b"GET /" + b"a" * 61, 414, "request line is too long"),
