@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -241,6 +243,24 @@ def test_nothing_is_kept_for_who_does_not_wait() -> None:
                     peer.shutdown(socket.SHUT_WR)
                     assert peer.recv(1) == b""
                     break
+
+
+def test_pictures_have_a_pace_of_their_own() -> None:
+    with serving(paced(), pace=frozen_pace()) as server:
+        film, other = (json.loads(server.get("/acme/film/session", "POST")[2]) for _ in range(2))
+        address = film["frames"]["preview"] + "0.mp4"
+        answers = [server.get(address, "HEAD") for _ in range(61)]
+        assert [status for status, _, _ in answers] == [200] * 60 + [503]
+        # Half a second, which is told in whole ones.
+        assert answers[-1][1]["retry-after"] == "1"
+        assert server.get(other["frames"]["preview"] + "0.mp4")[0] == 200
+        # What plays is not kept waiting by them.
+        path = re.sub("[^/]+/frame/$", "v0/0.ts", film["frames"]["preview"])
+        assert server.get(path)[0] == 200
+    with serving(paced(pace=None), pace=frozen_pace()) as server:
+        film = json.loads(server.get("/acme/film/session", "POST")[2])
+        address = film["frames"]["preview"] + "0.mp4"
+        assert {server.get(address, "HEAD")[0] for _ in range(70)} == {200}
 
 
 def test_pace_can_be_off() -> None:

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 import re
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice, pairwise, product
 from typing import Any
 
@@ -24,9 +24,7 @@ from hypothesis import strategies as st
 import pystream
 from pystream.server import http
 from pystream.server.http import HttpError, Limits, Protocol, RangeNotSatisfiable, Request
-
-# Small enough that cases which reach them can be read.
-LIMITS = Limits(request_line=64, headers=256, header_count=8, body=32, pipelined=3)
+from tests.oracles.http import LIMITS, Outcome, by_h11, drain, in_bytes, read
 
 
 def head(line: bytes, *fields: bytes) -> bytes:
@@ -43,14 +41,6 @@ def post(*fields: bytes) -> bytes:
 
 def chunked(body: bytes) -> bytes:
     return post(b"Transfer-Encoding: chunked") + body
-
-
-def seen(request: Request) -> dict[str, Any]:
-    """A request's values, without those that are absent, empty or false."""
-    values = {name: getattr(request, name) for name in Request.__slots__ if name != "fields"}
-    names = set(http.Fields.__slots__) - {"conditional"}
-    values |= {name: getattr(request.fields, name) for name in names}
-    return {name: value for name, value in values.items() if value}
 
 
 def got(path: str = "/", **more: Any) -> dict[str, Any]:
@@ -399,6 +389,8 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         "chunk extensions",
     ),
     "trailers too long": (chunked(b"0\r\n" + b"X: y\r\n" * 43), 431, "chunk extensions"),
+    "a length as a trailer": (chunked(b"0\r\ncontent-length: 3\r\n\r\n"), 400, "frames"),
+    "a coding as a trailer": (chunked(b"0\r\nTransfer-Encoding: x\r\n\r\n"), 400, "frames"),
     # Limits.
     "a line too long": (get(target=b"/" + b"a" * 51), 414, "request line is too long"),
     "a line without an end": (b"GET /" + b"a" * 61, 414, "request line is too long"),
@@ -437,34 +429,6 @@ UNFINISHED: dict[str, tuple[bytes, str]] = {
     "the last chunk": (chunked(b"0\r\n"), "body"),
     "half a trailer": (chunked(b"0\r\nX: y\r\n"), "body"),
 }
-
-Outcome = tuple[list[dict[str, Any]], tuple[int, str] | None]
-
-
-def drain(protocol: Protocol, data: bytes) -> Iterable[Request]:
-    requests = protocol.feed(data)
-    yield from requests
-    while protocol.more:
-        assert requests, "nothing was given, and yet there is more"
-        requests = protocol.feed(b"")
-        yield from requests
-
-
-def read(pieces: Iterable[bytes], limits: Limits = LIMITS) -> Outcome:
-    """What a connection gives: its requests, and the fault that ended it."""
-    protocol = Protocol(limits)
-    requests = []
-    try:
-        for piece in pieces:
-            for request in drain(protocol, piece):
-                requests.append(seen(request))
-    except HttpError as error:
-        return requests, (error.status, error.reason)
-    return requests, None
-
-
-def in_bytes(data: bytes) -> list[bytes]:
-    return [data[at : at + 1] for at in range(len(data))]
 
 
 def cuts(data: bytes) -> Iterable[list[bytes]]:
@@ -592,6 +556,14 @@ def test_what_looks_like_the_last_head_in_another_place() -> None:
     ):
         limits = Limits(body=100)
         assert read(pieces, limits) == read([b"".join(pieces)], limits)
+
+
+def test_a_body_lends_its_last_byte_to_nobody() -> None:
+    """A CR that ends it does not belong to the LF behind it."""
+    for pieces in cuts(post(b"Content-Length: 2") + b"3\r\n"):
+        requests, fault = read(pieces)
+        assert requests == [posted(b"3\r")]
+        assert fault is not None and fault[0] == 400 and "control byte" in fault[1]
 
 
 def test_a_fault_is_raised_again() -> None:
@@ -758,27 +730,6 @@ def test_any_bytes_give_requests_or_a_fault_however_they_are_cut(
     assert read(in_bytes(data)) == whole
     ends = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     assert read([data[first:end] for first, end in pairwise(ends)]) == whole
-
-
-def by_h11(data: bytes) -> Iterator[tuple[str, bytes, bytes]]:
-    """Method, target and body of each request as h11 reads them, until it refuses one."""
-    while True:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-        # RFC 9112 2.2, which h11 leaves out.
-        connection.receive_data(data.removeprefix(b"\r\n"))
-        body = b""
-        try:
-            request = connection.next_event()
-            if not isinstance(request, h11.Request):
-                return
-            while isinstance(event := connection.next_event(), h11.Data):
-                body += event.data
-        except h11.RemoteProtocolError:
-            return
-        if not isinstance(event, h11.EndOfMessage):
-            return
-        yield request.method.decode(), request.target, body
-        data = connection.trailing_data[0]
 
 
 @pytest.mark.slow

@@ -107,6 +107,16 @@ def test_grants_and_sound_have_buckets_of_their_own() -> None:
     assert set(taken.values()) == {10 + 20}
 
 
+def test_pictures_are_counted_apart() -> None:
+    clock = Clock()
+    assert [clock.pace.picture(b"one", 2) for _ in range(60)] == [0] * 60
+    assert clock.pace.picture(b"one", 2) == pytest.approx(0.5, abs=0.001)
+    assert clock.pace.picture(b"two", 2) == 0
+    assert clock.ask(0) == 0
+    clock.now += 5
+    assert sum(not clock.pace.picture(b"one", 2) for _ in range(60)) == 10
+
+
 def test_parts_of_a_segment_cost_what_they_are() -> None:
     clock = Clock()
     assert sum(not clock.ask(n // 4, share=0.25) for n in range(200)) == 4 * (10 + 20)

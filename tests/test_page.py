@@ -265,12 +265,29 @@ def test_a_session_leads_to_pictures_that_fit(server: Server) -> None:
     assert found["frames"]["poster"].endswith("/v0/frame/")
     assert found["frames"]["preview"].endswith("/v1/frame/")
     for folder in found["frames"].values():
-        status, fields, body = server.get(f"{folder}4000.mp4")
+        status, fields, body = server.get(f"{folder}5000.mp4")
         assert status == 200 and fields["content-type"] == "video/mp4"
         assert fields["cache-control"] == "private, no-store" and body[4:8] == b"ftyp"
-        status, fields, part = server.get(f"{folder}4000.mp4", Range="bytes=0-7")
+        status, fields, part = server.get(f"{folder}5000.mp4", Range="bytes=0-7")
         assert (status, part) == (206, body[:8])
     assert session(server, "sound")["frames"] == {}
+
+
+def test_pictures_are_no_film(server: Server) -> None:
+    """They are clear and in no order: so few, and but for the begin small ones."""
+    found = session(server, "ladder")
+    poster, preview = found["frames"]["poster"], found["frames"]["preview"]
+    smallest = preview.replace("/v1/", "/v2/")
+    assert found["frame_ms"] == 5000
+    for folder, ms, status in (
+        (preview, 4999, 404),
+        (preview, 1000, 404),
+        (preview, 35_000, 200),
+        (poster, 30_000, 200),
+        (poster, 35_000, 404),
+        (smallest, 0, 404),
+    ):
+        assert server.get(f"{folder}{ms}.mp4")[0] == status
 
 
 def test_a_picture_needs_the_grant(server: Server) -> None:
@@ -504,6 +521,12 @@ def test_pictures_before_and_beside_the_film(chromium: Chromium, server: Server)
              "await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2)")  # fmt: skip
     page.until("document.getElementById('still').readyState >= 2")
     assert page.js("document.getElementById('preview-time').textContent") in ("0:14", "0:15")
+    asked = [(status, path) for status, path in page.seen("requests") if "/frame/" in path]
+    # The poster, and of places side by side one.
+    assert [(status, path.rpartition("/")[2]) for status, path in asked] == [
+        (200, "5000.mp4"),
+        (200, "15000.mp4"),
+    ]
     # Nothing of the film itself is fetched before somebody wants to see it.
     assert not [path for _, path in page.seen("requests") if path.endswith((".ts", ".m3u8"))]
     clean(page)

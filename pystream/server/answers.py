@@ -108,9 +108,7 @@ class Due(NamedTuple):
 
     def late(self, wait: float) -> Answer:
         """The answer to who asks for what is not due for `wait` seconds."""
-        after = ("Retry-After", str(max(1, ceil(wait))))
-        error = HttpError(503, "this part of the film is not due yet", (after,))
-        return failure(error, self.cors)
+        return failure(_late("this part of the film", wait), self.cors)
 
 
 class Answer(NamedTuple):
@@ -329,8 +327,10 @@ class Answers:
                 Made(making, key), size, headers, request, _etag(film, asked), None, _row(stream)
             )
             return self._paced(answer, request, asked, stream, rendition, grant, cors)
-        if rendition.kind != "video":
-            raise HttpError(404, "there are no pictures")
+        if not page.shows(film.presentation, rendition, asked.number):
+            raise HttpError(404, "there is no such picture")
+        if grant is not None:
+            self._count_picture(stream, grant)
         return self._frame(asked, request, stream, film, rendition, cors)
 
     @staticmethod
@@ -340,6 +340,15 @@ class Answers:
         packed = http.accepts_gzip(request.fields.accept_encoding)
         text = await film.written(rendition, packed)
         return _text(text, request, stream, cors)
+
+    def _count_picture(self, stream: Stream, grant: Grant) -> None:
+        """Raises `HttpError` where too many are asked for: before it is made, and nobody is held."""
+        rate = stream.settings.pace
+        if self._pace is None or rate is None:
+            return
+        wait = self._pace.picture(_viewer(grant), rate)
+        if wait:
+            raise _late("this picture", wait)
 
     @staticmethod
     async def _frame(
@@ -395,8 +404,7 @@ class Answers:
         number = asked.number
         duration = rendition.durations_us[number] / 1_000_000
         share = answer.length / rendition.length(number)
-        viewer = grant.stream_id.to_bytes(4) + grant.session
-        claim = Claim(viewer, rendition.kind, rendition.name, number, duration, share, rate)
+        claim = Claim(_viewer(grant), rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
         due = Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS), tuple(cors))
         return answer._replace(due=due)
@@ -510,12 +518,23 @@ class Answers:
             "master": f"{under}/master.m3u8",
             "expires": expires,
             "duration": film.presentation.duration,
+            "frame_ms": page.STILL_MS,
             "frames": {
                 use: f"{under}/{film.version}/{rendition.name}/frame/"
                 for use, rendition in stills.items()
             },
         }
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+
+def _late(what: str, wait: float) -> HttpError:
+    after = ("Retry-After", str(max(1, ceil(wait))))
+    return HttpError(503, f"{what} is not due yet", (after,))
+
+
+def _viewer(grant: Grant) -> bytes:
+    """Whose pace it is."""
+    return grant.stream_id.to_bytes(4) + grant.session
 
 
 def _named(request: Request) -> str | None:

@@ -356,7 +356,9 @@ class Protocol:
             self._searched = 0
             return data[start : end + 4]
         # A peer that speaks no HTTP, or ends its lines with LF, would wait for an answer for ever.
-        if _STRAY.search(data, self._at + self._searched, bound):
+        # What is before a head, a body's last byte, is none of it.
+        stray = data.startswith(b"\n", self._at)
+        if stray or _STRAY.search(data, self._at + self._searched, bound):
             raise HttpError(400, _STRAY_REASON)
         if len(data) >= bound:
             raise HttpError(*too_long)
@@ -622,6 +624,8 @@ class _Counted:
 # more digits is beyond any limit.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8}+)((?>(?:;[\t -~\x80-\xff]*+)?))")
 _SIZE_DIGITS = 8
+# Whoever believed these there would find another end.
+_FRAMING = re.compile(rb"(?i:content-length|transfer-encoding):")
 
 
 class _Chunked:
@@ -686,6 +690,8 @@ class _Chunked:
     def _pass_over(self, line: bytes) -> None:
         if _FIELD_LINE.fullmatch(line) is None:
             raise HttpError(400, "the trailer section has a line that is no field (RFC 9112 7.1.2)")
+        if _FRAMING.match(line):
+            raise HttpError(400, "a trailer field frames what is over (RFC 9110 6.5.1)")
         self._spend(len(line))
 
     def _spend(self, count: int) -> None:

@@ -19,7 +19,10 @@ asked for, in whatever order and on however many connections, in any T seconds a
 
 of media at most, and in the long run no more than the pace. At a pace of 1 there is no slack.
 
-Both buckets, and what was fetched last, lie in the table of the node (`core_rs/shm`, GCRA), so all
+Pictures of the film by themselves (`frame/`) have a third bucket: 60 at once, and then as many a second
+as the pace is. So they are no way round the other two.
+
+The buckets, and what was fetched last, lie in the table of the node (`core_rs/shm`, GCRA), so all
 workers agree, and memory is bounded. A bucket of `b` media seconds that refills at `r` is a GCRA with
 a burst of b / r seconds, of which m media seconds use up m / r.
 """
@@ -35,6 +38,7 @@ from pystream import _core
 AHEAD_SECONDS: Final = 60.0
 SLACK_SECONDS: Final = 120.0
 SLACK_SEGMENTS: Final = 20
+PICTURES: Final = 60
 # Of what the pace is above real time.
 _SLACK_SHARE = 0.25
 # Below this refill, a bucket would need days.
@@ -96,6 +100,12 @@ class Pace:
         if begins and not second:
             self._note(b"second", claim, claim.number + 1, now)
         return 0.0
+
+    def picture(self, viewer: bytes, pace: float) -> float:
+        """0 where a picture may go, and is counted; else the seconds after which it might."""
+        cost = round(_US / pace)
+        key = b"\0".join((b"picture", viewer))
+        return self._table.check(key, self._clock(), cost, PICTURES * cost) / _US
 
     def _take(self, bucket: bytes, claim: Claim, now: int, refill: float, holds: float) -> int:
         key = b"\0".join((bucket, claim.viewer, claim.line.encode()))

@@ -41,6 +41,10 @@ _FILES = {
 _FETCHED = {"hls.min.js": _SCRIPT, "hls.worker.js": _SCRIPT}
 _POSTER_HEIGHT = 720
 _PREVIEW_HEIGHT = 180
+STILL_MS = 5000
+"""Pictures are shown at multiples of this. They are clear whatever the film is, so they are no film."""
+_POSTER_MS = 30_000
+"""The large ones are of the begin alone."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -132,6 +136,16 @@ def stills(presentation: Presentation) -> dict[str, Rendition]:
         "poster": _fitting(videos, _POSTER_HEIGHT),
         "preview": _fitting(videos, _PREVIEW_HEIGHT),
     }
+
+
+def shows(presentation: Presentation, rendition: Rendition, ms: int) -> bool:
+    """Whether there is a picture of `rendition` at `ms` milliseconds."""
+    if ms % STILL_MS:
+        return False
+    found = stills(presentation)
+    if rendition is found.get("preview"):
+        return True
+    return rendition is found.get("poster") and ms <= _POSTER_MS
 
 
 def _fitting(videos: Sequence[Rendition], height: int) -> Rendition:

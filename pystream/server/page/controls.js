@@ -65,14 +65,16 @@ export class Controls {
 
   /** A session: the duration and the pictures are there before anything plays. */
   #arrived(session) {
-    const { frames } = session;
-    this.#previews = frames.preview ? new Stills(frames.preview) : null;
-    this.#poster = frames.poster ? new Stills(frames.poster) : null;
+    const { frames, frame_ms: step } = session;
+    this.#previews = frames.preview ? new Stills(step, () => frames.preview) : null;
+    // Of the rest of the film there are small ones only.
+    const large = (ms) => (ms > POSTER_MOST * 1000 ? frames.preview : frames.poster);
+    this.#poster = frames.poster ? new Stills(step, large) : null;
     this.#seek.max = session.duration;
     if (!this.#playback.started) {
       const kept = memory.position;
       if (kept > 0 && kept < session.duration) this.#playback.position = kept;
-      else this.#showPoster(Math.min(session.duration * POSTER_PART, POSTER_MOST));
+      else this.#showPoster(Math.max(step / 1000, Math.min(session.duration * POSTER_PART, POSTER_MOST)));
     }
     this.#draw();
   }

@@ -14,7 +14,7 @@ export function seconds(retryAfter) {
   return /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
 }
 
-/** A new session: `{master, expires, duration, frames}`. Throws `Refused`, or what fetch throws. */
+/** A new session: `{master, expires, duration, frames, frame_ms}`. Throws `Refused`, or what fetch throws. */
 export async function openSession() {
   const answer = await fetch("session", { method: "POST", credentials: "omit", cache: "no-store" });
   if (!answer.ok) throw new Refused(answer.status, answer.headers.get("Retry-After"));

@@ -6,19 +6,21 @@ const KEPT = 80;
 const PACE = 120;
 
 export class Stills {
+  #step;
   #folder;
   #kept = new Map();
   #latest = 0;
   #running = Promise.resolve();
 
-  /** `folder`: the address that `{ms}.mp4` is appended to. */
-  constructor(folder) {
+  /** `step`: milliseconds from one picture to the next; `folder(ms)`: the address that `{ms}.mp4` is appended to. */
+  constructor(step, folder) {
+    this.#step = step;
     this.#folder = folder;
   }
 
-  /** Shows the key frame nearest to `seconds`, unless another one is wanted by then. Whether it did. */
+  /** Shows the picture nearest to `seconds`, unless another one is wanted by then. Whether it did. */
   show(video, seconds) {
-    const ms = Math.max(0, Math.round(seconds * 1000));
+    const ms = Math.max(0, Math.round((seconds * 1000) / this.#step)) * this.#step;
     const turn = ++this.#latest;
     if (this.#kept.has(ms)) return this.#draw(video, ms);
     const fetched = this.#running.then(() => (turn === this.#latest ? this.#fetch(ms) : false));
@@ -28,7 +30,7 @@ export class Stills {
 
   async #fetch(ms) {
     try {
-      const answer = await fetch(`${this.#folder}${ms}.mp4`, { credentials: "omit" });
+      const answer = await fetch(`${this.#folder(ms)}${ms}.mp4`, { credentials: "omit" });
       if (!answer.ok) return false;
       this.#keep(ms, URL.createObjectURL(await answer.blob()));
       return true;
