@@ -91,6 +91,7 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "ladder": settings(*LADDER, segment_duration_ms=1000),
         "clear": StreamSettings(sources=(str(SAMPLE),), format="fmp4", segment_duration_ms=2000),
         "sound": settings("audio_48k.m4a"),
+        "given": StreamSettings(sources=(str(SAMPLE),), title="A clip", download=True),
         "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
         "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
         "odd": StreamSettings(sources=(str(SAMPLE),), title="</title><script>alert(1)</script>&$x"),
@@ -385,6 +386,42 @@ def test_whatever_is_open_is_accessible(
     page.press("Escape", "?")
     accessible(page)
     clean(page)
+    page.close()
+
+
+DOWNLOAD = """
+const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+const path = await download.path();
+return [download.suggestedFilename(), path];
+"""
+
+
+@pytest.mark.slow
+def test_a_film_that_may_be_had_has_a_button_for_it(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "given")
+    page.click("#start")
+    page.until(STATE["playing"])
+    name, path = page.run(DOWNLOAD)
+    assert name == "A clip.mp4" and Path(path).read_bytes() == SAMPLE.read_bytes()
+    # It is no other viewer who downloads, and the film goes on.
+    masters = [path for _, path in page.seen("requests") if path.startswith("/t/")]
+    assert len({path.split("/")[2] for path in masters}) == 1
+    assert page.js(f"!{VIDEO}.paused")
+    accessible(page)
+    clean(page)
+    page.close()
+    page = opened(chromium, server, "film")
+    assert page.js("document.getElementById('download').hidden")
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 360, 390, 844])
+def test_all_buttons_have_room(chromium: Chromium, server: Server, width: int) -> None:
+    page = opened(chromium, server, "given", viewport={"width": width, "height": 700})
+    page.js("document.getElementById('now').textContent = '0:00:00'")
+    row = "document.querySelector('.row')"
+    assert page.js(f"{row}.scrollWidth <= {row}.clientWidth")
     page.close()
 
 

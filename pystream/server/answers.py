@@ -219,7 +219,7 @@ class Answers:
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")
-        if kind is Kind.DOWNLOAD and not stream.settings.download:
+        if _is_of_download(asked) and not stream.settings.download:
             # As of a path that means nothing: no grant is looked at, no method, no origin.
             raise HttpError(404, "there is nothing here")
         request.place = stream.tenant, stream.name
@@ -266,7 +266,7 @@ class Answers:
             headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
-            headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
+            headers = [("Location", self._granted(asked, stream)), _NO_STORE, *cors]
             return Answer(302, [*headers, ("Content-Length", "0")])
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
@@ -449,8 +449,8 @@ class Answers:
     def _under(self, grant: str, asked: Route) -> str:
         return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
 
-    def _master(self, asked: Route, stream: Stream) -> str:
-        return self._under(self._grant(stream, int(time.time())), asked) + "/master.m3u8"
+    def _granted(self, asked: Route, stream: Stream) -> str:
+        return self._under(self._grant(stream, int(time.time())), asked) + f"/{asked.name}"
 
     async def _session(
         self, asked: Route, request: Request, stream: Stream, cors: Headers
@@ -470,7 +470,14 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.download:
+            session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+
+def _is_of_download(asked: Route) -> bool:
+    is_entrance = asked.kind is Kind.ENTRANCE and asked.name == "download.mp4"
+    return is_entrance or asked.kind is Kind.DOWNLOAD
 
 
 def _named(request: Request) -> str | None:

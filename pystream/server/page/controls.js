@@ -69,6 +69,8 @@ export class Controls {
     this.#previews = frames.preview ? new Stills(frames.preview) : null;
     this.#poster = frames.poster ? new Stills(frames.poster) : null;
     this.#seek.max = session.duration;
+    at("download").hidden = !session.download;
+    if (session.download) at("download").href = session.download;
     if (!this.#playback.started) {
       const kept = memory.position;
       if (kept > 0 && kept < session.duration) this.#playback.position = kept;
