@@ -30,6 +30,7 @@ CASES = [
     ("/t/G/acme/film/v1/v0/frame/9000.mp4", Route(Kind.FRAME, grant="G", **MEDIA, number=9000)),
     ("/s/acme/film/v1/v0/4.ts", Route(Kind.SEGMENT, **MEDIA, number=4, name="ts")),
     ("/s/-/player.js", Route(Kind.ASSET, name="player.js")),
+    ("/favicon.ico", Route(Kind.ASSET)),
 ]
 
 NOTHING = [

@@ -34,6 +34,7 @@ _HOLD_SECONDS = 8.0
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
+_A_DAY = ("Cache-Control", "public, max-age=86400")
 _TYPES = {
     "m3u8": ("Content-Type", "application/vnd.apple.mpegurl"),
     "ts": ("Content-Type", "video/mp2t"),
@@ -193,8 +194,24 @@ class Answers:
             log.warning("film-unavailable", stream=_named(request), **log.fault(error))
             error = HttpError(503, "this film cannot be shown at present")
         stream = self._streams(*request.place) if request.place else None
+        is_read = request.method in ("GET", "HEAD")
+        if self._page is not None and is_read and http.asks_for_html(request.fields.accept):
+            return self._shown_refusal(self._page, request, error, stream)
         # A player on another site has to learn why, too.
         return failure(error, _cors(stream, request) if stream else ())
+
+    def _shown_refusal(
+        self, page_: Page, request: Request, error: HttpError, stream: Stream | None
+    ) -> Answer:
+        """For a person at a window, in place of a line of text."""
+        # Relative, and so below whatever prefix a proxy has put before.
+        root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
+        film = f"{stream.tenant}/{stream.name}/" if stream else None
+        spoken = language(request.fields.accept_language)
+        body = page_.refusal(error.status, error.reason, spoken, root, film)
+        framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
+        answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
+        return answer._replace(status=error.status)
 
     async def _when_open(self, request: Request, source: Source) -> Answer:
         """The answer once the film is there."""
@@ -420,10 +437,16 @@ class Answers:
         )
 
     def _asset(self, asked: Route, request: Request) -> Answer:
-        asset = self._page.assets.get(asked.name) if self._page is not None else None
+        kept, asset = _FOREVER, None
+        if not asked.name:
+            if self._page is None:
+                return Answer(204, [_A_DAY])
+            kept, asset = _A_DAY, self._page.icon
+        elif self._page is not None:
+            asset = self._page.assets.get(asked.name)
         if asset is None:
             raise HttpError(404, "there is nothing here")
-        headers = [("Content-Type", asset.type), _FOREVER, _SNIFF, ("Vary", "Accept-Encoding")]
+        headers = [("Content-Type", asset.type), kept, _SNIFF, ("Vary", "Accept-Encoding")]
         if http.accepts_gzip(request.fields.accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
             return _whole(asset.gzipped, headers, None)

@@ -8,7 +8,7 @@
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
 /s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
-/s/-/{name}                                               the page's own files
+/s/-/{name}, /favicon.ico                                 the page's own files
 
 Media playlists have a version as well: so a player that goes on with another rendition of a film that
 was replaced meanwhile gets no mixture of the two, and each line of a playlist is as short as `899.ts`.
@@ -72,6 +72,9 @@ def route(path: str) -> Route | None:
             return Route(Kind.ENTRANCE, first, parts[2], name=parts[3])
         kind = _OF_A_STREAM.get(parts[3])
         return Route(kind, first, parts[2]) if kind else None
+    if path == "/favicon.ico":
+        # Without a name: what browsers ask for when nothing names them an icon.
+        return Route(Kind.ASSET)
     if len(parts) == 3 and first and parts[2]:
         return Route(Kind.UNSLASHED, first, parts[2])
     return None
