@@ -196,6 +196,7 @@ def test_streams(here: Path) -> None:
         == after
     )
     assert after["revision"] > made["revision"]
+    assert (made["download_path"], after["download_path"]) == (None, "/acme/film/download.mp4")
     taken = (
         "--no-download --download-rate none --rotate-every none --max-viewers none --origin none"
     )
@@ -224,6 +225,14 @@ def test_a_ladder_names_what_can_be_downloaded(here: Path) -> None:
     named = ("--download", "--download-source", os.path.relpath(sources[1]))
     made = told("stream", "add", "acme/film", *words, *named)
     assert made["download_source"] == str(sources[1])
+
+
+def test_who_switches_downloads_on_is_told_their_address(here: Path) -> None:
+    done("tenant", "add", "acme")
+    add = ("stream", "add", "acme/film", "--source", PLAIN)
+    assert "/acme/film/download.mp4" in done(*add, "--download")
+    assert "/acme/film/download.mp4" in done("stream", "set", "acme/film", "--title", "x")
+    assert "download" not in done("stream", "set", "acme/film", "--no-download")
 
 
 def test_sources_are_looked_at(here: Path) -> None:

@@ -293,6 +293,27 @@ def test_a_switch_that_is_off_leaves_no_trace(server: Server, method: str) -> No
         assert answers[0] == answers[1] and answers[0][0] == 404
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT"])
+def test_nor_does_its_address_for_everybody(server: Server, method: str) -> None:
+    answers = [
+        without_date(server.get(f"/acme/off/{name}.mp4", method, Origin="https://a.example"))
+        for name in ("download", "nothing")
+    ]
+    assert answers[0] == answers[1] and answers[0][0] == 404
+    _, _, session = server.get("/acme/off/session", "POST")
+    assert "download" not in json.loads(session)
+
+
+def test_an_address_for_everybody_leads_to_the_download(server: Server) -> None:
+    for method in ("GET", "HEAD"):
+        status, headers, _ = server.get("/acme/plain/download.mp4", method)
+        assert (status, headers["cache-control"]) == (302, "private, no-store")
+        assert re.fullmatch(r"/t/[^/]+/acme/plain/download\.mp4", headers["location"])
+        assert server.get(headers["location"])[2] == (MEDIA / "plain.mp4").read_bytes()
+    _, _, session = server.get("/acme/plain/session", "POST")
+    assert server.get(json.loads(session)["download"], "HEAD")[0] == 200
+
+
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_download_is_one_file_in_any_parts(server: Server, name: str) -> None:
     url = download(server, name.split(".")[0].replace("_", "-"))

@@ -1065,11 +1065,33 @@ def test_gzip_is_accepted(value: str | None, expected: bool) -> None:
 @given(st.text(max_size=40))
 def test_any_text_is_a_field(text: str) -> None:
     http.accepts_gzip(text)
+    http.asks_for_html(text)
     http.if_range(text, '"x"', 0)
     request = Request("GET", "/", fields=http.Fields({b"if-none-match": text}))
     http.preconditions(request, '"x"', 0)
     with contextlib.suppress(RangeNotSatisfiable):
         http.ranges(text, 9)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("text/html", True),
+        ("application/json , TEXT/HTML ;q=0.1", True),
+        ("text/html;charset=utf-8;q=1", True),
+        (None, False),
+        ("", False),
+        ("*/*", False),
+        ("text/*", False),
+        ("text/html;q=0", False),
+        ("text/html;level=1;q=0.000", False),
+        ("application/vnd.apple.mpegurl", False),
+        ("x/text/html", False),
+    ],
+)
+def test_html_is_asked_for(value: str | None, expected: bool) -> None:
+    assert http.asks_for_html(value) is expected
 
 
 CONTROLS = {chr(code) for code in (*range(32), 127)} - {"\t"}

@@ -26,7 +26,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.streams import StreamSettings
 from pystream.server import page as player
 from pystream.server.pace import Claim, Pace
-from pystream.server.page.texts import TEXTS, language
+from pystream.server.page.texts import REFUSALS, TEXTS, TO_FILM, language
 from tests.browser.chromium import MODULES, Chromium, Page
 from tests.test_server import NOW, Server, serving, settings
 
@@ -91,6 +91,7 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "ladder": settings(*LADDER, segment_duration_ms=1000),
         "clear": StreamSettings(sources=(str(SAMPLE),), format="fmp4", segment_duration_ms=2000),
         "sound": settings("audio_48k.m4a"),
+        "given": StreamSettings(sources=(str(SAMPLE),), title="A clip", download=True),
         "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
         "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
         "odd": StreamSettings(sources=(str(SAMPLE),), title="</title><script>alert(1)</script>&$x"),
@@ -227,6 +228,11 @@ def test_every_language_says_everything_that_is_said() -> None:
             assert places.findall(text) == places.findall(TEXTS["en"][name])
 
 
+def test_each_language_refuses_in_its_own_words() -> None:
+    assert set(REFUSALS) == set(TO_FILM) == set(TEXTS)
+    assert len({frozenset(texts) for texts in REFUSALS.values()}) == 1
+
+
 def test_its_address_without_the_slash_leads_to_it(server: Server) -> None:
     status, fields, _ = server.get("/acme/film")
     assert (status, urljoin("/acme/film", fields["location"])) == (308, "/acme/film/")
@@ -246,6 +252,94 @@ def test_without_its_files_there_is_no_page_and_still_the_film() -> None:
     with serving({"film": settings("plain.mp4")}) as server:
         assert server.get("/acme/film/")[0] == 404
         assert server.get(server.master("film"))[0] == 200
+
+
+# What a window shows where there is no film.
+
+HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+REFUSED = [
+    ("/", 404, "gone", None),
+    ("/acme/nosuch/", 404, "gone", None),
+    ("/a/b/c/d/e/f", 404, "gone", None),
+    ("/t/x/acme/film/master.m3u8", 403, "denied", "/acme/film/"),
+    ("/t/{grant}/acme/film/v/v0/0.ts", 404, "gone", "/acme/film/"),
+    ("/t/{grant}/acme/film/download.mp4", 404, "gone", None),
+    ("/t/{grant}/acme/later/master.m3u8", 503, "busy", ""),
+    ("/acme/film/session", 405, "unknown", "/acme/film/"),
+]
+
+
+def granted(server: Server, path: str) -> str:
+    name = path.split("/")[4] if "{" in path else "film"
+    return path.format(grant=server.master(name).split("/")[2])
+
+
+@pytest.mark.parametrize("spoken", ["en", "de"])
+@pytest.mark.parametrize(("path", "status", "kind", "way"), REFUSED)
+def test_a_window_without_a_film_says_so_to_people(
+    server: Server, path: str, status: int, kind: str, way: str | None, spoken: str
+) -> None:
+    path = granted(server, path)
+    found, fields, body = server.get(path, Accept=HTML, Accept_Language=spoken)
+    assert (found, fields["content-type"]) == (status, "text/html; charset=utf-8")
+    assert fields["cache-control"] == "private, no-store"
+    text = body.decode()
+    title, advice = REFUSALS[spoken][kind]
+    assert f'<html lang="{spoken}">' in text and f"<h1>{title}</h1>\n<p>{advice}</p>" in text
+    links = [values["href"] for tag, values in Document(text).elements if tag == "a"]
+    assert [link and urljoin(path, link) for link in links] == ([] if way is None else [way])
+    head = server.get(path, "HEAD", Accept=HTML, Accept_Language=spoken)
+    assert head[0] == status and head[1].keys() == fields.keys()
+    assert head[1]["content-length"] == str(len(body))
+    # Players and scripts get a line of text.
+    for accept, method in (("*/*", "GET"), ("application/json", "GET"), (HTML, "DELETE")):
+        _, fields, body = server.get(path, method, Accept=accept)
+        assert fields["content-type"] == "text/plain; charset=utf-8" and body.count(b"\n") == 1
+
+
+def test_such_a_window_runs_no_script_and_asks_nobody_else(server: Server, site: Site) -> None:
+    for name, ancestors in (("film", "'none'"), ("framed", site.origin)):
+        path = f"/t/x/acme/{name}/master.m3u8"
+        _, fields, body = server.get(path, Accept=HTML)
+        rules = dict(r.strip().split(" ", 1) for r in fields["content-security-policy"].split(";"))
+        assert rules["default-src"] == "'none'" and "script-src" not in rules
+        assert rules["style-src"] == rules["img-src"] == "'self'"
+        assert rules["frame-ancestors"] == ancestors
+        assert fields["x-content-type-options"] == "nosniff" and "set-cookie" not in fields
+        for tag, attributes in Document(body.decode()).elements:
+            assert tag not in ("script", "style") and "style" not in attributes
+            if tag == "link":
+                assert server.get(urljoin(path, attributes["href"]))[0] == 200
+
+
+def test_below_a_prefix_such_a_window_has_its_style() -> None:
+    with serving({"film": settings("plain.mp4")}, page=player.load(), prefix="/video") as server:
+        for path in (
+            "/",
+            "/elsewhere/x",
+            "/video",
+            "/video/acme/x/",
+            "/video/t/x/acme/film/master.m3u8",
+        ):
+            _, _, body = server.get(path, Accept=HTML)
+            links = [
+                values["href"] for _, values in Document(body.decode()).elements if "href" in values
+            ]
+            assert len(links) >= 2
+            for link in links:
+                assert server.get(urljoin(path, link))[0] == 200
+
+
+def test_browsers_that_ask_for_an_icon_get_it(server: Server) -> None:
+    status, fields, body = server.get("/favicon.ico")
+    assert (status, fields["content-type"], body) == (
+        *(200, "image/svg+xml"),
+        (FILES / "icon.svg").read_bytes(),
+    )
+    # Its name says nothing of what it holds.
+    assert fields["cache-control"] == "public, max-age=86400"
+    with serving({}) as bare:
+        assert bare.get("/favicon.ico")[0] == 204
 
 
 # The session, and the key frames it leads to.
@@ -407,6 +501,57 @@ def test_whatever_is_open_is_accessible(
     page.press("Escape", "?")
     accessible(page)
     clean(page)
+    page.close()
+
+
+DOWNLOAD = """
+const [download] = await Promise.all([page.waitForEvent("download"), page.click("#download")]);
+const path = await download.path();
+return [download.suggestedFilename(), path];
+"""
+
+
+@pytest.mark.slow
+def test_a_film_that_may_be_had_has_a_button_for_it(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "given")
+    page.click("#start")
+    page.until(STATE["playing"])
+    name, path = page.run(DOWNLOAD)
+    assert name == "A clip.mp4" and Path(path).read_bytes() == SAMPLE.read_bytes()
+    # It is no other viewer who downloads, and the film goes on.
+    masters = [path for _, path in page.seen("requests") if path.startswith("/t/")]
+    assert len({path.split("/")[2] for path in masters}) == 1
+    assert page.js(f"!{VIDEO}.paused")
+    accessible(page)
+    clean(page)
+    page.close()
+    page = opened(chromium, server, "film")
+    assert page.js("document.getElementById('download').hidden")
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 360, 390, 844])
+def test_all_buttons_have_room(chromium: Chromium, server: Server, width: int) -> None:
+    page = opened(chromium, server, "given", viewport={"width": width, "height": 700})
+    page.js("document.getElementById('now').textContent = '0:00:00'")
+    row = "document.querySelector('.row')"
+    assert page.js(f"{row}.scrollWidth <= {row}.clientWidth")
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [{}, {"colorScheme": "dark", "locale": "de-DE"}])
+def test_who_comes_with_an_old_link_finds_the_film(
+    chromium: Chromium, server: Server, context: dict[str, Any]
+) -> None:
+    page = chromium.page(viewport={"width": 390, "height": 844}, **context)
+    page.goto(server.url("/t/x/acme/film/master.m3u8"))
+    accessible(page)
+    assert page.js("document.documentElement.scrollWidth <= innerWidth")
+    page.click("a")
+    page.until("Number(document.getElementById('seek').max) > 1")
+    assert page.seen("refused") == []
     page.close()
 
 

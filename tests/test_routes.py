@@ -17,7 +17,8 @@ CASES = [
     ("/acme/film/", Route(Kind.PAGE, "acme", "film")),
     ("/acme/film", Route(Kind.UNSLASHED, "acme", "film")),
     ("/acme/film/session", Route(Kind.SESSION, "acme", "film")),
-    ("/acme/film/master.m3u8", Route(Kind.ENTRANCE, "acme", "film")),
+    ("/acme/film/master.m3u8", Route(Kind.ENTRANCE, "acme", "film", name="master.m3u8")),
+    ("/acme/film/download.mp4", Route(Kind.ENTRANCE, "acme", "film", name="download.mp4")),
     ("/t/G/acme/film/master.m3u8", Route(Kind.MULTIVARIANT, **GRANTED)),
     ("/t/G/acme/film/download.mp4", Route(Kind.DOWNLOAD, **GRANTED)),
     ("/t/G/acme/film/v1/v0/index.m3u8", Route(Kind.PLAYLIST, grant="G", **MEDIA)),
@@ -29,6 +30,7 @@ CASES = [
     ("/t/G/acme/film/v1/v0/frame/9000.mp4", Route(Kind.FRAME, grant="G", **MEDIA, number=9000)),
     ("/s/acme/film/v1/v0/4.ts", Route(Kind.SEGMENT, **MEDIA, number=4, name="ts")),
     ("/s/-/player.js", Route(Kind.ASSET, name="player.js")),
+    ("/favicon.ico", Route(Kind.ASSET)),
 ]
 
 NOTHING = [

@@ -107,7 +107,7 @@ def _add(words: list[str]) -> int:
     _terminal.warn("pystream stream", notices)
     place = f"/{tenant}/{name}/"
     said = f"stream {place} is added: a page, and {place}master.m3u8 for other players"
-    _store.report(options, _facts(stream), said)
+    _store.report(options, _facts(stream), said + _told_of_download(stream))
     return 0
 
 
@@ -141,7 +141,8 @@ def _set(words: list[str]) -> int:
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
-    _store.report(options, _facts(stream), f"stream /{tenant}/{name}/ is set")
+    said = f"stream /{tenant}/{name}/ is set"
+    _store.report(options, _facts(stream), said + _told_of_download(stream))
     return 0
 
 
@@ -264,7 +265,8 @@ def _add_settings(parser: Parser) -> None:
     add(
         "--download",
         action=argparse.BooleanOptionalAction,
-        help="whether the film can be had as one MP4 file (default: no)",
+        help="whether the film can be had as one MP4 file, at /TENANT/STREAM/download.mp4 and by a button"
+        " of its page (default: no)",
     )
     add(
         "--download-source",
@@ -350,6 +352,15 @@ def _plan(settings: StreamSettings) -> tuple[Any, ...]:
 # Results
 
 
+def _told_of_download(stream: Stream) -> str:
+    path = _download_path(stream)
+    return "" if path is None else f"; {path} is the film as one MP4 file"
+
+
+def _download_path(stream: Stream) -> str | None:
+    return f"/{stream.tenant}/{stream.name}/download.mp4" if stream.settings.download else None
+
+
 def _facts(stream: Stream) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -357,6 +368,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "tenant": stream.tenant,
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
+        "download_path": _download_path(stream),
         "id": stream.id,
         **asdict(stream.settings),
         "created_at": _store.moment(stream.created_at),

@@ -37,6 +37,7 @@ _SILENT_SECONDS = 60.0
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
+_A_DAY = ("Cache-Control", "public, max-age=86400")
 _TYPES = {
     "m3u8": ("Content-Type", "application/vnd.apple.mpegurl"),
     "ts": ("Content-Type", "video/mp2t"),
@@ -195,6 +196,9 @@ class Answers:
             self._warn(request, error)
             error = HttpError(503, "this film cannot be shown at present")
         stream = self._streams(*request.place) if request.place else None
+        is_read = request.method in ("GET", "HEAD")
+        if self._page is not None and is_read and http.asks_for_html(request.fields.accept):
+            return self._shown_refusal(self._page, request, error, stream)
         # A player on another site has to learn why, too.
         return failure(error, _cors(stream, request) if stream else ())
 
@@ -206,6 +210,19 @@ class Answers:
         if now >= self._silent_until.get(what, now):
             self._silent_until[what] = now + _SILENT_SECONDS
             log.warning("film-unavailable", stream=what[0], **log.fault(error))
+
+    def _shown_refusal(
+        self, page_: Page, request: Request, error: HttpError, stream: Stream | None
+    ) -> Answer:
+        """For a person at a window, in place of a line of text."""
+        # Relative, and so below whatever prefix a proxy has put before.
+        root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
+        film = f"{stream.tenant}/{stream.name}/" if stream else None
+        spoken = language(request.fields.accept_language)
+        body = page_.refusal(error.status, error.reason, spoken, root, film)
+        framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
+        answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
+        return answer._replace(status=error.status)
 
     async def _when_open(self, request: Request, source: Source) -> Answer:
         """The answer once the film is there."""
@@ -237,7 +254,7 @@ class Answers:
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")
-        if kind is Kind.DOWNLOAD and not stream.settings.download:
+        if _is_of_download(asked) and not stream.settings.download:
             # As of a path that means nothing: no grant is looked at, no method, no origin.
             raise HttpError(404, "there is nothing here")
         request.place = stream.tenant, stream.name
@@ -459,12 +476,18 @@ class Answers:
         )
 
     def _asset(self, asked: Route, request: Request) -> Answer:
-        asset = self._page.assets.get(asked.name) if self._page is not None else None
+        kept, asset = _FOREVER, None
+        if not asked.name:
+            if self._page is None:
+                return Answer(204, [_A_DAY])
+            kept, asset = _A_DAY, self._page.icon
+        elif self._page is not None:
+            asset = self._page.assets.get(asked.name)
         if asset is None:
             raise HttpError(404, "there is nothing here")
         if request.method not in ("GET", "HEAD"):
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
-        headers = [("Content-Type", asset.type), _FOREVER, _SNIFF, ("Vary", "Accept-Encoding")]
+        headers = [("Content-Type", asset.type), kept, _SNIFF, ("Vary", "Accept-Encoding")]
         if http.accepts_gzip(request.fields.accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
             return _whole(asset.gzipped, headers, None)
@@ -502,7 +525,7 @@ class Answers:
             # Who asks for it is told. There may be a download all the same.
             film = None
         grant, _ = self._grant(stream, film, int(time.time()))
-        headers = [("Location", self._under(grant, asked) + "/master.m3u8"), _NO_STORE, *cors]
+        headers = [("Location", self._under(grant, asked) + f"/{asked.name}"), _NO_STORE, *cors]
         return Answer(302, [*headers, ("Content-Length", "0")])
 
     async def _session(
@@ -524,6 +547,8 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.download:
+            session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
 
@@ -535,6 +560,11 @@ def _late(what: str, wait: float) -> HttpError:
 def _viewer(grant: Grant) -> bytes:
     """Whose pace it is."""
     return grant.stream_id.to_bytes(4) + grant.session
+
+
+def _is_of_download(asked: Route) -> bool:
+    is_entrance = asked.kind is Kind.ENTRANCE and asked.name == "download.mp4"
+    return is_entrance or asked.kind is Kind.DOWNLOAD
 
 
 def _named(request: Request) -> str | None:

@@ -89,6 +89,7 @@ class Fields:
     """
 
     __slots__ = (
+        "accept",
         "accept_encoding",
         "accept_language",
         "access_control_request_headers",
@@ -111,6 +112,7 @@ class Fields:
 
     def __init__(self, found: Mapping[bytes, str]) -> None:
         field = found.get
+        self.accept = field(b"accept")
         self.accept_encoding = field(b"accept-encoding")
         self.accept_language = field(b"accept-language")
         self.access_control_request_headers = field(b"access-control-request-headers")
@@ -186,6 +188,7 @@ class Request:
 
 # What routes and answers look at, and what this module needs. All else is forgotten at once.
 _KEPT = {
+    b"accept",
     b"accept-encoding",
     b"accept-language",
     b"access-control-request-headers",
@@ -881,6 +884,18 @@ def accepts_gzip(value: str | None) -> bool:
     # RFC 9110 8.4.1.3: x-gzip is the same.
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0.0)))
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
+
+
+@lru_cache(64)
+def asks_for_html(value: str | None) -> bool:
+    """Whether `Accept: value` names HTML (RFC 9110 12.5.1), as a browser does for what it shows in a
+    window, and for nothing that a player or a script fetches."""
+    for element in (value or "").lower().split(","):
+        media, _, parameters = element.partition(";")
+        if media.strip(" \t") == "text/html":
+            weights = filter(None, map(_WEIGHT.fullmatch, parameters.split(";")))
+            return all(float(weight[1]) > 0 for weight in weights)
+    return False
 
 
 # RFC 9110 15 names some otherwise than older Pythons do.

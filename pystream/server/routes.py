@@ -2,13 +2,13 @@
 
 /{tenant}/{stream}/                                       page; without its last slash: unslashed
 /{tenant}/{stream}/session                                session (POST)
-/{tenant}/{stream}/master.m3u8                            entrance: to a fresh grant, without a page
+/{tenant}/{stream}/master.m3u8, download.mp4              entrance: to a fresh grant, without a page
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
 /t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
 /s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
-/s/-/{name}                                               the page's own files
+/s/-/{name}, /favicon.ico                                 the page's own files
 
 Media playlists have a version as well: so a player that goes on with another rendition of a film that
 was replaced meanwhile gets no mixture of the two, and each line of a playlist is as short as `899.ts`.
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 
 class Route(NamedTuple):
     """A path, taken apart. `number` is a segment's, an initialization section's or milliseconds;
-    `name` is what is left: a key's, an asset's, the suffix of a segment."""
+    `name` is what is left: a key's, an asset's, the suffix of a segment, what an entrance leads to."""
 
     kind: Kind
     tenant: str = ""
@@ -68,14 +68,19 @@ def route(path: str) -> Route | None:
             return Route(Kind.ASSET, name=parts[3])
         return _media(parts[4:], parts[2], parts[3], None) if len(parts) == 7 else None
     if len(parts) == 4 and first and parts[2]:
-        kind = _ENTRANCES.get(parts[3])
+        if parts[3] in _WHOLE:
+            return Route(Kind.ENTRANCE, first, parts[2], name=parts[3])
+        kind = _OF_A_STREAM.get(parts[3])
         return Route(kind, first, parts[2]) if kind else None
+    if path == "/favicon.ico":
+        # Without a name: what browsers ask for when nothing names them an icon.
+        return Route(Kind.ASSET)
     if len(parts) == 3 and first and parts[2]:
         return Route(Kind.UNSLASHED, first, parts[2])
     return None
 
 
-_ENTRANCES = {"": Kind.PAGE, "session": Kind.SESSION, "master.m3u8": Kind.ENTRANCE}
+_OF_A_STREAM = {"": Kind.PAGE, "session": Kind.SESSION}
 
 
 def _granted(parts: list[str]) -> Route | None:

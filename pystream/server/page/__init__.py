@@ -16,7 +16,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
-from pystream.server.page.texts import TEXTS
+from pystream.server.page.texts import REFUSALS, TEXTS, TO_FILM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,7 @@ _FILES = {
 }
 # Of hls.js, which the build puts here.
 _FETCHED = {"hls.min.js": _SCRIPT, "hls.worker.js": _SCRIPT}
+_TEMPLATES = ("page.html", "refusal.html")
 _POSTER_HEIGHT = 720
 _PREVIEW_HEIGHT = 180
 STILL_MS = 5000
@@ -50,6 +51,9 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     # Media Source Extensions play from an object URL.
     " media-src 'self' blob:; worker-src 'self'; base-uri 'none'; form-action 'none'"
+)
+_REFUSAL_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'"
 )
 _HEADERS = (
     ("Referrer-Policy", "no-referrer"),
@@ -72,13 +76,16 @@ class Asset(NamedTuple):
 
 
 class Page:
-    """The page of any stream. `assets` are its files by name, under `/s/-/`."""
+    """The page of any stream, and what a window shows where there is none. `assets` are their files by
+    name, under `/s/-/`, and `icon` the one of them that browsers ask for without being told."""
 
     def __init__(
-        self, template: str, assets: Mapping[str, Asset], names: Mapping[str, str]
+        self, template: str, refusal: str, assets: Mapping[str, Asset], names: Mapping[str, str]
     ) -> None:
         self.assets = assets
+        self.icon = assets[names["icon.svg"]]
         self._template = Template(template)
+        self._refusal = Template(refusal)
         self._names = names
 
     def html(self, title: str, language: str) -> bytes:
@@ -91,6 +98,26 @@ class Page:
         values["texts"] = json.dumps(texts).replace("<", "\\u003c")
         return self._template.substitute(values).encode()
 
+    def refusal(
+        self, status: int, reason: str, language: str, root: str, film: str | None
+    ) -> bytes:
+        """The document for a window that gets no film. `root` is the way from its address to `/`, and
+        `film` from there to the page of the film that it is about."""
+        kind = _KINDS.get(status, "unknown")
+        title, text = REFUSALS[language][kind]
+        values = {_PLACES[file]: f"{root}s/-/{name}" for file, name in self._names.items()}
+        values |= {"language": language, "title": title, "text": text}
+        values |= {"status": str(status), "reason": html.escape(reason)}
+        href, label = f"{root}{film}", TO_FILM[language]
+        if kind == "busy":
+            # The same address.
+            href, label = "", TEXTS[language]["again"]
+        way = f'<p><a class="go" href="{html.escape(href)}">{label}</a></p>\n'
+        values["way"] = way if kind == "busy" or film is not None else ""
+        return self._refusal.substitute(values).encode()
+
+
+_KINDS = {401: "denied", 403: "denied", 404: "gone", 410: "gone", 429: "busy", 503: "busy"}
 
 _PLACES = {
     "icon.svg": "icon",
@@ -112,7 +139,8 @@ def load() -> Page:
         names[file] = f"{stem}-{sha256(data).hexdigest()[:12]}.{suffix}"
         assets[names[file]] = Asset(type, data, gzip.compress(data, 9, mtime=0))
     kept = {file: name for file, name in names.items() if file in _PLACES}
-    return Page((folder / "page.html").read_text("utf-8"), assets, kept)
+    template, refusal = ((folder / name).read_text("utf-8") for name in _TEMPLATES)
+    return Page(template, refusal, assets, kept)
 
 
 def _with_hashed_imports(data: bytes, names: Mapping[str, str]) -> bytes:
@@ -121,10 +149,12 @@ def _with_hashed_imports(data: bytes, names: Mapping[str, str]) -> bytes:
     return data
 
 
-def headers(embed_origins: Sequence[str]) -> list[tuple[str, str]]:
-    """What the page's answer says beside the page. `embed_origins`: who may show it in a frame."""
+def headers(embed_origins: Sequence[str], *, refusal: bool = False) -> list[tuple[str, str]]:
+    """What the page's answer says beside the page, or that of a `refusal`. `embed_origins`: who may
+    show it in a frame."""
     ancestors = " ".join(embed_origins) or "'none'"
-    return [*_HEADERS, ("Content-Security-Policy", f"{POLICY}; frame-ancestors {ancestors}")]
+    policy = _REFUSAL_POLICY if refusal else POLICY
+    return [*_HEADERS, ("Content-Security-Policy", f"{policy}; frame-ancestors {ancestors}")]
 
 
 def stills(presentation: Presentation) -> dict[str, Rendition]:

@@ -71,6 +71,8 @@ export class Controls {
     const large = (ms) => (ms > POSTER_MOST * 1000 ? frames.preview : frames.poster);
     this.#poster = frames.poster ? new Stills(step, large) : null;
     this.#seek.max = session.duration;
+    at("download").hidden = !session.download;
+    if (session.download) at("download").href = session.download;
     if (!this.#playback.started) {
       const kept = memory.position;
       if (kept > 0 && kept < session.duration) this.#playback.position = kept;

@@ -24,6 +24,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "remember": "Remember where I stopped",
     "remember_hint": "Kept in this browser alone.",
     "pip": "Picture in picture",
+    "download": "Download as MP4",
     "fullscreen": "Full screen",
     "window": "Leave full screen",
     "keys": "Keyboard shortcuts",
@@ -77,6 +78,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "remember": "Merken, wo ich aufgehört habe",
     "remember_hint": "Bleibt nur in diesem Browser.",
     "pip": "Bild im Bild",
+    "download": "Als MP4 herunterladen",
     "fullscreen": "Vollbild",
     "window": "Vollbild beenden",
     "keys": "Tastenkürzel",
@@ -113,6 +115,42 @@ GERMAN: Final[Mapping[str, str]] = {
 }
 
 TEXTS: Final = {"en": ENGLISH, "de": GERMAN}
+
+REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "en": {
+        "gone": (
+            "There is nothing here",
+            "The address may be mistyped, or the film is not here any more.",
+        ),
+        "denied": (
+            "This link does not open the film",
+            "It may be too old. The page of the film has a fresh one.",
+        ),
+        "busy": ("The film cannot be shown just now", "Please try again in a few seconds."),
+        "unknown": ("That did not work", "The address may be wrong, or something at the server."),
+    },
+    "de": {
+        "gone": (
+            "Hier ist nichts",
+            "Vielleicht ist die Adresse falsch geschrieben, oder den Film gibt es nicht mehr.",
+        ),
+        "denied": (
+            "Dieser Link öffnet den Film nicht",
+            "Vielleicht ist er zu alt. Die Seite des Films hat einen neuen.",
+        ),
+        "busy": (
+            "Der Film kann gerade nicht gezeigt werden",
+            "Bitte versuchen Sie es in ein paar Sekunden noch einmal.",
+        ),
+        "unknown": (
+            "Das hat nicht geklappt",
+            "Vielleicht stimmt die Adresse nicht, oder etwas am Server.",
+        ),
+    },
+}
+"""What a window shows instead of a film: a heading, and what to do."""
+
+TO_FILM: Final = {"en": "To the film", "de": "Zum Film"}
 
 
 def language(accepted: str | None) -> str:
