@@ -16,10 +16,12 @@ from pystream import _core
 from pystream.acl.grants import SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
+from pystream.acl.viewers import End
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
+from pystream.server.entrance import Entrance, Refused
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
@@ -31,6 +33,8 @@ from pystream.server.routes import Kind, Route, route
 _HEADS_KEPT = 16
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
+_ADMITTED = 1
+"""The flag of a grant whose session is in the node's table."""
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
@@ -42,6 +46,7 @@ _TYPES = {
     "key": ("Content-Type", "application/octet-stream"),
     "html": ("Content-Type", "text/html; charset=utf-8"),
     "json": ("Content-Type", "application/json"),
+    "problem": ("Content-Type", "application/problem+json"),
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
@@ -123,6 +128,24 @@ class Answer(NamedTuple):
     head: bytes | None = None
 
 
+class Ended(HttpError):
+    """The session was ended, or its time is over. `kind` is for the page, as in `Refused`."""
+
+    kind: str
+
+    def __init__(self, standing: int) -> None:
+        self.kind = _KINDS.get(standing, "over")
+        super().__init__(403, _ENDED[self.kind])
+
+
+_KINDS = {End.KICKED: "kicked", End.REVOKED: "revoked"}
+_ENDED = {
+    "kicked": "this film goes on on another device",
+    "revoked": "this password is not valid any more",
+    "over": "this visit is over: come in anew",
+}
+
+
 class ContentKey(Protocol):
     """Derives the key of (stream, version, rendition, period), one session's own with a session."""
 
@@ -141,7 +164,8 @@ class Answers:
     """One process's streams and films, and what may be had of them.
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
-    they can.
+    they can. `sessions` and `entrance` let in who has a password; `notice` is what a tenant tells
+    viewers first.
     """
 
     def __init__(
@@ -153,9 +177,11 @@ class Answers:
         *,
         prefix: str = "",
         page: Page | None = None,
-        grant_seconds: int = 6 * 3600,
         door: Door | None = None,
         pace: Pace | None = None,
+        sessions: _core.Sessions | None = None,
+        entrance: Entrance | None = None,
+        notice: Callable[[str], str] = lambda tenant: "",
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -163,9 +189,11 @@ class Answers:
         self._origin = origin
         self._prefix = prefix
         self._page = page
-        self._grant_seconds = grant_seconds
         self._door = door
         self._pace = pace
+        self._sessions = sessions
+        self._entrance = entrance
+        self._notice = notice
         self._downloads = Downloads()
         # As long as a stream is the same object, so is its source.
         self._sources: dict[int, tuple[Stream, Source]] = {}
@@ -230,7 +258,10 @@ class Answers:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
         grant = None
         if asked.grant is not None:
-            grant = self.grants.check(asked.grant, stream.id, int(time.time()))
+            now = int(time.time())
+            grant = self.grants.check(asked.grant, stream.id, now)
+            if stream.settings.access != "open":
+                self._look_up(grant, now)
             if self._door is not None:
                 self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
@@ -266,6 +297,8 @@ class Answers:
             headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
+            if stream.settings.access != "open":
+                raise HttpError(403, "this film opens with a password: go to its page")
             headers = [("Location", self._master(asked, stream)), _NO_STORE, *cors]
             return Answer(302, [*headers, ("Content-Length", "0")])
         if kind is Kind.SESSION:
@@ -434,23 +467,58 @@ class Answers:
             raise HttpError(404, "there is no page here, only the film")
         settings = stream.settings
         body = self._page.html(
-            settings.title or stream.name, language(request.fields.accept_language)
+            settings.title or stream.name,
+            language(request.fields.accept_language),
+            None if settings.access == "open" else self._notice(stream.tenant),
         )
         headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
-    def _grant(self, stream: Stream, now: int) -> str:
-        """Lets a viewer in. Raises `HttpError` where there is no room."""
-        session = os.urandom(SESSION_LENGTH)
+    def _look_up(self, grant: Grant, now: int) -> None:
+        """Raises `GrantError` or `HttpError` where the session of a stream that is not open is not
+        open either."""
+        if not grant.flags & _ADMITTED or self._sessions is None:
+            # Issued when the stream was open to all.
+            raise GrantError("stream")
+        standing = self._sessions.check(grant.session, grant.stream_id, now)
+        if standing != _core.SESSION_OPEN:
+            raise Ended(standing)
+
+    def _grant(self, stream: Stream, session: bytes, now: int, flags: int) -> str:
+        """Counts a viewer who was let in."""
         if self._door is not None:
-            self._door.admit(stream, session)
-        return self.grants.issue(stream.id, session, now, self._grant_seconds)
+            self._door.count(stream, session)
+        return self.grants.issue(stream.id, session, now, stream.settings.session_s, flags=flags)
+
+    def _for_all(self, stream: Stream, now: int) -> str:
+        """A grant of an open stream. Raises `HttpError` where there is no room."""
+        if self._door is not None:
+            self._door.check(stream)
+        return self._grant(stream, os.urandom(SESSION_LENGTH), now, 0)
+
+    async def _admitted(self, stream: Stream, request: Request, now: int) -> str:
+        """A grant for who has shown a password. Raises `HttpError`."""
+        if self._entrance is None:
+            raise HttpError(503, "nobody can be let in at present")
+        if self._door is not None:
+            self._door.check(stream)
+        session = await self._entrance.let_in(
+            stream, request, self._notice(stream.tenant), self._replaced(stream, request, now)
+        )
+        return self._grant(stream, session, now, _ADMITTED)
+
+    def _replaced(self, stream: Stream, request: Request, now: int) -> bytes:
+        """The session that the new one takes the place of: who shows its grant, has it."""
+        try:
+            return self.grants.check(json.loads(request.body)["replaces"], stream.id, now).session
+        except (ValueError, TypeError, KeyError, GrantError):
+            return b""
 
     def _under(self, grant: str, asked: Route) -> str:
         return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
 
     def _master(self, asked: Route, stream: Stream) -> str:
-        return self._under(self._grant(stream, int(time.time())), asked) + "/master.m3u8"
+        return self._under(self._for_all(stream, int(time.time())), asked) + "/master.m3u8"
 
     async def _session(
         self, asked: Route, request: Request, stream: Stream, cors: Headers
@@ -459,11 +527,16 @@ class Answers:
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
         film = await self._origin.film(self._source(stream))
         now = int(time.time())
-        under = self._under(self._grant(stream, now), asked)
+        is_open = stream.settings.access == "open"
+        grant = (
+            self._for_all(stream, now) if is_open else await self._admitted(stream, request, now)
+        )
+        under = self._under(grant, asked)
         stills = page.stills(film.presentation)
         session = {
             "master": f"{under}/master.m3u8",
-            "expires": now + self._grant_seconds,
+            "grant": grant,
+            "expires": now + stream.settings.session_s,
             "duration": film.presentation.duration,
             "frames": {
                 use: f"{under}/{film.version}/{rendition.name}/frame/"
@@ -485,8 +558,14 @@ _PREFLIGHT = (
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
-    body = f"{error.reason}\n".encode()
-    headers = [_TYPES["text"], _NO_STORE, *error.headers, *cors]
+    """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page
+    has to tell kinds apart."""
+    if isinstance(error, (Ended, Refused)):
+        problem = {"title": error.reason, "status": error.status, "kind": error.kind}
+        body, type = json.dumps(problem).encode(), _TYPES["problem"]
+    else:
+        body, type = f"{error.reason}\n".encode(), _TYPES["text"]
+    headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)
     return answer._replace(status=error.status)
 

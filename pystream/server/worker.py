@@ -19,8 +19,10 @@ from pystream.errors import SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.desk import Line
 from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
+from pystream.server.entrance import Entrance
 from pystream.server.gauges import Board, State
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
@@ -68,6 +70,9 @@ class Streams:
         """What all of a tenant's viewers may get together, bits a second."""
         return self._tenants.get(tenant, TenantSettings()).max_rate_bps
 
+    def notice(self, tenant: str) -> str:
+        return self._tenants.get(tenant, TenantSettings()).notice
+
     async def follow(self, store: Store) -> None:
         """Takes what changed, about a second later."""
         while True:
@@ -87,6 +92,8 @@ def answering(
     origin: Origin,
     door: Door,
     pace: Pace,
+    sessions: _core.Sessions,
+    entrance: Entrance,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -97,6 +104,9 @@ def answering(
         page=player_page(),
         door=door,
         pace=pace,
+        sessions=sessions,
+        entrance=entrance,
+        notice=streams.notice,
     )
 
 
@@ -172,7 +182,11 @@ async def serve(node: dict[str, Any]) -> None:
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
     origin = Origin(settings.cache.index_bytes)
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
-    answers = answering(settings, keyring, streams, origin, door, pace)
+    line = Line(node["desk"])
+    tries = _core.Gcra(node["tries"], keyring.table_secret())
+    entrance = Entrance(store, peppers, line, tries)
+    sessions = _core.Sessions(node["sessions"])
+    answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance)
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
     delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
 
@@ -211,6 +225,7 @@ async def serve(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
+            nursery.start_soon(line.run)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
             nursery.start_soon(observer.run, door.sample)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from pystream.acl.store import Store
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
+from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.settings import Settings
 
@@ -68,10 +70,12 @@ async def write(node: dict[str, Any]) -> None:
 
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
         child.accept_signals()
-        child.tell(node, child.READY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
+            desk = Desk(_core.Sessions(node["sessions"]), store)
+            await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
+            child.tell(node, child.READY)
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):
                     await stopping.wait()
