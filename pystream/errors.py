@@ -67,6 +67,10 @@ class Exists(StoreError):
     """The store holds something of that name already."""
 
 
+class TableFull(PystreamError):
+    """A table that the workers share has no room left. The message says which one."""
+
+
 class SettingsError(PystreamError):
     """The settings are at fault.
 

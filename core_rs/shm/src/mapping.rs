@@ -79,6 +79,7 @@ pub(crate) struct Word(AtomicU64);
 
 impl Word {
     pub(crate) fn get(&self) -> u64 {
+        pause::may_come();
         self.0.load(Ordering::Acquire)
     }
 
@@ -399,6 +400,39 @@ pub(crate) mod death {
         tell.send(false).unwrap();
         // SAFETY: this ends the thread and nothing else. What it owned stays where it is for ever.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
+/// Outside the unit tests nobody pauses by plan.
+#[cfg(not(test))]
+mod pause {
+    pub(super) const fn may_come() {}
+}
+
+/// Something that happens between two of a thread's looks at shared memory, for proofs that go through all of them.
+#[cfg(test)]
+pub(crate) mod pause {
+    use std::cell::RefCell;
+
+    type Plan = (u64, Box<dyn FnOnce()>);
+
+    thread_local! {
+        static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
+    }
+
+    /// Does `work`, and `meanwhile` before the look after `looks` others; whether there was such a look.
+    pub(crate) fn after<T>(looks: u64, meanwhile: impl FnOnce() + 'static, work: impl FnOnce() -> T) -> (T, bool) {
+        PLAN.set(Some((looks, Box::new(meanwhile))));
+        let answer = work();
+        (answer, PLAN.take().is_none())
+    }
+
+    pub(super) fn may_come() {
+        match PLAN.take() {
+            None => (),
+            Some((0, meanwhile)) => meanwhile(),
+            Some((left, meanwhile)) => PLAN.set(Some((left - 1, meanwhile))),
+        }
     }
 }
 
