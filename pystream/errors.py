@@ -95,6 +95,19 @@ class MasterKeyError(PystreamError):
     """The master key is missing, is none, or lies where others can read it."""
 
 
+class SealError(PystreamError):
+    """A sealed value or a wrapped key does not open. `what` names it, and why is not said."""
+
+    what: str
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: what is stored here was not sealed for this place with this key, or it was"
+            " changed. Bring back the store and the key store of one backup"
+        )
+        self.what = what
+
+
 class GrantError(PystreamError):
     """A grant does not open what was asked for.
 

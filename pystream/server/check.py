@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from pystream.acl.keys import load_master_key
+from pystream.acl.keys import load_master_keys
+from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
+from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
@@ -41,6 +43,10 @@ def check(settings: Settings, environ: Mapping[str, str], now: datetime | None =
         findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
     else:
         findings.wrong += _store(settings)
+    if (missing := _missing_store(settings.keys.store)) is not None:
+        findings.notes.append(f"keys.store: {missing} does not exist yet, and is made")
+    elif not findings.wrong:
+        findings.wrong += _key_store(settings, environ)
     for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:
@@ -100,7 +106,7 @@ def _read(path: str) -> None:
 def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     path = settings.keys.master_key_file
     try:
-        load_master_key(path, environ)
+        load_master_keys(path, environ)
     except FileNotFoundError:
         folder = os.path.dirname(path)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -118,6 +124,19 @@ def _missing_store(url: str) -> str | None:
     if path == url or os.path.lexists(path) or not os.access(folder, os.W_OK | os.X_OK):
         return None
     return path
+
+
+def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    keys = settings.keys
+
+    def masters() -> MasterKeys:
+        return MasterKeys.load(keys.master_key_file, environ)
+
+    try:
+        with KeyStore.open(keys.store, masters, keys.erasures, migrate=False) as store:
+            store.root()
+    except PystreamError as error:
+        yield f"keys.store: {error}"
 
 
 def _store(settings: Settings) -> Iterator[str]:

@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
@@ -170,6 +170,8 @@ class Keys(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[keys]"""
 
     master_key_file: str = "pystream.key"
+    store: str = ""
+    erasures: str = ""
 
 
 class Cache(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -217,7 +219,8 @@ _FOR_LIFE = (
         "server.path_prefix",
         "server.admin",
     ),
-    *("limits.send_stall_seconds", "tls.listen", "store.url", "keys.master_key_file"),
+    *("limits.send_stall_seconds", "tls.listen", "store.url"),
+    *("keys.master_key_file", "keys.store", "keys.erasures"),
     *("cache.segment_bytes", "cache.index_bytes", "log.format"),
 )
 
@@ -302,9 +305,12 @@ def _resolved(settings: Settings, folder: str) -> Settings:
     def absolute(path: str) -> str:
         return os.path.join(folder, path)
 
-    url = settings.store.url
-    if "://" not in url or url.startswith("sqlite:///"):
-        url = f"sqlite:///{absolute(url.removeprefix('sqlite:///'))}"
+    def database(url: str) -> str:
+        if "://" in url and not url.startswith("sqlite:///"):
+            return url
+        return f"sqlite:///{absolute(url.removeprefix('sqlite:///'))}"
+
+    url = database(settings.store.url)
     certificates = tuple(
         Certificate(certificate=absolute(each.certificate), key=absolute(each.key))
         for each in settings.tls.certificates
@@ -313,9 +319,25 @@ def _resolved(settings: Settings, folder: str) -> Settings:
     return changed(
         settings,
         store=StoreSettings(url=url),
-        keys=Keys(master_key_file=absolute(settings.keys.master_key_file)),
+        keys=_keys(settings.keys, absolute, database, url),
         tls=changed(settings.tls, certificates=certificates),
     )
+
+
+def _keys(
+    keys: Keys, absolute: Callable[[str], str], database: Callable[[str], str], url: str
+) -> Keys:
+    """What is not named lies beside what is: the key store beside the store, and the erasure list
+    beside the key store; or beside the master key, where those are in PostgreSQL."""
+    master_key_file = absolute(keys.master_key_file)
+
+    def beside(url: str, name: str) -> str:
+        there = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else master_key_file
+        return os.path.join(os.path.dirname(there), name)
+
+    store = database(keys.store or beside(url, "keys.db"))
+    erasures = absolute(keys.erasures) if keys.erasures else beside(store, "erasures.txt")
+    return Keys(master_key_file=master_key_file, store=store, erasures=erasures)
 
 
 def _convert(kind: type, value: Any) -> Any:

@@ -12,7 +12,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.grants import Grants
-from pystream.acl.keys import Keyring, load_master_key
+from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.streams import Stream, TenantSettings, problems
 from pystream.errors import SettingsError, StoreError
@@ -175,7 +175,8 @@ async def serve(node: dict[str, Any]) -> None:
     edge = edge_of(settings, secret, node["https_port"])
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
-    keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
+    with open_key_store(settings.keys, migrate=False) as keys:
+        keyring = Keyring(keys.root())
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
