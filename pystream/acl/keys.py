@@ -111,19 +111,27 @@ def load_master_key(path: str, environ: Mapping[str, str]) -> bytes:
     """
     text = environ.get(ENVIRONMENT_VARIABLE)
     if text:
-        return _parsed(text, ENVIRONMENT_VARIABLE)
+        return _parsed(text, ENVIRONMENT_VARIABLE, "master key")
+    return load_secret(path, "master key")
+
+
+def load_secret(path: str, name: str) -> bytes:
+    """The 32 bytes of a secret that is written as a master key is; `name` is for messages.
+
+    Raises `MasterKeyError` where it is none, or others may read it; `FileNotFoundError`.
+    """
     # O_NONBLOCK: a FIFO is refused, not waited for.
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
-            raise MasterKeyError(f"{path}: the master key has to be in a regular file")
+            raise MasterKeyError(f"{path}: the {name} has to be in a regular file")
         mode = stat.S_IMODE(state.st_mode)
         if mode & 0o077:
             raise MasterKeyError(
-                f"{path}: others than its owner may use the master key (mode {mode:04o}): chmod 600"
+                f"{path}: others than its owner may use the {name} (mode {mode:04o}): chmod 600"
             )
         # As much as a key and a line end, and a little to see that there is more.
-        return _parsed(file.read(80).decode("ascii", "replace"), path)
+        return _parsed(file.read(80).decode("ascii", "replace"), path, name)
 
 
 def create_master_key(path: str) -> bytes:
@@ -153,11 +161,11 @@ def create_master_key(path: str) -> bytes:
     return key
 
 
-def _parsed(text: str, where: str) -> bytes:
+def _parsed(text: str, where: str, name: str) -> bytes:
     digits = text.strip()
     # What it is instead is not repeated: it may be a key all the same.
     if not _HEXADECIMAL.fullmatch(digits):
-        raise MasterKeyError(f"{where}: a master key is written as 64 hexadecimal digits")
+        raise MasterKeyError(f"{where}: a {name} is written as 64 hexadecimal digits")
     return bytes.fromhex(digits)
 
 

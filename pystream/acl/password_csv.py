@@ -163,6 +163,8 @@ def read_column(
     found: list[Problem] = []
     lines = _lines(data, found)
     if name is None:
+        if lines and any(separator in lines[0][1] for separator in _SEPARATORS):
+            found.append(Problem(lines[0][0], "there are several columns, and one has to be named"))
         return [(line, text.strip()) for line, text in lines], found
     wanted = _plain(name)
     for separator in (*_SEPARATORS, _NO_SEPARATOR):
