@@ -60,6 +60,7 @@ HOMES = {
     "sqlalchemy": "pystream.acl.store",
     "alembic": "pystream.acl.store",
     "sqlite3": "pystream.acl.store",
+    "reportlab": "pystream.acl.cards",
 }
 # What decides on plain values has no door to the outside.
 OUTSIDE = {"asyncio", "http", "select", "selectors", "socket", "socketserver", "ssl", "urllib"}

@@ -52,6 +52,7 @@ ROOT_LENGTH: Final = 32
 # A grant key signs for as long as a grant may live, and is accepted for as long again.
 GRANT_KEY_PERIOD_S: Final = LONGEST_S
 
+_MASTER = "master key"
 _SALT = b"pystream master key 1"
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -127,8 +128,16 @@ def load_master_keys(path: str, environ: Mapping[str, str]) -> tuple[bytes, ...]
     """
     text = environ.get(ENVIRONMENT_VARIABLE)
     if text:
-        return _parsed(text, ENVIRONMENT_VARIABLE)
-    return _read(path)[0]
+        return _parsed(text, ENVIRONMENT_VARIABLE, _MASTER, MOST_MASTER_KEYS)
+    return _read(path, _MASTER, MOST_MASTER_KEYS)[0]
+
+
+def load_secret(path: str, name: str) -> bytes:
+    """The 32 bytes of a secret that is written as a master key is; `name` is for messages.
+
+    Raises `MasterKeyError` where it is none, or others may read it; `FileNotFoundError`.
+    """
+    return _read(path, name, 1)[0][0]
 
 
 def create_master_key(path: str) -> bytes:
@@ -153,7 +162,7 @@ def add_master_key(path: str) -> bytes:
     folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        old, state = _read(path)
+        old, state = _read(path, _MASTER, MOST_MASTER_KEYS)
         if len(old) >= MOST_MASTER_KEYS:
             raise MasterKeyError(
                 f"{path}: there are {len(old)} master keys already: take out the last lines, if no"
@@ -166,20 +175,20 @@ def add_master_key(path: str) -> bytes:
     return key
 
 
-def _read(path: str) -> tuple[tuple[bytes, ...], os.stat_result]:
+def _read(path: str, name: str, most: int) -> tuple[tuple[bytes, ...], os.stat_result]:
     # O_NONBLOCK: a FIFO is refused, not waited for.
     with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
-            raise MasterKeyError(f"{path}: the master key has to be in a regular file")
+            raise MasterKeyError(f"{path}: the {name} has to be in a regular file")
         mode = stat.S_IMODE(state.st_mode)
         if mode & 0o077:
             raise MasterKeyError(
-                f"{path}: others than its owner may use the master key (mode {mode:04o}): chmod 600"
+                f"{path}: others than its owner may use the {name} (mode {mode:04o}): chmod 600"
             )
         # As much as the keys and their line ends, and a little to see that there is more.
-        text = file.read(MOST_MASTER_KEYS * 66 + 80).decode("ascii", "replace")
-        return _parsed(text, path), state
+        text = file.read(most * 66 + 80).decode("ascii", "replace")
+        return _parsed(text, path, name, most), state
 
 
 def _publish(
@@ -210,13 +219,13 @@ def _publish(
         os.close(directory)
 
 
-def _parsed(text: str, where: str) -> tuple[bytes, ...]:
+def _parsed(text: str, where: str, name: str, most: int) -> tuple[bytes, ...]:
     words = text.split()
     # What it is instead is not repeated: it may be a key all the same.
     if not words or not all(map(_HEXADECIMAL.fullmatch, words)):
-        raise MasterKeyError(f"{where}: a master key is written as 64 hexadecimal digits")
-    if len(words) > MOST_MASTER_KEYS:
-        raise MasterKeyError(f"{where}: there are more than {MOST_MASTER_KEYS} master keys")
+        raise MasterKeyError(f"{where}: a {name} is written as 64 hexadecimal digits")
+    if len(words) > most:
+        raise MasterKeyError(f"{where}: there is more than {most} of the {name}")
     return tuple(map(bytes.fromhex, words))
 
 
