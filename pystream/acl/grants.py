@@ -86,7 +86,9 @@ class Grants:
         """A grant for a stream, from now on and for so many seconds, a week at most. `session` is 16
         random bytes."""
         if len(session) != SESSION_LENGTH or not 0 < lifetime <= LONGEST_S:
-            raise ValueError(f"a session has 16 bytes, and a lifetime from 1 to {LONGEST_S} seconds")
+            raise ValueError(
+                f"a session has 16 bytes, and a lifetime from 1 to {LONGEST_S} seconds"
+            )
         try:
             payload = _PAYLOAD.pack(
                 _VERSION << 4 | self._current, flags, now + lifetime, now, stream_id, session

@@ -191,7 +191,7 @@ def mistyped(form: str) -> bool:
     return values is not None and _remainder(values) != (0, 0)
 
 
-def _is_written(form: str) -> bool:
+def is_written(form: str) -> bool:
     values = _values_of(form)
     return values is not None and _remainder(values) == (0, 0)
 
@@ -289,7 +289,7 @@ def guessable(text: str) -> Guessable | None:
     `InvalidValue` where it is no password.
     """
     form = canonical(text)
-    if _is_written(form):
+    if is_written(form):
         return None
     text = unicodedata.normalize("NFKC", text).strip()
     parts = re.findall(r"[^\W_]+", text)

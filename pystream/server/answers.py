@@ -21,8 +21,8 @@ from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
-from pystream.server.entrance import Entrance, Refused
 from pystream.server.downloads import Downloads, disposition
+from pystream.server.entrance import Entrance, Refused
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -138,7 +138,7 @@ class Ended(HttpError):
         super().__init__(403, _ENDED[self.kind])
 
 
-_KINDS = {End.KICKED: "kicked", End.REVOKED: "revoked"}
+_KINDS: dict[int, str] = {End.KICKED: "kicked", End.REVOKED: "revoked"}
 _ENDED = {
     "kicked": "this film goes on on another device",
     "revoked": "this password is not valid any more",
@@ -481,7 +481,7 @@ class Answers:
             # Issued when the stream was open to all.
             raise GrantError("stream")
         standing = self._sessions.check(grant.session, grant.stream_id, now)
-        if standing != _core.SESSION_OPEN:
+        if standing != _core.Sessions.OPEN:
             raise Ended(standing)
 
     def _grant(self, stream: Stream, session: bytes, now: int, flags: int) -> str:

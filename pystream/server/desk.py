@@ -29,7 +29,7 @@ from pystream import _core
 from pystream.acl.grants import LONGEST_S
 from pystream.acl.store import Store
 from pystream.acl.viewers import End, Ending, Refusal, Seen, Session, giving_way
-from pystream.errors import StoreError
+from pystream.errors import StoreError, TableFull
 from pystream.server import log
 
 _BACKLOG = 1024
@@ -110,7 +110,10 @@ class Desk:
         self._last_ending = 0
 
     async def run(
-        self, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        listener: socket.socket,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Answers workers until it is cancelled. Sessions that were open when the node ended are
         open again once this has started."""
@@ -186,7 +189,7 @@ class Desk:
                 held.pop(id)
             try:
                 self._open(session, now)
-            except _core.SessionsFull:
+            except TableFull:
                 log.error("session-table-full", capacity=self._table.capacity)
                 return Answered(ask.number, unavailable=True)
             held[ask.id] = now
@@ -197,7 +200,7 @@ class Desk:
         now = int(self._clock())
         for id in list(held):
             found = self._table.get(id)
-            if found is None or found.standing != _core.SESSION_OPEN or found.expires <= now:
+            if found is None or found.standing != _core.Sessions.OPEN or found.expires <= now:
                 held.pop(id)
 
     def _last_seen(self, id: bytes) -> int:
@@ -240,24 +243,24 @@ class Desk:
         over = _Over(endings)
         for each in stored:
             if self._table.get(each.id) is None and not over.has(each):
-                with suppress(_core.SessionsFull):
+                with suppress(TableFull):
                     self._open(each, now)
         for found in self._table.entries():
-            if found.holder and found.standing == _core.SESSION_OPEN:
+            if found.holder and found.standing == _core.Sessions.OPEN:
                 self._held.setdefault(found.holder, {})[found.id] = found.opened
         for ending in endings:
             self._apply(ending)
             self._last_ending = ending.id
 
     def _open(self, session: Session, now: int) -> None:
-        """Raises `SessionsFull`."""
+        """Raises `TableFull`."""
         self._table.open(
             session.id,
             session.stream_id,
-            session.expires,
-            session.idle_s or 0,
-            session.password_id or 0,
             now,
+            expires=session.expires,
+            idle_s=session.idle_s or 0,
+            holder=session.password_id or 0,
         )
 
     # What others have stored

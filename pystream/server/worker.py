@@ -14,8 +14,9 @@ from pystream import _core
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
+from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import Stream, TenantSettings, problems
-from pystream.errors import SettingsError, StoreError
+from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
@@ -175,8 +176,8 @@ async def serve(node: dict[str, Any]) -> None:
     edge = edge_of(settings, secret, node["https_port"])
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
-    with open_key_store(settings.keys, migrate=False) as keys:
-        keyring = Keyring(keys.root())
+    keys = open_key_store(settings.keys, migrate=False)
+    keyring = Keyring(keys.root())
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
@@ -185,8 +186,8 @@ async def serve(node: dict[str, Any]) -> None:
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
     line = Line(node["desk"])
     tries = _core.Gcra(node["tries"], keyring.table_secret())
-    entrance = Entrance(store, peppers, line, tries)
-    sessions = _core.Sessions(node["sessions"])
+    entrance = Entrance(store, keys.peppers(), line, tries)
+    sessions = _core.Sessions.attach(node["sessions"])
     answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance)
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
     delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
@@ -227,6 +228,7 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(line.run)
+            nursery.start_soon(follow_peppers, keys, entrance)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
             nursery.start_soon(observer.run, door.sample)
@@ -237,6 +239,20 @@ async def serve(node: dict[str, Any]) -> None:
                 # What a terminal sends reaches all processes; the supervisor says what it means.
                 if number == signal.SIGTERM:
                     nursery.start_soon(leave, 0)
+
+
+async def follow_peppers(keys: KeyStore, entrance: Entrance) -> None:
+    """While a pepper is changed, passwords are looked up with both."""
+    revision = -1
+    while True:
+        try:
+            found = await trio.to_thread.run_sync(keys.revision)
+            if found != revision:
+                entrance.peppers = await trio.to_thread.run_sync(keys.peppers)
+                revision = found
+        except PystreamError as error:
+            log.warning("key-store-unreachable", **log.fault(error))
+        await trio.sleep(_NEWS_SECONDS)
 
 
 async def renew(answers: Answers, keyring: Keyring) -> None:

@@ -154,6 +154,8 @@ password = Table(
     # Made by the application: it stands in what the seal authenticates.
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    # Of its key in the key store.
+    Column("reference", LargeBinary(16), nullable=False),
     Column("pepper", Integer, nullable=False),
     Column("lookup", LargeBinary(32), nullable=False),
     Column("sealed_text", LargeBinary, nullable=False),

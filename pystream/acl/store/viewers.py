@@ -6,6 +6,7 @@ Sealed columns go in and come out as they are: who may open them holds the keys.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,11 @@ _AT_ONCE = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPassword:
-    """A password to store. `lookup`: 32 bytes, under the pepper of that generation; the rest is as
-    in `Password`."""
+    """A password to store. `reference`: of its key in the key store; `lookup`: 32 bytes, under the
+    pepper of that generation; the rest is as in `Password`."""
 
     id: int
+    reference: bytes
     pepper: int
     lookup: bytes
     sealed_text: bytes
@@ -44,6 +46,7 @@ class Sealed:
     """A password and its sealed columns, as a tenant's own people list them."""
 
     password: Password
+    reference: bytes
     text: bytes
     label: bytes | None
 
@@ -142,6 +145,55 @@ class ViewerStore:
             _record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
 
+    def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
+        """Of the keys in the key store of those passwords that are this tenant's."""
+        column = tables.password.c
+        with self._database.reading() as connection:
+            return tuple(
+                each
+                for some in _slices(sorted(set(ids)))
+                for each in connection.scalars(
+                    select(column.reference).where(
+                        column.tenant_id == tenant_id, column.id.in_(some)
+                    )
+                )
+            )
+
+    def forget_lookups(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> None:
+        """Makes passwords impossible to find: the last that could tell one from another is gone."""
+        column = tables.password.c
+        with self._database.writing() as connection:
+            for some in _slices(sorted(set(ids))):
+                connection.execute(
+                    update(tables.password)
+                    .where(column.tenant_id == tenant_id, column.id == bindparam("gone"))
+                    .values(lookup=bindparam("noise")),
+                    [{"gone": id, "noise": secrets.token_bytes(32)} for id in some],
+                )
+            _record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
+
+    def indexed_otherwise(self, pepper: int, most: int) -> tuple[Sealed, ...]:
+        """Passwords of all tenants whose look-up is not of that pepper."""
+        column = tables.password.c
+        wanted = select(tables.password).where(column.pepper != pepper).limit(most)
+        with self._database.reading() as connection:
+            return tuple(_passwords(connection, wanted))
+
+    def reindex(self, changed: Collection[tuple[int, int, bytes]]) -> None:
+        """Gives passwords another look-up: (id, pepper, look-up)."""
+        if not changed:
+            return
+        with self._database.writing() as connection:
+            connection.execute(
+                update(tables.password)
+                .where(tables.password.c.id == bindparam("this"))
+                .values(pepper=bindparam("generation"), lookup=bindparam("index")),
+                [
+                    {"this": id, "generation": pepper, "index": lookup}
+                    for id, pepper, lookup in changed
+                ],
+            )
+
     def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
         """Ends all sessions of a stream: whoever watches has to come in anew. Raises `NotFound`."""
         with self._database.writing() as connection:
@@ -225,6 +277,7 @@ def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
     return {
         "id": password.id,
         "tenant_id": tenant_id,
+        "reference": password.reference,
         "pepper": password.pepper,
         "lookup": password.lookup,
         "sealed_text": password.sealed_text,
@@ -256,7 +309,12 @@ def _passwords(connection: Connection, wanted: Select[Any]) -> Iterator[Sealed]:
     streams = _streams_of(connection, [row["id"] for row in rows])
     for row in rows:
         password = _password(row, streams[row["id"]])
-        yield Sealed(password=password, text=row["sealed_text"], label=row["sealed_label"])
+        yield Sealed(
+            password=password,
+            reference=row["reference"],
+            text=row["sealed_text"],
+            label=row["sealed_label"],
+        )
 
 
 def _streams_of(connection: Connection, ids: Sequence[int]) -> dict[int, set[int]]:

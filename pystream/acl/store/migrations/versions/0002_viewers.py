@@ -24,6 +24,7 @@ def upgrade() -> None:
         "password",
         sa.Column("id", sa.BigInteger, autoincrement=False, nullable=False),
         sa.Column("tenant_id", sa.BigInteger, nullable=False),
+        sa.Column("reference", sa.LargeBinary(16), nullable=False),
         sa.Column("pepper", sa.Integer, nullable=False),
         sa.Column("lookup", sa.LargeBinary(32), nullable=False),
         sa.Column("sealed_text", sa.LargeBinary, nullable=False),
