@@ -14,6 +14,7 @@ COMMANDS = {
     "tenant": "add, list and change the customers that own streams",
     "stream": "add, list, change and remove what a server offers",
     "password": "make and check what viewers type to come in",
+    "keyring": "rotate, back up and bring back the keys of a node",
     "top": "show what a running node does",
     "traffic": "say what was sent in a month, by stream and kind",
 }

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pystream.acl.keys import load_master_keys
-from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
-from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
 from pystream.server.edge import lifetime, load_tls
+from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
@@ -127,14 +126,9 @@ def _missing_store(url: str) -> str | None:
 
 
 def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    keys = settings.keys
-
-    def masters() -> MasterKeys:
-        return MasterKeys.load(keys.master_key_file, environ)
-
     try:
-        with KeyStore.open(keys.store, masters, keys.erasures, migrate=False) as store:
-            store.root()
+        with open_key_store(settings.keys, environ, migrate=False) as keys:
+            keys.root()
     except PystreamError as error:
         yield f"keys.store: {error}"
 

@@ -25,6 +25,7 @@ from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
 from pystream.server.entrance import Entrance
 from pystream.server.gauges import Board, State
+from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
 from pystream.server.origin import Origin
@@ -176,7 +177,7 @@ async def serve(node: dict[str, Any]) -> None:
     edge = edge_of(settings, secret, node["https_port"])
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
-    keys = open_key_store(settings.keys, migrate=False)
+    keys = open_key_store(settings.keys, os.environ, migrate=False)
     keyring = Keyring(keys.root())
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])

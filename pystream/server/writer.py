@@ -11,22 +11,19 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import trio
 
 from pystream import _core
-from pystream.acl.keys import create_master_key, load_master_keys, root_of
-from pystream.acl.sealing import MasterKeys, new_key
 from pystream.acl.store import Store
-from pystream.acl.store.keystore import KeyStore
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
-from pystream.server.settings import Keys, Settings
+from pystream.server.keys import ensure_keys
+from pystream.server.settings import Settings
 
 _COMMIT_SECONDS = 0.5
 
@@ -55,7 +52,7 @@ async def write(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url)
-    ensure_keys(settings.keys, int(time.time()))
+    ensure_keys(settings.keys, os.environ, int(time.time()))
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -89,33 +86,6 @@ async def write(node: dict[str, Any]) -> None:
                 if stopping.is_set():
                     break
             nursery.cancel_scope.cancel()
-
-
-def ensure_keys(keys: Keys, now: int) -> None:
-    """Makes the master key and what the key store has from its first day, where they are missing.
-
-    Where there was a master key before there was a root, keys that were derived from it are in use:
-    its root goes on giving them. Raises `PystreamError` for what is there and cannot be used, and
-    `OSError`.
-    """
-    root = new_key()
-    try:
-        *_, oldest = load_master_keys(keys.master_key_file, os.environ)
-        root = root_of(oldest)
-    except FileNotFoundError:
-        with suppress(FileExistsError):
-            create_master_key(keys.master_key_file)
-    with open_key_store(keys) as store:
-        store.set_up(root, now)
-
-
-def open_key_store(keys: Keys, *, migrate: bool = True) -> KeyStore:
-    """Raises `PystreamError`."""
-
-    def masters() -> MasterKeys:
-        return MasterKeys.load(keys.master_key_file, os.environ)
-
-    return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
 
 
 if __name__ == "__main__":

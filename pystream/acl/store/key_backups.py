@@ -220,6 +220,8 @@ def _check_manifest(path: str) -> int:
 
 def _prepared(url: str) -> str:
     """The path of a key store in SQLite, with tables."""
+    if url.startswith("postgresql"):
+        raise InvalidValue("the key store is in PostgreSQL: bring it back with PostgreSQL's means")
     try:
         database = Database(url, migrate=True, schema=SCHEMA)
     except StoreError as error:
@@ -228,8 +230,7 @@ def _prepared(url: str) -> str:
             " same name with -wal and -shm"
         ) from error
     database.engine.dispose()
-    if database.path is None:
-        raise InvalidValue("the key store is in PostgreSQL: bring it back with PostgreSQL's means")
+    assert database.path is not None
     return database.path
 
 

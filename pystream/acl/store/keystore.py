@@ -387,6 +387,7 @@ class KeyStore:
 
     def status(self) -> Status:
         keys = tables.tenant_key.c
+        self._masters = self._load()
         with self._reading() as connection:
             root = self._root(connection)
             masters = dict.fromkeys(self._masters.names, 0)
