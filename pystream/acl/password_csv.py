@@ -358,6 +358,15 @@ _MOMENT = re.compile(
 )
 
 
+def moment(text: str, timezone: str, *, end: bool) -> int:
+    """Unix seconds of a time, written as in a list; `end` for one until which something is valid.
+    Raises `InvalidValue`."""
+    try:
+        return _moment(text, _zone(timezone), end=end)
+    except ValueError as error:
+        raise InvalidValue(str(error)) from None
+
+
 def _moment(text: str, zone: ZoneInfo, *, end: bool) -> int:
     """Unix seconds of what is written; without a time, of the day's begin or end."""
     found = _MOMENT.fullmatch(text)

@@ -17,18 +17,32 @@ if TYPE_CHECKING:
     from pystream.acl.password_csv import ImportedPasswords, Problem
 
 _HELP = f"""\
-usage: pystream password derive --secret-file FILE [IDS|-]
+usage: pystream password add TENANT/STREAM... [--count N] [--shared]
+       pystream password import TENANT/STREAM... --list FILE
+       pystream password list TENANT[/STREAM] [--csv]
+       pystream password cards TENANT/STREAM --url URL -o FILE
+       pystream password revoke TENANT --list FILE
+       pystream password erase TENANT --list FILE
+       pystream password derive --secret-file FILE [IDS|-]
        pystream password check LIST|- [--timezone ZONE] [--json]
        pystream password ACTION --help
 
 A password lets a viewer in. Only the customer knows who holds which.
 
 actions:
+  add     make passwords for streams whose access is personal or shared
+  import  add a customer's own passwords or opaque ids
+  list    list passwords, or export them
+  cards   print cards with codes to scan
+  revoke  take passwords back; who watches with one is stopped
+  erase   take them back, and make them impossible to read for good
   derive  make opaque passwords of identifiers, on the customer's own machine
   check   say what an import of a list would say
 
 {_store.EXIT_CODES}
 examples:
+  pystream password add acme/course --count 300
+  pystream password cards acme/course --url https://video.example.org/acme/course/ -o cards.pdf
   pystream password derive --secret-file acme.secret --new-secret efn.txt > passwords.csv
   pystream password check passwords.csv
 """
@@ -83,7 +97,19 @@ example:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    return _store.dispatch("password", _HELP, {"derive": _derive, "check": _check}, arguments)
+    from pystream.cli import _issued
+
+    actions = {
+        "add": _issued.add,
+        "import": _issued.import_list,
+        "list": _issued.list_all,
+        "cards": _issued.cards,
+        "revoke": _issued.revoke,
+        "erase": _issued.erase,
+        "derive": _derive,
+        "check": _check,
+    }
+    return _store.dispatch("password", _HELP, actions, arguments)
 
 
 # derive
@@ -111,9 +137,9 @@ def _derive(words: list[str]) -> int:
     options = parser.parse(words)
     from pystream.acl.password_csv import read_column
 
-    identifiers, problems = read_column(_read(options.ids), options.column)
+    identifiers, problems = read_column(read(options.ids), options.column)
     if problems:
-        _complain(parser, options.ids, problems)
+        complain(parser, options.ids, problems)
         return 1
     if not identifiers:
         raise PystreamError(f"{_named(options.ids)}: there is no identifier in it")
@@ -190,10 +216,10 @@ def _check(words: list[str]) -> int:
     from pystream.acl.password_csv import read_csv
 
     try:
-        found = read_csv(_read(options.list), timezone=options.timezone)
+        found = read_csv(read(options.list), timezone=options.timezone)
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
-    _complain(parser, options.list, found.problems)
+    complain(parser, options.list, found.problems)
     with _terminal.output():
         if options.json:
             _terminal.print_json(_facts(found))
@@ -230,7 +256,7 @@ def _show(name: str, found: ImportedPasswords) -> None:
 # Both
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
     from pystream.acl.password_csv import MOST_BYTES
 
     # One byte too many is told as that.
@@ -244,9 +270,9 @@ def _named(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def _complain(parser: Parser, path: str, problems: Sequence[Problem]) -> None:
+def complain(parser: Parser, path: str, problems: Sequence[Problem], severity: str = "") -> None:
     for text in _in_runs(problems):
-        _terminal.complain(parser.prog, f"{_named(path)}: {text}")
+        _terminal.complain(parser.prog, f"{severity}{_named(path)}: {text}")
 
 
 def _in_runs(problems: Sequence[Problem]) -> Iterator[str]:

@@ -116,6 +116,14 @@ class ViewerStore:
         with self._database.reading() as connection:
             return tuple(_passwords(connection, wanted.order_by(column.id).limit(most)))
 
+    def record_view(
+        self, tenant_id: int, stream_id: int | None, count: int, *, who: str, now: int
+    ) -> None:
+        """Puts on record that somebody has seen so many passwords as the customer knows them."""
+        with self._database.writing() as connection:
+            what: Mapping[str, Any] = {"passwords_shown": (None, count)}
+            _record(connection, tenant_id, who, now, what, stream_id)
+
     def revoke(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords; their sessions end. Returns how many were not revoked before."""
         column = tables.password.c
