@@ -222,7 +222,8 @@ def test_the_walk_reads_cython() -> None:
 
 
 STARTS = {"pystream", "pystream.cli", "pystream.acl", "pystream.server"}
-STARTS |= {f"pystream.cli.{name}" for name in ("package", "probe", "stream", "tenant", "traffic")}
+_NAMES = ("keyring", "package", "probe", "stream", "tenant", "traffic")
+STARTS |= {f"pystream.cli.{name}" for name in _NAMES}
 
 
 @pytest.mark.parametrize("name", sorted(STARTS & {*map(module_name, modules())}))

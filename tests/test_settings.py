@@ -335,6 +335,8 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.Mon
         settings = load(path, {})
         assert settings.store.url == f"sqlite:///{folder}/pystream.db"
         assert settings.keys.master_key_file == f"{folder}/pystream.key"
+        assert settings.keys.store == f"sqlite:///{folder}/keys.db"
+        assert settings.keys.erasures == f"{folder}/erasures.txt"
         (certificate,) = settings.tls.certificates
         assert (certificate.certificate, certificate.key) == (f"{folder}/a.pem", "/abs/a.key")
     assert load(None, {}).store.url == f"sqlite:///{tmp_path}/pystream.db"
@@ -344,6 +346,34 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.Mon
         ("postgresql://host/x", "postgresql://host/x"),
     ):
         assert load(None, {"PYSTREAM_STORE_URL": url}).store.url == wanted
+
+
+@pytest.mark.parametrize(
+    ("store", "named", "keys", "erasures"),
+    [
+        ("sqlite:////data/x.db", {}, "sqlite:////data/keys.db", "/data/erasures.txt"),
+        ("postgresql://host/x", {}, "sqlite:////etc/p/keys.db", "/etc/p/erasures.txt"),
+        (
+            "sqlite:////data/x.db",
+            {"STORE": "postgresql://host/keys"},
+            "postgresql://host/keys",
+            "/etc/p/erasures.txt",
+        ),
+        (
+            "sqlite:////data/x.db",
+            {"STORE": "/safe/k.db", "ERASURES": "/other/list"},
+            "sqlite:////safe/k.db",
+            "/other/list",
+        ),
+    ],
+)
+def test_the_key_store_is_beside_the_store_and_the_list_beside_that(
+    store: str, named: dict[str, str], keys: str, erasures: str
+) -> None:
+    environ = {"PYSTREAM_STORE_URL": store, "PYSTREAM_KEYS_MASTER_KEY_FILE": "/etc/p/master"}
+    environ |= {f"PYSTREAM_KEYS_{name}": value for name, value in named.items()}
+    found = load(None, environ).keys
+    assert (found.store, found.erasures) == (keys, erasures)
 
 
 def test_what_is_no_file_of_settings(tmp_path: Path) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -42,6 +39,7 @@ from pystream.acl.streams import (
 )
 from pystream.acl.traffic import Kind, Metered, hours_of, month_of
 from pystream.errors import Exists, InvalidValue, NotFound, StoreError
+from tests import postgresql
 
 MIGRATIONS = Path(pystream.acl.store.__file__).parent / "migrations"
 # 2031-05-15 12:00 UTC
@@ -51,71 +49,6 @@ FILM = StreamSettings(sources=("/films/a.mp4",))
 
 
 # Databases
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A PostgreSQL of its own, at a unix socket in a folder, whose path it gives."""
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name))
-    # Under /tmp itself: its server may not run as root, and has to get to its folder.
-    folder = tempfile.mkdtemp(prefix="pystream-postgres-", dir="/tmp")
-    user: Any = {}
-    if os.geteuid() == 0:
-        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        shutil.chown(folder, "nobody", "nogroup")
-    data = f"{folder}/data"
-    try:
-        subprocess.run(
-            [programs / "initdb", "-D", data, "-A", "trust", "-U", "pystream", "--no-sync"],
-            stdout=subprocess.DEVNULL,
-            check=True,
-            cwd="/",
-            **user,
-        )
-        quiet = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "timezone=UTC")
-        server = subprocess.Popen(
-            [programs / "postgres", "-D", data, "-k", folder, *quiet],
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd="/",
-            **user,
-        )
-        assert server.stderr is not None
-        log = []
-        for line in server.stderr:
-            log.append(line)
-            if "ready to accept connections" in line:
-                break
-        else:
-            pytest.fail("".join(log))
-        try:
-            yield folder
-        finally:
-            # At once: nothing in it is wanted any more.
-            server.send_signal(signal.SIGQUIT)
-            server.stderr.close()
-            server.wait()
-    finally:
-        shutil.rmtree(folder)
-
-
-NUMBERS = count(1)
-
-
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("pg_ctlcluster"))]
-)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    folder = request.getfixturevalue("postgres")
-    name = f"test{next(NUMBERS)}"
-    server = create_engine(f"postgresql+psycopg://pystream@/postgres?host={folder}")
-    with server.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    server.dispose()
-    return f"postgresql://pystream@/{name}?host={folder}"
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from pystream.acl.sealing import MasterKeys
 from pystream.acl.store.database import Database
@@ -236,7 +236,8 @@ def _prepared(url: str) -> str:
 
 def _read(path: str, copy: sqlite3.Connection) -> None:
     # Nothing is made beside the backup, which may be where nobody can write.
-    with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as source:
+    name = f"{Path(path).absolute().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(name, uri=True)) as source:
         source.backup(copy)
     if copy.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
         raise StoreError(f"{path}: the backup is damaged: take another one")
