@@ -172,9 +172,9 @@ def read_column(
         if cells.count(wanted) == 1:
             place = cells.index(wanted)
             rows = _cells(lines[1:], separator, found)
-            return [
-                (line, row[place]) for line, row in rows if "".join(row[place : place + 1])
-            ], found
+            # A line may be shorter than the first one.
+            texts = [(line, "".join(row[place : place + 1]).strip()) for line, row in rows]
+            return [(line, text) for line, text in texts if text], found
     found.append(Problem(1, "the first line does not name that column, or does so twice"))
     return [], found
 
