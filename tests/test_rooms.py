@@ -222,7 +222,10 @@ def test_the_walk_reads_cython() -> None:
 
 
 STARTS = {"pystream", "pystream.cli", "pystream.acl", "pystream.server"}
-STARTS |= {f"pystream.cli.{name}" for name in ("package", "probe", "stream", "tenant", "traffic")}
+STARTS |= {
+    f"pystream.cli.{name}"
+    for name in ("package", "password", "probe", "stream", "tenant", "traffic")
+}
 
 
 @pytest.mark.parametrize("name", sorted(STARTS & {*map(module_name, modules())}))
