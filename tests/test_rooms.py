@@ -222,7 +222,7 @@ def test_the_walk_reads_cython() -> None:
 
 
 STARTS = {"pystream", "pystream.cli", "pystream.acl", "pystream.server"}
-_NAMES = ("keyring", "package", "probe", "stream", "tenant", "traffic")
+_NAMES = ("keyring", "package", "password", "probe", "stream", "tenant", "traffic")
 STARTS |= {f"pystream.cli.{name}" for name in _NAMES}
 
 

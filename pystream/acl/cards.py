@@ -14,13 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import cache
 from importlib import resources
 from io import BytesIO
 from itertools import groupby
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from reportlab.graphics.barcode.qrencoder import QRCode, QRErrorCorrectLevel
 from reportlab.lib.pagesizes import A4
@@ -30,6 +29,7 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from pystream.acl.passwords import MOST_LABEL_CHARACTERS, canonical
+from pystream.acl.streams import time_zone
 from pystream.errors import InvalidValue
 
 LOCALES: Final = ("de", "en")
@@ -108,7 +108,7 @@ def cards(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
     """
     if locale not in LOCALES:
         raise InvalidValue(f"locale: {locale!r} is none of {', '.join(LOCALES)}")
-    zone = _zone(timezone)
+    zone = time_zone(timezone)
     _fonts()
     file = BytesIO()
     canvas = Canvas(file, pagesize=A4, pageCompression=1, invariant=1, lang=locale)
@@ -166,7 +166,7 @@ class _Drawn:
     modules: Sequence[Sequence[bool]]
 
 
-def _checked(sheet: Sequence[Card], locale: str, zone: ZoneInfo) -> list[_Drawn]:
+def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
     drawn: list[_Drawn] = []
     if not 1 <= len(sheet) <= MOST_CARDS:
         raise InvalidValue(f"from 1 to {MOST_CARDS:,} cards can be printed at a time")
@@ -184,7 +184,7 @@ def _checked(sheet: Sequence[Card], locale: str, zone: ZoneInfo) -> list[_Drawn]
 _URL = re.compile(r"https?://[!-~]+")
 
 
-def _laid_out(card: Card, locale: str, zone: ZoneInfo) -> _Drawn:
+def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
     if not _URL.fullmatch(card.url) or "#" in card.url:
         raise InvalidValue("url: an address is wanted as in https://www.example.org/a/b, in ASCII")
     for name, text in (("title", card.title), ("label", card.label)):
@@ -239,7 +239,7 @@ def _fragment(password: str) -> str:
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
-def _validity(until: int | None, locale: str, zone: ZoneInfo) -> str:
+def _validity(until: int | None, locale: str, zone: tzinfo) -> str:
     if until is None:
         return ""
     words = _TEXTS[locale]
@@ -248,7 +248,7 @@ def _validity(until: int | None, locale: str, zone: ZoneInfo) -> str:
         # Until midnight is to the end of the day before, which is what people say.
         return words["through"].format(_date(moment - timedelta(days=1), locale))
     time = f"{moment:%H:%M}" + (" Uhr" if locale == "de" else "")
-    return words["until"].format(f"{_date(moment, locale)}, {time} ({zone.key.replace('_', ' ')})")
+    return words["until"].format(f"{_date(moment, locale)}, {time} ({str(zone).replace('_', ' ')})")
 
 
 def _date(moment: datetime, locale: str) -> str:
@@ -433,13 +433,3 @@ def _draw_marks(canvas: Canvas) -> None:
         for y in rows[1:-1]:
             lines += [(x - arm, y, x + arm, y), (x, y - arm, x, y + arm)]
     canvas.lines(lines)
-
-
-def _zone(timezone: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(timezone)
-    except (ValueError, OSError, LookupError):
-        raise InvalidValue(
-            f"timezone: {timezone!r} is no time zone that this machine knows; they are named as in"
-            " Europe/Berlin"
-        ) from None

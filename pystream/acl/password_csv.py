@@ -29,9 +29,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo
 
 from pystream.acl.passwords import (
     Guessable,
@@ -41,6 +40,7 @@ from pystream.acl.passwords import (
     importable,
     problems,
 )
+from pystream.acl.streams import time_zone
 from pystream.errors import InvalidValue
 
 # What an export is headed with, and the order without a header.
@@ -123,7 +123,7 @@ def read_csv(data: bytes, *, timezone: str = "UTC") -> ImportedPasswords:
 
     Whatever the bytes are, the answer tells it. Raises `InvalidValue` for an unknown time zone.
     """
-    zone = _zone(timezone)
+    zone = time_zone(timezone)
     found: list[Problem] = []
     known: dict[str, tuple[int, str]] = {}
     rows: list[tuple[int, str, str, PasswordSettings]] = []
@@ -172,9 +172,9 @@ def read_column(
         if cells.count(wanted) == 1:
             place = cells.index(wanted)
             rows = _cells(lines[1:], separator, found)
-            return [
-                (line, row[place]) for line, row in rows if "".join(row[place : place + 1])
-            ], found
+            # A line may be shorter than the first one.
+            texts = [(line, "".join(row[place : place + 1]).strip()) for line, row in rows]
+            return [(line, text) for line, text in texts if text], found
     found.append(Problem(1, "the first line does not name that column, or does so twice"))
     return [], found
 
@@ -319,7 +319,7 @@ def _check_new(password: str, form: str, known: dict[str, tuple[int, str]]) -> N
     )
 
 
-def _row(cells: dict[str, str], zone: ZoneInfo) -> tuple[str, str, PasswordSettings]:
+def _row(cells: dict[str, str], zone: tzinfo) -> tuple[str, str, PasswordSettings]:
     """A password, its canonical form, and its settings. Raises `InvalidValue` with all that is
     wrong."""
     password = cells.get("password", "").strip()
@@ -367,7 +367,7 @@ def moment(text: str, timezone: str, *, end: bool) -> int:
         raise InvalidValue(str(error)) from None
 
 
-def _moment(text: str, zone: ZoneInfo, *, end: bool) -> int:
+def _moment(text: str, zone: tzinfo, *, end: bool) -> int:
     """Unix seconds of what is written; without a time, of the day's begin or end."""
     found = _MOMENT.fullmatch(text)
     if not found:
@@ -406,16 +406,6 @@ def _answer(text: str) -> bool:
         raise ValueError("yes or no is wanted") from None
 
 
-def _zone(timezone: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(timezone)
-    except (ValueError, OSError, LookupError):
-        raise InvalidValue(
-            f"timezone: {timezone!r} is no time zone that this machine knows; they are named as in"
-            " Europe/Berlin"
-        ) from None
-
-
 # Writing
 
 
@@ -426,7 +416,7 @@ def write_csv(
     which spreadsheets want, and lines that end as RFC 4180 has them. `timezone` is the one that
     times are written in; they say how far from UTC they are. `separator` may be `;`, which a German
     Excel wants. Raises `InvalidValue` for an unknown time zone."""
-    zone = _zone(timezone)
+    zone = time_zone(timezone)
     yield b"\xef\xbb\xbf" + write_line(COLUMNS, separator)
     for password, settings in rows:
         yield write_line(
@@ -447,7 +437,7 @@ def write_line(cells: Iterable[str], separator: str = ",") -> bytes:
     return f"{separator.join(map(_cell, cells))}\r\n".encode()
 
 
-def _written(moment: int | None, zone: ZoneInfo) -> str:
+def _written(moment: int | None, zone: tzinfo) -> str:
     return "" if moment is None else datetime.fromtimestamp(moment, zone).isoformat(" ")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, tzinfo
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -155,6 +156,20 @@ def problems(settings: TenantSettings | StreamSettings) -> tuple[str, ...]:
     return tuple(found(settings))  # type: ignore[arg-type]
 
 
+def time_zone(name: str) -> tzinfo:
+    """The time zone of a name as in `Europe/Berlin`. Raises `InvalidValue` where there is none."""
+    if name == "UTC":
+        # Known without tables of zones, which not every machine has.
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise InvalidValue(
+            f"timezone: {name!r} is no time zone that this machine knows; they are named as in"
+            " Europe/Berlin"
+        ) from None
+
+
 def check_tenant_name(name: str) -> None:
     """Raises `InvalidValue` where no tenant can have that name."""
     _check_slug("tenant", name)
@@ -178,12 +193,9 @@ def _check_slug(what: str, name: str) -> None:
 def _of_tenant(settings: TenantSettings) -> Iterator[str]:
     yield from _text("display", settings.display)
     try:
-        ZoneInfo(settings.timezone)
-    except (ValueError, OSError, LookupError):
-        yield (
-            f"timezone: {settings.timezone!r} is no time zone that this machine knows; they are named"
-            " as in Europe/Berlin"
-        )
+        time_zone(settings.timezone)
+    except InvalidValue as error:
+        yield from error.problems
     yield from _at_least("max_rate_bps", settings.max_rate_bps, 1000)
     notice = settings.notice
     if len(notice) > 4000 or not all(c.isprintable() or c == "\n" for c in notice):

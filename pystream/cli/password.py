@@ -43,7 +43,7 @@ actions:
 examples:
   pystream password add acme/course --count 300
   pystream password cards acme/course --url https://video.example.org/acme/course/ -o cards.pdf
-  pystream password derive --secret-file acme.secret --new-secret efn.txt > passwords.csv
+  pystream password derive --secret-file acme.secret efn.txt > passwords.csv
   pystream password check passwords.csv
 """
 
@@ -118,8 +118,8 @@ def run(arguments: list[str]) -> int:
 def _derive(words: list[str]) -> int:
     parser = Parser(
         "password derive",
-        usage="--secret-file FILE [--new-secret] [--column NAME]\n"
-        "         [--keep-identifiers] [IDS|-]",
+        usage="--secret-file FILE [--new-secret]\n"
+        "         [--column NAME] [--keep-identifiers] [IDS|-]",
         description=_DERIVE,
         epilog=_DERIVE_EPILOG,
     )
