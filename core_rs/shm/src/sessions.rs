@@ -359,10 +359,9 @@ impl Sessions {
     fn find(&self, id: &[u8; 16]) -> Option<Found<'_>> {
         let [first, _] = halves(id);
         for bucket in self.homes(id) {
-            for slot in 0..SLOTS {
-                let place = Place { bucket, slot };
-                if self.first_half(place).get() == first
-                    && let Some(found) = self.read(place)
+            for (slot, half) in self.first_halves(bucket).iter().enumerate() {
+                if half.get() == first
+                    && let Some(found) = self.read(Place { bucket, slot })
                     && found.session.id == *id
                 {
                     return Some(found);
@@ -447,7 +446,11 @@ impl Sessions {
     }
 
     fn first_half(&self, Place { bucket, slot }: Place) -> &Word {
-        &self.mapping.words()[BUCKETS_AT + bucket * BUCKET + slot]
+        &self.first_halves(bucket)[slot]
+    }
+
+    fn first_halves(&self, bucket: usize) -> &[Word] {
+        &self.mapping.words()[BUCKETS_AT + bucket * BUCKET..][..SLOTS]
     }
 
     fn row(&self, Place { bucket, slot }: Place) -> &[Word] {
