@@ -84,27 +84,32 @@ impl Word {
     }
 
     pub(crate) fn set(&self, value: u64) {
+        pause::may_come();
         death::may_come();
         self.0.store(value, Ordering::Release);
     }
 
     /// Writes `new` if the word still is `seen`; says what it is otherwise.
     pub(crate) fn swap_if(&self, seen: u64, new: u64) -> std::result::Result<(), u64> {
+        pause::may_come();
         death::may_come();
         self.0.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
     }
 
     pub(crate) fn add(&self, count: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_add(count, Ordering::AcqRel);
     }
 
     pub(crate) fn subtract(&self, count: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_sub(count, Ordering::AcqRel);
     }
 
     pub(crate) fn raise_to(&self, value: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_max(value, Ordering::AcqRel);
     }
@@ -409,7 +414,8 @@ mod pause {
     pub(super) const fn may_come() {}
 }
 
-/// Something that happens between two of a thread's looks at shared memory, for proofs that go through all of them.
+/// Something that happens before any one of a thread's looks at shared memory or writes to it, for proofs that go through
+/// all of them.
 #[cfg(test)]
 pub(crate) mod pause {
     use std::cell::RefCell;
@@ -420,9 +426,9 @@ pub(crate) mod pause {
         static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
     }
 
-    /// Does `work`, and `meanwhile` before the look after `looks` others; whether there was such a look.
-    pub(crate) fn after<T>(looks: u64, meanwhile: impl FnOnce() + 'static, work: impl FnOnce() -> T) -> (T, bool) {
-        PLAN.set(Some((looks, Box::new(meanwhile))));
+    /// Does `work`, and `meanwhile` when it has made so many steps; whether there was another step.
+    pub(crate) fn after<T>(steps: u64, meanwhile: impl FnOnce() + 'static, work: impl FnOnce() -> T) -> (T, bool) {
+        PLAN.set(Some((steps, Box::new(meanwhile))));
         let answer = work();
         (answer, PLAN.take().is_none())
     }
