@@ -258,7 +258,7 @@ def test_every_key_can_be_overridden() -> None:
         for name in kind.__struct_fields__:
             default = getattr(kind(), name)
             value = msgspec.to_builtins(default, enc_hook=str)
-            text = ",".join(value) if isinstance(value, tuple) else str(value).lower()
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
             variable = f"PYSTREAM_{section.upper()}_{name.upper()}"
             assert parse("", "x", {variable: text}) == Settings()
 
