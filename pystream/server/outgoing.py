@@ -538,7 +538,6 @@ class _Bounded(Generic[T]):
 _KEYSET_SECONDS = 5.0
 _KEYSET_BYTES = 256 * 1024
 _KEYSET_KEYS = 100
-_KEYSETS_BYTES = 16 * 2**20
 _ENTRY_BYTES = 1024
 _SHORTEST_S, _USUAL_S, _LONGEST_S = 60.0, 3600.0, 86400.0
 _STALE_S = 6 * 3600.0
@@ -557,6 +556,7 @@ class _Known:
     """What is known of a URL's keys. Times are the clock's of the loop."""
 
     jwks: dict[str, Any] | None = None
+    received: int = 0
     refresh_at: float = 0.0
     ends: float = 0.0
     tried: float = float("-inf")
@@ -575,14 +575,16 @@ class Keysets:
     A set is kept for as long as its Cache-Control says (`max-age`; an hour where it says nothing),
     but a minute at least and a day at most, and is fetched again in the background when a fifth of
     that is left. While the site fails, a set is good for six hours more, and the site is asked again
-    after 5 s, then after twice as long each time, up to a minute. All sets together take at most
-    16 MiB as they were received.
+    after 5 s, then after twice as long each time, up to a minute. All sets together, as they were
+    received, take at most `kept_bytes`; those not used for longest go.
     """
 
-    def __init__(self, client: Client, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, client: Client, nursery: trio.Nursery, *, kept_bytes: int = 16 * 2**20
+    ) -> None:
         self._client = client
         self._flights = _Flights[None](nursery)
-        self._known = _Bounded[_Known](_KEYSETS_BYTES)
+        self._known = _Bounded[_Known](kept_bytes)
 
     async def get(self, tenant: str, url: str, kid: str | None = None) -> dict[str, Any]:
         """A tenant's key set at a URL, `{"keys": [...]}`, not to be changed. Where `kid` is given
@@ -622,24 +624,25 @@ class Keysets:
 
     async def _fetch(self, tenant: str, url: str, known: _Known) -> None:
         known.tried = trio.current_time()
-        cost = len(url) + _ENTRY_BYTES
         try:
             reply = await self._client.call(
                 tenant, url, seconds=_KEYSET_SECONDS, most=_KEYSET_BYTES
             )
             known.jwks = _read_keyset(parse_url(url).host, reply.body)
         except OutgoingError as error:
-            known.failures += 1
-            known.retry_at = trio.current_time() + _pause(known.failures)
             known.failure = (error.kind, str(error))
+            if error.fault != "node":
+                known.failures += 1
+                known.retry_at = trio.current_time() + _pause(known.failures)
             raise
         else:
             lifetime = _lifetime(reply)
             known.ends = trio.current_time() + lifetime
             known.refresh_at = known.ends - lifetime / 5
             known.failures, known.retry_at = 0, float("-inf")
-            cost += len(reply.body)
+            known.received = len(reply.body)
         finally:
+            cost = known.received + len(url) + _ENTRY_BYTES
             self._known.put((tenant, url), known, cost)
 
 
@@ -674,7 +677,6 @@ def _lifetime(reply: Reply) -> float:
 
 _VERDICT_BYTES = 16 * 1024
 _KEPT_YES_S, _KEPT_NO_S = 60.0, 5.0
-_VERDICTS_BYTES = 8 * 2**20
 _BREAKERS_BYTES = 2**20
 _FAILURES = 5
 
@@ -754,19 +756,24 @@ class Questions:
     of which only `allow` has to be there; other members are not read. Nothing else is a no: a site
     that fails has not answered, and that is an `OutgoingError`, upon which nobody comes in.
 
-    A yes is kept for a minute, or for as long as it holds, and a no for five seconds, 8 MiB of both
-    at most. A question that is being asked is not asked again meanwhile. After five failures in a
+    A yes is kept for a minute, or for as long as it holds, and a no for five seconds; both take at
+    most `kept_bytes`, and those not used for longest go. A question that is being asked is not asked again meanwhile. After five failures in a
     row an endpoint is left alone for 5 s; one question is let through then, and if it fails, twice
-    as long, up to a minute.
+    as long, up to a minute. `clock` gives Unix time.
     """
 
     def __init__(
-        self, client: Client, nursery: trio.Nursery, *, clock: Callable[[], float] = time.time
+        self,
+        client: Client,
+        nursery: trio.Nursery,
+        *,
+        kept_bytes: int = 8 * 2**20,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._clock = clock
         self._flights = _Flights[Verdict](nursery)
-        self._kept = _Bounded[tuple[Verdict, float, float]](_VERDICTS_BYTES)
+        self._kept = _Bounded[tuple[Verdict, float, float]](kept_bytes)
         self._breakers = _Bounded[_Breaker](_BREAKERS_BYTES)
 
     async def ask(self, url: str, keys: Sequence[bytes], question: Question) -> Verdict:
