@@ -4,8 +4,10 @@ whatever comes back."""
 from __future__ import annotations
 
 import base64
+import gc
 import hmac
 import ipaddress
+import itertools
 import json
 import logging
 import math
@@ -354,9 +356,10 @@ def test_what_is_allowed_is_so_in_each_of_its_forms(form: str) -> None:
 
 def test_plain_http_goes_to_allowed_private_networks_only() -> None:
     async def main() -> None:
-        public = Names(["8.8.8.8"])
-        for allow in ((), (Network("8.8.8.0/24"),), LOOPBACK):
-            client = client_of(allow=allow, ports=(80,), resolve=public)
+        forms = ("8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8")
+        networks = ((), (Network("8.8.8.0/24"),), LOOPBACK)
+        for form, allow in itertools.product(forms, networks):
+            client = client_of(allow=allow, ports=(80,), resolve=Names([form]))
             error = await refusal(get(client, "http://login.example/"))
             assert error.kind == "forbidden" and "https://" in str(error)
 
@@ -822,6 +825,22 @@ def test_a_tenant_has_so_many_calls_at_a_time_and_the_node_too() -> None:
                 await client.call(tenant, site.url, seconds=5.0, most=100)
 
     run(main, jumping())
+
+
+def test_tenants_who_call_nobody_are_forgotten() -> None:
+    def limiters() -> int:
+        return sum(isinstance(each, trio.CapacityLimiter) for each in gc.get_objects())
+
+    async def main() -> None:
+        site = Site(ok("here"))
+        async with running(site):
+            client = client_of(site)
+            before = limiters()
+            for number in range(10):
+                await client.call(f"tenant {number}", site.url, seconds=5.0, most=100)
+            assert limiters() == before
+
+    run(main)
 
 
 # Secrecy
