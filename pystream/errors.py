@@ -122,3 +122,29 @@ class GrantError(PystreamError):
             "this link does not open the stream, or does so no longer: ask for a new one"
         )
         self.kind = kind
+
+
+class OutgoingError(PystreamError):
+    """A call to a customer's site gave nothing that can be used. The message names the site's host.
+
+    | `kind` (for counting) | what has happened                                            | `fault`  |
+    | --------------------- | ------------------------------------------------------------ | -------- |
+    | `url`                 | the URL is none that may be called                           | `tenant` |
+    | `forbidden`           | its name leads to an address that may not be reached         | `tenant` |
+    | `unresolved`          | its name leads to no address                                 | `site`   |
+    | `unreachable`         | nobody answers there, or the connection broke                | `site`   |
+    | `tls`                 | the certificate is not that name's, or TLS failed otherwise  | `site`   |
+    | `slow`                | the whole answer was not there in time                       | `site`   |
+    | `answer`              | the answer is none that was asked for                        | `site`   |
+    | `paused`              | it failed so often that it is left alone for a while         | `site`   |
+    | `busy`                | too many calls at a time                                     | `node`   |
+    """
+
+    kind: str
+    fault: str
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        faults = {"url": "tenant", "forbidden": "tenant", "busy": "node"}
+        self.fault = faults.get(kind, "site")

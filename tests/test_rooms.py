@@ -56,6 +56,7 @@ LAZY = {"numpy", "rich"}
 HOMES = {
     "trio": "pystream.server",
     "httptools": "pystream.server",
+    "httpcore2": "pystream.server",
     "msgspec": "pystream.server",
     "sqlalchemy": "pystream.acl.store",
     "alembic": "pystream.acl.store",

@@ -130,6 +130,9 @@ def test_settings_are_frozen() -> None:
         # Ranges
         ("[server]\nworkers = -1", 2, "server.workers", ">= 0"),
         ("[limits]\nidle_seconds = 0", 2, "limits.idle_seconds", "> 0"),
+        ("[outgoing]\nports = [443, 0]", 2, "outgoing.ports[1]", ">= 1"),
+        ("[outgoing]\nports = ['443']", 2, "outgoing.ports[0]", "a whole number is wanted"),
+        ("[outgoing]\nallow = ['10.0.0.1/8']", 2, "outgoing.allow[0]", "host bits"),
         ("[limits]\nidle_seconds = nan", 2, "limits.idle_seconds", "a number"),
         ("[limits]\nrequest_line = 10", 2, "limits.request_line", ">= 256"),
         # Words
@@ -234,6 +237,8 @@ def test_the_environment_overrides_the_file() -> None:
         "PYSTREAM_LIMITS_IDLE_SECONDS": "2.5",
         "PYSTREAM_TLS_CERTIFICATES": '[{certificate = "a", key = "b"}]',
         "PYSTREAM_TLS_LISTEN": "*:443",
+        "PYSTREAM_OUTGOING_PORTS": "443, 8443",
+        "PYSTREAM_OUTGOING_ALLOW": "10.0.0.0/8,fd00::/8",
         "PYSTREAM_STORE_URL": "postgresql://eva@db/x",
         # Neither is a key of a section.
         "PYSTREAM_MASTER_KEY": "00" * 32,
@@ -250,6 +255,8 @@ def test_the_environment_overrides_the_file() -> None:
     assert settings.server.path_prefix == "/v"
     assert settings.limits.idle_seconds == 2.5
     assert settings.tls.certificates[0].key == "b"
+    assert settings.outgoing.ports == (443, 8443)
+    assert settings.outgoing.allow == (Network("10.0.0.0/8"), Network("fd00::/8"))
     assert settings.store.url == "postgresql://eva@db/x"
 
 
@@ -258,7 +265,7 @@ def test_every_key_can_be_overridden() -> None:
         for name in kind.__struct_fields__:
             default = getattr(kind(), name)
             value = msgspec.to_builtins(default, enc_hook=str)
-            text = ",".join(value) if isinstance(value, tuple) else str(value).lower()
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
             variable = f"PYSTREAM_{section.upper()}_{name.upper()}"
             assert parse("", "x", {variable: text}) == Settings()
 

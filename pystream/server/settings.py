@@ -23,6 +23,7 @@ EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Key: TypeAlias = tuple[str | int, ...]
 
@@ -190,6 +191,15 @@ class Overload(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_viewers: Count = 0
 
 
+class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[outgoing]"""
+
+    allow: tuple[Network, ...] = ()
+    ports: tuple[Port, ...] = (443,)
+    answer_seconds: Seconds = 2.0
+    viewer_address: bool = False
+
+
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[log]"""
 
@@ -207,6 +217,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: Keys = Keys()
     cache: Cache = Cache()
     overload: Overload = Overload()
+    outgoing: Outgoing = Outgoing()
     log: Log = Log()
 
 
@@ -403,6 +414,8 @@ def _from_text(variable: str, text: str, default: Any) -> Any:
     if isinstance(default, str):
         return text
     if isinstance(default, tuple) and not text.lstrip().startswith("["):
+        if any(isinstance(each, int) for each in default):
+            return _from_text(variable, f"[{text}]", default)
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return tomllib.loads(f"value = {text}")["value"]
