@@ -56,7 +56,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         if not self.keys or not all(_KEY.fullmatch(key) for key in self.keys):
-            raise ValueError("an Akamai key is an even number of hexadecimal digits, and one is needed")
+            raise ValueError(
+                "an Akamai key is an even number of hexadecimal digits, and one is needed"
+            )
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"the algorithm is one of {', '.join(ALGORITHMS)}")
 

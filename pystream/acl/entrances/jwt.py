@@ -44,7 +44,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import import_key
 from joserfc.jws import JWSRegistry
 
-from pystream.acl.entrances import SKEW_S, Entry
+from pystream.acl.entrances import Entry
 from pystream.acl.entrances._reading import in_time, viewer
 from pystream.errors import EntranceError
 
@@ -202,7 +202,7 @@ def _fits(key: Mapping[str, Any], algorithm: str) -> bool:
 
 def _is_signed(signed: bytes, signature: bytes, algorithm: str, key: Mapping[str, Any]) -> bool:
     kind, curve, members = _KEY_OF[algorithm]
-    public = {"kty": kind, **{name: key.get(name) for name in members}}
+    public: dict[str, Any] = {"kty": kind, **{name: key.get(name) for name in members}}
     if curve is not None:
         public["crv"] = curve
     _check_strength(public)

@@ -65,7 +65,7 @@ from typing import Final
 
 from pystream.acl.entrances import Entry
 from pystream.acl.entrances._reading import devices, in_time, parameters, seconds, viewer
-from pystream.acl.entrances.conditions import NONE, Conditions, problems
+from pystream.acl.entrances.conditions import Conditions, problems
 from pystream.errors import EntranceError
 
 KEY_LENGTH: Final = 32
@@ -103,7 +103,9 @@ def sign(link: Link, key: bytes) -> str:
     except EntranceError as error:
         raise ValueError(f"no link can say that: {error.part or 'path'}") from None
     if read != link:
-        raise ValueError("a link says origins, networks and countries in ascending order, and no more")
+        raise ValueError(
+            "a link says origins, networks and countries in ascending order, and no more"
+        )
     return query
 
 
@@ -186,10 +188,11 @@ def _read(path: str, values: Mapping[str, str]) -> Link:
 
 
 def _conditions(values: Mapping[str, str]) -> Conditions:
-    found = {name: _listed(values, name) for name in ("origins", "networks", "countries")}
-    if not any(found.values()):
-        return NONE
-    conditions = Conditions(**found)
+    conditions = Conditions(
+        origins=_listed(values, "origins"),
+        networks=_listed(values, "networks"),
+        countries=_listed(values, "countries"),
+    )
     for problem in problems(conditions):
         raise EntranceError("malformed", problem.partition(":")[0])
     return conditions

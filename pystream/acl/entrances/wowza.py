@@ -53,7 +53,9 @@ class Rules:
         if not self.secrets or not all(_SECRET.fullmatch(secret) for secret in self.secrets):
             raise ValueError("a shared secret is 8 letters and digits or more, and one is needed")
         if not _PREFIX.fullmatch(self.prefix):
-            raise ValueError("a prefix begins with a letter, and has letters, digits, `_`, `.` and `-`")
+            raise ValueError(
+                "a prefix begins with a letter, and has letters, digits, `_`, `.` and `-`"
+            )
         if self.algorithm not in ALGORITHMS:
             raise ValueError(f"the algorithm is one of {', '.join(ALGORITHMS)}")
 
