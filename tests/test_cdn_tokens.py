@@ -218,6 +218,16 @@ def test_akamai_by_a_query_that_was_encoded_as_a_whole() -> None:
     assert refused(partial(akamai_entry, twice, path="/foo/")) == "malformed"
 
 
+def test_akamai_in_a_query() -> None:
+    token = PHP[0][1]
+    for query in (f"hdnts={token}", f"lang=de&hdnts={token}&xhdnts=1"):
+        assert akamai.carried(query, "hdnts") == token
+    for query in ("", "hdnts", f"xhdnts={token}", f"HDNTS={token}"):
+        assert akamai.carried(query, "hdnts") is None
+    with pytest.raises(EntranceError):
+        akamai.carried(f"hdnts={token}&hdnts={token}", "hdnts")
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -411,6 +421,8 @@ def test_bunny_published_in_april() -> None:
     assert bunny_entry(BUNNY_APRIL, rules=LOCKED, address=f"::ffff:{V4}").expires == UNTIL
     assert refused(partial(bunny_entry, BUNNY_APRIL, address=V4)) == "forged"
     assert refused(partial(bunny_entry, BUNNY_APRIL, rules=LOCKED, address=None)) == "forged"
+    nobody = f"/a?token={by_bunny('/a', 'None')}&expires={UNTIL}"
+    assert refused(partial(bunny_entry, nobody, rules=LOCKED, address=None)) == "forged"
 
 
 def test_bunny_orders_of_the_old_generators() -> None:
@@ -463,6 +475,11 @@ def test_bunny_has_one_reading() -> None:
     bunny_entry(f"/acme/?{query}&token_countries_blocked=RU&token_path=/acme/")
     swallowed = f"/acme/?{query}&token_countries_blocked=RU%26token_path=/acme/"
     assert refused(partial(bunny_entry, swallowed)) == "malformed"
+    # One parameter that reads like two.
+    token = by_bunny("/acme/", "v=1&w=2")
+    bunny_entry(f"/acme/?token={token}&expires={UNTIL}&v=1&w=2")
+    joined = f"/acme/?token={token}&expires={UNTIL}&v=1%26w=2"
+    assert refused(partial(bunny_entry, joined)) == "malformed"
     # The last digits of the time as an address, and the other way round.
     token = by_bunny("/acme/", "v=1").replace("HS256-", "HS256-1-")
     for time, address in ((UNTIL, "52.53.56.55"), (str(UNTIL)[:6], "52.53.56.55")):

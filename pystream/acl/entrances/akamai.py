@@ -63,6 +63,15 @@ class Rules:
             raise ValueError(f"the algorithm is one of {', '.join(ALGORITHMS)}")
 
 
+def carried(query: str, name: str) -> str | None:
+    """The token in a query, as it came; None where the parameter `name` (`hdnts`, say) is not there.
+    Raises `EntranceError` where it is there twice."""
+    found = [pair.partition("=")[2] for pair in query.split("&") if pair.startswith(f"{name}=")]
+    if len(found) > 1:
+        raise EntranceError("malformed", "query")
+    return found[0] if found else None
+
+
 def verify(token: str, rules: Rules, *, path: str, now: int, address: str | None) -> Entry:
     """The entry, if the token opens `path` now for who is at `address`. `path` is decoded. Raises
     `EntranceError`."""

@@ -110,12 +110,8 @@ def _matches(pattern: str, origin: str) -> bool:
     before, star, after = pattern.partition("*")
     if not star:
         return origin == pattern
-    # At least one more character, so that `https://.example.org` is none of them.
-    return (
-        len(origin) > len(before) + len(after)
-        and origin.startswith(before)
-        and origin.endswith(after)
-    )
+    # No label of an origin is empty, so something stands for the asterisk.
+    return origin.startswith(before) and origin.endswith(after)
 
 
 def _inside(networks: tuple[str, ...], text: str | None) -> bool:
@@ -133,11 +129,11 @@ def _country(conditions: Conditions, country: str | None) -> str | None:
 
 def address(text: str | None) -> Address | None:
     """The address, or None for what is none. An IPv4 address that came over an IPv6 socket
-    (RFC 4291 2.5.5.2) is the IPv4 address; a zone (RFC 4007 11) is dropped."""
+    (RFC 4291 2.5.5.2) is the IPv4 address."""
     if text is None:
         return None
     try:
-        found = ip_address(text.partition("%")[0])
+        found = ip_address(text)
     except ValueError:
         return None
     return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found

@@ -46,6 +46,8 @@ and in JavaScript, on the server, never in a page:
 
     createHmac("sha256", Buffer.from(key, "hex")).update(text).digest("base64url")
 
+A link for another stream has another path, so it is refused as one that nobody has signed.
+
 **Keys.** A tenant has two active keys at most: sign with the new one, and drop the old one when the
 last link that it signed is over. Links are no secret from those who get them: a link that is passed
 on opens for others too, unless `devices`, `networks` or a short time keep them out.
