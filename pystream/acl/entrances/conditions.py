@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
     IPv4Address,
-    IPv4Network,
     IPv6Address,
     IPv6Network,
     ip_address,
@@ -41,7 +40,6 @@ _DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +114,10 @@ def _matches(pattern: str, origin: str) -> bool:
 
 def _inside(networks: tuple[str, ...], text: str | None) -> bool:
     found = address(text)
-    return found is not None and any(found in network for network in _parsed(networks))
+    if found is None:
+        return False
+    bits = int(found)
+    return any(bits >> host == prefix for host, prefix in _prefixes(networks, found.version))
 
 
 def _country(conditions: Conditions, country: str | None) -> str | None:
@@ -141,8 +142,14 @@ def address(text: str | None) -> Address | None:
 
 # The conditions of a stream are the same for all its viewers, and parsing them costs more than asking.
 @lru_cache(maxsize=1024)
-def _parsed(networks: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ip_network(network) for network in networks)
+def _prefixes(networks: tuple[str, ...], version: int) -> tuple[tuple[int, int], ...]:
+    """Of the networks of that version, how many bits their hosts have, and the bits before those."""
+    parsed = [network for network in map(ip_network, networks) if network.version == version]
+    hosts = [network.max_prefixlen - network.prefixlen for network in parsed]
+    return tuple(
+        (host, int(network.network_address) >> host)
+        for host, network in zip(hosts, parsed, strict=True)
+    )
 
 
 def problems(conditions: Conditions) -> tuple[str, ...]:
