@@ -148,3 +148,33 @@ class OutgoingError(PystreamError):
         self.kind = kind
         faults = {"url": "tenant", "forbidden": "tenant", "busy": "node"}
         self.fault = faults.get(kind, "site")
+
+
+class EntranceError(PystreamError):
+    """A link or a token does not let its bearer in.
+
+    `reason` is for counting, and for whoever made the link:
+
+    | reason        | what is wrong                                                             |
+    | `expired`     | it is over                                                                |
+    | `early`       | it has not begun                                                          |
+    | `forged`      | nobody has signed that                                                    |
+    | `malformed`   | it is none, or says what cannot be                                        |
+    | `elsewhere`   | it opens another stream, or is for another address                        |
+    | `unknown_key` | it names a key that nobody has, or has no more                            |
+    | `keys`        | the key that it names is not fit to sign with                             |
+    | `replayed`    | it was good for once                                                      |
+
+    `part` names the field at fault as its standard does (`exp`, `acl`), or is empty. It is one of a
+    fixed list and never what a stranger sent. The message is one for all of them.
+    """
+
+    reason: str
+    part: str
+
+    def __init__(self, reason: str, part: str = "") -> None:
+        super().__init__(
+            "this link does not open the stream, or does so no longer: ask for a new one"
+        )
+        self.reason = reason
+        self.part = part
