@@ -56,6 +56,10 @@ def codes(pdf: bytes) -> list[str]:
         points = 72 / 300
         on_page = {}
         for code in zxingcpp.read_barcodes(picture, formats=QR):
+            corners = code.position
+            # Neither turned nor mirrored, which not every reader forgives.
+            assert corners.top_left.x < corners.top_right.x
+            assert corners.top_left.y < corners.bottom_left.y
             x, y = code.position.top_left.x * points, code.position.top_left.y * points
             on_page[int((y - TOP) / CARD_HEIGHT), int((x - LEFT) / CARD_WIDTH)] = code.text
         found += [on_page[place] for place in sorted(on_page)]

@@ -420,6 +420,7 @@ def test_a_german_spreadsheet_is_read() -> None:
     ("text", "passwords", "labels"),
     [
         ("007", ["007"], [""]),
+        ("\ufeff007", ["007"], [""]),
         ("007,Bond\n008,", ["007", "008"], ["Bond", ""]),
         ("007;Bond, James\n008;M", ["007", "008"], ["Bond, James", "M"]),
         ("007\tBond; James, too\n008\tM", ["007", "008"], ["Bond; James, too", "M"]),
