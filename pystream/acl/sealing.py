@@ -60,7 +60,7 @@ _TAG_LENGTH = 16
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a sealed value stands in the main database. `row` is what names the row there, a number or
-    bytes."""
+    bytes; one or the other in all rows of a table."""
 
     tenant_id: int
     table: str

@@ -42,9 +42,7 @@ def check(settings: Settings, environ: Mapping[str, str], now: datetime | None =
         findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
     else:
         findings.wrong += _store(settings)
-    if (missing := _missing_store(settings.keys.store)) is not None:
-        findings.notes.append(f"keys.store: {missing} does not exist yet, and is made")
-    elif not findings.wrong:
+    if _missing_store(settings.keys.store) is None and not findings.wrong:
         findings.wrong += _key_store(settings, environ)
     for kind, at in listeners.wanted(settings):
         try:
