@@ -7,7 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -115,7 +115,7 @@ def test_an_id_has_16_bytes(viewer: bytes) -> None:
         assert sessions.check(viewer, 7, NOW) == Sessions.OPEN
         assert [entry.id for entry in sessions.entries()] == [viewer]
         return
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: sessions.check(viewer, 7, NOW),
         lambda: sessions.open(viewer, 7, NOW, expires=NOW + 1, idle_s=0, holder=1),
         lambda: sessions.get(viewer),

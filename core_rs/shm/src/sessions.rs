@@ -56,8 +56,8 @@
 //!
 //! A keyed hash gives each id two buckets, and a session is opened in the emptier one. Nothing is ever moved, and there
 //! is no third place: a search reads 32 ids at most, in four cache lines. Of 16 slots at most 12.25 are used in the
-//! mean (a load of 0.77). In a simulation of a table kept full while sessions came and went, none of two million found its two
-//! buckets full; at 12.5 it were 17. Then [`Error::Full`] comes before the last place is taken.
+//! mean (a load of 0.77). In a simulation of a table that was kept full while two million sessions came and went, none
+//! found its two buckets full; at 12.5 17 did. Such a one would get [`Error::Full`] before the last place is taken.
 
 use std::fmt;
 use std::iter;
@@ -378,7 +378,7 @@ impl Sessions {
         if standing(before) == FREE {
             return None;
         }
-        let [first, second] = [&self.first_half(place), &row[ID]].map(|word| word.get());
+        let (first, second) = (self.first_half(place).get(), row[ID].get());
         let ([stream, expires], [idle_s, opened]) = (parts(row[TERMS].get()), parts(row[SPANS].get()));
         let terms = Terms { stream, expires, idle_s, holder: row[HOLDER].get() };
         let state = row[STATE].get();

@@ -332,13 +332,13 @@ fn killed_writers_leave_each_session_whole_to_their_successors() {
         assert!(made.is_sorted_by(|earlier, later| earlier >= later), "{made:?} of a round");
         for rounds_ago in 1..=rounds {
             let is = standing(rounds_ago);
-            match rounds_ago {
-                ..ENDED => assert_eq!(is, Standing::Open, "{rounds_ago} of {rounds} rounds ago"),
-                ENDED => assert_ne!(is, Standing::Unknown),
-                ..FORGOTTEN => assert!(matches!(is, Standing::Ended(_)), "{rounds_ago} of {rounds} rounds ago"),
-                FORGOTTEN => (),
-                _ => assert_eq!(is, Standing::Unknown, "{rounds_ago} of {rounds} rounds ago"),
-            }
+            // The round that was cut may have ended the sixth and forgotten the twelfth.
+            let right = match is {
+                Standing::Open => rounds_ago <= ENDED,
+                Standing::Ended(_) => (ENDED..=FORGOTTEN).contains(&rounds_ago),
+                Standing::Unknown => rounds_ago >= FORGOTTEN,
+            };
+            assert!(right, "{is:?} {rounds_ago} of {rounds} rounds ago");
         }
         // The successor's books begin with what it finds; here it clears them.
         entries.iter().for_each(|session| assert!(table.forget(&session.id)));
