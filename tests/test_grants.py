@@ -61,6 +61,14 @@ def test_a_grant_opens_its_stream_in_its_time(grants: Grants) -> None:
     assert grants.check(token, 7, NOW) == wanted
 
 
+def test_a_session_can_be_told_when_its_time_is_over(grants: Grants) -> None:
+    token = grants.issue(7, SESSION, NOW, 600)
+    assert grants.session_of(token) == SESSION
+    for wrong in (f"{token[:-5]}AAAAA", "nonsense", ""):
+        with pytest.raises(GrantError):
+            grants.session_of(wrong)
+
+
 def test_the_bytes_are_those_that_are_documented(grants: Grants) -> None:
     """Other programs may issue grants: the layout is a promise."""
     payload = struct.pack(">BBIII16s", 0x23, 5, NOW + 600, NOW, 7, SESSION)

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,6 @@ from pystream.acl.streams import (
 )
 from pystream.acl.traffic import Kind, Metered, hours_of, month_of
 from pystream.errors import Exists, InvalidValue, NotFound, StoreError
-from tests import postgresql
 
 MIGRATIONS = Path(pystream.acl.store.__file__).parent / "migrations"
 # 2031-05-15 12:00 UTC

@@ -111,6 +111,11 @@ class Grants:
             raise GrantError("early")
         return grant
 
+    def session_of(self, token: str) -> bytes:
+        """The session of a grant that was issued here, whatever its stream and its times. Raises
+        `GrantError`."""
+        return self._verify(token).session
+
     def _verified(self, token: str) -> Grant:
         grant = self._old.get(token)
         if grant is None:

@@ -362,7 +362,7 @@ def moment(text: str, timezone: str, *, end: bool) -> int:
     """Unix seconds of a time, written as in a list; `end` for one until which something is valid.
     Raises `InvalidValue`."""
     try:
-        return _moment(text, _zone(timezone), end=end)
+        return _moment(text, time_zone(timezone), end=end)
     except ValueError as error:
         raise InvalidValue(str(error)) from None
 

@@ -503,14 +503,14 @@ class Answers:
         if self._door is not None:
             self._door.check(stream)
         session = await self._entrance.let_in(
-            stream, request, self._notice(stream.tenant), self._replaced(stream, request, now)
+            stream, request, self._notice(stream.tenant), self._replaced(request)
         )
         return self._grant(stream, session, now, _ADMITTED)
 
-    def _replaced(self, stream: Stream, request: Request, now: int) -> bytes:
+    def _replaced(self, request: Request) -> bytes:
         """The session that the new one takes the place of: who shows its grant, has it."""
         try:
-            return self.grants.check(json.loads(request.body)["replaces"], stream.id, now).session
+            return self.grants.session_of(json.loads(request.body)["replaces"])
         except (ValueError, TypeError, KeyError, GrantError):
             return b""
 

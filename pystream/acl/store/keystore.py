@@ -396,7 +396,7 @@ class KeyStore:
                 for name, count in connection.execute(counts):
                     masters[name] = masters.get(name, 0) + count
             generations = select(keys.tenant_id, func.count()).group_by(keys.tenant_id)
-            ordered = connection.execute(generations.order_by(keys.tenant_id)).tuples()
+            ordered = connection.execute(generations.order_by(keys.tenant_id))
             tenants: dict[int, int] = dict(ordered.all())
             return Status(
                 revision=_revision(connection),
@@ -511,7 +511,7 @@ class KeyStore:
         by another node."""
         listed = self._erasures.read()
         with self._reading() as connection:
-            rows = connection.execute(select(tables.erasure)).tuples().all()
+            rows = connection.execute(select(tables.erasure)).all()
         self._erasures.add({key: day for key, day in rows if key not in listed})
 
 

@@ -6,7 +6,7 @@
 
 import { Refused, openSession, probe } from "./session.js";
 
-const KEPT = `pystream-visit:${location.pathname}`;
+const KEPT = "pystream-visit";
 
 export class Entry {
   #form;
@@ -26,7 +26,8 @@ export class Entry {
   /** A session, as `openSession` has it, once there is one. Throws what means that the server cannot say. */
   async session() {
     const visit = kept();
-    if (visit !== null) {
+    // Of another film it is what was watched in this tab before: the new visit takes its place.
+    if (visit?.path === location.pathname) {
       try {
         await probe(visit.master);
         return visit;
@@ -100,7 +101,7 @@ function kept() {
 
 function keep(visit) {
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify(visit));
+    sessionStorage.setItem(KEPT, JSON.stringify({ ...visit, path: location.pathname }));
   } catch {
     // Then it is asked for again.
   }
