@@ -511,7 +511,7 @@ class Answers:
         """The session that the new one takes the place of: who shows its grant, has it."""
         try:
             return self.grants.session_of(json.loads(request.body)["replaces"])
-        except (ValueError, TypeError, KeyError, GrantError):
+        except (ValueError, TypeError, KeyError, RecursionError, GrantError):
             return b""
 
     def _under(self, grant: str, asked: Route) -> str:

@@ -41,8 +41,8 @@ _SWEEP_SECONDS = 60.0
 # Endings are applied for as long as a session may live, and a little more.
 _KEPT_S = LONGEST_S + 86_400
 _RETRY_SECONDS = 0.05
-# The writer is back within a second; longer than that, viewers are told to come again.
-_PATIENCE_SECONDS = 5.0
+# The writer is back in a second or two. Viewers who wait longer than that are told to come again.
+_PATIENCE_SECONDS = 15.0
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
