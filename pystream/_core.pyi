@@ -9,6 +9,7 @@ from typing_extensions import Buffer
 CACHE_BLOCK: Final[int]
 CACHE_SEATS: Final[int]
 DEBUG: Final[bool]
+SESSIONS: Final[int]
 VERSION: Final[str]
 
 class _ReadAt(Protocol):
@@ -296,3 +297,88 @@ class Cache:
     def seats(self) -> int: ...
     def reap(self, seat: int) -> None: ...
     def counters(self) -> tuple[int, int, int, int]: ...
+
+@final
+class Session:
+    """A session as it was at one moment. All times are Unix seconds."""
+
+    @property
+    def id(self) -> bytes: ...
+    @property
+    def stream(self) -> int: ...
+    @property
+    def expires(self) -> int:
+        """The hard end: from this second on it is over."""
+    @property
+    def idle_s(self) -> int:
+        """It is over, too, when it was not asked for during more than so many seconds; 0 for never."""
+    @property
+    def holder(self) -> int:
+        """What let the viewer in: the application's number of it, below 2**64."""
+    @property
+    def opened(self) -> int: ...
+    @property
+    def last_seen(self) -> int: ...
+    @property
+    def standing(self) -> int:
+        """`Sessions.OPEN`, or the reason of its end, as it is written: `check` may still end it."""
+
+@final
+class Sessions:
+    """The session table of a node: one process, the writer, opens and ends; all processes check.
+
+    Ids are 16 bytes. `now` and `expires` are Unix seconds, not below 0; those beyond the year 2106
+    are taken for its last one. A method with an id of another length, or a number that does not fit,
+    raises `ValueError` or `OverflowError`.
+    """
+
+    UNKNOWN: Final[int]  # 0
+    OPEN: Final[int]  # 1
+    # Ended, and why: 2 to 7.
+    EXPIRED: Final[int]
+    IDLE: Final[int]
+    REVOKED: Final[int]
+    KICKED: Final[int]
+    CLOSED: Final[int]
+    STREAM_CLOSED: Final[int]
+
+    @staticmethod
+    def create(capacity: int) -> int:
+        """The descriptor of a new table, of 63 bytes a session, for all processes to inherit."""
+    @staticmethod
+    def attach(fd: int) -> Sessions:
+        """Takes over the descriptor, which is closed with the table."""
+    def check(self, id: bytes, stream: int, now: int) -> int:
+        """How it stands with a session of this stream: `OPEN`, `UNKNOWN`, or why it has ended.
+
+        Of an open one, notes that it was seen now. One that is past its hard end or idle is ended,
+        for good: a clock that steps back does not open it again.
+        """
+    def get(self, id: bytes) -> Session | None: ...
+    def entries(self) -> list[Session]:
+        """All sessions, ended ones too: what a new writer builds its own books from."""
+    def open(
+        self, id: bytes, stream: int, now: int, *, expires: int, idle_s: int, holder: int
+    ) -> None:
+        """For the writer, as all that follows. `TableFull` where there is no room even when those
+        past at `now` are forgotten, `ValueError` where the table holds a session of this id."""
+    def end(self, id: bytes, reason: int) -> bool:
+        """Whether it stood as open. The reason of one that has ended stays what it was."""
+    def end_holder(self, holder: int, reason: int) -> int:
+        """Ends all open sessions of a holder; returns how many."""
+    def end_stream(self, stream: int, reason: int) -> int:
+        """Ends all open sessions of a stream; returns how many."""
+    def forget(self, id: bytes) -> bool:
+        """Whether there was one, open or ended."""
+    def sweep(self, now: int) -> int:
+        """Forgets what is past its hard end, and ends what is idle; returns how many it forgot."""
+    @property
+    def capacity(self) -> int: ...
+    def __len__(self) -> int:
+        """Sessions it holds, ended ones too. So an empty table is false."""
+    def gauges(self) -> tuple[int, int, int, int]:
+        """Open and ended ones, and since the table was made, opened and refused for want of room.
+
+        An open one may be past or idle if nobody has asked for it since: `sweep` first. Any refused
+        are an alarm.
+        """

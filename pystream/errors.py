@@ -67,6 +67,10 @@ class Exists(StoreError):
     """The store holds something of that name already."""
 
 
+class TableFull(PystreamError):
+    """A table that the workers share has no room left. The message says which one."""
+
+
 class SettingsError(PystreamError):
     """The settings are at fault.
 
@@ -91,6 +95,19 @@ class MasterKeyError(PystreamError):
     """The master key is missing, is none, or lies where others can read it."""
 
 
+class SealError(PystreamError):
+    """A sealed value or a wrapped key does not open. `what` names it, and why is not said."""
+
+    what: str
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: what is stored here was not sealed for this place with this key, or it was"
+            " changed. Bring back the store and the key store of one backup"
+        )
+        self.what = what
+
+
 class GrantError(PystreamError):
     """A grant does not open what was asked for.
 
@@ -105,3 +122,59 @@ class GrantError(PystreamError):
             "this link does not open the stream, or does so no longer: ask for a new one"
         )
         self.kind = kind
+
+
+class OutgoingError(PystreamError):
+    """A call to a customer's site gave nothing that can be used. The message names the site's host.
+
+    | `kind` (for counting) | what has happened                                            | `fault`  |
+    | --------------------- | ------------------------------------------------------------ | -------- |
+    | `url`                 | the URL is none that may be called                           | `tenant` |
+    | `forbidden`           | its name leads to an address that may not be reached         | `tenant` |
+    | `unresolved`          | its name leads to no address                                 | `site`   |
+    | `unreachable`         | nobody answers there, or the connection broke                | `site`   |
+    | `tls`                 | the certificate is not that name's, or TLS failed otherwise  | `site`   |
+    | `slow`                | the whole answer was not there in time                       | `site`   |
+    | `answer`              | the answer is none that was asked for                        | `site`   |
+    | `paused`              | it failed so often that it is left alone for a while         | `site`   |
+    | `busy`                | too many calls at a time                                     | `node`   |
+    """
+
+    kind: str
+    fault: str
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        faults = {"url": "tenant", "forbidden": "tenant", "busy": "node"}
+        self.fault = faults.get(kind, "site")
+
+
+class EntranceError(PystreamError):
+    """A link or a token does not let its bearer in.
+
+    `reason` is for counting, and for whoever made the link:
+
+    | reason        | what is wrong                                                             |
+    | `expired`     | it is over                                                                |
+    | `early`       | it has not begun                                                          |
+    | `forged`      | nobody has signed that                                                    |
+    | `malformed`   | it is none, or says what cannot be                                        |
+    | `elsewhere`   | it opens another stream, or is for another address                        |
+    | `unknown_key` | it names a key that nobody has, or has no more                            |
+    | `keys`        | the key that it names is not fit to sign with                             |
+    | `replayed`    | it was good for once                                                      |
+
+    `part` names the field at fault as its standard does (`exp`, `acl`), or is empty. It is one of a
+    fixed list and never what a stranger sent. The message is one for all of them.
+    """
+
+    reason: str
+    part: str
+
+    def __init__(self, reason: str, part: str = "") -> None:
+        super().__init__(
+            "this link does not open the stream, or does so no longer: ask for a new one"
+        )
+        self.reason = reason
+        self.part = part

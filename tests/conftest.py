@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -42,3 +45,33 @@ def _missing(tool: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{tool} is missing, and CI must not skip what needs it", pytrace=False)
     pytest.skip(f"{tool} is not installed")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of its own, at a unix socket in a folder, whose path it gives."""
+    # Imports what a packager's machine may not have.
+    from tests import postgresql
+
+    with postgresql.folder() as folder:
+        postgresql.initialise(f"{folder}/data")
+        with postgresql.serving(f"{folder}/data", folder):
+            yield folder
+
+
+NUMBERS = count(1)
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("pg_ctlcluster"))]
+)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    from tests import postgresql
+
+    folder = request.getfixturevalue("postgres")
+    name = f"test{next(NUMBERS)}"
+    postgresql.execute(postgresql.url(folder), f"CREATE DATABASE {name}")
+    return postgresql.url(folder, name)

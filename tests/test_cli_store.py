@@ -115,7 +115,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a/b --source x", "TENANT/STREAM is wanted"),
         ("stream add acme/a", "--source is required"),
         ("stream add acme/a --source live", "live streams are not there yet"),
-        ("stream add acme/a --source x --access personal", "'personal' is not there yet"),
+        ("stream add acme/a --source x --access signed", "'signed' is not there yet"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
         ("stream add acme/a --source x --pace fast", "--pace: a number from 1 on is wanted"),
         ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000"),

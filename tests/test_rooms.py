@@ -56,10 +56,14 @@ LAZY = {"numpy", "rich"}
 HOMES = {
     "trio": "pystream.server",
     "httptools": "pystream.server",
+    "httpcore2": "pystream.server",
     "msgspec": "pystream.server",
     "sqlalchemy": "pystream.acl.store",
     "alembic": "pystream.acl.store",
     "sqlite3": "pystream.acl.store",
+    "reportlab": "pystream.acl.cards",
+    "joserfc": "pystream.acl.entrances",
+    "maxminddb": "pystream.acl.entrances",
 }
 # What decides on plain values has no door to the outside.
 OUTSIDE = {"asyncio", "http", "select", "selectors", "socket", "socketserver", "ssl", "urllib"}
@@ -184,6 +188,8 @@ def test_imports_point_down(path: Path) -> None:
         ("pystream.acl.store", "from sqlalchemy.engine import URL", ""),
         ("pystream.acl.store.migrations.versions.0001_first", "from alembic import op", ""),
         ("pystream.acl.stores", "import alembic", "only pystream.acl.store may"),
+        ("pystream.server.door", "import joserfc", "only pystream.acl.entrances may"),
+        ("pystream.acl.entrances.jwt", "from joserfc.jwk import import_key", ""),
         ("pystream.cli.tenant", "import msgspec", "only pystream.server may"),
         ("pystream.server.settings", "import msgspec", ""),
         ("pystream.cli.tenant", "def f():\n    from pystream.acl.store import Store", ""),
@@ -221,7 +227,8 @@ def test_the_walk_reads_cython() -> None:
 
 
 STARTS = {"pystream", "pystream.cli", "pystream.acl", "pystream.server"}
-STARTS |= {f"pystream.cli.{name}" for name in ("package", "probe", "stream", "tenant", "traffic")}
+_NAMES = ("keyring", "package", "password", "probe", "stream", "tenant", "traffic")
+STARTS |= {f"pystream.cli.{name}" for name in _NAMES}
 
 
 @pytest.mark.parametrize("name", sorted(STARTS & {*map(module_name, modules())}))

@@ -130,6 +130,9 @@ def test_settings_are_frozen() -> None:
         # Ranges
         ("[server]\nworkers = -1", 2, "server.workers", ">= 0"),
         ("[limits]\nidle_seconds = 0", 2, "limits.idle_seconds", "> 0"),
+        ("[outgoing]\nports = [443, 0]", 2, "outgoing.ports[1]", ">= 1"),
+        ("[outgoing]\nports = ['443']", 2, "outgoing.ports[0]", "a whole number is wanted"),
+        ("[outgoing]\nallow = ['10.0.0.1/8']", 2, "outgoing.allow[0]", "host bits"),
         ("[limits]\nidle_seconds = nan", 2, "limits.idle_seconds", "a number"),
         ("[limits]\nrequest_line = 10", 2, "limits.request_line", ">= 256"),
         # Words
@@ -234,6 +237,8 @@ def test_the_environment_overrides_the_file() -> None:
         "PYSTREAM_LIMITS_IDLE_SECONDS": "2.5",
         "PYSTREAM_TLS_CERTIFICATES": '[{certificate = "a", key = "b"}]',
         "PYSTREAM_TLS_LISTEN": "*:443",
+        "PYSTREAM_OUTGOING_PORTS": "443, 8443",
+        "PYSTREAM_OUTGOING_ALLOW": "10.0.0.0/8,fd00::/8",
         "PYSTREAM_STORE_URL": "postgresql://eva@db/x",
         # Neither is a key of a section.
         "PYSTREAM_MASTER_KEY": "00" * 32,
@@ -250,6 +255,8 @@ def test_the_environment_overrides_the_file() -> None:
     assert settings.server.path_prefix == "/v"
     assert settings.limits.idle_seconds == 2.5
     assert settings.tls.certificates[0].key == "b"
+    assert settings.outgoing.ports == (443, 8443)
+    assert settings.outgoing.allow == (Network("10.0.0.0/8"), Network("fd00::/8"))
     assert settings.store.url == "postgresql://eva@db/x"
 
 
@@ -258,7 +265,7 @@ def test_every_key_can_be_overridden() -> None:
         for name in kind.__struct_fields__:
             default = getattr(kind(), name)
             value = msgspec.to_builtins(default, enc_hook=str)
-            text = ",".join(value) if isinstance(value, tuple) else str(value).lower()
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower()
             variable = f"PYSTREAM_{section.upper()}_{name.upper()}"
             assert parse("", "x", {variable: text}) == Settings()
 
@@ -335,6 +342,8 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.Mon
         settings = load(path, {})
         assert settings.store.url == f"sqlite:///{folder}/pystream.db"
         assert settings.keys.master_key_file == f"{folder}/pystream.key"
+        assert settings.keys.store == f"sqlite:///{folder}/keys.db"
+        assert settings.keys.erasures == f"{folder}/erasures.txt"
         (certificate,) = settings.tls.certificates
         assert (certificate.certificate, certificate.key) == (f"{folder}/a.pem", "/abs/a.key")
     assert load(None, {}).store.url == f"sqlite:///{tmp_path}/pystream.db"
@@ -344,6 +353,34 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path, monkeypatch: pytest.Mon
         ("postgresql://host/x", "postgresql://host/x"),
     ):
         assert load(None, {"PYSTREAM_STORE_URL": url}).store.url == wanted
+
+
+@pytest.mark.parametrize(
+    ("store", "named", "keys", "erasures"),
+    [
+        ("sqlite:////data/x.db", {}, "sqlite:////data/keys.db", "/data/erasures.txt"),
+        ("postgresql://host/x", {}, "sqlite:////etc/p/keys.db", "/etc/p/erasures.txt"),
+        (
+            "sqlite:////data/x.db",
+            {"STORE": "postgresql://host/keys"},
+            "postgresql://host/keys",
+            "/etc/p/erasures.txt",
+        ),
+        (
+            "sqlite:////data/x.db",
+            {"STORE": "/safe/k.db", "ERASURES": "/other/list"},
+            "sqlite:////safe/k.db",
+            "/other/list",
+        ),
+    ],
+)
+def test_the_key_store_is_beside_the_store_and_the_list_beside_that(
+    store: str, named: dict[str, str], keys: str, erasures: str
+) -> None:
+    environ = {"PYSTREAM_STORE_URL": store, "PYSTREAM_KEYS_MASTER_KEY_FILE": "/etc/p/master"}
+    environ |= {f"PYSTREAM_KEYS_{name}": value for name, value in named.items()}
+    found = load(None, environ).keys
+    assert (found.store, found.erasures) == (keys, erasures)
 
 
 def test_what_is_no_file_of_settings(tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ Theory. A grant says which stream its bearer may fetch, for which session, and f
 is one path segment, since relative URIs inherit a path but no query, and casting devices bring
 neither cookies nor headers. It is signed, so that no table has to be asked whether it was issued:
 
-    payload (22 bytes, big-endian)                       tag (16 bytes)
+    payload (30 bytes, big-endian)                       tag (16 bytes)
     version and key | flags | expires | not before       HMAC-SHA256(grant key, label || payload)
     1                 1       4         4                cut to 128 bits (RFC 2104 5)
     | stream | session
-      4        8
+      4        16
 
-and both together are 51 characters of base64url without padding (RFC 4648 5). The first byte has
-the version (1) in its upper half and the number of the key in the lower one. The 306 bits of 51
-characters are two more than needed; only zeros are taken there, or each grant had four spellings.
+and both together are 62 characters of base64url without padding (RFC 4648 5). The first byte has
+the version (2) in its upper half and the number of the key in the lower one. The 372 bits of 62
+characters are four more than needed; only zeros are taken there, or each grant had 16 spellings.
+The session's number is random: it says nothing of who it is, and nobody guesses another one.
 
 Verifying costs some microseconds, so grants that were verified are remembered, as many as fit in
 two halves: where one is full, the older is dropped. What was not verified is never remembered, so
@@ -31,16 +32,16 @@ from typing import Final
 
 from pystream.errors import GrantError
 
-LENGTH: Final = 51
-SESSION_LENGTH: Final = 8
+LENGTH: Final = 62
+SESSION_LENGTH: Final = 16
 # No grant lives longer: its key is gone then.
 LONGEST_S: Final = 7 * 86400
 # How far the clocks of two nodes may differ when a grant begins.
 SKEW_S: Final = 30
 
-_VERSION = 1
-_LABEL = b"pystream grant 1\0"
-_PAYLOAD = struct.Struct(">BBIII8s")
+_VERSION = 2
+_LABEL = b"pystream grant 2\0"
+_PAYLOAD = struct.Struct(">BBIII16s")
 _TAG_LENGTH = 16
 _FROM_URL = bytes.maketrans(b"-_", b"+/")
 _REMEMBERED = 16_384
@@ -82,10 +83,12 @@ class Grants:
     def issue(
         self, stream_id: int, session: bytes, now: int, lifetime: int, *, flags: int = 0
     ) -> str:
-        """A grant for a stream, from now on and for so many seconds, a week at most. `session` is 8
+        """A grant for a stream, from now on and for so many seconds, a week at most. `session` is 16
         random bytes."""
         if len(session) != SESSION_LENGTH or not 0 < lifetime <= LONGEST_S:
-            raise ValueError(f"a session has 8 bytes, and a lifetime from 1 to {LONGEST_S} seconds")
+            raise ValueError(
+                f"a session has 16 bytes, and a lifetime from 1 to {LONGEST_S} seconds"
+            )
         try:
             payload = _PAYLOAD.pack(
                 _VERSION << 4 | self._current, flags, now + lifetime, now, stream_id, session
@@ -107,6 +110,11 @@ class Grants:
         if now < grant.not_before - SKEW_S:
             raise GrantError("early")
         return grant
+
+    def session_of(self, token: str) -> bytes:
+        """The session of a grant that was issued here, whatever its stream and its times. Raises
+        `GrantError`."""
+        return self._verify(token).session
 
     def _verified(self, token: str) -> Grant:
         grant = self._old.get(token)
@@ -140,7 +148,7 @@ def _decoded(token: str) -> bytes:
         raise GrantError("malformed")
     try:
         text = token.encode("ascii")
-        data = binascii.a2b_base64(text.translate(_FROM_URL) + b"=", strict_mode=True)
+        data = binascii.a2b_base64(text.translate(_FROM_URL) + b"==", strict_mode=True)
     except ValueError:
         raise GrantError("malformed") from None
     # One grant, one spelling: neither `+` and `/` nor bits beyond the last byte.

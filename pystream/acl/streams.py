@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, tzinfo
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
+from pystream.acl.grants import LONGEST_S
+from pystream.acl.viewers import DEVICE_MODES
 from pystream.errors import InvalidValue
 
 # First path elements that are the server's own.
@@ -35,12 +38,14 @@ class TenantSettings:
 
     `display`: the name for people; empty: the tenant's own. `timezone`: where the tenant's months
     and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second that all viewers of all
-    streams get together; None: no limit.
+    streams get together; None: no limit. `notice`: what viewers are told before they type a password,
+    plain text with empty lines between paragraphs.
     """
 
     display: str = ""
     timezone: str = "UTC"
     max_rate_bps: int | None = None
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,12 @@ class StreamSettings:
     `origins`: web sites whose scripts may fetch the stream (CORS). `embed_origins`: those that may
     show its page in a frame (CSP `frame-ancestors`). Each is an origin, or `*` alone for all.
     `max_viewers`: how many may watch at a time; None: no limit.
+    `session_s`: seconds after which a viewer has to come in anew, or an hour more than the film lasts
+    where that is longer. `idle_s`: seconds without a request
+    after which a session of a stream that is not open ends; None: never.
+    `max_devices`: how many may watch with one password at a time, where the password says nothing
+    itself; None: any number. `device_mode`: `reject_new` refuses one more, `kick_oldest` ends the
+    session that was opened first.
     """
 
     sources: tuple[str, ...]
@@ -84,6 +95,10 @@ class StreamSettings:
     origins: tuple[str, ...] = ()
     embed_origins: tuple[str, ...] = ()
     max_viewers: int | None = None
+    session_s: int = 6 * 3600
+    idle_s: int | None = 4 * 3600
+    max_devices: int | None = None
+    device_mode: str = "reject_new"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +157,20 @@ def problems(settings: TenantSettings | StreamSettings) -> tuple[str, ...]:
     return tuple(found(settings))  # type: ignore[arg-type]
 
 
+def time_zone(name: str) -> tzinfo:
+    """The time zone of a name as in `Europe/Berlin`. Raises `InvalidValue` where there is none."""
+    if name == "UTC":
+        # Known without tables of zones, which not every machine has.
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise InvalidValue(
+            f"timezone: {name!r} is no time zone that this machine knows; they are named as in"
+            " Europe/Berlin"
+        ) from None
+
+
 def check_tenant_name(name: str) -> None:
     """Raises `InvalidValue` where no tenant can have that name."""
     _check_slug("tenant", name)
@@ -165,13 +194,13 @@ def _check_slug(what: str, name: str) -> None:
 def _of_tenant(settings: TenantSettings) -> Iterator[str]:
     yield from _text("display", settings.display)
     try:
-        ZoneInfo(settings.timezone)
-    except (ValueError, OSError, LookupError):
-        yield (
-            f"timezone: {settings.timezone!r} is no time zone that this machine knows; they are named"
-            " as in Europe/Berlin"
-        )
+        time_zone(settings.timezone)
+    except InvalidValue as error:
+        yield from error.problems
     yield from _at_least("max_rate_bps", settings.max_rate_bps, 1000)
+    notice = settings.notice
+    if len(notice) > 4000 or not all(c.isprintable() or c == "\n" for c in notice):
+        yield "notice: at most 4000 characters of plain text are wanted"
 
 
 def _of_stream(settings: StreamSettings) -> Iterator[str]:
@@ -181,8 +210,8 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _one_of("access", settings.access, ACCESS)
     yield from _one_of("encryption", settings.encryption, ENCRYPTIONS)
     yield from _one_of("cache", settings.cache, CACHES)
-    if settings.access in ACCESS and settings.access != "open":
-        yield f"access: {settings.access!r} is not there yet; 'open' is, for all who know the address"
+    if settings.access in ("signed", "external"):
+        yield f"access: {settings.access!r} is not there yet; {', '.join(ACCESS[:3])} are"
     if not 100 <= settings.segment_duration_ms <= 3_600_000:
         yield "segment_duration_ms: from 100 to 3600000 is wanted"
     yield from _at_least("rotate_every", settings.rotate_every, 1)
@@ -194,8 +223,19 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _of_origins("origins", settings.origins)
     yield from _of_origins("embed_origins", settings.embed_origins)
     yield from _at_least("max_viewers", settings.max_viewers, 1)
+    yield from _of_sessions(settings)
     if settings.cache == "shared":
         yield from _of_shared_cache(settings)
+
+
+def _of_sessions(settings: StreamSettings) -> Iterator[str]:
+    yield from _one_of("device_mode", settings.device_mode, DEVICE_MODES)
+    if not 60 <= settings.session_s <= LONGEST_S:
+        yield f"session_s: from 60 to {LONGEST_S} seconds are wanted"
+    if settings.idle_s is not None and not 60 <= settings.idle_s <= LONGEST_S:
+        yield f"idle_s: from 60 to {LONGEST_S} seconds are wanted, or none"
+    if settings.max_devices is not None and not 1 <= settings.max_devices <= 100:
+        yield "max_devices: from 1 to 100 are wanted, or none"
 
 
 def _of_shared_cache(settings: StreamSettings) -> Iterator[str]:

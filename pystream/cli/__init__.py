@@ -13,6 +13,8 @@ COMMANDS = {
     "demo": "serve a film on this machine, to try it out",
     "tenant": "add, list and change the customers that own streams",
     "stream": "add, list, change and remove what a server offers",
+    "password": "make and check what viewers type to come in",
+    "keyring": "rotate, back up and bring back the keys of a node",
     "top": "show what a running node does",
     "traffic": "say what was sent in a month, by stream and kind",
 }

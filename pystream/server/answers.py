@@ -16,11 +16,13 @@ from pystream import _core
 from pystream.acl.grants import LONGEST_S, SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
+from pystream.acl.viewers import End
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
+from pystream.server.entrance import Entrance, Refused
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -34,6 +36,8 @@ _PAUSES_SECONDS = 3600
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _SILENT_SECONDS = 60.0
+_ADMITTED = 1
+"""The flag of a grant whose session is in the node's table."""
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
@@ -46,6 +50,7 @@ _TYPES = {
     "key": ("Content-Type", "application/octet-stream"),
     "html": ("Content-Type", "text/html; charset=utf-8"),
     "json": ("Content-Type", "application/json"),
+    "problem": ("Content-Type", "application/problem+json"),
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
@@ -125,6 +130,24 @@ class Answer(NamedTuple):
     head: bytes | None = None
 
 
+class Ended(HttpError):
+    """The session was ended, or its time is over. `kind` is for the page, as in `Refused`."""
+
+    kind: str
+
+    def __init__(self, standing: int) -> None:
+        self.kind = _KINDS.get(standing, "over")
+        super().__init__(403, _ENDED[self.kind])
+
+
+_KINDS: dict[int, str] = {End.KICKED: "kicked", End.REVOKED: "revoked"}
+_ENDED = {
+    "kicked": "this film goes on on another device",
+    "revoked": "this password is not valid any more",
+    "over": "this visit is over: come in anew",
+}
+
+
 class ContentKey(Protocol):
     """Derives the key of (stream, version, rendition, period), one session's own with a session."""
 
@@ -143,7 +166,8 @@ class Answers:
     """One process's streams and films, and what may be had of them.
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
-    they can.
+    they can. `sessions` and `entrance` let in who has a password; `notice` is what a tenant tells
+    viewers first.
     """
 
     def __init__(
@@ -155,9 +179,11 @@ class Answers:
         *,
         prefix: str = "",
         page: Page | None = None,
-        grant_seconds: int = 6 * 3600,
         door: Door | None = None,
         pace: Pace | None = None,
+        sessions: _core.Sessions | None = None,
+        entrance: Entrance | None = None,
+        notice: Callable[[str], str] = lambda tenant: "",
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -165,9 +191,11 @@ class Answers:
         self._origin = origin
         self._prefix = prefix
         self._page = page
-        self._grant_seconds = grant_seconds
         self._door = door
         self._pace = pace
+        self._sessions = sessions
+        self._entrance = entrance
+        self._notice = notice
         self._downloads = Downloads()
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -265,7 +293,10 @@ class Answers:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
         grant = None
         if asked.grant is not None:
-            grant = self.grants.check(asked.grant, stream.id, int(time.time()))
+            now = int(time.time())
+            grant = self.grants.check(asked.grant, stream.id, now)
+            if stream.settings.access != "open":
+                self._look_up(grant, now)
             if self._door is not None:
                 self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
@@ -303,7 +334,9 @@ class Answers:
             headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
-            return self._entrance(asked, stream, cors)
+            if stream.settings.access != "open":
+                raise HttpError(403, "this film opens with a password: go to its page")
+            return self._let_through(asked, request, stream, cors)
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
         return self._download(request, stream, cors)
@@ -498,33 +531,62 @@ class Answers:
             raise HttpError(404, "there is no page here, only the film")
         settings = stream.settings
         body = self._page.html(
-            settings.title or stream.name, language(request.fields.accept_language)
+            settings.title or stream.name,
+            language(request.fields.accept_language),
+            None if settings.access == "open" else self._notice(stream.tenant),
         )
         headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
-    def _grant(self, stream: Stream, film: Film | None, now: int) -> tuple[str, int]:
-        """Lets a viewer in: the grant, and when it ends. Raises `HttpError` where there is no room."""
-        session = os.urandom(SESSION_LENGTH)
+    def _look_up(self, grant: Grant, now: int) -> None:
+        """Raises `GrantError` or `HttpError` where the session of a stream that is not open is not
+        open either."""
+        if not grant.flags & _ADMITTED or self._sessions is None:
+            # Issued when the stream was open to all.
+            raise GrantError("stream")
+        standing = self._sessions.check(grant.session, grant.stream_id, now)
+        if standing != _core.Sessions.OPEN:
+            raise Ended(standing)
+
+    async def _grant(self, stream: Stream, film: Film | None, request: Request) -> tuple[str, int]:
+        """Lets a viewer in: the grant, and when it ends. Raises `HttpError` for who may not come in,
+        or where there is no room."""
         if self._door is not None:
-            self._door.admit(stream, session)
-        lifetime = self._grant_seconds
-        if film is not None:
-            # Not every player asks for another one: who begins now shall see the end.
-            lifetime = max(lifetime, ceil(film.presentation.duration) + _PAUSES_SECONDS)
-        lifetime = min(lifetime, LONGEST_S)
-        return self.grants.issue(stream.id, session, now, lifetime), now + lifetime
+            self._door.check(stream)
+        lifetime = _lifetime(stream, film)
+        if stream.settings.access == "open":
+            session, flags = os.urandom(SESSION_LENGTH), 0
+        elif self._entrance is not None:
+            session = await self._entrance.let_in(
+                stream, request, self._notice(stream.tenant), lifetime, self._replaced(request)
+            )
+            flags = _ADMITTED
+        else:
+            raise HttpError(503, "nobody can be let in at present")
+        if self._door is not None:
+            self._door.count(stream, session)
+        now = int(time.time())
+        return self.grants.issue(stream.id, session, now, lifetime, flags=flags), now + lifetime
+
+    def _replaced(self, request: Request) -> bytes:
+        """The session that the new one takes the place of: who shows its grant, has it."""
+        try:
+            return self.grants.session_of(json.loads(request.body)["replaces"])
+        except (ValueError, TypeError, KeyError, RecursionError, GrantError):
+            return b""
 
     def _under(self, grant: str, asked: Route) -> str:
         return f"{self._prefix}/t/{grant}/{asked.tenant}/{asked.stream}"
 
-    async def _entrance(self, asked: Route, stream: Stream, cors: Headers) -> Answer:
+    async def _let_through(
+        self, asked: Route, request: Request, stream: Stream, cors: Headers
+    ) -> Answer:
         try:
             film = await self._origin.film(self._source(stream))
         except (PystreamError, OSError):
             # Who asks for it is told. There may be a download all the same.
             film = None
-        grant, _ = self._grant(stream, film, int(time.time()))
+        grant, _ = await self._grant(stream, film, request)
         headers = [("Location", self._under(grant, asked) + f"/{asked.name}"), _NO_STORE, *cors]
         return Answer(302, [*headers, ("Content-Length", "0")])
 
@@ -534,11 +596,12 @@ class Answers:
         if request.method != "POST":
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
         film = await self._origin.film(self._source(stream))
-        grant, expires = self._grant(stream, film, int(time.time()))
+        grant, expires = await self._grant(stream, film, request)
         under = self._under(grant, asked)
         stills = page.stills(film.presentation)
         session = {
             "master": f"{under}/master.m3u8",
+            "grant": grant,
             "expires": expires,
             "duration": film.presentation.duration,
             "frame_ms": page.STILL_MS,
@@ -550,6 +613,13 @@ class Answers:
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+
+def _lifetime(stream: Stream, film: Film | None) -> int:
+    """Seconds for which a grant holds. Not every player asks for another one: who begins now shall see
+    the end."""
+    least = 0 if film is None else ceil(film.presentation.duration) + _PAUSES_SECONDS
+    return min(max(stream.settings.session_s, least), LONGEST_S)
 
 
 def _late(what: str, wait: float) -> HttpError:
@@ -579,8 +649,14 @@ _PREFLIGHT = (
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
-    body = f"{error.reason}\n".encode()
-    headers = [_TYPES["text"], _NO_STORE, *error.headers, *cors]
+    """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page
+    has to tell kinds apart."""
+    if isinstance(error, (Ended, Refused)):
+        problem = {"title": error.reason, "status": error.status, "kind": error.kind}
+        body, type = json.dumps(problem).encode(), _TYPES["problem"]
+    else:
+        body, type = f"{error.reason}\n".encode(), _TYPES["text"]
+    headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)
     return answer._replace(status=error.status)
 

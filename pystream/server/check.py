@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from pystream.acl.keys import load_master_key
+from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
 from pystream.acl.streams import problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
 from pystream.server.edge import lifetime, load_tls
+from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
@@ -41,6 +42,8 @@ def check(settings: Settings, environ: Mapping[str, str], now: datetime | None =
         findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
     else:
         findings.wrong += _store(settings)
+    if _missing_store(settings.keys.store) is None and not findings.wrong:
+        findings.wrong += _key_store(settings, environ)
     for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:
@@ -100,7 +103,7 @@ def _read(path: str) -> None:
 def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     path = settings.keys.master_key_file
     try:
-        load_master_key(path, environ)
+        load_master_keys(path, environ)
     except FileNotFoundError:
         folder = os.path.dirname(path)
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -118,6 +121,14 @@ def _missing_store(url: str) -> str | None:
     if path == url or os.path.lexists(path) or not os.access(folder, os.W_OK | os.X_OK):
         return None
     return path
+
+
+def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+    try:
+        with open_key_store(settings.keys, environ, migrate=False) as keys:
+            keys.root()
+    except PystreamError as error:
+        yield f"keys.store: {error}"
 
 
 def _store(settings: Settings) -> Iterator[str]:

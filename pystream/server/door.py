@@ -101,12 +101,20 @@ class Door:
 
     def admit(self, stream: Stream, session: bytes) -> None:
         """Lets a viewer in. Raises `HttpError` where nobody more has room."""
+        self.check(stream)
+        self.count(stream, session)
+
+    def check(self, stream: Stream) -> None:
+        """Raises `HttpError` where nobody more has room."""
         bounds = self._bounds(stream)
         reason = verdict(self._load(stream, bounds), bounds)
         if reason is not None:
             self._seat.refuse(reason)
             wait = retry_after(random.random())
             raise HttpError(503, _FULL, (("Retry-After", str(wait)),))
+
+    def count(self, stream: Stream, session: bytes) -> None:
+        """Counts a viewer who was let in."""
         self._seat.admit()
         self._fresh[stream.id] += 1
         self._newcomers.append((self._clock(), stream.tenant))

@@ -12,7 +12,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import msgspec
@@ -23,6 +23,7 @@ EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Key: TypeAlias = tuple[str | int, ...]
 
@@ -171,6 +172,8 @@ class Keys(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[keys]"""
 
     master_key_file: str = "pystream.key"
+    store: str = ""
+    erasures: str = ""
 
 
 class Cache(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -187,6 +190,15 @@ class Overload(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bytes_in_flight: Annotated[int, msgspec.Meta(ge=2**20, le=2**50)] = 268_435_456
     loop_lag_ms: Positive = 100
     max_viewers: Count = 0
+
+
+class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[outgoing]"""
+
+    allow: tuple[Network, ...] = ()
+    ports: tuple[Port, ...] = (443,)
+    answer_seconds: Seconds = 2.0
+    viewer_address: bool = False
 
 
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -206,6 +218,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: Keys = Keys()
     cache: Cache = Cache()
     overload: Overload = Overload()
+    outgoing: Outgoing = Outgoing()
     log: Log = Log()
 
 
@@ -218,7 +231,8 @@ _FOR_LIFE = (
         "server.path_prefix",
         "server.admin",
     ),
-    *("limits.send_stall_seconds", "tls.listen", "store.url", "keys.master_key_file"),
+    *("limits.send_stall_seconds", "tls.listen", "store.url"),
+    *("keys.master_key_file", "keys.store", "keys.erasures"),
     *("cache.segment_bytes", "cache.index_bytes", "log.format"),
 )
 
@@ -303,9 +317,12 @@ def _resolved(settings: Settings, folder: str) -> Settings:
     def absolute(path: str) -> str:
         return os.path.join(folder, path)
 
-    url = settings.store.url
-    if "://" not in url or url.startswith("sqlite:///"):
-        url = f"sqlite:///{absolute(url.removeprefix('sqlite:///'))}"
+    def database(url: str) -> str:
+        if "://" in url and not url.startswith("sqlite:///"):
+            return url
+        return f"sqlite:///{absolute(url.removeprefix('sqlite:///'))}"
+
+    url = database(settings.store.url)
     certificates = tuple(
         Certificate(certificate=absolute(each.certificate), key=absolute(each.key))
         for each in settings.tls.certificates
@@ -314,9 +331,25 @@ def _resolved(settings: Settings, folder: str) -> Settings:
     return changed(
         settings,
         store=StoreSettings(url=url),
-        keys=Keys(master_key_file=absolute(settings.keys.master_key_file)),
+        keys=_keys(settings.keys, absolute, database, url),
         tls=changed(settings.tls, certificates=certificates),
     )
+
+
+def _keys(
+    keys: Keys, absolute: Callable[[str], str], database: Callable[[str], str], url: str
+) -> Keys:
+    """What is not named lies beside what is: the key store beside the store, and the erasure list
+    beside the key store; or beside the master key, where those are in PostgreSQL."""
+    master_key_file = absolute(keys.master_key_file)
+
+    def beside(url: str, name: str) -> str:
+        there = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else master_key_file
+        return os.path.join(os.path.dirname(there), name)
+
+    store = database(keys.store or beside(url, "keys.db"))
+    erasures = absolute(keys.erasures) if keys.erasures else beside(store, "erasures.txt")
+    return Keys(master_key_file=master_key_file, store=store, erasures=erasures)
 
 
 def _convert(kind: type, value: Any) -> Any:
@@ -382,6 +415,8 @@ def _from_text(variable: str, text: str, default: Any) -> Any:
     if isinstance(default, str):
         return text
     if isinstance(default, tuple) and not text.lstrip().startswith("["):
+        if any(isinstance(each, int) for each in default):
+            return _from_text(variable, f"[{text}]", default)
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -12,16 +12,20 @@ import trio
 
 from pystream import _core
 from pystream.acl.grants import Grants
-from pystream.acl.keys import Keyring, load_master_key
+from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
+from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import Stream, TenantSettings, problems
-from pystream.errors import SettingsError, StoreError
+from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.desk import Line
 from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
+from pystream.server.entrance import Entrance
 from pystream.server.gauges import Board, State
+from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
 from pystream.server.origin import Origin
@@ -68,6 +72,9 @@ class Streams:
         """What all of a tenant's viewers may get together, bits a second."""
         return self._tenants.get(tenant, TenantSettings()).max_rate_bps
 
+    def notice(self, tenant: str) -> str:
+        return self._tenants.get(tenant, TenantSettings()).notice
+
     async def follow(self, store: Store) -> None:
         """Takes what changed, about a second later."""
         while True:
@@ -87,6 +94,8 @@ def answering(
     origin: Origin,
     door: Door,
     pace: Pace,
+    sessions: _core.Sessions,
+    entrance: Entrance,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -97,6 +106,9 @@ def answering(
         page=player_page(),
         door=door,
         pace=pace,
+        sessions=sessions,
+        entrance=entrance,
+        notice=streams.notice,
     )
 
 
@@ -166,14 +178,19 @@ async def serve(node: dict[str, Any]) -> None:
     edge = edge_of(settings, secret, node["https_port"])
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
-    keyring = Keyring(load_master_key(settings.keys.master_key_file, os.environ))
+    keys = open_key_store(settings.keys, os.environ, migrate=False)
+    keyring = Keyring(keys.root())
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
     origin = Origin(settings.cache.index_bytes)
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
-    answers = answering(settings, keyring, streams, origin, door, pace)
+    line = Line(node["desk"])
+    tries = _core.Gcra(node["tries"], keyring.table_secret())
+    entrance = Entrance(store, keys.peppers(), line, tries)
+    sessions = _core.Sessions.attach(node["sessions"])
+    answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance)
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
     delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
 
@@ -215,6 +232,8 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(answers.watch)
+            nursery.start_soon(line.run)
+            nursery.start_soon(follow_peppers, keys, entrance)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
             nursery.start_soon(observer.run, door.sample)
@@ -225,6 +244,20 @@ async def serve(node: dict[str, Any]) -> None:
                 # What a terminal sends reaches all processes; the supervisor says what it means.
                 if number == signal.SIGTERM:
                     nursery.start_soon(leave, 0)
+
+
+async def follow_peppers(keys: KeyStore, entrance: Entrance) -> None:
+    """While a pepper is changed, passwords are looked up with both."""
+    revision = -1
+    while True:
+        try:
+            found = await trio.to_thread.run_sync(keys.revision)
+            if found != revision:
+                entrance.peppers = await trio.to_thread.run_sync(keys.peppers)
+                revision = found
+        except PystreamError as error:
+            log.warning("key-store-unreachable", **log.fault(error))
+        await trio.sleep(_NEWS_SECONDS)
 
 
 async def renew(answers: Answers, keyring: Keyring) -> None:

@@ -37,7 +37,7 @@ import trio
 from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import child as children
-from pystream.server import listeners, log, service
+from pystream.server import desk, listeners, log, service
 from pystream.server.edge import edge_of
 from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
@@ -58,6 +58,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal
 _METER_ROWS = 65_536
 # Slots of half a million buckets and notes.
 _PACE_BYTES = 4 << 20
+# Of streams that are not open: 8 MiB.
+_SESSIONS = 131_072
+_TRIES_BYTES = 1 << 20
 _SEATS_A_PROCESS = 4
 # The writer, and who answers for the node.
 _OTHER_PROCESSES = 2
@@ -215,6 +218,12 @@ class Supervisor:
         if "pace" not in self._memory:
             self._memory["pace"] = _core.Gcra.create(_PACE_BYTES)
         self._segments = self._attach_cache()
+        if "sessions" not in self._memory:
+            self._memory["sessions"] = _core.Sessions.create(_SESSIONS)
+        if "tries" not in self._memory:
+            self._memory["tries"] = _core.Gcra.create(_TRIES_BYTES)
+        if "desk" not in self._memory:
+            self._memory["desk"] = desk.listen()
         if "ticket_secret" not in self._memory:
             self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(_SECRET_BYTES))
         for fd in self._descriptors():

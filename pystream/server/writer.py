@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import trio
 
 from pystream import _core
-from pystream.acl.keys import create_master_key, load_master_key
 from pystream.acl.store import Store
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
+from pystream.server.desk import Desk
 from pystream.server.gauges import Board
+from pystream.server.keys import ensure_keys
 from pystream.server.settings import Settings
 
 _COMMIT_SECONDS = 0.5
@@ -51,7 +52,7 @@ async def write(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url)
-    ensure_master_key(settings.keys.master_key_file)
+    ensure_keys(settings.keys, os.environ, int(time.time()))
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -68,10 +69,12 @@ async def write(node: dict[str, Any]) -> None:
 
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
         child.accept_signals()
-        child.tell(node, child.READY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
+            desk = Desk(_core.Sessions.attach(node["sessions"]), store)
+            await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
+            child.tell(node, child.READY)
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):
                     await stopping.wait()
@@ -83,15 +86,6 @@ async def write(node: dict[str, Any]) -> None:
                 if stopping.is_set():
                     break
             nursery.cancel_scope.cancel()
-
-
-def ensure_master_key(path: str) -> None:
-    """Raises `MasterKeyError` for one that is there and cannot be used, and `OSError`."""
-    try:
-        load_master_key(path, os.environ)
-    except FileNotFoundError:
-        with suppress(FileExistsError):
-            create_master_key(path)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ use crate::source::ReadFailed;
 pyo3::import_exception!(pystream.errors, LimitExceeded);
 pyo3::import_exception!(pystream.errors, MalformedMedia);
 pyo3::import_exception!(pystream.errors, SourceError);
+pyo3::import_exception!(pystream.errors, TableFull);
 pyo3::import_exception!(pystream.errors, UnsupportedMedia);
 
 /// An error, and what the input it lies in is called. Neither `Error` nor `PyErr` belongs to this crate.

@@ -20,7 +20,7 @@ mod _core {
     #[pymodule_export]
     use crate::rendition::{Rendition, encrypt};
     #[pymodule_export]
-    use crate::shared::{Cache, Gcra, Meter};
+    use crate::shared::{Cache, Gcra, Meter, Session, Sessions};
     #[pymodule_export]
     use crate::work::Work;
 
@@ -35,6 +35,10 @@ mod _core {
     /// Seats that a segment cache has at most.
     #[pymodule_export]
     const CACHE_SEATS: usize = pystream_shm::SEATS;
+
+    /// Sessions that a node's table has room for, unless told otherwise.
+    #[pymodule_export]
+    const SESSIONS: usize = pystream_shm::DEFAULT_SESSIONS;
 
     /// The version of the workspace, which is the distribution's.
     #[pymodule_export]

@@ -10,9 +10,12 @@ use pystream_delivery::{Ledger, Row};
 use pystream_shm as shm;
 use pystream_shm::Counts;
 
+use crate::errors::TableFull;
+
 fn fault(error: shm::Error) -> PyErr {
     match error {
         error @ shm::Error::System { .. } => PyOSError::new_err(error.to_string()),
+        error @ shm::Error::Full { .. } => TableFull::new_err(error.to_string()),
         other => PyValueError::new_err(other.to_string()),
     }
 }
@@ -190,4 +193,212 @@ impl Cache {
         let shm::CacheCounters { hits, misses, evictions, bytes_used } = self.inner.counters();
         (hits, misses, evictions, bytes_used)
     }
+}
+
+/// A session as it was at one moment.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Session {
+    inner: shm::Session,
+}
+
+#[pymethods]
+impl Session {
+    #[getter]
+    fn id(&self) -> [u8; 16] {
+        self.inner.id
+    }
+
+    #[getter]
+    fn stream(&self) -> u32 {
+        self.inner.terms.stream
+    }
+
+    #[getter]
+    fn expires(&self) -> u32 {
+        self.inner.terms.expires
+    }
+
+    #[getter]
+    fn idle_s(&self) -> u32 {
+        self.inner.terms.idle_s
+    }
+
+    #[getter]
+    fn holder(&self) -> u64 {
+        self.inner.terms.holder
+    }
+
+    #[getter]
+    fn opened(&self) -> u32 {
+        self.inner.opened
+    }
+
+    #[getter]
+    fn last_seen(&self) -> u32 {
+        self.inner.last_seen
+    }
+
+    #[getter]
+    fn standing(&self) -> u8 {
+        self.inner.standing.code()
+    }
+
+    // The id stands in grants.
+    fn __repr__(&self) -> String {
+        let shm::Session { terms, standing, .. } = &self.inner;
+        format!("<pystream session of stream {}: {standing:?}>", terms.stream)
+    }
+}
+
+/// The session table of a node. Its clock is the caller's, in Unix seconds.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Sessions {
+    inner: shm::Sessions,
+}
+
+#[pymethods]
+impl Sessions {
+    #[classattr]
+    const UNKNOWN: u8 = 0;
+    #[classattr]
+    const OPEN: u8 = 1;
+    #[classattr]
+    const EXPIRED: u8 = shm::Reason::Expired as u8;
+    #[classattr]
+    const IDLE: u8 = shm::Reason::Idle as u8;
+    #[classattr]
+    const REVOKED: u8 = shm::Reason::Revoked as u8;
+    #[classattr]
+    const KICKED: u8 = shm::Reason::Kicked as u8;
+    #[classattr]
+    const CLOSED: u8 = shm::Reason::Closed as u8;
+    #[classattr]
+    const STREAM_CLOSED: u8 = shm::Reason::StreamClosed as u8;
+
+    /// The descriptor of a new table for `capacity` sessions, for all processes to inherit.
+    ///
+    /// # Errors
+    /// `ValueError`, `OSError`.
+    #[staticmethod]
+    fn create(capacity: usize) -> PyResult<i32> {
+        Ok(shm::Sessions::create(capacity).map_err(fault)?.into_raw_fd())
+    }
+
+    /// Takes over the descriptor.
+    ///
+    /// # Errors
+    /// `ValueError` where it is no session table's.
+    #[staticmethod]
+    fn attach(fd: i32) -> PyResult<Self> {
+        let fd = crate::buffers::take_over(fd)?;
+        Ok(Self { inner: shm::Sessions::attach(fd).map_err(fault)? })
+    }
+
+    /// How it stands with a session of a stream at `now`.
+    ///
+    /// # Errors
+    /// `ValueError` where the id has not 16 bytes.
+    fn check(&self, id: &[u8], stream: u32, now: u64) -> PyResult<u8> {
+        Ok(self.inner.check(session_id(id)?, stream, now).code())
+    }
+
+    /// The session of an id.
+    ///
+    /// # Errors
+    /// `ValueError` where the id has not 16 bytes.
+    fn get(&self, id: &[u8]) -> PyResult<Option<Session>> {
+        Ok(self.inner.get(session_id(id)?).map(|inner| Session { inner }))
+    }
+
+    /// All sessions, ended ones too.
+    fn entries(&self, py: Python<'_>) -> Vec<Session> {
+        py.detach(|| self.inner.entries()).into_iter().map(|inner| Session { inner }).collect()
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// `pystream.errors.TableFull`; `ValueError` where the id is known, or has not 16 bytes.
+    #[pyo3(signature = (id, stream, now, *, expires, idle_s, holder))]
+    #[expect(clippy::too_many_arguments, reason = "they have names where they are called")]
+    fn open(
+        &self,
+        py: Python<'_>,
+        id: &[u8],
+        stream: u32,
+        now: u64,
+        expires: u64,
+        idle_s: u32,
+        holder: u64,
+    ) -> PyResult<()> {
+        let id = session_id(id)?;
+        let terms = shm::Terms { stream, expires: u32::try_from(expires).unwrap_or(u32::MAX), idle_s, holder };
+        py.detach(|| self.inner.open(id, terms, now)).map_err(fault)
+    }
+
+    /// Ends a session; returns whether it stood as open.
+    ///
+    /// # Errors
+    /// `ValueError` where the id has not 16 bytes, or the reason is none.
+    fn end(&self, py: Python<'_>, id: &[u8], reason: u8) -> PyResult<bool> {
+        let (id, reason) = (session_id(id)?, reason_of(reason)?);
+        Ok(py.detach(|| self.inner.end(id, reason)))
+    }
+
+    /// Ends all open sessions of a holder; returns how many.
+    ///
+    /// # Errors
+    /// `ValueError` where the reason is none.
+    fn end_holder(&self, py: Python<'_>, holder: u64, reason: u8) -> PyResult<usize> {
+        let reason = reason_of(reason)?;
+        Ok(py.detach(|| self.inner.end_all(reason, |session| session.terms.holder == holder)))
+    }
+
+    /// Ends all open sessions of a stream; returns how many.
+    ///
+    /// # Errors
+    /// `ValueError` where the reason is none.
+    fn end_stream(&self, py: Python<'_>, stream: u32, reason: u8) -> PyResult<usize> {
+        let reason = reason_of(reason)?;
+        Ok(py.detach(|| self.inner.end_all(reason, |session| session.terms.stream == stream)))
+    }
+
+    /// Forgets a session; returns whether there was one.
+    ///
+    /// # Errors
+    /// `ValueError` where the id has not 16 bytes.
+    fn forget(&self, py: Python<'_>, id: &[u8]) -> PyResult<bool> {
+        let id = session_id(id)?;
+        Ok(py.detach(|| self.inner.forget(id)))
+    }
+
+    /// Forgets what is past its hard end, and ends what is idle; returns how many were forgotten.
+    fn sweep(&self, py: Python<'_>, now: u64) -> usize {
+        py.detach(|| self.inner.sweep(now))
+    }
+
+    /// How many sessions the table was made for.
+    #[getter]
+    fn capacity(&self) -> usize {
+        self.inner.capacity()
+    }
+
+    /// How many sessions it holds, ended ones too.
+    fn __len__(&self) -> usize {
+        self.inner.used()
+    }
+
+    /// Sessions open and ended, and since the table was made opened and refused for want of room.
+    fn gauges(&self, py: Python<'_>) -> (usize, usize, u64, u64) {
+        let shm::SessionGauges { open, ended, opened, refused } = py.detach(|| self.inner.gauges());
+        (open, ended, opened, refused)
+    }
+}
+
+fn session_id(id: &[u8]) -> PyResult<&[u8; 16]> {
+    id.try_into().map_err(|_| PyValueError::new_err("a session's id has 16 bytes"))
+}
+
+fn reason_of(code: u8) -> PyResult<shm::Reason> {
+    shm::Reason::of(code).ok_or_else(|| PyValueError::new_err(format!("{code} is no reason for a session to end")))
 }

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use pystream_shm::{BLOCK, Cache, Counts, DEFAULT_BYTES, DEFAULT_ROWS, Gcra, Meter};
+use pystream_shm::{BLOCK, Cache, Counts, DEFAULT_BYTES, DEFAULT_ROWS, DEFAULT_SESSIONS, Gcra, Meter, Sessions, Terms};
 
 /// Calls in a run.
 const CALLS: u64 = 100_000;
@@ -32,6 +32,24 @@ fn main() {
         });
     }
     report_seconds(&format!("meter snapshot of {} rows", meter.rows().len()), 1, || _ = black_box(meter.rows()));
+
+    let sessions = Sessions::attach(Sessions::create(DEFAULT_SESSIONS).unwrap()).unwrap();
+    let terms = Terms { stream: 7, expires: 2_000_000_000, idle_s: 0, holder: 1 };
+    // In the order of a multiplication, so that the next one is never near.
+    let session = |call: u64, of: u64| u128::from(call.wrapping_mul(0x9e37_79b1) % of).to_le_bytes();
+    let mut opened = 0;
+    for viewers in [1_000, 10_000, DEFAULT_SESSIONS as u64] {
+        for number in opened..viewers {
+            sessions.open(&u128::from(number).to_le_bytes(), terms, 1_900_000_000).unwrap();
+        }
+        opened = viewers;
+        report(&format!("session check, {viewers} sessions"), |call| {
+            sessions.check(&session(call, viewers), 7, 1_900_000_000)
+        });
+    }
+    report("session check, unknown", |call| sessions.check(&session(call, 1 << 40), 8, 1_900_000_000));
+    report("session end", |call| sessions.end(&session(call, opened), pystream_shm::Reason::Revoked));
+    report_seconds("session sweep", 1, || _ = black_box(sessions.sweep(1_900_000_000)));
 
     const SEGMENT: usize = 1_500_000;
     let cache = Cache::attach(Cache::create(256 << 20, 8).unwrap(), 0).unwrap();

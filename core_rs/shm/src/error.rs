@@ -41,6 +41,13 @@ pub enum Error {
         /// The announced length.
         len: u64,
     },
+    /// A session found no room.
+    Full {
+        /// How many sessions the table was made for.
+        sessions: usize,
+    },
+    /// A session's id is that of another that the table still holds.
+    Known,
 }
 
 impl fmt::Display for Error {
@@ -53,6 +60,10 @@ impl fmt::Display for Error {
             Self::Unfinished { filled, len } => {
                 write!(f, "a segment announced with {len} bytes was finished after {filled}")
             }
+            Self::Full { sessions } => {
+                write!(f, "the session table is full: it was made for {sessions} sessions, make it for more")
+            }
+            Self::Known => write!(f, "the session table holds a session of this id already: each has its own"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What the processes of a node share: the GCRA table, the meter and the segment cache, each of a fixed size in a memfd.
+//! What the processes of a node share: the GCRA table, the meter, the session table and the segment cache, each of a fixed
+//! size in a memfd.
 //!
 //! # Theory
 //!
@@ -8,6 +9,7 @@
 //! segments, which never change once they are there, are lent as they lie.
 //!
 //! * [`Gcra`] and [`Meter`] need no lock: a decision is one compare-and-swap of one word.
+//! * [`Sessions`] is written by one process, and read by all without a lock.
 //! * [`Cache`] has an index under a lock that outlives its holder. Few words are the truth, the rest is derived from
 //!   them, and whoever finds that a holder died derives it again.
 //!
@@ -23,8 +25,10 @@ mod error;
 mod gcra;
 mod mapping;
 mod meter;
+mod sessions;
 
 pub use cache::{BLOCK, Cache, CacheCounters, Entry, Filling, Progress, SEATS, WANTED_WITHIN_US};
 pub use error::{Error, Result};
 pub use gcra::{DEFAULT_BYTES, Gcra, GcraCounters, MAX_BURST_US, Verdict};
 pub use meter::{Counts, DEFAULT_ROWS, MAX_COUNT, Meter, Overflow, Row};
+pub use sessions::{DEFAULT_SESSIONS, Reason, Session, SessionGauges, Sessions, Standing, Terms};

@@ -79,31 +79,37 @@ pub(crate) struct Word(AtomicU64);
 
 impl Word {
     pub(crate) fn get(&self) -> u64 {
+        pause::may_come();
         self.0.load(Ordering::Acquire)
     }
 
     pub(crate) fn set(&self, value: u64) {
+        pause::may_come();
         death::may_come();
         self.0.store(value, Ordering::Release);
     }
 
     /// Writes `new` if the word still is `seen`; says what it is otherwise.
     pub(crate) fn swap_if(&self, seen: u64, new: u64) -> std::result::Result<(), u64> {
+        pause::may_come();
         death::may_come();
         self.0.compare_exchange(seen, new, Ordering::AcqRel, Ordering::Acquire).map(|_| ())
     }
 
     pub(crate) fn add(&self, count: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_add(count, Ordering::AcqRel);
     }
 
     pub(crate) fn subtract(&self, count: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_sub(count, Ordering::AcqRel);
     }
 
     pub(crate) fn raise_to(&self, value: u64) {
+        pause::may_come();
         death::may_come();
         self.0.fetch_max(value, Ordering::AcqRel);
     }
@@ -399,6 +405,40 @@ pub(crate) mod death {
         tell.send(false).unwrap();
         // SAFETY: this ends the thread and nothing else. What it owned stays where it is for ever.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
+}
+
+/// Outside the unit tests nobody pauses by plan.
+#[cfg(not(test))]
+mod pause {
+    pub(super) const fn may_come() {}
+}
+
+/// Something that happens before any one of a thread's looks at shared memory or writes to it, for proofs that go through
+/// all of them.
+#[cfg(test)]
+pub(crate) mod pause {
+    use std::cell::RefCell;
+
+    type Plan = (u64, Box<dyn FnOnce()>);
+
+    thread_local! {
+        static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
+    }
+
+    /// Does `work`, and `meanwhile` when it has made so many steps; whether there was another step.
+    pub(crate) fn after<T>(steps: u64, meanwhile: impl FnOnce() + 'static, work: impl FnOnce() -> T) -> (T, bool) {
+        PLAN.set(Some((steps, Box::new(meanwhile))));
+        let answer = work();
+        (answer, PLAN.take().is_none())
+    }
+
+    pub(super) fn may_come() {
+        match PLAN.take() {
+            None => (),
+            Some((0, meanwhile)) => meanwhile(),
+            Some((left, meanwhile)) => PLAN.set(Some((left - 1, meanwhile))),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
-use pystream_shm::{BLOCK, Cache, Gcra, Meter};
+use pystream_shm::{BLOCK, Cache, Gcra, Meter, Sessions};
 
 #[test]
 fn a_table_of_another_kind_is_refused() {
@@ -46,6 +46,8 @@ fn sizes_that_cannot_be_are_refused_with_the_reason() {
         Meter::create(0).unwrap_err(),
         Meter::create(12).unwrap_err(),
         Meter::create(1 << 17).unwrap_err(),
+        Sessions::create(0).unwrap_err(),
+        Sessions::create((1 << 24) + 1).unwrap_err(),
         Cache::create(BLOCK - 1, 1).unwrap_err(),
         Cache::create(BLOCK, 0).unwrap_err(),
         Cache::create(BLOCK, 1025).unwrap_err(),
@@ -59,6 +61,8 @@ fn sizes_that_cannot_be_are_refused_with_the_reason() {
             "the meter needs a number of rows that is a power of two, at most 65,536",
             "the meter needs a number of rows that is a power of two, at most 65,536",
             "the meter needs a number of rows that is a power of two, at most 65,536",
+            "the session table needs room for 1 to 16,777,216 sessions",
+            "the session table needs room for 1 to 16,777,216 sessions",
             "the segment cache needs room for a block of 64 KiB",
             "the segment cache needs 1 to 1024 seats",
             "the segment cache needs 1 to 1024 seats",

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use pystream_shm::{BLOCK, Cache, Counts, Gcra, Meter, Progress, Row};
+use pystream_shm::{BLOCK, Cache, Counts, Gcra, Meter, Progress, Reason, Row, Session, Sessions, Standing, Terms};
 
 const ROLE: &str = "PYSTREAM_SHM_TEST_ROLE";
 const SEED: &str = "PYSTREAM_SHM_TEST_SEED";
@@ -69,6 +69,8 @@ fn a_child_plays_its_role() {
         "meters" => count(&Meter::attach(table).unwrap(), seed),
         // The seat is the last digit.
         "caches" => make_and_read(&Cache::attach(table, seed as usize % 10).unwrap(), seed),
+        "admits" => admit(&Sessions::attach(table).unwrap(), seed),
+        "asks" => ask(&Sessions::attach(table).unwrap()),
         role => panic!("nobody plays {role}"),
     }
 }
@@ -235,4 +237,112 @@ fn killed_workers_leave_the_cache_to_the_others() {
     let counters = cache.counters();
     assert!(counters.hits > 0 && counters.misses > 0 && counters.evictions > 0, "{counters:?}");
     assert!(cache.create_entry(&[99; 16], (blocks * BLOCK) as u64).is_some(), "every block can be had again");
+}
+
+/// A writer opens a session in each round, ends that of so many rounds ago, and forgets an older one.
+const ENDED: u64 = 6;
+const FORGOTTEN: u64 = 12;
+const NOON: u64 = 1_800_000_000;
+
+fn name(seed: u64, round: u64) -> [u8; 16] {
+    (u128::from(seed) << 64 | u128::from(round)).to_le_bytes()
+}
+
+/// All else of a session follows from its id.
+fn terms(id: [u8; 16]) -> Terms {
+    let number = u128::from_le_bytes(id);
+    let (seed, round) = ((number >> 64) as u64, number as u64);
+    Terms {
+        stream: (seed + round) as u32,
+        expires: NOON as u32 + 1_000,
+        idle_s: round as u32,
+        holder: seed << 32 | round,
+    }
+}
+
+fn reason(id: [u8; 16]) -> Reason {
+    [Reason::Revoked, Reason::Kicked, Reason::Closed][id[0] as usize % 3]
+}
+
+fn expect_whole(session: &Session) {
+    assert_eq!(session.terms, terms(session.id), "{session:?}");
+    assert_eq!(session.opened, NOON as u32);
+    assert!([Standing::Open, Standing::Ended(reason(session.id))].contains(&session.standing), "{session:?}");
+}
+
+fn admit(table: &Sessions, seed: u64) {
+    // No idle time is 0: the first rounds' would never end.
+    for round in 1_000.. {
+        table.open(&name(seed, round), terms(name(seed, round)), NOON).unwrap();
+        let ended = name(seed, round - ENDED);
+        assert_eq!(table.end(&ended, reason(ended)), round >= 1_000 + ENDED);
+        assert_eq!(table.forget(&name(seed, round - FORGOTTEN)), round >= 1_000 + FORGOTTEN);
+        tell_a_step();
+    }
+}
+
+fn ask(table: &Sessions) {
+    for second in 0.. {
+        for session in table.entries() {
+            expect_whole(&session);
+            let standing = table.check(&session.id, session.terms.stream, NOON + second % 500);
+            let ended = Standing::Ended(reason(session.id));
+            let ways: &[Standing] = if session.standing == ended {
+                &[ended, Standing::Unknown]
+            } else {
+                &[Standing::Open, ended, Standing::Unknown]
+            };
+            assert!(ways.contains(&standing), "{standing:?} after {session:?}");
+        }
+        tell_a_step();
+    }
+}
+
+#[test]
+fn killed_writers_leave_each_session_whole_to_their_successors() {
+    const LIVES: u64 = 40;
+    let table = Sessions::attach(Sessions::create(40).unwrap()).unwrap();
+    let (mut random, mut reader) = (Random(3), spawn("asks", 0, table.as_fd()));
+    for life in 1..=LIVES {
+        let mut writer = spawn("admits", life, table.as_fd());
+        let mut rounds = 1 + random.below(30);
+        follow(&mut writer, rounds as usize);
+        follow(&mut reader, 1);
+        random.dawdle();
+        rounds += kill(writer);
+        // Readers die, too.
+        if life % 4 == 0 {
+            kill(std::mem::replace(&mut reader, spawn("asks", 0, table.as_fd())));
+        }
+        let entries = table.entries();
+        entries.iter().for_each(expect_whole);
+        // What was told is there. Of the round that was not, a first part of its three writes.
+        let standing = |rounds_ago| {
+            let id = name(life, 1_000 + rounds - rounds_ago);
+            entries.iter().find(|session| session.id == id).map_or(Standing::Unknown, |session| session.standing)
+        };
+        let made: Vec<bool> = [
+            Some(standing(0) == Standing::Open),
+            (rounds >= ENDED).then(|| matches!(standing(ENDED), Standing::Ended(_))),
+            (rounds >= FORGOTTEN).then(|| standing(FORGOTTEN) == Standing::Unknown),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        assert!(made.is_sorted_by(|earlier, later| earlier >= later), "{made:?} of a round");
+        for rounds_ago in 1..=rounds {
+            let is = standing(rounds_ago);
+            // The round that was cut may have ended the sixth and forgotten the twelfth.
+            let right = match is {
+                Standing::Open => rounds_ago <= ENDED,
+                Standing::Ended(_) => (ENDED..=FORGOTTEN).contains(&rounds_ago),
+                Standing::Unknown => rounds_ago >= FORGOTTEN,
+            };
+            assert!(right, "{is:?} {rounds_ago} of {rounds} rounds ago");
+        }
+        // The successor's books begin with what it finds; here it clears them.
+        entries.iter().for_each(|session| assert!(table.forget(&session.id)));
+        assert_eq!((table.used(), table.entries()), (0, vec![]));
+    }
+    kill(reader);
 }

@@ -35,6 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database
+from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import (
     Change,
     Stream,
@@ -67,10 +68,12 @@ class Snapshot:
 
 
 class Store:
-    """An opened store. Usable from several threads; a process that forks opens its own."""
+    """An opened store. Usable from several threads; a process that forks opens its own. `viewers` is
+    what is about passwords and sessions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.viewers = ViewerStore(database)
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> Self:

@@ -11,20 +11,27 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from pystream.acl.store.tables import HEAD
+from pystream.acl.store import tables
 from pystream.errors import InvalidValue, StoreError
 
 # How long a transaction waits for that of another process.
 _WAIT_SECONDS = 10
 # Names the lock of PostgreSQL under which the tables are made and changed.
 _MIGRATING = 0x7079_7374_7265_616D
+
+# What is deleted is overwritten (secure_delete), for the key store erases by that.
+_PRAGMAS = (
+    *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"),
+    "secure_delete=ON",
+)
 
 # SQLite's result codes that an operator can do something about.
 _SQLITE_ADVICE = {
@@ -40,11 +47,25 @@ _SQLITE_ADVICE = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What tables a database has: the revision that makes them, and the folder with all steps to it.
+    No two schemas have a revision of one name: so a database is never taken for the other kind."""
+
+    head: str
+    migrations: str
+    noun: str
+
+
+MAIN = Schema(tables.HEAD, "migrations", "store")
+
+
 class Database:
     """An engine with transactions that read or write, and errors in sentences."""
 
-    def __init__(self, url: str, *, migrate: bool) -> None:
+    def __init__(self, url: str, *, migrate: bool, schema: Schema = MAIN) -> None:
         parsed = _parsed(url)
+        self._schema = schema
         # As messages name it: never with a password.
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
         with self._in_sentences():
@@ -72,6 +93,25 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def checkpoint(self) -> bool:
+        """Empties SQLite's write-ahead log into the file, waiting for readers for as long as for a
+        writer. False where some of it is still there, since somebody reads an older moment."""
+        with self._in_sentences(), closing(self.engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy = cursor.fetchone()
+            return busy is not None and not busy[0]
+
+    def copy_to(self, path: str) -> None:
+        """Writes what SQLite's file holds at one moment into an empty file, without what was deleted."""
+        with self._in_sentences(), closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM INTO ?", (path,))
+
+    @property
+    def path(self) -> str | None:
+        """SQLite's file."""
+        return self.engine.url.database if self._sqlite else None
+
     @property
     def _sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
@@ -79,12 +119,13 @@ class Database:
     def _arrive_at_head(self, migrate: bool) -> None:
         with self.reading() as connection:
             found = _revision(connection)
-        if found == HEAD:
+        head, noun = self._schema.head, self._schema.noun
+        if found == head:
             return
         if not migrate:
             raise StoreError(
-                f"{self.name}: the store is {_of_revision(found)}, and this pystream needs revision"
-                f" {HEAD}: let the new program's `pystream serve` or any `pystream tenant` command"
+                f"{self.name}: the {noun} is {_of_revision(found)}, and this pystream needs revision"
+                f" {head}: let the new program's `pystream serve` or any `pystream tenant` command"
                 " open it first"
             )
         with self.writing() as connection:
@@ -93,7 +134,7 @@ class Database:
                 connection.execute(lock, {"key": _MIGRATING})
             # Another process may have been here since.
             found = _revision(connection)
-            if found != HEAD:
+            if found != head:
                 self._upgrade(connection, found)
 
     def _upgrade(self, connection: Connection, found: str | None) -> None:
@@ -103,14 +144,15 @@ class Database:
         from alembic.script import ScriptDirectory
 
         config = Config()
-        folder = os.path.join(os.path.dirname(__file__), "migrations")
+        folder = os.path.join(os.path.dirname(__file__), self._schema.migrations)
         config.set_main_option("script_location", folder.replace("%", "%%"))
         config.attributes["connection"] = connection
         known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
         if found is not None and found not in known:
             raise StoreError(
-                f"{self.name}: the store is {_of_revision(found)}, which a newer pystream made:"
-                " upgrade this one"
+                f"{self.name}: the {self._schema.noun} is {_of_revision(found)}, which a newer"
+                " pystream made, or which is another kind of database: upgrade this pystream, or"
+                " name the right one"
             )
         command.upgrade(config, "head")
 
@@ -186,7 +228,7 @@ def _touch(path: str, create: bool) -> None:
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
     # Transactions are begun by `_on_begin` only.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -49,6 +50,7 @@ tenant = Table(
     Column("display", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("max_rate_bps", BigInteger),
+    Column("notice", Text, nullable=False, server_default=""),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,
@@ -76,6 +78,11 @@ stream = Table(
     Column("origins", JSON, nullable=False),
     Column("embed_origins", JSON, nullable=False),
     Column("max_viewers", BigInteger),
+    # Of streams that were there before.
+    Column("session_s", Integer, nullable=False, server_default="21600"),
+    Column("idle_s", Integer, server_default="14400"),
+    Column("max_devices", Integer),
+    Column("device_mode", Text, nullable=False, server_default="reject_new"),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     Column("revision", BigInteger, nullable=False),
@@ -137,4 +144,71 @@ meter_cursor = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("aborted", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+)
+
+# Its text and label are sealed under a key of its own, which lies in the key store. `lookup` is an
+# HMAC of its canonical form under the pepper of a generation.
+password = Table(
+    "password",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    # Of its key in the key store.
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("pepper", Integer, nullable=False),
+    Column("lookup", LargeBinary(32), nullable=False),
+    Column("sealed_text", LargeBinary, nullable=False),
+    Column("sealed_label", LargeBinary),
+    Column("shared", Boolean, nullable=False),
+    Column("is_test", Boolean, nullable=False),
+    Column("valid_from", BigInteger),
+    Column("valid_until", BigInteger),
+    Column("max_devices", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("tenant_id", "lookup"),
+    Index("ix_password_pepper", "pepper"),
+)
+
+# Which streams a password opens.
+admission = Table(
+    "admission",
+    metadata,
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
+    Column("password_id", BigInteger, ForeignKey("password.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Index("ix_admission_password_id", "password_id"),
+)
+
+# The ids are random, and gone when the session is. What happened in it is not here.
+session = Table(
+    "session",
+    metadata,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
+    Column("password_id", BigInteger, ForeignKey("password.id")),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("idle_s", Integer),
+    # Of the notice that was shown before; null where there was none.
+    Column("notice", String(16)),
+    Column("ended_at", BigInteger),
+    Column("end_reason", SmallInteger),
+    Index("ix_session_expires", "expires"),
+    Index("ix_session_password_id", "password_id"),
+)
+
+# Sessions of a password or of a stream that are to end. The writer of each node follows.
+ending = Table(
+    "ending",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("password_id", BigInteger, ForeignKey("password.id")),
+    Column("stream_id", BigInteger, ForeignKey("stream.id")),
+    Column("reason", SmallInteger, nullable=False),
+    sqlite_autoincrement=True,
 )

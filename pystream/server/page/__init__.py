@@ -29,6 +29,7 @@ _FILES = {
     "icon.svg": "image/svg+xml",
     "page.css": "text/css; charset=utf-8",
     "session.js": _SCRIPT,
+    "entry.js": _SCRIPT,
     "playback.js": _SCRIPT,
     "stills.js": _SCRIPT,
     "memory.js": _SCRIPT,
@@ -88,11 +89,13 @@ class Page:
         self._refusal = Template(refusal)
         self._names = names
 
-    def html(self, title: str, language: str) -> bytes:
-        """The document. Its addresses are relative to `/{tenant}/{stream}/`."""
+    def html(self, title: str, language: str, entry: str | None = None) -> bytes:
+        """The document. Its addresses are relative to `/{tenant}/{stream}/`. With `entry`, it asks for
+        a password first, below that notice of the tenant's, which may be empty."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
+        values["entry"] = "" if entry is None else _entry(entry, texts)
         values |= {"language": language, "title": html.escape(title)}
         # A "<" could end the element that holds it.
         values["texts"] = json.dumps(texts).replace("<", "\\u003c")
@@ -118,6 +121,26 @@ class Page:
 
 
 _KINDS = {401: "denied", 403: "denied", 404: "gone", 410: "gone", 429: "busy", 503: "busy"}
+
+def _entry(notice: str, texts: Mapping[str, str]) -> str:
+    """The form for a password. Whoever types from paper wants to see what is typed."""
+    say = {name: html.escape(text) for name, text in texts.items()}
+    paragraphs = (html.escape(part.strip()) for part in notice.split("\n\n") if part.strip())
+    shown = "".join(f"<p>{part}</p>\n" for part in paragraphs)
+    return f"""\
+<form id="entry" class="entry" autocomplete="off" hidden>
+{shown and f'<div class="notice">{shown}</div>'}
+<label for="password">{say["entry_label"]}</label>
+<div class="field">
+<input id="password" name="password" type="text" required maxlength="200" autocapitalize="characters"
+ autocorrect="off" spellcheck="false" enterkeyhint="go" aria-describedby="entry-problem entry-hint">
+<button type="submit">{say["entry_go"]}</button>
+</div>
+<p id="entry-hint" class="hint">{say["entry_hint"]}</p>
+<p id="entry-problem" class="problem" role="alert" hidden></p>
+</form>
+"""
+
 
 _PLACES = {
     "icon.svg": "icon",

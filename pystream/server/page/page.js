@@ -1,7 +1,9 @@
 // The page: puts the parts together.
 
 import { Controls } from "./controls.js";
+import { Entry } from "./entry.js";
 import { Playback } from "./playback.js";
+import { openSession } from "./session.js";
 
 const texts = JSON.parse(document.getElementById("texts").textContent);
 
@@ -14,6 +16,9 @@ const embedded = window.top !== window;
 document.documentElement.classList.toggle("embedded", embedded);
 document.getElementById("stage").hidden = false;
 
-const playback = new Playback(document.getElementById("video"), document.body.dataset.worker);
+const form = document.getElementById("entry");
+const entry = form && new Entry(form, say);
+const sessions = entry ? () => entry.session() : () => openSession();
+const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);
 playback.prepare();

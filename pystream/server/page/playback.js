@@ -7,7 +7,7 @@
 // one is refused as well. The server is busy or gone from the network: wait, for as long as it said, and go on. The
 // decoder gave up: recover it once. All else ends here, with a button to try again.
 
-import { Refused, openSession, probe, seconds } from "./session.js";
+import { Refused, probe, seconds } from "./session.js";
 
 /** Seconds of pause after which nothing more is fetched. */
 const IDLE = 5;
@@ -19,6 +19,7 @@ const RELAPSE = 10;
 export class Playback extends EventTarget {
   #video;
   #worker;
+  #sessions;
   #hls = null;
   #session = null;
   #asking = null;
@@ -33,11 +34,13 @@ export class Playback extends EventTarget {
   #wake = null;
   #source = null;
 
-  /** `worker`: the address of the script that hls.js runs beside the page. */
-  constructor(video, worker) {
+  /** `worker`: the address of the script that hls.js runs beside the page; `sessions()` gives a session, or throws as
+   * `openSession` does. */
+  constructor(video, worker, sessions) {
     super();
     this.#video = video;
     this.#worker = worker;
+    this.#sessions = sessions;
     this.#source = globalThis.Hls?.isSupported()
       ? "mse"
       : video.canPlayType("application/vnd.apple.mpegurl")
@@ -163,7 +166,7 @@ export class Playback extends EventTarget {
   async #ask() {
     for (;;) {
       try {
-        this.#session = await openSession();
+        this.#session = await this.#sessions();
         this.dispatchEvent(new Event("session"));
         return this.#session;
       } catch (error) {

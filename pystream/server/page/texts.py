@@ -49,6 +49,18 @@ ENGLISH: Final[Mapping[str, str]] = {
     "no_script": "JavaScript is switched off. Some browsers play the film here all the same; VLC, mpv and"
     " others play it from its address:",
     "no_script_link": "HLS address of the film",
+    "entry_label": "Password",
+    "entry_go": "Watch",
+    "entry_hint": "Capital letters, hyphens and blanks do not matter.",
+    "entry_password": "This password does not open this film. Please compare it with your card.",
+    "entry_mistyped": "There is a slip in this password. Please compare it with your card.",
+    "entry_devices": "This password is in use on another device. Close the film there; then try again in"
+    " {seconds} s.",
+    "entry_tries": "Too many wrong passwords came from your network. Please try again in {seconds} s.",
+    "entry_later": "Nobody can be let in just now. Please try again in {seconds} s.",
+    "entry_offline": "The server cannot be reached. Please try again.",
+    "entry_kicked": "The film goes on on another device with this password.",
+    "entry_revoked": "This password is not valid any more.",
     "trouble_offline": "The server cannot be reached. It is tried again in {seconds} s.",
     "trouble_busy": "The film cannot be shown just now. It is tried again in {seconds} s.",
     "trouble_gone": "This film is not here, or no longer.",
@@ -103,6 +115,19 @@ GERMAN: Final[Mapping[str, str]] = {
     "no_script": "JavaScript ist ausgeschaltet. Manche Browser spielen den Film hier trotzdem ab; VLC, mpv"
     " und andere spielen ihn von seiner Adresse:",
     "no_script_link": "HLS-Adresse des Films",
+    "entry_label": "Passwort",
+    "entry_go": "Ansehen",
+    "entry_hint": "Großbuchstaben, Bindestriche und Leerzeichen sind egal.",
+    "entry_password": "Dieses Passwort öffnet diesen Film nicht. Bitte vergleichen Sie es mit Ihrer Karte.",
+    "entry_mistyped": "In diesem Passwort ist ein Tippfehler. Bitte vergleichen Sie es mit Ihrer Karte.",
+    "entry_devices": "Dieses Passwort ist auf einem anderen Gerät in Gebrauch. Schließen Sie dort den Film;"
+    " dann geht es in {seconds} s.",
+    "entry_tries": "Aus Ihrem Netz kamen zu viele falsche Passwörter. Bitte versuchen Sie es in {seconds} s"
+    " wieder.",
+    "entry_later": "Gerade kann niemand eingelassen werden. Bitte versuchen Sie es in {seconds} s wieder.",
+    "entry_offline": "Der Server ist nicht zu erreichen. Bitte versuchen Sie es noch einmal.",
+    "entry_kicked": "Der Film läuft mit diesem Passwort auf einem anderen Gerät weiter.",
+    "entry_revoked": "Dieses Passwort gilt nicht mehr.",
     "trouble_offline": "Der Server ist nicht erreichbar. Neuer Versuch in {seconds} s.",
     "trouble_busy": "Der Film kann gerade nicht gezeigt werden. Neuer Versuch in {seconds} s.",
     "trouble_gone": "Diesen Film gibt es hier nicht, oder nicht mehr.",

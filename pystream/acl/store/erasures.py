@@ -1,0 +1,116 @@
+"""The erasure list outside of the database: a text file that only grows.
+
+Each line is the random reference of an erased key, and the day: `32 hexadecimal digits 2031-05-15`.
+It names nobody. An entry is on the disk before its key is deleted, so whatever comes to be of the
+database in between, the next one who opens it finds the entry and deletes the key.
+
+It must not go back in time with the database. Keep it out of what a restore brings back, and of two
+copies keep the lines of both.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+
+from pystream.errors import StoreError
+
+_LINE = re.compile(rb"([0-9a-f]{32}) (\d{4}-\d\d-\d\d)")
+_EPOCH = date(1970, 1, 1)
+
+
+class ErasureList:
+    """The file. It is made with the first entry, for its owner only."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def read(self) -> dict[bytes, int]:
+        """Days since 1970, by reference. Raises `StoreError` where the file holds anything else."""
+        try:
+            with open(self.path, "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from error
+        # What follows the last line's end was being written when a machine stopped: no key had been
+        # deleted for it yet.
+        *lines, _ = data.split(b"\n")
+        return dict(self._entry(number, line) for number, line in enumerate(lines, 1))
+
+    def add(self, entries: Mapping[bytes, int]) -> None:
+        """Append entries; they are on the disk then. Raises `StoreError`."""
+        if not entries:
+            return
+        lines = [f"{key.hex()} {_EPOCH + timedelta(day)}\n" for key, day in entries.items()]
+        try:
+            with self._locked() as fd:
+                _append(fd, "".join(lines).encode())
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}: nothing was erased") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        folder = os.open(
+            os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
+        try:
+            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+            try:
+                fd = os.open(self.path, flags)
+            except FileNotFoundError:
+                fd = os.open(self.path, flags | os.O_CREAT, 0o600)
+                if os.geteuid() == 0:
+                    # An administrator's command must not keep the server out of its folder's file.
+                    owner = os.fstat(folder)
+                    os.fchown(fd, owner.st_uid, owner.st_gid)
+                os.fsync(folder)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                yield fd
+            finally:
+                os.close(fd)
+        finally:
+            os.close(folder)
+
+    def _entry(self, number: int, line: bytes) -> tuple[bytes, int]:
+        found = _LINE.fullmatch(line)
+        try:
+            if found is not None:
+                day = date.fromisoformat(found[2].decode()) - _EPOCH
+                return bytes.fromhex(found[1].decode()), day.days
+        except ValueError:
+            pass
+        raise StoreError(
+            f"{self.path}:{number}: this is no entry of the erasure list (a reference of 32"
+            " hexadecimal digits, a blank, a date). What was erased would come back without it:"
+            " mend the line"
+        )
+
+
+def _append(fd: int, data: bytes) -> None:
+    """All of it, or nothing."""
+    size = _end_with_a_line(fd)
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fsync(fd)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(fd, size)
+        raise
+
+
+def _end_with_a_line(fd: int) -> int:
+    """Cuts off the beginning of a line that was never finished; returns the size then."""
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, 64, max(0, size - 64))
+    if not tail.endswith(b"\n"):
+        size += tail.rfind(b"\n") + 1 - len(tail)
+        os.ftruncate(fd, size)
+    return size

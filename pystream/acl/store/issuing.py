@@ -1,0 +1,161 @@
+"""Passwords between the two stores: sealed on their way in, opened on their way to the tenant's people.
+
+A password's record key is made first, and the password stored after: of a failure in between, a key
+remains that opens nothing, and is erased. Erased the other way round: first the key, and what is
+left of the password is noise.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from pystream.acl import passwords
+from pystream.acl.passwords import PasswordSettings
+from pystream.acl.sealing import Peppers, Place, seal, unseal
+from pystream.acl.store.keystore import KeyStore, RecordKey
+from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
+from pystream.acl.viewers import Password
+from pystream.errors import PystreamError
+
+_PAGE = 5000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A password as the customer knows it. `text` and `label` are None where it was erased."""
+
+    password: Password
+    text: str | None = field(repr=False)
+    label: str | None = field(repr=False)
+
+
+class Issuer:
+    """Issues and shows a tenant's passwords. Methods raise `StoreError`, `SealError` and
+    `MasterKeyError` as the two stores do."""
+
+    def __init__(self, viewers: ViewerStore, keys: KeyStore) -> None:
+        self._viewers = viewers
+        self._keys = keys
+
+    def add(
+        self,
+        tenant_id: int,
+        stream_ids: Collection[int],
+        entries: Sequence[tuple[str, PasswordSettings]],
+        *,
+        who: str,
+        now: int,
+        shared: bool = False,
+    ) -> tuple[int, ...]:
+        """Adds passwords, all or none, and returns their ids.
+
+        Raises `InvalidValue` for a text that cannot be a password, or wrong settings; `Exists` where
+        the tenant has one of them; `NotFound` for a stream that is not the tenant's.
+        """
+        forms = [passwords.importable(text) for text, _ in entries]
+        for _, settings in entries:
+            passwords.check(settings)
+        peppers = self._keys.peppers()
+        keys = self._keys.add_record_keys(tenant_id, len(entries), now)
+        made = [
+            _sealed(tenant_id, text, form, settings, key, peppers, shared)
+            for (text, settings), form, key in zip(entries, forms, keys, strict=True)
+        ]
+        try:
+            self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
+        except PystreamError:
+            self._keys.erase(tenant_id, [key.reference for key in keys], now)
+            raise
+        return tuple(each.id for each in made)
+
+    def listed(self, tenant_id: int, stream_id: int | None = None) -> Iterator[Shown]:
+        """A tenant's passwords, all or those that open a stream, by id."""
+        after = 0
+        while page := self._viewers.passwords(tenant_id, stream_id, after=after, most=_PAGE):
+            yield from self._shown(tenant_id, page)
+            after = page[-1].password.id
+
+    def _shown(self, tenant_id: int, page: Sequence[Sealed]) -> Iterator[Shown]:
+        keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
+        for each in page:
+            key = keys.get(each.reference)
+            yield Shown(
+                password=each.password,
+                text=_opened(key, each, "text", each.text),
+                label=_opened(key, each, "label", each.label) or "" if key else None,
+            )
+
+    def find(self, tenant_id: int, text: str) -> Password | None:
+        """The password of that text. Raises `InvalidValue` for one that cannot be."""
+        indexes = self._keys.peppers().indexes(tenant_id, passwords.canonical(text).encode())
+        return self._viewers.find(tenant_id, [index for _, index in indexes])
+
+    def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
+        """Revokes passwords and destroys what their texts and labels were sealed with; returns how
+        many there were. Their rows stay, of which nothing can be read."""
+        references = self._viewers.references(tenant_id, ids)
+        self._viewers.revoke(tenant_id, ids, who=who, now=now)
+        self._keys.erase(tenant_id, references, now)
+        self._viewers.forget_lookups(tenant_id, ids, who=who, now=now)
+        return len(references)
+
+    def reindex(self, peppers: Peppers, most: int = _PAGE) -> int:
+        """Indexes passwords anew whose index is not of the newest pepper, as many as that at most;
+        returns how many. For `KeyStore.rotate_pepper`."""
+        page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
+        changed: list[tuple[int, int, bytes]] = []
+        for tenant_id, some in _by_tenant(page):
+            keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
+            for each in some:
+                text = _opened(keys.get(each.reference), each, "text", each.text)
+                # Of an erased one, nobody finds the index again.
+                form = passwords.canonical(text).encode() if text else secrets.token_bytes(32)
+                index = peppers.newest.index(tenant_id, form)
+                changed.append((each.password.id, peppers.newest.generation, index))
+        self._viewers.reindex(changed)
+        return len(changed)
+
+
+def _sealed(
+    tenant_id: int,
+    text: str,
+    form: str,
+    settings: PasswordSettings,
+    key: RecordKey,
+    peppers: Peppers,
+    shared: bool,
+) -> NewPassword:
+    id = secrets.randbelow(2**63 - 1) + 1
+    label = settings.label
+    newest = peppers.newest
+    return NewPassword(
+        id=id,
+        reference=key.reference,
+        pepper=newest.generation,
+        lookup=newest.index(tenant_id, form.encode()),
+        sealed_text=seal(key.key, Place(tenant_id, "password", id, "text"), text.encode()),
+        sealed_label=seal(key.key, Place(tenant_id, "password", id, "label"), label.encode())
+        if label
+        else None,
+        shared=shared,
+        is_test=settings.is_test,
+        valid_from=settings.valid_from,
+        valid_until=settings.valid_until,
+        max_devices=settings.max_devices,
+    )
+
+
+def _opened(key: bytes | None, sealed: Sealed, column: str, value: bytes | None) -> str | None:
+    if key is None or value is None:
+        return None
+    place = Place(sealed.password.tenant_id, "password", sealed.password.id, column)
+    return unseal(key, place, value).decode()
+
+
+def _by_tenant(page: Iterable[Sealed]) -> Iterator[tuple[int, list[Sealed]]]:
+    tenants: dict[int, list[Sealed]] = {}
+    for each in page:
+        tenants.setdefault(each.password.tenant_id, []).append(each)
+    yield from tenants.items()

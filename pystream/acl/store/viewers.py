@@ -1,0 +1,382 @@
+"""Passwords and sessions in the store: bulk in, one out, and what has to end.
+
+Every method that is asked by a tenant's people names the tenant, and no statement leaves it out.
+Sealed columns go in and come out as they are: who may open them holds the keys.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from pystream.acl.store import tables
+from pystream.acl.store.database import Database
+from pystream.acl.viewers import End, Ending, Password, Session
+from pystream.errors import Exists, NotFound
+
+# Bound variables of one statement: SQLite takes 32,766.
+_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPassword:
+    """A password to store. `reference`: of its key in the key store; `lookup`: 32 bytes, under the
+    pepper of that generation; the rest is as in `Password`."""
+
+    id: int
+    reference: bytes
+    pepper: int
+    lookup: bytes
+    sealed_text: bytes
+    sealed_label: bytes | None
+    shared: bool = False
+    is_test: bool = False
+    valid_from: int | None = None
+    valid_until: int | None = None
+    max_devices: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A password and its sealed columns, as a tenant's own people list them."""
+
+    password: Password
+    reference: bytes
+    text: bytes
+    label: bytes | None
+
+
+class ViewerStore:
+    """The part of an opened store that is about viewers. Each method is one transaction; all raise
+    `StoreError` as the store's own do."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Passwords
+
+    def add_passwords(
+        self,
+        tenant_id: int,
+        stream_ids: Collection[int],
+        passwords: Sequence[NewPassword],
+        *,
+        who: str,
+        now: int,
+    ) -> None:
+        """Adds passwords that open some of a tenant's streams.
+
+        Raises `Exists` where the tenant has one of them already, and `NotFound` for a stream that is
+        not the tenant's; nothing is added then.
+        """
+        with self._database.writing() as connection:
+            _check_streams(connection, tenant_id, stream_ids)
+            for some in _slices(passwords):
+                rows = [_row(tenant_id, each, now) for each in some]
+                try:
+                    connection.execute(insert(tables.password), rows)
+                except IntegrityError:
+                    raise Exists(
+                        "at least one of these passwords is there already; none of them was added"
+                    ) from None
+            opened = [
+                {"stream_id": stream_id, "password_id": each.id, "tenant_id": tenant_id}
+                for stream_id in sorted(stream_ids)
+                for each in passwords
+            ]
+            for some in _slices(opened):
+                connection.execute(insert(tables.admission), list(some))
+            _record(connection, tenant_id, who, now, {"passwords_added": (None, len(passwords))})
+
+    def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
+        """The tenant's password with one of these look-ups, those of all peppers in use."""
+        column = tables.password.c
+        where = column.tenant_id == tenant_id, column.lookup.in_(lookups)
+        with self._database.reading() as connection:
+            row = connection.execute(select(tables.password).where(*where)).mappings().first()
+            # Asked for one that nobody has, too: the way is the same.
+            streams = _streams_of(connection, [row["id"] if row else 0])
+        return None if row is None else _password(row, streams[row["id"]])
+
+    def passwords(
+        self, tenant_id: int, stream_id: int | None = None, *, after: int = 0, most: int = 1000
+    ) -> tuple[Sealed, ...]:
+        """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`."""
+        column = tables.password.c
+        wanted = select(tables.password).where(column.tenant_id == tenant_id, column.id > after)
+        if stream_id is not None:
+            opened = tables.admission.c
+            wanted = wanted.join(tables.admission, opened.password_id == column.id)
+            wanted = wanted.where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
+        with self._database.reading() as connection:
+            return tuple(_passwords(connection, wanted.order_by(column.id).limit(most)))
+
+    def record_view(
+        self, tenant_id: int, stream_id: int | None, count: int, *, who: str, now: int
+    ) -> None:
+        """Puts on record that somebody has seen so many passwords as the customer knows them."""
+        with self._database.writing() as connection:
+            what: Mapping[str, Any] = {"passwords_shown": (None, count)}
+            _record(connection, tenant_id, who, now, what, stream_id)
+
+    def revoke(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
+        """Revokes passwords; their sessions end. Returns how many were not revoked before."""
+        column = tables.password.c
+        with self._database.writing() as connection:
+            fresh = [
+                each
+                for some in _slices(sorted(set(ids)))
+                for each in connection.scalars(
+                    select(column.id).where(
+                        column.tenant_id == tenant_id,
+                        column.id.in_(some),
+                        column.revoked_at.is_(None),
+                    )
+                )
+            ]
+            if not fresh:
+                return 0
+            for some in _slices(fresh):
+                connection.execute(
+                    update(tables.password)
+                    .where(column.tenant_id == tenant_id, column.id.in_(some))
+                    .values(revoked_at=now)
+                )
+            about: dict[str, Any] = {"at": now, "tenant_id": tenant_id, "reason": End.REVOKED}
+            rows = [{**about, "password_id": each} for each in fresh]
+            connection.execute(insert(tables.ending), rows)
+            _record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
+            return len(fresh)
+
+    def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
+        """Of the keys in the key store of those passwords that are this tenant's."""
+        column = tables.password.c
+        with self._database.reading() as connection:
+            return tuple(
+                each
+                for some in _slices(sorted(set(ids)))
+                for each in connection.scalars(
+                    select(column.reference).where(
+                        column.tenant_id == tenant_id, column.id.in_(some)
+                    )
+                )
+            )
+
+    def forget_lookups(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> None:
+        """Makes passwords impossible to find: the last that could tell one from another is gone."""
+        column = tables.password.c
+        with self._database.writing() as connection:
+            for some in _slices(sorted(set(ids))):
+                connection.execute(
+                    update(tables.password)
+                    .where(column.tenant_id == tenant_id, column.id == bindparam("gone"))
+                    .values(lookup=bindparam("noise")),
+                    [{"gone": id, "noise": secrets.token_bytes(32)} for id in some],
+                )
+            _record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
+
+    def indexed_otherwise(self, pepper: int, most: int) -> tuple[Sealed, ...]:
+        """Passwords of all tenants whose look-up is not of that pepper."""
+        column = tables.password.c
+        wanted = select(tables.password).where(column.pepper != pepper).limit(most)
+        with self._database.reading() as connection:
+            return tuple(_passwords(connection, wanted))
+
+    def reindex(self, changed: Collection[tuple[int, int, bytes]]) -> None:
+        """Gives passwords another look-up: (id, pepper, look-up)."""
+        if not changed:
+            return
+        with self._database.writing() as connection:
+            connection.execute(
+                update(tables.password)
+                .where(tables.password.c.id == bindparam("this"))
+                .values(pepper=bindparam("generation"), lookup=bindparam("index")),
+                [
+                    {"this": id, "generation": pepper, "index": lookup}
+                    for id, pepper, lookup in changed
+                ],
+            )
+
+    def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
+        """Ends all sessions of a stream: whoever watches has to come in anew. Raises `NotFound`."""
+        with self._database.writing() as connection:
+            _check_streams(connection, tenant_id, {stream_id})
+            row = {"at": now, "tenant_id": tenant_id, "stream_id": stream_id}
+            connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
+            what: Mapping[str, Any] = {"sessions_ended": (None, True)}
+            _record(connection, tenant_id, who, now, what, stream_id)
+
+    # Sessions, by the writer alone
+
+    def keep(self, opened: Collection[Session], ended: Mapping[bytes, End], now: int) -> None:
+        """Stores what happened since the last time. A session that is there is left as it is, so what
+        is said twice is kept once."""
+        column = tables.session.c
+        with self._database.writing() as connection:
+            if opened:
+                known = {
+                    each
+                    for some in _slices([each.id for each in opened])
+                    for each in connection.scalars(select(column.id).where(column.id.in_(some)))
+                }
+                rows = [_session_row(each) for each in opened if each.id not in known]
+                if rows:
+                    connection.execute(insert(tables.session), rows)
+            if ended:
+                connection.execute(
+                    update(tables.session)
+                    .where(column.id == bindparam("gone"), column.ended_at.is_(None))
+                    .values(ended_at=now, end_reason=bindparam("why")),
+                    [{"gone": id, "why": int(reason)} for id, reason in ended.items()],
+                )
+
+    def sessions(self, now: int) -> tuple[Session, ...]:
+        """All that have neither ended nor expired, the oldest first."""
+        column = tables.session.c
+        wanted = (
+            select(tables.session)
+            .where(column.expires > now, column.ended_at.is_(None))
+            .order_by(column.opened_at, column.id)
+        )
+        with self._database.reading() as connection:
+            return tuple(
+                Session(
+                    id=row["id"],
+                    tenant_id=row["tenant_id"],
+                    stream_id=row["stream_id"],
+                    password_id=row["password_id"],
+                    opened_at=row["opened_at"],
+                    expires=row["expires"],
+                    idle_s=row["idle_s"],
+                    notice=row["notice"],
+                )
+                for row in connection.execute(wanted).mappings()
+            )
+
+    def endings(self, after: int) -> tuple[Ending, ...]:
+        """What is to end, behind the ending `after`."""
+        wanted = select(tables.ending).where(tables.ending.c.id > after)
+        with self._database.reading() as connection:
+            return tuple(
+                Ending(
+                    id=row["id"],
+                    at=row["at"],
+                    password_id=row["password_id"],
+                    stream_id=row["stream_id"],
+                    reason=End(row["reason"]),
+                )
+                for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
+            )
+
+    def forget(self, before: int) -> None:
+        """Deletes sessions that expired before a time, and endings from before it: of sessions, none
+        lives so long."""
+        with self._database.writing() as connection:
+            connection.execute(delete(tables.session).where(tables.session.c.expires < before))
+            connection.execute(delete(tables.ending).where(tables.ending.c.at < before))
+
+
+def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
+    return {
+        "id": password.id,
+        "tenant_id": tenant_id,
+        "reference": password.reference,
+        "pepper": password.pepper,
+        "lookup": password.lookup,
+        "sealed_text": password.sealed_text,
+        "sealed_label": password.sealed_label,
+        "shared": password.shared,
+        "is_test": password.is_test,
+        "valid_from": password.valid_from,
+        "valid_until": password.valid_until,
+        "max_devices": password.max_devices,
+        "created_at": now,
+    }
+
+
+def _session_row(session: Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "tenant_id": session.tenant_id,
+        "stream_id": session.stream_id,
+        "password_id": session.password_id,
+        "opened_at": session.opened_at,
+        "expires": session.expires,
+        "idle_s": session.idle_s,
+        "notice": session.notice,
+    }
+
+
+def _passwords(connection: Connection, wanted: Select[Any]) -> Iterator[Sealed]:
+    rows = connection.execute(wanted).mappings().all()
+    streams = _streams_of(connection, [row["id"] for row in rows])
+    for row in rows:
+        password = _password(row, streams[row["id"]])
+        yield Sealed(
+            password=password,
+            reference=row["reference"],
+            text=row["sealed_text"],
+            label=row["sealed_label"],
+        )
+
+
+def _streams_of(connection: Connection, ids: Sequence[int]) -> dict[int, set[int]]:
+    """The streams that passwords open, by their ids."""
+    streams: dict[int, set[int]] = {id: set() for id in ids}
+    opened = tables.admission.c
+    for some in _slices(ids):
+        wanted = select(opened.password_id, opened.stream_id).where(opened.password_id.in_(some))
+        for each in connection.execute(wanted):
+            streams[each.password_id].add(each.stream_id)
+    return streams
+
+
+def _password(row: RowMapping, streams: Collection[int]) -> Password:
+    return Password(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        streams=frozenset(streams),
+        shared=row["shared"],
+        is_test=row["is_test"],
+        valid_from=row["valid_from"],
+        valid_until=row["valid_until"],
+        max_devices=row["max_devices"],
+        created_at=row["created_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def _check_streams(connection: Connection, tenant_id: int, stream_ids: Collection[int]) -> None:
+    column = tables.stream.c
+    known = connection.scalars(
+        select(column.id).where(
+            column.tenant_id == tenant_id,
+            column.id.in_(stream_ids),
+            column.removed_at.is_(None),
+        )
+    )
+    if set(stream_ids) - set(known):
+        raise NotFound("one of these streams is not there, or not this tenant's")
+
+
+def _record(
+    connection: Connection,
+    tenant_id: int,
+    who: str,
+    now: int,
+    what: Mapping[str, tuple[Any, Any]],
+    stream_id: int | None = None,
+) -> None:
+    """Notes who did what. Nothing that workers hold is changed by it, so they need not look."""
+    row = {"at": now, "who": who, "tenant_id": tenant_id, "stream_id": stream_id}
+    connection.execute(insert(tables.change).values(**row, what=dict(what)))
+
+
+def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for first in range(0, len(values), _AT_ONCE):
+        yield values[first : first + _AT_ONCE]

@@ -1,0 +1,426 @@
+"""The actions of `pystream password` that need the stores: add, import, list, cards, revoke, erase."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+
+from pystream.cli import _arguments, _store, _terminal
+from pystream.cli._arguments import Parser
+from pystream.errors import InvalidValue, NotFound, PystreamError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from pystream.acl.passwords import PasswordSettings
+    from pystream.acl.store import Store
+    from pystream.acl.store.issuing import Issuer, Shown
+    from pystream.acl.streams import Stream, Tenant
+
+_WHERE = """\
+The stores are those of the settings: --config, else the file that
+PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml. The
+server has to have been started once: it makes the keys. A running one follows
+within a second.
+"""
+
+
+# add
+
+
+def add(words: list[str]) -> int:
+    parser = _parser(
+        "add",
+        "TENANT/STREAM... [--count N] [--shared] [--label TEXT]\n"
+        "         [--valid-from DATE] [--valid-until DATE] [--devices N] [--test]",
+        "Makes passwords of 130 random bits, and prints them, one a line. Each opens all\n"
+        "streams that are named, of one tenant.",
+        "pystream password add acme/course --count 300 --valid-until 2031-06-01 > cards.txt",
+    )
+    option = parser.add_argument
+    option("streams", nargs="+", type=_place, metavar="TENANT/STREAM", help="what they open")
+    option("--count", type=_arguments.count, default=1, metavar="N", help="how many (default: 1)")
+    option(
+        "--shared", action="store_true", help="one for all viewers: for streams of shared access"
+    )
+    option("--label", default="", metavar="TEXT", help="a note for the customer's own lists")
+    option("--valid-from", metavar="DATE", help="as 2031-05-01, or 2031-05-01 18:00")
+    option("--valid-until", metavar="DATE", help="a date without a time is until its end")
+    option("--devices", type=_arguments.count, metavar="N", help="how many may play at a time")
+    option("--test", action="store_true", help="an access for the examining chamber, in no sum")
+    options = parser.parse(words)
+    from pystream.acl.passwords import generate
+
+    try:
+        with _stores(options) as (store, issuer):
+            tenant, streams = _streams(store, options.streams)
+            settings = _settings(options, tenant)
+            made = [generate() for _ in range(options.count)]
+            ids = _issue(options, issuer, tenant, streams, [(text, settings) for text in made])
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    with _terminal.output():
+        if options.json:
+            _terminal.print_json(
+                {"passwords": [{"id": id, "password": p} for id, p in zip(ids, made, strict=True)]}
+            )
+        else:
+            print("\n".join(made))
+    return 0
+
+
+def _settings(options: argparse.Namespace, tenant: Tenant) -> PasswordSettings:
+    from pystream.acl.password_csv import moment
+    from pystream.acl.passwords import PasswordSettings
+
+    zone = tenant.settings.timezone
+    begin, end = options.valid_from, options.valid_until
+    return PasswordSettings(
+        label=options.label,
+        valid_from=None if begin is None else moment(begin, zone, end=False),
+        valid_until=None if end is None else moment(end, zone, end=True),
+        max_devices=options.devices,
+        is_test=options.test,
+    )
+
+
+def _issue(
+    options: argparse.Namespace,
+    issuer: Issuer,
+    tenant: Tenant,
+    streams: Sequence[Stream],
+    entries: Sequence[tuple[str, PasswordSettings]],
+) -> tuple[int, ...]:
+    wanted = "shared" if options.shared else "personal"
+    for stream in streams:
+        if stream.settings.access != wanted:
+            raise PystreamError(
+                f"{stream.tenant}/{stream.name} is {stream.settings.access}, so {wanted} passwords"
+                f" open nothing there: pystream stream set {stream.tenant}/{stream.name} --access"
+                f" {wanted}"
+            )
+    return issuer.add(
+        tenant.id,
+        [stream.id for stream in streams],
+        entries,
+        who=_store.who(options),
+        now=_store.now(),
+        shared=options.shared,
+    )
+
+
+# import
+
+
+def import_list(words: list[str]) -> int:
+    parser = _parser(
+        "import",
+        "TENANT/STREAM... --list FILE|- [--shared]",
+        "Adds the passwords of a CSV: all of them, or none where something is wrong with\n"
+        "it. `pystream password check` says what that would be. Times in it are meant in\n"
+        "the tenant's time zone.",
+        "pystream password import acme/course --list passwords.csv",
+    )
+    option = parser.add_argument
+    option("streams", nargs="+", type=_place, metavar="TENANT/STREAM", help="what they open")
+    option("--list", required=True, metavar="FILE", help="the CSV, or - for standard input")
+    option(
+        "--shared", action="store_true", help="one for all viewers: for streams of shared access"
+    )
+    options = parser.parse(words)
+    from pystream.acl.password_csv import read_csv
+    from pystream.cli import password
+
+    with _stores(options) as (store, issuer):
+        tenant, streams = _streams(store, options.streams)
+        found = read_csv(password.read(options.list), timezone=tenant.settings.timezone)
+        password.complain(parser, options.list, found.problems)
+        if found.problems:
+            return 1
+        password.complain(parser, options.list, list(found.warnings()), "warning: ")
+        entries = [(each.password, each.settings) for each in found.passwords]
+        ids = _issue(options, issuer, tenant, streams, entries)
+    _store.report(
+        options, {"passwords": len(ids)}, f"{_terminal.counted(len(ids), 'password')} added"
+    )
+    return 0
+
+
+# list
+
+
+def list_all(words: list[str]) -> int:
+    parser = _parser(
+        "list",
+        "TENANT[/STREAM] [--csv]",
+        "Lists a tenant's passwords, or those that open one stream, as the customer knows\n"
+        "them. That they were listed is on record.",
+        "pystream password list acme/course --csv > export.csv",
+    )
+    parser.add_argument("place", type=_place_or_tenant, metavar="TENANT[/STREAM]")
+    parser.add_argument("--csv", action="store_true", help="as a CSV that can be imported again")
+    options = parser.parse(words)
+    if options.csv and options.json:
+        parser.error("--csv and --json exclude each other")
+    with _stores(options) as (store, issuer):
+        tenant, stream = _tenant_and_stream(store, options.place)
+        shown = list(issuer.listed(tenant.id, stream.id if stream else None))
+        store.viewers.record_view(
+            tenant.id,
+            stream.id if stream else None,
+            len(shown),
+            who=_store.who(options),
+            now=_store.now(),
+        )
+    with _terminal.output():
+        if options.csv:
+            _print_csv(shown, tenant.settings.timezone)
+        elif options.json:
+            _terminal.print_json({"passwords": [_facts(each) for each in shown]})
+        else:
+            titles = ("password", "label", "state", "valid until", "devices")
+            columns = [(title, "left") for title in titles]
+            _store.show_table(columns, [_row(each, _store.now()) for each in shown])
+    return 0
+
+
+def _facts(shown: Shown) -> dict[str, Any]:
+    password = shown.password
+    return {
+        "id": password.id,
+        "password": shown.text,
+        "label": shown.label,
+        "shared": password.shared,
+        "test": password.is_test,
+        "valid_from": password.valid_from,
+        "valid_until": password.valid_until,
+        "max_devices": password.max_devices,
+        "created_at": password.created_at,
+        "revoked_at": password.revoked_at,
+    }
+
+
+def _row(shown: Shown, now: int) -> list[str]:
+    password = shown.password
+    end = password.valid_until
+    return [
+        shown.text or "(erased)",
+        shown.label or "",
+        _state(shown, now),
+        "" if end is None else _store.moment(end),
+        "" if password.max_devices is None else str(password.max_devices),
+    ]
+
+
+def _state(shown: Shown, now: int) -> str:
+    password = shown.password
+    if shown.text is None:
+        return "erased"
+    if password.revoked_at is not None:
+        return "revoked"
+    if password.valid_until is not None and now >= password.valid_until:
+        return "over"
+    if password.valid_from is not None and now < password.valid_from:
+        return "to come"
+    return "test" if password.is_test else "shared" if password.shared else "valid"
+
+
+def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
+    from pystream.acl.password_csv import Row, write_csv
+    from pystream.acl.passwords import PasswordSettings
+
+    rows = [
+        Row(
+            each.text,
+            PasswordSettings(
+                label=each.label or "",
+                valid_from=each.password.valid_from,
+                valid_until=each.password.valid_until,
+                max_devices=each.password.max_devices,
+                is_test=each.password.is_test,
+            ),
+        )
+        for each in shown
+        if each.text is not None and each.password.revoked_at is None
+    ]
+    for piece in write_csv(rows, timezone=timezone):
+        sys.stdout.buffer.write(piece)
+
+
+# cards
+
+
+def cards(words: list[str]) -> int:
+    parser = _parser(
+        "cards",
+        "TENANT/STREAM --url URL -o FILE [--locale de|en]",
+        "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
+        "to cut: with a code that opens the page with the password filled in.",
+        "pystream password cards acme/course --url https://video.example.org/acme/course/"
+        " -o cards.pdf",
+    )
+    parser.add_argument("place", type=_place, metavar="TENANT/STREAM")
+    parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
+    parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
+    options = parser.parse(words)
+    try:
+        from pystream.acl.cards import Card
+        from pystream.acl.cards import cards as printed
+    except ModuleNotFoundError as error:
+        raise _store.not_installed(error) from None
+    with _stores(options) as (store, issuer):
+        tenant, stream = _tenant_and_stream(store, options.place)
+        assert stream is not None
+        now = _store.now()
+        shown = [
+            each
+            for each in issuer.listed(tenant.id, stream.id)
+            if each.text is not None and _state(each, now) not in ("revoked", "over")
+        ]
+        if not shown:
+            raise PystreamError("there is no password to print: pystream password add makes some")
+        store.viewers.record_view(
+            tenant.id, stream.id, len(shown), who=_store.who(options), now=now
+        )
+    title = stream.settings.title or stream.name
+    sheet = [
+        Card(
+            url=options.url,
+            password=each.text or "",
+            title=title,
+            label=each.label or "",
+            valid_until=each.password.valid_until,
+        )
+        for each in shown
+    ]
+    try:
+        data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    with open(os.open(options.output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(data)
+    facts = {"cards": len(sheet), "file": options.output}
+    _store.report(options, facts, f"{options.output}: {_terminal.counted(len(sheet), 'card')}")
+    return 0
+
+
+# revoke, erase
+
+
+def revoke(words: list[str]) -> int:
+    return _ended(
+        words,
+        "revoke",
+        "Takes passwords back: who watches with one is stopped within one segment.",
+    )
+
+
+def erase(words: list[str]) -> int:
+    return _ended(
+        words,
+        "erase",
+        "Takes passwords back, and destroys the keys that their texts and labels are\n"
+        "sealed with: nobody can read them again, in no backup either once `pystream\n"
+        "keyring backup` has deleted the ones that it keeps.",
+    )
+
+
+def _ended(words: list[str], action: str, description: str) -> int:
+    parser = _parser(
+        action,
+        "TENANT --list FILE|- | --id ID...",
+        f"{description}\nPasswords are never given on the command line, where others can see them.",
+        f"echo 9R2K-... | pystream password {action} acme --list -",
+    )
+    parser.add_argument("tenant", metavar="TENANT")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
+    which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
+    options = parser.parse(words)
+    with _stores(options) as (store, issuer):
+        tenant = store.tenant(options.tenant)
+        ids = options.id or _ids_of(issuer, tenant, options.list)
+        change = issuer.erase if action == "erase" else store.viewers.revoke
+        count = change(tenant.id, ids, who=_store.who(options), now=_store.now())
+    done = "erased" if action == "erase" else "revoked"
+    _store.report(options, {done: count}, f"{_terminal.counted(count, 'password')} {done}")
+    return 0
+
+
+def _ids_of(issuer: Issuer, tenant: Tenant, path: str) -> list[int]:
+    from pystream.cli import password
+
+    ids = []
+    for number, line in enumerate(password.read(path).decode("utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found = issuer.find(tenant.id, line)
+        except InvalidValue:
+            found = None
+        if found is None:
+            raise NotFound(f"line {number}: the tenant has no such password; nothing was changed")
+        ids.append(found.id)
+    return ids
+
+
+# All
+
+
+def _parser(action: str, usage: str, description: str, example: str) -> Parser:
+    parser = Parser(
+        f"password {action}",
+        usage=f"{usage}\n         [--by NAME] [--config FILE] [--json]",
+        description=description,
+        epilog=f"{_WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}",
+    )
+    general = parser.add_argument_group("general options").add_argument
+    general("--config", metavar="FILE", help="the settings, pystream.toml")
+    general("--by", metavar="NAME", help="who is on record for it (default: the user)")
+    general("--json", action="store_true", help="print the result as one JSON object")
+    return parser
+
+
+@contextmanager
+def _stores(options: argparse.Namespace) -> Iterator[tuple[Store, Issuer]]:
+    try:
+        from pystream.acl.store import Store
+        from pystream.acl.store.issuing import Issuer
+        from pystream.server import settings
+        from pystream.server.keys import open_key_store
+    except ModuleNotFoundError as error:
+        raise _store.not_installed(error) from None
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    with (
+        Store.open(found.store.url) as store,
+        open_key_store(found.keys, os.environ, migrate=False) as keys,
+    ):
+        yield store, Issuer(store.viewers, keys)
+
+
+def _streams(store: Store, places: Sequence[tuple[str, str]]) -> tuple[Tenant, list[Stream]]:
+    tenants = {tenant for tenant, _ in places}
+    if len(tenants) > 1:
+        raise InvalidValue("the streams are of several tenants; a password is one tenant's")
+    return store.tenant(places[0][0]), [store.stream(*place) for place in places]
+
+
+def _tenant_and_stream(store: Store, place: tuple[str, str | None]) -> tuple[Tenant, Stream | None]:
+    tenant, stream = place
+    return store.tenant(tenant), None if stream is None else store.stream(tenant, stream)
+
+
+def _place(text: str) -> tuple[str, str]:
+    tenant, slash, name = text.partition("/")
+    if not (tenant and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
+    return tenant, name
+
+
+def _place_or_tenant(text: str) -> tuple[str, str | None]:
+    return _place(text) if "/" in text else (text, None)

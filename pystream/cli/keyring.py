@@ -1,0 +1,287 @@
+"""`pystream keyring`: the keys of a node, rotated, backed up and brought back."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pystream.cli import _store, _terminal
+from pystream.cli._arguments import Parser, count, folder, path
+from pystream.errors import InvalidValue, PystreamError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pystream.acl.store.keystore import KeyStore, Status
+    from pystream.server.settings import Settings
+
+_WHERE = """\
+Where the keys are is said by the settings ([keys]): --config, else the file
+that PYSTREAM_CONFIG names, else ./pystream.toml or
+/etc/pystream/pystream.toml. A running server needs no restart.
+"""
+
+_HELP = f"""\
+usage: pystream keyring status
+       pystream keyring rotate master
+       pystream keyring rotate tenant TENANT
+       pystream keyring backup DIR [--keep-days N]
+       pystream keyring restore FILE [--replace]
+       pystream keyring ACTION --help
+
+The master key wraps all other keys, which lie in the key store, a database of
+its own. Who has the master key and the key store can read what is sealed.
+
+actions:
+  status   say which keys there are
+  rotate   change the master key, or a tenant's key
+  backup   write a backup of the key store, and delete old ones
+  restore  bring a backup back, without what was erased since
+
+{_store.EXIT_CODES}
+examples:
+  pystream keyring rotate master
+  pystream keyring rotate tenant acme
+  pystream keyring backup /var/backups/pystream --keep-days 30
+"""
+
+_ROTATE = """\
+Changes a key. What it wraps is wrapped anew; the keys below it stay, and so
+does everything that viewers hold. An interrupted rotation goes on when it is
+asked for again.
+
+master: a new master key is written in front of the others in its file, which
+        only open from then on. The old one is still wanted for backups of its
+        time: take its line out of the file when the last of them is gone.
+        Where PYSTREAM_MASTER_KEY holds the key, or several nodes share a key
+        store, put a new key behind the old one everywhere, then in front of
+        it everywhere, and call this once.
+tenant: of one customer. Do this, and then rotate the master key, where erased
+        keys may be left on a disk: nothing opens them after that.
+"""
+
+_BACKUP = """\
+Writes a backup of the key store into the folder DIR: a database and its
+manifest, for the owner's eyes only. With --keep-days, backups in DIR that are
+older are deleted.
+
+What is erased can be brought back for as long as an older backup exists. A
+customer's notice has to name that time: with a backup each day, it is N days
+and one.
+
+A key store in PostgreSQL is backed up by PostgreSQL's own means.
+"""
+
+_RESTORE = """\
+Brings a backup back into the key store, in one step; the server may run. Keys
+that were erased since are taken out before that, by the erasure list (the
+setting keys.erasures). Keep that file apart from what a restore brings back.
+
+Keys that were made since would be lost, and what they seal: then nothing is
+done, unless --replace is given.
+"""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    actions = {"status": _status, "rotate": _rotate, "backup": _backup, "restore": _restore}
+    return _store.dispatch("keyring", _HELP, actions, arguments)
+
+
+def _status(words: list[str]) -> int:
+    parser = _parser(
+        "status", "", "Says which keys there are. No key is shown, only names of keys."
+    )
+    options = parser.parse(words)
+    with _open(_settings(options)) as store:
+        status = store.status()
+    if options.json:
+        _store.print_json(_facts(status))
+    else:
+        _show(status)
+    return 0
+
+
+def _rotate(words: list[str]) -> int:
+    parser = _parser("rotate", "master | tenant TENANT", _ROTATE)
+    parser.add_argument("what", choices=("master", "tenant"), metavar="master|tenant")
+    parser.add_argument("tenant", metavar="TENANT", nargs="?", help="whose key")
+    options = parser.parse(words)
+    if (options.what == "tenant") != (options.tenant is not None):
+        parser.error("rotate master, or rotate tenant TENANT is wanted")
+    settings = _settings(options)
+    with _open(settings) as store:
+        if options.what == "master":
+            facts, line = _rotate_master(store, settings)
+        else:
+            facts, line = _rotate_tenant(store, settings, options.tenant)
+        _warn_of_traces(parser, store)
+    _store.report(options, facts, line)
+    return 0
+
+
+def _backup(words: list[str]) -> int:
+    parser = _parser("backup", "DIR [--keep-days N]", _BACKUP)
+    parser.add_argument("folder", metavar="DIR", type=folder, help="where backups are")
+    parser.add_argument(
+        "--keep-days", metavar="N", type=count, help="delete backups that are older than N days"
+    )
+    options = parser.parse(words)
+    from pystream.acl.store import key_backups
+
+    now = _store.now()
+    try:
+        with _open(_settings(options)) as store:
+            made = key_backups.backup(store, options.folder, now)
+    except InvalidValue as error:
+        raise PystreamError(str(error)) from None
+    deleted: tuple[str, ...] = ()
+    if options.keep_days is not None:
+        deleted = key_backups.prune(options.folder, options.keep_days, now)
+    gone = f"; {_terminal.counted(len(deleted), 'older backup')} deleted" if deleted else ""
+    _store.report(options, {"backup": made, "deleted": list(deleted)}, f"{made} is written{gone}")
+    return 0
+
+
+def _restore(words: list[str]) -> int:
+    parser = _parser("restore", "FILE [--replace]", _RESTORE)
+    parser.add_argument("file", metavar="FILE", type=path, help="a backup, keys-….db")
+    parser.add_argument("--replace", action="store_true", help="lose keys that were made since")
+    options = parser.parse(words)
+    keys = _settings(options).keys
+    from pystream.acl.sealing import MasterKeys
+    from pystream.acl.store import key_backups
+
+    try:
+        done = key_backups.restore(
+            options.file,
+            keys.store,
+            lambda: MasterKeys.load(keys.master_key_file, os.environ),
+            keys.erasures,
+            replace=options.replace,
+        )
+    except InvalidValue as error:
+        raise PystreamError(str(error)) from None
+    facts = {
+        "made_at": _store.moment(done.made_at),
+        "records": done.records,
+        "erased": done.erased,
+        "lost": done.lost,
+    }
+    line = (
+        f"the key store is that of {facts['made_at']}, with"
+        f" {_terminal.counted(done.records, 'record key')}; {done.erased} that were erased since"
+        " are left out"
+    )
+    _store.report(options, facts, line)
+    return 0
+
+
+def _parser(action: str, usage: str, description: str) -> Parser:
+    parser = Parser(
+        f"keyring {action}",
+        usage=f"{usage} [--config FILE] [--json]".lstrip(),
+        description=description,
+        epilog=f"{_WHERE}\n{_store.EXIT_CODES}",
+    )
+    general = parser.add_argument_group("general options")
+    general.add_argument("--config", metavar="FILE", help="the settings, pystream.toml")
+    general.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    try:
+        from pystream.server import settings
+    except ModuleNotFoundError as error:
+        raise _store.not_installed(error) from None
+    return settings.load(options.config or settings.find(os.environ), os.environ)
+
+
+def _open(settings: Settings) -> KeyStore:
+    """The key store that is there. A command makes none: it might be made for the wrong user."""
+    try:
+        from pystream.server.keys import open_key_store
+    except ModuleNotFoundError as error:
+        raise _store.not_installed(error) from None
+    return open_key_store(settings.keys, os.environ, migrate=False)
+
+
+def _rotate_master(store: KeyStore, settings: Settings) -> tuple[dict[str, Any], str]:
+    from pystream.acl.keys import ENVIRONMENT_VARIABLE, add_master_key
+
+    file = settings.keys.master_key_file
+    store.root()
+    if not any(_old(store.status())):
+        if os.environ.get(ENVIRONMENT_VARIABLE):
+            raise PystreamError(
+                f"{ENVIRONMENT_VARIABLE} holds the master key, and its newest wraps everything"
+                " already: put a new one in front of it, a blank between them, and call this again"
+            )
+        add_master_key(file)
+    rotated = store.rotate_master()
+    names = list(store.status().masters)
+    line = (
+        f"{_terminal.counted(rotated, 'key')} wrapped anew under the master key {names[0]}; older"
+        " ones still open backups of their time"
+    )
+    return {"rotated": rotated, "master_keys": names}, line
+
+
+def _old(status: Status) -> list[int]:
+    """How many keys each master key has wrapped that is not the newest."""
+    return list(status.masters.values())[1:]
+
+
+def _rotate_tenant(store: KeyStore, settings: Settings, name: str) -> tuple[dict[str, Any], str]:
+    from pystream.acl.store import Store
+
+    with Store.open(settings.store.url, migrate=False) as main:
+        tenant = main.tenant(name)
+    rotated = store.rotate_tenant(tenant.id, _store.now())
+    line = f"the key of {name} is new; {_terminal.counted(rotated, 'record key')} wrapped anew"
+    return {"tenant": name, "rotated": rotated}, line
+
+
+def _warn_of_traces(parser: Parser, store: KeyStore) -> None:
+    from pystream.acl.store.keystore import Traces
+
+    if store.scrub() is Traces.LOG:
+        _terminal.complain(
+            parser.prog,
+            "warning: somebody reads the key store, so old keys are still in its write-ahead log:"
+            " call this again later, or restart the server",
+        )
+
+
+def _facts(status: Status) -> dict[str, Any]:
+    return {
+        "revision": status.revision,
+        "root": status.root,
+        "master_keys": [{"name": name, "wraps": n} for name, n in status.masters.items()],
+        "peppers": list(status.peppers),
+        "tenants": status.tenants,
+        "rotating": list(status.rotating),
+        "records": status.records,
+        "erasures": status.erasures,
+    }
+
+
+def _show(status: Status) -> None:
+    newest, *older = status.masters.items()
+    rows = [
+        ["root", status.root or "none"],
+        ["master key", _wraps(*newest)],
+        *(["older master key", _wraps(*each)] for each in older),
+        ["peppers", f"{len(status.peppers)}{' (being changed)' * (len(status.peppers) > 1)}"],
+        ["tenants' keys", f"{status.tenants:,}"],
+        *(["being rotated", f"tenant {each}"] for each in status.rotating),
+        ["record keys", f"{status.records:,}"],
+        ["erased", f"{status.erasures:,}"],
+    ]
+    _store.show_table([("what", "left"), ("there is", "left")], rows)
+
+
+def _wraps(name: str, number: int) -> str:
+    return f"{name}, wraps {_terminal.counted(number, 'key')}"

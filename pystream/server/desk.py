@@ -1,0 +1,413 @@
+"""The writer's desk: where workers have sessions opened and ended, over a unix socket.
+
+One process a node decides who is let in, so that no two workers let in one device too many. A worker
+makes the session's number up itself, and asks again with the same one where the writer was replaced
+before it had answered: so nothing is opened twice. The answer comes when the session is on the disk.
+Requests that arrive while the disk is written are decided and written together.
+
+The socket listens in the abstract namespace of Linux under a random name (unix(7)). The supervisor
+holds it, so whoever asks while the writer is being replaced waits in its queue. Both ends look at
+the other's user (SO_PEERCRED): anybody may connect to such a name, but is not listened to.
+
+On the line, each message is its length in four bytes, big-endian, and then MessagePack.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import msgspec
+import trio
+
+from pystream import _core
+from pystream.acl.grants import LONGEST_S
+from pystream.acl.store import Store
+from pystream.acl.viewers import End, Ending, Refusal, Seen, Session, giving_way
+from pystream.errors import StoreError, TableFull
+from pystream.server import log
+
+_BACKLOG = 1024
+_LENGTH = struct.Struct(">I")
+_LONGEST_MESSAGE = 4096
+_PEERCRED = struct.Struct("iII")
+_FOLLOW_SECONDS = 0.25
+_SWEEP_SECONDS = 60.0
+# Endings are applied for as long as a session may live, and a little more.
+_KEPT_S = LONGEST_S + 86_400
+_RETRY_SECONDS = 0.05
+# The writer is back in a second or two. Viewers who wait longer than that are told to come again.
+_PATIENCE_SECONDS = 15.0
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Asks for a session. `holder` is the password's id, or None; `devices` how many sessions it may
+    have at a time, None for any number. `replaces`: a session of the same holder that the new one
+    takes the place of, or nothing."""
+
+    number: int
+    id: bytes
+    tenant_id: int
+    stream_id: int
+    holder: int | None
+    expires: int
+    idle_s: int | None
+    devices: int | None
+    mode: str
+    grace_s: int
+    replaces: bytes = b""
+    notice: str | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The answer to the request of that number: opened, or why not."""
+
+    number: int
+    refusal: Refusal | None = None
+    unavailable: bool = False
+
+
+_ASKED = msgspec.msgpack.Decoder(Open)
+_ANSWERED = msgspec.msgpack.Decoder(Answered)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def listen() -> int:
+    """A socket for the desk, which the supervisor keeps."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(b"\0pystream-desk-" + secrets.token_hex(16).encode())
+    listener.listen(_BACKLOG)
+    return listener.detach()
+
+
+def is_ours(peer: socket.socket) -> bool:
+    """Whether the other end is a process of the same user."""
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+    _, user, _ = _PEERCRED.unpack(raw)
+    return bool(user == os.geteuid())
+
+
+class Desk:
+    """The writer's side. `table` is the node's session table."""
+
+    def __init__(
+        self, table: _core.Sessions, store: Store, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._table = table
+        self._store = store
+        self._clock = clock
+        # What is open, by holder: session and when it was opened.
+        self._held: dict[int, dict[bytes, int]] = {}
+        self._opened: list[Session] = []
+        self._ended: dict[bytes, End] = {}
+        self._waiting: list[tuple[Open, Callable[[Answered], Awaitable[None]]]] = []
+        self._work = trio.Event()
+        self._last_ending = 0
+
+    async def run(
+        self,
+        listener: socket.socket,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Answers workers until it is cancelled. Sessions that were open when the node ended are
+        open again once this has started."""
+        await self._restore()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._commit)
+            nursery.start_soon(self._follow)
+            nursery.start_soon(self._sweep)
+            serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+            nursery.start_soon(trio.serve_listeners, self._talk, [serve])
+            task_status.started()
+
+    async def flush(self) -> None:
+        """Writes what is still to be written."""
+        await self._keep([])
+
+    # Lines
+
+    async def _talk(self, stream: trio.SocketStream) -> None:
+        if not is_ours(stream.socket._sock):  # type: ignore[attr-defined]
+            return
+        sending = trio.Lock()
+
+        async def answer(answered: Answered) -> None:
+            # A worker that is gone asks again through its successor, or nobody wants it any more.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async with sending:
+                    await stream.send_all(_framed(_ENCODER.encode(answered)))
+
+        async for message in messages(stream):
+            self._waiting.append((_ASKED.decode(message), answer))
+            self._work.set()
+
+    # Decisions
+
+    async def _commit(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            asked, self._waiting = self._waiting, []
+            answers = [(self._decided(ask), answer) for ask, answer in asked]
+            kept = await self._keep([ask for ask, _ in asked])
+            for answered, answer in answers:
+                if not kept and answered.refusal is None:
+                    answered = Answered(answered.number, unavailable=True)
+                await answer(answered)
+
+    def _decided(self, ask: Open) -> Answered:
+        """Opens the session in memory, where nobody knows it yet, or says why not."""
+        now = int(self._clock())
+        held = self._held.setdefault(ask.holder, {}) if ask.holder is not None else {}
+        session = Session(
+            id=ask.id,
+            tenant_id=ask.tenant_id,
+            stream_id=ask.stream_id,
+            password_id=ask.holder,
+            opened_at=now,
+            expires=ask.expires,
+            idle_s=ask.idle_s,
+            notice=ask.notice,
+        )
+        if ask.id not in held:
+            self._drop_what_is_over(held)
+            if ask.replaces in held:
+                self._end(ask.replaces, End.CLOSED)
+                held.pop(ask.replaces)
+            seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
+            leaving = giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
+            if leaving is None:
+                return Answered(ask.number, Refusal.DEVICES)
+            for id in leaving:
+                self._end(id, End.KICKED)
+                held.pop(id)
+            try:
+                self._open(session, now)
+            except TableFull:
+                log.error("session-table-full", capacity=self._table.capacity)
+                return Answered(ask.number, unavailable=True)
+            held[ask.id] = now
+        self._opened.append(session)
+        return Answered(ask.number)
+
+    def _drop_what_is_over(self, held: dict[bytes, int]) -> None:
+        now = int(self._clock())
+        for id in list(held):
+            found = self._table.get(id)
+            if found is None or found.standing != _core.Sessions.OPEN or found.expires <= now:
+                held.pop(id)
+
+    def _last_seen(self, id: bytes) -> int:
+        found = self._table.get(id)
+        return 0 if found is None else found.last_seen
+
+    def _end(self, id: bytes, reason: End) -> None:
+        if self._table.end(id, reason):
+            self._ended[id] = reason
+
+    # What is written
+
+    async def _keep(self, asked: list[Open]) -> bool:
+        """Stores what was opened and ended. Where that fails, what these have opened is closed again,
+        and what has ended is written with the next."""
+        opened, self._opened = self._opened, []
+        ended, self._ended = self._ended, {}
+        if not opened and not ended:
+            return True
+        now = int(self._clock())
+        try:
+            await trio.to_thread.run_sync(self._store.viewers.keep, opened, ended, now)
+        except StoreError as error:
+            log.error("sessions-not-stored", **log.fault(error))
+            self._ended = ended | self._ended
+            for ask in asked:
+                self._table.forget(ask.id)
+                if ask.holder is not None:
+                    self._held.get(ask.holder, {}).pop(ask.id, None)
+            return False
+        return True
+
+    async def _restore(self) -> None:
+        """The table lives as long as the node; the store outlives it."""
+        now = int(self._clock())
+        viewers = self._store.viewers
+        stored = await trio.to_thread.run_sync(viewers.sessions, now)
+        endings = await trio.to_thread.run_sync(viewers.endings, 0)
+        # In the table, what is restored was opened now, and so after these.
+        over = _Over(endings)
+        for each in stored:
+            if self._table.get(each.id) is None and not over.has(each):
+                with suppress(TableFull):
+                    self._open(each, now)
+        for found in self._table.entries():
+            if found.holder and found.standing == _core.Sessions.OPEN:
+                self._held.setdefault(found.holder, {})[found.id] = found.opened
+        for ending in endings:
+            self._apply(ending)
+            self._last_ending = ending.id
+
+    def _open(self, session: Session, now: int) -> None:
+        """Raises `TableFull`."""
+        self._table.open(
+            session.id,
+            session.stream_id,
+            now,
+            expires=session.expires,
+            idle_s=session.idle_s or 0,
+            holder=session.password_id or 0,
+        )
+
+    # What others have stored
+
+    async def _follow(self) -> None:
+        while True:
+            await trio.sleep(_FOLLOW_SECONDS)
+            try:
+                await self._apply_endings()
+            except StoreError as error:
+                log.warning("store-unreachable", **log.fault(error))
+
+    async def _apply_endings(self) -> None:
+        found = await trio.to_thread.run_sync(self._store.viewers.endings, self._last_ending)
+        for ending in found:
+            self._apply(ending)
+            self._last_ending = ending.id
+        if self._ended:
+            self._work.set()
+
+    def _apply(self, ending: Ending) -> None:
+        if ending.password_id is not None:
+            held = self._held.get(ending.password_id, {})
+            over = [id for id, opened in held.items() if opened <= ending.at]
+        else:
+            over = [
+                found.id
+                for found in self._table.entries()
+                if found.stream == ending.stream_id and found.opened <= ending.at
+            ]
+        for id in over:
+            self._end(id, ending.reason)
+
+    async def _sweep(self) -> None:
+        while True:
+            await trio.sleep(_SWEEP_SECONDS)
+            now = int(self._clock())
+            self._table.sweep(now)
+            for held in self._held.values():
+                self._drop_what_is_over(held)
+            self._held = {holder: held for holder, held in self._held.items() if held}
+            try:
+                await trio.to_thread.run_sync(self._store.viewers.forget, now - _KEPT_S)
+            except StoreError as error:
+                log.warning("store-unreachable", **log.fault(error))
+
+
+class _Over:
+    """Which stored sessions were to end."""
+
+    def __init__(self, endings: Iterable[Ending]) -> None:
+        self._passwords: dict[int, int] = {}
+        self._streams: dict[int, int] = {}
+        for ending in endings:
+            if ending.password_id is not None:
+                self._passwords[ending.password_id] = ending.at
+            elif ending.stream_id is not None:
+                self._streams[ending.stream_id] = ending.at
+
+    def has(self, session: Session) -> bool:
+        at = self._streams.get(session.stream_id, -1)
+        if session.password_id is not None:
+            at = max(at, self._passwords.get(session.password_id, -1))
+        return session.opened_at <= at
+
+
+class Line:
+    """A worker's side: its line to the desk, made anew where it breaks."""
+
+    def __init__(self, listener: int) -> None:
+        with socket.socket(fileno=os.dup(listener)) as named:
+            self._name = named.getsockname()
+        self._numbers = iter(range(1, 2**62))
+        self._waiting: dict[int, trio.MemorySendChannel[Answered]] = {}
+        self._stream: trio.SocketStream | None = None
+        self._sending = trio.Lock()
+
+    async def run(self) -> None:
+        """Keeps the line until it is cancelled."""
+        while True:
+            try:
+                await self._listen()
+            except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
+                log.warning("desk-line-broken", **log.fault(error))
+            # Who waits asks again.
+            self._stream = None
+            waiting, self._waiting = self._waiting, {}
+            for channel in waiting.values():
+                channel.close()
+            await trio.sleep(_RETRY_SECONDS)
+
+    async def _listen(self) -> None:
+        peer = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        await peer.connect(self._name)
+        async with trio.SocketStream(peer) as stream:
+            if not is_ours(peer._sock):  # type: ignore[attr-defined]
+                raise OSError("the desk is another user's")
+            self._stream = stream
+            async for message in messages(stream):
+                answered = _ANSWERED.decode(message)
+                channel = self._waiting.pop(answered.number, None)
+                if channel is not None:
+                    channel.send_nowait(answered)
+
+    async def open(self, ask: Open) -> Answered:
+        """The desk's answer. A desk that is not there for some seconds is `unavailable`."""
+        with trio.move_on_after(_PATIENCE_SECONDS):
+            while True:
+                answered = await self._asked(ask)
+                if answered is not None:
+                    return answered
+                await trio.sleep(_RETRY_SECONDS)
+        return Answered(ask.number, unavailable=True)
+
+    async def _asked(self, ask: Open) -> Answered | None:
+        stream = self._stream
+        if stream is None:
+            return None
+        number = next(self._numbers)
+        sending, receiving = trio.open_memory_channel[Answered](1)
+        self._waiting[number] = sending
+        try:
+            async with self._sending:
+                asked = msgspec.structs.replace(ask, number=number)
+                await stream.send_all(_framed(_ENCODER.encode(asked)))
+            return await receiving.receive()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
+            return None
+        finally:
+            self._waiting.pop(number, None)
+
+
+async def messages(stream: trio.SocketStream) -> AsyncIterator[bytes]:
+    """What comes on a line, message by message, until its end. Raises `trio.BrokenResourceError`."""
+    data = bytearray()
+    async for piece in stream:
+        data += piece
+        while len(data) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(data)
+            if length > _LONGEST_MESSAGE:
+                raise trio.BrokenResourceError("a message is too long")
+            end = _LENGTH.size + length
+            if len(data) < end:
+                break
+            yield bytes(data[_LENGTH.size : end])
+            del data[:end]
+
+
+def _framed(message: bytes) -> bytes:
+    return _LENGTH.pack(len(message)) + message

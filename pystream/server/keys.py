@@ -1,0 +1,39 @@
+"""The node's keys, where its settings say that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pystream.acl.keys import create_master_key, load_master_keys, root_of
+from pystream.acl.sealing import MasterKeys, new_key
+from pystream.acl.store.keystore import KeyStore
+from pystream.server.settings import Keys
+
+
+def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
+    """Makes the master key and what the key store has from its first day, where they are missing.
+
+    Where there was a master key before there was a root, keys that were derived from it are in use:
+    its root goes on giving them. Raises `PystreamError` for what is there and cannot be used, and
+    `OSError`.
+    """
+    root = new_key()
+    try:
+        *_, oldest = load_master_keys(keys.master_key_file, environ)
+        root = root_of(oldest)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            create_master_key(keys.master_key_file)
+    with open_key_store(keys, environ) as store:
+        store.set_up(root, now)
+
+
+def open_key_store(keys: Keys, environ: Mapping[str, str], *, migrate: bool = True) -> KeyStore:
+    """The key store that the settings name, with their master keys and erasure list. Raises
+    `PystreamError`."""
+
+    def masters() -> MasterKeys:
+        return MasterKeys.load(keys.master_key_file, environ)
+
+    return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)

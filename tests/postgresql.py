@@ -1,0 +1,97 @@
+"""A real PostgreSQL for tests, at a unix socket in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+
+def program(name: str) -> Path:
+    """One of those of the newest PostgreSQL that is installed."""
+    folders = Path("/usr/lib/postgresql").glob("*/bin")
+    return max(folders, key=lambda path: int(path.parent.name)) / name
+
+
+def run(name: str, *words: object) -> None:
+    """Runs a program to its end, as the user that its server may run as."""
+    subprocess.run(
+        [program(name), *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        check=True,
+        cwd="/",
+        **_user(),
+    )
+
+
+@contextmanager
+def folder() -> Iterator[str]:
+    """A new folder, which the server can get to: it may not run as root. It is under /tmp itself."""
+    path = tempfile.mkdtemp(prefix="pystream-postgres-", dir="/tmp")
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(path, "nobody", "nogroup")
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def initialise(data: str) -> None:
+    run("initdb", "-D", data, "-A", "trust", "-U", "pystream", "--no-sync")
+
+
+@contextmanager
+def serving(data: str, socket: str, *settings: str) -> Iterator[None]:
+    """A server on the folder `data`; it ends with the block, at once."""
+    quiet = ("listen_addresses=", "fsync=off", "timezone=UTC", *settings)
+    server = subprocess.Popen(
+        [
+            *(program("postgres"), "-D", data, "-k", socket),
+            *(word for each in quiet for word in ("-c", each)),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        **_user(),
+    )
+    assert server.stderr is not None
+    try:
+        log = []
+        for line in server.stderr:
+            log.append(line)
+            if "ready to accept connections" in line:
+                break
+        else:
+            raise AssertionError("".join(log))
+        yield
+    finally:
+        server.send_signal(signal.SIGQUIT)
+        server.stderr.close()
+        server.wait()
+
+
+def url(socket: str, name: str = "postgres") -> str:
+    return f"postgresql://pystream@/{name}?host={socket}"
+
+
+def execute(url: str, *statements: str) -> None:
+    """What somebody does to a database by hand, each statement a transaction."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def _user() -> dict[str, Any]:
+    if os.geteuid() != 0:
+        return {}
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []}

@@ -1,0 +1,337 @@
+"""Who may watch: the decisions on plain values, and what the two stores keep of passwords and sessions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.sealing import MasterKeys
+from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.keystore import KeyStore
+from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.viewers import (
+    DEVICE_MODES,
+    End,
+    Password,
+    Seen,
+    Session,
+    giving_way,
+    grace_s,
+    notice_version,
+    opens,
+)
+from pystream.errors import Exists, InvalidValue, NotFound
+
+NOW = 1_936_699_200
+MASTER = bytes(range(32))
+PASSWORD = Password(
+    id=1,
+    tenant_id=1,
+    streams=frozenset((7, 8)),
+    shared=False,
+    is_test=False,
+    valid_from=None,
+    valid_until=None,
+    max_devices=None,
+    created_at=0,
+    revoked_at=None,
+)
+
+
+# Decisions
+
+
+@pytest.mark.parametrize(
+    ("changes", "access", "stream", "let_in"),
+    [
+        ({}, "personal", 7, True),
+        ({}, "personal", 9, False),
+        ({}, "shared", 7, False),
+        ({"shared": True}, "shared", 7, True),
+        ({"shared": True}, "personal", 7, False),
+        ({"revoked_at": NOW - 1}, "personal", 7, False),
+        ({"revoked_at": NOW + 1}, "personal", 7, False),
+        ({"valid_from": NOW}, "personal", 7, True),
+        ({"valid_from": NOW + 1}, "personal", 7, False),
+        ({"valid_until": NOW + 1}, "personal", 7, True),
+        ({"valid_until": NOW}, "personal", 7, False),
+        ({"streams": frozenset()}, "personal", 7, False),
+    ],
+)
+def test_what_a_password_opens(
+    changes: dict[str, Any], access: str, stream: int, let_in: bool
+) -> None:
+    assert opens(replace(PASSWORD, **changes), access, stream, NOW) is let_in
+
+
+def test_an_unknown_password_opens_nothing() -> None:
+    for access in ("personal", "shared"):
+        assert not opens(None, access, 0, 0)
+        assert not opens(None, access, 7, NOW)
+
+
+SEEN = st.builds(
+    Seen,
+    st.binary(min_size=16, max_size=16),
+    opened_at=st.integers(0, 100),
+    last_seen=st.integers(0, 200),
+)
+
+
+@given(
+    st.lists(SEEN, max_size=6, unique_by=lambda seen: seen.id),
+    st.integers(1, 5),
+    st.sampled_from(DEVICE_MODES),
+    st.integers(0, 60),
+)
+def test_who_gives_way(sessions: list[Seen], devices: int, mode: str, grace: int) -> None:
+    """By the rule as it is told: one by one, an idle one before an active one."""
+    now = 200
+    there = list(sessions)
+    gone: list[bytes] | None = []
+    while gone is not None and len(there) >= devices:
+        idle = [each for each in there if now - each.last_seen > grace]
+        if idle:
+            leaves = min(idle, key=lambda each: (each.last_seen, each.id))
+        elif mode == "kick_oldest":
+            leaves = min(there, key=lambda each: (each.opened_at, each.id))
+        else:
+            gone = None
+            break
+        there.remove(leaves)
+        gone.append(leaves.id)
+    found = giving_way(sessions, devices, mode, grace, now)
+    assert found == (None if gone is None else tuple(gone))
+    assert giving_way(sessions, None, mode, grace, now) == ()
+
+
+def test_the_grace_is_some_segments_and_not_too_short() -> None:
+    assert [grace_s(ms) for ms in (100, 5000, 6000, 10_001)] == [15, 15, 18, 31]
+
+
+def test_a_notice_has_a_version_of_its_own() -> None:
+    assert notice_version("") is None
+    assert notice_version("a") != notice_version("b")
+    # sha256("abc"), FIPS 180-4
+    assert notice_version("abc") == "ba7816bf8f01cfea"
+
+
+# The stores
+
+
+class Stores:
+    """Both stores, two tenants with two streams each."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.store = Store.open(url)
+        self.keys = KeyStore.open(
+            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+        )
+        self.keys.set_up(bytes(32), NOW)
+        self.issuer = Issuer(self.store.viewers, self.keys)
+        self.ids = {}
+        for tenant in ("acme", "other"):
+            self.store.add_tenant(tenant, TenantSettings(), who="eva", now=NOW)
+            for name in ("film", "course"):
+                settings = StreamSettings(sources=("/a.mp4",), access="personal")
+                made = self.store.add_stream(tenant, name, settings, who="eva", now=NOW)
+                self.ids[f"{tenant}/{name}"] = made.id
+        self.acme, self.other = (self.store.tenant(name).id for name in ("acme", "other"))
+
+    def add(self, *texts: str, stream: str = "acme/film", **settings: Any) -> tuple[int, ...]:
+        tenant = self.store.tenant(stream.partition("/")[0]).id
+        entries = [(text, PasswordSettings(**settings)) for text in texts]
+        return self.issuer.add(tenant, [self.ids[stream]], entries, who="eva", now=NOW)
+
+    def close(self) -> None:
+        self.keys.close()
+        self.store.close()
+
+
+@pytest.fixture
+def stores(tmp_path: Path, url: str) -> Iterator[Stores]:
+    made = Stores(tmp_path, url)
+    yield made
+    made.close()
+
+
+def test_a_password_is_found_as_it_may_be_typed(stores: Stores) -> None:
+    text = generate()
+    (id,) = stores.add(text, label="Saal 3", max_devices=2, valid_until=NOW + 9)
+    for typed in (text, text.lower(), text.replace("-", " "), f" {text.replace('-', '')} "):
+        found = stores.issuer.find(stores.acme, typed)
+        assert found == replace(
+            PASSWORD,
+            id=id,
+            tenant_id=stores.acme,
+            streams=frozenset((stores.ids["acme/film"],)),
+            max_devices=2,
+            valid_until=NOW + 9,
+            created_at=NOW,
+        )
+    assert stores.issuer.find(stores.acme, generate()) is None
+    # Another tenant's is another one, though its text were the same.
+    assert stores.issuer.find(stores.other, text) is None
+    stores.add(text, stream="other/film")
+    other = stores.issuer.find(stores.other, text)
+    assert other is not None and other.id != id
+
+
+def test_all_are_added_or_none(stores: Stores) -> None:
+    kept, fresh = generate(), generate()
+    stores.add(kept)
+    for texts in ((fresh, kept), (fresh, fresh.lower())):
+        with pytest.raises(Exists):
+            stores.add(*texts)
+    with pytest.raises(InvalidValue):
+        stores.add(fresh, "\x00")
+    with pytest.raises(NotFound):
+        stores.issuer.add(
+            stores.acme,
+            [stores.ids["other/film"]],
+            [(fresh, PasswordSettings())],
+            who="eva",
+            now=NOW,
+        )
+    assert stores.issuer.find(stores.acme, fresh) is None
+    assert stores.keys.status().records == 1
+
+
+def test_the_tenant_sees_what_it_handed_out_and_the_files_show_nothing(
+    tmp_path: Path,
+) -> None:
+    stores = Stores(tmp_path, str(tmp_path / "store.db"))
+    texts = [generate() for _ in range(20)]
+    stores.add(*texts, label="Frau Dr. Muster")
+    shown = list(stores.issuer.listed(stores.acme))
+    assert sorted(each.text or "" for each in shown) == sorted(texts)
+    assert {each.label for each in shown} == {"Frau Dr. Muster"}
+    assert [*stores.issuer.listed(stores.acme, stores.ids["acme/course"])] == []
+    assert [*stores.issuer.listed(stores.other)] == []
+    stores.close()
+    data = b"".join(each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
+    for text in texts:
+        for spelled in (text, text.lower(), text.replace("-", "").lower()):
+            assert spelled.encode() not in data
+    assert b"Muster" not in data
+    assert "Muster" not in repr(shown) and texts[0] not in repr(shown)
+
+
+def test_revoked_is_revoked_once_and_of_ones_own_alone(stores: Stores) -> None:
+    ids = stores.add(*(generate() for _ in range(3)))
+    viewers = stores.store.viewers
+    assert viewers.revoke(stores.other, ids, who="eve", now=NOW) == 0
+    assert viewers.endings(0) == ()
+    assert viewers.revoke(stores.acme, ids[:2], who="eva", now=NOW + 5) == 2
+    assert viewers.revoke(stores.acme, ids, who="eva", now=NOW + 6) == 1
+    ended = viewers.endings(0)
+    assert [(each.password_id, each.at, each.reason) for each in ended] == [
+        *((id, NOW + 5, End.REVOKED) for id in sorted(ids[:2])),
+        (ids[2], NOW + 6, End.REVOKED),
+    ]
+    assert viewers.endings(ended[1].id) == ended[2:]
+    assert {each.password.revoked_at for each in stores.issuer.listed(stores.acme)} == {
+        NOW + 5,
+        NOW + 6,
+    }
+
+
+def test_erased_is_gone_for_good(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, str(tmp_path / "store.db"))
+    gone, kept = generate(), generate()
+    (id,) = stores.add(gone, label="weg")
+    stores.add(kept, label="da")
+    before = (tmp_path / "store.db").read_bytes() + (tmp_path / "store.db-wal").read_bytes()
+    lookup = dict(raw(tmp_path, "SELECT id, lookup FROM password"))[id]
+    assert lookup in before
+    with pytest.raises(NotFound):
+        # Not this tenant's: nothing happens.
+        stores.keys.erase(stores.other, stores.store.viewers.references(stores.acme, [id]), NOW)
+    assert stores.issuer.erase(stores.other, [id], who="eve", now=NOW) == 0
+    assert stores.issuer.find(stores.acme, gone) is not None
+    assert stores.issuer.erase(stores.acme, [id], who="eva", now=NOW) == 1
+    assert stores.issuer.find(stores.acme, gone) is None
+    shown = {each.password.id: each for each in stores.issuer.listed(stores.acme)}
+    assert (shown.pop(id).text, len(shown)) == (None, 1)
+    assert next(iter(shown.values())).text == kept
+    assert dict(raw(tmp_path, "SELECT id, lookup FROM password"))[id] != lookup
+    assert [each.password_id for each in stores.store.viewers.endings(0)] == [id]
+    stores.close()
+
+
+def raw(folder: Path, query: str) -> list[Any]:
+    with sqlite3.connect(folder / "store.db") as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_the_pepper_is_changed_and_everybody_is_found_meanwhile(stores: Stores) -> None:
+    texts = [generate() for _ in range(5)]
+    stores.add(*texts[:3])
+    (erased,) = stores.add(texts[3])
+    stores.issuer.erase(stores.acme, [erased], who="eva", now=NOW)
+    old = stores.keys.peppers()
+    steps = []
+
+    def reindex(peppers: Any) -> int:
+        """Two at a time; whoever signs in meanwhile is found."""
+        done = stores.issuer.reindex(peppers, 2)
+        steps.append(done)
+        for text in texts[:3]:
+            assert stores.issuer.find(stores.acme, text) is not None
+        return done
+
+    new = stores.keys.rotate_pepper(reindex, NOW)
+    assert steps == [2, 2, 0]
+    assert new.newest != old.newest and len(new.indexes(1, b"x")) == 1
+    for text in texts[:3]:
+        assert stores.issuer.find(stores.acme, text) is not None
+    assert stores.issuer.find(stores.acme, texts[3]) is None
+
+
+def test_sessions_are_kept_once_and_end_once(stores: Stores) -> None:
+    viewers = stores.store.viewers
+    (password,) = stores.add(generate())
+    film = stores.ids["acme/film"]
+    sessions = [
+        Session(
+            id=bytes([n]) * 16,
+            tenant_id=stores.acme,
+            stream_id=film,
+            password_id=password if n % 2 else None,
+            opened_at=NOW + n,
+            expires=NOW + 100 + n,
+            idle_s=60 if n else None,
+            notice="ba7816bf8f01cfea",
+        )
+        for n in range(4)
+    ]
+    viewers.keep(sessions[:2], {}, NOW)
+    viewers.keep(sessions, {sessions[0].id: End.KICKED}, NOW)
+    viewers.keep([], {sessions[0].id: End.CLOSED, b"x" * 16: End.CLOSED}, NOW)
+    assert viewers.sessions(NOW) == tuple(sessions[1:])
+    assert viewers.sessions(NOW + 101) == tuple(sessions[2:])
+    viewers.end_sessions(stores.acme, film, who="eva", now=NOW)
+    assert [(each.stream_id, each.reason) for each in viewers.endings(0)] == [(film, End.CLOSED)]
+    with pytest.raises(NotFound):
+        viewers.end_sessions(stores.other, film, who="eve", now=NOW)
+    viewers.forget(NOW + 103)
+    assert viewers.sessions(NOW) == tuple(sessions[3:])
+    assert viewers.endings(0) == ()
+
+
+@pytest.mark.slow
+def test_lists_are_read_page_by_page(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pystream.acl.store.issuing._PAGE", 7)
+    texts = {generate() for _ in range(20)}
+    stores.add(*texts)
+    assert {each.text for each in stores.issuer.listed(stores.acme)} == texts
