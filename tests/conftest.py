@@ -12,6 +12,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.browser.chromium import Chromium
+
 # Who started the tests may not have wanted to hear of it (nohup); what they start has to.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
@@ -75,3 +77,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     name = f"test{next(NUMBERS)}"
     postgresql.execute(postgresql.url(folder), f"CREATE DATABASE {name}")
     return postgresql.url(folder, name)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    """A browser for the tests of a file."""
+    running = Chromium()
+    yield running
+    running.close()

@@ -90,7 +90,7 @@ def test_grants_outlive_a_change_of_keys() -> None:
     begin = NOW // GRANT_KEY_PERIOD_S * GRANT_KEY_PERIOD_S
     assert GRANT_KEY_PERIOD_S >= LONGEST_S
     for issued in (begin, begin + 1, begin + GRANT_KEY_PERIOD_S - 1):
-        token = Grants(*ring.grant_keys(issued)).issue(7, bytes(8), issued, LONGEST_S)
+        token = Grants(*ring.grant_keys(issued)).issue(7, bytes(16), issued, LONGEST_S)
         for later in (-20, 0, 1, LONGEST_S // 2, LONGEST_S - 1):
             grants = Grants(*ring.grant_keys(issued + later))
             assert grants.check(token, 7, issued + later).expires == issued + LONGEST_S
@@ -112,7 +112,7 @@ def test_a_root_is_the_prk_of_a_node_that_has_none_yet() -> None:
     """RFC 5869 2.2, by another implementation: what expands to the same keys."""
     assert len(root_of(MASTER)) == 32 and root_of(MASTER) != MASTER
     other = Keyring(root_of(bytes(32)))
-    assert other.ticket_secret() == hkdf(bytes(32), 32, b"pystream ticket secret 1")
+    assert other.table_secret() == hkdf(bytes(32), 16, b"pystream table secret 1")
 
 
 # Where the master key lies

@@ -219,6 +219,10 @@ def test_every_language_says_everything_that_is_said() -> None:
     said = set(re.findall(r"t_(\w+)", (FILES / "page.html").read_text()))
     troubles = re.findall(r'"(offline|busy|gone|denied|media|unsupported|unknown)"', scripts)
     said |= {f"trouble_{kind}" for kind in troubles}
+    kinds = re.findall(r'Refused\(\d+, "(\w+)"', (FILES.parent / "entrance.py").read_text())
+    assert "mistyped" in kinds
+    said |= {f"entry_{kind}" for kind in (*kinds, "kicked", "revoked", "offline")}
+    said |= {"entry_label", "entry_go", "entry_hint"}
     names = set().union(*TEXTS.values())
     used = said | {name for name in names if f'"{name}"' in scripts}
     places = re.compile(r"\{\w+\}")
@@ -396,13 +400,6 @@ def test_a_picture_needs_the_grant(server: Server) -> None:
 
 
 # In a browser.
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
-    running = Chromium()
-    yield running
-    running.close()
 
 
 VIDEO = "document.getElementById('video')"

@@ -284,7 +284,7 @@ def test_a_server_closes_what_nobody_asks_for(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     streams = {"film": stream(film, download=True)}
     with serving(streams, clock=trio_testing.MockClock()) as server:
-        grant = server.answers.grants.issue(1, bytes(8), int(time.time()), 3600)
+        grant = server.answers.grants.issue(1, bytes(16), int(time.time()), 3600)
         assert server.get(f"/t/{grant}/acme/film/download.mp4")[0] == 200
         assert is_open(film)
         for _ in range(61):

@@ -101,9 +101,9 @@ def test_who_gives_way(sessions: list[Seen], devices: int, mode: str, grace: int
     while gone is not None and len(there) >= devices:
         idle = [each for each in there if now - each.last_seen > grace]
         if idle:
-            leaves = min(idle, key=lambda each: (each.last_seen, each.id))
+            leaves = min(idle, key=lambda each: each.last_seen)
         elif mode == "kick_oldest":
-            leaves = min(there, key=lambda each: (each.opened_at, each.id))
+            leaves = min(there, key=lambda each: each.opened_at)
         else:
             gone = None
             break

@@ -149,6 +149,7 @@ def giving_way(
 ) -> tuple[bytes, ...] | None:
     """The sessions of a holder that end so that one more may be opened; None where it is refused.
 
+    `sessions` come in the order in which they were opened, as times of the same second do not tell.
     `devices`: how many may be open at a time, None for any number; `mode`: one of `DEVICE_MODES`.
     """
     if devices is None:
@@ -168,6 +169,6 @@ def _idle_first(sessions: list[Seen], grace: int, now: int) -> Iterator[Seen]:
     def is_idle(each: Seen) -> bool:
         return each.last_seen < now - grace
 
-    yield from sorted(filter(is_idle, sessions), key=lambda each: (each.last_seen, each.id))
+    yield from sorted(filter(is_idle, sessions), key=lambda each: each.last_seen)
     active = (each for each in sessions if not is_idle(each))
-    yield from sorted(active, key=lambda each: (each.opened_at, each.id))
+    yield from sorted(active, key=lambda each: each.opened_at)

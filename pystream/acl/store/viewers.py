@@ -128,7 +128,7 @@ class ViewerStore:
         """Revokes passwords; their sessions end. Returns how many were not revoked before."""
         column = tables.password.c
         with self._database.writing() as connection:
-            fresh = [
+            fresh = sorted(
                 each
                 for some in _slices(sorted(set(ids)))
                 for each in connection.scalars(
@@ -138,7 +138,7 @@ class ViewerStore:
                         column.revoked_at.is_(None),
                     )
                 )
-            ]
+            )
             if not fresh:
                 return 0
             for some in _slices(fresh):

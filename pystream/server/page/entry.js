@@ -45,6 +45,7 @@ export class Entry {
     this.#field.focus({ preventScroll: true });
     for (;;) {
       const password = await this.#typed();
+      this.#tell(null);
       this.#form.classList.add("busy");
       try {
         const visit = await openSession({ password, replaces: last?.grant });
