@@ -475,7 +475,7 @@ def stopped_thread(process: int, name: str) -> Iterator[None]:
 def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, scarce: str) -> None:
     node.settings("workers = 2\n")
     node.add_film()
-    node.start(WATCHDOG_USEC="1000000")
+    node.start()
     node.hear("READY=1")
     path = node.film()
     before = node.processes()["worker"]
@@ -485,8 +485,10 @@ def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, sca
             limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
             plenty.callback(resource.prlimit, supervisor, resource.RLIMIT_NOFILE, limits)
             resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (8, limits[1]))
-            # Nor is there one for what it has to tell.
-            until(lambda: node.events("systemd-not-told"))
+            # Nor is there one for settings, or for what systemd has to hear.
+            node.signal(signal.SIGHUP)
+            until(lambda: len(node.events("systemd-not-told")) == 2)
+            assert node.events("settings-refused")
         else:
             board = Board(shared_memory(node, "gauges"))
             seats = [each for each in board.seats if each.state in (State.FREE, State.SERVING)]

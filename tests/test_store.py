@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -318,6 +318,60 @@ def test_the_revision_grows_with_settings_and_nothing_else(store: Store) -> None
     assert not grown()
     store.remove_stream("acme", "film", who="eva", now=NOON)
     assert grown()
+
+
+def test_news_are_what_changed_and_nothing_else(store: Store) -> None:
+    """A worker asks for them while it serves: of thousands of streams, it gets the one."""
+    film = with_film(store)
+    known = store.snapshot()
+    assert store.changed_since(-1) == known
+    assert store.changed_since(known.revision) == replace(known, streams=())
+    other = store.add_stream("acme", "other", FILM, who="a", now=NOON)
+    assert store.changed_since(known.revision).streams == (other,)
+    before = store.revision()
+    store.remove_stream("acme", "film", who="a", now=NOON)
+    (gone,) = store.changed_since(before).streams
+    assert (gone.id, gone.removed_at) == (film, NOON)
+    assert store.snapshot().streams == (other,)
+    before = store.revision()
+    store.set_tenant("acme", {"max_rate_bps": 1_000_000}, who="a", now=NOON)
+    assert store.changed_since(before) == replace(store.snapshot(), streams=())
+
+
+OPERATIONS = st.tuples(
+    st.sampled_from(["add", "set", "remove", "tenant", "follow"]), st.sampled_from("abc")
+)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(OPERATIONS, max_size=25))
+def test_who_follows_the_news_knows_what_a_newcomer_does(
+    tmp_path: Path, operations: list[tuple[str, str]]
+) -> None:
+    worker = pytest.importorskip("pystream.server.worker")
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, Store.open(f"{folder}/db") as store:
+        store.add_tenant("acme", TenantSettings(), who="a", now=NOON)
+        following = worker.Streams(store.snapshot())
+        for number, (what, name) in enumerate([*operations, ("follow", "")]):
+            with suppress(NotFound, Exists):
+                if what == "add":
+                    store.add_stream("acme", name, FILM, who="a", now=NOON)
+                elif what == "set":
+                    store.set_stream("acme", name, {"title": str(number)}, who="a", now=NOON)
+                elif what == "remove":
+                    store.remove_stream("acme", name, who="a", now=NOON)
+                elif what == "tenant":
+                    changes = {"max_rate_bps": 1_000_000 + number}
+                    store.set_tenant("acme", changes, who="a", now=NOON)
+                else:
+                    following.learn(store.changed_since(following.revision))
+        newcomer = worker.Streams(store.snapshot())
+    assert following.revision == newcomer.revision
+    assert following.tenant_bps("acme") == newcomer.tenant_bps("acme")
+    for name in "abc":
+        found = newcomer.find("acme", name)
+        assert following.find("acme", name) == found
+        assert found is None or following.tenant_of(found.id) == "acme"
 
 
 def test_changes_say_who_and_when(store: Store) -> None:

@@ -101,7 +101,7 @@ class Admin:
             store = store or Store.open(url, migrate=False)
             now = store.revision()
             if now != revision:
-                found = store.snapshot()
+                found = store.changed_since(revision)
                 names = {each.id: (each.tenant, each.name) for each in found.streams}
                 self._streams.names = self._streams.names | names
             self.store_reachable = True

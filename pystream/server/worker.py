@@ -47,12 +47,22 @@ class Streams:
         self.take(snapshot)
 
     def take(self, snapshot: Snapshot) -> None:
-        self.revision = snapshot.revision
-        self._streams = {
-            (each.tenant, each.name): each for each in snapshot.streams if self._is_sound(each)
-        }
-        self._tenants = {each.name: each.settings for each in snapshot.tenants}
-        self._tenant_of = {each.id: each.tenant for each in snapshot.streams}
+        """All that there is."""
+        self._streams = dict[tuple[str, str], Stream]()
+        self._tenant_of = dict[int, str]()
+        self.learn(snapshot)
+
+    def learn(self, news: Snapshot) -> None:
+        """What is new: of thousands of streams, few change at a time."""
+        self.revision = news.revision
+        self._tenants = {each.name: each.settings for each in news.tenants}
+        for each in news.streams:
+            place = each.tenant, each.name
+            self._tenant_of[each.id] = each.tenant
+            if each.removed_at is None and self._is_sound(each):
+                self._streams[place] = each
+            else:
+                self._streams.pop(place, None)
 
     def _is_sound(self, stream: Stream) -> bool:
         """One that somebody has spoiled by hand costs none beside it."""
@@ -80,7 +90,11 @@ class Streams:
         while True:
             await trio.sleep(_NEWS_SECONDS)
             try:
-                if await trio.to_thread.run_sync(store.revision) != self.revision:
+                revision = await trio.to_thread.run_sync(store.revision)
+                if revision > self.revision:
+                    self.learn(await trio.to_thread.run_sync(store.changed_since, self.revision))
+                elif revision < self.revision:
+                    # An older store was put in its place.
                     self.take(await trio.to_thread.run_sync(store.snapshot))
             except StoreError as error:
                 # What is known is served on.

@@ -60,7 +60,7 @@ _KINDS = frozenset(map(int, Kind))
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All settings, of one moment."""
+    """All settings, or some, of one moment."""
 
     revision: int
     tenants: tuple[Tenant, ...]
@@ -108,6 +108,15 @@ class Store:
         """Everything that a worker has to know."""
         with self._database.reading() as connection:
             return Snapshot(_revision(connection), _tenants(connection), _streams(connection))
+
+    def changed_since(self, revision: int) -> Snapshot:
+        """What a worker has to know that knows all of a revision: all tenants, and those streams
+        alone that were added, changed or removed (`removed_at`) since."""
+        later = tables.stream.c.revision > revision
+        with self._database.reading() as connection:
+            found = connection.execute(_select_streams().where(later)).mappings()
+            streams = tuple(map(_as_stream, found))
+            return Snapshot(_revision(connection), _tenants(connection), streams)
 
     def tenants(self) -> tuple[Tenant, ...]:
         """All tenants, by name."""
@@ -343,7 +352,8 @@ def _as_tenant(row: RowMapping) -> Tenant:
 
 
 def _streams(connection: Connection, *where: Any) -> tuple[Stream, ...]:
-    rows = connection.execute(_select_streams().where(*where))
+    there = tables.stream.c.removed_at.is_(None)
+    rows = connection.execute(_select_streams().where(there, *where))
     return tuple(map(_as_stream, rows.mappings()))
 
 
@@ -351,8 +361,8 @@ def _select_streams() -> Select[Any]:
     return (
         select(tables.stream, tables.tenant.c.name.label("tenant"))
         .join(tables.tenant, tables.tenant.c.id == tables.stream.c.tenant_id)
-        .where(tables.stream.c.removed_at.is_(None))
-        .order_by(tables.tenant.c.name, tables.stream.c.name)
+        # One that was removed comes before the one that has its name by now.
+        .order_by(tables.tenant.c.name, tables.stream.c.name, tables.stream.c.id)
     )
 
 
