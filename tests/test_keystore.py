@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -710,8 +711,7 @@ def test_an_erasure_that_ends_at_any_statement_is_done_or_was_not(node: Node) ->
         keys.set_up(ROOT, NOON)
         for stop in count(1):
             (made,) = keys.add_record_keys(7, 1, NOON)
-            wanted = (made.reference,)
-            done = ends(keys, lambda keys, wanted=wanted: keys.erase(7, wanted, NOON), stop)
+            done = ends(keys, partial(erase, made), stop)
             assert erased_as_listed(node, made) or not done
             if done:
                 break
@@ -727,6 +727,10 @@ def test_an_erasure_whose_process_is_killed_is_done_or_was_not(node: Node) -> No
             (made,) = keys.add_record_keys(7, 1, NOON)
             assert killed(node, made.reference.hex(), stop)
             assert erased_as_listed(node, made) is listed
+
+
+def erase(made: RecordKey, keys: KeyStore) -> Traces:
+    return keys.erase(7, [made.reference], NOON)
 
 
 def erased_as_listed(node: Node, made: RecordKey) -> bool:
