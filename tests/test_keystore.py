@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -26,7 +27,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, text
 
 import pystream.acl.store
 from pystream.acl.keys import (
@@ -783,6 +784,42 @@ def test_keys_are_made_while_others_rotate(node: Node, keys: KeyStore) -> None:
         for line in said.splitlines():
             made.append(RecordKey(*map(bytes.fromhex, line.split())))
     assert len(made) == 600 and opened(keys, 7, *made)
+
+
+@pytest.mark.slow
+@needs_postgresql
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda keys, reference: keys.add_record_keys(7, 1, NOON),
+        lambda keys, reference: keys.erase(7, [reference], NOON),
+        lambda keys, reference: keys.rotate_tenant(7, NOON),
+        lambda keys, reference: keys.rotate_master(),
+        lambda keys, reference: keys.begin_pepper(NOON),
+    ],
+)
+def test_writers_take_turns_on_postgresql_too(
+    server: str, tmp_path: Path, write: Callable[[KeyStore, bytes], object]
+) -> None:
+    """Or a key might be wrapped under one that another writer is just deleting."""
+    create_master_key(str(tmp_path / "pystream.key"))
+    name = f"keys{next(NUMBERS)}"
+    postgresql.execute(postgresql.url(server), f"CREATE DATABASE {name}")
+    node = Node(tmp_path, postgresql.url(server, name))
+    engine = create_engine(node.url.replace("postgresql:", "postgresql+psycopg:"))
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with node.open() as keys, ThreadPoolExecutor(1) as pool:
+        keys.set_up(ROOT, NOON)
+        (made,) = keys.add_record_keys(7, 1, NOON)
+        with engine.connect() as other, engine.connect() as watching:
+            with other.begin():
+                other.execute(text("SELECT value FROM revision FOR UPDATE"))
+                writing = pool.submit(write, keys, made.reference)
+                while not watching.scalar(waiting):
+                    watching.rollback()
+                    assert not writing.done(), "it waited for nobody"
+            writing.result()
+    engine.dispose()
 
 
 # What the files tell
