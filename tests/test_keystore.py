@@ -261,6 +261,19 @@ def test_a_new_node_has_a_root_of_its_own(tmp_path: Path) -> None:
         assert store.root() == root
 
 
+def test_a_lost_master_key_is_not_made_anew(file_node: Node) -> None:
+    from pystream.server.keys import ensure_keys
+    from pystream.server.settings import load
+
+    (file_node.folder / "pystream.toml").write_text("")
+    keys = load(str(file_node.folder / "pystream.toml"), {}).keys
+    ensure_keys(keys, {}, NOON)
+    file_node.master.unlink()
+    with pytest.raises(MasterKeyError, match=r"the master key is missing, .*: bring it back"):
+        ensure_keys(keys, {}, NOON)
+    assert not file_node.master.exists()
+
+
 def test_a_wrong_master_key_is_told_apart(node: Node, keys: KeyStore) -> None:
     name = node.masters().newest
     node.master.unlink()
