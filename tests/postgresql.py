@@ -37,11 +37,16 @@ def folder() -> Iterator[str]:
     """A new folder, which the server can get to: it may not run as root. It is under /tmp itself."""
     path = tempfile.mkdtemp(prefix="pystream-postgres-", dir="/tmp")
     try:
-        if os.geteuid() == 0:
-            shutil.chown(path, "nobody", "nogroup")
+        give(path)
         yield path
     finally:
         shutil.rmtree(path)
+
+
+def give(path: str) -> None:
+    """To the user that the server may run as."""
+    if os.geteuid() == 0:
+        shutil.chown(path, "nobody", "nogroup")
 
 
 def initialise(data: str) -> None:
@@ -50,7 +55,7 @@ def initialise(data: str) -> None:
 
 @contextmanager
 def serving(data: str, socket: str, *settings: str) -> Iterator[None]:
-    """A server on the folder `data`; it ends with the block, at once."""
+    """A server on the folder `data`, which takes changes; it ends with the block, at once."""
     quiet = ("listen_addresses=", "fsync=off", "timezone=UTC", *settings)
     server = subprocess.Popen(
         [

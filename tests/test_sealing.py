@@ -84,6 +84,7 @@ rows = st.one_of(st.integers(0, 2**64 - 1), st.binary(max_size=40))
 places = st.builds(Place, st.integers(0, 2**63), st.text(max_size=9), rows, st.text(max_size=9))
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=32, max_size=32), places, st.binary(max_size=70))
 def test_a_sealed_value_is_gcm_over_where_it_stands(
     key: bytes, place: Place, plaintext: bytes
@@ -131,6 +132,7 @@ def refused(key: bytes, place: Place, sealed: bytes) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_any_changed_bit_is_refused() -> None:
     sealed = seal(KEY, PLACE, b"Mozart")
     said = set()
@@ -150,6 +152,7 @@ def test_any_changed_bit_is_refused() -> None:
     assert words.startswith(f"password {PLACE.row.hex()} of tenant 7, secret: ")  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_value_or_a_declared_error(data: bytes) -> None:
     refused(KEY, PLACE, data)
@@ -173,6 +176,7 @@ def test_a_value_opens_at_its_place_only(place: Place) -> None:
     refused(KEY, PLACE, seal(KEY, place, b"Mozart"))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_two_places_are_one(data: st.DataObject) -> None:
     one = data.draw(places)

@@ -35,8 +35,10 @@ from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.check import check
 from pystream.server.edge import lifetime
 from pystream.server.gauges import Board, State
+from pystream.server.keys import ensure_keys
 from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls
+from pystream.server.settings import load as load_settings
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
@@ -1104,6 +1106,20 @@ def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
     sqlite3.connect(store).close()
     code, (line,), _ = checked(node)
     assert code == 1 and line.startswith("pystream serve: store.url: ")
+
+
+def test_a_check_opens_the_key_store(node: Node) -> None:
+    ensure_keys(load_settings(str(node.folder / "pystream.toml"), {}).keys, {}, 0)
+    assert checked(node)[:2] == (0, [])
+    master = node.folder / "pystream.key"
+    master.write_text("ab" * 32)
+    code, (line,), _ = checked(node)
+    assert code == 1 and line.startswith(f"pystream serve: keys.store: {node.folder}/keys.db: ")
+    assert "bring the old master key back" in line and "abab" not in line
+    # A key store whose master key was lost is no new node's.
+    master.unlink()
+    code, (line,), _ = checked(node)
+    assert code == 1 and f"{master}: No such file" in line
 
 
 @pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 
 from pystream.acl.keys import create_master_key, load_master_keys, root_of
 from pystream.acl.sealing import MasterKeys, new_key
 from pystream.acl.store.keystore import KeyStore
+from pystream.errors import MasterKeyError
 from pystream.server.settings import Keys
 
 
@@ -23,6 +25,11 @@ def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
         *_, oldest = load_master_keys(keys.master_key_file, environ)
         root = root_of(oldest)
     except FileNotFoundError:
+        if os.path.exists(keys.store.removeprefix("sqlite:///")):
+            raise MasterKeyError(
+                f"{keys.master_key_file}: the master key is missing, under which the keys in"
+                f" {keys.store} were wrapped: bring it back"
+            ) from None
         with suppress(FileExistsError):
             create_master_key(keys.master_key_file)
     with open_key_store(keys, environ) as store:

@@ -94,13 +94,17 @@ class Database:
                 yield connection
 
     def checkpoint(self) -> bool:
-        """Empties SQLite's write-ahead log into the file, waiting for readers for as long as for a
-        writer. False where some of it is still there, since somebody reads an older moment."""
+        """Empties SQLite's write-ahead log into the file. False where some of it is still there,
+        since for a second somebody has read an older moment."""
         with self._in_sentences(), closing(self.engine.raw_connection()) as connection:
             cursor = connection.cursor()
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            busy = cursor.fetchone()
-            return busy is not None and not busy[0]
+            cursor.execute("PRAGMA busy_timeout = 1000")
+            try:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                found = cursor.fetchone()
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000}")
+            return found is not None and not found[0]
 
     def copy_to(self, path: str) -> None:
         """Writes what SQLite's file holds at one moment into an empty file, without what was deleted."""

@@ -61,7 +61,7 @@ from pystream.errors import MasterKeyError, NotFound
 SCHEMA: Final = Schema(tables.HEAD, "key_migrations", "key store")
 
 _REFERENCE_LENGTH = 16
-# Record keys that one step of a rotation wraps anew, and that one query asks for.
+# Record keys that one query asks for, and that one step of a rotation wraps anew.
 _BATCH = 500
 _DAY_S = 86400
 # All that is wrapped under a master key, and what names a row of it.
@@ -123,11 +123,15 @@ class KeyStore:
     """
 
     def __init__(
-        self, database: Database, masters: Callable[[], MasterKeys], erasures: ErasureList
+        self,
+        database: Database,
+        masters: Callable[[], MasterKeys],
+        loaded: MasterKeys,
+        erasures: ErasureList,
     ) -> None:
         self.database = database
         self._load = masters
-        self._masters = masters()
+        self._masters = loaded
         self._erasures = erasures
 
     @classmethod
@@ -145,7 +149,10 @@ class KeyStore:
         Raises `InvalidValue` for a wrong URL, `MasterKeyError` where the master keys do not open
         what is there, and `StoreError`. So does every method, where it cannot read or write.
         """
-        store = cls(Database(url, migrate=migrate, schema=SCHEMA), masters, ErasureList(erasures))
+        # First, so that no database is left open where there are none.
+        loaded = masters()
+        database = Database(url, migrate=migrate, schema=SCHEMA)
+        store = cls(database, masters, loaded, ErasureList(erasures))
         try:
             if migrate:
                 store.apply_erasures(store._erasures.read())
@@ -339,9 +346,10 @@ class KeyStore:
         self.scrub()
         return count
 
-    def rotate_tenant(self, tenant_id: int, now: int) -> int:
-        """Give a tenant a new key, wrap its record keys anew under it, and delete the old one;
-        returns how many record keys these were. Raises `NotFound` where the tenant has none."""
+    def rotate_tenant(self, tenant_id: int, now: int, batch: int = _BATCH) -> int:
+        """Give a tenant a new key, wrap its record keys anew under it, `batch` of them in a
+        transaction, and delete the old one; returns how many record keys these were. Raises
+        `NotFound` where the tenant has none."""
         with self._writing() as connection:
             keys = self._tenant_keys(connection, tenant_id)
             if not keys:
@@ -351,19 +359,19 @@ class KeyStore:
             if len(keys) == 1:
                 self._add_tenant_key(connection, tenant_id, now)
         count = 0
-        while more := self._rewrap(tenant_id):
+        while more := self._rewrap(tenant_id, batch):
             count += more
         self.scrub()
         return count
 
-    def _rewrap(self, tenant_id: int) -> int:
+    def _rewrap(self, tenant_id: int, batch: int) -> int:
         """Some record keys of the old generation; with the last one, the old tenant key goes."""
         keys, record = tables.tenant_key.c, tables.record_key.c
         with self._writing() as connection:
             tenant_keys = self._tenant_keys(connection, tenant_id)
             newest = max(tenant_keys)
             old = (record.tenant_id == tenant_id, record.generation != newest)
-            wanted = select(tables.record_key).where(*old).limit(_BATCH)
+            wanted = select(tables.record_key).where(*old).limit(batch)
             again = [
                 {
                     "of": row["reference"],
@@ -379,7 +387,7 @@ class KeyStore:
             if again:
                 change = update(tables.record_key).where(record.reference == bindparam("of"))
                 connection.execute(change.values(generation=newest), again)
-            if len(again) < _BATCH:
+            if len(again) < batch:
                 spent = (keys.tenant_id == tenant_id, keys.generation != newest)
                 connection.execute(delete(tables.tenant_key).where(*spent))
                 _grow(connection)
@@ -396,8 +404,8 @@ class KeyStore:
                 for name, count in connection.execute(counts):
                     masters[name] = masters.get(name, 0) + count
             generations = select(keys.tenant_id, func.count()).group_by(keys.tenant_id)
-            ordered = connection.execute(generations.order_by(keys.tenant_id))
-            tenants: dict[int, int] = dict(ordered.all())
+            rows = connection.execute(generations.order_by(keys.tenant_id))
+            tenants: dict[int, int] = dict(rows.all())
             return Status(
                 revision=_revision(connection),
                 root=None if root is None else root_name(root),
