@@ -1364,6 +1364,40 @@ def test_a_dead_endpoint_holds_no_crowd() -> None:
     run(main, jumping())
 
 
+@pytest.mark.slow
+def test_a_crowd_does_not_make_an_endpoint_a_dead_one() -> None:
+    """Two rounds are answered, the second one after 3.8 s; those for whom there was no room are not
+    the endpoint's failures."""
+
+    async def late(request: Request, stream: trio.abc.Stream) -> None:
+        await trio.sleep(1.9)
+        await stream.send_all(ok({"allow": True}))
+
+    async def main() -> None:
+        site = Site(late)
+        kinds = Counter[str]()
+
+        async def one(number: int) -> None:
+            question = Question("acme", "film", token=str(number))
+            try:
+                await questions.ask(site.url, [KEY], question)
+                kinds["yes"] += 1
+            except OutgoingError as error:
+                kinds[error.kind] += 1
+
+        async with running(site) as outside:
+            questions = Questions(client_of(site), outside)
+            async with trio.open_nursery() as nursery:
+                for number in range(200):
+                    nursery.start_soon(one, number)
+                await trio.sleep(2.5)
+                assert kinds == {"yes": 32, "busy": 136}
+                assert (await questions.ask(site.url, [KEY], FILM)).allow
+            assert kinds == {"yes": 64, "busy": 136}
+
+    run(main, jumping())
+
+
 def test_an_endpoint_that_fails_is_left_alone_and_found_again() -> None:
     async def test(site: Site, questions: Questions, clock: MockClock) -> None:
         async def kind(number: int) -> str:

@@ -205,7 +205,7 @@ class Client:
     """Calls URLs that tenants have entered.
 
     `settings` may be replaced while it runs. `calls` and `tenant_calls` go on at a time, in all and
-    for one tenant; others wait, which counts towards their time. `tls` is the context that checks
+    for one tenant; others wait. `tls` is the context that checks
     certificates, by default with the machine's authorities. `resolve` gives the addresses of a name
     and a port, as text; it may raise `OSError`.
     """
@@ -239,9 +239,9 @@ class Client:
         headers: Headers = (),
         gate: Callable[[], None] = lambda: None,
     ) -> Reply:
-        """GET, or POST where there is a body. The whole of it, waiting included, takes at most so
-        many seconds, and the answer has at most so many bytes. `gate` is called once the call has
-        its turn, and may raise.
+        """GET, or POST where there is a body. It waits at most so many seconds for its turn, and
+        takes at most as many as a whole then; the answer has at most so many bytes. `gate` is
+        called once the call has its turn, and may raise.
 
         Raises `OutgoingError`, also where the answer's status is not 200.
         """
@@ -252,9 +252,11 @@ class Client:
                 f"{target.host}: outgoing.ports has to have port {target.port}, or the URL another",
             )
         waiting = True
-        with trio.move_on_after(seconds):
+        with trio.move_on_after(seconds) as scope:
             async with self._turn(tenant):
                 waiting = False
+                # A site is never blamed for the time that others took.
+                scope.deadline = trio.current_time() + seconds
                 gate()
                 addresses = await self._checked(target)
                 sent = (("Host", target.authority), *_ALWAYS, *headers)
@@ -749,7 +751,8 @@ class Questions:
 
     The endpoint gets a POST with a JSON object: `tenant`, `stream`, and `token` or `viewer`, and
     `address` where the operator wants that; signed as `sign` says. It answers with status 200 and a
-    JSON object, within `outgoing.answer_seconds`:
+    JSON object, within `outgoing.answer_seconds` of being asked (which may be as long after the
+    viewer came, where too many questions are on their way):
 
         {"allow": true, "viewer": "an opaque id", "expires_in": 3600, "max_devices": 2}
 
