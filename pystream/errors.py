@@ -59,6 +59,10 @@ class StoreError(PystreamError):
     """The store cannot be read or written. The message says which one, and what to do."""
 
 
+class NoStore(StoreError):
+    """There is no store where one was looked for, and none was to be made."""
+
+
 class NotFound(StoreError):
     """The store holds nothing of the name that was asked for."""
 

@@ -146,7 +146,9 @@ def test_all_that_is_wrong_is_said(here: Path) -> None:
 
 def test_tenants(here: Path) -> None:
     words = ("--display", "ACME [b]GmbH", "--timezone", "Europe/Berlin", "--max-rate", "2G")
-    assert done("tenant", "add", "acme", *words) == "tenant acme is added\n"
+    assert done("tenant", "add", "acme", *words) == (
+        f"tenant acme is added to a new store, {here}/acl.db\n"
+    )
     assert told("tenant", "add", "other") == {
         "name": "other",
         "display": "",
@@ -163,6 +165,23 @@ def test_tenants(here: Path) -> None:
         "other                 UTC              500,000",
     ]
     assert "no tenant 'nobody'" in refused(1, "tenant", "set", "nobody", "--display", "x")
+
+
+def test_only_a_first_tenant_makes_a_store(here: Path) -> None:
+    for words in (
+        *("tenant list", "tenant set acme --display x", "stream list", "stream remove acme/film"),
+        *("stream changes acme", "traffic acme", f"stream add acme/film --source {PLAIN}"),
+        *("stream set acme/film --title x", "tenant list --store other.db"),
+    ):
+        said = refused(1, *words.split())
+        assert "there is no store at" in said and "run this where pystream.toml lies" in said
+    assert [each.name for each in here.iterdir()] == ["pystream.toml"]
+    # What a command that was killed, or another pystream, has left empty.
+    (here / "acl.db").touch()
+    assert "there is no store in" in refused(1, "tenant", "list")
+    assert "new store" in done("tenant", "add", "acme")
+    assert done("tenant", "add", "other") == "tenant other is added\n"
+    assert "no such folder" in refused(1, "tenant", "add", "acme", "--store", "nowhere/x.db")
 
 
 def test_streams(here: Path) -> None:
@@ -365,7 +384,7 @@ def test_what_is_wrong_with_settings_or_store_is_1(here: Path) -> None:
     assert missing == "pystream tenant: none.toml: No such file or directory\n"
     (here / "text").write_text("no database\n" * 99)
     assert "text: the file is no SQLite" in refused(1, "tenant", "list", "--store", "text")
-    assert "no/x.db: No such file" in refused(1, "tenant", "list", "--store", "no/x.db")
+    assert "there is no store at no/x.db" in refused(1, "tenant", "list", "--store", "no/x.db")
     password = refused(1, "tenant", "list", "--store", "postgresql://eva:GEHEIM@127.0.0.1:1/x")
     assert "GEHEIM" not in password and "bug" not in password
 

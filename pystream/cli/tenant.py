@@ -55,7 +55,8 @@ def _add(words: list[str]) -> int:
     try:
         from pystream.acl.streams import TenantSettings
 
-        with _store.open_store(options) as store:
+        with _store.open_store(options, create=True) as store:
+            made = store.made
             tenant = store.add_tenant(
                 options.name,
                 TenantSettings(**_given(options)),
@@ -64,7 +65,8 @@ def _add(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
-    _store.report(options, _facts(tenant), f"tenant {tenant.name} is added")
+    place = "" if made is None else f" to a new store, {made}"
+    _store.report(options, _facts(tenant), f"tenant {tenant.name} is added{place}")
     return 0
 
 

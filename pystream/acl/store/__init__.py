@@ -73,17 +73,23 @@ class Store:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool = True) -> Self:
-        """Open a store, and make or renew its tables unless `migrate` is False.
+    def open(cls, url: str, *, migrate: bool = True, create: bool = True) -> Self:
+        """Open a store, and make or renew its tables unless `migrate` is False; without `create`, none
+        is made that is not there.
 
         `url` is `sqlite:////path`, `postgresql://user@host/name`, or the path of an SQLite file. A
         new file can be read by its owner only.
 
-        Raises `InvalidValue` for another URL, and `StoreError` where the store cannot be opened, is
-        a newer program's, or would have to be migrated. So does every method, where it cannot be
-        read or written.
+        Raises `InvalidValue` for another URL, `NoStore`, and `StoreError` where the store cannot be
+        opened, is a newer program's, or would have to be migrated. So does every method, where it
+        cannot be read or written.
         """
-        return cls(Database(url, migrate=migrate))
+        return cls(Database(url, migrate=migrate, create=create))
+
+    @property
+    def made(self) -> str | None:
+        """The database's name, where opening it has made the store."""
+        return self._database.name if self._database.made else None
 
     def close(self) -> None:
         self._database.engine.dispose()

@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pystream.acl.store.tables import HEAD
-from pystream.errors import InvalidValue, StoreError
+from pystream.errors import InvalidValue, NoStore, StoreError
 
 # How long a transaction waits for that of another process.
 _WAIT_SECONDS = 10
@@ -41,16 +41,18 @@ _SQLITE_ADVICE = {
 
 
 class Database:
-    """An engine with transactions that read or write, and errors in sentences."""
+    """An engine with transactions that read or write, and errors in sentences. `made`: it was empty, or
+    not there."""
 
-    def __init__(self, url: str, *, migrate: bool) -> None:
+    def __init__(self, url: str, *, migrate: bool, create: bool = True) -> None:
         parsed = _parsed(url)
         # As messages name it: never with a password.
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
+        self.made = False
         with self._in_sentences():
-            self.engine = _engine(parsed, create=migrate)
+            self.engine = _engine(parsed, create=migrate and create)
             try:
-                self._arrive_at_head(migrate)
+                self._arrive_at_head(migrate, create)
             except BaseException:
                 self.engine.dispose()
                 raise
@@ -76,7 +78,7 @@ class Database:
     def _sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
-    def _arrive_at_head(self, migrate: bool) -> None:
+    def _arrive_at_head(self, migrate: bool, create: bool) -> None:
         with self.reading() as connection:
             found = _revision(connection)
         if found == HEAD:
@@ -87,6 +89,8 @@ class Database:
                 f" {HEAD}: let the new program's `pystream serve` or any `pystream tenant` command"
                 " open it first"
             )
+        if found is None and not create:
+            raise NoStore(f"there is no store in {self.name}")
         with self.writing() as connection:
             if not self._sqlite:
                 lock = text("SELECT pg_advisory_xact_lock(:key)")
@@ -95,6 +99,7 @@ class Database:
             found = _revision(connection)
             if found != HEAD:
                 self._upgrade(connection, found)
+            self.made = found is None
 
     def _upgrade(self, connection: Connection, found: str | None) -> None:
         # Imported for this alone: a store that is as it should be costs no command Alembic's start.
@@ -179,6 +184,10 @@ def _touch(path: str, create: bool) -> None:
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     try:
         os.close(os.open(path, flags, 0o600))
+    except FileNotFoundError as error:
+        if create:
+            raise StoreError(f"{path}: there is no such folder to make the store in") from error
+        raise NoStore(f"there is no store at {path}") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
