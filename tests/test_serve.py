@@ -32,7 +32,7 @@ from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.check import check
 from pystream.server.edge import lifetime
 from pystream.server.listeners import Place
-from pystream.server.settings import Settings, Tls
+from pystream.server.settings import Settings, Tls, load
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
@@ -867,8 +867,8 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "pystream.db")) as store:
         gone = StreamSettings(sources=("/nowhere/film.mp4",))
         store.add_stream("acme", "gone", gone, who="test", now=0)
-        folder = StreamSettings(sources=(str(tmp_path),))
-        store.add_stream("acme", "folder", folder, who="test", now=0)
+    with closing(sqlite3.connect(tmp_path / "pystream.db")) as store_by_hand, store_by_hand:
+        store_by_hand.execute("UPDATE stream SET pace = 0.5 WHERE name = 'gone'")
     (tmp_path / "pystream.key").write_text("ab" * 32)
     (tmp_path / "pystream.key").chmod(0o644)
     (tmp_path / "file").touch()
@@ -888,14 +888,47 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
         r"tls.certificates: .*b\.example\.key: the private key is not that of .*a\.example\.pem",
         r"tls.certificates: .*missing\.example\.pem: No such file",
         r"keys.master_key_file: .*pystream\.key: others than its owner .* chmod 600",
-        r"acme/folder: .*: this is no regular file",
-        r"acme/gone: /nowhere/film.mp4: No such file or directory",
+        r"acme/gone: pace: from 1 to 1000.*",
         rf"server.listen: 127\.0\.0\.1:{port}: somebody listens there already",
         r"server.listen: unix:.*/file: there is a file, and it is no socket",
     ]
     assert code == 1 and len(lines) == len(wanted)
     for line, pattern in zip(lines, wanted, strict=True):
         assert re.match(f"pystream serve: {pattern}", line), line
+
+
+def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
+    node: Node, tmp_path: Path
+) -> None:
+    node.add_film()
+    (tmp_path / "text.mp4").write_text("no film at all\n" * 9)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    media = ROOT / "tests" / "media"
+    films: dict[str, tuple[str | Path, ...]] = {
+        "folder": (tmp_path,),
+        "gone": ("/nowhere/film.mp4",),
+        "ladder": (media / "ladder_90.mp4", media / "misaligned.mp4"),
+        "pipe": (tmp_path / "pipe.mp4",),
+        "text": (tmp_path / "text.mp4",),
+    }
+    with Store.open(str(tmp_path / "pystream.db")) as store:
+        for name, sources in films.items():
+            film = StreamSettings(sources=tuple(map(str, sources)), segment_duration_ms=2000)
+            store.add_stream("acme", name, film, who="test", now=0)
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and "Nothing speaks against serving." in said
+    for wanted in (
+        r"acme/folder cannot be shown: .*: this is no regular file",
+        r"acme/gone cannot be shown: /nowhere/film\.mp4: No such file or directory",
+        r"acme/ladder cannot be shown: .*key frame.*",
+        r"acme/pipe cannot be shown: .*: this is no regular file",
+        rf"acme/text cannot be shown: {tmp_path}/text\.mp4: .*",
+    ):
+        assert re.search(f"^note: {wanted}$", said, re.M), said
+    assert "acme/film " not in said
+    settings = load(str(tmp_path / "pystream.toml"), {})
+    (note,) = [each for each in check(settings, {}, film_seconds=0).notes if "acme/" in each]
+    assert note == ("after 0 s of looking at films, 6 of 6 were not looked at, from acme/film on")
 
 
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:

@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
     add(
         "--check",
         action="store_true",
-        help="say what would keep it from serving, and serve nothing",
+        help="say what would keep it from serving, and which films cannot be shown; serve nothing",
     )
     add("--json", action="store_true", help="with --check, print the result as one JSON object")
     options = parser.parse(arguments)

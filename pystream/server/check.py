@@ -1,7 +1,8 @@
 """Whether a node could serve as it is set up: everything that speaks against it, at once.
 
 Nothing is made or changed. What is wrong is a sentence that names the setting, the file or the
-stream; what is only worth knowing is apart.
+stream; what is only worth knowing is apart. So is a film that cannot be shown: it keeps no other one
+from being.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pystream
 from pystream.acl.keys import load_master_key
 from pystream.acl.store import Store
-from pystream.acl.streams import problems
+from pystream.acl.streams import Stream, problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
+_FILMS_SECONDS = 10.0
+"""How long films are looked at: there may be thousands, on a disk that does not answer."""
 
 
 @dataclass
@@ -32,7 +38,12 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def check(settings: Settings, environ: Mapping[str, str], now: datetime | None = None) -> Findings:
+def check(
+    settings: Settings,
+    environ: Mapping[str, str],
+    now: datetime | None = None,
+    film_seconds: float = _FILMS_SECONDS,
+) -> Findings:
     findings = Findings()
     for part in (_certificates, _master_key):
         findings.wrong += part(settings, environ)
@@ -40,7 +51,7 @@ def check(settings: Settings, environ: Mapping[str, str], now: datetime | None =
     if (missing := _missing_store(settings.store.url)) is not None:
         findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
     else:
-        findings.wrong += _store(settings)
+        _store(settings, findings, film_seconds)
     for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:
@@ -120,16 +131,59 @@ def _missing_store(url: str) -> str | None:
     return path
 
 
-def _store(settings: Settings) -> Iterator[str]:
+def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
     try:
         with Store.open(settings.store.url, migrate=False) as store:
             streams = store.streams()
     except PystreamError as error:
-        yield f"store.url: {error}"
+        findings.wrong.append(f"store.url: {error}")
         return
+    sound = []
     for stream in streams:
-        name = f"{stream.tenant}/{stream.name}"
-        for wrong in problems(stream.settings):
-            yield f"{name}: {wrong}"
-        for said in filter(None, (_said(_read, source) for source in stream.settings.sources)):
-            yield f"{name}: {said}"
+        wrong = [f"{_name(stream)}: {each}" for each in problems(stream.settings)]
+        findings.wrong += wrong
+        if not wrong:
+            sound.append(stream)
+    findings.notes += _films(sound, film_seconds)
+
+
+def _films(streams: Sequence[Stream], seconds: float) -> Iterator[str]:
+    """What keeps films from being shown, as far as it can be told in this time."""
+    deadline = time.monotonic() + seconds
+    said: list[str | None] = []
+
+    def look() -> None:
+        for stream in streams:
+            if time.monotonic() >= deadline:
+                return
+            said.append(_said(_plan, stream))
+
+    # A read that does not come back cannot be called off, but left alone.
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    found = list(said)
+    for stream, what in zip(streams, found, strict=False):
+        if what is not None:
+            yield f"{_name(stream)} cannot be shown: {what}"
+    if left := len(streams) - len(found):
+        yield (
+            f"after {seconds:g} s of looking at films, {left} of {len(streams)} were not looked at, from"
+            f" {_name(streams[len(found)])} on"
+        )
+
+
+def _plan(stream: Stream) -> None:
+    """Raises what the server would have to say of a film."""
+    settings = stream.settings
+    for source in settings.sources:
+        _read(source)
+    pystream.plan(
+        [pystream.open(source) for source in settings.sources],
+        format=settings.format,
+        segment_duration=settings.segment_duration_ms / 1000,
+    )
+
+
+def _name(stream: Stream) -> str:
+    return f"{stream.tenant}/{stream.name}"
