@@ -948,6 +948,22 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     ]
 
 
+def test_all_places_that_are_taken_are_named(node: Node) -> None:
+    node.add_film()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        places = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        node.settings(f"listen = {json.dumps(places)}")
+        node.start()
+        assert node.process.wait(PATIENCE) == 1
+    assert node.said().splitlines() == [
+        f"pystream serve: server.listen: {place}: somebody listens there already"
+        for place in places
+    ]
+
+
 def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
     store = node.folder / "pystream.db"
     code, lines, said = checked(node)
