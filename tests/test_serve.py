@@ -933,7 +933,8 @@ def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
 
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.add_film()
-    assert checked(node) == (0, [], "Nothing speaks against serving.\n")
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and said.endswith("\nNothing speaks against serving.\n")
     assert not (node.folder / "pystream.key").exists()
     node.start()
     node.hear("READY=1")
@@ -946,6 +947,33 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     assert lines == [
         "pystream serve: pystream.toml:2: server.worker: there is no such key; is workers meant?"
     ]
+
+
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize("mode", [0o555, None])
+def test_a_check_says_that_a_folder_cannot_be_written(node: Node, mode: int | None) -> None:
+    state = node.folder / "state"
+    reason = "there is no such folder"
+    if mode is not None:
+        state.mkdir(mode)
+        reason = "Permission denied: this user may not write in that folder"
+    rest = '[store]\nurl = "sqlite:///state/a.db"\n[keys]\nmaster_key_file = "state/a.key"'
+    node.settings(rest=rest)
+    # Root may write everywhere, but for this capability (capabilities(7)).
+    held_back = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*(held_back if os.geteuid() == 0 else ()), *SERVE, "--check"]
+    done = subprocess.run(
+        command, cwd=node.folder, env=environment(), capture_output=True, text=True
+    )
+    if mode is not None:
+        state.chmod(0o700)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            f"pystream serve: keys.master_key_file: {state}/a.key cannot be made: {reason}",
+            f"pystream serve: store.url: {state}/a.db cannot be made: {reason}",
+        ],
+    )
 
 
 def test_all_places_that_are_taken_are_named(node: Node) -> None:
@@ -965,11 +993,13 @@ def test_all_places_that_are_taken_are_named(node: Node) -> None:
 
 
 def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
-    store = node.folder / "pystream.db"
+    store, key = node.folder / "pystream.db", node.folder / "pystream.key"
     code, lines, said = checked(node)
     assert (code, lines) == (0, [])
     assert f"note: store.url: {store} does not exist yet, and is made\n" in said
-    assert not store.exists()
+    wanted = f"{key} does not exist yet, and is made: keep a copy of it"
+    assert f"note: keys.master_key_file: {wanted}\n" in said
+    assert not store.exists() and not key.exists()
     sqlite3.connect(store).close()
     code, (line,), _ = checked(node)
     assert code == 1 and line.startswith("pystream serve: store.url: ")

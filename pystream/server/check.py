@@ -45,11 +45,12 @@ def check(
     film_seconds: float = _FILMS_SECONDS,
 ) -> Findings:
     findings = Findings()
-    for part in (_certificates, _master_key):
-        findings.wrong += part(settings, environ)
+    findings.wrong += _certificates(settings)
+    _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
-    if (missing := _missing_store(settings.store.url)) is not None:
-        findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
+    path = settings.store.url.removeprefix("sqlite:///")
+    if path != settings.store.url and not os.path.lexists(path):
+        _to_be_made("store.url", path, findings)
     else:
         _store(settings, findings, film_seconds)
     for kind, at in listeners.wanted(settings):
@@ -61,7 +62,7 @@ def check(
     return findings
 
 
-def _certificates(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
+def _certificates(settings: Settings) -> Iterator[str]:
     certificates = settings.tls.certificates
     # Each by itself, so that all are named that are wrong; and then all, which have to differ.
     alone = [_said(load_tls, (one,), bytes(32)) for one in certificates]
@@ -108,27 +109,29 @@ def _read(path: str) -> None:
         os.close(fd)
 
 
-def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+def _master_key(settings: Settings, environ: Mapping[str, str], findings: Findings) -> None:
     path = settings.keys.master_key_file
     try:
         load_master_key(path, environ)
     except FileNotFoundError:
-        folder = os.path.dirname(path)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            yield f"keys.master_key_file: {path} is missing, and {folder} cannot be written to make it"
+        _to_be_made("keys.master_key_file", path, findings, ": keep a copy of it")
     except PystreamError as error:
-        yield f"keys.master_key_file: {error}"
+        findings.wrong.append(f"keys.master_key_file: {error}")
     except OSError as error:
-        yield f"keys.master_key_file: {path}: {error.strerror}"
+        findings.wrong.append(f"keys.master_key_file: {path}: {error.strerror}")
 
 
-def _missing_store(url: str) -> str | None:
-    """The file of a SQLite store that is not there and can be made."""
-    path = url.removeprefix("sqlite:///")
+def _to_be_made(key: str, path: str, findings: Findings, advice: str = "") -> None:
+    """A file that is missing, in a folder where it can be made or cannot."""
     folder = os.path.dirname(path) or "."
-    if path == url or os.path.lexists(path) or not os.access(folder, os.W_OK | os.X_OK):
-        return None
-    return path
+    if os.access(folder, os.W_OK | os.X_OK):
+        findings.notes.append(f"{key}: {path} does not exist yet, and is made{advice}")
+        return
+    reason = "there is no such folder"
+    if os.path.isdir(folder):
+        # Nor can it be seen there, where the folder may not be entered.
+        reason = "Permission denied: this user may not write in that folder"
+    findings.wrong.append(f"{key}: {path} cannot be made: {reason}")
 
 
 def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
