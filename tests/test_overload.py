@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -261,8 +262,12 @@ def test_the_log_says_why_nobody_is_let_in_and_says_it_once_a_minute(
     refused(door, 11, stream())
     (line,) = [vars(each)["fields"] for each in caplog.records]
     assert line == {
-        "reason": "loop_lag", "stream": "acme/film1", "loop_lag_ms": 100, "answers": 10,
-        "egress_bps": 0, "bytes_in_flight": 0,
+        "reason": "loop_lag",
+        "stream": "acme/film1",
+        "loop_lag_ms": 100,
+        "answers": 10,
+        "egress_bps": 0,
+        "bytes_in_flight": 0,
     }
 
 
@@ -303,7 +308,11 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
             assert status == 503 and 5 <= int(headers["retry-after"]) <= 15
             assert headers["access-control-allow-origin"] == site
             assert "Retry-After" in headers["access-control-expose-headers"]
-            assert body == b"there is no room for one more viewer at present\n"
+            assert headers["content-type"] == "application/problem+json"
+            assert json.loads(body) == {
+                "title": "there is no room for one more viewer at present",
+                "status": 503, "kind": "full",
+            }
         mine = path.split("/")[2]
         theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)
         master = path.rsplit("/", 3)[0] + "/master.m3u8"
@@ -311,6 +320,14 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
         # With a link from elsewhere one is a newcomer, but not in the midst of the film.
         assert server.get(master.replace(mine, theirs))[0] == 503
         assert server.get(path.replace(mine, theirs))[0] == 200
+        # A node that has too much to do is not full.
+        server.streams["film"] = replace(
+            server.streams["film"], settings=replace(limited["film"], max_viewers=None)
+        )
+        rooms.board.taken()[0].set("window_bytes", 2**40)
+        status, headers, body = server.get("/acme/film/session", "POST")
+        assert (status, headers["content-type"]) == (503, "text/plain; charset=utf-8")
+        assert body == b"there is no room for one more viewer at present\n"
 
 
 # Real load

@@ -43,6 +43,7 @@ _TYPES = {
     "key": ("Content-Type", "application/octet-stream"),
     "html": ("Content-Type", "text/html; charset=utf-8"),
     "json": ("Content-Type", "application/json"),
+    "problem": ("Content-Type", "application/problem+json"),
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
@@ -208,7 +209,7 @@ class Answers:
         root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
         film = f"{stream.tenant}/{stream.name}/" if stream else None
         spoken = language(request.fields.accept_language)
-        body = page_.refusal(error.status, error.reason, spoken, root, film)
+        body = page_.refusal(error, spoken, root, film)
         framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
@@ -515,8 +516,13 @@ _PREFLIGHT = (
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
-    body = f"{error.reason}\n".encode()
-    headers = [_TYPES["text"], _NO_STORE, *error.headers, *cors]
+    """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page has
+    to tell kinds apart."""
+    body, type = f"{error.reason}\n".encode(), _TYPES["text"]
+    if error.kind is not None:
+        problem = {"title": error.reason, "status": error.status, "kind": error.kind}
+        body, type = json.dumps(problem).encode(), _TYPES["problem"]
+    headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)
     return answer._replace(status=error.status)
 

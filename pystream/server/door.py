@@ -30,6 +30,18 @@ _QUIET_SECONDS = 60.0
 _FULL = "there is no room for one more viewer at present"
 
 
+class Full(HttpError):
+    """As many as may watch do so."""
+
+    kind = "full"
+
+
+def _no_room(reason: Reason) -> HttpError:
+    counted = reason in (Reason.VIEWERS, Reason.STREAM_VIEWERS)
+    wait = retry_after(random.random())
+    return (Full if counted else HttpError)(503, _FULL, (("Retry-After", str(wait)),))
+
+
 class _Step(NamedTuple):
     """What one sample has found: bytes acknowledged since the last one, by stream, and viewers let
     in ever."""
@@ -111,8 +123,7 @@ class Door:
         if reason is not None:
             self._seat.refuse(reason)
             self._tell(reason, load, stream)
-            wait = retry_after(random.random())
-            raise HttpError(503, _FULL, (("Retry-After", str(wait)),))
+            raise _no_room(reason)
         self._seat.admit()
         self._fresh[stream.id] += 1
         self._newcomers.append((self._clock(), stream.tenant))

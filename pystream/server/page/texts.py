@@ -51,6 +51,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "no_script_link": "HLS address of the film",
     "trouble_offline": "The server cannot be reached. It is tried again in {seconds} s.",
     "trouble_busy": "The film cannot be shown just now. It is tried again in {seconds} s.",
+    "trouble_full": "All places are taken just now. It is tried again in {seconds} s.",
     "trouble_gone": "This film is not here, or no longer.",
     "trouble_denied": "This film cannot be watched with this link, or no longer.",
     "trouble_media": "The film is damaged here, or your browser cannot decode it.",
@@ -105,6 +106,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "no_script_link": "HLS-Adresse des Films",
     "trouble_offline": "Der Server ist nicht erreichbar. Neuer Versuch in {seconds} s.",
     "trouble_busy": "Der Film kann gerade nicht gezeigt werden. Neuer Versuch in {seconds} s.",
+    "trouble_full": "Gerade sind alle Plätze besetzt. Neuer Versuch in {seconds} s.",
     "trouble_gone": "Diesen Film gibt es hier nicht, oder nicht mehr.",
     "trouble_denied": "Mit diesem Link kann der Film nicht angesehen werden, oder nicht mehr.",
     "trouble_media": "Der Film ist an dieser Stelle beschädigt, oder Ihr Browser kann ihn nicht"
@@ -126,6 +128,7 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
             "This link does not open the film",
             "It may be too old. The page of the film has a fresh one.",
         ),
+        "full": ("All places are taken just now", "Please try again in a few seconds."),
         "busy": ("The film cannot be shown just now", "Please try again in a few seconds."),
         "unknown": ("That did not work", "The address may be wrong, or something at the server."),
     },
@@ -137,6 +140,10 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "denied": (
             "Dieser Link öffnet den Film nicht",
             "Vielleicht ist er zu alt. Die Seite des Films hat einen neuen.",
+        ),
+        "full": (
+            "Gerade sind alle Plätze besetzt",
+            "Bitte versuchen Sie es in ein paar Sekunden noch einmal.",
         ),
         "busy": (
             "Der Film kann gerade nicht gezeigt werden",
