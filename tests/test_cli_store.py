@@ -92,6 +92,8 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         assert re.search(r"^exit codes:$", text, re.M), page
         assert text.startswith(f"usage: pystream {page} "), page
         assert max(map(len, text.splitlines())) <= 80, page
+        if page == "stream set":
+            assert "its first minute goes out at once" in " ".join(text.split())
         assert done(*page.split(), "-h", env=os.environ | {"COLUMNS": "200"}) == text
 
 
@@ -117,8 +119,8 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a --source live", "live streams are not there yet"),
         ("stream add acme/a --source x --access personal", "'personal' is not there yet"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
-        ("stream add acme/a --source x --pace fast", "--pace: a number from 1 on is wanted"),
-        ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000"),
+        ("stream add acme/a --source x --pace fast", "--pace: a number from 1 to 1000 is wanted, or off"),
+        ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000 times real time is wanted, or off"),
         ("stream add acme/a --source x --rotate-every 0", "above 0"),
         ("stream add acme/a --source x --rotate-every 3", "no keys to rotate"),
         ("stream add acme/a --source x --segment-duration 0", "from 0.1 to 3600"),
