@@ -119,8 +119,14 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a --source live", "live streams are not there yet"),
         ("stream add acme/a --source x --access personal", "'personal' is not there yet"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
-        ("stream add acme/a --source x --pace fast", "--pace: a number from 1 to 1000 is wanted, or off"),
-        ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000 times real time is wanted, or off"),
+        (
+            "stream add acme/a --source x --pace fast",
+            "--pace: a number from 1 to 1000 is wanted, or off",
+        ),
+        (
+            "stream add acme/a --source x --pace 0.5",
+            "pace: from 1 to 1000 times real time is wanted, or off",
+        ),
         ("stream add acme/a --source x --rotate-every 0", "above 0"),
         ("stream add acme/a --source x --rotate-every 3", "no keys to rotate"),
         ("stream add acme/a --source x --segment-duration 0", "from 0.1 to 3600"),

@@ -311,7 +311,8 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
             assert headers["content-type"] == "application/problem+json"
             assert json.loads(body) == {
                 "title": "there is no room for one more viewer at present",
-                "status": 503, "kind": "full",
+                "status": 503,
+                "kind": "full",
             }
         mine = path.split("/")[2]
         theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)
