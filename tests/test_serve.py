@@ -705,6 +705,56 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(
     assert all(shares) and set().union(*shares) == set(sockets)
 
 
+# Behind a proxy
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_as_the_example_has_it(node: Node) -> None:
+    port, here = free_port(), node.folder
+    example = (UNITS.parent / "nginx.example.conf").read_text()
+    text = example.replace("unix:/run/pystream/http", f"unix:{here}/http")
+    temporary = "".join(
+        f"{name}_temp_path {here}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (here / "nginx.conf").write_text(
+        f"{user}daemon off; pid {here}/nginx.pid; events {{}}\n"
+        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};\n{text} }} }}\n"
+    )
+    # What the example says of the settings.
+    wanted = re.search(r"\[server\]\n((?:# .*\n)+)", text)
+    assert wanted is not None
+    node.settings(re.sub(r"^#", "", wanted[1], flags=re.M))
+    node.add_film()
+    node.start("--workers", "1")
+    node.hear("READY=1")
+    proxy = subprocess.Popen(["nginx", "-e", "stderr", "-c", str(here / "nginx.conf")])
+    try:
+        until(lambda: not refused(port))
+        node.port = port
+        # Nobody is believed who says where he comes from; nginx knows.
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        with closing(connection):
+            connection.request("GET", "/video/acme/film/", headers={"Forwarded": "for=nonsense"})
+            answer = connection.getresponse()
+            page = answer.read().decode()
+            assert answer.status == 200
+            for asset in re.findall(r'"(\.\./[^"]+)"', page):
+                assert fetch(connection, urljoin("/video/acme/film/", asset))[0] == 200
+        _, headers, _ = node.get("/video/acme/film/master.m3u8")
+        path = headers["location"]
+        assert path.startswith("/video/t/")
+        for _ in range(2):
+            lines = node.get(path)[2].decode().splitlines()
+            path = urljoin(path, next(line for line in lines if line[:1] not in ("", "#")))
+        status, headers, body = node.get(path)
+        assert status == 200 and len(body) == int(headers["content-length"]) > 50_000
+    finally:
+        proxy.terminate()
+        proxy.wait()
+
+
 # systemd
 
 
@@ -1022,8 +1072,15 @@ def test_workers_of_the_command_line_come_before_the_settings(node: Node) -> Non
 
 def test_help_tells_all() -> None:
     text = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, check=True).stdout
-    for word in ("--config", "--workers", "--check", "--json", "HUP", "USR2", "exit codes:"):
+    for word in (
+        *("--config", "--workers", "--check", "--json", "HUP", "USR2", "exit codes:"),
+        *("HTTPS:", "[tls]", "certificates", "server.trusted_proxies"),
+    ):
         assert word in text
-    units = re.search(r"^  (/\S+)$", text, re.M)
-    assert units is not None and Path(units[1]) == UNITS.resolve()
-    assert max(len(line) for line in text.splitlines() if line != units[0]) <= 80
+    places = re.findall(r"^ *(/\S+)$", text, re.M)
+    assert [Path(place) for place in places] == [
+        UNITS.parent.resolve() / "nginx.example.conf",
+        UNITS.resolve(),
+        UNITS.parent.resolve() / "pystream.example.toml",
+    ]
+    assert max(len(line) for line in text.splitlines() if line.strip() not in places) <= 80

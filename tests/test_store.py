@@ -225,6 +225,13 @@ def test_a_store_of_a_newer_program_is_refused(file: Path) -> None:
             Store.open(str(file), migrate=migrate)
 
 
+def test_what_a_store_in_postgresql_needs_is_told() -> None:
+    code = "import sys; sys.modules['psycopg'] = None\nfrom pystream.acl.store import Store\n"
+    code += "try: Store.open('postgresql://pystream@/x')\nexcept Exception as error: print(error)"
+    said = result(script(code))
+    assert "psycopg, which is not installed: pip install '.[server,postgresql]'" in said
+
+
 def test_a_worker_makes_no_store(file: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no store at .*store\.db"):
         Store.open(str(file), migrate=False)

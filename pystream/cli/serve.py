@@ -32,6 +32,13 @@ signals:
              takes the sockets over, and the old processes finish what they have
              begun. A program or settings that do not start change nothing
 
+HTTPS:
+  [tls] in the settings names where to listen and certificates, each of which is
+  two PEM files: the chain, its own first, and the key. After a renewal, HUP.
+  Behind a proxy that speaks HTTPS: HTTP at a unix socket or on loopback, with
+  server.trusted_proxies; an example for nginx is
+  {nginx}
+
 systemd:
   The server says when it is ready, reloading or stopping, and feeds a watchdog.
   It takes listening sockets that are called http or https
@@ -62,7 +69,11 @@ def run(arguments: list[str]) -> int:
         "serve",
         usage="[--config FILE] [--workers N] [--check [--json]]",
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(units=_beside("systemd"), example=_beside("pystream.example.toml")),
+        epilog=_EPILOG.format(
+            units=_beside("systemd"),
+            nginx=_beside("nginx.example.conf"),
+            example=_beside("pystream.example.toml"),
+        ),
     )
     add = parser.add_argument
     add("--config", metavar="FILE", help="the settings, pystream.toml")

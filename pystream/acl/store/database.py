@@ -168,7 +168,8 @@ def _engine(url: URL, *, create: bool) -> Engine:
             )
         except ModuleNotFoundError as error:
             raise StoreError(
-                f"a store in PostgreSQL needs the Python package {error.name}, which is not installed"
+                f"a store in PostgreSQL needs the Python package {error.name}, which is not installed:"
+                " pip install '.[server,postgresql]' in the checkout of pystream"
             ) from None
     assert url.database is not None
     _touch(url.database, create)
