@@ -712,7 +712,7 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(
 def test_nginx_as_the_example_has_it(node: Node) -> None:
     port, here = free_port(), node.folder
     example = (UNITS.parent / "nginx.example.conf").read_text()
-    text = example.replace("unix:/run/pystream/http", f"unix:{here}/http")
+    text = example.replace("unix:/run/pystream.sock", f"unix:{here}/http")
     temporary = "".join(
         f"{name}_temp_path {here}/{name};\n"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -784,6 +784,36 @@ def test_systemd_opens_the_sockets(node: Node) -> None:
     assert node.stop() == 0
 
 
+@pytest.mark.needs("systemd-socket-activate")
+def test_systemd_opens_a_socket_for_a_proxy_on_the_same_machine(node: Node) -> None:
+    place = str(node.folder / "http")
+    variables = [f"-ENOTIFY_SOCKET={node.folder}/notify"]
+    variables += [f"-E{name}" for name in ("PATH", "PYTHONPATH") if name in os.environ]
+    # Neither is opened what the settings name of this kind, nor is anybody else believed.
+    node.settings('listen = ["unix:/nowhere/http"]\ntrusted_proxies = ["unix"]')
+    with open(node.log, "ab") as log:
+        node.process = subprocess.Popen(
+            ["systemd-socket-activate", f"--listen={place}", "--fdname=http", *variables, *SERVE],
+            cwd=node.folder,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
+    until(lambda: os.path.exists(place))
+
+    def status(field: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(place)
+            peer.settimeout(PATIENCE)
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n")
+            return peer.recv(12)
+
+    assert status(b"X-Forwarded-For: 192.0.2.1") == b"HTTP/1.1 404"
+    # It is looked at.
+    assert status(b"X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.2") == b"HTTP/1.1 400"
+    assert node.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
@@ -835,6 +865,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert names == ["pystream-https.socket", "pystream.service", "pystream.socket"]
     units = [str(unit(name, tmp_path)) for name in names]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    ours = [line for line in done.stderr.splitlines() if "pystream" in line]
+    assert (done.returncode, ours) == (0, [])
+    # With what its comment says for nginx.
+    text = (UNITS / "pystream.socket").read_text()
+    for setting in ("ListenStream=/run/pystream.sock", "SocketUser=root", "SocketMode=0600"):
+        assert setting.partition("=")[0] in text.partition("[Unit]")[0]
+        text = text.replace("ListenStream=80\n", "") + f"[Socket]\n{setting}\n"
+    (tmp_path / "pystream.socket").write_text(text)
+    done = subprocess.run(["systemd-analyze", "verify", units[2]], capture_output=True, text=True)
     ours = [line for line in done.stderr.splitlines() if "pystream" in line]
     assert (done.returncode, ours) == (0, [])
 
