@@ -799,7 +799,13 @@ def test_systemd_opens_a_socket_for_a_proxy_on_the_same_machine(node: Node) -> N
             stdout=log,
             stderr=log,
         )
-    until(lambda: os.path.exists(place))
+
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as peer, suppress(OSError):
+            return peer.connect_ex(place) == 0
+        return False
+
+    until(listens)
 
     def status(field: bytes) -> bytes:
         with socket.socket(socket.AF_UNIX) as peer:
