@@ -28,8 +28,8 @@ COMMAND = [
     "import sys; from pystream.cli import main; sys.exit(main())",
 ]
 PAGES = (
-    *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "stream", "stream add"),
-    *("stream list", "stream set", "stream remove", "stream changes"),
+    *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "tenant remove", "stream"),
+    *("stream add", "stream list", "stream set", "stream remove", "stream changes"),
 )
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,8 @@ def refused(code: int, *arguments: str | Path, **options: Any) -> str:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "tenant": "add list set",
+        "tenant": "add list set remove",
+        "tenant remove": "--config --store --json",
         "tenant add": "--display --timezone --max-rate --by --config --store --json",
         "tenant list": "--config --store --json",
         "stream": "add list set remove changes",
@@ -100,7 +101,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("tenant", "no action is given: add, list, set (pystream tenant --help)"),
+        ("tenant", "no action is given: add, list, set, remove (pystream tenant --help)"),
         ("tenant ad", "there is no action 'ad'"),
         ("tenant add", "NAME"),
         ("tenant add a --colour red", "there is no option --colour"),
@@ -190,6 +191,25 @@ def test_only_a_first_tenant_makes_a_store(here: Path) -> None:
     assert "new store" in done("tenant", "add", "acme")
     assert done("tenant", "add", "other") == "tenant other is added\n"
     assert "no such folder" in refused(1, "tenant", "add", "acme", "--store", "nowhere/x.db")
+
+
+def test_a_tenant_without_a_past_can_be_removed_and_no_other(here: Path) -> None:
+    done("tenant", "add", "acme")
+    done("tenant", "add", "amce")
+    done("tenant", "set", "amce", "--display", "x")
+    assert done("tenant", "remove", "amce") == "tenant amce is removed\n"
+    assert [each["name"] for each in told("tenant", "list")["tenants"]] == ["acme"]
+    assert "no tenant 'amce'" in refused(1, "tenant", "remove", "amce")
+    assert told("tenant", "add", "amce")["display"] == ""
+    done("stream", "add", "acme/film", "--source", PLAIN)
+    for _ in range(2):
+        assert "tenant 'acme' stays: it has or had streams" in refused(
+            1, "tenant", "remove", "acme"
+        )
+        run("stream", "remove", "acme/film")
+    # Nothing of it is gone either.
+    assert len(told("stream", "changes", "acme")["changes"]) == 3
+    assert told("tenant", "remove", "amce") == {"name": "amce"}
 
 
 def test_streams(here: Path) -> None:

@@ -232,6 +232,23 @@ def test_what_a_store_in_postgresql_needs_is_told() -> None:
     assert "psycopg, which is not installed: pip install '.[server,postgresql]'" in said
 
 
+def test_a_tenant_that_is_removed_is_news_and_its_number_never_comes_again(url: str) -> None:
+    with Store.open(url) as store:
+        first = store.add_tenant("acme", TenantSettings(), who="x", now=NOON)
+        before = store.revision()
+        store.remove_tenant("acme")
+        assert store.revision() > before and store.snapshot().tenants == ()
+        assert store.add_tenant("acme", TenantSettings(), who="x", now=NOON).id > first.id
+        store.add_stream("acme", "film", FILM, who="x", now=NOON)
+        store.remove_stream("acme", "film", who="x", now=NOON)
+        changes = store.changes("acme", None)
+        with pytest.raises(StoreError, match="'acme' stays"):
+            store.remove_tenant("acme")
+        assert store.changes("acme", None) == changes
+        with pytest.raises(NotFound):
+            store.remove_tenant("nobody")
+
+
 def test_a_worker_makes_no_store(file: Path) -> None:
     with pytest.raises(StoreError, match=r"there is no store at .*store\.db"):
         Store.open(str(file), migrate=False)
