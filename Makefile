@@ -135,7 +135,7 @@ bench: install ## pytest-benchmark suites, then side by side with other packager
 	$(BIN)/python -m benchmarks.origin
 
 .PHONY: demo
-demo: install ## serve the sample film on this machine, and print the page to open
+demo: install ## serve the sample film on this machine, and print the page to open (DEMO_PORT=N: where)
 	@exec $(BIN)/pystream demo
 
 .PHONY: lint

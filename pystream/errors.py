@@ -1,5 +1,11 @@
 """What pystream raises. Every class says whose fault an error is."""
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
 
 class PystreamError(Exception):
     """Base of all that pystream raises on its own account."""
@@ -59,6 +65,10 @@ class StoreError(PystreamError):
     """The store cannot be read or written. The message says which one, and what to do."""
 
 
+class NoStore(StoreError):
+    """There is no store where one was looked for, and none was to be made."""
+
+
 class NotFound(StoreError):
     """The store holds nothing of the name that was asked for."""
 
@@ -76,19 +86,36 @@ class SettingsError(PystreamError):
 
     `place` is the file or the environment variable, `line` counts from 1 and is None where the
     fault lies on no line of a file, `key` is as in `server.workers`, and empty where the file as a
-    whole is at fault.
+    whole is at fault. `problems` are sentences, one for each thing wrong; these three are of the first.
     """
 
     place: str
     line: int | None
     key: str
+    problems: tuple[str, ...]
 
-    def __init__(self, message: str, place: str, line: int | None = None, key: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        place: str,
+        line: int | None = None,
+        key: str = "",
+        others: Iterable[SettingsError] = (),
+    ) -> None:
         where = place if line is None else f"{place}:{line}"
-        super().__init__(": ".join(filter(None, (where, key, message))))
+        said = ": ".join(filter(None, (where, key, message)))
+        self.problems = (said, *(problem for other in others for problem in other.problems))
+        super().__init__("; ".join(self.problems))
+        self.message = message
         self.place = place
         self.line = line
         self.key = key
+
+    @classmethod
+    def of_all(cls, errors: Sequence[SettingsError]) -> SettingsError:
+        """One error that says what all of these say."""
+        first, *others = errors
+        return cls(first.message, first.place, first.line, first.key, others)
 
 
 class MasterKeyError(PystreamError):

@@ -28,8 +28,8 @@ COMMAND = [
     "import sys; from pystream.cli import main; sys.exit(main())",
 ]
 PAGES = (
-    *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "stream", "stream add"),
-    *("stream list", "stream set", "stream remove", "stream changes"),
+    *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "tenant remove", "stream"),
+    *("stream add", "stream list", "stream set", "stream remove", "stream changes"),
 )
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,8 @@ def refused(code: int, *arguments: str | Path, **options: Any) -> str:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "tenant": "add list set",
+        "tenant": "add list set remove",
+        "tenant remove": "--config --store --json",
         "tenant add": "--display --timezone --max-rate --by --config --store --json",
         "tenant list": "--config --store --json",
         "stream": "add list set remove changes",
@@ -92,13 +93,15 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         assert re.search(r"^exit codes:$", text, re.M), page
         assert text.startswith(f"usage: pystream {page} "), page
         assert max(map(len, text.splitlines())) <= 80, page
+        if page == "stream set":
+            assert "its first minute goes out at once" in " ".join(text.split())
         assert done(*page.split(), "-h", env=os.environ | {"COLUMNS": "200"}) == text
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("tenant", "no action is given: add, list, set (pystream tenant --help)"),
+        ("tenant", "no action is given: add, list, set, remove (pystream tenant --help)"),
         ("tenant ad", "there is no action 'ad'"),
         ("tenant add", "NAME"),
         ("tenant add a --colour red", "there is no option --colour"),
@@ -117,8 +120,14 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a --source live", "live streams are not there yet"),
         ("stream add acme/a --source x --access signed", "'signed' is not there yet"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
-        ("stream add acme/a --source x --pace fast", "--pace: a number from 1 on is wanted"),
-        ("stream add acme/a --source x --pace 0.5", "pace: from 1 to 1000"),
+        (
+            "stream add acme/a --source x --pace fast",
+            "--pace: a number from 1 to 1000 is wanted, or off",
+        ),
+        (
+            "stream add acme/a --source x --pace 0.5",
+            "pace: from 1 to 1000 times real time is wanted, or off",
+        ),
         ("stream add acme/a --source x --rotate-every 0", "above 0"),
         ("stream add acme/a --source x --rotate-every 3", "no keys to rotate"),
         ("stream add acme/a --source x --segment-duration 0", "from 0.1 to 3600"),
@@ -146,7 +155,9 @@ def test_all_that_is_wrong_is_said(here: Path) -> None:
 
 def test_tenants(here: Path) -> None:
     words = ("--display", "ACME [b]GmbH", "--timezone", "Europe/Berlin", "--max-rate", "2G")
-    assert done("tenant", "add", "acme", *words) == "tenant acme is added\n"
+    assert done("tenant", "add", "acme", *words) == (
+        f"tenant acme is added to a new store, {here}/acl.db\n"
+    )
     assert told("tenant", "add", "other") == {
         "name": "other",
         "display": "",
@@ -163,6 +174,42 @@ def test_tenants(here: Path) -> None:
         "other                 UTC              500,000",
     ]
     assert "no tenant 'nobody'" in refused(1, "tenant", "set", "nobody", "--display", "x")
+
+
+def test_only_a_first_tenant_makes_a_store(here: Path) -> None:
+    for words in (
+        *("tenant list", "tenant set acme --display x", "stream list", "stream remove acme/film"),
+        *("stream changes acme", "traffic acme", f"stream add acme/film --source {PLAIN}"),
+        *("stream set acme/film --title x", "tenant list --store other.db"),
+    ):
+        said = refused(1, *words.split())
+        assert "there is no store at" in said and "run this where pystream.toml lies" in said
+    assert [each.name for each in here.iterdir()] == ["pystream.toml"]
+    # What a command that was killed, or another pystream, has left empty.
+    (here / "acl.db").touch()
+    assert "there is no store in" in refused(1, "tenant", "list")
+    assert "new store" in done("tenant", "add", "acme")
+    assert done("tenant", "add", "other") == "tenant other is added\n"
+    assert "no such folder" in refused(1, "tenant", "add", "acme", "--store", "nowhere/x.db")
+
+
+def test_a_tenant_without_a_past_can_be_removed_and_no_other(here: Path) -> None:
+    done("tenant", "add", "acme")
+    done("tenant", "add", "amce")
+    done("tenant", "set", "amce", "--display", "x")
+    assert done("tenant", "remove", "amce") == "tenant amce is removed\n"
+    assert [each["name"] for each in told("tenant", "list")["tenants"]] == ["acme"]
+    assert "no tenant 'amce'" in refused(1, "tenant", "remove", "amce")
+    assert told("tenant", "add", "amce")["display"] == ""
+    done("stream", "add", "acme/film", "--source", PLAIN)
+    for _ in range(2):
+        assert "tenant 'acme' stays: it has or had streams" in refused(
+            1, "tenant", "remove", "acme"
+        )
+        run("stream", "remove", "acme/film")
+    # Nothing of it is gone either.
+    assert len(told("stream", "changes", "acme")["changes"]) == 3
+    assert told("tenant", "remove", "amce") == {"name": "amce"}
 
 
 def test_streams(here: Path) -> None:
@@ -365,7 +412,7 @@ def test_what_is_wrong_with_settings_or_store_is_1(here: Path) -> None:
     assert missing == "pystream tenant: none.toml: No such file or directory\n"
     (here / "text").write_text("no database\n" * 99)
     assert "text: the file is no SQLite" in refused(1, "tenant", "list", "--store", "text")
-    assert "no/x.db: No such file" in refused(1, "tenant", "list", "--store", "no/x.db")
+    assert "there is no store at no/x.db" in refused(1, "tenant", "list", "--store", "no/x.db")
     password = refused(1, "tenant", "list", "--store", "postgresql://eva:GEHEIM@127.0.0.1:1/x")
     assert "GEHEIM" not in password and "bug" not in password
 

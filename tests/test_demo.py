@@ -106,7 +106,29 @@ def test_no_address_is_told_where_somebody_else_listens() -> None:
         command = [sys.executable, "-m", "pystream", "demo", "--port", port]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "somebody listens there already" in done.stderr
+    said = "somebody listens there already; choose another port with --port N, under make with DEMO_PORT=N"
+    assert done.stderr == f"pystream demo: 127.0.0.1:{port}: {said}\n"
+
+
+def test_a_variable_that_is_wrong_is_told_by_its_name() -> None:
+    command = [sys.executable, "-m", "pystream", "demo"]
+    for name, said in (
+        ("DEMO_SECONDS", "a number of seconds above 0 is wanted"),
+        ("DEMO_PORT", "a port from 1 to 65535 is wanted"),
+    ):
+        environ = os.environ | {name: "x"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"pystream demo: {name}: {said} (pystream demo --help)\n"
+
+
+@pytest.mark.slow
+def test_a_variable_says_where() -> None:
+    port = free_port()
+    environ = os.environ | {"DEMO_PORT": str(port), "DEMO_SECONDS": "0.1"}
+    command = [sys.executable, "-m", "pystream", "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    assert done.returncode == 0 and f"http://127.0.0.1:{port}/demo/film/" in done.stdout
 
 
 @pytest.mark.slow

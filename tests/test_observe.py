@@ -218,6 +218,53 @@ def test_a_loop_that_stands_still_is_late_for_all_who_would_have_woken() -> None
     assert 150_000 <= seat.get("lag_recent_us") <= 300_000
 
 
+def test_nobody_connected_is_looked_after_less_often_and_a_standstill_shows_all_the_same() -> None:
+    node = board()
+    seat = node.take(0)
+    clock = MockClock()
+    here = 0
+
+    def samples() -> int:
+        return sum(node.totals().lag)
+
+    async def main() -> None:
+        nonlocal here
+        observer = Observer(seat, dict, busy=lambda: here)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(observer.run)
+            await wait_all_tasks_blocked()
+
+            async def pass_time(seconds: float) -> None:
+                for _ in range(round(seconds * 100)):
+                    clock.jump(0.01)
+                    await wait_all_tasks_blocked()
+
+            await pass_time(3)
+            idle = samples()
+            assert 25 <= idle <= 31
+            here = 1
+            # Whoever has just come waits for no more than the sleep that was begun.
+            await pass_time(0.11)
+            before = samples()
+            await pass_time(3)
+            assert 270 <= samples() - before <= 301
+            here = 0
+            # What was felt busily is forgotten when ten seconds are over, and not after 1,000 samples.
+            clock.jump(0.5)
+            await wait_all_tasks_blocked()
+            await pass_time(9)
+            assert seat.get("lag_max_us") > 300_000
+            await pass_time(2)
+            assert seat.get("lag_max_us") < 100_000
+            clock.jump(0.5)
+            await wait_all_tasks_blocked()
+            await pass_time(1)
+            assert seat.get("lag_recent_us") > 200_000
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=clock)
+
+
 # Metrics
 
 LABELS = st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(), max_size=3)

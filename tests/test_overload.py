@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -49,7 +50,13 @@ ALL = Bounds(
         ({"bytes_in_flight": 999_999}, None),
         ({"bytes_in_flight": 1_000_000}, Reason.IN_FLIGHT),
         ({"loop_lag_ms": 49.9}, None),
-        ({"loop_lag_ms": 50}, Reason.LAG),
+        # Who is late with next to nothing to do, is it because of others.
+        ({"loop_lag_ms": 5000, "egress_bps": 39.9e6, "answers": 9}, None),
+        ({"loop_lag_ms": 50, "egress_bps": 40e6}, Reason.LAG),
+        ({"loop_lag_ms": 49.9, "egress_bps": 40e6, "answers": 99}, None),
+        ({"loop_lag_ms": 50, "answers": 10}, Reason.LAG),
+        ({"loop_lag_ms": 50, "egress_bps": 0, "viewers": 9, "newcomers": 9}, None),
+        ({"loop_lag_ms": 50, "egress_bps": 0, "viewers": 10, "newcomers": 10}, Reason.LAG),
         ({"viewers": 999}, None),
         ({"viewers": 1000}, Reason.VIEWERS),
         ({"stream_viewers": 99}, None),
@@ -74,7 +81,7 @@ def test_the_verdict_on_given_numbers(changes: dict[str, Any], reason: Reason | 
 
 
 def test_what_has_no_bound_is_never_full() -> None:
-    everything = Load(1e15, 10**15, 10**6, 10**6, 10**6, 10**6, 10**12, 10**6)
+    everything = Load(1e15, 10**15, 10**6, 10**6, 10**6, 10**6, 10**12, 10**6, 10**6)
     assert verdict(everything, Bounds()) is None
 
 
@@ -211,6 +218,7 @@ def test_all_streams_together() -> None:
 def test_a_late_worker_and_full_windows_close_the_door_of_all() -> None:
     rooms = Rooms(workers=2, bytes_in_flight=2**20)
     one, other = rooms.board.taken()
+    other.set("answers", 10)
     for gauge, half, whole, reason in (
         ("lag_recent_us", 99_000, 100_000, Reason.LAG),
         ("window_bytes", 2**19, 2**20, Reason.IN_FLIGHT),
@@ -225,6 +233,42 @@ def test_a_late_worker_and_full_windows_close_the_door_of_all() -> None:
     one.set("window_bytes", 2**19)
     other.set("window_bytes", 2**19)
     refused(rooms.doors[0], 3, stream())
+
+
+def test_the_log_says_why_nobody_is_let_in_and_says_it_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rooms = Rooms(max_viewers=1)
+    (door,) = rooms.doors
+    (seat,) = rooms.board.taken()
+    door.admit(stream(), session(1))
+
+    def told() -> list[Any]:
+        lines = [each for each in caplog.records if each.msg == "newcomers-refused"]
+        caplog.clear()
+        return [vars(each)["fields"]["reason"] for each in lines]
+
+    for n in range(2, 9):
+        refused(door, n, stream())
+    assert told() == ["viewers"]
+    seat.set("answers", 10)
+    seat.set("lag_recent_us", 100_000)
+    refused(door, 9, stream())
+    assert told() == ["loop_lag"]
+    rooms.pass_time(59)
+    refused(door, 10, stream())
+    assert told() == []
+    rooms.pass_time(1)
+    refused(door, 11, stream())
+    (line,) = [vars(each)["fields"] for each in caplog.records]
+    assert line == {
+        "reason": "loop_lag",
+        "stream": "acme/film1",
+        "loop_lag_ms": 100,
+        "answers": 10,
+        "egress_bps": 0,
+        "bytes_in_flight": 0,
+    }
 
 
 def test_newcomers_are_reckoned_with_before_they_have_got_anything() -> None:
@@ -264,7 +308,12 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
             assert status == 503 and 5 <= int(headers["retry-after"]) <= 15
             assert headers["access-control-allow-origin"] == site
             assert "Retry-After" in headers["access-control-expose-headers"]
-            assert body == b"there is no room for one more viewer at present\n"
+            assert headers["content-type"] == "application/problem+json"
+            assert json.loads(body) == {
+                "title": "there is no room for one more viewer at present",
+                "status": 503,
+                "kind": "full",
+            }
         mine = path.split("/")[2]
         theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)
         master = path.rsplit("/", 3)[0] + "/master.m3u8"
@@ -272,6 +321,14 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
         # With a link from elsewhere one is a newcomer, but not in the midst of the film.
         assert server.get(master.replace(mine, theirs))[0] == 503
         assert server.get(path.replace(mine, theirs))[0] == 200
+        # A node that has too much to do is not full.
+        server.streams["film"] = replace(
+            server.streams["film"], settings=replace(limited["film"], max_viewers=None)
+        )
+        rooms.board.taken()[0].set("window_bytes", 2**40)
+        status, headers, body = server.get("/acme/film/session", "POST")
+        assert (status, headers["content-type"]) == (503, "text/plain; charset=utf-8")
+        assert body == b"there is no room for one more viewer at present\n"
 
 
 # Real load

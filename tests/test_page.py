@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +29,7 @@ from pystream.server import page as player
 from pystream.server.pace import Claim, Pace
 from pystream.server.page.texts import REFUSALS, TEXTS, TO_FILM, language
 from tests.browser.chromium import MODULES, Chromium, Page
+from tests.test_overload import Rooms
 from tests.test_server import NOW, Server, serving, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,11 +219,11 @@ def test_the_page_is_in_that_language(server: Server) -> None:
 def test_every_language_says_everything_that_is_said() -> None:
     scripts = "".join(path.read_text() for path in FILES.glob("*.js") if "hls." not in path.name)
     said = set(re.findall(r"t_(\w+)", (FILES / "page.html").read_text()))
-    troubles = re.findall(r'"(offline|busy|gone|denied|media|unsupported|unknown)"', scripts)
+    troubles = re.findall(r'"(offline|busy|full|gone|denied|media|unsupported|unknown)"', scripts)
     said |= {f"trouble_{kind}" for kind in troubles}
     kinds = re.findall(r'Refused\(\d+, "(\w+)"', (FILES.parent / "entrance.py").read_text())
     assert "mistyped" in kinds
-    said |= {f"entry_{kind}" for kind in (*kinds, "kicked", "revoked", "offline")}
+    said |= {f"entry_{kind}" for kind in (*kinds, "full", "kicked", "revoked", "offline")}
     said |= {"entry_label", "entry_go", "entry_hint"}
     names = set().union(*TEXTS.values())
     used = said | {name for name in names if f'"{name}"' in scripts}
@@ -524,6 +526,34 @@ def test_a_film_that_may_be_had_has_a_button_for_it(chromium: Chromium, server: 
     page.close()
     page = opened(chromium, server, "film")
     assert page.js("document.getElementById('download').hidden")
+    page.close()
+
+
+KEYS = "[...document.querySelectorAll('#key-list kbd')].map((key) => key.textContent)"
+
+
+@pytest.mark.slow
+def test_the_list_has_the_keys_that_do_something(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film")
+    page.press("?")
+    keys = page.js(KEYS)
+    assert "M" in keys and "C" not in keys
+    page.press("Escape")
+    page.js(f"void {VIDEO}.addTextTrack('subtitles')")
+    page.press("?")
+    assert sorted(page.js(KEYS)) == sorted([*keys, "C"])
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fingers", [False, True])
+def test_where_fingers_point_no_button_tells_of_keys(
+    chromium: Chromium, server: Server, fingers: bool
+) -> None:
+    lying = {"viewport": {"width": 844, "height": 390}, "hasTouch": fingers, "isMobile": fingers}
+    page = opened(chromium, server, "film", **lying)
+    shown = page.js("getComputedStyle(document.getElementById('keys')).display")
+    assert (shown == "none") is fingers
     page.close()
 
 
@@ -918,6 +948,30 @@ def test_a_busy_server_is_waited_for_as_long_as_it_says(
     page.until(STATE["playing"])
     assert page.js(STATE["well"])
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoken", ["en", "de"])
+def test_a_full_house_says_so_and_lets_in_when_somebody_has_left(
+    chromium: Chromium, spoken: str
+) -> None:
+    rooms = Rooms()
+    film = StreamSettings(sources=(str(SAMPLE),), max_viewers=1)
+    with serving({"film": film}, page=player.load(), door=rooms.doors[0]) as server:
+        server.master("film")
+        page = chromium.page(viewport={"width": 390, "height": 844}, locale=spoken)
+        page.goto(server.url("/acme/film/"))
+        said = re.escape(TEXTS[spoken]["trouble_full"]).replace(r"\{seconds\}", r"\d+")
+        assert re.fullmatch(said, trouble(page))
+        accessible(page)
+        _, _, window = server.get("/acme/film/master.m3u8", Accept=HTML, Accept_Language=spoken)
+        assert REFUSALS[spoken]["full"][0] in window.decode()
+        server.streams["film"] = replace(
+            server.streams["film"], settings=replace(film, max_viewers=None)
+        )
+        page.click("#again")
+        page.until(STATE["well"])
+        page.close()
 
 
 COUNT = """

@@ -37,8 +37,7 @@ from pystream.server.edge import lifetime
 from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys
 from pystream.server.listeners import Place
-from pystream.server.settings import Settings, Tls
-from pystream.server.settings import load as load_settings
+from pystream.server.settings import Settings, Tls, load
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
@@ -887,6 +886,56 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(
     assert all(shares) and set().union(*shares) == set(sockets)
 
 
+# Behind a proxy
+
+
+@pytest.mark.needs("nginx")
+def test_nginx_as_the_example_has_it(node: Node) -> None:
+    port, here = free_port(), node.folder
+    example = (UNITS.parent / "nginx.example.conf").read_text()
+    text = example.replace("unix:/run/pystream.sock", f"unix:{here}/http")
+    temporary = "".join(
+        f"{name}_temp_path {here}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (here / "nginx.conf").write_text(
+        f"{user}daemon off; pid {here}/nginx.pid; events {{}}\n"
+        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};\n{text} }} }}\n"
+    )
+    # What the example says of the settings.
+    wanted = re.search(r"\[server\]\n((?:# .*\n)+)", text)
+    assert wanted is not None
+    node.settings(re.sub(r"^#", "", wanted[1], flags=re.M))
+    node.add_film()
+    node.start("--workers", "1")
+    node.hear("READY=1")
+    proxy = subprocess.Popen(["nginx", "-e", "stderr", "-c", str(here / "nginx.conf")])
+    try:
+        until(lambda: not refused(port))
+        node.port = port
+        # Nobody is believed who says where he comes from; nginx knows.
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        with closing(connection):
+            connection.request("GET", "/video/acme/film/", headers={"Forwarded": "for=nonsense"})
+            answer = connection.getresponse()
+            page = answer.read().decode()
+            assert answer.status == 200
+            for asset in re.findall(r'"(\.\./[^"]+)"', page):
+                assert fetch(connection, urljoin("/video/acme/film/", asset))[0] == 200
+        _, headers, _ = node.get("/video/acme/film/master.m3u8")
+        path = headers["location"]
+        assert path.startswith("/video/t/")
+        for _ in range(2):
+            lines = node.get(path)[2].decode().splitlines()
+            path = urljoin(path, next(line for line in lines if line[:1] not in ("", "#")))
+        status, headers, body = node.get(path)
+        assert status == 200 and len(body) == int(headers["content-length"]) > 50_000
+    finally:
+        proxy.terminate()
+        proxy.wait()
+
+
 # systemd
 
 
@@ -913,6 +962,42 @@ def test_systemd_opens_the_sockets(node: Node) -> None:
     node.hear("READY=1")
     assert len(node.events("program-replaced")) == 1
     assert node.get("/")[0] == 404
+    assert node.stop() == 0
+
+
+@pytest.mark.needs("systemd-socket-activate")
+def test_systemd_opens_a_socket_for_a_proxy_on_the_same_machine(node: Node) -> None:
+    place = str(node.folder / "http")
+    variables = [f"-ENOTIFY_SOCKET={node.folder}/notify"]
+    variables += [f"-E{name}" for name in ("PATH", "PYTHONPATH") if name in os.environ]
+    # Neither is opened what the settings name of this kind, nor is anybody else believed.
+    node.settings('listen = ["unix:/nowhere/http"]\ntrusted_proxies = ["unix"]')
+    with open(node.log, "ab") as log:
+        node.process = subprocess.Popen(
+            ["systemd-socket-activate", f"--listen={place}", "--fdname=http", *variables, *SERVE],
+            cwd=node.folder,
+            env=environment(),
+            stdout=log,
+            stderr=log,
+        )
+
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as peer, suppress(OSError):
+            return peer.connect_ex(place) == 0
+        return False
+
+    until(listens)
+
+    def status(field: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(place)
+            peer.settimeout(PATIENCE)
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + field + b"\r\n\r\n")
+            return peer.recv(12)
+
+    assert status(b"X-Forwarded-For: 192.0.2.1") == b"HTTP/1.1 404"
+    # It is looked at.
+    assert status(b"X-Forwarded-For: 192.0.2.1\r\nForwarded: for=192.0.2.2") == b"HTTP/1.1 400"
     assert node.stop() == 0
 
 
@@ -967,6 +1052,15 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     assert names == ["pystream-https.socket", "pystream.service", "pystream.socket"]
     units = [str(unit(name, tmp_path)) for name in names]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    ours = [line for line in done.stderr.splitlines() if "pystream" in line]
+    assert (done.returncode, ours) == (0, [])
+    # With what its comment says for nginx.
+    text = (UNITS / "pystream.socket").read_text()
+    for setting in ("ListenStream=/run/pystream.sock", "SocketUser=root", "SocketMode=0600"):
+        assert setting.partition("=")[0] in text.partition("[Unit]")[0]
+        text = text.replace("ListenStream=80\n", "") + f"[Socket]\n{setting}\n"
+    (tmp_path / "pystream.socket").write_text(text)
+    done = subprocess.run(["systemd-analyze", "verify", units[2]], capture_output=True, text=True)
     ours = [line for line in done.stderr.splitlines() if "pystream" in line]
     assert (done.returncode, ours) == (0, [])
 
@@ -1049,8 +1143,8 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "pystream.db")) as store:
         gone = StreamSettings(sources=("/nowhere/film.mp4",))
         store.add_stream("acme", "gone", gone, who="test", now=0)
-        folder = StreamSettings(sources=(str(tmp_path),))
-        store.add_stream("acme", "folder", folder, who="test", now=0)
+    with closing(sqlite3.connect(tmp_path / "pystream.db")) as store_by_hand, store_by_hand:
+        store_by_hand.execute("UPDATE stream SET pace = 0.5 WHERE name = 'gone'")
     (tmp_path / "pystream.key").write_text("ab" * 32)
     (tmp_path / "pystream.key").chmod(0o644)
     (tmp_path / "file").touch()
@@ -1070,8 +1164,7 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
         r"tls.certificates: .*b\.example\.key: the private key is not that of .*a\.example\.pem",
         r"tls.certificates: .*missing\.example\.pem: No such file",
         r"keys.master_key_file: .*pystream\.key: others than its owner .* chmod 600",
-        r"acme/folder: .*: this is no regular file",
-        r"acme/gone: /nowhere/film.mp4: No such file or directory",
+        r"acme/gone: pace: from 1 to 1000.*",
         rf"server.listen: 127\.0\.0\.1:{port}: somebody listens there already",
         r"server.listen: unix:.*/file: there is a file, and it is no socket",
     ]
@@ -1080,9 +1173,44 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
         assert re.match(f"pystream serve: {pattern}", line), line
 
 
+def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
+    node: Node, tmp_path: Path
+) -> None:
+    node.add_film()
+    (tmp_path / "text.mp4").write_text("no film at all\n" * 9)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    media = ROOT / "tests" / "media"
+    films: dict[str, tuple[str | Path, ...]] = {
+        "folder": (tmp_path,),
+        "gone": ("/nowhere/film.mp4",),
+        "ladder": (media / "ladder_90.mp4", media / "misaligned.mp4"),
+        "pipe": (tmp_path / "pipe.mp4",),
+        "text": (tmp_path / "text.mp4",),
+    }
+    with Store.open(str(tmp_path / "pystream.db")) as store:
+        for name, sources in films.items():
+            film = StreamSettings(sources=tuple(map(str, sources)), segment_duration_ms=2000)
+            store.add_stream("acme", name, film, who="test", now=0)
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and "Nothing speaks against serving." in said
+    for wanted in (
+        r"acme/folder cannot be shown: .*: this is no regular file",
+        r"acme/gone cannot be shown: /nowhere/film\.mp4: No such file or directory",
+        r"acme/ladder cannot be shown: .*key frame.*",
+        r"acme/pipe cannot be shown: .*: this is no regular file",
+        rf"acme/text cannot be shown: {tmp_path}/text\.mp4: .*",
+    ):
+        assert re.search(f"^note: {wanted}$", said, re.M), said
+    assert "acme/film " not in said
+    settings = load(str(tmp_path / "pystream.toml"), {})
+    (note,) = [each for each in check(settings, {}, film_seconds=0).notes if "acme/" in each]
+    assert note == ("after 0 s of looking at films, 6 of 6 were not looked at, from acme/film on")
+
+
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.add_film()
-    assert checked(node) == (0, [], "Nothing speaks against serving.\n")
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and said.endswith("\nNothing speaks against serving.\n")
     assert not (node.folder / "pystream.key").exists()
     node.start()
     node.hear("READY=1")
@@ -1097,19 +1225,64 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     ]
 
 
+@pytest.mark.needs("setpriv")
+@pytest.mark.parametrize("mode", [0o555, None])
+def test_a_check_says_that_a_folder_cannot_be_written(node: Node, mode: int | None) -> None:
+    state = node.folder / "state"
+    reason = "there is no such folder"
+    if mode is not None:
+        state.mkdir(mode)
+        reason = "Permission denied: this user may not write in that folder"
+    rest = '[store]\nurl = "sqlite:///state/a.db"\n[keys]\nmaster_key_file = "state/a.key"'
+    node.settings(rest=rest)
+    # Root may write everywhere, but for this capability (capabilities(7)).
+    held_back = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*(held_back if os.geteuid() == 0 else ()), *SERVE, "--check"]
+    done = subprocess.run(
+        command, cwd=node.folder, env=environment(), capture_output=True, text=True
+    )
+    if mode is not None:
+        state.chmod(0o700)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            f"pystream serve: keys.master_key_file: {state}/a.key cannot be made: {reason}",
+            f"pystream serve: store.url: {state}/a.db cannot be made: {reason}",
+        ],
+    )
+
+
+def test_all_places_that_are_taken_are_named(node: Node) -> None:
+    node.add_film()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as other,
+    ):
+        places = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        node.settings(f"listen = {json.dumps(places)}")
+        node.start()
+        assert node.process.wait(PATIENCE) == 1
+    assert node.said().splitlines() == [
+        f"pystream serve: server.listen: {place}: somebody listens there already"
+        for place in places
+    ]
+
+
 def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
-    store = node.folder / "pystream.db"
+    store, key = node.folder / "pystream.db", node.folder / "pystream.key"
     code, lines, said = checked(node)
     assert (code, lines) == (0, [])
     assert f"note: store.url: {store} does not exist yet, and is made\n" in said
-    assert not store.exists()
+    wanted = f"{key} does not exist yet, and is made: keep a copy of it"
+    assert f"note: keys.master_key_file: {wanted}\n" in said
+    assert not store.exists() and not key.exists()
     sqlite3.connect(store).close()
     code, (line,), _ = checked(node)
     assert code == 1 and line.startswith("pystream serve: store.url: ")
 
 
 def test_a_check_opens_the_key_store(node: Node) -> None:
-    ensure_keys(load_settings(str(node.folder / "pystream.toml"), {}).keys, {}, 0)
+    ensure_keys(load(str(node.folder / "pystream.toml"), {}).keys, {}, 0)
     assert checked(node)[:2] == (0, [])
     master = node.folder / "pystream.key"
     master.write_text("ab" * 32)
@@ -1139,8 +1312,15 @@ def test_workers_of_the_command_line_come_before_the_settings(node: Node) -> Non
 
 def test_help_tells_all() -> None:
     text = subprocess.run([*SERVE, "--help"], capture_output=True, text=True, check=True).stdout
-    for word in ("--config", "--workers", "--check", "--json", "HUP", "USR2", "exit codes:"):
+    for word in (
+        *("--config", "--workers", "--check", "--json", "HUP", "USR2", "exit codes:"),
+        *("HTTPS:", "[tls]", "certificates", "server.trusted_proxies"),
+    ):
         assert word in text
-    units = re.search(r"^  (/\S+)$", text, re.M)
-    assert units is not None and Path(units[1]) == UNITS.resolve()
-    assert max(len(line) for line in text.splitlines() if line != units[0]) <= 80
+    places = re.findall(r"^ *(/\S+)$", text, re.M)
+    assert [Path(place) for place in places] == [
+        UNITS.parent.resolve() / "nginx.example.conf",
+        UNITS.resolve(),
+        UNITS.parent.resolve() / "pystream.example.toml",
+    ]
+    assert max(len(line) for line in text.splitlines() if line.strip() not in places) <= 80

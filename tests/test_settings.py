@@ -115,7 +115,9 @@ def test_settings_are_frozen() -> None:
         ("[server]\nworkers = 1\nwokers = 2", 3, "server.wokers", "is workers meant?"),
         ("[server]\nzzz = 2", 2, "server.zzz", "no such key: listen, socket_mode,"),
         ("[sever]\n", 1, "sever", "is server meant?"),
-        ("workers = 2", 1, "workers", "no such key"),
+        ("workers = 2", 1, "workers", "no such key; is [server] workers meant?"),
+        ("listen = []", 1, "listen", "is [server] listen or [tls] listen meant?"),
+        ("[limits]\nloop_lag_ms = 1", 2, "limits.loop_lag_ms", "is [overload] loop_lag_ms meant?"),
         ("[[tls.certificates]]\nfile = ''", 2, "tls.certificates[0].file", "no such key"),
         # Types
         ("\n\n[server]\n# x\nworkers = '1'", 5, "server.workers", "a whole number is wanted"),
@@ -127,6 +129,7 @@ def test_settings_are_frozen() -> None:
         ("[store]\nurl = 1", 2, "store.url", "a string in quotes is wanted"),
         ("server = 1", 1, "server", "a table is wanted"),
         ("[limits]\nidle_seconds = '5'", 2, "limits.idle_seconds", "a number is wanted"),
+        ("[log]\nformat = 'xml'", 2, "log.format", '"auto" or "json" or "text" is wanted, not xml'),
         # Ranges
         ("[server]\nworkers = -1", 2, "server.workers", ">= 0"),
         ("[limits]\nidle_seconds = 0", 2, "limits.idle_seconds", "> 0"),
@@ -185,6 +188,38 @@ def test_an_error_names_file_line_and_key(text: str, line: int, key: str, said: 
     assert error.key == key or not key
     assert said in str(error)
     assert str(error).startswith(f"pystream.toml:{line}: {error.key}")
+
+
+def test_everything_that_is_wrong_is_told_in_the_order_of_the_file() -> None:
+    text = """
+        [log]
+        format = "xml"
+        [server]
+        wokers = 1
+        listen = ["80", "90"]
+        workers = "4"
+        [[tls.certificates]]
+        key = "a.key"
+        [sever]
+    """
+    wrong = refused(text, {"PYSTREAM_LIMITS_BODY": "x", "PYSTREAM_LIMITS_BODI": "1"})
+    places = [problem.split(": ")[:2] for problem in wrong.problems]
+    assert places == [
+        ["PYSTREAM_LIMITS_BODI", "there is no such key; is body meant?"],
+        ["PYSTREAM_LIMITS_BODY", "limits.body"],
+        ["pystream.toml:3", "log.format"],
+        ["pystream.toml:5", "server.wokers"],
+        ["pystream.toml:6", "server.listen[0]"],
+        ["pystream.toml:7", "server.workers"],
+        ["pystream.toml:8", "tls.certificates[0]"],
+        ["pystream.toml:10", "sever"],
+    ]
+    assert str(wrong) == "; ".join(wrong.problems)
+    # What contradicts itself is looked for where all else is sound.
+    wrong = refused("[server]\nlisten = []\nproxy_protocol = true\n[tls]\nredirect = true")
+    assert [problem.split(": ")[1] for problem in wrong.problems] == [
+        *("server.listen", "server.proxy_protocol", "tls.redirect")
+    ]
 
 
 def test_an_error_of_the_defaults_needs_no_file() -> None:
@@ -274,8 +309,11 @@ def test_every_key_can_be_overridden() -> None:
     ("variable", "text", "said"),
     [
         ("PYSTREAM_SERVER_WOKERS", "1", ": there is no such key; is workers meant?"),
-        ("PYSTREAM_SERVER_WORKERS", "x", ": the value is none that TOML knows"),
-        ("PYSTREAM_SERVER_WORKERS", "", ": the value is none that TOML knows"),
+        ("PYSTREAM_SERVER_WORKERS", "x", ": server.workers: a whole number is wanted"),
+        ("PYSTREAM_SERVER_WORKERS", "", ": server.workers: a whole number is wanted"),
+        ("PYSTREAM_LOG_ACCESS", "yes", ": log.access: true or false is wanted"),
+        ("PYSTREAM_LIMITS_IDLE_SECONDS", "5s", ": limits.idle_seconds: a number is wanted"),
+        ("PYSTREAM_SERVER_LISTEN", "[a:1", ": server.listen: a list, in brackets"),
         ("PYSTREAM_SERVER_WORKERS", "-1", ": server.workers: a whole number >= 0 is wanted"),
         ("PYSTREAM_SERVER_WORKERS", '"1"', ": server.workers: a whole number is wanted"),
         ("PYSTREAM_SERVER_LISTEN", "*:80,x", ": server.listen[1]: "),

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -160,8 +161,32 @@ def test_a_store_of_a_newer_program_is_refused(file: Path) -> None:
             Store.open(str(file), migrate=migrate)
 
 
+def test_what_a_store_in_postgresql_needs_is_told() -> None:
+    code = "import sys; sys.modules['psycopg'] = None\nfrom pystream.acl.store import Store\n"
+    code += "try: Store.open('postgresql://pystream@/x')\nexcept Exception as error: print(error)"
+    said = result(script(code))
+    assert "psycopg, which is not installed: pip install '.[server,postgresql]'" in said
+
+
+def test_a_tenant_that_is_removed_is_news_and_its_number_never_comes_again(url: str) -> None:
+    with Store.open(url) as store:
+        first = store.add_tenant("acme", TenantSettings(), who="x", now=NOON)
+        before = store.revision()
+        store.remove_tenant("acme")
+        assert store.revision() > before and store.snapshot().tenants == ()
+        assert store.add_tenant("acme", TenantSettings(), who="x", now=NOON).id > first.id
+        store.add_stream("acme", "film", FILM, who="x", now=NOON)
+        store.remove_stream("acme", "film", who="x", now=NOON)
+        changes = store.changes("acme", None)
+        with pytest.raises(StoreError, match="'acme' stays"):
+            store.remove_tenant("acme")
+        assert store.changes("acme", None) == changes
+        with pytest.raises(NotFound):
+            store.remove_tenant("nobody")
+
+
 def test_a_worker_makes_no_store(file: Path) -> None:
-    with pytest.raises(StoreError, match=r"store\.db: No such file"):
+    with pytest.raises(StoreError, match=r"there is no store at .*store\.db"):
         Store.open(str(file), migrate=False)
     assert not file.exists()
 

@@ -72,6 +72,7 @@ def test_rates_are_what_lies_between_two_readings() -> None:
     assert (found["workers_serving"], found["workers_wanted"]) == (1, 2)
     assert found["requests_per_second"] == 55
     assert (found["refused_per_second"], found["errors_per_second"]) == (3, 2)
+    assert found["refused_by_reason"] == {"egress": 3}
     assert found["bits_per_second"] == 8 * 2_000_160 / 2
     assert (found["lag_p99_ms"], found["lag_max_ms"]) == (3.5, 200)
     busiest, other = found["streams"]
@@ -130,6 +131,7 @@ def test_once_as_text_and_as_json(admin: str) -> None:
     head, *lines = done.stdout.splitlines()
     assert head.startswith("pystream 1.2.3 · 1 of 2 workers · 41 viewers · ")
     assert "lag 3.5 ms" in head
+    assert re.search(r" · [\d.]+ turned away/s · full: egress", head)
     assert any(line.split()[:2] == ["acme/film", "1"] for line in lines)
 
 

@@ -218,7 +218,7 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     if settings.rotate_every is not None and settings.encryption == "none":
         yield "rotate_every: there are no keys to rotate with encryption 'none'"
     if settings.pace is not None and not 1 <= settings.pace <= 1000:
-        yield "pace: from 1 to 1000 times real time is wanted, or none: below 1 nothing would play"
+        yield "pace: from 1 to 1000 times real time is wanted, or off: below 1 nothing would play"
     yield from _of_download(settings)
     yield from _of_origins("origins", settings.origins)
     yield from _of_origins("embed_origins", settings.embed_origins)

@@ -11,7 +11,7 @@ COMMANDS = {
     "verify": "check packaged HLS against its sources",
     "serve": "serve the streams of the store, until a signal ends it",
     "demo": "serve a film on this machine, to try it out",
-    "tenant": "add, list and change the customers that own streams",
+    "tenant": "add, list, change and remove the customers that own streams",
     "stream": "add, list, change and remove what a server offers",
     "password": "make and check what viewers type to come in",
     "keyring": "rotate, back up and bring back the keys of a node",

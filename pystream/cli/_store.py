@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pystream.cli import _terminal
 from pystream.cli._arguments import Parser
-from pystream.errors import InvalidValue, PystreamError
+from pystream.errors import InvalidValue, NoStore, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ exit codes:
 WHERE = """\
 The store is that of --store, else of the settings: --config, else the file that
 PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
-A running server follows at once.
+`tenant add` makes it where there is none. A running server follows at once.
 """
 
 
@@ -66,19 +66,26 @@ def add_common(parser: Parser, *, changes: bool) -> None:
     add("--json", action="store_true", help="print the result as one JSON object")
 
 
-def open_store(options: argparse.Namespace) -> Store:
-    """The store that the options name. Raises `PystreamError` or `OSError`."""
+def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
+    """The store that the options name, made with `create` where there is none. Raises `PystreamError`
+    or `OSError`."""
     try:
         from pystream.acl.store import Store
 
-        if options.store is not None:
-            return Store.open(options.store)
-        from pystream.server import settings
+        url = options.store
+        if url is None:
+            from pystream.server import settings
 
-        path = options.config or settings.find(os.environ)
-        return Store.open(settings.load(path, os.environ).store.url)
+            path = options.config or settings.find(os.environ)
+            url = settings.load(path, os.environ).store.url
+        return Store.open(url, create=create)
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
+    except NoStore as error:
+        raise NoStore(
+            f"{error}: run this where pystream.toml lies, or give --config or --store"
+            " (`pystream tenant add` and `pystream serve` make a store)"
+        ) from None
 
 
 def not_installed(error: ModuleNotFoundError) -> PystreamError:

@@ -84,7 +84,9 @@ def print_json(value: object) -> None:
 def fail(program: str, arguments: Sequence[str], error: BaseException) -> None:
     """Says what ended a command: to standard error, and where --json asks for it as an object."""
     text = sentence(error)
-    complain(program, text)
+    # Some errors say several things, each of them a line.
+    for line in getattr(error, "problems", None) or (text,):
+        complain(program, line)
     # Behind -- are names of files.
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     if "--json" in options:

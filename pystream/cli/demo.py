@@ -13,6 +13,13 @@ from pystream.cli import _terminal
 from pystream.cli._arguments import Parser, film
 from pystream.cli._store import not_installed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    Number = TypeVar("Number", int, float)
+
 _SAMPLE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "demo/sample.mp4"
 )
@@ -54,18 +61,20 @@ def run(arguments: list[str]) -> int:
         type=film,
         help="the film (default: the sample film of the project)",
     )
-    add("--port", metavar="N", type=_port, default=8080, help="where to listen (default: 8080)")
+    add("--port", metavar="N", type=_port, help="where to listen (default: $DEMO_PORT, or 8080)")
     add(
         "--seconds",
         metavar="S",
         type=_seconds,
-        default=os.environ.get("DEMO_SECONDS") or None,
         help="end after so long (default: $DEMO_SECONDS, or never)",
     )
     options = parser.parse(arguments)
+    port = options.port or _of_environment(parser, "DEMO_PORT", _port) or 8080
+    seconds = options.seconds or _of_environment(parser, "DEMO_SECONDS", _seconds)
     try:
         from pystream.acl.store import Store
         from pystream.acl.streams import StreamSettings, TenantSettings
+        from pystream.errors import PystreamError, SettingsError
         from pystream.server.settings import load
         from pystream.server.workers import supervise
     except ModuleNotFoundError as error:
@@ -77,7 +86,7 @@ def run(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="pystream-demo-") as folder:
         os.environ.update(
             PYSTREAM_STORE_URL=f"sqlite:///{folder}/store.db",
-            PYSTREAM_SERVER_LISTEN=f"127.0.0.1:{options.port}",
+            PYSTREAM_SERVER_LISTEN=f"127.0.0.1:{port}",
             PYSTREAM_SERVER_WORKERS="1",
             PYSTREAM_SERVER_ADMIN="",
             PYSTREAM_MASTER_KEY=secrets.token_hex(32),
@@ -88,13 +97,31 @@ def run(arguments: list[str]) -> int:
             sources = tuple(os.path.abspath(path) for path in options.source)
             wanted = StreamSettings(sources=sources, title="Sample", encryption="aes-128")
             store.add_stream("demo", "film", wanted, who="demo", now=now)
-        address = f"http://127.0.0.1:{options.port}/demo/film/"
+        address = f"http://127.0.0.1:{port}/demo/film/"
 
         def announce() -> None:
             print(f"Open {address} in a browser. Ctrl-C ends the demo.")
             print(f"Other players (VLC, mpv, ffplay) open {address}master.m3u8", flush=True)
 
-        return supervise(load(None, os.environ), None, options.seconds, announce=announce)
+        try:
+            return supervise(load(None, os.environ), None, seconds, announce=announce)
+        except SettingsError as error:
+            if error.key != "server.listen":
+                raise
+            # Nobody here has written any settings.
+            advice = "choose another port with --port N, under make with DEMO_PORT=N"
+            raise PystreamError(f"{error.message}; {advice}") from None
+
+
+def _of_environment(parser: Parser, name: str, read: Callable[[str], Number]) -> Number | None:
+    """What a variable says; where that is wrong, it is what was wrong, and no option."""
+    text = os.environ.get(name)
+    if not text:
+        return None
+    try:
+        return read(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"{name}: {error}")
 
 
 def _port(text: str) -> int:

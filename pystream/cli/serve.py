@@ -33,6 +33,13 @@ signals:
              begun. A program or settings that do not start change nothing; but
              the store stays as the trial has brought it up to date
 
+HTTPS:
+  [tls] in the settings names where to listen and certificates, each of which is
+  two PEM files: the chain, its own first, and the key. After a renewal, HUP.
+  Behind a proxy that speaks HTTPS: HTTP at a unix socket or on loopback, with
+  server.trusted_proxies; an example for nginx is
+  {nginx}
+
 systemd:
   The server says when it is ready, reloading or stopping, and feeds a watchdog.
   It takes listening sockets that are called http or https
@@ -63,7 +70,11 @@ def run(arguments: list[str]) -> int:
         "serve",
         usage="[--config FILE] [--workers N] [--check [--json]]",
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(units=_beside("systemd"), example=_beside("pystream.example.toml")),
+        epilog=_EPILOG.format(
+            units=_beside("systemd"),
+            nginx=_beside("nginx.example.conf"),
+            example=_beside("pystream.example.toml"),
+        ),
     )
     add = parser.add_argument
     add("--config", metavar="FILE", help="the settings, pystream.toml")
@@ -76,7 +87,7 @@ def run(arguments: list[str]) -> int:
     add(
         "--check",
         action="store_true",
-        help="say what would keep it from serving, and serve nothing",
+        help="say what would keep it from serving, and which films cannot be shown; serve nothing",
     )
     add("--json", action="store_true", help="with --check, print the result as one JSON object")
     options = parser.parse(arguments)

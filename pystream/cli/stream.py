@@ -254,7 +254,8 @@ def _add_settings(parser: Parser) -> None:
         "--pace",
         type=_pace,
         metavar="FACTOR",
-        help="how many times faster than it plays it is sent, or off (default: 2)",
+        help="how many times faster than it plays it is sent; its first minute goes out at once."
+        " off: all as fast as can be (default: 2)",
     )
     add(
         "--max-viewers",
@@ -325,7 +326,7 @@ def _pace(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("a number from 1 on is wanted, or off") from None
+        raise argparse.ArgumentTypeError("a number from 1 to 1000 is wanted, or off") from None
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

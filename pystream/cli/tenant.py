@@ -19,15 +19,18 @@ usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
                        [--max-rate RATE]
        pystream tenant list
        pystream tenant set NAME ...
+       pystream tenant remove NAME
        pystream tenant ACTION --help
 
 A tenant is a customer, who owns streams. Its name is the first element of
-their addresses.
+their addresses. One that ever had a stream stays for good, since what was sent
+of it stays on record; it is closed when its streams are removed.
 
 actions:
-  add   add a tenant
-  list  list all tenants
-  set   change a tenant's settings
+  add     add a tenant
+  list    list all tenants
+  set     change a tenant's settings
+  remove  take a tenant away that never had a stream
 
 {_store.EXIT_CODES}
 examples:
@@ -39,7 +42,7 @@ examples:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    actions = {"add": _add, "list": _list, "set": _set}
+    actions = {"add": _add, "list": _list, "set": _set, "remove": _remove}
     return _store.dispatch("tenant", _HELP, actions, arguments)
 
 
@@ -55,7 +58,8 @@ def _add(words: list[str]) -> int:
     try:
         from pystream.acl.streams import TenantSettings
 
-        with _store.open_store(options) as store:
+        with _store.open_store(options, create=True) as store:
+            made = store.made
             tenant = store.add_tenant(
                 options.name,
                 TenantSettings(**_given(options)),
@@ -64,7 +68,8 @@ def _add(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
-    _store.report(options, _facts(tenant), f"tenant {tenant.name} is added")
+    place = "" if made is None else f" to a new store, {made}"
+    _store.report(options, _facts(tenant), f"tenant {tenant.name} is added{place}")
     return 0
 
 
@@ -87,6 +92,24 @@ def _set(words: list[str]) -> int:
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _store.report(options, _facts(tenant), f"tenant {tenant.name} is set")
+    return 0
+
+
+def _remove(words: list[str]) -> int:
+    parser = Parser(
+        "tenant remove",
+        usage="NAME\n         [--config FILE | --store URL] [--json]",
+        description="Takes a tenant away that never had a stream, as one of a name that was mistyped.\n"
+        "Of any other, what was sent of its streams stays on record, and so does the\n"
+        "tenant: its streams can be removed, by `pystream stream remove`.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    parser.add_argument("name", metavar="NAME", help="the tenant")
+    _store.add_common(parser, changes=False)
+    options = parser.parse(words)
+    with _store.open_store(options) as store:
+        store.remove_tenant(options.name)
+    _store.report(options, {"name": options.name}, f"tenant {options.name} is removed")
     return 0
 
 

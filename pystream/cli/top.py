@@ -184,6 +184,8 @@ def facts(before: Samples, after: Samples, seconds: float) -> Facts:
 
     workers = _workers(after)
     refused = rate("pystream_refused_total")
+    reasons = [labels["reason"] for labels, _ in after.get("pystream_refused_total", ())]
+    by_reason = {reason: rate("pystream_refused_total", reason=reason) for reason in reasons}
     info = after["pystream_info"][0][0]
     return {
         "version": info.get("version", ""),
@@ -197,6 +199,7 @@ def facts(before: Samples, after: Samples, seconds: float) -> Facts:
         "requests_per_second": rate("pystream_requests_total"),
         "errors_per_second": max(0.0, rate("pystream_requests_total", status="5xx") - refused),
         "refused_per_second": refused,
+        "refused_by_reason": {reason: each for reason, each in by_reason.items() if each},
         "bits_per_second": 8 * rate("pystream_stream_bytes_total"),
         "cache_hit_share": _share(
             rate("pystream_cache_hits_total"), rate("pystream_cache_misses_total")
@@ -288,6 +291,7 @@ def _headline(found: Facts) -> str:
         f"{found['bits_per_second'] / 1e6:,.1f} Mbit/s",
         f"lag {found['lag_p99_ms']:,.1f} ms",
         f"cache hits {_percent(found['cache_hit_share'])}",
+        f"{found['refused_per_second']:,.1f} turned away/s",
         *_complaints(found),
     ]
     return " · ".join(parts)
@@ -304,7 +308,7 @@ def _complaints(found: Facts) -> list[str]:
     if not found["store_reachable"]:
         wrong.append("the store cannot be read")
     if found["refused_per_second"]:
-        wrong.append(f"full: {found['refused_per_second']:,.1f} newcomers/s turned away")
+        wrong.append(f"full: {', '.join(found['refused_by_reason'])}")
     if found["errors_per_second"]:
         wrong.append(f"{found['errors_per_second']:,.1f} errors/s")
     return wrong

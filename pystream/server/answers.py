@@ -22,7 +22,7 @@ from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
-from pystream.server.entrance import Entrance, Refused
+from pystream.server.entrance import Entrance
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -247,7 +247,7 @@ class Answers:
         root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
         film = f"{stream.tenant}/{stream.name}/" if stream else None
         spoken = language(request.fields.accept_language)
-        body = page_.refusal(error.status, error.reason, spoken, root, film)
+        body = page_.refusal(error, spoken, root, film)
         framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
@@ -649,13 +649,12 @@ _PREFLIGHT = (
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
-    """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page
-    has to tell kinds apart."""
-    if isinstance(error, (Ended, Refused)):
+    """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page has
+    to tell kinds apart."""
+    body, type = f"{error.reason}\n".encode(), _TYPES["text"]
+    if error.kind is not None:
         problem = {"title": error.reason, "status": error.status, "kind": error.kind}
         body, type = json.dumps(problem).encode(), _TYPES["problem"]
-    else:
-        body, type = f"{error.reason}\n".encode(), _TYPES["text"]
     headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)
     return answer._replace(status=error.status)

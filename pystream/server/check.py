@@ -1,7 +1,8 @@
 """Whether a node could serve as it is set up: everything that speaks against it, at once.
 
 Nothing is made or changed. What is wrong is a sentence that names the setting, the file or the
-stream; what is only worth knowing is apart.
+stream; what is only worth knowing is apart. So is a film that cannot be shown: it keeps no other one
+from being.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pystream
 from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
-from pystream.acl.streams import problems
+from pystream.acl.streams import Stream, problems
 from pystream.errors import PystreamError
 from pystream.server import listeners
 from pystream.server.edge import lifetime, load_tls
@@ -23,6 +27,8 @@ from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
+_FILMS_SECONDS = 10.0
+"""How long films are looked at: there may be thousands, on a disk that does not answer."""
 
 
 @dataclass
@@ -33,16 +39,23 @@ class Findings:
     notes: list[str] = field(default_factory=list)
 
 
-def check(settings: Settings, environ: Mapping[str, str], now: datetime | None = None) -> Findings:
+def check(
+    settings: Settings,
+    environ: Mapping[str, str],
+    now: datetime | None = None,
+    film_seconds: float = _FILMS_SECONDS,
+) -> Findings:
     findings = Findings()
-    for part in (_certificates, _master_key):
-        findings.wrong += part(settings, environ)
+    findings.wrong += _certificates(settings)
+    _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
-    if (missing := _missing_store(settings.store.url)) is not None:
-        findings.notes.append(f"store.url: {missing} does not exist yet, and is made")
+    path = settings.store.url.removeprefix("sqlite:///")
+    if path != settings.store.url and not os.path.lexists(path):
+        _to_be_made("store.url", path, findings)
     else:
-        findings.wrong += _store(settings)
-    if _missing_store(settings.keys.store) is None and not findings.wrong:
+        _store(settings, findings, film_seconds)
+    keys = settings.keys.store.removeprefix("sqlite:///")
+    if (keys == settings.keys.store or os.path.lexists(keys)) and not findings.wrong:
         findings.wrong += _key_store(settings, environ)
     for kind, at in listeners.wanted(settings):
         try:
@@ -53,7 +66,7 @@ def check(settings: Settings, environ: Mapping[str, str], now: datetime | None =
     return findings
 
 
-def _certificates(settings: Settings, _: Mapping[str, str]) -> Iterator[str]:
+def _certificates(settings: Settings) -> Iterator[str]:
     certificates = settings.tls.certificates
     # Each by itself, so that all are named that are wrong; and then all, which have to differ.
     alone = [_said(load_tls, (one,), bytes(32)) for one in certificates]
@@ -100,27 +113,29 @@ def _read(path: str) -> None:
         os.close(fd)
 
 
-def _master_key(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
+def _master_key(settings: Settings, environ: Mapping[str, str], findings: Findings) -> None:
     path = settings.keys.master_key_file
     try:
         load_master_keys(path, environ)
     except FileNotFoundError:
-        folder = os.path.dirname(path)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            yield f"keys.master_key_file: {path} is missing, and {folder} cannot be written to make it"
+        _to_be_made("keys.master_key_file", path, findings, ": keep a copy of it")
     except PystreamError as error:
-        yield f"keys.master_key_file: {error}"
+        findings.wrong.append(f"keys.master_key_file: {error}")
     except OSError as error:
-        yield f"keys.master_key_file: {path}: {error.strerror}"
+        findings.wrong.append(f"keys.master_key_file: {path}: {error.strerror}")
 
 
-def _missing_store(url: str) -> str | None:
-    """The file of a SQLite store that is not there and can be made."""
-    path = url.removeprefix("sqlite:///")
+def _to_be_made(key: str, path: str, findings: Findings, advice: str = "") -> None:
+    """A file that is missing, in a folder where it can be made or cannot."""
     folder = os.path.dirname(path) or "."
-    if path == url or os.path.lexists(path) or not os.access(folder, os.W_OK | os.X_OK):
-        return None
-    return path
+    if os.access(folder, os.W_OK | os.X_OK):
+        findings.notes.append(f"{key}: {path} does not exist yet, and is made{advice}")
+        return
+    reason = "there is no such folder"
+    if os.path.isdir(folder):
+        # Nor can it be seen there, where the folder may not be entered.
+        reason = "Permission denied: this user may not write in that folder"
+    findings.wrong.append(f"{key}: {path} cannot be made: {reason}")
 
 
 def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
@@ -131,16 +146,59 @@ def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"keys.store: {error}"
 
 
-def _store(settings: Settings) -> Iterator[str]:
+def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
     try:
         with Store.open(settings.store.url, migrate=False) as store:
             streams = store.streams()
     except PystreamError as error:
-        yield f"store.url: {error}"
+        findings.wrong.append(f"store.url: {error}")
         return
+    sound = []
     for stream in streams:
-        name = f"{stream.tenant}/{stream.name}"
-        for wrong in problems(stream.settings):
-            yield f"{name}: {wrong}"
-        for said in filter(None, (_said(_read, source) for source in stream.settings.sources)):
-            yield f"{name}: {said}"
+        wrong = [f"{_name(stream)}: {each}" for each in problems(stream.settings)]
+        findings.wrong += wrong
+        if not wrong:
+            sound.append(stream)
+    findings.notes += _films(sound, film_seconds)
+
+
+def _films(streams: Sequence[Stream], seconds: float) -> Iterator[str]:
+    """What keeps films from being shown, as far as it can be told in this time."""
+    deadline = time.monotonic() + seconds
+    said: list[str | None] = []
+
+    def look() -> None:
+        for stream in streams:
+            if time.monotonic() >= deadline:
+                return
+            said.append(_said(_plan, stream))
+
+    # A read that does not come back cannot be called off, but left alone.
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    found = list(said)
+    for stream, what in zip(streams, found, strict=False):
+        if what is not None:
+            yield f"{_name(stream)} cannot be shown: {what}"
+    if left := len(streams) - len(found):
+        yield (
+            f"after {seconds:g} s of looking at films, {left} of {len(streams)} were not looked at, from"
+            f" {_name(streams[len(found)])} on"
+        )
+
+
+def _plan(stream: Stream) -> None:
+    """Raises what the server would have to say of a film."""
+    settings = stream.settings
+    for source in settings.sources:
+        _read(source)
+    pystream.plan(
+        [pystream.open(source) for source in settings.sources],
+        format=settings.format,
+        segment_duration=settings.segment_duration_ms / 1000,
+    )
+
+
+def _name(stream: Stream) -> str:
+    return f"{stream.tenant}/{stream.name}"

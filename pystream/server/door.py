@@ -17,15 +17,29 @@ from typing import NamedTuple
 from pystream import _core
 from pystream.acl.grants import Grant
 from pystream.acl.streams import Stream
+from pystream.server import log
 from pystream.server.gauges import Board, Reading, Seat, Viewers
 from pystream.server.http import HttpError
-from pystream.server.overload import NEWCOMER_SECONDS, Bounds, Load, retry_after, verdict
+from pystream.server.overload import NEWCOMER_SECONDS, Bounds, Load, Reason, retry_after, verdict
 from pystream.server.settings import Overload
 
 _COUNT_SECONDS = 0.25
 _COUNT_SHARE = 0.02
 _JUST_ISSUED_S = 10
+_QUIET_SECONDS = 60.0
 _FULL = "there is no room for one more viewer at present"
+
+
+class Full(HttpError):
+    """As many as may watch do so."""
+
+    kind = "full"
+
+
+def _no_room(reason: Reason) -> HttpError:
+    counted = reason in (Reason.VIEWERS, Reason.STREAM_VIEWERS)
+    wait = retry_after(random.random())
+    return (Full if counted else HttpError)(503, _FULL, (("Retry-After", str(wait)),))
 
 
 class _Step(NamedTuple):
@@ -73,6 +87,8 @@ class Door:
         self._steps = deque([_Step(now, Counter(), board.admitted())])
         self._rates = Counter[str]()
         self._egress = 0.0
+        # When the log was last told of each reason.
+        self._told: dict[Reason, float] = {}
 
     def sample(self) -> None:
         """Looks what was sent, and forgets viewers who are gone. To be called about every second."""
@@ -107,11 +123,12 @@ class Door:
     def check(self, stream: Stream) -> None:
         """Raises `HttpError` where nobody more has room."""
         bounds = self._bounds(stream)
-        reason = verdict(self._load(stream, bounds), bounds)
+        load = self._load(stream, bounds)
+        reason = verdict(load, bounds)
         if reason is not None:
             self._seat.refuse(reason)
-            wait = retry_after(random.random())
-            raise HttpError(503, _FULL, (("Retry-After", str(wait)),))
+            self._tell(reason, load, stream)
+            raise _no_room(reason)
 
     def count(self, stream: Stream, session: bytes) -> None:
         """Counts a viewer who was let in."""
@@ -120,6 +137,21 @@ class Door:
         self._newcomers.append((self._clock(), stream.tenant))
         self._newcomers_of[stream.tenant] += 1
         self._viewers.note(stream.id, session)
+
+    def _tell(self, reason: Reason, load: Load, stream: Stream) -> None:
+        now = self._clock()
+        if now - self._told.get(reason, -_QUIET_SECONDS) < _QUIET_SECONDS:
+            return
+        self._told[reason] = now
+        log.warning(
+            "newcomers-refused",
+            reason=reason.value,
+            stream=f"{stream.tenant}/{stream.name}",
+            egress_bps=round(load.egress_bps),
+            bytes_in_flight=load.bytes_in_flight,
+            loop_lag_ms=round(load.loop_lag_ms),
+            answers=load.answers,
+        )
 
     def enter(self, stream: Stream, grant: Grant, first: bool) -> None:
         """A viewer who has a grant asks for something; `first` where that is what a player asks for
@@ -170,4 +202,5 @@ class Door:
             self._count[stream.id] + self._fresh[stream.id],
             self._rates[stream.tenant],
             self._newcomers_of[stream.tenant],
+            board.sum("answers"),
         )

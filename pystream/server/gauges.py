@@ -311,7 +311,7 @@ class Seat:
 
     @property
     def beats(self) -> int:
-        """Samples of how late the loop was: one each 10 ms, as long as it goes round."""
+        """Samples of how late the loop was: ten a second or more, as long as it goes round."""
         return sum(self._cells[_Layout.lag : _Layout.lag_sum_us])
 
     @property

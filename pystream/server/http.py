@@ -63,7 +63,10 @@ class HttpError(PystreamError):
     """A request is answered with `status`, and these `headers` among others.
 
     `reason` is for whoever debugs a client. It never quotes the request, which may hold a grant.
+    `kind` is for pages, where they tell viewers more than the status does.
     """
+
+    kind: str | None = None
 
     def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status}: {reason}")

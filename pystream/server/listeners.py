@@ -57,18 +57,21 @@ def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tupl
     are, but for the mode of unix sockets, and the others of them are closed. A kind that systemd has
     given sockets for takes no more.
 
-    Raises `SettingsError` where a place cannot be had; then nothing has changed.
+    Raises `SettingsError` where places cannot be had; then nothing has changed.
     """
     kept = {(place.kind, place.where): place for place in earlier if place.where}
     opened: list[Place] = []
-    try:
-        for kind, at in _lacking(settings, earlier):
-            sockets = 1 if kind == ADMIN else count
+    wrong: list[SettingsError] = []
+    for kind, at in _lacking(settings, earlier):
+        sockets = 1 if kind == ADMIN else count
+        try:
             opened.append(open_place(kind, at, sockets, settings.server.socket_mode))
-    except SettingsError:
+        except SettingsError as error:
+            wrong.append(error)
+    if wrong:
         for place in opened:
             close(place)
-        raise
+        raise SettingsError.of_all(wrong)
     named = {(kind, str(at)) for kind, at in wanted(settings)}
     for key in kept.keys() - named:
         close(kept[key])
@@ -83,8 +86,14 @@ def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tupl
 
 def try_new(settings: Settings, earlier: tuple[Place, ...]) -> None:
     """Raises `SettingsError` where a place cannot be had that is not among the earlier ones."""
+    wrong: list[SettingsError] = []
     for kind, at in _lacking(settings, earlier):
-        try_place(kind, at)
+        try:
+            try_place(kind, at)
+        except SettingsError as error:
+            wrong.append(error)
+    if wrong:
+        raise SettingsError.of_all(wrong)
 
 
 def _lacking(settings: Settings, earlier: tuple[Place, ...]) -> list[tuple[str, Listen]]:

@@ -176,7 +176,9 @@ def _lag(counts: tuple[int, ...], sum: float) -> Family:
         below += count
         samples.append(("_bucket", {"le": bound}, below))
     samples += [("_sum", {}, sum), ("_count", {}, below)]
-    help = "How late workers' loops were, sampled every 10 ms."
+    help = (
+        "How late workers' loops were, sampled every 10 ms; every 100 ms where nobody is connected."
+    )
     return Family("pystream_loop_lag_seconds", "histogram", help, samples)
 
 

@@ -14,17 +14,20 @@ from pystream.server.gauges import Seat
 from pystream.server.http import Request
 
 _LAG_SECONDS = 0.01
+# Where nobody is there who could be kept waiting.
+_IDLE_LAG_SECONDS = 0.1
 _TELL_SECONDS = 1.0
 # So long nothing more is said of a film whose bytes cannot be had: everybody asks again and again.
 _QUIET_SECONDS = 60.0
-# Samples of the last ten seconds, and of the last one.
-_KEPT = 1000
-_RECENT = 100
+_KEPT_SECONDS = 10.0
+_RECENT_SECONDS = 1.0
+# What a second's standstill adds is a hundred samples; what hours of it add is not kept.
+_MOST_KEPT = 1000
 
 
 class Observer:
     """`gauges` gives those of the seat's gauges that others know: connections, answers and so on;
-    `access` switches the access log on."""
+    `access` switches the access log on; `busy` says whether anybody is connected."""
 
     def __init__(
         self,
@@ -32,15 +35,18 @@ class Observer:
         gauges: Callable[[], Mapping[str, int]],
         *,
         access: bool = False,
+        busy: Callable[[], object] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seat = seat
         self._gauges = gauges
         self.access = access
-        self._lags = deque[float](maxlen=_KEPT)
         self._clock = clock
         # When something was last said of a film.
         self._said: dict[tuple[str, str], float] = {}
+        self._busy = busy
+        # When, and how late.
+        self._lags = deque[tuple[float, float]](maxlen=_MOST_KEPT)
 
     def ended(self, request: Request | None, answer: Answer, whole: bool, seconds: float) -> None:
         """A request was answered, `whole` or not; None is what could not be read as one."""
@@ -82,23 +88,29 @@ class Observer:
                 await trio.sleep(_TELL_SECONDS)
 
     async def _feel_lag(self) -> None:
-        """How late a task wakes that sleeps for 10 ms. A loop that stands still for long makes
+        """How late a task wakes that sleeps for 10 ms, or for 100 ms where nobody is connected: waking
+        a hundred times a second is most of what an idle worker does. A loop that stands still for long makes
         everybody late who would have woken meanwhile: those samples are added, or a second's
         standstill would count as little as one late wake-up in a hundred."""
         while True:
-            due = trio.current_time() + _LAG_SECONDS
+            due = trio.current_time() + (_LAG_SECONDS if self._busy() else _IDLE_LAG_SECONDS)
             await trio.sleep_until(due)
-            lag = max(0.0, trio.current_time() - due)
+            now = trio.current_time()
+            lag = max(0.0, now - due)
             while lag >= 0:
                 self._seat.lag(lag)
-                self._lags.append(lag)
+                self._lags.append((now, lag))
                 lag -= _LAG_SECONDS
 
     def _tell(self) -> None:
         for name, value in self._gauges().items():
             self._seat.set(name, value)
-        lags = sorted(self._lags) or [0.0]
-        recent = sorted(list(self._lags)[-_RECENT:]) or [0.0]
+        now = trio.current_time()
+        while self._lags and self._lags[0][0] <= now - _KEPT_SECONDS:
+            self._lags.popleft()
+        lags = sorted(lag for _, lag in self._lags) or [0.0]
+        begin = now - _RECENT_SECONDS
+        recent = sorted(lag for at, lag in self._lags if at > begin) or [0.0]
         # Of the last second, what nine of ten samples stay below: one pause of the garbage
         # collector is no overload.
         self._lag("lag_recent_us", recent, 0.9)

@@ -6,6 +6,10 @@ that nobody here has seen lately, at the multivariant playlist; only there a ver
 
 A newcomer takes a while to show in what is sent. Until then he is reckoned with as much as others
 get, so that a thousand who come within a second are not all let in because nobody has got anything.
+
+A late loop speaks against newcomers only while the node has work: ten answers under way, or as much
+to send as ten newcomers take. A processor sends many times that, so a node with less to do is late
+because of something else on its machine, and turning viewers away would help nobody.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ _NEWCOMER_BPS = 4_000_000
 """What a newcomer is expected to take where there are too few others to go by."""
 _LEAST_BPS = 500_000
 _ENOUGH = 10
+_WORK_BPS = _ENOUGH * _NEWCOMER_BPS
 _RETRY_SECONDS = (5, 15)
 
 
@@ -54,7 +59,7 @@ class Bounds:
 @dataclass(frozen=True, slots=True)
 class Load:
     """How it is. `newcomers` were let in lately and may not show yet in the rates; those of the
-    tenant are among them."""
+    tenant are among them. `answers` are under way."""
 
     egress_bps: float = 0
     bytes_in_flight: int = 0
@@ -64,6 +69,7 @@ class Load:
     stream_viewers: int = 0
     tenant_bps: float = 0
     tenant_newcomers: int = 0
+    answers: int = 0
 
 
 def verdict(load: Load, bounds: Bounds) -> Reason | None:
@@ -75,7 +81,8 @@ def verdict(load: Load, bounds: Bounds) -> Reason | None:
         return Reason.EGRESS
     if bounds.bytes_in_flight and load.bytes_in_flight >= bounds.bytes_in_flight:
         return Reason.IN_FLIGHT
-    if bounds.loop_lag_ms and load.loop_lag_ms >= bounds.loop_lag_ms:
+    has_work = expected >= _WORK_BPS or load.answers >= _ENOUGH
+    if bounds.loop_lag_ms and has_work and load.loop_lag_ms >= bounds.loop_lag_ms:
         return Reason.LAG
     if bounds.max_viewers and load.viewers >= bounds.max_viewers:
         return Reason.VIEWERS

@@ -1,8 +1,9 @@
 """The node's settings: TOML, then the environment, into frozen values.
 
-An error names file, line and key. TOML's parser does not tell lines, and msgspec, which checks types
-and ranges, knows keys only. So where something is wrong, the file is read once more, statement by
-statement, each by the TOML parser itself, until the one is found that sets the key.
+An error names file, line and key, of everything that is wrong. TOML's parser does not tell lines, and
+msgspec, which checks types and ranges, knows keys only, and stops at the first. So where something is
+wrong, the file is read once more, statement by statement, each by the TOML parser itself, until the
+one is found that sets the key; and the rest is checked without it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
@@ -293,15 +294,31 @@ def parse(text: str, place: str, environ: Mapping[str, str]) -> Settings:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _malformed(text, place, error) from None
-    origins = _override(given, environ)
-    try:
-        settings = msgspec.convert(given, Settings, dec_hook=_convert)
-    except msgspec.ValidationError as error:
-        key, message = _read_message(str(error))
-        raise _error(text, place, origins, key, message) from None
-    for key, message in _contradictions(settings):
-        raise _error(text, place, origins, key, message)
+    origins, wrong = _override(given, environ)
+    settings = None
+    while settings is None:
+        try:
+            settings = msgspec.convert(given, Settings, dec_hook=_convert)
+        except msgspec.ValidationError as error:
+            key, message = _read_message(str(error))
+            wrong.append(_error(text, place, origins, key, message))
+            _take_out(given, key)
+    if not wrong:
+        for key, message in _contradictions(settings):
+            wrong.append(_error(text, place, origins, key, message))
+    if wrong:
+        raise SettingsError.of_all(sorted(wrong, key=lambda each: each.line or 0))
     return settings
+
+
+def _take_out(given: dict[str, Any], key: Key) -> None:
+    """Forgets what cannot be: a key of a section with all that is in it, or a section."""
+    section, *rest = key
+    table = given[str(section)]
+    if rest and isinstance(table, dict):
+        del table[rest[0]]
+    else:
+        del given[str(section)]
 
 
 def to_json(settings: Settings) -> str:
@@ -391,9 +408,13 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
 # The environment
 
 
-def _override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, str]:
-    """Writes what the environment says into `given`; returns which variable set which key."""
+def _override(
+    given: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[Key, str], list[SettingsError]]:
+    """Writes what the environment says into `given`; returns which variable set which key, and what is
+    wrong with others."""
     origins: dict[Key, str] = {}
+    wrong: list[SettingsError] = []
     for section, kind in get_type_hints(Settings).items():
         prefix = f"PYSTREAM_{section.upper()}_"
         hints = get_type_hints(kind)
@@ -402,26 +423,40 @@ def _override(given: dict[str, Any], environ: Mapping[str, str]) -> dict[Key, st
                 continue
             name = variable.removeprefix(prefix).lower()
             if name not in hints:
-                raise SettingsError(f"there is no such key{_meant(name, hints)}", variable)
+                message = f"there is no such key{_meant(name, hints)}"
+                wrong.append(SettingsError(message, variable))
+                continue
+            default = getattr(kind(), name)
+            try:
+                value = _from_text(environ[variable], default)
+            except tomllib.TOMLDecodeError:
+                message = f"{_WANTED[type(default)]} is wanted"
+                wrong.append(SettingsError(message, variable, None, f"{section}.{name}"))
+                continue
             table = given.setdefault(section, {})
             if isinstance(table, dict):
-                table[name] = _from_text(variable, environ[variable], getattr(kind(), name))
+                table[name] = value
             origins[(section, name)] = variable
-    return origins
+    return origins, wrong
 
 
-def _from_text(variable: str, text: str, default: Any) -> Any:
-    """A value as TOML has it; strings need no quotes, nor brackets a list of them."""
+def _from_text(text: str, default: Any) -> Any:
+    """A value as TOML has it; strings need no quotes, nor brackets a list of them. Raises TOML's error."""
     if isinstance(default, str):
         return text
     if isinstance(default, tuple) and not text.lstrip().startswith("["):
         if any(isinstance(each, int) for each in default):
-            return _from_text(variable, f"[{text}]", default)
+            return _from_text(f"[{text}]", default)
         return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        raise SettingsError("the value is none that TOML knows", variable) from None
+    return tomllib.loads(f"value = {text}")["value"]
+
+
+_WANTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple: "a list, in brackets as in the file or with commas alone,",
+}
 
 
 # Where an error is, and what it says
@@ -446,10 +481,15 @@ def _read_message(message: str) -> tuple[Key, str]:
     unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what, re.DOTALL)
     if unknown:
         known = _fields_at(key)
-        return (*key, unknown[1]), f"there is no such key{_meant(unknown[1], known)}"
+        meant = _elsewhere(unknown[1]) or _meant(unknown[1], known)
+        return (*key, unknown[1]), f"there is no such key{meant}"
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     if missing:
         return key, f"{missing[1]} is missing"
+    choice = re.fullmatch(r"Invalid enum value '(.*)'", what, re.DOTALL)
+    if choice:
+        words = " or ".join(f'"{word}"' for word in _choices_at(key))
+        return key, f"{words} is wanted, not {choice[1]}"
     for theirs, ours in _PLAINER.items():
         what = what.replace(theirs, ours)
     what = re.sub(r", got `?(\w+)`?", r", not \1", what)
@@ -472,6 +512,18 @@ def _fields_at(key: Key) -> Sequence[str]:
         return Settings.__struct_fields__
     kind: Any = get_type_hints(Settings).get(str(key[0]), Settings)
     return (Certificate if len(key) > 1 else kind).__struct_fields__
+
+
+def _choices_at(key: Key) -> Sequence[str]:
+    section, name, *_ = map(str, key)
+    return get_args(get_type_hints(get_type_hints(Settings)[section])[name])
+
+
+def _elsewhere(name: str) -> str:
+    """Of which sections a name is that stands where it is none."""
+    sections = get_type_hints(Settings).items()
+    places = [f"[{section}] {name}" for section, kind in sections if name in kind.__struct_fields__]
+    return f"; is {' or '.join(places)} meant?" if places else ""
 
 
 def _meant(name: str, known: Sequence[str] | Mapping[str, object]) -> str:

@@ -220,7 +220,7 @@ async def serve(node: dict[str, Any]) -> None:
             "makings": delivery.makings(),
         }
 
-    observer = Observer(seat, gauges, access=settings.log.access)
+    observer = Observer(seat, gauges, access=settings.log.access, busy=lambda: connections.count)
     connections = connecting(settings, answers, delivery, meter, edge, node["workers"], observer)
 
     async def leave(patience: float) -> None:

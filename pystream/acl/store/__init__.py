@@ -32,6 +32,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database
@@ -48,7 +49,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, InvalidValue, NotFound
+from pystream.errors import Exists, InvalidValue, NotFound, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -76,17 +77,23 @@ class Store:
         self.viewers = ViewerStore(database)
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool = True) -> Self:
-        """Open a store, and make or renew its tables unless `migrate` is False.
+    def open(cls, url: str, *, migrate: bool = True, create: bool = True) -> Self:
+        """Open a store, and make or renew its tables unless `migrate` is False; without `create`, none
+        is made that is not there.
 
         `url` is `sqlite:////path`, `postgresql://user@host/name`, or the path of an SQLite file. A
         new file can be read by its owner only.
 
-        Raises `InvalidValue` for another URL, and `StoreError` where the store cannot be opened, is
-        a newer program's, or would have to be migrated. So does every method, where it cannot be
-        read or written.
+        Raises `InvalidValue` for another URL, `NoStore`, and `StoreError` where the store cannot be
+        opened, is a newer program's, or would have to be migrated. So does every method, where it
+        cannot be read or written.
         """
-        return cls(Database(url, migrate=migrate))
+        return cls(Database(url, migrate=migrate, create=create))
+
+    @property
+    def made(self) -> str | None:
+        """The database's name, where opening it has made the store."""
+        return self._database.name if self._database.made else None
 
     def close(self) -> None:
         self._database.engine.dispose()
@@ -181,6 +188,28 @@ class Store:
             )
             _record(connection, who, now, before.id, None, differing)
             return _tenant(connection, name)
+
+    def remove_tenant(self, name: str) -> None:
+        """Only one that nothing is on record of; its name is free then. Raises `NotFound`, and
+        `StoreError` where it stays."""
+        with self._database.writing() as connection:
+            _take_turn(connection)
+            owner = _tenant(connection, name)
+            change, tenant = tables.change, tables.tenant
+            try:
+                connection.execute(
+                    delete(change).where(
+                        change.c.tenant_id == owner.id, change.c.stream_id.is_(None)
+                    )
+                )
+                connection.execute(delete(tenant).where(tenant.c.id == owner.id))
+                _count_up(connection)
+            except IntegrityError as error:
+                # Whatever names it, streams that were removed among it, does so for good.
+                raise StoreError(
+                    f"tenant {name!r} stays: it has or had streams, and what was sent of them and who"
+                    " changed them stays on record"
+                ) from error
 
     def add_stream(
         self, tenant: str, name: str, settings: StreamSettings, *, who: str, now: int
@@ -473,6 +502,10 @@ def _record(
             at=now, who=who, tenant_id=tenant_id, stream_id=stream_id, what=dict(values)
         )
     )
+    _count_up(connection)
+
+
+def _count_up(connection: Connection) -> None:
     connection.execute(update(tables.revision).values(value=tables.revision.c.value + 1))
 
 

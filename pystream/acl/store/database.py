@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from pystream.acl.store import tables
-from pystream.errors import InvalidValue, StoreError
+from pystream.errors import InvalidValue, NoStore, StoreError
 
 # How long a transaction waits for that of another process.
 _WAIT_SECONDS = 10
@@ -61,17 +61,21 @@ MAIN = Schema(tables.HEAD, "migrations", "store")
 
 
 class Database:
-    """An engine with transactions that read or write, and errors in sentences."""
+    """An engine with transactions that read or write, and errors in sentences. `made`: it was empty, or
+    not there."""
 
-    def __init__(self, url: str, *, migrate: bool, schema: Schema = MAIN) -> None:
+    def __init__(
+        self, url: str, *, migrate: bool, create: bool = True, schema: Schema = MAIN
+    ) -> None:
         parsed = _parsed(url)
         self._schema = schema
         # As messages name it: never with a password.
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
+        self.made = False
         with self._in_sentences():
-            self.engine = _engine(parsed, create=migrate)
+            self.engine = _engine(parsed, create=migrate and create)
             try:
-                self._arrive_at_head(migrate)
+                self._arrive_at_head(migrate, create)
             except BaseException:
                 self.engine.dispose()
                 raise
@@ -120,7 +124,7 @@ class Database:
     def _sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
-    def _arrive_at_head(self, migrate: bool) -> None:
+    def _arrive_at_head(self, migrate: bool, create: bool) -> None:
         with self.reading() as connection:
             found = _revision(connection)
         head, noun = self._schema.head, self._schema.noun
@@ -132,6 +136,8 @@ class Database:
                 f" {head}: let the new program's `pystream serve` or any `pystream tenant` command"
                 " open it first"
             )
+        if found is None and not create:
+            raise NoStore(f"there is no store in {self.name}")
         with self.writing() as connection:
             if not self._sqlite:
                 lock = text("SELECT pg_advisory_xact_lock(:key)")
@@ -140,6 +146,7 @@ class Database:
             found = _revision(connection)
             if found != head:
                 self._upgrade(connection, found)
+            self.made = found is None
 
     def _upgrade(self, connection: Connection, found: str | None) -> None:
         # Imported for this alone: a store that is as it should be costs no command Alembic's start.
@@ -209,7 +216,8 @@ def _engine(url: URL, *, create: bool) -> Engine:
             )
         except ModuleNotFoundError as error:
             raise StoreError(
-                f"a store in PostgreSQL needs the Python package {error.name}, which is not installed"
+                f"a store in PostgreSQL needs the Python package {error.name}, which is not installed:"
+                " pip install '.[server,postgresql]' in the checkout of pystream"
             ) from None
     assert url.database is not None
     _touch(url.database, create)
@@ -225,6 +233,10 @@ def _touch(path: str, create: bool) -> None:
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
     try:
         os.close(os.open(path, flags, 0o600))
+    except FileNotFoundError as error:
+        if create:
+            raise StoreError(f"{path}: there is no such folder to make the store in") from error
+        raise NoStore(f"there is no store at {path}") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pystream.packager.presentation import Presentation, Rendition
+    from pystream.server.http import HttpError
 
 _SCRIPT = "text/javascript; charset=utf-8"
 # Each file after those that it imports.
@@ -101,16 +102,15 @@ class Page:
         values["texts"] = json.dumps(texts).replace("<", "\\u003c")
         return self._template.substitute(values).encode()
 
-    def refusal(
-        self, status: int, reason: str, language: str, root: str, film: str | None
-    ) -> bytes:
+    def refusal(self, error: HttpError, language: str, root: str, film: str | None) -> bytes:
         """The document for a window that gets no film. `root` is the way from its address to `/`, and
         `film` from there to the page of the film that it is about."""
-        kind = _KINDS.get(status, "unknown")
-        title, text = REFUSALS[language][kind]
+        kind = _KINDS.get(error.status, "unknown")
+        texts = REFUSALS[language]
+        title, text = texts.get(error.kind or "", texts[kind])
         values = {_PLACES[file]: f"{root}s/-/{name}" for file, name in self._names.items()}
         values |= {"language": language, "title": title, "text": text}
-        values |= {"status": str(status), "reason": html.escape(reason)}
+        values |= {"status": str(error.status), "reason": html.escape(error.reason)}
         href, label = f"{root}{film}", TO_FILM[language]
         if kind == "busy":
             # The same address.

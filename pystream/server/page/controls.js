@@ -14,7 +14,7 @@ const KEEP_SECONDS = 5;
 const POSTER_PART = 0.1;
 const POSTER_MOST = 30;
 /** Troubles that a button may end. */
-const CURABLE = new Set(["offline", "busy", "denied", "media", "unknown"]);
+const CURABLE = new Set(["offline", "busy", "full", "denied", "media", "unknown"]);
 
 const at = (id) => document.getElementById(id);
 
@@ -41,7 +41,6 @@ export class Controls {
     this.#playback = playback;
     this.#say = say;
     this.#menu = new Menu(at("panel"), at("settings"), this.#video, playback, say);
-    fill(at("key-list"), say);
     this.#followPlayback();
     this.#followVideo();
     this.#followPointer();
@@ -331,6 +330,7 @@ export class Controls {
   }
 
   #help() {
+    fill(at("key-list"), this.#say, this.#playback.subtitles.length > 0);
     at("help").showModal();
   }
 

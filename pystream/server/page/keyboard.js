@@ -34,9 +34,11 @@ function own(element, key) {
   return element.id === "volume" && key.startsWith("Arrow");
 }
 
-/** Fills the list of keys. */
-export function fill(list, say) {
+/** Fills the list of keys, of those that do something. */
+export function fill(list, say, hasSubtitles) {
+  list.replaceChildren();
   for (const [keys, meaning] of LIST) {
+    if (meaning === "key_captions" && !hasSubtitles) continue;
     const term = document.createElement("dt");
     for (const key of keys) {
       const cap = document.createElement("kbd");

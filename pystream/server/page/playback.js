@@ -146,9 +146,13 @@ export class Playback extends EventTarget {
     this.#hls.audioTrack = index;
   }
 
+  get subtitles() {
+    return [...this.#video.textTracks].filter((track) => /^(subtitles|captions)$/.test(track.kind));
+  }
+
   /** Turns subtitles on or off; returns which, or null where there are none. */
   toggleSubtitles() {
-    const tracks = [...this.#video.textTracks].filter((track) => /^(subtitles|captions)$/.test(track.kind));
+    const tracks = this.subtitles;
     if (!tracks.length) return null;
     const on = !tracks.some((track) => track.mode === "showing");
     tracks.forEach((track, index) => (track.mode = on && index === 0 ? "showing" : "disabled"));
@@ -174,7 +178,8 @@ export class Playback extends EventTarget {
           this.#trouble(kindOf(error.status));
           return null;
         }
-        await this.#wait(error instanceof Refused ? "busy" : "offline", error.retryAfter);
+        const kind = error.kind === "full" ? "full" : "busy";
+        await this.#wait(error instanceof Refused ? kind : "offline", error.retryAfter);
       }
     }
   }

@@ -57,12 +57,14 @@ ENGLISH: Final[Mapping[str, str]] = {
     "entry_devices": "This password is in use on another device. Close the film there; then try again in"
     " {seconds} s.",
     "entry_tries": "Too many wrong passwords came from your network. Please try again in {seconds} s.",
+    "entry_full": "Every place is taken just now. Please try again in {seconds} s.",
     "entry_later": "Nobody can be let in just now. Please try again in {seconds} s.",
     "entry_offline": "The server cannot be reached. Please try again.",
     "entry_kicked": "The film goes on on another device with this password.",
     "entry_revoked": "This password is not valid any more.",
     "trouble_offline": "The server cannot be reached. It is tried again in {seconds} s.",
     "trouble_busy": "The film cannot be shown just now. It is tried again in {seconds} s.",
+    "trouble_full": "All places are taken just now. It is tried again in {seconds} s.",
     "trouble_gone": "This film is not here, or no longer.",
     "trouble_denied": "This film cannot be watched with this link, or no longer.",
     "trouble_media": "The film is damaged here, or your browser cannot decode it.",
@@ -124,12 +126,14 @@ GERMAN: Final[Mapping[str, str]] = {
     " dann geht es in {seconds} s.",
     "entry_tries": "Aus Ihrem Netz kamen zu viele falsche Passwörter. Bitte versuchen Sie es in {seconds} s"
     " wieder.",
+    "entry_full": "Gerade sind alle Plätze besetzt. Bitte versuchen Sie es in {seconds} s wieder.",
     "entry_later": "Gerade kann niemand eingelassen werden. Bitte versuchen Sie es in {seconds} s wieder.",
     "entry_offline": "Der Server ist nicht zu erreichen. Bitte versuchen Sie es noch einmal.",
     "entry_kicked": "Der Film läuft mit diesem Passwort auf einem anderen Gerät weiter.",
     "entry_revoked": "Dieses Passwort gilt nicht mehr.",
     "trouble_offline": "Der Server ist nicht erreichbar. Neuer Versuch in {seconds} s.",
     "trouble_busy": "Der Film kann gerade nicht gezeigt werden. Neuer Versuch in {seconds} s.",
+    "trouble_full": "Gerade sind alle Plätze besetzt. Neuer Versuch in {seconds} s.",
     "trouble_gone": "Diesen Film gibt es hier nicht, oder nicht mehr.",
     "trouble_denied": "Mit diesem Link kann der Film nicht angesehen werden, oder nicht mehr.",
     "trouble_media": "Der Film ist an dieser Stelle beschädigt, oder Ihr Browser kann ihn nicht"
@@ -151,6 +155,7 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
             "This link does not open the film",
             "It may be too old. The page of the film has a fresh one.",
         ),
+        "full": ("All places are taken just now", "Please try again in a few seconds."),
         "busy": ("The film cannot be shown just now", "Please try again in a few seconds."),
         "unknown": ("That did not work", "The address may be wrong, or something at the server."),
     },
@@ -162,6 +167,10 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "denied": (
             "Dieser Link öffnet den Film nicht",
             "Vielleicht ist er zu alt. Die Seite des Films hat einen neuen.",
+        ),
+        "full": (
+            "Gerade sind alle Plätze besetzt",
+            "Bitte versuchen Sie es in ein paar Sekunden noch einmal.",
         ),
         "busy": (
             "Der Film kann gerade nicht gezeigt werden",
