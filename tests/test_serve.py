@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -19,7 +20,7 @@ from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -361,6 +362,73 @@ def alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
     except OSError:
         return False
+
+
+# Those who keep others waiting
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Enough for this process and, as they get what it has, for the node's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+HALVES = [
+    b"",
+    b"G",
+    b"GET / HTTP/1.1\r\nHost: x",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
+]
+# RFC 8446 5.1 and 4: of a ClientHello of 508 bytes, so many.
+TLS_HALVES = [
+    b"",
+    b"\x16",
+    b"\x16\x03\x01\x02\x00",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+
+
+@pytest.mark.needs("openssl")
+def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
+    node: Node, many_descriptors: None
+) -> None:
+    shown, tls_port = certificate(node.folder, "a.example"), free_port()
+    tls = f'[tls]\nlisten = ["127.0.0.1:{tls_port}"]\n[[tls.certificates]]\n'
+    tls += f'certificate = "{shown.certificate}"\nkey = "{shown.key}"\n'
+    node.settings(rest=tls + "[limits]\nheader_seconds = 3\nbody_seconds = 3\nidle_seconds = 3\n")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    processes = node.processes()
+    (worker,) = processes["worker"]
+    with ExitStack() as open_ones:
+        with Viewers(node, path) as viewers:
+            viewers.go_on()
+            before = held(worker)
+            peers = []
+            for number in range(1000):
+                port, halves = ((node.port, HALVES), (tls_port, TLS_HALVES))[number % 2]
+                peer = socket.create_connection(("127.0.0.1", port), PATIENCE)
+                peers.append(open_ones.enter_context(peer))
+                peer.sendall(halves[number // 2 % len(halves)])
+            viewers.go_on()
+            for peer in peers:
+                # Nothing was answered, and it is over.
+                assert peer.recv(1) == b""
+            viewers.go_on()
+        assert viewers.failures == []
+    assert held(worker) < before + 5_000_000
+    assert node.processes() == processes
+    assert {json.loads(line)["event"] for line in node.said().splitlines()} == {"serving"}
+
+
+def held(pid: int) -> int:
+    """Bytes of its own that a process holds: the node's tables are of a fixed size."""
+    return 1024 * int(re.findall(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
 
 
 # Workers

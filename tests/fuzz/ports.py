@@ -20,7 +20,6 @@ import argparse
 import http.client
 import json
 import random
-import re
 import socket
 import ssl
 import struct
@@ -36,7 +35,7 @@ from typing import NamedTuple
 
 from tests.test_connections import certificate, trusting
 from tests.test_http import FRAGMENTS
-from tests.test_serve import PATIENCE, Busy, Node, fetch, free_port, node_in, until
+from tests.test_serve import PATIENCE, Busy, Node, fetch, free_port, held, node_in, until
 
 NAME = "film.example"
 # In every request's query; whatever is logged may not quote it.
@@ -118,7 +117,7 @@ def survived(
         # What is read, compiled and remembered once is there after a first round.
         attacks.run(rounds // 4, seconds / 10)
         until(lambda: connected(attacks.port) <= 1)
-        before = held(node)
+        before = held_by(node)
         viewer.go_on()
         attacks.run(rounds, seconds)
         viewer.go_on()
@@ -129,7 +128,7 @@ def survived(
     assert {each["event"] for each in said} <= {"serving"}, node.said()
     assert MARK not in node.said()
     assert node.processes() == processes
-    grown = {pid: now - before[pid] for pid, now in held(node).items()}
+    grown = {pid: now - before[pid] for pid, now in held_by(node).items()}
     assert max(grown.values()) < ROOM, grown
     return {
         "attacks": dict(attacks.done),
@@ -139,14 +138,10 @@ def survived(
     }
 
 
-def held(node: Node) -> dict[int, int]:
+def held_by(node: Node) -> dict[int, int]:
     """Bytes of their own that the node's processes hold, by process."""
     pids = {node.process.pid}.union(*node.processes().values())
-    found = {}
-    for pid in pids:
-        status = Path(f"/proc/{pid}/status").read_text()
-        found[pid] = 1024 * int(re.findall(r"RssAnon:\s+(\d+)", status)[0])
-    return found
+    return {pid: held(pid) for pid in pids}
 
 
 def connected(port: Port) -> int:
