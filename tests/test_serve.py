@@ -120,8 +120,10 @@ class Node:
         return self.log.read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What was said of one kind; commands' own words aside, all of it are JSON lines."""
-        found = [json.loads(line) for line in self.said().splitlines() if line[0] == "{"]
+        """What was said of one kind; commands' own words aside, all of it are JSON lines, of which
+        the last one may be under way."""
+        lines = self.said().splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line[0] == "{" and line[-1] == "\n"]
         return [each for each in found if each["event"] == name]
 
     def processes(self) -> dict[str, set[int]]:
