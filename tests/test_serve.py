@@ -428,6 +428,39 @@ def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
     assert {json.loads(line)["event"] for line in node.said().splitlines()} == {"serving"}
 
 
+def test_what_is_said_in_requests_is_not_kept(node: Node) -> None:
+    node.add_film()
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        open_to_all = StreamSettings(sources=(str(SAMPLE),), origins=("*",))
+        store.add_stream("acme", "open", open_to_all, who="test", now=0)
+    node.start()
+    node.hear("READY=1")
+    (worker,) = node.processes()["worker"]
+    master = node.get("/acme/open/master.m3u8")[1]["location"]
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE)
+    before = 0
+
+    def ask(method: str, number: int, origin: str) -> str | None:
+        names = ("Origin", "Accept-Encoding", "Accept-Language", "If-None-Match")
+        said = dict.fromkeys(names, f"gzip, {number} {'x' * 800}")
+        connection.request(method, master, headers=said | {"Origin": origin})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status < 300
+        return answer.headers["Access-Control-Allow-Origin"]
+
+    with closing(connection):
+        for number in range(700):
+            if number == 100:
+                before = held(worker)
+            for method in ("OPTIONS", "GET"):
+                # RFC 6454 7.1: an origin is a scheme, a host and a port.
+                site = f"https://{number}.example:8443"
+                assert ask(method, number, site) == site
+                assert ask(method, number, f"https://{number}.{'x' * 12_000}") is None
+    assert held(worker) < before + 5_000_000
+
+
 def held(pid: int) -> int:
     """Bytes of its own that a process holds: the node's tables are of a fixed size."""
     return 1024 * int(re.findall(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
