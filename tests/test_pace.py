@@ -1,15 +1,25 @@
-"""Pace: what leaves the server by a clock from outside, asked by players and by those who take all."""
+"""Pace: what leaves the server by a clock from outside, asked by players and by those who take all.
+
+The latter are real programs, too, against a running node.
+"""
 
 from __future__ import annotations
 
 import random
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pystream import _core
+from pystream.acl.store import Store
+from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace
+from tests.test_serve import Node, node_in, until
 
 US = 1_000_000
 
@@ -195,3 +205,81 @@ def test_a_player_that_seeks_and_switches_never_stalls(duration: float, goal: fl
     assert player.stalled == 0
     # So no request is held for as long as would make it a 503.
     assert player.longest_hold < 2 * duration
+
+
+# Programs that fetch films.
+
+
+SEGMENT = 2
+HOUR = 3600
+# Players are not kept waiting for so long, unless they are held.
+HELD_MS = 900
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An hour of pictures in 22 MB, which any of them would have in seconds."""
+    film = tmp_path_factory.mktemp("film") / "hour.mp4"
+    clip = Path(__file__).parent / "media" / "plain.mp4"
+    command = ["ffmpeg", "-v", "error", "-stream_loop", str(HOUR // 6 - 1), "-i", str(clip)]
+    subprocess.run([*command, "-map", "0:v", "-c", "copy", str(film)], check=True)
+    return film
+
+
+@pytest.fixture
+def node(tmp_path: Path, hour: Path) -> Iterator[Node]:
+    with node_in(tmp_path) as running:
+        with Store.open(str(tmp_path / "pystream.db")) as store:
+            store.add_tenant("acme", TenantSettings(), who="test", now=0)
+            film = StreamSettings(sources=(str(hour),), segment_duration_ms=1000 * SEGMENT)
+            store.add_stream("acme", "film", film, who="test", now=0)
+        running.settings("workers = 2\n", "[log]\naccess = true\n")
+        running.start()
+        running.hear("READY=1")
+        yield running
+        assert running.stop() == 0
+
+
+PROGRAMS = {
+    # All segments, on 20 connections.
+    "curl": "curl -s -f --parallel --parallel-max 20 -o #1.ts {folder}/[0-1799].ts",
+    "ffmpeg": "ffmpeg -v quiet -i {master} -c copy film.ts",
+    "yt-dlp": "yt-dlp -q -N 20 --retries 0 --fragment-retries 0 -o film.mp4 {master}",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.needs(each, "ffmpeg")) for each in PROGRAMS]
+)
+def test_no_program_gets_a_film_faster_than_the_pace(name: str, node: Node) -> None:
+    """Counted is what was let go before one segment was refused, or held."""
+    master = f"http://127.0.0.1:{node.port}/acme/film/master.m3u8"
+    folder = f"http://127.0.0.1:{node.port}{node.film()}".rpartition("/")[0]
+    places = {"folder": folder, "master": master}
+    begin = time.monotonic()
+    program = subprocess.Popen(
+        [word.format_map(places) for word in PROGRAMS[name].split()],
+        cwd=node.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until(lambda: held_or_refused(node) is not None or program.poll() is not None)
+        seconds = time.monotonic() - begin
+    finally:
+        program.kill()
+        program.wait()
+    stopped = held_or_refused(node)
+    assert stopped is not None
+    assert 0 < SEGMENT * stopped <= 60 + 120 + 2 * seconds
+
+
+def held_or_refused(node: Node) -> int | None:
+    """After how many segments one was, if one was."""
+    answers = [each for each in node.events("request") if each["kind"] == "segment"]
+    for number, each in enumerate(answers):
+        if each["status"] == 503 or each["ms"] >= HELD_MS:
+            return number
+    return None

@@ -1,16 +1,25 @@
-"""What openssl decrypts and ffmpeg decodes: programs that know nothing of this project."""
+"""What openssl decrypts and ffmpeg decodes: programs that know nothing of this project.
+
+They get files, or the address of a film and nothing else.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pystream import playlist
+from pystream.acl.store import Store
+from pystream.acl.streams import StreamSettings, TenantSettings
 from tests.oracles.hls import LADDER, MEDIA, planned
+from tests.test_serve import Node, node_in
 
 CASES = ["plain.mp4", "ntsc.mp4", "audio_late.mp4", "nal_2.mp4", "aud_some.mp4", "fragmented.mp4"]
 
@@ -22,7 +31,7 @@ def package(out: Path, *arguments: str | Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def framemd5(source: Path, stream: str) -> tuple[list[str], list[int]]:
+def framemd5(source: Path | str, stream: str) -> tuple[list[str], list[int]]:
     """Digests of the decoded frames and their times in microseconds; fails on any message."""
     command = [
         "ffmpeg",
@@ -34,7 +43,7 @@ def framemd5(source: Path, stream: str) -> tuple[list[str], list[int]]:
         "-i",
         str(source),
     ]
-    if source.suffix != ".m3u8":
+    if isinstance(source, Path) and source.suffix != ".m3u8":
         command = ["ffmpeg", "-v", "error", "-copyts", "-i", str(source)]
     command += ["-map", f"0:{stream}:0", "-fps_mode", "passthrough", "-enc_time_base", "1:1000000"]
     command += ["-f", "framemd5", "-"]
@@ -72,6 +81,58 @@ def test_ffmpeg_plays_a_clear_ladder(format: str, tmp_path: Path) -> None:
         framemd5(tmp_path / "out" / "v1" / "index.m3u8", "v")[0]
         == framemd5(MEDIA / LADDER[1], "v")[0]
     )
+
+
+SERVED: dict[str, dict[str, Any]] = {
+    "clear": {},
+    "sealed": {"encryption": "aes-128", "rotate_every": 2},
+    "own": {"encryption": "aes-128-per-viewer"},
+    "shared": {"encryption": "aes-128", "cache": "shared", "pace": None},
+}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with node_in(tmp_path_factory.mktemp("node")) as running:
+        with Store.open(str(running.folder / "pystream.db")) as store:
+            store.add_tenant("acme", TenantSettings(), who="test", now=0)
+            for name, changes in SERVED.items():
+                for format in ("ts", "fmp4"):
+                    for last, files in (("", ("plain.mp4",)), ("-ladder", LADDER)):
+                        sources = tuple(str(MEDIA / each) for each in files)
+                        film = StreamSettings(
+                            sources=sources, format=format, segment_duration_ms=1000, **changes
+                        )
+                        store.add_stream("acme", f"{name}-{format}{last}", film, who="test", now=0)
+        running.start()
+        running.hear("READY=1")
+        yield running
+        assert running.stop() == 0
+
+
+@pytest.mark.needs("ffmpeg", "ffprobe")
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["ts", "fmp4"])
+@pytest.mark.parametrize("name", SERVED)
+def test_an_address_is_all_that_players_need(node: Node, name: str, format: str) -> None:
+    address = f"http://127.0.0.1:{node.port}/acme/{name}-{format}"
+    probe = ["ffprobe", "-v", "warning", "-of", "json", "-show_entries"]
+    probe += ["format=duration:stream=codec_name,width,height", f"{address}/master.m3u8"]
+    done = subprocess.run(probe, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    assert {each["codec_name"] for each in found["streams"]} == {"h264", "aac"}
+    assert float(found["format"]["duration"]) == pytest.approx(
+        sum(planned("plain.mp4").renditions[0].durations_us) / 1e6, abs=0.1
+    )
+    theirs = framemd5(MEDIA / "plain.mp4", "v")[0]
+    assert framemd5(f"{address}/master.m3u8", "v")[0] == theirs
+    # The edit list has ffmpeg leave out some of the file's sound, which HLS has no word for.
+    theirs = framemd5(MEDIA / "plain.mp4", "a")[0]
+    assert 0 <= len(framemd5(f"{address}/master.m3u8", "a")[0]) - len(theirs) <= 2
+    # Of a ladder, ffmpeg takes the best one.
+    best = framemd5(f"{address}-ladder/master.m3u8", "v")[0]
+    assert best == framemd5(MEDIA / LADDER[0], "v")[0]
 
 
 @pytest.mark.needs("ffmpeg", "ffprobe")

@@ -124,8 +124,10 @@ class Node:
         return self.log.read_text()
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What was said of one kind; commands' own words aside, all of it are JSON lines."""
-        found = [json.loads(line) for line in self.said().splitlines() if line[0] == "{"]
+        """What was said of one kind; commands' own words aside, all of it are JSON lines, of which
+        the last one may be under way."""
+        lines = self.said().splitlines(keepends=True)
+        found = [json.loads(line) for line in lines if line[0] == "{" and line[-1] == "\n"]
         return [each for each in found if each["event"] == name]
 
     def processes(self) -> dict[str, set[int]]:
@@ -391,6 +393,106 @@ def alive(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
     except OSError:
         return False
+
+
+# Those who keep others waiting
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Enough for this process and, as they get what it has, for the node's."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+HALVES = [
+    b"",
+    b"G",
+    b"GET / HTTP/1.1\r\nHost: x",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1",
+]
+# RFC 8446 5.1 and 4: of a ClientHello of 508 bytes, so many.
+TLS_HALVES = [
+    b"",
+    b"\x16",
+    b"\x16\x03\x01\x02\x00",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+]
+
+
+@pytest.mark.needs("openssl")
+def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
+    node: Node, many_descriptors: None
+) -> None:
+    shown, tls_port = certificate(node.folder, "a.example"), free_port()
+    tls = f'[tls]\nlisten = ["127.0.0.1:{tls_port}"]\n[[tls.certificates]]\n'
+    tls += f'certificate = "{shown.certificate}"\nkey = "{shown.key}"\n'
+    node.settings(rest=tls + "[limits]\nheader_seconds = 3\nbody_seconds = 3\nidle_seconds = 3\n")
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    processes = node.processes()
+    (worker,) = processes["worker"]
+    with ExitStack() as open_ones:
+        with Viewers(node, path) as viewers:
+            viewers.go_on()
+            before = held(worker)
+            peers = []
+            for number in range(1000):
+                port, halves = ((node.port, HALVES), (tls_port, TLS_HALVES))[number % 2]
+                peer = socket.create_connection(("127.0.0.1", port), PATIENCE)
+                peers.append(open_ones.enter_context(peer))
+                peer.sendall(halves[number // 2 % len(halves)])
+            viewers.go_on()
+            for peer in peers:
+                # Nothing was answered, and it is over.
+                assert peer.recv(1) == b""
+            viewers.go_on()
+        assert viewers.failures == []
+    assert held(worker) < before + 5_000_000
+    assert node.processes() == processes
+    assert {json.loads(line)["event"] for line in node.said().splitlines()} == {"serving"}
+
+
+def test_what_is_said_in_requests_is_not_kept(node: Node) -> None:
+    node.add_film()
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        open_to_all = StreamSettings(sources=(str(SAMPLE),), origins=("*",))
+        store.add_stream("acme", "open", open_to_all, who="test", now=0)
+    node.start()
+    node.hear("READY=1")
+    (worker,) = node.processes()["worker"]
+    master = node.get("/acme/open/master.m3u8")[1]["location"]
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=PATIENCE)
+    before = 0
+
+    def ask(method: str, number: int, origin: str) -> str | None:
+        names = ("Origin", "Accept-Encoding", "Accept-Language", "If-None-Match")
+        said = dict.fromkeys(names, f"gzip, {number} {'x' * 800}")
+        connection.request(method, master, headers=said | {"Origin": origin})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status < 300
+        return answer.headers["Access-Control-Allow-Origin"]
+
+    with closing(connection):
+        for number in range(700):
+            if number == 100:
+                before = held(worker)
+            for method in ("OPTIONS", "GET"):
+                # RFC 6454 7.1: an origin is a scheme, a host and a port.
+                site = f"https://{number}.example:8443"
+                assert ask(method, number, site) == site
+                assert ask(method, number, f"https://{number}.{'x' * 12_000}") is None
+    assert held(worker) < before + 5_000_000
+
+
+def held(pid: int) -> int:
+    """Bytes of its own that a process holds: the node's tables are of a fixed size."""
+    return 1024 * int(re.findall(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[0])
 
 
 # Workers

@@ -366,6 +366,21 @@ def test_requests_in_a_row_are_answered_in_order(server: Server) -> None:
     assert answers.count(whole) == 2 and answers.endswith(b"#EXT-X-ENDLIST\n")
 
 
+def test_who_speaks_http_1_0_is_told_that_the_connection_stays(server: Server) -> None:
+    """RFC 9112 9.3: without it, such a client would wait for the end."""
+    (path,) = server.media("clear")
+    segment = urljoin(path, server.playlist(path).segments[0].uri)
+    paths = (path, segment, "/acme/clear/master.m3u8", "/acme/nothing/")
+    stays = [f"GET {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" for path in paths]
+    last = f"GET {path} HTTP/1.0\r\n\r\n"
+    answers = server.raw("".join([*stays, last]).encode())
+    assert answers.count(b"HTTP/1.1 ") == 5
+    assert answers.count(b"\r\nConnection: keep-alive\r\n") == 4
+    assert answers.count(b"\r\nConnection: close\r\n") == 1
+    # To the others it goes without saying.
+    assert "connection" not in server.get(path)[1]
+
+
 def test_what_cannot_be_understood_is_answered_and_closed(server: Server) -> None:
     assert server.raw(b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert server.raw(b"\x16\x03\x01\x02\x00\x01\x00").startswith(b"HTTP/1.1 400 ")

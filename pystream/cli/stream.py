@@ -55,6 +55,9 @@ now; --unchecked leaves that out, where the files lie on another machine only.
 With --cache shared, encrypted media can be fetched without a grant, so that a
 CDN may keep it. It excludes per-viewer keys and a pace (--pace off).
 
+The pace is of a link: one minute of the film at once, two for seeking, and from
+then on FACTOR seconds a second. Who may open many links may have it faster.
+
 An option that can be repeated replaces all there was. `none` takes the value
 away: --max-viewers none, --origin none.
 

@@ -750,9 +750,14 @@ def _ranged(
     return Answer(206, headers, body, end - first, row)
 
 
+# RFC 6454 7.1: a scheme, a host of 253 characters at most (RFC 1035 2.3.4) and a port. What is longer
+# names nobody, and is not said back.
+_LONGEST_ORIGIN = 300
+
+
 def _cors(stream: Stream, request: Request) -> Headers:
     origin = request.fields.origin
-    if origin is None:
+    if origin is None or len(origin) > _LONGEST_ORIGIN:
         return [("Vary", "Origin")] if stream.settings.origins else []
     if origin in stream.settings.origins or "*" in stream.settings.origins:
         return [

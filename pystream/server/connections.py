@@ -57,6 +57,8 @@ _MANY = 256
 _SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
+# RFC 9112 9.3: whoever speaks HTTP/1.0 takes every connection for closed that does not say otherwise.
+_KEEP_ALIVE = (("Connection", "keep-alive"),)
 # RFC 8446 5.1: the content type of a record that begins a handshake.
 _HANDSHAKE = b"\x16"
 
@@ -539,8 +541,13 @@ class Connections:
             connection.keep_alive = request.keep_alive and not (self._draining or connection.lost)
         connection.answering = request, answer, begun
         status, headers, body, length, row, _, head = answer
-        if head is None or not connection.keep_alive:
-            head = http.head(status, headers if connection.keep_alive else [*headers, *_CLOSE])
+        options: tuple[tuple[str, str], ...] = ()
+        if not connection.keep_alive:
+            options = _CLOSE
+        elif request is not None and request.http_1_0:
+            options = _KEEP_ALIVE
+        if head is None or options:
+            head = http.head(status, [*headers, *options])
         head = head[:-2] + connection.hsts + self._date
         connection.deadline = _NEVER
         if not length or (request is not None and request.method == "HEAD"):

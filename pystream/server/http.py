@@ -868,7 +868,6 @@ def timestamp(value: str) -> int | None:
 _WEIGHT = re.compile(r"[ \t]*[Qq]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*")
 
 
-@lru_cache(64)
 def accepts_gzip(value: str | None) -> bool:
     """Whether `Accept-Encoding: value` likes gzip at least as well as no coding (RFC 9110 12.5.3).
 
@@ -876,6 +875,10 @@ def accepts_gzip(value: str | None) -> bool:
     """
     if value is None:
         return False
+    return _known_gzip(value) if len(value) <= _SHORT else _gzip(value)
+
+
+def _gzip(value: str) -> bool:
     weights: dict[str, float] = {}
     for element in value.lower().split(","):
         coding, mark, parameter = element.partition(";")
@@ -889,7 +892,9 @@ def accepts_gzip(value: str | None) -> bool:
     return gzip > 0 and gzip >= weights.get("identity", 0.0)
 
 
-@lru_cache(64)
+_known_gzip = lru_cache(64)(_gzip)
+
+
 def asks_for_html(value: str | None) -> bool:
     """Whether `Accept: value` names HTML (RFC 9110 12.5.1), as a browser does for what it shows in a
     window, and for nothing that a player or a script fetches."""
@@ -915,17 +920,26 @@ _STATUS_LINES = {
 
 def head(status: int, headers: Iterable[tuple[str | bytes, str | bytes]]) -> bytes:
     """The head of a response. ValueError for a field that would not be one field (RFC 9110 5.5)."""
-    lines = [_field_line(name, value) for name, value in headers]
+    lines = [
+        (_known_line if len(value) <= _SHORT else _field_line)(name, value)
+        for name, value in headers
+    ]
     return b"".join((_STATUS_LINES[status], *lines, b"\r\n"))
 
 
-@lru_cache(1024)
+# Characters of a value whose line is remembered. Longer ones are rare, unless a peer chooses them.
+_SHORT = 200
+
+
 def _field_line(name: str | bytes, value: str | bytes) -> bytes:
-    """One field. Most of what a server says it says again and again, so lines are remembered."""
     line = b"%b: %b\r\n" % (_octets(name), _octets(value))
     if _FIELD_LINE.fullmatch(line) is None:
         raise ValueError("a header field has no proper name, or a control byte in its value")
     return line
+
+
+# Most of what a server says it says again and again.
+_known_line = lru_cache(1024)(_field_line)
 
 
 def _octets(text: str | bytes) -> bytes:

@@ -1,9 +1,12 @@
-"""Fuzzes the planner: `python -m tests.fuzz [FOLDER...] [-max_total_time=600 ...]`.
+"""Fuzzes: `python -m tests.fuzz TARGET [FOLDER...] [-max_total_time=600 ...]`.
 
-Guided by coverage of both halves: `_segmenter.pyx` is built anew with clang's instrumentation,
-AddressSanitizer and overflow checks, and the Python that calls it is instrumented by atheris
-(`pip install atheris`). What is new goes to the first folder, `build/fuzz/found` where none is
-named; the kept corpus is read beside it. An input that does harm is written to the current folder.
+planner, http: guided by coverage of the Python, which atheris instruments (`pip install atheris`); of
+the planner, that of its loops as well: `_segmenter.pyx` is built anew with clang's instrumentation,
+AddressSanitizer and overflow checks. What is new goes to the first folder, `build/fuzz/TARGET` where
+none is named; the kept corpus is read beside it. An input that does harm is written to the current
+folder.
+
+ports: a running server, `python -m tests.fuzz ports [--seconds 180]`; `tests/fuzz/ports.py` says how.
 """
 
 from __future__ import annotations
@@ -29,34 +32,52 @@ SANITIZE = (
 )
 # Set in the process that has the sanitizer's runtime.
 INSIDE = "PYSTREAM_FUZZ_INSIDE"
+# What is instrumented, and the function that is fed.
+TARGETS = {
+    "planner": (["pystream.packager", "pystream.playlist"], "planned"),
+    "http": (["pystream.server"], "asked"),
+}
 
 
 def main() -> None:
+    name, *arguments = sys.argv[1:] or [""]
+    if name == "ports":
+        from tests.fuzz import ports
+
+        ports.main(arguments)
+        return
+    if name not in TARGETS:
+        sys.exit(f"tests.fuzz: name a target: {', '.join(TARGETS)} or ports")
     try:
         atheris = importlib.import_module("atheris")
     except ImportError:
         sys.exit(
             "tests.fuzz: atheris is missing: install it into this environment (pip install atheris)"
         )
-    if INSIDE not in os.environ:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if name == "planner" and INSIDE not in os.environ:
         build()
         enter(Path(atheris.path()))
-    with atheris.instrument_imports(include=["pystream.packager", "pystream.playlist"]):
-        load_instrumented()
-        from tests.fuzz.planner import planned
-    options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-    folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
+    instrumented, function = TARGETS[name]
+    with atheris.instrument_imports(include=instrumented):
+        if name == "planner":
+            load_instrumented()
+        target = getattr(importlib.import_module(f"tests.fuzz.{name}"), function)
+    options = [argument for argument in arguments if argument.startswith("-")]
+    folders = [argument for argument in arguments if not argument.startswith("-")]
     if not folders:
-        folders = [str(BUILD / "found"), str(CORPUS)]
+        folders = [str(BUILD / name), str(CORPUS / name)]
         Path(folders[0]).mkdir(exist_ok=True)
     # Short inputs are tried first, and soon longer ones: a film takes some.
     usual = ["-max_len=1000", "-len_control=10", "-timeout=10"]
-    atheris.Setup([str(again()), *usual, *options, *folders], planned)
+    words = Path(__file__).with_name(f"{name}.dict")
+    if words.exists():
+        usual.append(f"-dict={words}")
+    atheris.Setup([str(again(name)), *usual, *options, *folders], target)
     atheris.Fuzz()
 
 
 def build() -> None:
-    BUILD.mkdir(parents=True, exist_ok=True)
     c_file = BUILD / "_segmenter.c"
     source = ROOT / "pystream" / "_segmenter.pyx"
     include = f"-I{sysconfig.get_path('include')}"
@@ -84,10 +105,10 @@ def enter(atheris: Path) -> None:
     os.execve(sys.executable, [sys.executable, "-m", "tests.fuzz", *sys.argv[1:]], environment)
 
 
-def again() -> Path:
+def again(name: str) -> Path:
     """This command as a program: libFuzzer starts it once more to merge corpora."""
-    program = BUILD / "planner"
-    program.write_text(f'#!/bin/sh\ncd {ROOT}\nexec {sys.executable} -m tests.fuzz "$@"\n')
+    program = BUILD / f"{name}.sh"
+    program.write_text(f'#!/bin/sh\ncd {ROOT}\nexec {sys.executable} -m tests.fuzz {name} "$@"\n')
     program.chmod(0o755)
     return program
 

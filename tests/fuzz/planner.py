@@ -1,7 +1,7 @@
 """The planner's fuzz target: any columns and any film give what naive code gives, or a declared error.
 
 The first byte chooses what is looked at, the others are its numbers: a loop of `pystream._segmenter`
-each, or a film that is written, opened and planned. `python -m tests.fuzz` draws the bytes;
+each, or a film that is written, opened and planned. `python -m tests.fuzz planner` draws the bytes;
 `tests/test_fuzz.py` replays those that were kept.
 """
 
