@@ -315,7 +315,7 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
                 "kind": "full",
             }
         mine = path.split("/")[2]
-        theirs = server.answers.grants.issue(1, b"stranger", int(time.time()) - 100, 3600)
+        theirs = server.answers.grants.issue(1, b"a stranger's own", int(time.time()) - 100, 3600)
         master = path.rsplit("/", 3)[0] + "/master.m3u8"
         assert server.get(path)[0] == server.get(master)[0] == 200
         # With a link from elsewhere one is a newcomer, but not in the midst of the film.

@@ -943,7 +943,7 @@ def test_what_is_committed_is_on_the_disk(file: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("missing/store.db", "missing/store.db: No such file or directory"),
+        ("missing/store.db", "missing/store.db: there is no such folder"),
         ("folder", "folder: Is a directory"),
         ("text", "text: the file is no SQLite database"),
     ],

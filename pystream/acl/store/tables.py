@@ -50,7 +50,7 @@ tenant = Table(
     Column("display", Text, nullable=False),
     Column("timezone", Text, nullable=False),
     Column("max_rate_bps", BigInteger),
-    Column("notice", Text, nullable=False, server_default=""),
+    Column("notice", Text, nullable=False, server_default=text("''")),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,

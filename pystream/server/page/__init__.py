@@ -122,6 +122,7 @@ class Page:
 
 _KINDS = {401: "denied", 403: "denied", 404: "gone", 410: "gone", 429: "busy", 503: "busy"}
 
+
 def _entry(notice: str, texts: Mapping[str, str]) -> str:
     """The form for a password. Whoever types from paper wants to see what is typed."""
     say = {name: html.escape(text) for name, text in texts.items()}

@@ -19,7 +19,9 @@ def upgrade() -> None:
         sa.Column("device_mode", sa.Text, nullable=False, server_default="reject_new"),
     ):
         op.add_column("stream", column)
-    op.add_column("tenant", sa.Column("notice", sa.Text, nullable=False, server_default=""))
+    op.add_column(
+        "tenant", sa.Column("notice", sa.Text, nullable=False, server_default=sa.text("''"))
+    )
     op.create_table(
         "password",
         sa.Column("id", sa.BigInteger, autoincrement=False, nullable=False),
