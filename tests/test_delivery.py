@@ -27,7 +27,7 @@ from Crypto.Cipher import AES
 from pystream import _core
 from pystream.acl.streams import StreamSettings, problems
 from pystream.server.pace import Pace
-from tests.test_serve import node_in, until
+from tests.test_serve import SAMPLE, node_in, until
 from tests.test_server import MEDIA, Server, decrypt, planned, serving, settings
 
 CLIPS = ("plain.mp4", "moov_last.mp4", "co64.mp4", "fragmented.mp4")
@@ -135,7 +135,7 @@ def test_a_cached_segment_over_tls_is_the_same(tmp_path: Path) -> None:
 
 def test_viewers_who_read_nothing_cost_a_window_each() -> None:
     """128 KB a connection in user space at most; of what comes from the cache, nothing."""
-    count, sample = 150, str(MEDIA.parent.parent / "demo" / "sample.mp4")
+    count, sample = 150, str(SAMPLE)
     streams = {
         name: StreamSettings(
             sources=(sample,), segment_duration_ms=3_600_000, encryption=encryption, pace=None

@@ -13,9 +13,7 @@ from pystream.cli import _terminal
 from pystream.cli._arguments import Parser, film
 from pystream.cli._store import not_installed
 
-_SAMPLE = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "demo/sample.mp4"
-)
+_SAMPLE = os.path.join(os.path.dirname(__file__), "sample.mp4")
 
 _DESCRIPTION = """\
 Serves a film on this machine alone, packaged and encrypted while it is sent, and
@@ -52,7 +50,7 @@ def run(arguments: list[str]) -> int:
         default=[_SAMPLE],
         metavar="INPUT",
         type=film,
-        help="the film (default: the sample film of the project)",
+        help="the film (default: a sample film of 30 seconds)",
     )
     add("--port", metavar="N", type=_port, default=8080, help="where to listen (default: 8080)")
     add(
