@@ -25,7 +25,7 @@ export PATH := $(CURDIR)/$(BIN):$(MACHINE_PATH)
 SOURCES := Cargo.toml Cargo.lock pyproject.toml build_backend.py $(wildcard README.md npm/package*.json) \
 	$(shell find core_rs -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) \
 	$(wildcard pystream/*.pyx)
-PYTHON_CODE := build_backend.py $(wildcard pystream tests benchmarks) $(if $(wildcard demo/*.py),demo)
+PYTHON_CODE := build_backend.py $(wildcard pystream tests benchmarks)
 STUBS := $(patsubst pystream/%.pyi,pystream.%,$(wildcard pystream/*.pyi))
 ARM := aarch64-unknown-linux-gnu
 

@@ -37,35 +37,35 @@ class MissingTool(Exception):
 def film(small: bool = False) -> Path:
     """10 minutes at 8 Mbit/s: 615 MB."""
     if small:
-        return ROOT / "demo/sample.mp4"
+        return ROOT / "pystream/cli/sample.mp4"
     return _looped("film", 1280, 720, 7850, 128, minutes=10)
 
 
 def long(small: bool = False) -> Path:
     """3 hours at 300 kbit/s: 1,800 segments of 6 s, and many more samples than bytes a sample."""
     if small:
-        return ROOT / "demo/sample.mp4"
+        return ROOT / "pystream/cli/sample.mp4"
     return _looped("long", 480, 270, 236, 64, minutes=180)
 
 
 def ten_hours(small: bool = False) -> Path:
     """10 hours at 300 kbit/s: the sample tables of a ten-hour film of any bit rate."""
     if small:
-        return ROOT / "demo/sample.mp4"
+        return ROOT / "pystream/cli/sample.mp4"
     return _looped("ten-hours", 480, 270, 236, 64, minutes=600)
 
 
 def half_day(small: bool = False) -> Path:
     """12 hours at 300 kbit/s: 7,200 segments of 6 s in one playlist."""
     if small:
-        return ROOT / "demo/sample.mp4"
+        return ROOT / "pystream/cli/sample.mp4"
     return _looped("half-day", 480, 270, 236, 64, minutes=720)
 
 
 def feature(small: bool = False) -> Path:
     """90 minutes at 4 Mbit/s: what one goes to the cinema for. 2.7 GB."""
     if small:
-        return ROOT / "demo/sample.mp4"
+        return ROOT / "pystream/cli/sample.mp4"
     return _looped("feature", 1280, 720, 3890, 96, minutes=90)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from build_backend import FETCHED
+from tests.test_serve import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -164,9 +165,19 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     assert len(units) == 3
     assert package | units | {"pystream/py.typed"} <= found
     others = {name for name in found - package - units if ".dist-info/" not in name}
+    others.remove("pystream/cli/sample.mp4")
     assert {Path(name).suffix for name in others} <= {".json", ".so", ".toml", ".typed", *PAGE}, (
         others
     )
+
+
+def test_the_wheels_demo_has_a_film(built: Built, tmp_path: Path) -> None:
+    with zipfile.ZipFile(built.wheel) as archive:
+        archive.extractall(tmp_path)
+    port = str(free_port())
+    done = run_python(tmp_path, "-m", "pystream", "demo", "--port", port, "--seconds", "0.1")
+    assert done.returncode == 0, done.stderr
+    assert f"Open http://127.0.0.1:{port}/demo/film/ in a browser" in done.stdout
 
 
 def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
@@ -217,7 +228,7 @@ def test_no_text_installs_the_other_pystream() -> None:
 
 
 def tracked(suffix: str) -> list[Path]:
-    folders = ("pystream", "tests", "benchmarks", "demo", "core_rs")
+    folders = ("pystream", "tests", "benchmarks", "core_rs")
     found = [path for folder in folders for path in (ROOT / folder).rglob(f"*.{suffix}")]
     return [*ROOT.glob(f"*.{suffix}"), *found]
 

@@ -27,7 +27,7 @@ from Crypto.Cipher import AES
 from pystream import _core
 from pystream.acl.streams import StreamSettings, problems
 from pystream.server.pace import Pace
-from tests.test_serve import node_in, until
+from tests.test_serve import SAMPLE, node_in, until
 from tests.test_server import MEDIA, Server, decrypt, planned, serving, settings
 
 CLIPS = ("plain.mp4", "moov_last.mp4", "co64.mp4", "fragmented.mp4")
@@ -134,8 +134,9 @@ def test_a_cached_segment_over_tls_is_the_same(tmp_path: Path) -> None:
 
 
 def test_viewers_who_read_nothing_cost_a_window_each() -> None:
-    """128 KB a connection in user space at most; of what comes from the cache, nothing."""
-    count, sample = 150, str(MEDIA.parent.parent / "demo" / "sample.mp4")
+    """128 KB a connection in user space at most; of what comes from the cache, nothing. In the kernel,
+    128 KB that cannot be sent yet, beside what the peer has room for."""
+    count, sample = 150, str(SAMPLE)
     streams = {
         name: StreamSettings(
             sources=(sample,), segment_duration_ms=3_600_000, encryption=encryption, pace=None
@@ -162,11 +163,18 @@ def test_viewers_who_read_nothing_cost_a_window_each() -> None:
             held = server.delivery.counters()[1] - before[1]
             assert count * window // 4 <= held <= count * window, name
             assert resident() - before[0] <= count * most + (4 << 20), name
+        assert max(unacknowledged_from(server.port)) <= (128 + 64) << 10
 
 
 def until_under_way(server: Server, wanted: int) -> None:
     """Waits for a number of answers that have begun and not ended."""
     until(lambda: server.delivery.counters()[0] == wanted)
+
+
+def unacknowledged_from(port: int) -> list[int]:
+    """Bytes that the kernel holds for each connection of a port (proc(5): tx_queue)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(f":{port:04X}")]
 
 
 def resident() -> int:

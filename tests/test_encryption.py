@@ -293,7 +293,7 @@ def test_lanes_of_any_number_and_length_side_by_side(
 @pytest.mark.parametrize("format", ["ts", "fmp4"])
 def test_segments_longer_than_a_window_are_chained_across_it(format: str) -> None:
     # A megabyte in one segment: many times the window that a lane takes at once.
-    film = pystream.open(MEDIA.parents[1] / "demo" / "sample.mp4")
+    film = pystream.open(MEDIA.parents[1] / "pystream/cli/sample.mp4")
     encryption = pystream.Aes128(key=KEY)
     secret = pystream.plan([film], format=format, segment_duration=60, encryption=encryption)
     clear = pystream.plan([film], format=format, segment_duration=60)

@@ -29,7 +29,7 @@ from pystream.server.origin import Origin  # noqa: E402
 from pystream.server.settings import Overload  # noqa: E402
 from tests.test_server import NOW, serving, settings  # noqa: E402
 
-SAMPLE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "demo", "sample.mp4")
+SAMPLE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "pystream/cli/sample.mp4")
 ROOMY = Load(egress_bps=10e6, bytes_in_flight=1000, loop_lag_ms=2, viewers=20)
 ALL = Bounds(
     egress_bps=100_000_000,

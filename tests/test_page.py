@@ -33,7 +33,7 @@ from tests.test_overload import Rooms
 from tests.test_server import NOW, Server, serving, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "demo" / "sample.mp4"
+SAMPLE = ROOT / "pystream" / "cli" / "sample.mp4"
 FILES = ROOT / "pystream" / "server" / "page"
 LADDER = ("ladder_270.mp4", "ladder_180.mp4", "ladder_90.mp4", "ladder_audio.m4a")
 

@@ -41,7 +41,7 @@ from pystream.server.settings import Settings, Tls, load
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
-SAMPLE = ROOT / "demo" / "sample.mp4"
+SAMPLE = ROOT / "pystream" / "cli" / "sample.mp4"
 UNITS = ROOT / "pystream" / "server" / "systemd"
 SERVE = [sys.executable, "-m", "pystream", "serve"]
 PATIENCE = 120

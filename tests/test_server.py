@@ -491,7 +491,7 @@ def test_what_is_sent_is_metered(server: Server) -> None:
 def test_what_is_sent_is_metered_while_the_connection_lasts() -> None:
     """Whoever is killed has booked all but the last second: of answers under way, and of idle
     connections."""
-    film = StreamSettings(sources=(str(MEDIA.parents[1] / "demo" / "sample.mp4"),))
+    film = StreamSettings(sources=(str(MEDIA.parents[1] / "pystream/cli/sample.mp4"),))
     with serving({"film": film}) as server, socket.socket() as peer:
         (path,) = server.media("film")
         uri = urljoin(path, server.playlist(path).segments[0].uri)

@@ -23,7 +23,7 @@ from pystream.packager.verify.source import read_source
 from tests.oracles import boxes, mp4, planner, synthetic, ts
 
 MEDIA = Path(__file__).parent / "media"
-SAMPLE = Path(__file__).parents[1] / "demo" / "sample.mp4"
+SAMPLE = Path(__file__).parents[1] / "pystream/cli/sample.mp4"
 CLIPS = sorted([*MEDIA.glob("*.mp4"), *MEDIA.glob("*.m4a"), SAMPLE])
 KEY = bytes(range(16))
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     Number = TypeVar("Number", int, float)
 
-_SAMPLE = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "demo/sample.mp4"
-)
+_SAMPLE = os.path.join(os.path.dirname(__file__), "sample.mp4")
 
 _DESCRIPTION = """\
 Serves a film on this machine alone, packaged and encrypted while it is sent, and
@@ -59,7 +57,7 @@ def run(arguments: list[str]) -> int:
         default=[_SAMPLE],
         metavar="INPUT",
         type=film,
-        help="the film (default: the sample film of the project)",
+        help="the film (default: a sample film of 30 seconds)",
     )
     add("--port", metavar="N", type=_port, help="where to listen (default: $DEMO_PORT, or 8080)")
     add(

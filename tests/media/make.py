@@ -4,8 +4,8 @@ Needs an ffmpeg with libx264, libx265, libmp3lame and libopus, and DejaVu Sans f
 All pictures and sounds are synthetic, all files are committed, and one ffmpeg build makes the same
 bytes each time, so the script is only run when a clip is added. What each clip is for:
 
-demo/sample.mp4     the film of `make demo`: 30 s, closed GOPs of 2 s with B-frames, a flash and a
-                    beep at each full second, so that an eye and an ear can check the sync
+sample              the film of `pystream demo`, beside it: 30 s, closed GOPs of 2 s with B-frames, a
+                    flash and a beep at each full second, so that an eye and an ear can check the sync
 plain               the ordinary file: B-frames, edit lists on both tracks, moov first
 moov_last           the same film with moov behind mdat
 ntsc                30000/1001 pictures a second; durations that no decimal expresses
@@ -477,7 +477,7 @@ def main() -> None:
     """Makes the clips named on the command line, or all."""
     wanted = sys.argv[1:] or [*CLIPS, "sample.mp4"]
     for name in wanted:
-        out = ROOT / "demo" / name if name == "sample.mp4" else HERE / name
+        out = ROOT / "pystream" / "cli" / name if name == "sample.mp4" else HERE / name
         (demo if name == "sample.mp4" else CLIPS[name])(out)
         print(f"{out.stat().st_size:>9,} {out.relative_to(ROOT)}")
 
