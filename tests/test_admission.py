@@ -6,6 +6,8 @@ import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -312,6 +314,67 @@ def test_guesses_are_throttled_and_whoever_is_right_comes_in(house: House) -> No
         house.let_in("acme/course", text)
     # Elsewhere nobody has tried.
     assert house.refused("acme/one", "guess") == "password"
+
+
+def test_the_pepper_is_rotated_while_viewers_come_in(house: House) -> None:
+    texts = [house.issue("acme/course") for _ in range(5)]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "pystream", "keyring", "rotate", "pepper", "--json"],
+        cwd=house.node.folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    rounds = 0
+    while command.poll() is None:
+        house.let_in("acme/course", texts[rounds % len(texts)])
+        rounds += 1
+    assert rounds > 0 and command.returncode == 0
+    assert command.stdout is not None and json.loads(command.stdout.read()) == {"indexed": 5}
+    command.stdout.close()
+    for text in texts:
+        house.let_in("acme/course", text)
+
+
+def test_passwords_by_the_command_line(house: House) -> None:
+    """From making to erasing; what a command says is what a viewer meets."""
+
+    def told(*words: str, typed: str = "") -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "pystream", "password", *words],
+            cwd=house.node.folder,
+            input=typed,
+            text=True,
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+
+    made = told("add", "acme/course", "--count", "3", "--label", "Saal 1").split()
+    for text in made:
+        house.let_in("acme/course", text)
+    listed = json.loads(told("list", "acme/course", "--json"))["passwords"]
+    assert {each["password"] for each in listed} == set(made)
+    assert {each["label"] for each in listed} == {"Saal 1"}
+    assert told("list", "acme").count("Saal 1") == 3
+    with house.store() as store:
+        house.add_stream(store, "acme", "later", access="personal")
+    exported = told("list", "acme/course", "--csv")
+    assert exported.splitlines()[0].endswith(
+        "password,label,valid from,valid until,max devices,test"
+    )
+    ids = "password,label\n0012345,first\nRA-778-XY,second\n"
+    assert told("import", "acme/later", "--list", "-", typed=ids) == "2 passwords added\n"
+    until(lambda: house.ask("/acme/later/")[0] == 200)
+    # Leading zeros count.
+    assert house.refused("acme/later", "12345") == "password"
+    visit = house.let_in("acme/later", "0012345")
+    told("cards", "acme/later", "--url", "https://tv.example.org/acme/later/", "-o", "cards.pdf")
+    assert (house.node.folder / "cards.pdf").read_bytes().startswith(b"%PDF")
+    assert told("revoke", "acme", "--list", "-", typed="0012345\n") == "1 password revoked\n"
+    until(lambda: house.standing(visit) == "revoked")
+    assert told("erase", "acme", "--list", "-", typed=f"{made[0]}\n") == "1 password erased\n"
+    assert told("list", "acme/course").count("(erased)") == 1
+    shared = told("add", "acme/shared", "--shared").strip()
+    house.let_in("acme/shared", shared)
 
 
 # The page

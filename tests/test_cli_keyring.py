@@ -76,7 +76,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
         "keyring": "status rotate backup restore --keep-days --replace",
         "keyring status": "--config --json",
-        "keyring rotate": "master tenant --config --json",
+        "keyring rotate": "master tenant pepper --config --json",
         "keyring backup": "--keep-days --config --json",
         "keyring restore": "--replace --config --json",
     }
@@ -97,8 +97,8 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("rotat", "there is no action 'rotat'"),
         ("rotate", "master|tenant"),
         ("rotate moon", "master|tenant"),
-        ("rotate master acme", "rotate master, or rotate tenant TENANT is wanted"),
-        ("rotate tenant", "rotate master, or rotate tenant TENANT is wanted"),
+        ("rotate master acme", "rotate master, rotate tenant TENANT, or rotate pepper is wanted"),
+        ("rotate tenant", "rotate master, rotate tenant TENANT, or rotate pepper is wanted"),
         ("backup", "DIR"),
         ("backup x --keep-days 0", "--keep-days: a whole number above 0"),
         ("restore", "FILE"),

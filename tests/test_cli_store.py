@@ -77,12 +77,13 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
         "tenant": "add list set remove",
         "tenant remove": "--config --store --json",
-        "tenant add": "--display --timezone --max-rate --by --config --store --json",
+        "tenant add": "--display --timezone --max-rate --notice-file --by --config --store --json",
         "tenant list": "--config --store --json",
         "stream": "add list set remove changes",
         "stream set": "--source --title --format --segment-duration --access --encryption"
         " --rotate-every --cache --pace --max-viewers --download --no-download --download-source"
-        " --download-rate --origin --embed-origin --unchecked --by --config --store --json",
+        " --download-rate --origin --embed-origin --max-devices --device-mode --session --idle"
+        " --unchecked --by --config --store --json",
         "stream remove": "--by --config --store --json",
         "traffic": "--month --format --json --config --store",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, count, folder, path
@@ -13,8 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pystream.acl.sealing import Peppers
     from pystream.acl.store.keystore import KeyStore, Status
     from pystream.server.settings import Settings
+
+# Workers look for news of the key store once a second.
+_FOLLOWED_SECONDS = 3.0
 
 _WHERE = """\
 Where the keys are is said by the settings ([keys]): --config, else the file
@@ -26,6 +31,7 @@ _HELP = f"""\
 usage: pystream keyring status
        pystream keyring rotate master
        pystream keyring rotate tenant TENANT
+       pystream keyring rotate pepper
        pystream keyring backup DIR [--keep-days N]
        pystream keyring restore FILE [--replace]
        pystream keyring ACTION --help
@@ -35,7 +41,7 @@ its own. Who has the master key and the key store can read what is sealed.
 
 actions:
   status   say which keys there are
-  rotate   change the master key, or a tenant's key
+  rotate   change the master key, a tenant's key, or the pepper
   backup   write a backup of the key store, and delete old ones
   restore  bring a backup back, without what was erased since
 
@@ -59,6 +65,8 @@ master: a new master key is written in front of the others in its file, which
         it everywhere, and call this once.
 tenant: of one customer. Do this, and then rotate the master key, where erased
         keys may be left on a disk: nothing opens them after that.
+pepper: what passwords are looked up with. They are indexed anew; viewers are let
+        in meanwhile.
 """
 
 _BACKUP = """\
@@ -104,16 +112,20 @@ def _status(words: list[str]) -> int:
 
 
 def _rotate(words: list[str]) -> int:
-    parser = _parser("rotate", "master | tenant TENANT", _ROTATE)
-    parser.add_argument("what", choices=("master", "tenant"), metavar="master|tenant")
+    parser = _parser("rotate", "master | tenant TENANT | pepper", _ROTATE)
+    parser.add_argument(
+        "what", choices=("master", "tenant", "pepper"), metavar="master|tenant|pepper"
+    )
     parser.add_argument("tenant", metavar="TENANT", nargs="?", help="whose key")
     options = parser.parse(words)
     if (options.what == "tenant") != (options.tenant is not None):
-        parser.error("rotate master, or rotate tenant TENANT is wanted")
+        parser.error("rotate master, rotate tenant TENANT, or rotate pepper is wanted")
     settings = _settings(options)
     with _open(settings) as store:
         if options.what == "master":
             facts, line = _rotate_master(store, settings)
+        elif options.what == "pepper":
+            facts, line = _rotate_pepper(store, settings)
         else:
             facts, line = _rotate_tenant(store, settings, options.tenant)
         _warn_of_traces(parser, store)
@@ -242,6 +254,28 @@ def _rotate_tenant(store: KeyStore, settings: Settings, name: str) -> tuple[dict
     rotated = store.rotate_tenant(tenant.id, _store.now())
     line = f"the key of {name} is new; {_terminal.counted(rotated, 'record key')} wrapped anew"
     return {"tenant": name, "rotated": rotated}, line
+
+
+def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any], str]:
+    from pystream.acl.store import Store
+    from pystream.acl.store.issuing import Issuer
+
+    done = 0
+    with Store.open(settings.store.url, migrate=False) as main:
+        issuer = Issuer(main.viewers, store)
+
+        def reindex(peppers: Peppers) -> int:
+            nonlocal done
+            count = issuer.reindex(peppers)
+            done += count
+            return count
+
+        store.begin_pepper(_store.now())
+        # Until all workers look for both, nobody may be found by the new one alone.
+        time.sleep(_FOLLOWED_SECONDS)
+        store.rotate_pepper(reindex, _store.now())
+    line = f"the pepper is new; {_terminal.counted(done, 'password')} indexed anew"
+    return {"indexed": done}, line
 
 
 def _warn_of_traces(parser: Parser, store: KeyStore) -> None:

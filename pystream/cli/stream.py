@@ -41,7 +41,9 @@ examples:
 """
 
 _USAGE = """TENANT/STREAM {source} [--title TEXT]
-         [--format ts|fmp4] [--segment-duration SECONDS] [--access open]
+         [--format ts|fmp4] [--segment-duration SECONDS]
+         [--access open|shared|personal] [--max-devices N]
+         [--device-mode reject_new|kick_oldest] [--session HOURS] [--idle HOURS]
          [--encryption none|aes-128|aes-128-per-viewer] [--rotate-every N]
          [--cache private|shared] [--pace FACTOR] [--max-viewers N]
          [--[no-]download] [--download-source PATH] [--download-rate RATE]
@@ -68,7 +70,7 @@ away: --max-viewers none, --origin none.
 _SETTINGS = (
     *("sources", "title", "format", "segment_duration_ms", "access", "encryption", "rotate_every"),
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
-    *("embed_origins", "max_viewers"),
+    *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
 )
 
 
@@ -240,7 +242,37 @@ def _add_settings(parser: Parser) -> None:
         metavar="SECONDS",
         help="how long segments are meant to be (default: 6)",
     )
-    add("--access", metavar="open", help="who may watch: all who know the address (default)")
+    add(
+        "--access",
+        metavar="WHO",
+        help="who may watch: open, all who know the address (default); shared, who types one password"
+        " for all; personal, who types one of their own (pystream password)",
+    )
+    add(
+        "--max-devices",
+        type=_store.count_or_none,
+        metavar="N",
+        help="how many may watch with one personal password at a time (default: none)",
+    )
+    add(
+        "--device-mode",
+        metavar="MODE",
+        help="what happens to one more: reject_new (default), or kick_oldest",
+    )
+    add(
+        "--session",
+        dest="session_s",
+        type=_hours,
+        metavar="HOURS",
+        help="when a viewer has to come in anew (default: 6, or an hour more than the film lasts)",
+    )
+    add(
+        "--idle",
+        dest="idle_s",
+        type=_hours_or_none,
+        metavar="HOURS",
+        help="how long nothing may be asked for until a session ends (default: 4)",
+    )
     add(
         "--encryption",
         metavar="METHOD",
@@ -321,6 +353,14 @@ def _source_or_none(text: str) -> str | None:
 
 def _milliseconds(text: str) -> int:
     return round(seconds(text) * 1000)
+
+
+def _hours(text: str) -> int:
+    return round(3600 * seconds(text))
+
+
+def _hours_or_none(text: str) -> int | None:
+    return None if text == "none" else _hours(text)
 
 
 def _pace(text: str) -> float | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HELP = f"""\
 usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
-                       [--max-rate RATE]
+                       [--max-rate RATE] [--notice-file FILE]
        pystream tenant list
        pystream tenant set NAME ...
        pystream tenant remove NAME
@@ -141,7 +141,8 @@ def _parser(action: str, description: str, example: str) -> Parser:
     parser = Parser(
         f"tenant {action}",
         usage="NAME [--display TEXT] [--timezone ZONE]\n"
-        "         [--max-rate RATE] [--by NAME] [--config FILE | --store URL] [--json]",
+        "         [--max-rate RATE] [--notice-file FILE] [--by NAME]\n"
+        "         [--config FILE | --store URL] [--json]",
         description=description,
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
     )
@@ -165,10 +166,22 @@ def _add_settings(parser: Parser) -> None:
         metavar="RATE",
         help="bits a second that all its viewers get together, as in 500M; none: no limit",
     )
+    group.add_argument(
+        "--notice-file",
+        dest="notice",
+        type=_text_of,
+        metavar="FILE",
+        help="plain text that viewers are shown before they type a password; an empty file: none",
+    )
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read(20_000).strip()
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("display", "timezone", "max_rate_bps")
+    names = ("display", "timezone", "max_rate_bps", "notice")
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 
