@@ -112,7 +112,7 @@ def _status(words: list[str]) -> int:
 
 
 def _rotate(words: list[str]) -> int:
-    parser = _parser("rotate", "master | tenant TENANT | pepper", _ROTATE)
+    parser = _parser("rotate", "master | tenant TENANT | pepper\n        ", _ROTATE)
     parser.add_argument(
         "what", choices=("master", "tenant", "pepper"), metavar="master|tenant|pepper"
     )

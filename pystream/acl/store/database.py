@@ -73,7 +73,7 @@ class Database:
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
         self.made = False
         with self._in_sentences():
-            self.engine = _engine(parsed, create=migrate and create)
+            self.engine = _engine(parsed, schema.noun, create=migrate and create)
             try:
                 self._arrive_at_head(migrate, create)
             except BaseException:
@@ -137,7 +137,7 @@ class Database:
                 " open it first"
             )
         if found is None and not create:
-            raise NoStore(f"there is no store in {self.name}")
+            raise NoStore(f"there is no {noun} in {self.name}")
         with self.writing() as connection:
             if not self._sqlite:
                 lock = text("SELECT pg_advisory_xact_lock(:key)")
@@ -203,7 +203,7 @@ def _is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def _engine(url: URL, *, create: bool) -> Engine:
+def _engine(url: URL, noun: str, *, create: bool) -> Engine:
     if not _is_sqlite(url):
         try:
             return create_engine(
@@ -220,14 +220,14 @@ def _engine(url: URL, *, create: bool) -> Engine:
                 " pip install '.[server,postgresql]' in the checkout of pystream"
             ) from None
     assert url.database is not None
-    _touch(url.database, create)
+    _touch(url.database, noun, create)
     engine = create_engine(url, connect_args={"timeout": _WAIT_SECONDS})
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
     return engine
 
 
-def _touch(path: str, create: bool) -> None:
+def _touch(path: str, noun: str, create: bool) -> None:
     """Makes a file that is not there for its owner's eyes only, as SQLite's beside it then are.
     Without `create`, nothing is made."""
     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
@@ -235,8 +235,8 @@ def _touch(path: str, create: bool) -> None:
         os.close(os.open(path, flags, 0o600))
     except FileNotFoundError as error:
         if create:
-            raise StoreError(f"{path}: there is no such folder to make the store in") from error
-        raise NoStore(f"there is no store at {path}") from error
+            raise StoreError(f"{path}: there is no such folder to make the {noun} in") from error
+        raise NoStore(f"there is no {noun} at {path}") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
