@@ -185,7 +185,7 @@ def test_a_store_is_no_key_store(file_node: Node) -> None:
     with pytest.raises(StoreError, match=r"the store is of revision k0001, .* another kind"):
         Store.open(file_node.url)
     file_node.url = main
-    with pytest.raises(StoreError, match=r"the key store is of revision 0001, .* another kind"):
+    with pytest.raises(StoreError, match=r"the key store is of revision \d+, .* another kind"):
         file_node.open()
 
 
@@ -204,7 +204,7 @@ def test_a_new_key_store_is_its_owners_only(file_node: Node) -> None:
 
 
 def test_a_worker_makes_no_key_store(file_node: Node) -> None:
-    with pytest.raises(StoreError, match=r"keys\.db: No such file"):
+    with pytest.raises(StoreError, match=r"there is no key store at .*keys\.db"):
         file_node.open(migrate=False)
     assert not file_node.file.exists()
 
