@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from pystream.cli import _arguments, _store, _terminal
 from pystream.cli._arguments import Parser
+from pystream.cli._lists import complain, read
 from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
@@ -35,11 +36,12 @@ within a second.
 def add(words: list[str]) -> int:
     parser = _parser(
         "add",
-        "TENANT/STREAM... [--count N] [--shared] [--label TEXT]\n"
-        "         [--valid-from DATE] [--valid-until DATE] [--devices N] [--test]",
+        "TENANT/STREAM... [--count N] [--shared]\n"
+        "         [--label TEXT] [--valid-from DATE]\n"
+        "         [--valid-until DATE] [--devices N] [--test]",
         "Makes passwords of 130 random bits, and prints them, one a line. Each opens all\n"
         "streams that are named, of one tenant.",
-        "pystream password add acme/course --count 300 --valid-until 2031-06-01 > cards.txt",
+        "pystream password add acme/course --count 300 --valid-until 2031-06-01",
     )
     option = parser.add_argument
     option("streams", nargs="+", type=_place, metavar="TENANT/STREAM", help="what they open")
@@ -133,15 +135,14 @@ def import_list(words: list[str]) -> int:
     )
     options = parser.parse(words)
     from pystream.acl.password_csv import read_csv
-    from pystream.cli import password
 
     with _stores(options) as (store, issuer):
         tenant, streams = _streams(store, options.streams)
-        found = read_csv(password.read(options.list), timezone=tenant.settings.timezone)
-        password.complain(parser, options.list, found.problems)
+        found = read_csv(read(options.list), timezone=tenant.settings.timezone)
+        complain(parser, options.list, found.problems)
         if found.problems:
             return 1
-        password.complain(parser, options.list, list(found.warnings()), "warning: ")
+        complain(parser, options.list, list(found.warnings()), "warning: ")
         entries = [(each.password, each.settings) for each in found.passwords]
         ids = _issue(options, issuer, tenant, streams, entries)
     _store.report(
@@ -260,8 +261,8 @@ def cards(words: list[str]) -> int:
         "TENANT/STREAM --url URL -o FILE [--locale de|en]",
         "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
         "to cut: with a code that opens the page with the password filled in.",
-        "pystream password cards acme/course --url https://video.example.org/acme/course/"
-        " -o cards.pdf",
+        "pystream password cards acme/course -o cards.pdf \\\n"
+        "      --url https://video.example.org/acme/course/",
     )
     parser.add_argument("place", type=_place, metavar="TENANT/STREAM")
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
@@ -353,10 +354,8 @@ def _ended(words: list[str], action: str, description: str) -> int:
 
 
 def _ids_of(issuer: Issuer, tenant: Tenant, path: str) -> list[int]:
-    from pystream.cli import password
-
     ids = []
-    for number, line in enumerate(password.read(path).decode("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(read(path).decode("utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -7,14 +7,14 @@ import sys
 
 from pystream.cli import _arguments, _store, _terminal
 from pystream.cli._arguments import Parser
+from pystream.cli._lists import complain, in_runs, named, read
 from pystream.errors import InvalidValue, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from pystream.acl.password_csv import ImportedPasswords, Problem
+    from pystream.acl.password_csv import ImportedPasswords
 
 _HELP = f"""\
 usage: pystream password add TENANT/STREAM... [--count N] [--shared]
@@ -42,7 +42,8 @@ actions:
 {_store.EXIT_CODES}
 examples:
   pystream password add acme/course --count 300
-  pystream password cards acme/course --url https://video.example.org/acme/course/ -o cards.pdf
+  pystream password cards acme/course -o cards.pdf \\
+      --url https://video.example.org/acme/course/
   pystream password derive --secret-file acme.secret efn.txt > passwords.csv
   pystream password check passwords.csv
 """
@@ -142,7 +143,7 @@ def _derive(words: list[str]) -> int:
         complain(parser, options.ids, problems)
         return 1
     if not identifiers:
-        raise PystreamError(f"{_named(options.ids)}: there is no identifier in it")
+        raise PystreamError(f"{named(options.ids)}: there is no identifier in it")
     secret = _secret(options.secret_file, new=options.new_secret)
     _print_derived(parser, options, secret, identifiers)
     if options.new_secret:
@@ -187,7 +188,7 @@ def _print_derived(
             password = derive(secret, identifier)
             if password in lines:
                 again = f"line {line}: the identifier of line {lines[password]} once more, left out"
-                _terminal.complain(parser.prog, f"warning: {_named(options.ids)}: {again}")
+                _terminal.complain(parser.prog, f"warning: {named(options.ids)}: {again}")
                 continue
             lines[password] = line
             write(write_line([identifier, password] if keep else [password]))
@@ -224,7 +225,7 @@ def _check(words: list[str]) -> int:
         if options.json:
             _terminal.print_json(_facts(found))
         else:
-            _show(_named(options.list), found)
+            _show(named(options.list), found)
     return 1 if found.problems else 0
 
 
@@ -242,7 +243,7 @@ def _facts(found: ImportedPasswords) -> dict[str, Any]:
 
 def _show(name: str, found: ImportedPasswords) -> None:
     warnings = list(found.warnings())
-    for text in _in_runs(warnings):
+    for text in in_runs(warnings):
         print(f"{name}: {text}")
     verdict = "it would be refused" if found.problems else "it would be imported"
     counts = [
@@ -251,43 +252,3 @@ def _show(name: str, found: ImportedPasswords) -> None:
         _terminal.counted(len(warnings), "warning"),
     ]
     print(f"{name}: {', '.join(counts)}: {verdict}")
-
-
-# Both
-
-
-def read(path: str) -> bytes:
-    from pystream.acl.password_csv import MOST_BYTES
-
-    # One byte too many is told as that.
-    if path == "-":
-        return sys.stdin.buffer.read(MOST_BYTES + 1)
-    with open(path, "rb") as file:
-        return file.read(MOST_BYTES + 1)
-
-
-def _named(path: str) -> str:
-    return "standard input" if path == "-" else path
-
-
-def complain(parser: Parser, path: str, problems: Sequence[Problem], severity: str = "") -> None:
-    for text in _in_runs(problems):
-        _terminal.complain(parser.prog, f"{severity}{_named(path)}: {text}")
-
-
-def _in_runs(problems: Sequence[Problem]) -> Iterator[str]:
-    """Sentences, one for lines behind each other that have the same to say."""
-    first = last = None
-    for problem in problems:
-        if first is not None and last is not None:
-            if problem.text == first.text and problem.line == last.line + 1:
-                last = problem
-                continue
-            yield _run_of(first, last)
-        first = last = problem
-    if first is not None and last is not None:
-        yield _run_of(first, last)
-
-
-def _run_of(first: Problem, last: Problem) -> str:
-    return str(first) if first == last else f"lines {first.line} to {last.line}: {first.text}"
