@@ -389,6 +389,11 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
         "chunk extensions",
     ),
     "trailers too long": (chunked(b"0\r\n" + b"X: y\r\n" * 43), 431, "chunk extensions"),
+    "a length of more digits than numbers have": (
+        post(b"Content-Length: " + b"5".rjust(21, b"0")) + b"hello",
+        400,
+        "digits",
+    ),
     "a length as a trailer": (chunked(b"0\r\ncontent-length: 3\r\n\r\n"), 400, "frames"),
     "a coding as a trailer": (chunked(b"0\r\nTransfer-Encoding: x\r\n\r\n"), 400, "frames"),
     # Limits.

@@ -587,13 +587,19 @@ def _length(fields: dict[bytes, str], http_1_0: bool, limits: Limits) -> int | N
             # RFC 9112 6.1: the framing of such a message is faulty.
             raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding (RFC 9112 6.1)")
         return None
-    length = int(fields.get(b"content-length", "0"))
+    digits = fields.get(b"content-length", "0")
+    if len(digits) > _LENGTH_DIGITS:
+        # Others take no more, and zeros in front are only ever sent to confuse.
+        raise HttpError(400, f"Content-Length has more than {_LENGTH_DIGITS} digits")
+    length = int(digits)
     if length > limits.body:
         raise HttpError(*_BODY_TOO_LONG)
     return length
 
 
 _BODY_TOO_LONG = 413, "the body is too long"
+# Of the largest number of 64 bits.
+_LENGTH_DIGITS = 20
 
 
 def _keep_alive(connection: str | None, http_1_0: bool) -> bool:

@@ -79,7 +79,7 @@ def as_h11(stream: bytes, limits: Limits) -> None:
     for method, target, body in islice(by_h11(stream), len(ours)):
         path, query = http._split_target(target)
         theirs.append((method, path, query, body))
-    assert ours == theirs
+    assert ours == theirs, f"h11 reads {stream!r} otherwise"
 
 
 def has_a_meaning(request: Request, limits: Limits) -> None:
