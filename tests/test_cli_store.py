@@ -164,6 +164,7 @@ def test_tenants(here: Path) -> None:
         "display": "",
         "timezone": "UTC",
         "max_rate_bps": None,
+        "notice": "",
         "created_at": told("tenant", "list")["tenants"][1]["created_at"],
     }
     assert "already" in refused(1, "tenant", "add", "acme")

@@ -65,8 +65,8 @@ master: a new master key is written in front of the others in its file, which
         it everywhere, and call this once.
 tenant: of one customer. Do this, and then rotate the master key, where erased
         keys may be left on a disk: nothing opens them after that.
-pepper: what passwords are looked up with. They are indexed anew; viewers are let
-        in meanwhile.
+pepper: what passwords are looked up with. They are indexed anew, and viewers
+        are let in meanwhile.
 """
 
 _BACKUP = """\
