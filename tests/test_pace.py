@@ -19,7 +19,7 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace
-from tests.test_serve import Node, node_in, until
+from tests.test_serve import BUSY, Node, node_in, until
 
 US = 1_000_000
 
@@ -233,7 +233,7 @@ def node(tmp_path: Path, hour: Path) -> Iterator[Node]:
             store.add_tenant("acme", TenantSettings(), who="test", now=0)
             film = StreamSettings(sources=(str(hour),), segment_duration_ms=1000 * SEGMENT)
             store.add_stream("acme", "film", film, who="test", now=0)
-        running.settings("workers = 2\n", "[log]\naccess = true\n")
+        running.settings("workers = 2\n", BUSY + "[log]\naccess = true\n")
         running.start()
         running.hear("READY=1")
         yield running

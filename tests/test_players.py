@@ -19,7 +19,7 @@ from pystream import playlist
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from tests.oracles.hls import LADDER, MEDIA, planned
-from tests.test_serve import Node, node_in
+from tests.test_serve import BUSY, Node, node_in
 
 CASES = ["plain.mp4", "ntsc.mp4", "audio_late.mp4", "nal_2.mp4", "aud_some.mp4", "fragmented.mp4"]
 
@@ -104,6 +104,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
                             sources=sources, format=format, segment_duration_ms=1000, **changes
                         )
                         store.add_stream("acme", f"{name}-{format}{last}", film, who="test", now=0)
+        running.settings(rest=BUSY)
         running.start()
         running.hear("READY=1")
         yield running

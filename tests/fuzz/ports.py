@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 from tests.test_connections import certificate, trusting
 from tests.test_http import FRAGMENTS
-from tests.test_serve import PATIENCE, Busy, Node, fetch, free_port, held, node_in, until
+from tests.test_serve import BUSY, PATIENCE, Busy, Node, fetch, free_port, held, node_in, until
 
 NAME = "film.example"
 # In every request's query; whatever is logged may not quote it.
@@ -87,7 +87,7 @@ def running(tls: bool) -> Iterator[tuple[Node, Port]]:
         number = free_port()
         shown = f'certificate = "{certified.certificate}"\nkey = "{certified.key}"'
         listen = f'listen = ["127.0.0.1:{number}"]\nredirect = false'
-        node.settings("workers = 2\n", f"[tls]\n{listen}\n[[tls.certificates]]\n{shown}\n")
+        node.settings("workers = 2\n", f"{BUSY}[tls]\n{listen}\n[[tls.certificates]]\n{shown}\n")
         node.add_film()
         node.start()
         node.hear("READY=1")
