@@ -616,10 +616,13 @@ def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, sca
 
 def shared_memory(node: Node, name: str) -> int:
     """A descriptor of what the node's processes share under a name."""
+    return os.open(next(shared_memories(node, name)), os.O_RDWR)
+
+
+def shared_memories(node: Node, name: str) -> Iterator[Path]:
     for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
         if f"memfd:pystream-{name}" in os.readlink(link):
-            return os.open(link, os.O_RDWR)
-    raise LookupError(f"the supervisor has no {name}")
+            yield link
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
@@ -857,10 +860,12 @@ def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(nod
     node.hear("READY=1")
     path = node.film()
     # As another version of the program would have written it. Pages 0 and 1: the lock, and what it is.
-    for name, at in {"meter": 4104, "gcra": 4104, "cache": 4104, "gauges": 0}.items():
-        fd = shared_memory(node, name)
-        os.pwrite(fd, (99).to_bytes(8, sys.byteorder), at)
-        os.close(fd)
+    places = {"meter": 4104, "gcra": 4104, "cache": 4104, "sessions": 4104, "gauges": 0}
+    for name, at in places.items():
+        for link in shared_memories(node, name):
+            fd = os.open(link, os.O_RDWR)
+            os.pwrite(fd, (99).to_bytes(8, sys.byteorder), at)
+            os.close(fd)
     with Viewers(node, path) as viewers:
         viewers.go_on()
         node.signal(signal.SIGUSR2)
@@ -870,7 +875,7 @@ def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(nod
     assert len(node.events("program-replaced")) == 1
     # Said by the trial, and by the program itself.
     told = Counter(each["what"] for each in node.events("memory-made-anew"))
-    assert told == dict.fromkeys(("meter", "gauges", "pace", "cache"), 2)
+    assert told == dict.fromkeys(("meter", "gauges", "pace", "tries", "sessions", "cache"), 2)
     until(lambda: {len(pids) for pids in node.processes().values()} == {1, 2})
     assert node.stop() == 0
     assert "Traceback" not in node.said()

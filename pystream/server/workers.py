@@ -611,6 +611,9 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "meter": lambda fd: _core.Meter(os.dup(fd)),
         "gauges": Board,
         "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "sessions": lambda fd: _core.Sessions.attach(os.dup(fd)),
+        "desk": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),
         "ticket_secret": _secret,
     }
