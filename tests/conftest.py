@@ -14,8 +14,10 @@ import pytest
 
 from tests.browser.chromium import Chromium
 
-# Who started the tests may not have wanted to hear of it (nohup); what they start has to.
+# Who started the tests may not have wanted to hear of it (nohup, or a script's `&`); what they start
+# has to.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure: no test has a deadline.
 hypothesis.settings.register_profile("pystream", deadline=None, print_blob=True)

@@ -166,9 +166,14 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     assert package | units | {"pystream/py.typed"} <= found
     others = {name for name in found - package - units if ".dist-info/" not in name}
     others.remove("pystream/cli/sample.mp4")
-    assert {Path(name).suffix for name in others} <= {".json", ".so", ".toml", ".typed", *PAGE}, (
-        others
-    )
+    assert {Path(name).suffix for name in others} <= {
+        ".conf",
+        ".json",
+        ".so",
+        ".toml",
+        ".typed",
+        *PAGE,
+    }, others
 
 
 def test_the_wheels_demo_has_a_film(built: Built, tmp_path: Path) -> None:

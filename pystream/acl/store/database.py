@@ -217,7 +217,7 @@ def _engine(url: URL, noun: str, *, create: bool) -> Engine:
         except ModuleNotFoundError as error:
             raise StoreError(
                 f"a store in PostgreSQL needs the Python package {error.name}, which is not installed:"
-                " pip install '.[server,postgresql]' in the checkout of pystream"
+                " pip install '.[server,postgresql]' in its checkout"
             ) from None
     assert url.database is not None
     _touch(url.database, noun, create)
