@@ -615,8 +615,10 @@ def test_a_successor_that_cannot_be_started_now_is_started_later(node: Node, sca
 
 
 def shared_memory(node: Node, name: str) -> int:
-    """A descriptor of what the node's processes share under a name."""
-    return os.open(next(shared_memories(node, name)), os.O_RDWR)
+    """A descriptor of what the node's processes share under a name. Raises `LookupError`."""
+    for link in shared_memories(node, name):
+        return os.open(link, os.O_RDWR)
+    raise LookupError(f"the supervisor has no {name}")
 
 
 def shared_memories(node: Node, name: str) -> Iterator[Path]:
