@@ -143,9 +143,13 @@ class Desk:
                 async with sending:
                     await stream.send_all(_framed(_ENCODER.encode(answered)))
 
-        async for message in messages(stream):
-            self._waiting.append((_ASKED.decode(message), answer))
-            self._work.set()
+        try:
+            async for message in messages(stream):
+                self._waiting.append((_ASKED.decode(message), answer))
+                self._work.set()
+        except (trio.BrokenResourceError, msgspec.DecodeError) as error:
+            # A worker that was killed, or another program's: neither ends the desk.
+            log.warning("desk-line-broken", **log.fault(error))
 
     # Decisions
 

@@ -37,7 +37,7 @@ from pystream.server.desk import Line, Open
 from pystream.server.http import HttpError, Request
 
 TRIES: Final = 120
-"""Wrong tries at a time from one prefix at one stream: 300 people with a slip in ten each."""
+"""Wrong tries at a time from one prefix at one stream: several for each tenth of 300 people."""
 TRIES_A_MINUTE: Final = 20
 
 _FORM = "application/x-www-form-urlencoded"

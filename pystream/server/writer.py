@@ -85,6 +85,7 @@ async def write(node: dict[str, Any]) -> None:
                     log.error("traffic-not-stored", **log.fault(error))
                 if stopping.is_set():
                     break
+            await desk.flush()
             nursery.cancel_scope.cancel()
 
 
