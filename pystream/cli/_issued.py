@@ -44,7 +44,7 @@ def add(words: list[str]) -> int:
         "pystream password add acme/course --count 300 --valid-until 2031-06-01",
     )
     option = parser.add_argument
-    option("streams", nargs="+", type=_place, metavar="TENANT/STREAM", help="what they open")
+    option("streams", nargs="+", type=_store.place, metavar="TENANT/STREAM", help="what they open")
     option("--count", type=_arguments.count, default=1, metavar="N", help="how many (default: 1)")
     option(
         "--shared", action="store_true", help="one for all viewers: for streams of shared access"
@@ -128,7 +128,7 @@ def import_list(words: list[str]) -> int:
         "pystream password import acme/course --list passwords.csv",
     )
     option = parser.add_argument
-    option("streams", nargs="+", type=_place, metavar="TENANT/STREAM", help="what they open")
+    option("streams", nargs="+", type=_store.place, metavar="TENANT/STREAM", help="what they open")
     option("--list", required=True, metavar="FILE", help="the CSV, or - for standard input")
     option(
         "--shared", action="store_true", help="one for all viewers: for streams of shared access"
@@ -264,7 +264,7 @@ def cards(words: list[str]) -> int:
         "pystream password cards acme/course -o cards.pdf \\\n"
         "      --url https://video.example.org/acme/course/",
     )
-    parser.add_argument("place", type=_place, metavar="TENANT/STREAM")
+    parser.add_argument("place", type=_store.place, metavar="TENANT/STREAM")
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
     parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
@@ -414,12 +414,5 @@ def _tenant_and_stream(store: Store, place: tuple[str, str | None]) -> tuple[Ten
     return store.tenant(tenant), None if stream is None else store.stream(tenant, stream)
 
 
-def _place(text: str) -> tuple[str, str]:
-    tenant, slash, name = text.partition("/")
-    if not (tenant and slash and name) or "/" in name:
-        raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
-    return tenant, name
-
-
 def _place_or_tenant(text: str) -> tuple[str, str | None]:
-    return _place(text) if "/" in text else (text, None)
+    return _store.place(text) if "/" in text else (text, None)

@@ -161,6 +161,14 @@ def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
 # Types of arguments
 
 
+def place(text: str) -> tuple[str, str]:
+    """A stream, by tenant and name."""
+    tenant, slash, name = text.partition("/")
+    if not (tenant and slash and name) or "/" in name:
+        raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
+    return tenant, name
+
+
 def rate(text: str) -> int | None:
     """Bits a second, with k, M or G behind them; `none` for no limit."""
     if text == "none":

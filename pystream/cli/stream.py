@@ -159,7 +159,7 @@ def _remove(words: list[str]) -> int:
         "is free for another stream.",
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
     )
-    parser.add_argument("stream", type=_name, metavar="TENANT/STREAM", help="the stream")
+    parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
     _store.add_common(parser, changes=True)
     options = parser.parse(words)
     tenant, name = options.stream
@@ -222,7 +222,7 @@ def _changes(words: list[str]) -> int:
 
 
 def _add_settings(parser: Parser) -> None:
-    parser.add_argument("stream", type=_name, metavar="TENANT/STREAM", help="the stream")
+    parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
     group = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS)
     add = group.add_argument
     add(
@@ -332,13 +332,6 @@ def _add_settings(parser: Parser) -> None:
         "--unchecked", action="store_true", help="do not open the sources to see whether they fit"
     )
     _store.add_common(parser, changes=True)
-
-
-def _name(text: str) -> tuple[str, str]:
-    tenant, slash, name = text.partition("/")
-    if not (tenant and slash and name) or "/" in name:
-        raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
-    return tenant, name
 
 
 def _source(text: str) -> str:
