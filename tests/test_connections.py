@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import select
 import shutil
 import socket
@@ -583,6 +584,48 @@ def test_who_reads_nothing_of_an_answer_from_memory_has_no_copy_of_it(
         with peer.makefile("rb") as file:
             head = iter(file.readline, b"\r\n")
             assert len(list(head)) > 1 and file.read(len(BIG)) == BIG
+
+
+def test_the_kernel_holds_less_for_each_where_many_are_there(tmp_path: Path) -> None:
+    few, many = 3 * 2**20, 256 * 1024
+    with serving(tmp_path) as server, ExitStack() as stack:
+        early = [stack.enter_context(narrow(server.port)) for _ in range(2)]
+        assert few / 4 < held_for(server, early[0]) < few
+        for _ in range(256):
+            ask(stack.enter_context(server.connect()))
+        # Also whoever came when they were few.
+        assert held_for(server, early[1]) < many
+        assert held_for(server, stack.enter_context(narrow(server.port))) < many
+
+
+def narrow(port: int) -> socket.socket:
+    """A peer that has little room for what it does not read."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.connect(("127.0.0.1", port))
+    return peer
+
+
+def held_for(server: Server, peer: socket.socket) -> int:
+    """Bytes that the server's kernel holds for a peer that reads nothing of a long answer (tcp(7))."""
+    peer.sendall(GET.replace(b"/ ", b"/big "))
+    seen: list[int] = []
+
+    def settled() -> bool:
+        """It takes no more for a hundred looks."""
+        seen.append(queue(server.port, peer.getsockname()[1]))
+        return seen[-1] > 0 and len(seen) > 100 and len(set(seen[-100:])) == 1
+
+    until(settled)
+    return seen[-1]
+
+
+def queue(local: int, remote: int) -> int:
+    """Bytes that a socket of these ports has taken, and its peer has not acknowledged."""
+    ends = re.compile(rf": \w+:{local:04X} \w+:{remote:04X} 01 (\w+):")
+    tables = "".join(Path("/proc/net", name).read_text() for name in ("tcp", "tcp6"))
+    # Others come and go meanwhile, so that the tables may show a line twice, or not.
+    return max((int(found, 16) for found in ends.findall(tables)), default=0)
 
 
 def resident() -> int:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import socket
 import time
@@ -50,10 +51,13 @@ _HEARD_AT_ONCE = 16
 _HEARD_SECONDS = 0.002
 # Read from one connection in a row, before others get their turn.
 _READS_A_TURN = 4
-# Bytes that a socket takes before they can be sent: enough to be asked for more in good time, and of
-# many connections half of it, since the kernel holds them for each.
+# Bytes that a socket takes before they can be sent: enough to be asked for more in good time. The kernel
+# holds them for each connection, so of many it is half as much. Few may have a whole segment there: what
+# goes to a socket in one piece leaves in fewer, fuller packets.
 _UNSENT = 128 * 1024
 _MANY = 256
+_UNSENT_OF_FEW = 1024 * 1024
+_FEW = 64
 _SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
@@ -106,6 +110,8 @@ class Connections:
         self.handshakes = 0
         self._ids = count()
         self._connections: set[_Connection] = set()
+        # Those of few, which give back what they have more than others when many are there.
+        self._roomy: set[_Connection] = set()
         # Those whose bodies are under way, by the numbers of their orders.
         self._sending: dict[int, _Connection] = {}
         # Those who are heard, by the descriptors of their lines.
@@ -190,17 +196,30 @@ class Connections:
                     peer.close()
                     continue
                 peer.setblocking(False)
+                connection = _Connection(peer, address_of(address), self.edge, self.limits)
                 if peer.family != socket.AF_UNIX:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    unsent = _UNSENT if len(self._connections) < _MANY else _UNSENT // 2
-                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
-                connection = _Connection(peer, address_of(address), self.edge, self.limits)
+                    self._give_room(connection)
                 connection.deadline = time.monotonic() + connection.limits.head
                 self._connections.add(connection)
                 if connection.edge.proxy_protocol or (tls and connection.edge.tls is not None):
                     self._nursery.start_soon(self._welcome, connection, tls)
                 else:
                     self._begin(connection)
+
+    def _give_room(self, connection: _Connection) -> None:
+        """Limits what the kernel holds for a connection, which is not yet counted."""
+        there = len(self._connections)
+        if there < _FEW:
+            self._roomy.add(connection)
+            unsent = _UNSENT_OF_FEW
+        elif there < _MANY:
+            unsent = _UNSENT
+        else:
+            unsent = _UNSENT // 2
+            while self._roomy:
+                self._roomy.pop().hold_at_most(unsent)
+        connection.hold_at_most(unsent)
 
     async def _sweep(self) -> None:
         """Ends connections that keep one waiting for too long, and keeps the date."""
@@ -272,6 +291,7 @@ class Connections:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
+        self._roomy.discard(connection)
         if connection.scope is not None:
             connection.scope.cancel()
         line = connection.line
@@ -652,6 +672,13 @@ class _Connection:
         self.queued = False
         self.greeted = False
         self.unread = False
+
+    def hold_at_most(self, unsent: int) -> None:
+        """Has the kernel take no more than so many bytes that it cannot send yet (tcp(7))."""
+        number = self.socket.fileno() if self.line is None else self.line.fileno()
+        # Where there is no descriptor left for this, it stays as it is.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as its:
+            its.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
 
 
 async def _peek(peer: socket.socket, most: int) -> bytes:
