@@ -135,6 +135,13 @@ class SealError(PystreamError):
         self.what = what
 
 
+class SignInError(PystreamError):
+    """Somebody is not let in. What of it was wrong is not said: that would help to find out the rest."""
+
+    def __init__(self) -> None:
+        super().__init__("name, password or code are wrong, or not valid any more")
+
+
 class GrantError(PystreamError):
     """A grant does not open what was asked for.
 

@@ -60,6 +60,8 @@ HOMES = {
     "msgspec": "pystream.server",
     "sqlalchemy": "pystream.acl.store",
     "alembic": "pystream.acl.store",
+    "argon2": "pystream.acl.sign_in",
+    "jinja2": "pystream.server.office.console",
     "sqlite3": "pystream.acl.store",
     "reportlab": "pystream.acl.cards",
     "joserfc": "pystream.acl.entrances",
@@ -227,7 +229,10 @@ def test_the_walk_reads_cython() -> None:
 
 
 STARTS = {"pystream", "pystream.cli", "pystream.acl", "pystream.server"}
-_NAMES = ("keyring", "package", "password", "probe", "stream", "tenant", "traffic")
+_NAMES = (
+    *("audit", "keyring", "package", "password", "person", "probe"),
+    *("stream", "tenant", "token", "traffic"),
+)
 STARTS |= {f"pystream.cli.{name}" for name in _NAMES}
 
 

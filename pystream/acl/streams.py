@@ -119,19 +119,6 @@ class Stream:
     revision: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Who changed what, and when. `values` has (before, after) by the setting's name; all before is
-    None where something was added. `stream` is None where the tenant itself was changed."""
-
-    id: int
-    at: int
-    who: str
-    tenant: str
-    stream: str | None
-    values: Mapping[str, tuple[Any, Any]]
-
-
 Settings = TypeVar("Settings", TenantSettings, StreamSettings)
 
 

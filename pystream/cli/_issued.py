@@ -170,10 +170,10 @@ def list_all(words: list[str]) -> int:
     with _stores(options) as (store, issuer):
         tenant, stream = _tenant_and_stream(store, options.place)
         shown = list(issuer.listed(tenant.id, stream.id if stream else None))
-        store.viewers.record_view(
+        store.audit.record_view(
             tenant.id,
             stream.id if stream else None,
-            len(shown),
+            {"passwords_shown": len(shown)},
             who=_store.who(options),
             now=_store.now(),
         )
@@ -285,9 +285,8 @@ def cards(words: list[str]) -> int:
         ]
         if not shown:
             raise PystreamError("there is no password to print: pystream password add makes some")
-        store.viewers.record_view(
-            tenant.id, stream.id, len(shown), who=_store.who(options), now=now
-        )
+        what = {"passwords_shown": len(shown)}
+        store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
     title = stream.settings.title or stream.name
     sheet = [
         Card(

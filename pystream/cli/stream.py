@@ -13,7 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pystream.acl.streams import Change, Stream, StreamSettings
+    from pystream.acl.audit import Entry
+    from pystream.acl.streams import Stream, StreamSettings
 
 _HELP = f"""\
 usage: pystream stream add TENANT/STREAM --source PATH... [SETTING...]
@@ -423,7 +424,7 @@ def _row(stream: Stream) -> list[str]:
     ]
 
 
-def _change_facts(change: Change) -> dict[str, Any]:
+def _change_facts(change: Entry) -> dict[str, Any]:
     return {
         "at": _store.moment(change.at),
         "who": change.who,

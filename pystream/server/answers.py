@@ -167,7 +167,7 @@ class Answers:
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
     they can. `sessions` and `entrance` let in who has a password; `notice` is what a tenant tells
-    viewers first.
+    viewers first. `office` answers a request for a path below a prefix.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ class Answers:
         sessions: _core.Sessions | None = None,
         entrance: Entrance | None = None,
         notice: Callable[[str], str] = lambda tenant: "",
+        office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -196,6 +197,7 @@ class Answers:
         self._sessions = sessions
         self._entrance = entrance
         self._notice = notice
+        self._office = office
         self._downloads = Downloads()
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -279,6 +281,10 @@ class Answers:
         request.kind = kind
         if kind is Kind.ASSET:
             return self._asset(asked, request)
+        if kind is Kind.OFFICE:
+            if self._office is None:
+                raise HttpError(404, "there is nothing here")
+            return self._office(request, path, prefix)
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")

@@ -77,10 +77,10 @@ _ANSWERED = msgspec.msgpack.Decoder(Answered)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
-def listen() -> int:
-    """A socket for the desk, which the supervisor keeps."""
+def listen(what: str = "desk") -> int:
+    """A socket for the desk, or for another process, which the supervisor keeps."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(b"\0pystream-desk-" + secrets.token_hex(16).encode())
+    listener.bind(f"\0pystream-{what}-{secrets.token_hex(16)}".encode())
     listener.listen(_BACKLOG)
     return listener.detach()
 

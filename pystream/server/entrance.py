@@ -158,10 +158,11 @@ _BURST_US = TRIES * _EMISSION_US
 
 def _place(stream: Stream, peer: str) -> bytes:
     """What tries are counted under: the stream, and the network of the address."""
-    return b"try" + stream.id.to_bytes(4) + _prefix(peer)
+    return b"try" + stream.id.to_bytes(4) + network_of(peer)
 
 
-def _prefix(peer: str) -> bytes:
+def network_of(peer: str) -> bytes:
+    """The network that an address is of, IPv4 /24 or IPv6 /48: all that is kept to count tries by."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])
     except ValueError:

@@ -56,7 +56,7 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 2
+_VERSION = 3
 
 
 class State(IntEnum):

@@ -28,12 +28,13 @@ from __future__ import annotations
 import re
 import time
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
+from weakref import WeakSet
 
 import httptools
 
@@ -50,6 +51,7 @@ class Limits:
     header_count: fields.
     body: bytes of content, decoded.
     pipelined: requests that one `Protocol.feed` gives at most.
+    long_bodies: which requests may have longer bodies.
     """
 
     request_line: int = 8192
@@ -57,6 +59,30 @@ class Limits:
     header_count: int = 100
     body: int = 65536
     pipelined: int = 16
+    long_bodies: LongBodies | None = None
+
+    def body_of(self, method: str, path: str) -> int:
+        """Bytes that the body of a request may have."""
+        longer = self.long_bodies
+        return self.body if longer is None else max(self.body, longer.most(method, path))
+
+
+class LongBodies:
+    """Bodies beyond the limit of all others: `most` says how long that of a method and a path may be, 0
+    for no more than others. At most `at_once` are read at a time, all connections of a process
+    together: nobody who sends one has shown yet who that is."""
+
+    def __init__(self, most: Callable[[str, str], int], at_once: int) -> None:
+        self.most = most
+        self._at_once = at_once
+        # A body that nobody reads any more is out of it by itself.
+        self._under_way = WeakSet[object]()
+
+    def begin(self, body: object) -> None:
+        """Raises `HttpError` where too many are read."""
+        if len(self._under_way) >= self._at_once:
+            raise HttpError(503, "too many long bodies are on their way", (("Retry-After", "5"),))
+        self._under_way.add(body)
 
 
 class HttpError(PystreamError):
@@ -100,8 +126,10 @@ class Fields:
         "authorization",
         "conditional",
         "content_type",
+        "cookie",
         "forwarded",
         "host",
+        "idempotency_key",
         "if_match",
         "if_modified_since",
         "if_none_match",
@@ -122,8 +150,10 @@ class Fields:
         self.access_control_request_method = field(b"access-control-request-method")
         self.authorization = field(b"authorization")
         self.content_type = field(b"content-type")
+        self.cookie = field(b"cookie")
         self.forwarded = field(b"forwarded")
         self.host = field(b"host")
+        self.idempotency_key = field(b"idempotency-key")
         self.if_match = field(b"if-match")
         self.if_modified_since = field(b"if-modified-since")
         self.if_none_match = field(b"if-none-match")
@@ -200,9 +230,11 @@ _KEPT = {
     b"connection",
     b"content-length",
     b"content-type",
+    b"cookie",
     b"expect",
     b"forwarded",
     b"host",
+    b"idempotency-key",
     b"if-match",
     b"if-modified-since",
     b"if-none-match",
@@ -333,7 +365,7 @@ class Protocol:
             )
             if head.length == 0:
                 return request
-            self._unfinished = request, head.body(self._limits)
+            self._unfinished = request, head.body(self._limits, path)
             self.expects_continue = head.expects_continue and self._at == len(self._data)
         request, body = self._unfinished
         self._at, content = body.take(self._data, self._at)
@@ -431,7 +463,7 @@ class _Head:
         self.text = text
         self.fields = Fields(fields)
         self.http_1_0 = text.startswith(b" HTTP/1.0")
-        self.length = _length(fields, self.http_1_0, limits)
+        self.length = _length(fields, self.http_1_0)
         self.keep_alive = _keep_alive(fields.get(b"connection"), self.http_1_0)
         # RFC 9112 3.2: one Host, and a valid one. Two were joined by a comma.
         host = fields.get(b"host")
@@ -446,8 +478,16 @@ class _Head:
         # RFC 9110 10.1.1: HTTP/1.0 knows no 100 (Continue).
         self.expects_continue = expectation is not None and not self.http_1_0
 
-    def body(self, limits: Limits) -> _Body:
-        return _Chunked(limits) if self.length is None else _Counted(self.length)
+    def body(self, limits: Limits, path: str) -> _Body:
+        """What reads the body of a request. Raises `HttpError` where it is too long."""
+        most = limits.body_of(self.method, path)
+        if self.length is not None and self.length > most:
+            raise HttpError(*_BODY_TOO_LONG)
+        body = _Chunked(limits, most) if self.length is None else _Counted(self.length)
+        is_long = most > limits.body and (self.length is None or self.length > limits.body)
+        if is_long and limits.long_bodies is not None:
+            limits.long_bodies.begin(body)
+        return body
 
 
 def _parse_head(head: bytes, limits: Limits, last: _Head | None) -> tuple[_Head, str, str]:
@@ -573,7 +613,7 @@ def _decoded(raw: bytes) -> str:
     return path
 
 
-def _length(fields: dict[bytes, str], http_1_0: bool, limits: Limits) -> int | None:
+def _length(fields: dict[bytes, str], http_1_0: bool) -> int | None:
     """The length of the body; None where it comes in chunks (RFC 9112 6.3).
 
     llhttp has refused several Content-Length fields, one that is no number below 2^64, and one
@@ -591,10 +631,7 @@ def _length(fields: dict[bytes, str], http_1_0: bool, limits: Limits) -> int | N
     if len(digits) > _LENGTH_DIGITS:
         # Others take no more, and zeros in front are only ever sent to confuse.
         raise HttpError(400, f"Content-Length has more than {_LENGTH_DIGITS} digits")
-    length = int(digits)
-    if length > limits.body:
-        raise HttpError(*_BODY_TOO_LONG)
-    return length
+    return int(digits)
 
 
 _BODY_TOO_LONG = 413, "the body is too long"
@@ -619,7 +656,7 @@ class _Body(typing.Protocol):
 class _Counted:
     """A body with a Content-Length (RFC 9112 6.2)."""
 
-    __slots__ = ("_content", "_left")
+    __slots__ = ("__weakref__", "_content", "_left")
 
     def __init__(self, length: int) -> None:
         self._content = bytearray()
@@ -643,10 +680,12 @@ _FRAMING = re.compile(rb"(?i:content-length|transfer-encoding):")
 class _Chunked:
     """A body in chunks (RFC 9112 7.1). Extensions and trailer fields are read over."""
 
-    __slots__ = ("_at_end", "_content", "_in_trailer", "_left", "_limits", "_spare")
+    __slots__ = (
+        *("__weakref__", "_at_end", "_content", "_in_trailer", "_left", "_most", "_spare"),
+    )
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, limits: Limits, most: int) -> None:
+        self._most = most
         self._content = bytearray()
         # Bytes of the chunk that has begun; all are here, but the line's end behind them.
         self._left = 0
@@ -696,7 +735,7 @@ class _Chunked:
         self._spend(len(match[2]))
         self._left = int(match[1], 16)
         self._in_trailer = self._left == 0
-        if len(self._content) + self._left > self._limits.body:
+        if len(self._content) + self._left > self._most:
             raise HttpError(*_BODY_TOO_LONG)
 
     def _pass_over(self, line: bytes) -> None:

@@ -9,6 +9,7 @@
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
 /s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
 /s/-/{name}, /favicon.ico                                 the page's own files
+/console/..., /api/v1/...                                 the office's, for a tenant's own people
 
 Media playlists have a version as well: so a player that goes on with another rendition of a film that
 was replaced meanwhile gets no mixture of the two, and each line of a playlist is as short as `899.ts`.
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     FRAME = "frame"
     DOWNLOAD = "download"
     ASSET = "asset"
+    OFFICE = "office"
 
 
 class Route(NamedTuple):
@@ -67,6 +69,8 @@ def route(path: str) -> Route | None:
         if len(parts) == 4 and parts[2] == "-" and parts[3]:
             return Route(Kind.ASSET, name=parts[3])
         return _media(parts[4:], parts[2], parts[3], None) if len(parts) == 7 else None
+    if first in _OFFICE:
+        return Route(Kind.OFFICE) if len(parts) > 2 else None
     if len(parts) == 4 and first and parts[2]:
         if parts[3] in _WHOLE:
             return Route(Kind.ENTRANCE, first, parts[2], name=parts[3])
@@ -80,6 +84,8 @@ def route(path: str) -> Route | None:
     return None
 
 
+# No tenant has these names (`pystream.acl.streams.RESERVED_TENANTS`).
+_OFFICE = frozenset(("console", "api"))
 _OF_A_STREAM = {"": Kind.PAGE, "session": Kind.SESSION}
 
 

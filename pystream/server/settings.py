@@ -115,6 +115,15 @@ class PathPrefix(str):
         return super().__new__(cls, text)
 
 
+class HostName(str):
+    """A host as a Host field has it, without a port, in small letters."""
+
+    def __new__(cls, text: str) -> HostName:
+        if not re.fullmatch(r"[a-z0-9.-]+|\[[0-9a-f:.]+\]", text.lower()):
+            raise ValueError(f"{text!r} is no host; one is written without scheme, port and path")
+        return super().__new__(cls, text.lower())
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whatever is not named in a section of the file is as the class has it."""
 
@@ -193,6 +202,13 @@ class Overload(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_viewers: Count = 0
 
 
+class Console(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[console]"""
+
+    enabled: bool = True
+    hosts: tuple[HostName, ...] = ()
+
+
 class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[outgoing]"""
 
@@ -219,6 +235,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: Keys = Keys()
     cache: Cache = Cache()
     overload: Overload = Overload()
+    console: Console = Console()
     outgoing: Outgoing = Outgoing()
     log: Log = Log()
 
@@ -232,7 +249,7 @@ _FOR_LIFE = (
         "server.path_prefix",
         "server.admin",
     ),
-    *("limits.send_stall_seconds", "tls.listen", "store.url"),
+    *("limits.send_stall_seconds", "tls.listen", "store.url", "console.enabled", "console.hosts"),
     *("keys.master_key_file", "keys.store", "keys.erasures"),
     *("cache.segment_bytes", "cache.index_bytes", "log.format"),
 )

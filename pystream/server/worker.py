@@ -28,6 +28,8 @@ from pystream.server.gauges import Board, State
 from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
+from pystream.server.office.line import Window
+from pystream.server.office.routing import longest_body
 from pystream.server.origin import Origin
 from pystream.server.pace import Pace
 from pystream.server.page import Page
@@ -38,6 +40,8 @@ _NEWS_SECONDS = 1.0
 _RENEW_SECONDS = 3600.0
 # Players ask for something every few seconds. Who has not by then is not playing.
 _PATIENCE_SECONDS = 15.0
+# Read at a time, of some megabytes each.
+_LONG_BODIES = 8
 
 
 class Streams:
@@ -110,6 +114,7 @@ def answering(
     pace: Pace,
     sessions: _core.Sessions,
     entrance: Entrance,
+    office: Window | None,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -123,6 +128,7 @@ def answering(
         sessions=sessions,
         entrance=entrance,
         notice=streams.notice,
+        office=None if office is None else office.ask,
     )
 
 
@@ -169,8 +175,21 @@ def limits_of(settings: Settings, count: int) -> Limits:
             limits.header_count,
             limits.body,
             limits.pipelined,
+            long_bodies(settings),
         ),
     )
+
+
+def long_bodies(settings: Settings) -> http.LongBodies | None:
+    """What the office takes that is longer than other bodies."""
+    if not settings.console.enabled:
+        return None
+    prefix = settings.server.path_prefix
+
+    def most(method: str, path: str) -> int:
+        return longest_body(method, path.removeprefix(prefix)) if path.startswith(prefix) else 0
+
+    return http.LongBodies(most, _LONG_BODIES)
 
 
 def segment_cache(node: dict[str, Any]) -> _core.Cache | None:
@@ -204,7 +223,9 @@ async def serve(node: dict[str, Any]) -> None:
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     entrance = Entrance(store, keys.peppers(), line, tries)
     sessions = _core.Sessions.attach(node["sessions"])
-    answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance)
+    console = settings.console
+    window = Window(node["office"], console.hosts) if console.enabled else None
+    answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance, window)
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
     delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
 

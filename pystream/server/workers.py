@@ -62,8 +62,8 @@ _PACE_BYTES = 4 << 20
 _SESSIONS = 131_072
 _TRIES_BYTES = 1 << 20
 _SEATS_A_PROCESS = 4
-# The writer, and who answers for the node.
-_OTHER_PROCESSES = 2
+# The writer, who answers for the node, and the office.
+_OTHER_PROCESSES = 3
 _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
 # What systemd waits longer than that (sd_notify(3), EXTEND_TIMEOUT_USEC): the rest is written down.
@@ -224,6 +224,8 @@ class Supervisor:
             self._memory["tries"] = _core.Gcra.create(_TRIES_BYTES)
         if "desk" not in self._memory:
             self._memory["desk"] = desk.listen()
+        if "office" not in self._memory:
+            self._memory["office"] = desk.listen("office")
         if "ticket_secret" not in self._memory:
             self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(_SECRET_BYTES))
         for fd in self._descriptors():
@@ -283,10 +285,14 @@ class Supervisor:
         await self._serving["writer", 0].wait()
         if any(place.kind == ADMIN for place in self._places):
             self._start("admin", 0)
+        if self.settings.console.enabled:
+            self._start("office", 0)
         for index in range(self._count):
             self._start("worker", index)
         for index in range(self._count):
             await self._serving["worker", index].wait()
+        if self.settings.console.enabled:
+            await self._serving["office", 0].wait()
         for child in before:
             if child.role != "writer":
                 child.let_go()
@@ -614,6 +620,7 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "sessions": lambda fd: _core.Sessions.attach(os.dup(fd)),
         "desk": os.fstat,
+        "office": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),
         "ticket_secret": _secret,
     }

@@ -34,11 +34,13 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from pystream.acl.store import tables
+from pystream.acl.audit import Entry, check_who
+from pystream.acl.store import audit, tables
+from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
+from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import (
-    Change,
     Stream,
     StreamSettings,
     Tenant,
@@ -49,7 +51,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, InvalidValue, NotFound, StoreError
+from pystream.errors import Exists, NotFound, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -70,11 +72,13 @@ class Snapshot:
 
 class Store:
     """An opened store. Usable from several threads; a process that forks opens its own. `viewers` is
-    what is about passwords and sessions."""
+    what is about passwords and sessions, `people` about who works for a tenant, `audit` its log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.viewers = ViewerStore(database)
+        self.people = PeopleStore(database)
+        self.audit = AuditStore(database)
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True, create: bool = True) -> Self:
@@ -148,11 +152,11 @@ class Store:
         with self._database.reading() as connection:
             return _stream(connection, _tenant(connection, tenant), name)
 
-    def changes(self, tenant: str, stream: str | None = None) -> tuple[Change, ...]:
+    def changes(self, tenant: str, stream: str | None = None) -> tuple[Entry, ...]:
         """Who changed what, the oldest first: of a tenant and all its streams, or of all streams
         that ever had one name. Raises `NotFound` where there is no such tenant."""
         with self._database.reading() as connection:
-            return _changes(connection, _tenant(connection, tenant), stream)
+            return audit.changes(connection, _tenant(connection, tenant).id, stream)
 
     # Settings, changed
 
@@ -160,7 +164,7 @@ class Store:
         """Raises `InvalidValue` and `Exists`."""
         check_tenant_name(name)
         check(settings)
-        _check_who(who)
+        check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             if _find_tenant(connection, name) is not None:
@@ -174,7 +178,7 @@ class Store:
     def set_tenant(self, name: str, changes: Mapping[str, Any], *, who: str, now: int) -> Tenant:
         """Change settings by name. What is so already is no change. Raises `InvalidValue` and
         `NotFound`."""
-        _check_who(who)
+        check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             before = _tenant(connection, name)
@@ -195,20 +199,16 @@ class Store:
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, name)
-            change, tenant = tables.change, tables.tenant
+            tenant = tables.tenant
             try:
-                connection.execute(
-                    delete(change).where(
-                        change.c.tenant_id == owner.id, change.c.stream_id.is_(None)
-                    )
-                )
+                audit.erase(connection, owner.id)
                 connection.execute(delete(tenant).where(tenant.c.id == owner.id))
                 _count_up(connection)
             except IntegrityError as error:
                 # Whatever names it, streams that were removed among it, does so for good.
                 raise StoreError(
-                    f"tenant {name!r} stays: it has or had streams, and what was sent of them and who"
-                    " changed them stays on record"
+                    f"tenant {name!r} stays: it has people or tokens, or it has or had streams, and what"
+                    " was sent of these and who changed them stays on record"
                 ) from error
 
     def add_stream(
@@ -217,7 +217,7 @@ class Store:
         """Raises `InvalidValue`, `NotFound` for the tenant, and `Exists`."""
         check_stream_name(name)
         check(settings)
-        _check_who(who)
+        check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, tenant)
@@ -240,7 +240,7 @@ class Store:
     ) -> Stream:
         """Change settings by name. What is so already is no change. Raises `InvalidValue` and
         `NotFound`."""
-        _check_who(who)
+        check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, tenant)
@@ -256,7 +256,7 @@ class Store:
 
     def remove_stream(self, tenant: str, name: str, *, who: str, now: int) -> None:
         """The name is free then; traffic and changes stay. Raises `NotFound`."""
-        _check_who(who)
+        check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, tenant)
@@ -422,32 +422,6 @@ def _as_stream(row: RowMapping) -> Stream:
     )
 
 
-def _changes(connection: Connection, tenant: Tenant, stream: str | None) -> tuple[Change, ...]:
-    change, streams = tables.change, tables.stream
-    wanted = (
-        select(change, streams.c.name.label("stream"))
-        .outerjoin(streams, streams.c.id == change.c.stream_id)
-        .where(change.c.tenant_id == tenant.id)
-        .order_by(change.c.id)
-    )
-    if stream is not None:
-        wanted = wanted.where(streams.c.name == stream)
-    return tuple(
-        Change(
-            id=row["id"],
-            at=row["at"],
-            who=row["who"],
-            tenant=tenant.name,
-            stream=row["stream"],
-            values={
-                name: (_frozen(before), _frozen(after))
-                for name, (before, after) in row["what"].items()
-            },
-        )
-        for row in connection.execute(wanted).mappings()
-    )
-
-
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -458,11 +432,6 @@ def _frozen(value: Any) -> Any:
 def _take_turn(connection: Connection) -> None:
     """Waits for whoever writes now; SQLite's transaction has waited by itself."""
     connection.execute(select(tables.revision.c.value).with_for_update())
-
-
-def _check_who(who: str) -> None:
-    if not who or len(who) > 200 or not who.isprintable():
-        raise InvalidValue("who changes settings has to be said, in at most 200 characters")
 
 
 def _columns(settings: TenantSettings | StreamSettings) -> dict[str, Any]:
@@ -497,11 +466,7 @@ def _record(
     values: Mapping[str, tuple[Any, Any]],
 ) -> None:
     """Notes a change, and that there was one."""
-    connection.execute(
-        insert(tables.change).values(
-            at=now, who=who, tenant_id=tenant_id, stream_id=stream_id, what=dict(values)
-        )
-    )
+    audit.record(connection, tenant_id, who, now, values, stream_id)
     _count_up(connection)
 
 

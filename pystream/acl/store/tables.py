@@ -7,6 +7,7 @@ so that a migration can name them on every database.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -23,11 +24,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -100,19 +102,63 @@ stream = Table(
     sqlite_autoincrement=True,
 )
 
-change = Table(
-    "change",
+# Who did what; of passwords and reports also who saw how many, never what. It only grows: triggers
+# refuse everything else, unless `audit_release` has a row that covers what is deleted.
+audit = Table(
+    "audit",
     metadata,
     Column("id", _COUNTED, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("who", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
     Column("stream_id", BigInteger, ForeignKey("stream.id")),
-    # {setting: [before, after]}
+    # {what: [before, after]}
     Column("what", JSON, nullable=False),
-    Index("ix_change_tenant_id", "tenant_id", "stream_id"),
+    Index("ix_audit_tenant_id", "tenant_id", "id"),
     sqlite_autoincrement=True,
 )
+
+# What may be deleted of the audit log now: what is older than a time, of a tenant or of all. There is
+# a row within the transaction that deletes, and never after it.
+audit_release = Table(
+    "audit_release",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("tenant_id", BigInteger),
+    Column("older_than", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="single"),
+)
+
+_RELEASED = (
+    "EXISTS (SELECT 1 FROM audit_release AS released WHERE OLD.at < released.older_than"
+    " AND (released.tenant_id IS NULL OR released.tenant_id = OLD.tenant_id))"
+)
+_ONLY_GROWS = {
+    "sqlite": (
+        "CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit"
+        " BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
+        f"CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit WHEN NOT {_RELEASED}"
+        " BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
+        # INSERT OR REPLACE deletes without asking the trigger above.
+        "CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit"
+        " WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id)"
+        " BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF TG_OP = 'DELETE' THEN IF {_RELEASED} THEN RETURN OLD; END IF; END IF;"
+        " RAISE EXCEPTION 'the audit log only grows'; END $$",
+        "CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE ON audit"
+        " FOR EACH ROW EXECUTE FUNCTION audit_only_grows()",
+        "CREATE TRIGGER audit_is_not_emptied BEFORE TRUNCATE ON audit"
+        " FOR EACH STATEMENT EXECUTE FUNCTION audit_only_grows()",
+    ),
+}
+for _dialect, _statements in _ONLY_GROWS.items():
+    for _statement in _statements:
+        _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
+        event.listen(audit, "after_create", _ddl.execute_if(dialect=_dialect))
 
 # One row. Whoever writes takes it first, so that no two do at a time.
 revision = Table(
@@ -211,4 +257,66 @@ ending = Table(
     Column("stream_id", BigInteger, ForeignKey("stream.id")),
     Column("reason", SmallInteger, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# A tenant's own people. `hash` is Argon2id's; the secret of an authenticator is sealed under a key of
+# its own in the key store, whose name is `reference`.
+person = Table(
+    "person",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("hash", Text, nullable=False),
+    # Of one that somebody else has seen: until when it does to change it.
+    Column("password_until", BigInteger),
+    Column("reference", LargeBinary(16)),
+    Column("sealed_totp", LargeBinary),
+    # Whether a code is asked for: not before its owner has shown one.
+    Column("totp_on", Boolean, nullable=False),
+    # The step whose code was used last.
+    Column("totp_step", BigInteger, nullable=False),
+    # Of a support: until when the tenant lets it in.
+    Column("let_in_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("tenant_id", "name"),
+)
+
+# SHA-256 of codes that take an authenticator's place, each once.
+recovery_code = Table(
+    "recovery_code",
+    metadata,
+    Column("person_id", BigInteger, ForeignKey("person.id"), primary_key=True),
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+)
+
+# Who is signed in to the console. `digest` is the SHA-256 of what the cookie has.
+console_session = Table(
+    "console_session",
+    metadata,
+    Column("digest", LargeBinary(32), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("person_id", BigInteger, ForeignKey("person.id"), nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_console_session_person_id", "person_id"),
+)
+
+# What programs come in with. `digest` is the SHA-256 of its text; `used_on` a day since 1970.
+token = Table(
+    "token",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("used_on", Integer),
+    UniqueConstraint("tenant_id", "name"),
+    UniqueConstraint("digest"),
 )

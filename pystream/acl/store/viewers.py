@@ -15,6 +15,7 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.store import tables
+from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
 from pystream.acl.viewers import End, Ending, Password, Session
 from pystream.errors import Exists, NotFound
@@ -91,7 +92,7 @@ class ViewerStore:
             ]
             for some in _slices(opened):
                 connection.execute(insert(tables.admission), list(some))
-            _record(connection, tenant_id, who, now, {"passwords_added": (None, len(passwords))})
+            record(connection, tenant_id, who, now, {"passwords_added": (None, len(passwords))})
 
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use."""
@@ -115,14 +116,6 @@ class ViewerStore:
             wanted = wanted.where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
         with self._database.reading() as connection:
             return tuple(_passwords(connection, wanted.order_by(column.id).limit(most)))
-
-    def record_view(
-        self, tenant_id: int, stream_id: int | None, count: int, *, who: str, now: int
-    ) -> None:
-        """Puts on record that somebody has seen so many passwords as the customer knows them."""
-        with self._database.writing() as connection:
-            what: Mapping[str, Any] = {"passwords_shown": (None, count)}
-            _record(connection, tenant_id, who, now, what, stream_id)
 
     def revoke(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords; their sessions end. Returns how many were not revoked before."""
@@ -150,7 +143,7 @@ class ViewerStore:
             about: dict[str, Any] = {"at": now, "tenant_id": tenant_id, "reason": End.REVOKED}
             rows = [{**about, "password_id": each} for each in fresh]
             connection.execute(insert(tables.ending), rows)
-            _record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
+            record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
@@ -178,7 +171,7 @@ class ViewerStore:
                     .values(lookup=bindparam("noise")),
                     [{"gone": id, "noise": secrets.token_bytes(32)} for id in some],
                 )
-            _record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
+            record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
 
     def indexed_otherwise(self, pepper: int, most: int) -> tuple[Sealed, ...]:
         """Passwords of all tenants whose look-up is not of that pepper."""
@@ -209,7 +202,7 @@ class ViewerStore:
             row = {"at": now, "tenant_id": tenant_id, "stream_id": stream_id}
             connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
             what: Mapping[str, Any] = {"sessions_ended": (None, True)}
-            _record(connection, tenant_id, who, now, what, stream_id)
+            record(connection, tenant_id, who, now, what, stream_id)
 
     # Sessions, by the writer alone
 
@@ -362,19 +355,6 @@ def _check_streams(connection: Connection, tenant_id: int, stream_ids: Collectio
     )
     if set(stream_ids) - set(known):
         raise NotFound("one of these streams is not there, or not this tenant's")
-
-
-def _record(
-    connection: Connection,
-    tenant_id: int,
-    who: str,
-    now: int,
-    what: Mapping[str, tuple[Any, Any]],
-    stream_id: int | None = None,
-) -> None:
-    """Notes who did what. Nothing that workers hold is changed by it, so they need not look."""
-    row = {"at": now, "who": who, "tenant_id": tenant_id, "stream_id": stream_id}
-    connection.execute(insert(tables.change).values(**row, what=dict(what)))
 
 
 def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,0 +1,223 @@
+"""People between the two stores: their passwords hashed, the secrets of their authenticators sealed.
+
+**Signing in** costs the same whatever is wrong: whoever is not there has a hash as well, and the code of
+an authenticator is looked at before it matters. The answer is one, too (`SignInError`). What is right is
+used up in the transaction that opens the session: of two who show one code, one comes in.
+
+Nobody is locked out here: how often somebody may try is counted by whoever asks (`sign_in.Tries`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from pystream.acl import sign_in
+from pystream.acl.passwords import generate
+from pystream.acl.people import Person, Right, Role, Token, is_let_in
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.people import Account, PeopleStore
+from pystream.errors import InvalidValue, NotFound, PystreamError, SignInError
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that has begun: whose, and the secret that its cookie carries."""
+
+    person: Person
+    secret: bytes = field(repr=False)
+
+
+class Accounts:
+    """What is done with people's secrets. `keys` is needed for authenticators alone. Methods raise
+    `StoreError`, `SealError` and `MasterKeyError` as the two stores do."""
+
+    def __init__(self, people: PeopleStore, keys: KeyStore | None = None) -> None:
+        self._people = people
+        self._keys = keys
+
+    # By others
+
+    def add(
+        self, tenant_id: int, name: str, role: Role, *, who: str, now: int
+    ) -> tuple[Person, str]:
+        """Adds a person, and returns a first password, which is shown once and has to be changed.
+
+        Raises `InvalidValue` and `Exists`.
+        """
+        password = generate()
+        hash, until = sign_in.hash_password(password), now + sign_in.FIRST_PASSWORD_S
+        person = self._people.add(tenant_id, name, role, hash, until, who=who, now=now)
+        return person, password
+
+    def reset(self, tenant_id: int, name: str, *, who: str, now: int) -> tuple[Person, str]:
+        """Gives a person a first password again, which ends all sessions. An authenticator stays."""
+        password = generate()
+        hash, until = sign_in.hash_password(password), now + sign_in.FIRST_PASSWORD_S
+        return self._people.set_hash(tenant_id, name, hash, until, who=who, now=now), password
+
+    def remove(self, tenant_id: int, name: str, *, who: str, now: int) -> None:
+        """Takes a person away, and the key of an authenticator with it."""
+        self._erase(tenant_id, self._people.remove(tenant_id, name, who=who, now=now), now)
+
+    def remove_totp(self, tenant_id: int, name: str, *, who: str, now: int) -> None:
+        """Asks a person for no codes any more: the authenticator was lost."""
+        account = self._people.account(tenant_id, name)
+        self._people.remove_totp(account.person, who=who, now=now)
+        self._erase(tenant_id, account.reference, now)
+
+    def _erase(self, tenant_id: int, reference: bytes | None, now: int) -> None:
+        if reference is not None:
+            self._key_store().erase(tenant_id, [reference], now)
+
+    def add_token(
+        self,
+        tenant_id: int,
+        name: str,
+        scopes: Collection[Right],
+        expires: int | None,
+        *,
+        who: str,
+        now: int,
+    ) -> tuple[Token, str]:
+        """Adds a token, and returns its text, which is shown once. Raises `InvalidValue` and `Exists`."""
+        text = sign_in.new_token()
+        digest = sign_in.token_digest(text)
+        assert digest is not None
+        token = self._people.add_token(tenant_id, name, digest, scopes, expires, who=who, now=now)
+        return token, text
+
+    # By whoever it is
+
+    def sign_in(self, tenant: str, name: str, password: str, code: str, now: int) -> Opened:
+        """Opens a session. `code` is of an authenticator, or for recovery; without either, it is "".
+
+        Some 50 ms and 64 MiB. Raises `SignInError` for whatever is wrong.
+        """
+        account = self._people.find(tenant, name)
+        step, recovery = self._shown(account, code, now)
+        right = sign_in.verify(account.hash if account else None, password)
+        if account is None or not right or not _may_come_in(account, now):
+            raise SignInError
+        if account.person.has_totp and step is None and recovery is None:
+            raise SignInError
+        secret = sign_in.new_session()
+        opened = self._people.open_session(
+            account.person,
+            sign_in.digest(secret),
+            now + sign_in.SESSION_LONGEST_S,
+            now,
+            step=step,
+            code=recovery,
+        )
+        if not opened:
+            raise SignInError
+        if sign_in.is_outdated(account.hash):
+            self._people.renew_hash(account.person, sign_in.hash_password(password))
+        return Opened(account.person, secret)
+
+    def _shown(
+        self, account: Account | None, code: str, now: int
+    ) -> tuple[int | None, bytes | None]:
+        """The step or the digest of a code, whichever it is."""
+        secret = self._secret(account)
+        if account is None or not account.person.has_totp:
+            sign_in.step_of(secret, code, now, 0)
+            return None, None
+        step = sign_in.step_of(secret, code, now, account.totp_step)
+        return step, sign_in.recovery_digest(code) if step is None else None
+
+    def session(self, secret: bytes, now: int) -> Person | None:
+        """Whose session that is, if it goes on."""
+        person = self._people.session(sign_in.digest(secret), sign_in.SESSION_IDLE_S, now)
+        return person if person is not None and is_let_in(person, now) else None
+
+    def sign_out(self, secret: bytes, now: int) -> None:
+        self._people.end_session(sign_in.digest(secret), now)
+
+    def token(self, text: str, now: int) -> Token | None:
+        """The token of a text, if it is not over."""
+        digest = sign_in.token_digest(text)
+        return None if digest is None else self._people.token(digest, now)
+
+    def change_password(self, person: Person, old: str, new: str, secret: bytes, now: int) -> None:
+        """Changes one's own password, which ends all sessions but the present one.
+
+        Raises `SignInError` where the old one is wrong, and `InvalidValue` for a new one that is none.
+        """
+        account = self._people.account(person.tenant_id, person.name)
+        if not sign_in.verify(account.hash, old):
+            raise SignInError
+        sign_in.check_new_password(new, person.name, person.tenant)
+        if sign_in.password_form(new) == sign_in.password_form(old):
+            raise InvalidValue("this is the password that you had")
+        self._people.set_hash(
+            person.tenant_id,
+            person.name,
+            sign_in.hash_password(new),
+            None,
+            who=f"person:{person.name}",
+            now=now,
+            keep=sign_in.digest(secret),
+        )
+
+    def begin_totp(self, person: Person, now: int) -> bytes:
+        """A new secret, 20 bytes, for one's authenticator; codes are asked for after `finish_totp`.
+
+        Raises `InvalidValue` where there is one in use: that has to be taken away first.
+        """
+        account = self._people.account(person.tenant_id, person.name)
+        if account.person.has_totp:
+            raise InvalidValue("there is an authenticator already")
+        keys = self._key_store()
+        (key,) = keys.add_record_keys(person.tenant_id, 1, now)
+        secret = sign_in.new_totp_secret()
+        try:
+            sealed = seal(key.key, _place(person), secret)
+            self._people.begin_totp(person, key.reference, sealed)
+        except PystreamError:
+            self._erase(person.tenant_id, key.reference, now)
+            raise
+        self._erase(person.tenant_id, account.reference, now)
+        return secret
+
+    def finish_totp(self, person: Person, code: str, now: int) -> tuple[str, ...]:
+        """Has codes asked for from now on, since one was shown; returns those for recovery, which are
+        shown once. Raises `SignInError` for a wrong one."""
+        account = self._people.account(person.tenant_id, person.name)
+        if account.sealed_totp is None:
+            raise SignInError
+        step = sign_in.step_of(self._secret(account), code, now, account.totp_step)
+        if step is None:
+            raise SignInError
+        codes = sign_in.new_recovery_codes()
+        digests = [digest for each in codes if (digest := sign_in.recovery_digest(each))]
+        self._people.finish_totp(person, step, digests, who=f"person:{person.name}", now=now)
+        return codes
+
+    def _secret(self, account: Account | None) -> bytes:
+        """The secret of an authenticator. Of whoever has none, it is looked for all the same, and is
+        nobody's."""
+        reference = account.reference if account else None
+        owner = account.person.tenant_id if account else 0
+        found = self._key_store().record_keys(owner, [reference or bytes(16)])
+        if account is None or reference is None or account.sealed_totp is None:
+            return bytes(sign_in.TOTP_SECRET_LENGTH)
+        if reference not in found:
+            raise NotFound(f"the key of {account.person.name!r}'s authenticator was erased")
+        return unseal(found[reference], _place(account.person), account.sealed_totp)
+
+    def _key_store(self) -> KeyStore:
+        if self._keys is None:
+            raise ValueError("authenticators need the key store")
+        return self._keys
+
+
+def _may_come_in(account: Account, now: int) -> bool:
+    until = account.password_until
+    return is_let_in(account.person, now) and (until is None or now < until)
+
+
+def _place(person: Person) -> Place:
+    return Place(person.tenant_id, "person", person.id, "totp")

@@ -1,0 +1,192 @@
+"""The one table of what the office answers, and all that comes before a handler.
+
+In this order, for every route: is there one; may a request come this way (a bearer token or a cookie in
+the clear is anybody's: HTTPS, or this machine alone); is its body as long as the route has it; who asks;
+has no other site sent it; may they. `ANYBODY` is for what is shown to whoever comes, `SIGNED_IN` for what
+everybody may who is somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+
+from pystream.acl.people import Actor, Right
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, SignInError
+from pystream.server import log
+from pystream.server.http import HttpError
+from pystream.server.office import api, console
+from pystream.server.office.api import streams as api_streams
+from pystream.server.office.console import doors, start
+from pystream.server.office.values import Asked, Office, Reply, Request
+
+
+class Needs(Enum):
+    """What a route needs of whoever asks, where that is no right."""
+
+    ANYBODY = "anybody"
+    SIGNED_IN = "signed in"
+
+
+ANYBODY, SIGNED_IN = Needs.ANYBODY, Needs.SIGNED_IN
+
+Handler = Callable[[Office, Actor, Request], Reply]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` has names in braces, which stand for one element each. `body`: bytes that it may have.
+    `heavy`: it takes much of a processor or of memory, so that few run at a time. `first`: it is open to
+    those who have to change their password first."""
+
+    method: str
+    path: str
+    needs: Right | Needs
+    handler: Handler
+    body: int = 65_536
+    heavy: bool = False
+    first: bool = False
+
+
+ROUTES: Final = (
+    # The API
+    Route("GET", "/api/v1/streams", Right.STREAMS_READ, api_streams.listed),
+    Route("GET", "/api/v1/streams/{stream}", Right.STREAMS_READ, api_streams.shown),
+    # The console
+    Route("GET", "/console/-/{asset}", ANYBODY, console.asset, first=True),
+    Route("GET", "/console/sign-in", ANYBODY, doors.sign_in_page, first=True),
+    Route("POST", "/console/sign-in", ANYBODY, doors.sign_in, heavy=True, first=True),
+    Route("POST", "/console/sign-out", SIGNED_IN, doors.sign_out, first=True),
+    Route("GET", "/console/password", SIGNED_IN, doors.password_page, first=True),
+    Route("POST", "/console/password", SIGNED_IN, doors.change_password, heavy=True, first=True),
+    Route("GET", "/console/", SIGNED_IN, start.page),
+)
+
+
+class Found(NamedTuple):
+    """A route, and what stands in the path for its names in braces."""
+
+    route: Route
+    place: Mapping[str, str]
+
+
+def find(method: str, path: str) -> Found:
+    """Raises `HttpError`."""
+    parts = path.split("/")
+    there = [
+        (route, place)
+        for route in _BY_LENGTH.get(len(parts), ())
+        if (place := _place(route, parts)) is not None
+    ]
+    # What is spelled out goes before what is in braces.
+    there.sort(key=lambda each: len(each[1]))
+    wanted = "GET" if method == "HEAD" else method
+    for route, place in there:
+        if route.method == wanted:
+            return Found(route, place)
+    if not there:
+        raise HttpError(404, "there is nothing here")
+    allowed = {route.method for route, _ in there}
+    allowed |= {"HEAD"} if "GET" in allowed else set()
+    raise HttpError(405, "not with this method", (("Allow", ", ".join(sorted(allowed))),))
+
+
+def longest_body(method: str, path: str) -> int:
+    """Bytes that the body of a request may have; 0 where the route says nothing, or there is none."""
+    try:
+        return find(method, path).route.body
+    except HttpError:
+        return 0
+
+
+_BY_LENGTH: Final[dict[int, list[Route]]] = {}
+for _route in ROUTES:
+    _BY_LENGTH.setdefault(_route.path.count("/") + 1, []).append(_route)
+
+
+def _place(route: Route, parts: list[str]) -> dict[str, str] | None:
+    place = {}
+    for wanted, part in zip(route.path.split("/"), parts, strict=True):
+        if wanted.startswith("{"):
+            if not part:
+                return None
+            place[wanted[1:-1]] = part
+        elif wanted != part:
+            return None
+    return place
+
+
+def answer(office: Office, asked: Asked) -> Reply:
+    """The reply to a request, whatever goes wrong. It may wait for the store, and for Argon2."""
+    request = Request(asked, {})
+    try:
+        return _answered(office, request)
+    except HttpError as error:
+        return _refusal(request, error)
+    except PystreamError as error:
+        return _refusal(request, _told(error))
+    except Exception as error:
+        log.error("bug", kind="office", **log.fault(error))
+        return _refusal(request, HttpError(500, "the server has a bug, which its log tells of"))
+
+
+def busy(asked: Asked) -> Reply:
+    """The reply where there is too much to do."""
+    error = HttpError(503, "there is too much to do at present", (("Retry-After", "5"),))
+    return _refusal(Request(asked, {}), error)
+
+
+def _answered(office: Office, request: Request) -> Reply:
+    asked = request.asked
+    route, request.place = find(asked.method, asked.path)
+    if not (asked.secure or asked.local):
+        raise HttpError(403, "this is served by HTTPS only, save on the server's own machine")
+    if len(asked.body) > route.body:
+        raise HttpError(413, "the body is too long")
+    if asked.path.startswith("/api/"):
+        actor: Actor | None = api.whose(office, request)
+    else:
+        actor = console.whose(office, request)
+        if actor is None and route.needs is not ANYBODY:
+            return console.to_sign_in(request)
+        if asked.method == "POST":
+            console.check_own_site(request)
+        if actor is not None and _has_to_change(actor) and not route.first:
+            return console.to_password(request)
+    if actor is None:
+        actor = NOBODY
+    elif isinstance(route.needs, Right) and route.needs not in actor.rights:
+        raise HttpError(403, f"this takes the right {route.needs}, which you do not have")
+    return route.handler(office, actor, request)
+
+
+def _refusal(request: Request, error: HttpError) -> Reply:
+    if request.path.startswith("/api/"):
+        return api.refusal(request, error)
+    return console.refusal(request, error)
+
+
+NOBODY: Final = Actor(tenant_id=0, tenant="", who="nobody", rights=frozenset())
+
+
+def _has_to_change(actor: Actor) -> bool:
+    return actor.person is not None and actor.person.must_change
+
+
+def _told(error: PystreamError) -> HttpError:
+    """What the world is told of an error of ours. The rest is the operator's to know."""
+    for kind, status in _STATUS.items():
+        if isinstance(error, kind):
+            return HttpError(status, str(error))
+    log.error("office-cannot", **log.fault(error))
+    return HttpError(503, "this cannot be done at present", (("Retry-After", "5"),))
+
+
+_STATUS: Final[dict[type[PystreamError], int]] = {
+    NotFound: 404,
+    Exists: 409,
+    InvalidValue: 422,
+    SignInError: 403,
+}

@@ -1,0 +1,149 @@
+"""What handlers get and give: the office, a request, a reply."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from pystream.acl.sign_in import Tries
+from pystream.acl.store import Store
+from pystream.acl.store.accounts import Accounts
+from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.keystore import KeyStore
+from pystream.server.http import HttpError
+from pystream.server.office.forms import File, multipart
+
+FIELDS: Final = (
+    *("accept", "accept_language", "authorization", "content_type", "cookie", "host"),
+    *("idempotency_key", "if_none_match", "origin"),
+)
+"""The header fields of a request that come along, as `http.Fields` names them."""
+_MOST_FIELDS = 200
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """A request as it crosses the line. `path` is without the settings' prefix, which is `root`. `local`:
+    it was sent on this machine, to this machine. `network`: the prefix of the sender's address, for
+    counting tries."""
+
+    method: str
+    path: str
+    query: str
+    fields: dict[str, str]
+    body: bytes
+    secure: bool
+    local: bool
+    network: bytes
+    root: str
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """An answer. Content-Length is added on its way."""
+
+    status: int
+    headers: list[tuple[str, str]] = []
+    body: bytes = b""
+
+
+class Request:
+    """What handlers get of a request. `place` has what stood in the path where the route has names in
+    braces, `session` the secret of the console's session, if there is one."""
+
+    __slots__ = ("_form", "asked", "fields", "files", "method", "path", "place", "root", "session")
+
+    def __init__(self, asked: Asked, place: Mapping[str, str]) -> None:
+        self.asked = asked
+        self.method = asked.method
+        self.path = asked.path
+        self.root = asked.root
+        self.fields = asked.fields
+        self.place = place
+        self.session: bytes | None = None
+        self.files: dict[str, File] = {}
+        self._form: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        # Queries, fields and bodies hold what is nobody's affair.
+        return f"<Request {self.method}>"
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's fields. Raises `HttpError` where one comes twice."""
+        return _once(self.asked.query)
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields of a form, `application/x-www-form-urlencoded` or `multipart/form-data`, whose
+        files are `files` then. Raises `HttpError`."""
+        if self._form is None:
+            kind = (self.fields.get("content_type") or "").strip()
+            if kind.partition(";")[0].strip().lower() == "multipart/form-data":
+                self._form, self.files = multipart(kind, self.asked.body)
+            else:
+                self._form = _once(self._text())
+        return self._form
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `HttpError`."""
+        kind = (self.fields.get("content_type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise HttpError(415, "a body of the type application/json is wanted")
+        try:
+            return json.loads(self.asked.body)
+        except (ValueError, RecursionError):
+            raise HttpError(400, "the body is no JSON") from None
+
+    def cookie(self, name: str) -> str | None:
+        try:
+            found = SimpleCookie(self.fields.get("cookie") or "").get(name)
+        except CookieError:
+            return None
+        return None if found is None else found.value
+
+    def _text(self) -> str:
+        try:
+            return self.asked.body.decode()
+        except UnicodeDecodeError:
+            raise HttpError(400, "the body is not UTF-8") from None
+
+
+def _once(text: str) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
+        )
+    except ValueError:
+        raise HttpError(400, "the fields of a form or a query are malformed, or too many") from None
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise HttpError(400, "a field of the form or the query comes twice")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What the office has open. `clock` gives Unix seconds."""
+
+    store: Store
+    keys: KeyStore
+    accounts: Accounts
+    issuer: Issuer
+    clock: Callable[[], float] = time.time
+    # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
+    tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
+    tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
+
+    @classmethod
+    def of(cls, store: Store, keys: KeyStore, clock: Callable[[], float] = time.time) -> Office:
+        accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
+        return cls(store, keys, accounts, issuer, clock)
+
+    def now(self) -> int:
+        return int(self.clock())

@@ -1,0 +1,270 @@
+"""Who gets what of the office: every route of the table, asked by those who may not.
+
+Each route has a case here, which names something of the tenant `acme`. It is asked as nobody, and as a
+person and a token of another tenant that may all there is. A route without a case fails.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from pystream.acl import sign_in
+from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.people import SCOPES, Right, Role
+from pystream.acl.sealing import MasterKeys
+from pystream.acl.store import Store
+from pystream.acl.store.keystore import KeyStore
+from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.server.office import routing
+from pystream.server.office.routing import ANYBODY, ROUTES, SIGNED_IN, Route
+from pystream.server.office.values import Asked, Office, Reply
+
+pytestmark = pytest.mark.slow
+
+NOW = 1_936_699_200
+MASTER = bytes(range(32))
+# What acme has and other has not: wherever it shows, something is told to the wrong one.
+MARK = "zebra"
+FILM = StreamSettings(sources=(f"/media/{MARK}.mp4",), title=f"About a {MARK}", access="personal")
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a route is asked for something of acme's. `place`: what the path names; `body`: JSON for the
+    API, a form for the console; `query`. `status`: what another tenant's person or token gets that has
+    all rights: 404 for a thing of acme's; 200 or 303 where the route is about whoever asks."""
+
+    status: int
+    place: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    body: Any = None
+
+
+CASES = {
+    ("GET", "/api/v1/streams"): Case(200),
+    ("GET", "/api/v1/streams/{stream}"): Case(404, {"stream": MARK}),
+    ("GET", "/console/-/{asset}"): Case(404, {"asset": "nothing.css"}),
+    ("GET", "/console/sign-in"): Case(303),
+    ("POST", "/console/sign-in"): Case(
+        403, body={"tenant": "acme", "name": "eva", "password": "not hers"}
+    ),
+    ("POST", "/console/sign-out"): Case(303, body={}),
+    ("GET", "/console/password"): Case(200),
+    ("POST", "/console/password"): Case(
+        403, body={"old": "no", "new": "x" * 12, "again": "x" * 12}
+    ),
+    ("GET", "/console/"): Case(200),
+}
+
+
+class House:
+    """An office with two tenants. `other` has nobody's name and nothing that acme has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store.db"
+        store = Store.open(str(self.path))
+        keys = KeyStore.open(
+            f"sqlite:///{folder}/keys.db", lambda: MasterKeys([MASTER]), str(folder / "erasures")
+        )
+        keys.set_up(bytes(32), NOW)
+        self.now = NOW
+        self.office = Office.of(store, keys, lambda: self.now)
+        self.tokens: dict[str, str] = {}
+        self.sessions: dict[str, bytes] = {}
+        for tenant, person in (("acme", "eva"), ("other", "otto")):
+            id = store.add_tenant(tenant, TenantSettings(), who="test", now=NOW).id
+            self.office.accounts.add(id, person, Role.ADMIN, who="test", now=NOW)
+            hash = sign_in.hash_password(PASSWORDS[person])
+            store.people.set_hash(id, person, hash, None, who="test", now=NOW)
+            opened = self.office.accounts.sign_in(tenant, person, PASSWORDS[person], "", NOW)
+            self.sessions[person] = opened.secret
+            _, text = self.office.accounts.add_token(
+                id, f"{person}s", SCOPES, None, who="test", now=NOW
+            )
+            self.tokens[person] = text
+        acme = store.tenant("acme")
+        stream = store.add_stream("acme", MARK, FILM, who=MARK, now=NOW)
+        settings = PasswordSettings(label=MARK)
+        self.office.issuer.add(acme.id, [stream.id], [(generate(), settings)], who="test", now=NOW)
+        store.add_stream("other", "owl", StreamSettings(sources=("/owl.mp4",)), who="test", now=NOW)
+
+    def ask(
+        self, method: str, path: str, *, query: str = "", body: Any = None, **more: Any
+    ) -> Reply:
+        """A request over HTTPS. `token`, `session`: of whom; `origin` of a form is this site's own unless
+        it is named."""
+        fields = {"host": "video.example.org", "accept_language": "en"}
+        is_api = path.startswith("/api/")
+        secret = self.sessions.get(more.get("session", ""))
+        data = b""
+        if secret is not None:
+            fields["cookie"] = f"a=b; __Host-pystream={sign_in.as_text(secret)}"
+        if more.get("token"):
+            fields["authorization"] = f"Bearer {self.tokens.get(more['token'], more['token'])}"
+        if body is not None:
+            kind = "application/json" if is_api else "application/x-www-form-urlencoded"
+            fields["content_type"] = kind
+            if not is_api and secret is not None:
+                body = {"csrf": sign_in.csrf(secret)} | body
+            data = (json.dumps(body) if is_api else urlencode(body)).encode()
+        if method != "GET" and not is_api:
+            fields["origin"] = "https://video.example.org"
+        fields |= more.get("fields", {})
+        secure, local = more.get("secure", True), more.get("local", False)
+        asked = Asked(method, path, query, fields, data, secure, local, b"\x0a\0\0", "")
+        return routing.answer(self.office, asked)
+
+    def close(self) -> None:
+        self.office.store.close()
+        self.office.keys.close()
+
+    def rows(self) -> dict[str, list[Any]]:
+        """All that is stored of acme's, but for the day of a token's last use."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            found = {}
+            for (name,) in tables.fetchall():
+                columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
+                if "tenant_id" in columns:
+                    kept = ", ".join(f'"{each}"' for each in columns if each != "used_on")
+                    wanted = f'SELECT {kept} FROM "{name}" WHERE tenant_id = 1'
+                    found[name] = connection.execute(wanted).fetchall()
+            return found
+
+
+PASSWORDS = {"eva": "correct horse of acme", "otto": "another battery there"}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    made = House(tmp_path_factory.mktemp("office"))
+    yield made
+    made.close()
+
+
+def path_of(route: Route, case: Case) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: case.place[name[1]], route.path)
+
+
+def named(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def test_every_route_has_a_case() -> None:
+    assert {(route.method, route.path) for route in ROUTES} == set(CASES)
+    assert len(CASES) == len(ROUTES)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_nobody_gets_anything(route: Route, house: House) -> None:
+    case = CASES[route.method, route.path]
+    before = house.rows()
+    path = path_of(route, case)
+    forged = sign_in.as_text(bytes(32))
+    wrong: dict[str, Any] = {"fields": {"cookie": f"__Host-pystream={forged}"}}
+    if path.startswith("/api/"):
+        wrong = {"token": "pst_" + "0" * 49}
+    nobody: dict[str, Any] = {}
+    for who in (nobody, wrong):
+        reply = house.ask(route.method, path, query=case.query, body=case.body, **who)
+        if route.needs is ANYBODY:
+            assert reply.status in (200, 403, 404)
+        elif path.startswith("/api/"):
+            assert reply.status == 401
+            assert ("WWW-Authenticate", "Bearer realm=") in [(n, v[:13]) for n, v in reply.headers]
+        else:
+            assert reply.status == 303 and ("Location", "/console/sign-in") in reply.headers
+        assert MARK.encode() not in reply.body
+    assert house.rows() == before
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_another_tenant_gets_nothing(route: Route, house: House) -> None:
+    case = CASES[route.method, route.path]
+    before = house.rows()
+    path = path_of(route, case)
+    is_api = path.startswith("/api/")
+    kept = house.sessions["otto"]
+    who = {"token": "otto"} if is_api else {"session": "otto"}
+    reply = house.ask(route.method, path, query=case.query, body=case.body, **who)
+    assert reply.status == case.status, reply.body
+    assert MARK.encode() not in reply.body or case.status == 404
+    assert house.rows() == before
+    if house.ask("GET", "/console/", session="otto").status == 303:
+        # It has signed itself out.
+        opened = house.office.accounts.sign_in("other", "otto", PASSWORDS["otto"], "", house.now)
+        house.sessions["otto"] = opened.secret
+        assert opened.secret != kept
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_who_lacks_the_right_gets_nothing(route: Route, house: House) -> None:
+    if not isinstance(route.needs, Right):
+        assert route.needs in (ANYBODY, SIGNED_IN)
+        return
+    case = CASES[route.method, route.path]
+    id = house.office.store.tenant("acme").id
+    before = house.rows()
+    rights = SCOPES - {route.needs}
+    if route.path.startswith("/api/"):
+        token, text = house.office.accounts.add_token(
+            id, "less", rights, None, who="test", now=house.now
+        )
+        reply = house.ask(
+            route.method, path_of(route, case), query=case.query, body=case.body, token=text
+        )
+        house.office.store.people.revoke_token(id, token.name, who="test", now=house.now)
+        assert reply.status == 403 and MARK.encode() not in reply.body
+        after = house.rows()
+        after["audit"] = after["audit"][: len(before["audit"])]
+        assert after == before
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_nothing_is_served_in_the_clear(route: Route, house: House) -> None:
+    case = CASES[route.method, route.path]
+    who = {"token": "eva"} if route.path.startswith("/api/") else {"session": "eva"}
+    path = path_of(route, case)
+    asked = {"query": case.query, "body": case.body, **who}
+    reply = house.ask(route.method, path, secure=False, **asked)
+    assert reply.status == 403 and MARK.encode() not in reply.body
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.method != "GET"], ids=named)
+def test_no_other_site_sends_a_form(route: Route, house: House) -> None:
+    if route.path.startswith("/api/"):
+        # No browser sends a bearer token by itself.
+        return
+    case = CASES[route.method, route.path]
+    path, before = path_of(route, case), house.rows()
+    for origin in ("https://evil.example", "null", "", "http://video.example.org"):
+        fields = {"origin": origin}
+        reply = house.ask(route.method, path, body=case.body, session="eva", fields=fields)
+        assert reply.status == 403
+    if route.path != "/console/sign-in":
+        forged = {**case.body, "csrf": sign_in.csrf(house.sessions["otto"])}
+        assert house.ask(route.method, path, body=forged, session="eva").status == 403
+    assert house.rows() == before
+
+
+def test_what_pages_say_to_a_browser(house: House) -> None:
+    for path, session in (("/console/sign-in", ""), ("/console/", "eva"), ("/console/no", "")):
+        reply = house.ask("GET", path, session=session)
+        said = dict(reply.headers)
+        policy = said["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy and said["X-Frame-Options"] == "DENY"
+        assert said["Cache-Control"] == "no-store" and said["Referrer-Policy"] == "same-origin"
+        # Nothing is inline: no script or style with a body, no attribute that is one.
+        text = reply.body.decode()
+        assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|javascript:", text)
