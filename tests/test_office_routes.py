@@ -63,6 +63,7 @@ CASES = {
     ("POST", "/console/password"): Case(
         403, body={"old": "no", "new": "x" * 12, "again": "x" * 12}
     ),
+    ("GET", "/console"): Case(303),
     ("GET", "/console/"): Case(200),
 }
 

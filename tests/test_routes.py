@@ -31,6 +31,9 @@ CASES = [
     ("/s/acme/film/v1/v0/4.ts", Route(Kind.SEGMENT, **MEDIA, number=4, name="ts")),
     ("/s/-/player.js", Route(Kind.ASSET, name="player.js")),
     ("/favicon.ico", Route(Kind.ASSET)),
+    ("/console", Route(Kind.OFFICE)),
+    ("/console/streams/film", Route(Kind.OFFICE)),
+    ("/api/v1/streams", Route(Kind.OFFICE)),
 ]
 
 NOTHING = [

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from pystream.acl.store import Store
+    from pystream.acl.store.keystore import KeyStore
 
     Action: TypeAlias = Callable[[Parser, list[str]], int]
 
@@ -88,6 +89,15 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
         ) from None
 
 
+def open_keys(options: argparse.Namespace) -> KeyStore:
+    """The key store of the settings. Raises `PystreamError` or `OSError`."""
+    from pystream.server import settings
+    from pystream.server.keys import open_key_store
+
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    return open_key_store(found.keys, os.environ, migrate=False)
+
+
 def not_installed(error: ModuleNotFoundError) -> PystreamError:
     """What a command of the server says where only the packager was installed."""
     return PystreamError(
@@ -138,6 +148,15 @@ def wrong_values(parser: Parser, error: InvalidValue) -> int:
     for problem in error.problems:
         _terminal.complain(parser.prog, problem)
     return 2
+
+
+def plain(value: Any) -> str:
+    """A setting's value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:

@@ -213,7 +213,9 @@ def _changes(words: list[str]) -> int:
         return 0
     for change in changes:
         place = f"{change.tenant}/{change.stream}" if change.stream else change.tenant
-        values = [(n, _plain(old), _plain(new)) for n, (old, new) in change.values.items()]
+        values = [
+            (n, _store.plain(old), _store.plain(new)) for n, (old, new) in change.values.items()
+        ]
         told = ", ".join(f"{n}: {old} -> {new}" for n, old, new in values if old != new)
         print(f"{_store.moment(change.at)} {change.who} {place}: {told}")
     return 0
@@ -434,11 +436,3 @@ def _change_facts(change: Entry) -> dict[str, Any]:
             name: {"old": before, "new": after} for name, (before, after) in change.values.items()
         },
     }
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "none"
-    return "none" if value in (None, "") else str(value)

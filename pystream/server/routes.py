@@ -70,7 +70,7 @@ def route(path: str) -> Route | None:
             return Route(Kind.ASSET, name=parts[3])
         return _media(parts[4:], parts[2], parts[3], None) if len(parts) == 7 else None
     if first in _OFFICE:
-        return Route(Kind.OFFICE) if len(parts) > 2 else None
+        return Route(Kind.OFFICE)
     if len(parts) == 4 and first and parts[2]:
         if parts[3] in _WHOLE:
             return Route(Kind.ENTRANCE, first, parts[2], name=parts[3])

@@ -62,8 +62,10 @@ class Accounts:
         self._erase(tenant_id, self._people.remove(tenant_id, name, who=who, now=now), now)
 
     def remove_totp(self, tenant_id: int, name: str, *, who: str, now: int) -> None:
-        """Asks a person for no codes any more: the authenticator was lost."""
+        """Asks a person for no codes any more: the authenticator was lost. To have none is no error."""
         account = self._people.account(tenant_id, name)
+        if account.reference is None:
+            return
         self._people.remove_totp(account.person, who=who, now=now)
         self._erase(tenant_id, account.reference, now)
 

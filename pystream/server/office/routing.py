@@ -61,6 +61,7 @@ ROUTES: Final = (
     Route("POST", "/console/sign-out", SIGNED_IN, doors.sign_out, first=True),
     Route("GET", "/console/password", SIGNED_IN, doors.password_page, first=True),
     Route("POST", "/console/password", SIGNED_IN, doors.change_password, heavy=True, first=True),
+    Route("GET", "/console", SIGNED_IN, start.unslashed),
     Route("GET", "/console/", SIGNED_IN, start.page),
 )
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pystream.acl.people import Actor, Right
+from pystream.server.office import console
 from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
+
+
+def unslashed(office: Office, actor: Actor, request: Request) -> Reply:
+    return console.to(request, "/console/")
 
 
 def page(office: Office, actor: Actor, request: Request) -> Reply:
