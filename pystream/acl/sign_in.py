@@ -242,6 +242,10 @@ class Tries:
         self._due: dict[object, float] = {}
         self._lock = Lock()
 
+    def __len__(self) -> int:
+        """Keys that are known."""
+        return len(self._due)
+
     def take(self, key: object, now: float) -> float:
         """0 where one may try, which is counted; else the seconds after which one may."""
         with self._lock:

@@ -207,8 +207,8 @@ class Store:
             except IntegrityError as error:
                 # Whatever names it, streams that were removed among it, does so for good.
                 raise StoreError(
-                    f"tenant {name!r} stays: it has people or tokens, or it has or had streams, and what"
-                    " was sent of these and who changed them stays on record"
+                    f"tenant {name!r} stays: it has or had streams, and what was sent of them and who"
+                    " changed them stays on record; or it has people or tokens"
                 ) from error
 
     def add_stream(

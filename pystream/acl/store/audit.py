@@ -80,7 +80,7 @@ class AuditStore:
         with self._database.writing() as connection:
             count = func.count()
             counted = select(audit.tenant_id, count).where(*where).group_by(audit.tenant_id)
-            owners: dict[int, int] = dict(connection.execute(counted).tuples().all())
+            owners = {row[0]: row[1] for row in connection.execute(counted)}
             erase(connection, tenant_id, older_than)
             for owner, number in sorted(owners.items()):
                 what = {"audit_entries_deleted": (None, number)}
