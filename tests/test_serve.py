@@ -385,7 +385,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(node: Node) -> None:
     node.start()
     node.hear("READY=1")
     pids = set().union(*node.processes().values())
-    assert len(pids) == 2
+    assert len(pids) == 3
     node.process.kill()
     until(lambda: not any(alive(pid) for pid in pids))
 
