@@ -12,7 +12,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?=
-# On each core; a test that needs another one's company is marked `xdist_group`.
+# Tests marked `xdist_group` stay together.
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 # A recipe that names MAKE itself runs even under `make -n`, and this one clears the environment.
 SELF := $(MAKE)

@@ -25,7 +25,7 @@ from pystream.server.keys import open_key_store
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium
 from tests.test_page import Site, accessible, site
-from tests.test_serve import SAMPLE, Node, node_in, until
+from tests.test_serve import BUSY, SAMPLE, Node, node_in, until
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with node_in(tmp_path) as node:
-        node.settings("workers = 2")
+        node.settings("workers = 2", BUSY)
         made = House(node)
         node.start()
         node.hear("READY=1")
