@@ -1,7 +1,8 @@
 # The targets are what CI runs; `make` alone lists them.
 #
 # PYTHON=python3.12 make venv      another interpreter than the first one found; .venv is made anew
-# make test PYTEST='-k playlist'   further words for pytest
+# make test PYTEST='-k playlist'   further words for pytest, as in '-n 0 --pdb': in this process
+# make -j lint                      Python and Rust side by side
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,6 +12,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?=
+# Tests marked `xdist_group` stay together.
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 # A recipe that names MAKE itself runs even under `make -n`, and this one clears the environment.
 SELF := $(MAKE)
 
@@ -113,8 +116,11 @@ wheel: venv ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --disable-pip-version-check --no-build-isolation --no-deps -w dist .
 
 .PHONY: test
-test: install test-rust ## all tests; needs no network and no ffmpeg
-	$(BIN)/python -m pytest $(PYTEST)
+test: test-rust test-python ## all tests; needs no network and no ffmpeg
+
+.PHONY: test-python
+test-python: install ## those of Python, one a core at a time
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -p no:benchmark $(PYTEST)
 
 .PHONY: browser-tools
 browser-tools: npm/node_modules/.package-lock.json ## what the tests in a browser need from npm (and Chromium)
@@ -126,6 +132,10 @@ npm/node_modules/.package-lock.json: npm/package.json npm/package-lock.json
 .PHONY: test-rust
 test-rust: venv ## the Rust crates' own tests
 	cargo test --locked --workspace --quiet
+
+.PHONY: test-bench
+test-bench: install ## the benchmarks, once each and without a clock
+	$(BIN)/python -m pytest benchmarks --benchmark-disable --quiet $(SIDE_BY_SIDE)
 
 # Debug code is many times slower than what is measured here, so everything is built first.
 .PHONY: bench
@@ -139,11 +149,17 @@ demo: install ## serve the sample film on this machine, and print the page to op
 	@exec $(BIN)/pystream demo
 
 .PHONY: lint
-lint: install ## every static check
+lint: lint-python lint-rust ## every static check
+
+.PHONY: lint-python
+lint-python: install ## those of Python
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/ruff format --check $(PYTHON_CODE)
 	$(BIN)/mypy --strict $(PYTHON_CODE)
 	$(BIN)/python -m mypy.stubtest $(STUBS) --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
+
+.PHONY: lint-rust
+lint-rust: venv ## those of Rust
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 

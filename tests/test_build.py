@@ -26,11 +26,12 @@ from typing import Any
 import pytest
 
 from build_backend import FETCHED
-from tests.test_serve import free_port
+from tests.free_ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 
-pytestmark = pytest.mark.slow
+# They share what `built` builds.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("build")]
 
 # Compiled by other Pythons, by an older release, by hand: none may get into an archive.
 LEFTOVERS = [

@@ -17,14 +17,9 @@ from urllib.parse import urljoin
 
 import pytest
 
+from tests.free_ports import free_port
+
 pytest.importorskip("trio")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from pystream import _core
 from pystream.errors import SourceError
+from tests.free_ports import free_port
 
 trio = pytest.importorskip("trio")
 
@@ -508,7 +509,7 @@ class Node:
     """A running node, with a port for viewers and one for the admin."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
-        self.port, self.admin = free_ports(2)
+        self.port, self.admin = free_port(), free_port()
         self.environment = {
             **os.environ,
             "PYSTREAM_STORE_URL": f"sqlite:///{folder}/store.db",
@@ -587,14 +588,6 @@ class Node:
 
     def said(self) -> str:
         return self.errors.read_text()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -729,7 +729,7 @@ def let_in(path: Path) -> None:
     """Lets other users pass through pytest's own folders."""
     path.chmod(0o755)
     for parent in path.parents:
-        if parent.name.startswith("pytest-"):
+        if parent.name.startswith(("pytest-", "popen-")):
             parent.chmod(0o755)
 
 

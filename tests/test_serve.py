@@ -38,6 +38,7 @@ from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys
 from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls, load
+from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
 
 ROOT = Path(__file__).parent.parent
@@ -49,13 +50,6 @@ PATIENCE = 120
 BUSY = "[overload]\nloop_lag_ms = 60_000\n"
 
 pytestmark = pytest.mark.slow
-
-
-def free_port(family: int = socket.AF_INET) -> int:
-    with socket.socket(family) as one:
-        one.bind(("::1" if family == socket.AF_INET6 else "127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def until(what: Callable[[], object]) -> None:

@@ -33,9 +33,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.free_ports import free_port
 from tests.test_connections import certificate, trusting
 from tests.test_http import FRAGMENTS
-from tests.test_serve import BUSY, PATIENCE, Busy, Node, fetch, free_port, held, node_in, until
+from tests.test_serve import BUSY, PATIENCE, Busy, Node, fetch, held, node_in, until
 
 NAME = "film.example"
 # In every request's query; whatever is logged may not quote it.
