@@ -438,7 +438,7 @@ def test_many_who_want_the_same_film_at_once_wait_for_one_and_go_on_one_by_one(
         film = await films.film(source)
         order.append("viewer")
         served.append(film)
-        served.append(await film.written(film.presentation.renditions[0], packed=False))
+        served.append(await films.written(film, film.presentation.renditions[0]))
         order.append("viewer")
 
     async def others() -> None:

@@ -25,6 +25,7 @@ from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings
 from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
+from pystream.server.files import Files
 from pystream.server.origin import Origin, Source
 from tests.test_serve import Node, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
@@ -180,6 +181,11 @@ def is_open(film: Path) -> bool:
     return False
 
 
+def closes(film: Path) -> None:
+    """Waits for a thread to close a file."""
+    until(lambda: gc.collect() >= 0 and not is_open(film))
+
+
 def test_a_film_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     stream(film)
@@ -193,15 +199,19 @@ def test_a_film_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
         films.tick()
     assert is_open(film)
     films.tick()
-    gc.collect()
-    assert not is_open(film)
+    closes(film)
 
 
 def test_a_download_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
     film, other = tmp_path / "film.mp4", tmp_path / "other.mp4"
     stream(film, download=True)
     stream(other)
-    files = Downloads()
+    asked = Files()
+    files = Downloads(files=asked)
+
+    def tick() -> None:
+        files.tick()
+        asked.tick()
 
     async def both() -> None:
         await files.find(str(film))
@@ -210,28 +220,31 @@ def test_a_download_that_nobody_asks_for_is_closed(tmp_path: Path) -> None:
     trio.run(both)
     film.unlink()
     for _ in range(60):
-        files.tick()
+        tick()
     assert is_open(film)
     trio.run(files.find, str(other))
-    files.tick()
-    gc.collect()
-    assert not is_open(film) and is_open(other)
-    # What is found to be gone is closed at once.
+    tick()
+    closes(film)
+    assert is_open(other)
+    # What is found to be gone is closed, too.
     other.unlink()
     with pytest.raises(FileNotFoundError):
         trio.run(files.find, str(other))
-    gc.collect()
-    assert not is_open(other)
+    tick()
+    closes(other)
 
 
 def test_few_downloads_are_kept_open(tmp_path: Path) -> None:
     films = [tmp_path / f"{n}.mp4" for n in range(5)]
-    files = Downloads(most=3)
+    asked = Files()
+    files = Downloads(most=3, files=asked)
     for film in films:
         stream(film)
         trio.run(files.find, str(film))
-    gc.collect()
-    assert [is_open(film) for film in films] == [False, False, True, True, True]
+    asked.tick()
+    closes(films[0])
+    closes(films[1])
+    assert all(map(is_open, films[2:]))
 
 
 def test_many_who_want_the_same_download_wait_for_one(
@@ -287,10 +300,9 @@ def test_a_server_closes_what_nobody_asks_for(tmp_path: Path) -> None:
         grant = server.answers.grants.issue(1, bytes(16), int(time.time()), 3600)
         assert server.get(f"/t/{grant}/acme/film/download.mp4")[0] == 200
         assert is_open(film)
-        for _ in range(61):
+        for _ in range(62):
             later(server)
-        gc.collect()
-        assert not is_open(film)
+        closes(film)
 
 
 def test_a_descriptor_is_that_of_a_file(tmp_path: Path) -> None:

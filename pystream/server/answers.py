@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from hashlib import blake2b
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -23,6 +24,7 @@ from pystream.server import http, log, page
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance
+from pystream.server.files import NoAnswer
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -198,7 +200,7 @@ class Answers:
         self._entrance = entrance
         self._notice = notice
         self._office = office
-        self._downloads = Downloads()
+        self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
         self._sources: dict[int, tuple[Stream, Source]] = {}
@@ -224,7 +226,10 @@ class Answers:
         elif not isinstance(error, HttpError):
             # What is wrong with a film is the operator's to know, not the viewer's.
             self._warn(request, error)
-            error = HttpError(503, "this film cannot be shown at present")
+            after: tuple[tuple[str, str], ...] = ()
+            if isinstance(error, NoAnswer):
+                after = (("Retry-After", str(error.retry_after)),)
+            error = HttpError(503, "this film cannot be shown at present", after)
         stream = self._streams(*request.place) if request.place else None
         is_read = request.method in ("GET", "HEAD")
         if self._page is not None and is_read and http.asks_for_html(request.fields.accept):
@@ -254,9 +259,9 @@ class Answers:
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
 
-    async def _when_open(self, request: Request, source: Source) -> Answer:
-        """The answer once the film is there."""
-        await self._origin.film(source)
+    async def _when_known(self, request: Request, known: Awaitable[object]) -> Answer:
+        """The answer once the film is there, or is known to be as it was."""
+        await known
         answer = self._answer_route(request)
         return answer if isinstance(answer, Answer) else await answer
 
@@ -316,7 +321,9 @@ class Answers:
             source = self._source(stream)
             film = self._origin.fresh(source)
             if film is None:
-                return self._when_open(request, source)
+                return self._when_known(request, self._origin.film(source))
+        elif not self._origin.is_sound(film):
+            return self._when_known(request, self._origin.look(film))
         if kind is Kind.MULTIVARIANT:
             return _text(film.multivariant, request, stream, cors)
         if film.version != asked.version:
@@ -389,12 +396,10 @@ class Answers:
             self._count_picture(stream, grant)
         return self._frame(asked, request, stream, film, rendition, cors)
 
-    @staticmethod
     async def _written(
-        film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
+        self, film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
     ) -> Answer:
-        packed = http.accepts_gzip(request.fields.accept_encoding)
-        text = await film.written(rendition, packed)
+        text = await self._origin.written(film, rendition)
         return _text(text, request, stream, cors)
 
     def _count_picture(self, stream: Stream, grant: Grant) -> None:
@@ -406,8 +411,8 @@ class Answers:
         if wait:
             raise _late("this picture", wait)
 
-    @staticmethod
     async def _frame(
+        self,
         asked: Route,
         request: Request,
         stream: Stream,
@@ -415,7 +420,9 @@ class Answers:
         rendition: Rendition,
         cors: Headers,
     ) -> Answer:
-        frame = bytes(await trio.to_thread.run_sync(rendition.frame, asked.number * 1000))
+        ms = asked.number * 1000
+        made = await self._origin.read(film, (rendition.name, ms), partial(rendition.frame, ms))
+        frame = bytes(made)
         headers = [_TYPES["fmp4"], _NO_STORE, *cors]
         return _ranged(frame, len(frame), headers, request, _etag(film, asked), None, _row(stream))
 
@@ -671,7 +678,7 @@ def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
 
 
 def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
-    gzipped = text.gzipped() if http.accepts_gzip(request.fields.accept_encoding) else None
+    gzipped = text.gzipped if http.accepts_gzip(request.fields.accept_encoding) else None
     body, etag = (text.plain, text.etag) if gzipped is None else (gzipped, text.gzipped_etag)
     variant = gzipped is not None, *cors
     written = text.heads.get(variant)

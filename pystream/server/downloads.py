@@ -7,6 +7,7 @@ import re
 from base64 import b32encode
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -15,12 +16,13 @@ import trio
 
 from pystream import _core
 from pystream.errors import SourceError
+from pystream.server.files import Files
 from pystream.server.origin import TRIES, state_of
 
 _FORMAT = 1
 """Counted up when the same file is handed out as other bytes than before."""
 _LIMIT = 64 << 20
-_MOST = 64
+MOST = 64
 _IDLE_SECONDS = 60
 
 
@@ -37,9 +39,10 @@ class Download:
 
 class Downloads:
     """The files that one process hands out: at most `most` are kept open, and at most `limit` bytes of
-    moved tables, the latest one aside. `tick` has to be called once a second."""
+    moved tables, the latest one aside. `tick` has to be called once a second, as that of `files`."""
 
-    def __init__(self, limit: int = _LIMIT, most: int = _MOST) -> None:
+    def __init__(self, limit: int = _LIMIT, most: int = MOST, files: Files | None = None) -> None:
+        self._files = files or Files()
         self._limit = limit
         self._most = most
         self._open: OrderedDict[str, Download] = OrderedDict()
@@ -49,11 +52,19 @@ class Downloads:
     async def find(self, path: str) -> Download:
         """The file as it is now. Raises `OSError`, `MediaError`."""
         async with self._opening.setdefault(path, trio.Lock()):
-            found = self._open.pop(path, None)
-            if found is None or found.etag != _etag(os.stat(path)):
-                found = await trio.to_thread.run_sync(_opened, path)
+            known = self._open.get(path)
+            try:
+                found = await self._files.ask(
+                    (path,), ("download", path), partial(_as_is, path, known)
+                )
+            except OSError:
+                self._close(path)
+                raise
+            if found is not known:
+                self._close(path)
             found.idle = 0
             self._open[path] = found
+            self._open.move_to_end(path)
             self._make_room()
             return found
 
@@ -62,19 +73,27 @@ class Downloads:
         for path, found in list(self._open.items()):
             found.idle += 1
             if found.idle > _IDLE_SECONDS:
-                del self._open[path]
+                self._close(path)
+
+    def _close(self, path: str) -> None:
+        found = self._open.pop(path, None)
+        if found is not None:
+            self._files.leave((path,), found)
 
     def _make_room(self) -> None:
         while len(self._open) > 1 and (
             len(self._open) > self._most
             or sum(each.file.nbytes for each in self._open.values()) > self._limit
         ):
-            self._open.popitem(last=False)
+            self._close(next(iter(self._open)))
 
 
-def _opened(path: str) -> Download:
+def _as_is(path: str, known: Download | None) -> Download:
+    """The file as it is now, which may be as it was known."""
     for _ in range(TRIES):
         before = os.stat(path)
+        if known is not None and known.etag == _etag(before):
+            return known
         file = _core.Download(path, path)
         # The tables are those of the tag only if nothing happened from before to after.
         if state_of(os.stat(path)) == state_of(before):

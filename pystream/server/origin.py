@@ -3,8 +3,9 @@
 A film is a stream's source as it was when it was opened, planned, with its playlists. It is known by
 its version, a hash of what its bytes depend on; the version stands in every media path, so that a
 replaced file or a changed encryption never meets what a cache still has. Films are kept by the bytes
-they hold in memory; one that was replaced by a rename serves those who still play it until its room
-is needed or nobody has asked for an hour: its files are open, and as they were.
+they hold in memory and the files they hold open; one that was replaced by a rename serves those who
+still play it until its room is needed or nobody has asked for an hour: its files are open, and as
+they were.
 
 One whose files were written to is none any more. Of those, its own descriptors tell, once a second:
 the path may lead to another file by then. Until that second is over, what was made may be of the one
@@ -17,9 +18,11 @@ import gzip
 import os
 from base64 import b32encode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import trio
@@ -28,7 +31,12 @@ import pystream
 from pystream.errors import PystreamError, SourceError
 from pystream.packager.presentation import Presentation, Rendition
 from pystream.packager.source import Input
+from pystream.server.files import Files
 
+T = TypeVar("T")
+
+MOST_FILES = 1000
+"""A film has one open, or one a file of its ladder."""
 _FORMAT = 1
 """Counted up when the same source and settings give other bytes than before."""
 _IDLE_SECONDS = 3600
@@ -60,28 +68,24 @@ class Source:
 
 
 class Text:
-    """A playlist. `etag` and `gzipped_etag` tell its two representations apart (RFC 9110 8.8.3.3).
-    `heads` is for whoever hands it out: the headers that were written with it before, and how they
-    were written."""
+    """A playlist. `etag` and `gzipped_etag` tell its two representations apart (RFC 9110 8.8.3.3);
+    `gzipped` is None where compressing is no gain. `heads` is for whoever hands it out: the headers
+    that were written with it before, and how they were written."""
 
-    __slots__ = ("_gzipped", "etag", "gzipped_etag", "heads", "plain")
+    __slots__ = ("etag", "gzipped", "gzipped_etag", "heads", "plain")
 
     def __init__(self, text: str) -> None:
         self.plain = text.encode()
         digest = sha256(self.plain).hexdigest()[:20]
         self.etag, self.gzipped_etag = f'"{digest}"', f'"{digest}-gzip"'
         self.heads: dict[tuple[object, ...], tuple[list[tuple[str, str]], bytes]] = {}
-        self._gzipped: bytes | None = None
-
-    def gzipped(self) -> bytes | None:
-        """It compressed, which is done once; None where that is no gain."""
-        if self._gzipped is None and len(self.plain) >= _SMALL:
-            self._gzipped = gzip.compress(self.plain, 6, mtime=0)
-        return self._gzipped
+        self.gzipped: bytes | None = None
+        if len(self.plain) >= _SMALL:
+            self.gzipped = gzip.compress(self.plain, 6, mtime=0)
 
     @property
     def nbytes(self) -> int:
-        return len(self.plain) + len(self._gzipped or b"")
+        return len(self.plain) + len(self.gzipped or b"")
 
 
 State = tuple[int, int, int, int]
@@ -101,9 +105,10 @@ class Film:
     """A stream's source, opened and planned. Frozen, but for playlists made when first asked for.
 
     `states`: of its files, as they were when it was opened; `mark`: differs where anything was done to
-    a file before this opened it. `sound`: its files are known to be as they were; `current`: its paths
-    are known to lead to them; either is forgotten each second. `idle`: seconds since it was asked for.
-    `under`: is for whoever serves it: what it was last served under.
+    a file before this opened it. `sound`: at which tick its files were last known to be as they were;
+    `current`: at which one its paths led to them; `asked`: at which one it was last asked for. `nbytes`
+    is what it holds in memory, of which its `Origin` has `counted` so many. `under` is for whoever serves
+    it: what it was last served under.
     """
 
     def __init__(
@@ -126,29 +131,25 @@ class Film:
             for r in presentation.renditions
             for period, _ in enumerate(r.key_files())
         }
-        self.sound = False
-        self.current = False
-        self.idle = 0
+        self.sound = self.current = self.asked = -1
         self.under: object = None
+        self.counted = 0
         changed = repr([stats.st_ctime_ns for stats in _of_descriptors(inputs)])
         self.mark = sha256(changed.encode()).hexdigest()[:16]
         self._playlists: dict[str, Text] = {}
         self._writing = trio.Lock()
         self._inputs = inputs
-        self._held = sum(opened.nbytes for opened in inputs)
+        self.nbytes = presentation.nbytes + self.multivariant.nbytes
+        self.nbytes += sum(opened.nbytes for opened in inputs)
 
     def is_intact(self) -> bool:
-        """Whether the files that were opened are as they were, wherever their paths lead by now."""
+        """Whether the files that were opened are as they were, wherever their paths lead by now. This
+        asks the file system."""
         try:
             return [state_of(stats) for stats in _of_descriptors(self._inputs)] == self.states
         except OSError:
             # A network file system's file may go although it is open (ESTALE).
             return False
-
-    @property
-    def nbytes(self) -> int:
-        texts = sum(text.nbytes for text in self._playlists.values())
-        return self._held + self.presentation.nbytes + self.multivariant.nbytes + texts
 
     @property
     def key_seconds(self) -> int:
@@ -160,26 +161,23 @@ class Film:
         """A media playlist; None where it is yet to be written."""
         return self._playlists.get(rendition.name)
 
-    async def written(self, rendition: Rendition, packed: bool) -> Text:
-        """A media playlist, which is written first, and compressed where it is wanted so: of a long
-        film, that takes some time."""
+    async def written(self, rendition: Rendition, limiter: trio.CapacityLimiter) -> Text:
+        """A media playlist, which is written first: of a long film, that takes some time."""
         # One writes it. The others wait, and go on one by one: in between, others are heard.
         async with self._writing:
             text = self.playlist(rendition)
             if text is None:
-                text = await trio.to_thread.run_sync(self._write, rendition, packed)
+                text = await trio.to_thread.run_sync(self._write, rendition, limiter=limiter)
+                self._playlists[rendition.name] = text
+                self.nbytes += text.nbytes
             return text
 
-    def _write(self, rendition: Rendition, packed: bool) -> Text:
+    def _write(self, rendition: Rendition) -> Text:
         place, media = self.source.place, ""
         if place:
             # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
             media = f"{6 * '../'}s/{place}/{self.version}/{rendition.name}/"
-        text = Text(self.presentation.media_playlist(rendition, media, "").text())
-        if packed:
-            text.gzipped()
-        self._playlists[rendition.name] = text
-        return text
+        return Text(self.presentation.media_playlist(rendition, media, "").text())
 
 
 def _of_descriptors(inputs: list[Input]) -> list[os.stat_result]:
@@ -202,18 +200,37 @@ def _version(source: Source, states: list[State]) -> str:
     return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()
 
 
-def _open(source: Source) -> Film:
-    """Reads the sources' tables and plans; raises `MediaError`, `PlanError` or `OSError`."""
+class _Opened(NamedTuple):
+    """Files that were opened, or why they could not be. `states`: of them, just before."""
+
+    states: list[State]
+    inputs: list[Input]
+    error: PystreamError | OSError | None = None
+
+
+def _open(source: Source, known: Film | None, failure: _Failure | None) -> Film | _Opened:
+    """Reads the sources' tables, where what is known of them does not hold any more. This asks the file
+    system. Raises `OSError`, `SourceError`."""
     for _ in range(TRIES):
         before = _states(source.paths)
-        inputs = [pystream.open(path) for path in source.paths]
+        if known is not None and known.states == before and known.is_intact():
+            return known
+        if failure is not None and failure.stands(before):
+            return _Opened(before, [], failure.error)
+        try:
+            inputs = [pystream.open(path) for path in source.paths]
+        except SourceError:
+            raise
+        except PystreamError as error:
+            return _Opened(before, [], error.with_traceback(None))
         # The tables are those of the version only if nothing happened from before to after.
         if [state_of(stats) for stats in _of_descriptors(inputs)] == before:
-            return _planned(source, inputs, before)
+            return _Opened(before, inputs)
     raise SourceError("the sources are being written to: they changed while they were opened")
 
 
 def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
+    """Raises `PystreamError`."""
     version = _version(source, states)
     keys = source.keys
     encryption = None
@@ -235,125 +252,181 @@ def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
 @dataclass(slots=True)
 class _Failure:
     """Why a source could not be opened. `states`: of its files just before, where that could be told;
-    `known`: it is known to stand, which is forgotten each second."""
+    `known`: at which tick."""
 
     source: Source
     states: list[State] | None
     error: PystreamError | OSError
-    known: bool = True
+    known: int
 
-    def stands(self, source: Source) -> bool:
-        if source != self.source:
-            return False
-        if not self.known:
-            self.known = self._lasts()
-        return self.known
-
-    def _lasts(self) -> bool:
+    def stands(self, states: list[State]) -> bool:
         """Whether it is the fault of the files' bytes, and they are as they were."""
-        if isinstance(self.error, OSError | SourceError):
-            return False
-        try:
-            return _states(self.source.paths) == self.states
-        except OSError:
-            return False
+        return not isinstance(self.error, OSError | SourceError) and self.states == states
 
 
 class Origin:
-    """The films of one process, at most `limit` bytes of tables, the latest one aside.
+    """The films of one process: at most `limit` bytes of tables and playlists and `most` open files,
+    the latest film aside.
 
-    `tick` has to be called once a second: what is known of files holds for so long.
+    `tick` has to be called once a second: what is known of files holds for so long. It is found out by
+    threads of `files`, so that nothing here waits for a file system but who asked for its film.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, most: int = MOST_FILES, files: Files | None = None) -> None:
+        self.files = files or Files()
         self._limit = limit
+        self._most = most
+        # Those that were asked for last are at the end.
         self._films: OrderedDict[tuple[int, str], Film] = OrderedDict()
+        self._nbytes = 0
+        self._open_files = 0
         self._current: dict[int, tuple[Source, Film]] = {}
         self._failures: dict[int, _Failure] = {}
+        self._tick = 0
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[int, trio.Lock]()
+        # Python work, of which one at a time is enough to keep the interpreter from others.
+        self._planning = trio.CapacityLimiter(1)
 
     @property
     def nbytes(self) -> int:
-        return sum(film.nbytes for film in self._films.values())
+        return self._nbytes
 
     async def film(self, source: Source) -> Film:
-        """The film of a stream as its files are now. Raises as `_open` does."""
+        """The film of a stream as its files are now. Raises `PystreamError`, `OSError`."""
         # As with playlists, which are written by one.
         async with self._opening.setdefault(source.stream, trio.Lock()):
-            film = self.fresh(source)
-            if film is None:
-                film = await self._opened(source)
-                self._current[source.stream] = (source, film)
-                self._films[source.stream, film.version] = film
-                self._make_room()
-            return film
+            return self.fresh(source) or await self._renewed(source)
 
-    async def _opened(self, source: Source) -> Film:
-        states = None
+    async def _renewed(self, source: Source) -> Film:
+        stream, states = source.stream, None
         try:
-            states = _states(source.paths)
-            return await trio.to_thread.run_sync(_open, source)
+            opened = await self._asked(source)
+            if isinstance(opened, Film):
+                opened.sound = opened.current = self._tick
+                return opened
+            states = opened.states
+            film = await self._planned(source, opened)
         except (PystreamError, OSError) as error:
-            # A traceback would keep what was opened.
-            failure = _Failure(source, states, error.with_traceback(None))
-            self._failures[source.stream] = failure
+            failure = _Failure(source, states, error.with_traceback(None), self._tick)
+            self._failures[stream] = failure
+            raise
+        self._failures.pop(stream, None)
+        self._keep(film)
+        self._current[stream] = source, film
+        return film
+
+    async def _asked(self, source: Source) -> Film | _Opened:
+        stream = source.stream
+        current, failure = self._current.get(stream), self._failures.get(stream)
+        known = current[1] if current is not None and current[0] == source else None
+        if failure is not None and failure.source != source:
+            failure = None
+        open_ = partial(_open, source, known, failure)
+        return await self.files.ask(source.paths, (stream, source), open_)
+
+    async def _planned(self, source: Source, opened: _Opened) -> Film:
+        if opened.error is not None:
+            raise opened.error
+        try:
+            return await trio.to_thread.run_sync(
+                _planned, source, opened.inputs, opened.states, limiter=self._planning
+            )
+        except BaseException:
+            self.files.leave(source.paths, opened)
             raise
 
+    async def written(self, film: Film, rendition: Rendition) -> Text:
+        """A media playlist of a film, which is written first."""
+        text = await film.written(rendition, self._planning)
+        if self._has(film):
+            self._count(film)
+        return text
+
+    async def read(self, film: Film, what: Hashable, read: Callable[[], T]) -> T:
+        """What `read` gives, which reads a film's files; who asks for the same `what` meanwhile gets the
+        same. Raises what it does, and `NoAnswer`."""
+        return await self.files.ask(film.source.paths, (film, what), read)
+
     def version(self, stream: int, version: str) -> Film | None:
-        """A film that was opened before, though it may have been replaced since; none whose files
-        were written to."""
+        """A film that was opened before, though it may have been replaced since. Whether its files are
+        as they were is known only where it `is_sound`."""
         film = self._films.get((stream, version))
         if film is not None:
-            if not film.sound:
-                if not film.is_intact():
-                    self.drop(film)
-                    return None
-                film.sound = True
+            film.asked = self._tick
             self._films.move_to_end((stream, version))
         return film
 
+    def is_sound(self, film: Film) -> bool:
+        """Whether a film's files are known to be as they were."""
+        return film.sound == self._tick
+
+    async def look(self, film: Film) -> None:
+        """Finds out whether a film's files are as they were; one whose files were written to is none
+        any more. Raises `NoAnswer`."""
+        if await self.read(film, "state", film.is_intact):
+            film.sound = self._tick
+        else:
+            self.drop(film)
+
     def fresh(self, source: Source) -> Film | None:
-        """The film of a stream, if it is open and its files are as they were. Raises as `_open` does
+        """The film of a stream, where its files are known to be as they were. Raises as `film` does
         where it is known that they cannot be opened."""
         failure = self._failures.get(source.stream)
-        if failure is not None:
-            if failure.stands(source):
-                raise failure.error.with_traceback(None)
-            del self._failures[source.stream]
+        if failure is not None and failure.known == self._tick and failure.source == source:
+            raise failure.error.with_traceback(None)
         current = self._current.get(source.stream)
         if current is None or current[0] != source:
             return None
         film = current[1]
-        if not film.current:
-            try:
-                film.current = _states(source.paths) == film.states
-            except OSError:
-                # Whoever opens it anew is told so.
-                return None
-            if not film.current:
-                return None
+        if not film.sound == film.current == self._tick:
+            return None
         return self.version(source.stream, film.version)
 
     def tick(self) -> None:
-        """Has the files looked at again by whoever asks for them, and closes films that nobody asks
+        """Has the files looked at again when somebody asks for them, and closes films that nobody asks
         for: what was deleted then takes no room any more."""
-        for film in list(self._films.values()):
-            film.idle = 0 if film.sound else film.idle + 1
-            film.sound = film.current = False
-            if film.idle > _IDLE_SECONDS:
-                self.drop(film)
-        for failure in self._failures.values():
-            failure.known = False
+        self._tick += 1
+        self.files.tick()
+        while self._films:
+            oldest = next(iter(self._films.values()))
+            if self._tick - oldest.asked <= _IDLE_SECONDS:
+                break
+            self.drop(oldest)
+
+    def _keep(self, film: Film) -> None:
+        key = film.source.stream, film.version
+        if (same := self._films.get(key)) is not None:
+            self.drop(same)
+        film.sound = film.current = film.asked = self._tick
+        self._films[key] = film
+        self._open_files += len(film.source.paths)
+        self._count(film)
+
+    def _has(self, film: Film) -> bool:
+        return self._films.get((film.source.stream, film.version)) is film
+
+    def _count(self, film: Film) -> None:
+        """Counts what a film holds by now, and makes room for it."""
+        self._nbytes += film.nbytes - film.counted
+        film.counted = film.nbytes
+        self._make_room()
 
     def _make_room(self) -> None:
-        while len(self._films) > 1 and self.nbytes > self._limit:
+        while len(self._films) > 1 and (
+            self._nbytes > self._limit or self._open_files > self._most
+        ):
             self.drop(next(iter(self._films.values())))
 
     def drop(self, film: Film) -> None:
-        """Serves a film that is open no more."""
+        """Serves a film no more, that may be open no more already."""
         stream = film.source.stream
+        if not self._has(film):
+            return
         del self._films[stream, film.version]
+        self._nbytes -= film.counted
+        self._open_files -= len(film.source.paths)
         current = self._current.get(stream)
         if current is not None and current[1] is film:
             del self._current[stream]
+        self.files.leave(film.source.paths, film)
