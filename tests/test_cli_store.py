@@ -119,7 +119,11 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a/b --source x", "TENANT/STREAM is wanted"),
         ("stream add acme/a", "--source is required"),
         ("stream add acme/a --source live", "live streams are not there yet"),
-        ("stream add acme/a --source x --access signed", "'signed' is not there yet"),
+        ("stream add acme/a --source x --access secret", "'secret' is none of open, shared"),
+        ("stream add acme/a --source x --opens tomorrow", "--opens"),
+        ("stream add acme/a --source x --closes 2031-02-30", "--closes"),
+        ("stream add acme/a --source x --country de", "'de' is no country"),
+        ("stream add acme/a --source x --maximum --embed-origin *", "embed_lock: '*' lets"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
         (
             "stream add acme/a --source x --pace fast",
@@ -146,7 +150,7 @@ def test_a_wrong_command_line_is_2(here: Path, arguments: str, said: str) -> Non
 
 
 def test_all_that_is_wrong_is_said(here: Path) -> None:
-    lines = refused(2, *"stream add a/a --source x --cache shared --access signed".split())
+    lines = refused(2, *"stream add a/a --source x --cache shared --access secret".split())
     assert len(lines.splitlines()) == 3
     assert not (here / "acl.db").exists()
 

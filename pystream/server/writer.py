@@ -17,12 +17,13 @@ import trio
 
 from pystream import _core
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
-from pystream.server.keys import ensure_keys
+from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Settings
 
 _COMMIT_SECONDS = 0.5
@@ -53,6 +54,7 @@ async def write(node: dict[str, Any]) -> None:
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url)
     ensure_keys(settings.keys, os.environ, int(time.time()))
+    keys = open_key_store(settings.keys, os.environ, migrate=False)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -72,7 +74,7 @@ async def write(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
-            desk = Desk(_core.Sessions.attach(node["sessions"]), store)
+            desk = Desk(_core.Sessions.attach(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             child.tell(node, child.READY)
             while True:
