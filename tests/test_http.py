@@ -118,7 +118,7 @@ ACCEPTED: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
     ),
     "a token in front of the path": (
         get(target=b"/bcdn_token=HS-a&token_path=%2Fa%2Fb%2F/a/%62/?c"),
-        [got("/bcdn_token=HS-a&token_path=%2Fa%2Fb%2F/a/b/", "c")],
+        [got("/bcdn_token=HS-a&token_path=%2Fa%2Fb%2F/a/b/", query="c")],
     ),
     "as many fields as may be": (get(*[b"X: y"] * 7), [got()]),
     "the longest request line": (get(target=b"/" + b"a" * 50), [got("/" + "a" * 50)]),
