@@ -759,11 +759,11 @@ class Questions:
     of which only `allow` has to be there; other members are not read. Nothing else is a no: a site
     that fails has not answered, and that is an `OutgoingError`, upon which nobody comes in.
 
-    A yes is kept for a minute, or for as long as it holds, and a no for five seconds; both take at
-    most `kept_bytes`, and those not used for longest go. A question that is being asked is not asked
-    again meanwhile. After five failures in a row an endpoint is left alone for 5 s; one question is
-    let through then, and if it fails, the next pause is twice as long, up to a minute. `clock` gives
-    Unix time.
+    A yes is kept for a minute, or as long as the caller says, but no longer than it holds; a no for
+    five seconds at most. Both take at most `kept_bytes`, and those not used for longest go. A question
+    that is being asked is not asked again meanwhile. After five failures in a row an endpoint is left
+    alone for 5 s; one question is let through then, and if it fails, the next pause is twice as long,
+    up to a minute. `clock` gives Unix time.
     """
 
     def __init__(
