@@ -41,7 +41,7 @@ keys = Keys(master_key_file=folder + "/key", store="sqlite:///" + folder + "/key
 async def main():
     store = Store.open(folder + "/store.db")
     issuer = Issuer(store.viewers, open_key_store(keys, {}, migrate=False))
-    desk = Desk(_core.Sessions.attach(table), store, issuer, lambda: 1_800_000_000)
+    desk = Desk(_core.Sessions(table), store, issuer, lambda: 1_800_000_000)
     async with trio.open_nursery() as nursery:
         await nursery.start(desk.run, socket.socket(fileno=listener))
         os.write(1, b"up")

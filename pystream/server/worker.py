@@ -226,7 +226,7 @@ async def serve(node: dict[str, Any]) -> None:
     line = Line(node["desk"])
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     gate = Gate(settings.geo)
-    sessions = _core.Sessions.attach(node["sessions"])
+    sessions = _core.Sessions(node["sessions"])
     console = settings.console
     window = Window(node["office"], console.hosts) if console.enabled else None
     stall_ms = round(settings.limits.send_stall_seconds * 1000)

@@ -74,7 +74,7 @@ async def write(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
-            desk = Desk(_core.Sessions.attach(node["sessions"]), store, Issuer(store.viewers, keys))
+            desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             child.tell(node, child.READY)
             while True:
