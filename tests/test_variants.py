@@ -227,6 +227,9 @@ def test_who_has_a_link_watches(doors: Doors) -> None:
     # In a window, each is said for people.
     said = doors.ask(f"/acme/signed/master.m3u8?{link(secret, seconds=-HOUR)}", Accept="text/html")
     assert said[0] == 403 and b"This link is too old" in said[2]
+    # Of a stream that nobody has said how to open, the operator is told, and not each time.
+    assert {doors.kind("other/signed", link=query) for _ in range(5)} == {"link"}
+    assert 1 <= len(doors.node.events("stream-without-verifier")) <= 2
     for canary in (query, secret, visit["grant"]):
         assert canary not in doors.node.said()
 

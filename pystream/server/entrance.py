@@ -67,6 +67,7 @@ _LINKS = {
 }
 _LINK = ("link", "this link does not open this film")
 _US = 1_000_000
+_SILENT_SECONDS = 60.0
 
 
 class Refused(HttpError):
@@ -129,6 +130,7 @@ class Entrance:
         self._gate = gate
         self._verifiers = verifiers
         self._handoffs = handoffs
+        self._silent_until: dict[int, float] = {}
         self._clock = clock
         self._monotonic = monotonic
 
@@ -178,7 +180,8 @@ class Entrance:
             mode=settings.device_mode,
             grace_s=grace_s(settings.segment_duration_ms),
             replaces=replaces,
-            notice=notice_version(notice),
+            # Before a link or a token, the customer's own site has told what there is to tell.
+            notice=None if password is None else notice_version(notice),
             by_link=by_link,
             viewer=bearer.viewer,
             token=bearer.token,
@@ -204,7 +207,10 @@ class Entrance:
         except PystreamError as error:
             log.error("verifiers-unreachable", **log.fault(error))
             raise Refused(503, "later", _LATER, 2) from None
-        if not found:
+        now = trio.current_time()
+        # Anybody can ask, again and again.
+        if not found and now >= self._silent_until.get(stream.id, now):
+            self._silent_until[stream.id] = now + _SILENT_SECONDS
             log.warning("stream-without-verifier", stream=f"{stream.tenant}/{stream.name}")
         return found
 
