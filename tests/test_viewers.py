@@ -444,7 +444,8 @@ def test_verifiers_are_sealed_and_a_tenants_own(stores: Stores) -> None:
     assert (revoked.revoked_at, revoked.verifier) == (NOW + 1, None)
     assert [each.name for each in fresh.active(stores.acme, film, "signed")] == ["two"]
     add("one", kind="link", secret=new_secret("link"))
-    what = [change.values for change in stores.store.changes("acme") if change.stream is None]
+    found_entries = stores.store.audit.entries(stores.acme)
+    what = [entry.values for entry in found_entries if entry.stream is None]
     assert {"verifier_revoked": (None, "link one")} in what
     assert secret not in str(what) and secret not in repr(verifiers.listed(stores.acme))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, Select, insert, or_, select, update
 
+from pystream.acl.audit import check_who
 from pystream.acl.entrances.verifiers import (
     EXTERNAL,
     MOST_ACTIVE,
@@ -21,6 +22,7 @@ from pystream.acl.entrances.verifiers import (
 )
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
+from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
 from pystream.acl.store.keystore import KeyStore
 from pystream.errors import Exists, InvalidValue, NotFound, PystreamError
@@ -55,6 +57,7 @@ class Verifiers:
         that is not the tenant's.
         """
         check(name, verifier)
+        check_who(who)
         id = secrets.randbelow(2**63 - 1) + 1
         (key,) = self._keys.add_record_keys(tenant_id, 1, now)
         text = json.dumps(asdict(verifier)).encode()
@@ -75,8 +78,8 @@ class Verifiers:
                 there = connection.execute(_active(tenant_id)).mappings().all()
                 _check_room(there, row)
                 connection.execute(insert(tables.verifier).values(row))
-                what = {"verifier_added": [None, f"{verifier.kind} {name}"]}
-                _record(connection, tenant_id, stream_id, who, now, what)
+                what = {"verifier_added": (None, f"{verifier.kind} {name}")}
+                record(connection, tenant_id, who, now, what, stream_id)
         except PystreamError:
             self._keys.erase(tenant_id, [key.reference], now)
             raise
@@ -101,6 +104,7 @@ class Verifiers:
 
     def revoke(self, tenant_id: int, name: str, *, who: str, now: int) -> Configured:
         """Revokes the active key of a name, and destroys what it was sealed with. Raises `NotFound`."""
+        check_who(who)
         column = tables.verifier.c
         with self._database.writing() as connection:
             _take_turn(connection)
@@ -110,8 +114,8 @@ class Verifiers:
                 raise NotFound(f"the tenant has no active key {name!r}")
             change = update(tables.verifier).where(column.id == row["id"])
             connection.execute(change.values(revoked_at=now))
-            what = {"verifier_revoked": [None, f"{row['kind']} {name}"]}
-            _record(connection, tenant_id, row["stream_id"], who, now, what)
+            what = {"verifier_revoked": (None, f"{row['kind']} {name}")}
+            record(connection, tenant_id, who, now, what, row["stream_id"])
         self._opened.pop(row["id"], None)
         self._keys.erase(tenant_id, [row["reference"]], now)
         return _configured({**row, "revoked_at": now}, None)
@@ -165,18 +169,6 @@ def _check_room(there: Sequence[RowMapping], new: dict[str, Any]) -> None:
         raise InvalidValue(
             f"there are {MOST_ACTIVE} active ones already, {names}: revoke one first"
         )
-
-
-def _record(
-    connection: Any,
-    tenant_id: int,
-    stream_id: int | None,
-    who: str,
-    now: int,
-    what: dict[str, Any],
-) -> None:
-    row = {"at": now, "who": who, "tenant_id": tenant_id, "stream_id": stream_id}
-    connection.execute(insert(tables.change).values(**row, what=what))
 
 
 def _unsealed(row: RowMapping, key: bytes) -> Verifier:
