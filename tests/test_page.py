@@ -220,7 +220,10 @@ def test_every_language_says_everything_that_is_said() -> None:
     scripts = "".join(path.read_text() for path in FILES.glob("*.js") if "hls." not in path.name)
     said = set(re.findall(r"t_(\w+)", (FILES / "page.html").read_text()))
     troubles = re.findall(r'"(offline|busy|full|gone|denied|media|unsupported|unknown)"', scripts)
-    said |= {f"trouble_{kind}" for kind in troubles}
+    (listed,) = re.findall(r"const TOLD = new Set\(\[(.*?)\]\);", scripts, re.DOTALL)
+    told = re.findall(r'"(\w+)"', listed)
+    assert {"early_at", "site", "link_used"} <= set(told)
+    said |= {f"trouble_{kind}" for kind in (*troubles, *told)}
     kinds = re.findall(r'Refused\(\d+, "(\w+)"', (FILES.parent / "entrance.py").read_text())
     assert "mistyped" in kinds
     said |= {f"entry_{kind}" for kind in (*kinds, "full", "kicked", "revoked", "offline")}
