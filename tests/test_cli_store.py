@@ -169,8 +169,8 @@ def test_conditions_and_the_maximum(here: Path) -> None:
     assert made["embed_lock"] is True and made["allow_unknown_country"] is False
     listed = done("stream", "list")
     assert "from 2031-05-01T16:00:00Z; until 2031-05-03T22:00:00Z; 1 network; DE AT" in listed
-    words = ("--opens", "none", "--closes", "none", "--country", "none", "--no-embed-lock")
-    changed = told("stream", "set", "acme/film", *words)
+    away = ("--opens", "none", "--closes", "none", "--country", "none", "--no-embed-lock")
+    changed = told("stream", "set", "acme/film", *away)
     assert (changed["opens_at"], changed["closes_at"], changed["countries"]) == (None, None, [])
     # The bundle is exactly its settings, and what stands beside it counts.
     plain = told(*film[:2], "acme/plain", *film[3:])
