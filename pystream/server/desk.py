@@ -26,7 +26,6 @@ import msgspec
 import trio
 
 from pystream import _core
-from pystream.acl.grants import LONGEST_S
 from pystream.acl.store import Store
 from pystream.acl.viewers import End, Ending, Refusal, Seen, Session, giving_way
 from pystream.errors import StoreError, TableFull
@@ -38,8 +37,6 @@ _LONGEST_MESSAGE = 4096
 _PEERCRED = struct.Struct("iII")
 _FOLLOW_SECONDS = 0.25
 _SWEEP_SECONDS = 60.0
-# Endings are applied for as long as a session may live, and a little more.
-_KEPT_S = LONGEST_S + 86_400
 _RETRY_SECONDS = 0.05
 # The writer is back in a second or two. Viewers who wait longer than that are told to come again.
 _PATIENCE_SECONDS = 15.0
@@ -306,10 +303,6 @@ class Desk:
             for held in self._held.values():
                 self._drop_what_is_over(held)
             self._held = {holder: held for holder, held in self._held.items() if held}
-            try:
-                await trio.to_thread.run_sync(self._store.viewers.forget, now - _KEPT_S)
-            except StoreError as error:
-                log.warning("store-unreachable", **log.fault(error))
 
 
 class _Over:

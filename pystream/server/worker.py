@@ -14,7 +14,7 @@ from pystream import _core
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
-from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.keystore import KeyStore, root_name
 from pystream.acl.streams import Stream, TenantSettings, problems
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
@@ -54,12 +54,21 @@ class Streams:
         """All that there is."""
         self._streams = dict[tuple[str, str], Stream]()
         self._tenant_of = dict[int, str]()
+        self._known = set[int]()
         self.learn(snapshot)
 
     def learn(self, news: Snapshot) -> None:
         """What is new: of thousands of streams, few change at a time."""
         self.revision = news.revision
         self._tenants = {each.name: each.settings for each in news.tenants}
+        known, self._known = self._known, {each.id for each in news.tenants}
+        if known - self._known:
+            # The store has none of their streams any more that could be news.
+            self._streams = {
+                place: each
+                for place, each in self._streams.items()
+                if each.tenant_id in self._known
+            }
         for each in news.streams:
             place = each.tenant, each.name
             self._tenant_of[each.id] = each.tenant
@@ -212,7 +221,9 @@ async def serve(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    keyring = Keyring(keys.root())
+    root = keys.root()
+    store.check_key_store(root_name(root))
+    keyring = Keyring(root)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]

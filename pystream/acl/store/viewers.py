@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.store import tables
@@ -265,13 +265,6 @@ class ViewerStore:
                 )
                 for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
             )
-
-    def forget(self, before: int) -> None:
-        """Deletes sessions that expired before a time, and endings from before it: of sessions, none
-        lives so long."""
-        with self._database.writing() as connection:
-            connection.execute(delete(tables.session).where(tables.session.c.expires < before))
-            connection.execute(delete(tables.ending).where(tables.ending.c.at < before))
 
 
 def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
