@@ -389,6 +389,7 @@ def _stores(options: argparse.Namespace) -> Iterator[tuple[Store, Issuer]]:
     try:
         from pystream.acl.store import Store
         from pystream.acl.store.issuing import Issuer
+        from pystream.acl.store.keystore import root_name
         from pystream.server import settings
         from pystream.server.keys import open_key_store
     except ModuleNotFoundError as error:
@@ -398,6 +399,7 @@ def _stores(options: argparse.Namespace) -> Iterator[tuple[Store, Issuer]]:
         Store.open(found.store.url) as store,
         open_key_store(found.keys, os.environ, migrate=False) as keys,
     ):
+        store.check_key_store(root_name(keys.root()))
         yield store, Issuer(store.viewers, keys)
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
 from pystream import _core
+from pystream.acl.disclosure import Practice, document
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.store.keystore import KeyStore, root_name
-from pystream.acl.streams import Stream, TenantSettings, problems
+from pystream.acl.streams import Stream, Tenant, problems
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
@@ -60,7 +63,7 @@ class Streams:
     def learn(self, news: Snapshot) -> None:
         """What is new: of thousands of streams, few change at a time."""
         self.revision = news.revision
-        self._tenants = {each.name: each.settings for each in news.tenants}
+        self._tenants = {each.name: each for each in news.tenants}
         known, self._known = self._known, {each.id for each in news.tenants}
         if known - self._known:
             # The store has none of their streams any more that could be news.
@@ -93,10 +96,15 @@ class Streams:
 
     def tenant_bps(self, tenant: str) -> int | None:
         """What all of a tenant's viewers may get together, bits a second."""
-        return self._tenants.get(tenant, TenantSettings()).max_rate_bps
+        found = self._tenants.get(tenant)
+        return None if found is None else found.settings.max_rate_bps
 
     def notice(self, tenant: str) -> str:
-        return self._tenants.get(tenant, TenantSettings()).notice
+        found = self._tenants.get(tenant)
+        return "" if found is None else found.settings.notice
+
+    def tenant(self, name: str) -> Tenant | None:
+        return self._tenants.get(name)
 
     async def follow(self, store: Store) -> None:
         """Takes what changed, about a second later."""
@@ -138,7 +146,22 @@ def answering(
         entrance=entrance,
         notice=streams.notice,
         office=None if office is None else office.ask,
+        privacy=disclosing(settings, streams),
     )
+
+
+def disclosing(settings: Settings, streams: Streams) -> Callable[[str | None], bytes | None]:
+    """What says, as JSON, what is kept: of a tenant's name, or of the node for None. It says None where
+    there is no such tenant."""
+    practice = Practice(settings.retention.rules, settings.outgoing.viewer_address)
+
+    def disclosed(name: str | None) -> bytes | None:
+        tenant = None if name is None else streams.tenant(name)
+        if name is not None and tenant is None:
+            return None
+        return json.dumps(document(practice, tenant)).encode()
+
+    return disclosed
 
 
 def player_page() -> Page | None:
@@ -267,6 +290,7 @@ async def serve(node: dict[str, Any]) -> None:
                 connections.limits = limits_of(settings, node["workers"])
                 door.overload = settings.overload
                 observer.access = settings.log.access
+                answers.privacy = disclosing(settings, streams)
             except SettingsError as error:
                 log.error("settings-refused", **log.fault(error))
             child.tell(node, child.RELOADED)

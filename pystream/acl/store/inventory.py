@@ -90,7 +90,7 @@ def counted(connection: Connection, table: Table, where: ColumnElement[bool]) ->
     """How many rows there are, by tenant."""
     column = owner(table)
     rows = connection.execute(select(column, func.count()).where(where).group_by(column))
-    return Counter({tenant: count for tenant, count in rows})
+    return Counter(dict(rows.tuples().all()))
 
 
 def delete_some(

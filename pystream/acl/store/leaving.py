@@ -4,7 +4,7 @@
 
 | member              | what                                                                        |
 | ------------------- | --------------------------------------------------------------------------- |
-| `manifest.json`     | format, tenant, time; SHA-256, bytes and rows of each member; which columns are left out and why |
+| `manifest.json`     | format, tenant, time; of each member SHA-256, bytes, lines; what is left out |
 | `README.txt`        | what is in it, in words                                                      |
 | `data/TABLE.jsonl`  | all rows of a table, a JSON object a line, by their numbers                  |
 | `passwords.csv`     | passwords that can be read, as `pystream password import` takes them         |
@@ -39,7 +39,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, and_, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, and_, delete, select, update
 
 from pystream.acl.password_csv import Row, write_csv
 from pystream.acl.passwords import PasswordSettings
@@ -130,7 +130,9 @@ class Leaving:
 
             with self._database.reading() as connection:
                 rows = {
-                    table.name: add(f"data/{table.name}.jsonl", self._lines(connection, table, tenant))
+                    table.name: add(
+                        f"data/{table.name}.jsonl", self._lines(connection, table, tenant)
+                    )
                     for table in reversed(of_tenants())
                 }
                 shown = _Passwords()
@@ -297,9 +299,7 @@ def _csv_line(cells: tuple[Any, ...]) -> bytes:
     return line.getvalue().encode()
 
 
-def _add(
-    archive: zipfile.ZipFile, name: str, lines: Iterator[bytes], now: int
-) -> dict[str, Any]:
+def _add(archive: zipfile.ZipFile, name: str, lines: Iterator[bytes], now: int) -> dict[str, Any]:
     """Writes a member; returns what the manifest says of it."""
     made = datetime.fromtimestamp(now, UTC)
     member = zipfile.ZipInfo(name, (max(1980, made.year), *made.timetuple()[1:6]))
@@ -321,9 +321,7 @@ def _manifest(tenant: Tenant, members: Mapping[str, Mapping[str, Any]], now: int
         "tenant": {"id": tenant.id, "name": tenant.name},
         "made_at": _moment(now),
         "members": members,
-        "left_out": {
-            name: dict(held.without) for name, held in INVENTORY.items() if held.without
-        },
+        "left_out": {name: dict(held.without) for name, held in INVENTORY.items() if held.without},
     }
     return json.dumps(facts, indent=2).encode() + b"\n"
 

@@ -249,9 +249,7 @@ def _is_off(hour: int, zone: str) -> bool:
 
 def _between(tenant: int, hours: range) -> ColumnElement[bool]:
     traffic = tables.traffic.c
-    return and_(
-        traffic.tenant_id == tenant, traffic.hour >= hours.start, traffic.hour < hours.stop
-    )
+    return and_(traffic.tenant_id == tenant, traffic.hour >= hours.start, traffic.hour < hours.stop)
 
 
 def _off_middle(hours: range) -> ColumnElement[bool]:
