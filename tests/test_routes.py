@@ -67,7 +67,6 @@ NOTHING = [
     "/s/acme/film/v1/v0/frame/0.mp4",
     "/s/-/",
     "/.well-known/",
-    "/.well-known/pystream-privacy.json/",
 ]
 
 
