@@ -90,7 +90,8 @@ def counted(connection: Connection, table: Table, where: ColumnElement[bool]) ->
     """How many rows there are, by tenant."""
     column = owner(table)
     rows = connection.execute(select(column, func.count()).where(where).group_by(column))
-    return Counter(dict(rows.tuples().all()))
+    found: dict[int, int] = dict(rows.all())
+    return Counter(found)
 
 
 def delete_some(
