@@ -399,13 +399,17 @@ def test_the_writer_runs_it_once_a_day_and_empties_the_log_of_keys(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(upkeep.run)
             for number, end in enumerate(ends):
-                # Asleep, and not at work in its thread.
-                while trio.lowlevel.current_statistics().seconds_to_next_deadline == inf:
-                    await trio.lowlevel.checkpoint()
+                await asleep()
                 clock.jump(end * DAY_S - (clock.current_time() - start))
                 while len(log.all()) <= number or wal.stat().st_size:
                     await trio.lowlevel.checkpoint()
+            await asleep()
             nursery.cancel_scope.cancel()
+
+    async def asleep() -> None:
+        """And not at work in its thread."""
+        while trio.lowlevel.current_statistics().seconds_to_next_deadline == inf:
+            await trio.lowlevel.checkpoint()
 
     with closing(sqlite3.connect(tmp_path / "keys.db")) as reader:
         reader.execute("BEGIN")
