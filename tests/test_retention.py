@@ -111,7 +111,7 @@ def test_a_row_goes_when_it_is_old_and_not_before(stores: Stores) -> None:
         (NOW + month + 101, {"sessions": 1}),
         (NOW + month + 201, {"sessions": 1}),
         (NOW + 1096 * DAY_S, {}),
-        (NOW + 1096 * DAY_S + 1, {"changes": 7}),
+        (NOW + 1096 * DAY_S + 1, {"audit": 7}),
     ):
         retention = engine(stores)
         assert total(retention.plan(now)) == wanted, now - NOW
@@ -219,10 +219,10 @@ def test_a_removed_stream_goes_when_nothing_names_it(stores: Stores) -> None:
     store.remove_stream("acme", "course", who="eva", now=NOW)
     store.add_traffic([Metered(1, stores.ids["acme/course"], NOW // 3600 + 1, 2, 1, 1, 0)], NOW)
     later = NOW + 1096 * DAY_S + 1
-    assert total(engine(stores, changes=2000).plan(later)) == {"traffic_hours": 1}
+    assert total(engine(stores, audit=2000).plan(later)) == {"traffic_hours": 1}
     # Its changes go first, in the same run.
     assert deleted(engine(stores).run(later)) == {
-        "changes": 8,
+        "audit": 8,
         "removed_streams": 1,
         "traffic_hours": 1,
     }

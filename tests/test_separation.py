@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from sqlalchemy import func, select
 
 from pystream.acl.keys import Keyring
 from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.people import Person, Role
 from pystream.acl.proofs import broken_at, certificate, wrong_with
 from pystream.acl.retention import DataClass
 from pystream.acl.store import Store, tables
+from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
+from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.viewers import NewPassword, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
@@ -66,6 +70,13 @@ class Full(Stores):
         viewers = self.store.viewers
         viewers.keep([session], {}, NOW)
         viewers.end_sessions(id, film, who="eva", now=NOW)
+        people = self.store.people
+        person = people.add(id, "maria", Role.EDITOR, "a hash", None, who="eva", now=NOW)
+        (key,) = self.keys.add_record_keys(id, 1, NOW)
+        people.begin_totp(person, key.reference, b"sealed")
+        people.finish_totp(person, 1, [bytes([number]) * 32], who="eva", now=NOW)
+        people.open_session(person, bytes([number]) * 32, NOW + 100, NOW)
+        people.add_token(id, "site", bytes([number]) * 32, [], None, who="eva", now=NOW)
         self.store.add_traffic([Metered(number, film, HOUR, Kind.SEGMENT, 1, 1000, 0)], NOW)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
@@ -107,6 +118,8 @@ def test_every_table_with_a_tenants_number_is_covered() -> None:
         for table in tables.metadata.tables.values()
         if table is tables.tenant or any("tenant" in column.name for column in table.columns)
     }
+    # What lets go of the audit log has a row within a transaction only.
+    with_tenant.remove("audit_release")
     assert with_tenant == set(INVENTORY) == {table.name for table in of_tenants()}
     for name, held in INVENTORY.items():
         table = tables.metadata.tables[name]
@@ -187,7 +200,48 @@ CALLS: dict[type, dict[str, Call]] = {
         "end_sessions": lambda full: full.store.viewers.end_sessions(
             full.other, theirs(full), **WHO
         ),
-        "record_view": lambda full: full.store.viewers.record_view(full.other, None, 1, **WHO),
+    },
+    AuditStore: {
+        "entries": lambda full: [
+            e for e in full.store.audit.entries(full.other) if e.tenant == "acme"
+        ],
+        "record_view": lambda full: full.store.audit.record_view(
+            full.other, theirs(full), {"x": 1}, **WHO
+        ),
+        "forget": lambda full: full.store.audit.forget(full.other, NOW + 1, **WHO) and None,
+    },
+    PeopleStore: {
+        "add": lambda full: (
+            full.store.people.add(full.other, "new", Role.EDITOR, "h", None, **WHO) and None
+        ),
+        "listed": lambda full: [
+            each for each in full.store.people.listed(full.other) if each.tenant == "acme"
+        ],
+        "account": lambda full: full.store.people.account(full.other, "only-theirs"),
+        "find": lambda full: full.store.people.find("other", "only-theirs"),
+        "set_role": lambda full: full.store.people.set_role(
+            full.other, "only-theirs", Role.REPORTER, **WHO
+        ),
+        "let_in": lambda full: full.store.people.let_in(full.other, "only-theirs", 60, **WHO),
+        "set_hash": lambda full: full.store.people.set_hash(
+            full.other, "only-theirs", "h", None, **WHO
+        ),
+        "remove": lambda full: full.store.people.remove(full.other, "only-theirs", **WHO),
+        "renew_hash": lambda full: full.store.people.renew_hash(stranger(full), "h"),
+        "begin_totp": lambda full: full.store.people.begin_totp(stranger(full), b"x" * 16, b"x"),
+        "finish_totp": lambda full: full.store.people.finish_totp(
+            stranger(full), 9, [b"y" * 32], **WHO
+        ),
+        "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
+        "add_token": lambda full: (
+            full.store.people.add_token(full.other, "new", b"z" * 32, [], None, **WHO) and None
+        ),
+        "tokens": lambda full: [
+            each for each in full.store.people.tokens(full.other) if each.tenant_id == full.acme
+        ],
+        "revoke_token": lambda full: full.store.people.revoke_token(
+            full.other, "only-theirs", **WHO
+        ),
     },
     Issuer: {
         "add": lambda full: full.issuer.add(
@@ -214,12 +268,26 @@ CALLS: dict[type, dict[str, Call]] = {
 # What is asked by the node itself, or by its operator for all.
 OF_ALL: dict[type, set[str]] = {
     Store: {
-        *("open", "close", "made", "database", "viewers", "revision", "snapshot", "changed_since"),
+        *(
+            "open",
+            "close",
+            "made",
+            "database",
+            "viewers",
+            "people",
+            "audit",
+            "revision",
+            "snapshot",
+            "changed_since",
+        ),
         *("tenants", "add_tenant", "add_traffic", "forget"),
         *("claim", "adopt", "check_key_store"),
     },
     ViewerStore: {"keep", "sessions", "endings", "indexed_otherwise", "reindex"},
     Issuer: {"reindex"},
+    AuditStore: set(),
+    # By who holds the secret that a digest is of.
+    PeopleStore: {"session", "open_session", "end_session", "token"},
     KeyStore: {
         *("open", "close", "database", "set_up", "root", "revision", "peppers", "begin_pepper"),
         *("finish_pepper", "rotate_pepper", "apply_erasures", "scrub", "rotate_master", "status"),
@@ -232,6 +300,12 @@ OF_ALL: dict[type, set[str]] = {
 def reference(full: Full) -> bytes:
     (found,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
     return found
+
+
+def stranger(full: Full) -> Person:
+    """Somebody of acme's who says to be other's."""
+    (person,) = [each for each in full.store.people.listed(full.acme) if each.name == "maria"]
+    return replace(person, tenant_id=full.other, tenant="other")
 
 
 def leaving(full: Full) -> Leaving:
@@ -264,6 +338,9 @@ def test_every_method_of_a_store_is_covered(kind: type) -> None:
 )
 def test_a_stranger_gets_nothing_and_changes_nothing(full: Full, kind: type, name: str) -> None:
     full.store.add_stream("acme", "theirs", SETTINGS, who="eva", now=NOW)
+    people = full.store.people
+    people.add(full.acme, "only-theirs", Role.SUPPORT, "h", None, who="eva", now=NOW)
+    people.add_token(full.acme, "only-theirs", b"t" * 32, [], None, who="eva", now=NOW)
     before = full.everything(full.acme)
     try:
         got = CALLS[kind][name](full)
@@ -301,19 +378,20 @@ def test_an_export_holds_everything_of_the_tenant(full: Full) -> None:
         held = INVENTORY[table.name]
         lines = [json.loads(each) for each in members[f"data/{table.name}.jsonl"].splitlines()]
         assert len(lines) == len(rows[table.name])
-        wanted = {column.name.removeprefix(SEALED) for column in table.columns} - set(held.without)
+        shown = {column.name for column in table.columns} - set(held.without)
+        wanted = {name.removeprefix(SEALED) for name in shown}
         assert all(set(each) == wanted for each in lines)
         assert manifest["left_out"].get(table.name, {}) == held.without
-    shown = [json.loads(each) for each in members["data/password.jsonl"].splitlines()]
-    assert {each["text"] for each in shown} == {full.texts["acme"], None}
-    assert {each["label"] for each in shown} == {"label of acme", None}
+    listed = [json.loads(each) for each in members["data/password.jsonl"].splitlines()]
+    assert {each["text"] for each in listed} == {full.texts["acme"], None}
+    assert {each["label"] for each in listed} == {"label of acme", None}
     assert full.texts["acme"] in members["passwords.csv"].decode()
     assert members["traffic.csv"].decode().splitlines()[1] == (
         f"2031-05-16T12:00:00Z,{HOUR},{theirs(full)},2,1,1000,0"
     )
     assert full.texts["other"] not in str(members) and "other" not in str(members)
     # That it was made is on record.
-    assert full.store.changes("acme")[-1].values == {"passwords_shown": (None, 2)}
+    assert full.store.audit.entries(full.acme)[0].values == {"passwords_shown": (None, 2)}
     with pytest.raises(NotFound):
         leaving(full).export("nobody", str(full.folder / "nobody.zip"), who="eva", now=NOW)
     assert not [
@@ -336,7 +414,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 1}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 2}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -105,6 +105,22 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "pseudonymous",
         None,
     ),
+    DataClass.PEOPLE: (
+        (
+            "name that the customer has given, role",
+            "hash of the password (Argon2id), encrypted secret of an authenticator, hashes of recovery"
+            " codes",
+        ),
+        "to let the customer's people into the console",
+        _OF_PEOPLE,
+        None,
+    ),
+    DataClass.TOKENS: (
+        ("name that the customer has given, scopes, hash of the token, day of its last use",),
+        "to let the customer's programs in",
+        "no",
+        None,
+    ),
     DataClass.SESSIONS: (
         (
             "random number",
@@ -134,11 +150,23 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "no",
         "the hour or month",
     ),
-    DataClass.CHANGES: (
+    DataClass.AUDIT: (
         ("who changed or saw what of the customer's, and when; never a password",),
         "to show who did what (Art. 32 GDPR)",
         _OF_PEOPLE,
-        "the change",
+        "the entry",
+    ),
+    DataClass.CONSOLE_SESSIONS: (
+        ("hash of a random number, person, last use, end",),
+        "to keep the customer's people signed in to the console",
+        _OF_PEOPLE,
+        "the end of the session",
+    ),
+    DataClass.EXPIRED_TOKENS: (
+        ("tokens, as above, whose validity is over",),
+        "for the customer's own records",
+        "no",
+        "end of the validity",
     ),
     DataClass.EXPIRED_PASSWORDS: (
         ("passwords, as above, whose validity is over",),
@@ -154,7 +182,7 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
     ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),
-        "to name what traffic and changes are about",
+        "to name what traffic and the audit log are about",
         "no",
         "the removal",
     ),

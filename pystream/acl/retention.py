@@ -7,11 +7,15 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | ------------------- | ----------------------------------- | ------------------------------------- |
 | `settings`          | -                                   | kept until the tenant is deleted      |
 | `passwords`         | -                                   | kept until they are over or revoked   |
+| `people`            | -                                   | kept until they are removed           |
+| `tokens`            | -                                   | kept until they are over or revoked   |
 | `sessions`          | end, or the hard end                | deleted                               |
 | `endings`           | the order to end                    | deleted                               |
 | `traffic_hours`     | the end of the tenant's month       | summed up, one number for the month   |
 | `traffic`           | the hour                            | deleted                               |
-| `changes`           | the change                          | deleted                               |
+| `audit`             | the entry                           | deleted; an entry says how many       |
+| `console_sessions`  | the hard end                        | deleted                               |
+| `expired_tokens`    | the end of their validity           | deleted                               |
 | `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
 | `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
@@ -20,7 +24,8 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `proofs`            | the deletion                        | deleted                               |
 
 A password takes its sessions along: after `LEAST_PASSWORD_DAYS` none of them can be open. Endings
-have no setting: they stand for as long as a session lives that they may have to end.
+and sessions of the console have no setting: the first stand for as long as a session lives that they
+may have to end, and the second are of no use to anybody.
 
 An entry of the erasure list has to be there for as long as any backup of the key store that has the
 key: so `erasures` is above `key_backups`.
@@ -37,7 +42,6 @@ from pystream.acl.grants import LONGEST_S
 
 DAY_S: Final = 86400
 LEAST_PASSWORD_DAYS: Final = LONGEST_S // DAY_S + 1
-_ENDING_DAYS = LEAST_PASSWORD_DAYS
 
 
 class DataClass(StrEnum):
@@ -45,11 +49,15 @@ class DataClass(StrEnum):
 
     SETTINGS = "settings"
     PASSWORDS = "passwords"
+    PEOPLE = "people"
+    TOKENS = "tokens"
     SESSIONS = "sessions"
     ENDINGS = "endings"
     TRAFFIC_HOURS = "traffic_hours"
     TRAFFIC = "traffic"
-    CHANGES = "changes"
+    AUDIT = "audit"
+    CONSOLE_SESSIONS = "console_sessions"
+    EXPIRED_TOKENS = "expired_tokens"
     EXPIRED_PASSWORDS = "expired_passwords"
     REVOKED_PASSWORDS = "revoked_passwords"
     REMOVED_STREAMS = "removed_streams"
@@ -58,8 +66,12 @@ class DataClass(StrEnum):
     PROOFS = "proofs"
 
 
-OF_THE_CONTRACT: Final = frozenset((DataClass.SETTINGS, DataClass.PASSWORDS))
+OF_THE_CONTRACT: Final = frozenset(
+    (DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS)
+)
 """What stays until the tenant ends it."""
+
+_FIXED = {DataClass.ENDINGS: LEAST_PASSWORD_DAYS, DataClass.CONSOLE_SESSIONS: 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +81,8 @@ class Rules:
     sessions: int = 30
     traffic_hours: int = 400
     traffic: int = 3653
-    changes: int = 1096
+    audit: int = 1096
+    expired_tokens: int = 90
     expired_passwords: int = 365
     revoked_passwords: int = 90
     removed_streams: int = 1096
@@ -81,9 +94,7 @@ class Rules:
         """None for what is kept until the tenant ends it."""
         if data in OF_THE_CONTRACT:
             return None
-        if data is DataClass.ENDINGS:
-            return _ENDING_DAYS
-        return int(getattr(self, data))
+        return _FIXED[data] if data in _FIXED else int(getattr(self, data))
 
     def old_before(self, data: DataClass, now: int) -> int:
         """Unix seconds: what counts from before that moment is old. Raises `ValueError` for a class

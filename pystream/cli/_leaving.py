@@ -35,9 +35,9 @@ rights viewers have, the tenant has to add.
 
 _EXPORT = """\
 Writes everything of a tenant into a zip archive: settings, streams, passwords
-as the tenant knows them, sessions, traffic, changes. README.txt in it says what
-is where; manifest.json has a SHA-256 of each file. Films are not in it. That it
-was made is on record.
+as the tenant knows them, sessions, traffic, people, the audit log. README.txt
+in it says what is where; manifest.json has a SHA-256 of each file. Films are not
+in it. That it was made is on record.
 """
 
 _DELETE = """\

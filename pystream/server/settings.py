@@ -227,7 +227,8 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     sessions_days: Days = Rules().sessions
     traffic_hours_days: Days = Rules().traffic_hours
     traffic_days: Days = Rules().traffic
-    changes_days: Days = Rules().changes
+    audit_days: Days = Rules().audit
+    expired_tokens_days: Days = Rules().expired_tokens
     expired_passwords_days: Days = Rules().expired_passwords
     revoked_passwords_days: Days = Rules().revoked_passwords
     removed_streams_days: Days = Rules().removed_streams

@@ -11,8 +11,8 @@
 | `traffic.csv`       | what was sent, by hour and stream                                            |
 
 Numbers are those of the store. Times end in `_at`, `_from`, `_until`, or are `at` and `expires`: Unix
-seconds; `hour` is hours since 1970, in UTC. Bytes are hexadecimal digits. What is sealed comes opened,
-under its name without `sealed_`; it is null where its key was destroyed.
+seconds; `used_on` is days and `hour` hours since 1970, in UTC. Bytes are hexadecimal digits. What is
+sealed comes opened, under its name without `sealed_`; it is null where its key was destroyed.
 
 **Deletion.** The tenant's key is destroyed first, so whatever ends the rest, nothing can be read. Its
 streams are removed, which workers follow; then rows go, some thousand in a transaction; the last
@@ -45,7 +45,7 @@ from pystream.acl.password_csv import Row, write_csv
 from pystream.acl.passwords import PasswordSettings
 from pystream.acl.proofs import Names, Proof
 from pystream.acl.sealing import Place, unseal
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, audit, tables
 from pystream.acl.store.inventory import (
     INVENTORY,
     SEALED,
@@ -114,9 +114,8 @@ class Leaving:
             with suppress(FileNotFoundError):
                 os.unlink(unfinished)
             raise
-        self._store.viewers.record_view(
-            tenant.id, None, exported.rows["password"], who=who, now=now
-        )
+        what = {"passwords_shown": exported.rows["password"]}
+        self._store.audit.record_view(tenant.id, None, what, who=who, now=now)
         return exported
 
     def _write(self, tenant: Tenant, file: IO[bytes], now: int) -> Exported:
@@ -157,7 +156,8 @@ class Leaving:
         for page in found.partitions(_PAGE):
             keys: Mapping[bytes, bytes] = {}
             if "reference" in table.c:
-                keys = self._keys.record_keys(tenant.id, [row["reference"] for row in page])
+                references = [row["reference"] for row in page if row["reference"] is not None]
+                keys = self._keys.record_keys(tenant.id, references)
             for row in page:
                 yield _opened(table, row, tenant, keys, held.without)
 
@@ -201,7 +201,8 @@ class Leaving:
         self._close(tenant, now)
         counts: Counter[str] = Counter()
         for table in of_tenants():
-            if table is not tables.tenant:
+            # The audit log goes as a whole.
+            if table not in (tables.tenant, tables.audit):
                 counts[table.name] += self._empty(table, tenant)
         names = Names.of(name, who)
         document = {
@@ -250,7 +251,10 @@ class Leaving:
             for table in of_tenants():
                 where = owner(table) == tenant.id
                 counts[table.name] += counted(connection, table, where).total()
-                connection.execute(delete(table).where(where))
+                if table is tables.audit:
+                    audit.erase(connection, tenant.id)
+                else:
+                    connection.execute(delete(table).where(where))
             value = tables.revision.c.value
             connection.execute(update(tables.revision).values({value: value + 1}))
             return add_proof(connection, document | {"counts": dict(counts)}, now)
@@ -336,12 +340,14 @@ Everything that pystream holds of a tenant, of one moment.
 manifest.json      the tenant, the time; SHA-256, bytes and rows of each file
 data/TABLE.jsonl   all rows of a table, a JSON object a line, in UTF-8
 passwords.csv      passwords that are not revoked, as they can be imported
-                   again (pystream password import)
+                   again (pystream password import); data/password.jsonl says
+                   which are shared
 traffic.csv        what was sent, by hour and stream
 
 Numbers (id, stream_id, password_id) are the same in all files. Times are Unix
 seconds: "at", "expires", and whatever ends in _at, _from or _until. "hour" is
-hours since 1970, in UTC; of months long ago, one hour has the sum. "kind" of
+hours and "used_on" days since 1970, in UTC; of months long ago, one hour has
+the sum. "kind" of
 traffic: 1 playlists, 2 segments, 3 keys, 4 downloads. Bytes are written as
 hexadecimal digits. "text" and "label" of a password are null where it was
 erased. The films themselves are files of yours, and not in here.

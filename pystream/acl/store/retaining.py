@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, ins
 from pystream.acl.proofs import Proof
 from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
 from pystream.acl.store import key_backups, tables
+from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
 from pystream.acl.store.keystore import KeyStore
@@ -103,6 +104,7 @@ class Retention:
             for data in _PASSWORDS:
                 where = self._old_passwords(data, now)
                 found[data] = counted(connection, tables.password, where)
+            found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
         day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
@@ -117,6 +119,7 @@ class Retention:
         done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
         for data in _PASSWORDS:
             self._delete_passwords(data, now, done)
+        done[DataClass.AUDIT] += self._forget_entries(now)
         for data, table, where in self._simple(now):
             done[data] += self._delete(table, where)
         done[DataClass.TRAFFIC_HOURS] += self._sum_up(now)
@@ -152,7 +155,10 @@ class Retention:
         yield DataClass.ENDINGS, tables.ending, tables.ending.c.at < before(DataClass.ENDINGS)
         hour = before(DataClass.TRAFFIC) // 3600
         yield DataClass.TRAFFIC, tables.traffic, tables.traffic.c.hour < hour
-        yield DataClass.CHANGES, tables.change, tables.change.c.at < before(DataClass.CHANGES)
+        over = tables.console_session.c.expires < before(DataClass.CONSOLE_SESSIONS)
+        yield DataClass.CONSOLE_SESSIONS, tables.console_session, over
+        over = tables.token.c.expires < before(DataClass.EXPIRED_TOKENS)
+        yield DataClass.EXPIRED_TOKENS, tables.token, over
         removed = stream.removed_at < before(DataClass.REMOVED_STREAMS)
         yield DataClass.REMOVED_STREAMS, tables.stream, and_(removed, unreferenced(tables.stream))
 
@@ -164,6 +170,17 @@ class Retention:
             if not gone:
                 return done
             done += gone
+
+    def _old_entries(self, now: int) -> ColumnElement[bool]:
+        return tables.audit.c.at < self.rules.old_before(DataClass.AUDIT, now)
+
+    def _forget_entries(self, now: int) -> Counter[int]:
+        with self.database.reading() as connection:
+            found = counted(connection, tables.audit, self._old_entries(now))
+        if found:
+            before = self.rules.old_before(DataClass.AUDIT, now)
+            AuditStore(self.database).forget(None, before, who=RETENTION, now=now)
+        return found
 
     def _old_proofs(self, now: int) -> ColumnElement[bool]:
         return tables.proof.c.at < self.rules.old_before(DataClass.PROOFS, now)
