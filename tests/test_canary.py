@@ -34,9 +34,10 @@ import pytest
 from pystream.acl.passwords import generate
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
+from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
-from tests.test_serve import SAMPLE, Node, environment, free_port, node_in, until
+from tests.test_serve import SAMPLE, Node, environment, node_in, until
 
 pytestmark = pytest.mark.slow
 
@@ -155,7 +156,8 @@ def lived(node: Node, kept: str, erased: str) -> None:
     viewer.ask(f"/acme/course/session?password={quote(kept)}", "PUT")
     viewer.send(f"GET /{QUERY} HTTP/9.9\r\nUser-Agent: {AGENT}\r\n\r\n".encode())
     viewer.send(f"{kept} {erased} {QUERY} {AGENT}\r\n\r\n".encode())
-    viewer.ask("/acme/course/", "GET", **{"X-Forwarded-For": f"{QUERY}, {PROXIED}"})
+    forwarded: dict[str, Any] = {"X-Forwarded-For": f"{QUERY}, {PROXIED}"}
+    viewer.ask("/acme/course/", "GET", **forwarded)
     viewer.ask("/acme/course/", "GET", Forwarded=f'for="{PROXIED}";by={QUERY};{QUERY}')
     visits = []
     for text in (kept, erased):

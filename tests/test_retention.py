@@ -168,7 +168,7 @@ def test_what_was_erased_by_hand_long_ago_is_no_obstacle(stores: Stores) -> None
     """Its entry of the erasure list may be gone before its row is."""
     (id,) = stores.add(generate())
     stores.issuer.erase(stores.acme, [id], who="eva", now=NOW)
-    rules = {"revoked_passwords": 600, "erasures": 400}
+    rules: dict[str, Any] = {"revoked_passwords": 600, "erasures": 400}
     assert deleted(engine(stores, **rules).run(NOW + 500 * DAY_S))["erasures"] == 1
     assert deleted(engine(stores, **rules).run(NOW + 601 * DAY_S)) == {"revoked_passwords": 1}
 

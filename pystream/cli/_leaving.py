@@ -36,8 +36,8 @@ rights viewers have, the tenant has to add.
 _EXPORT = """\
 Writes everything of a tenant into a zip archive: settings, streams, passwords
 as the tenant knows them, sessions, traffic, people, the audit log. README.txt
-in it says what is where; manifest.json has a SHA-256 of each file. Films are not
-in it. That it was made is on record.
+in it says what is where; manifest.json has a SHA-256 of each file. Films are
+not in it. That it was made is on record.
 """
 
 _DELETE = """\
@@ -114,7 +114,7 @@ def export(words: list[str]) -> int:
 def delete(words: list[str]) -> int:
     parser = parser_of(
         "tenant delete",
-        "NAME [--confirm NAME] [--force] [-o FILE] [--by NAME]\n        ",
+        "NAME [--confirm NAME] [--force] [-o FILE] [--by NAME]",
         _DELETE,
         "pystream tenant delete acme -o proof.json",
     )
@@ -181,7 +181,7 @@ def _add_who(parser: Parser) -> None:
 def parser_of(command: str, usage: str, description: str, example: str) -> Parser:
     parser = Parser(
         command,
-        usage=f"{usage} [--config FILE] [--json]".lstrip(),
+        usage=f"{usage}\n         [--config FILE] [--json]".lstrip(),
         description=description,
         epilog=f"{WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
     )
