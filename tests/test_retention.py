@@ -431,12 +431,8 @@ def test_the_writer_runs_it_once_a_day_and_empties_the_log_of_keys(
 def test_settings_name_every_rule() -> None:
     settings = pytest.importorskip("pystream.server.settings")
     assert settings.RetentionSettings().rules == Rules()
-    given = "".join(f"{each.name}_days = {20 + n}\n" for n, each in enumerate(fields(Rules)))
-    found = settings.parse(
-        f"[retention]\n{given}erasures_days = 99".replace("erasures_days = 27\n", ""), "x", {}
-    )
-    assert found.retention.rules == replace(
-        Rules(**{each.name: 20 + n for n, each in enumerate(fields(Rules))}), erasures=99
-    )
+    days = {each.name: 20 + number for number, each in enumerate(fields(Rules))} | {"erasures": 99}
+    given = "".join(f"{name}_days = {count}\n" for name, count in days.items())
+    assert settings.parse(f"[retention]\n{given}", "x", {}).retention.rules == Rules(**days)
     with pytest.raises(settings.SettingsError, match="revoked_passwords_days"):
         settings.parse("[retention]\nrevoked_passwords_days = 7", "x", {})

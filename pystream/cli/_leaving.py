@@ -43,8 +43,8 @@ not in it. That it was made is on record.
 _DELETE = """\
 Deletes a tenant and everything of it for good, at the end of a contract
 (Art. 28(3)(g) GDPR), and prints a proof of it: what was deleted and how much,
-when, and by whom. Keep the proof; `pystream retention proof --check` tells later
-that this node has made it. The node's log of proofs has no name in it.
+when, and by whom. Keep the proof; `pystream retention proof --check` tells
+later that this node has made it. The node's log of proofs has no name in it.
 
 First the tenant's key is destroyed, so that no password can be read again, in
 no backup either once the backups of the key store are as old as [retention]
@@ -114,7 +114,7 @@ def export(words: list[str]) -> int:
 def delete(words: list[str]) -> int:
     parser = parser_of(
         "tenant delete",
-        "NAME [--confirm NAME] [--force] [-o FILE] [--by NAME]",
+        "NAME [--confirm NAME] [--force]\n         [-o FILE] [--by NAME]",
         _DELETE,
         "pystream tenant delete acme -o proof.json",
     )

@@ -43,9 +43,9 @@ _PROOF = """\
 Lists the proofs of deletion, the oldest first, and checks that none was changed
 or taken out since. The log of them holds no name.
 
-With --check, checks a proof that `pystream tenant delete` has printed: that this
-node has signed it, that its names are those of then, and whether the log has
-it.
+With --check, checks a proof that `pystream tenant delete` has printed: that
+this node has signed it, that its names are those of then, and whether the log
+has it.
 """
 
 
