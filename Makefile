@@ -133,6 +133,10 @@ npm/node_modules/.package-lock.json: npm/package.json npm/package-lock.json
 test-rust: venv ## the Rust crates' own tests
 	cargo test --locked --workspace --quiet
 
+.PHONY: build-test-rust
+build-test-rust: venv ## build those, and run none
+	cargo test --locked --workspace --quiet --no-run
+
 .PHONY: test-bench
 test-bench: install ## the benchmarks, once each and without a clock
 	$(BIN)/python -m pytest benchmarks --benchmark-disable --quiet $(SIDE_BY_SIDE)

@@ -342,12 +342,11 @@ class Sessions:
     CLOSED: Final[int]
     STREAM_CLOSED: Final[int]
 
+    def __new__(cls, fd: int) -> Sessions:
+        """Takes over the descriptor, which is closed with the table."""
     @staticmethod
     def create(capacity: int) -> int:
         """The descriptor of a new table, of 63 bytes a session, for all processes to inherit."""
-    @staticmethod
-    def attach(fd: int) -> Sessions:
-        """Takes over the descriptor, which is closed with the table."""
     def check(self, id: bytes, stream: int, now: int) -> int:
         """How it stands with a session of this stream: `OPEN`, `UNKNOWN`, or why it has ended.
 

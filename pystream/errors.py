@@ -198,6 +198,7 @@ class EntranceError(PystreamError):
     | `unknown_key` | it names a key that nobody has, or has no more                            |
     | `keys`        | the key that it names is not fit to sign with                             |
     | `replayed`    | it was good for once                                                      |
+    | `missing`     | there is none                                                             |
 
     `part` names the field at fault as its standard does (`exp`, `acl`), or is empty. It is one of a
     fixed list and never what a stranger sent. The message is one for all of them.

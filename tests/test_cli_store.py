@@ -119,7 +119,11 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a/b --source x", "TENANT/STREAM is wanted"),
         ("stream add acme/a", "--source is required"),
         ("stream add acme/a --source live", "live streams are not there yet"),
-        ("stream add acme/a --source x --access signed", "'signed' is not there yet"),
+        ("stream add acme/a --source x --access secret", "'secret' is none of open, shared"),
+        ("stream add acme/a --source x --opens tomorrow", "--opens"),
+        ("stream add acme/a --source x --closes 2031-02-30", "--closes"),
+        ("stream add acme/a --source x --country de", "'de' is no country"),
+        ("stream add acme/a --source x --maximum --embed-origin *", "embed_lock: '*' lets"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
         (
             "stream add acme/a --source x --pace fast",
@@ -146,12 +150,39 @@ def test_a_wrong_command_line_is_2(here: Path, arguments: str, said: str) -> Non
 
 
 def test_all_that_is_wrong_is_said(here: Path) -> None:
-    lines = refused(2, *"stream add a/a --source x --cache shared --access signed".split())
+    lines = refused(2, *"stream add a/a --source x --cache shared --access secret".split())
     assert len(lines.splitlines()) == 3
     assert not (here / "acl.db").exists()
 
 
 # Tenants and streams
+
+
+def test_conditions_and_the_maximum(here: Path) -> None:
+    done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
+    words = ("--opens", "2031-05-01 18:00", "--closes", "2031-05-03", "--network", "192.0.2.0/24")
+    more = ("--country", "DE", "--country", "AT", "--country-denied", "FR", "--embed-lock")
+    film = ("stream", "add", "acme/film", "--source", "x.mp4", "--unchecked")
+    made = told(*film, *words, *more)
+    assert made["opens_at"] == 1_935_417_600 and made["closes_at"] == 1_935_612_000
+    assert (made["networks"], made["countries"]) == (["192.0.2.0/24"], ["DE", "AT"])
+    assert made["embed_lock"] is True and made["allow_unknown_country"] is False
+    listed = done("stream", "list")
+    assert "from 2031-05-01T16:00:00Z; until 2031-05-03T22:00:00Z; 1 network; DE AT" in listed
+    words = ("--opens", "none", "--closes", "none", "--country", "none", "--no-embed-lock")
+    changed = told("stream", "set", "acme/film", *words)
+    assert (changed["opens_at"], changed["closes_at"], changed["countries"]) == (None, None, [])
+    # The bundle is exactly its settings, and what stands beside it counts.
+    plain = told(*film[:2], "acme/plain", *film[3:])
+    maximum = told("stream", "add", "acme/most", *film[3:], "--maximum", "--max-devices", "2")
+    differing = {name for name in plain if plain[name] != maximum[name]}
+    differing -= {"name", "path", "id", "created_at", "revision"}
+    assert differing == {"access", "encryption", "max_devices", "embed_lock"}
+    assert (maximum["cache"], maximum["pace"], maximum["max_devices"]) == ("private", 2.0, 2)
+    faster = told("stream", "set", "acme/film", "--pace", "off")
+    assert faster["pace"] is None
+    slower = told("stream", "set", "acme/film", "--maximum")
+    assert (slower["pace"], slower["max_devices"]) == (2.0, 1)
 
 
 def test_tenants(here: Path) -> None:

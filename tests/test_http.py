@@ -111,7 +111,15 @@ ACCEPTED: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
         ),
         [got(if_unmodified_since="a", accept_encoding="b", content_type="c", authorization="d")],
     ),
-    "fields that nobody needs": (get(b"Referer: x", b"User-Agent: y"), [got()]),
+    "fields that nobody needs": (get(b"DNT: x", b"User-Agent: y"), [got()]),
+    "what a link comes in": (
+        get(b"Cookie: x", b"hdnts: y", b"Referer: z"),
+        [got(cookie="x", hdnts="y", referer="z")],
+    ),
+    "a token in front of the path": (
+        get(target=b"/bcdn_token=HS-a&token_path=%2Fa%2Fb%2F/a/%62/?c"),
+        [got("/bcdn_token=HS-a&token_path=%2Fa%2Fb%2F/a/b/", query="c")],
+    ),
     "as many fields as may be": (get(*[b"X: y"] * 7), [got()]),
     "the longest request line": (get(target=b"/" + b"a" * 50), [got("/" + "a" * 50)]),
     "the longest fields": (get(b"X: " + b"y" * 240), [got()]),

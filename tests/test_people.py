@@ -379,6 +379,21 @@ def test_a_lost_authenticator_is_taken_away(
         accounts.finish_totp(add(store, "max"), guarded[1][0], NOW)
 
 
+def test_without_its_key_no_code_is_right_and_recovery_still_is(
+    store: Store, accounts: Accounts, keys: KeyStore, acme: int,
+    guarded: tuple[bytes, tuple[str, ...]],
+) -> None:  # fmt: skip
+    secret, recovery = guarded
+    reference = store.people.account(acme, "eva").reference
+    assert reference is not None
+    keys.erase(acme, [reference], NOW)
+    later = NOW + 60
+    for known in (secret, bytes(20)):
+        with pytest.raises(SignInError):
+            accounts.sign_in("acme", "eva", PASSWORD, sign_in.totp(known, later // 30), later)
+    accounts.sign_in("acme", "eva", PASSWORD, recovery[0], later)
+
+
 def test_whoever_goes_takes_the_secret_along(
     store: Store, accounts: Accounts, keys: KeyStore, acme: int,
     guarded: tuple[bytes, tuple[str, ...]],

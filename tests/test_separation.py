@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.keys import Keyring
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Person, Role
@@ -32,10 +33,11 @@ from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
+from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
-from pystream.acl.viewers import Session
+from pystream.acl.viewers import Session, Spent
 from pystream.errors import NotFound, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
@@ -77,6 +79,10 @@ class Full(Stores):
         people.finish_totp(person, 1, [bytes([number]) * 32], who="eva", now=NOW)
         people.open_session(person, bytes([number]) * 32, NOW + 100, NOW)
         people.add_token(id, "site", bytes([number]) * 32, [], None, who="eva", now=NOW)
+        verifiers = Verifiers(self.store.database, self.keys)
+        verifiers.add(id, film, "k1", Verifier(kind="link", secret="ab" * 32), who="eva", now=NOW)
+        spent = Spent(tenant_id=id, token=bytes([number]) * 16, session=session.id, expires=NOW + 9)
+        viewers.keep([], {}, NOW, [spent])
         self.store.add_traffic([Metered(number, film, HOUR, Kind.SEGMENT, 1, 1000, 0)], NOW)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
@@ -183,6 +189,10 @@ CALLS: dict[type, dict[str, Call]] = {
         "add_passwords": lambda full: full.store.viewers.add_passwords(
             full.other, [theirs(full)], [new_password(full)], **WHO
         ),
+        "add_named": lambda full: full.store.viewers.add_named(
+            full.other, [new_password(full)], NOW
+        ),
+        "spent": lambda full: full.store.viewers.spent([(full.other, bytes([1]) * 16)]),
         "find": lambda full: full.store.viewers.find(
             full.other,
             [row[4] for row in full.rows(full.acme)["password"]],
@@ -200,6 +210,16 @@ CALLS: dict[type, dict[str, Call]] = {
         "end_sessions": lambda full: full.store.viewers.end_sessions(
             full.other, theirs(full), **WHO
         ),
+    },
+    Verifiers: {
+        "add": lambda full: verifiers(full).add(
+            full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
+        ),
+        "listed": lambda full: [
+            each for each in verifiers(full).listed(full.other) if each.stream_id == theirs(full)
+        ],
+        "active": lambda full: verifiers(full).active(full.other, theirs(full), "signed"),
+        "revoke": lambda full: verifiers(full).revoke(full.other, "k1", **WHO) and None,
     },
     AuditStore: {
         "entries": lambda full: [
@@ -249,6 +269,8 @@ CALLS: dict[type, dict[str, Call]] = {
         ),
         "listed": lambda full: [*full.issuer.listed(full.other, theirs(full))],
         "find": lambda full: full.issuer.find(full.other, full.texts["acme"]),
+        "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),
+        "named": lambda full: full.issuer.named(full.other, ["viewer of acme"], NOW) and None,
         "erase": lambda full: full.issuer.erase(full.other, [full.passwords["acme"]], **WHO),
     },
     KeyStore: {
@@ -281,9 +303,10 @@ OF_ALL: dict[type, set[str]] = {
             "changed_since",
         ),
         *("tenants", "add_tenant", "add_traffic", "forget"),
-        *("claim", "adopt", "check_key_store"),
+        *("claim", "adopt", "check_key_store", "verifiers"),
     },
-    ViewerStore: {"keep", "sessions", "endings", "indexed_otherwise", "reindex"},
+    Verifiers: set(),
+    ViewerStore: {"keep", "forget_spent", "sessions", "endings", "indexed_otherwise", "reindex"},
     Issuer: {"reindex"},
     AuditStore: set(),
     # By who holds the secret that a digest is of.
@@ -300,6 +323,10 @@ OF_ALL: dict[type, set[str]] = {
 def reference(full: Full) -> bytes:
     (found,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
     return found
+
+
+def verifiers(full: Full) -> Verifiers:
+    return Verifiers(full.store.database, full.keys)
 
 
 def stranger(full: Full) -> Person:
@@ -414,7 +441,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 2}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 3}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -31,7 +31,7 @@ VIEWER = bytes(range(16))
 
 
 def table(capacity: int = 8) -> Sessions:
-    return Sessions.attach(Sessions.create(capacity))
+    return Sessions(Sessions.create(capacity))
 
 
 def admit(sessions: Sessions, number: int, *, stream: int = 7, holder: int = 1) -> bytes:
@@ -142,9 +142,9 @@ def test_what_is_no_reason_no_time_and_no_table_is_refused() -> None:
     with pytest.raises(ValueError, match="1 to 16,777,216"):
         Sessions.create(0)
     with pytest.raises(ValueError, match="no file descriptor"):
-        Sessions.attach(-1)
+        Sessions(-1)
     with pytest.raises(ValueError, match="session table is something else"):
-        Sessions.attach(_core.Meter.create(8))
+        Sessions(_core.Meter.create(8))
     assert sessions.check(viewer, 7, NOW) == Sessions.OPEN
     # The year 2106 has come.
     assert sessions.check(viewer, 7, 2**40) == Sessions.EXPIRED
@@ -160,7 +160,7 @@ def test_a_session_shows_no_id() -> None:
 CHILD = """
 import sys
 from pystream._core import Sessions
-sessions = Sessions.attach(int(sys.argv[1]))
+sessions = Sessions(int(sys.argv[1]))
 for line in sys.stdin:
     print(eval(line), flush=True)
 """
@@ -169,7 +169,7 @@ for line in sys.stdin:
 WRITER = """
 import sys
 from pystream._core import Sessions
-sessions, life = Sessions.attach(int(sys.argv[1])), int(sys.argv[2])
+sessions, life = Sessions(int(sys.argv[1])), int(sys.argv[2])
 id_of = lambda number: (life << 64 | number).to_bytes(16, "big")
 for number in range(100, 1 << 30):
     sessions.open(id_of(number), number, 1_800_000_000, expires=1_800_000_000 + number, idle_s=0,
@@ -206,7 +206,7 @@ def ask(worker: subprocess.Popen[str], call: str) -> str:
 @pytest.mark.slow
 def test_a_revocation_holds_in_other_processes_from_the_next_look_on() -> None:
     fd = Sessions.create(8)
-    writer = Sessions.attach(os.dup(fd))
+    writer = Sessions(os.dup(fd))
     viewer = admit(writer, 1)
     with child(CHILD, fd) as one, child(CHILD, fd) as other:
         for second, worker in enumerate((one, other), 1):
@@ -224,7 +224,7 @@ def test_a_revocation_holds_in_other_processes_from_the_next_look_on() -> None:
 @pytest.mark.slow
 def test_a_writer_s_successor_finds_each_session_whole() -> None:
     fd = Sessions.create(16)
-    successor = Sessions.attach(os.dup(fd))
+    successor = Sessions(os.dup(fd))
     chance = random.Random(1)
     for life in range(1, 7):
         with child(WRITER, fd, life) as writer:

@@ -29,6 +29,7 @@ from sqlalchemy import create_engine, text
 import pystream.acl.store
 from pystream.acl.store import Store, database, tables
 from pystream.acl.streams import (
+    MAXIMUM,
     RESERVED_TENANTS,
     StreamSettings,
     TenantSettings,
@@ -480,7 +481,7 @@ TWO = ("/a.mp4", "/b.mp4")
             SHARED | {"encryption": "none", "access": "personal"},
             ("has to be encrypted",),
         ),
-        (SHARED | {"access": "signed"}, ("'signed' is not there yet",)),
+        (SHARED | {"access": "signed"}, ()),
         ({"access": "closed"}, ("access: 'closed' is none of open, shared",)),
         ({"format": "webm"}, ("format: 'webm' is none of ts, fmp4",)),
         ({"encryption": "AES-128"}, ("encryption: 'AES-128' is none of",)),
@@ -510,6 +511,19 @@ TWO = ("/a.mp4", "/b.mp4")
         ({"origins": ("null",)}, ("is no origin",)),
         ({"embed_origins": ("https://a.example; script-src *",)}, ("embed_origins: ",)),
         ({"embed_origins": ("https://a.example:8443",)}, ()),
+        ({"opens_at": 5, "closes_at": 5}, ("closes_at: it is over before it begins",)),
+        ({"opens_at": 5, "closes_at": 6}, ()),
+        ({"networks": ("192.0.2.1/24",)}, ("networks: '192.0.2.1/24' is an address inside",)),
+        ({"networks": ("192.0.2.0/24", "2001:db8::/32")}, ()),
+        ({"countries": ("de",)}, ("countries: 'de' is no country",)),
+        ({"countries": ("DE",), "countries_denied": ("DE",)}, ("both let in and kept out",)),
+        ({"embed_lock": True}, ()),
+        ({"embed_lock": True, "embed_origins": ("*",)}, ("embed_lock: '*' lets every site",)),
+        ({"embed_lock": True, "origins": ("*",)}, ("embed_lock: '*' lets every site",)),
+        (SHARED | {"networks": ("192.0.2.0/24",)}, ()),
+        (SHARED | {"encryption": "none", "countries": ("DE",)}, ("has to be encrypted",)),
+        (SHARED | {"encryption": "none", "closes_at": 9}, ("has to be encrypted",)),
+        (MAXIMUM, ()),
     ],
 )
 def test_settings_of_a_stream(changes: dict[str, Any], wrong: tuple[str, ...]) -> None:
@@ -538,9 +552,22 @@ def test_settings_of_a_tenant(store: Store, changes: dict[str, Any], said: str) 
     assert store.tenant("acme").settings == TenantSettings()
 
 
+def test_maximum_is_exactly_these_settings() -> None:
+    """A password of each viewer's own, keys of each viewer's own, a pace, in no cache, on one device, and
+    locked to the sites that are named."""
+    assert dict(MAXIMUM) == {
+        "access": "personal",
+        "encryption": "aes-128-per-viewer",
+        "pace": 2.0,
+        "cache": "private",
+        "max_devices": 1,
+        "embed_lock": True,
+    }
+
+
 def test_everything_that_is_wrong_is_said_at_once(store: Store) -> None:
     with_film(store)
-    wrong = StreamSettings(sources=("a",), format="x", access="signed")
+    wrong = StreamSettings(sources=("a",), format="x", access="secret")
     with pytest.raises(InvalidValue) as caught:
         store.add_stream("acme", "other", wrong, who="eva", now=NOON)
     assert len(caught.value.problems) == 3

@@ -176,12 +176,14 @@ class Terminal:
     def __init__(self, columns: int, rows: int, *arguments: str) -> None:
         self._fd, inner = pty.openpty()
         ioctl(inner, TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        # These speak for the terminal of whoever runs the tests.
+        kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pystream", "top", *arguments],
             stdin=inner,
             stdout=inner,
             stderr=inner,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env=kept | {"TERM": "xterm-256color"},
         )
         os.close(inner)
         self._seen = b""

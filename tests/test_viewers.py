@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream.acl.entrances.verifiers import Verifier, new_secret
+from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, generate
-from pystream.acl.sealing import MasterKeys
+from pystream.acl.sealing import MasterKeys, Peppers
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore
@@ -24,6 +26,7 @@ from pystream.acl.viewers import (
     Password,
     Seen,
     Session,
+    Spent,
     giving_way,
     grace_s,
     notice_version,
@@ -332,3 +335,154 @@ def test_lists_are_read_page_by_page(stores: Stores, monkeypatch: pytest.MonkeyP
     texts = {generate() for _ in range(20)}
     stores.add(*texts)
     assert {each.text for each in stores.issuer.listed(stores.acme)} == texts
+
+
+# Whom links and tokens name, and how they are checked
+
+
+def test_a_viewer_of_links_is_one_however_often_it_comes(stores: Stores) -> None:
+    found = stores.issuer.named(stores.acme, ["4711", "auth0|x", "4711"], NOW)
+    assert set(found) == {"4711", "auth0|x"}
+    assert stores.issuer.named(stores.acme, ["4711"], NOW + 9)["4711"] == found["4711"]
+    assert stores.issuer.find_named(stores.acme, "4711") == found["4711"]
+    assert found["4711"].named and not found["4711"].streams
+    # Another tenant's of the same name is somebody else, and a password of the same text another thing.
+    assert stores.issuer.named(stores.other, ["4711"], NOW)["4711"].id != found["4711"].id
+    stores.add("4711-4711")
+    assert stores.issuer.find(stores.acme, "auth0|x") is None
+    assert stores.issuer.find_named(stores.acme, "4711-4711") is None
+    assert [each.text for each in stores.issuer.listed(stores.acme)] == ["4711-4711"]
+    listed = {each.text for each in stores.issuer.listed(stores.acme, named=True)}
+    assert listed == {"4711", "auth0|x"}
+    assert not opens(found["4711"], "personal", stores.ids["acme/film"], NOW)
+
+    def reindex(peppers: Peppers) -> int:
+        return stores.issuer.reindex(peppers, 1)
+
+    stores.keys.rotate_pepper(reindex, NOW)
+    assert stores.issuer.find_named(stores.acme, "4711") == found["4711"]
+    stores.issuer.erase(stores.acme, [found["4711"].id], who="eva", now=NOW)
+    assert stores.issuer.find_named(stores.acme, "4711") is None
+
+
+def test_a_token_is_spent_for_one_session(stores: Stores) -> None:
+    viewers = stores.store.viewers
+
+    def session(number: int) -> Session:
+        return Session(
+            id=bytes([number]) * 16,
+            tenant_id=stores.acme,
+            stream_id=stores.ids["acme/film"],
+            password_id=None,
+            holder=2**62,
+            opened_at=NOW,
+            expires=NOW + 60,
+            idle_s=None,
+        )
+
+    def spent(number: int, tenant: int | None = None) -> Spent:
+        id = tenant or stores.acme
+        return Spent(tenant_id=id, token=b"t" * 16, session=bytes([number]) * 16, expires=NOW + 9)
+
+    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == frozenset()
+    # Said twice, it is kept once; said for another session, that is not kept.
+    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == frozenset()
+    lost = viewers.keep([session(2), session(3)], {}, NOW, [spent(2)])
+    assert lost == {bytes([2]) * 16}
+    assert [each.id[0] for each in viewers.sessions(NOW)] == [1, 3]
+    assert {each.holder for each in viewers.sessions(NOW)} == {2**62}
+    # Another tenant's token is another one.
+    assert viewers.keep([session(4)], {}, NOW, [spent(4, stores.other)]) == frozenset()
+    place = stores.acme, b"t" * 16
+    assert viewers.spent([place, (stores.acme, b"u" * 16)]) == {place: bytes([1]) * 16}
+    viewers.forget_spent(NOW + 8)
+    assert viewers.spent([place])
+    viewers.forget_spent(NOW + 9)
+    assert not viewers.spent([place])
+
+
+def test_verifiers_are_sealed_and_a_tenants_own(stores: Stores) -> None:
+    verifiers = stores.store.verifiers(stores.keys)
+    film, course = stores.ids["acme/film"], stores.ids["acme/course"]
+
+    def add(name: str, stream: int | None = None, tenant: int | None = None, **given: Any) -> Any:
+        verifier = Verifier(**given)
+        id = tenant or stores.acme
+        return verifiers.add(id, stream, name, verifier, who="eva", now=NOW)
+
+    secret, url = new_secret("link"), "https://login.example.org/keys?of=acme"
+    add("one", kind="link", secret=secret)
+    add("site", kind="jwks", url=url)
+    (found,) = verifiers.active(stores.acme, film, "signed")
+    assert found.verifier == Verifier(kind="link", secret=secret)
+    (found,) = verifiers.active(stores.acme, film, "external")
+    assert found.verifier == Verifier(kind="jwks", url=url)
+    with pytest.raises(Exists):
+        add("one", kind="bunny", secret="x", stream=course)
+    with pytest.raises(InvalidValue, match="of the kind link, and all have to be of one"):
+        add("two", kind="akamai", secret="00ff")
+    add("two", kind="link", secret=new_secret("link"))
+    with pytest.raises(InvalidValue, match="2 active ones already, one and two"):
+        add("three", kind="link", secret=new_secret("link"))
+    add("own", kind="akamai", secret="00ff", salt="s", stream=course)
+    assert [each.name for each in verifiers.active(stores.acme, course, "signed")] == ["own"]
+    assert {each.name for each in verifiers.active(stores.acme, film, "signed")} == {"one", "two"}
+    # A second reader, who has opened none yet.
+    fresh = stores.store.verifiers(stores.keys)
+    assert fresh.active(stores.acme, course, "signed") == verifiers.active(
+        stores.acme, course, "signed"
+    )
+    assert verifiers.active(stores.other, film, "signed") == verifiers.listed(stores.other) == ()
+    with pytest.raises(NotFound):
+        verifiers.revoke(stores.other, "one", who="eva", now=NOW)
+    with pytest.raises(NotFound):
+        add("x", stores.ids["other/film"], kind="link", secret=secret)
+    revoked = verifiers.revoke(stores.acme, "one", who="eva", now=NOW + 1)
+    assert (revoked.revoked_at, revoked.verifier) == (NOW + 1, None)
+    assert [each.name for each in fresh.active(stores.acme, film, "signed")] == ["two"]
+    add("one", kind="link", secret=new_secret("link"))
+    found_entries = stores.store.audit.entries(stores.acme)
+    what = [entry.values for entry in found_entries if entry.stream is None]
+    assert {"verifier_revoked": (None, "link one")} in what
+    assert secret not in str(what) and secret not in repr(verifiers.listed(stores.acme))
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ({"kind": "hls"}, "kind: 'hls' is none of link, akamai"),
+        ({"kind": "link"}, "secret: 64 hexadecimal digits"),
+        ({"kind": "link", "secret": "x" * 64}, "secret: 64 hexadecimal digits"),
+        ({"kind": "link", "secret": "0" * 64, "salt": "x"}, "salt: link has no use for it"),
+        ({"kind": "akamai", "secret": "abc"}, "secret: an Akamai key is an even number"),
+        ({"kind": "akamai", "secret": "ab", "algorithm": "sha3"}, "the algorithm is one of"),
+        ({"kind": "akamai", "secret": "ab", "token_name": "a=b"}, "name begins with a letter"),
+        ({"kind": "bunny"}, "a token authentication key is wanted"),
+        ({"kind": "wowza", "secret": "short"}, "8 letters and digits"),
+        ({"kind": "jwt", "secret": "c2hvcnQ"}, "base64url of 32 bytes"),
+        ({"kind": "jwks"}, "url: one like"),
+        ({"kind": "jwks", "url": "ftp://x"}, "url: one like"),
+        ({"kind": "jwks", "url": "https://x", "secret": "s"}, "secret: jwks has no use for it"),
+        ({"kind": "question", "url": "https://x"}, "whsec_ and base64 of 24 to 64"),
+        ({"kind": "question", "url": "https://x", "secret": "a b", "bearer": True}, "bearer"),
+        (
+            {"kind": "question", "url": "https://x", "secret": "ab", "bearer": True, "seconds": 0},
+            "seconds: more than 0",
+        ),
+    ],
+)
+def test_a_verifier_that_cannot_be_is_told(given: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        check_verifier("7f", Verifier(**given))
+    assert len(caught.value.problems) == 1
+    assert wrong in caught.value.problems[0]
+
+
+def test_a_fresh_secret_fits_its_kind() -> None:
+    for kind in ("link", "akamai", "bunny", "wowza", "jwt"):
+        check_verifier("7f", Verifier(kind=kind, secret=new_secret(kind)))
+    question = Verifier(kind="question", secret=new_secret("question"), url="https://x")
+    check_verifier("7f", question)
+    assert new_secret("jwks") == ""
+    with pytest.raises(InvalidValue, match="name: 1 to 16"):
+        check_verifier("a name", question)

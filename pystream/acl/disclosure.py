@@ -90,7 +90,11 @@ def _kept(data: DataClass, rules: Rules) -> dict[str, Any]:
 _OF_PEOPLE = "of the customer's people"
 _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] = {
     DataClass.SETTINGS: (
-        ("name and settings of the customer", "title and settings of each stream"),
+        (
+            "name and settings of the customer",
+            "title and settings of each stream",
+            "keys of the customer's site, encrypted, with which it signs links",
+        ),
         "to serve the streams",
         "no",
         None,
@@ -155,6 +159,12 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "to show who did what (Art. 32 GDPR)",
         _OF_PEOPLE,
         "the entry",
+    ),
+    DataClass.SPENT_TOKENS: (
+        ("keyed hash of a token that let somebody in once, its session, its end",),
+        "to let nobody in twice with it",
+        "pseudonymous",
+        "end of the validity",
     ),
     DataClass.CONSOLE_SESSIONS: (
         ("hash of a random number, person, last use, end",),

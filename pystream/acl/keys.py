@@ -20,6 +20,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream grant key 1`      | period of time                                     | 32    |
 | `pystream table secret 1`   | none                                               | 16    |
 | `pystream proof key 1`      | none                                               | 32    |
+| `pystream token mark 1`     | tenant id, what for, the token                     | 16    |
 
 Numbers are 8 bytes, big-endian; text is UTF-8. The table is a promise: with any change in it,
 players that hold a playlist get keys that do not fit, so a change is a new label.
@@ -102,6 +103,11 @@ class Keyring:
     def proof_key(self) -> bytes:
         """32 bytes, with which proofs of deletion are signed."""
         return self._derive(b"pystream proof key 1")
+
+    def token_mark(self, tenant_id: int, use: str, token: str) -> bytes:
+        """16 bytes that stand for a token of a tenant's in one use, and say nothing of it."""
+        fields = _number(tenant_id), use.encode(), token.encode()
+        return self._derive(b"pystream token mark 1", *fields)[:16]
 
     def _derive(self, label: bytes, *fields: bytes) -> bytes:
         info = label + b"".join(len(field).to_bytes(2) + field for field in fields)

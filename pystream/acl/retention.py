@@ -14,6 +14,7 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `traffic_hours`     | the end of the tenant's month       | summed up, one number for the month   |
 | `traffic`           | the hour                            | deleted                               |
 | `audit`             | the entry                           | deleted; an entry says how many       |
+| `spent_tokens`      | the end of their validity           | deleted within minutes                |
 | `console_sessions`  | the hard end                        | deleted                               |
 | `expired_tokens`    | the end of their validity           | deleted                               |
 | `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
@@ -56,6 +57,7 @@ class DataClass(StrEnum):
     TRAFFIC_HOURS = "traffic_hours"
     TRAFFIC = "traffic"
     AUDIT = "audit"
+    SPENT_TOKENS = "spent_tokens"
     CONSOLE_SESSIONS = "console_sessions"
     EXPIRED_TOKENS = "expired_tokens"
     EXPIRED_PASSWORDS = "expired_passwords"
@@ -71,7 +73,11 @@ OF_THE_CONTRACT: Final = frozenset(
 )
 """What stays until the tenant ends it."""
 
-_FIXED = {DataClass.ENDINGS: LEAST_PASSWORD_DAYS, DataClass.CONSOLE_SESSIONS: 1}
+_FIXED = {
+    DataClass.ENDINGS: LEAST_PASSWORD_DAYS,
+    DataClass.CONSOLE_SESSIONS: 1,
+    DataClass.SPENT_TOKENS: 0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from datetime import UTC, tzinfo
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
+from pystream.acl.entrances.conditions import Conditions
+from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
 from pystream.acl.viewers import DEVICE_MODES
 from pystream.errors import InvalidValue
@@ -78,6 +80,11 @@ class StreamSettings:
     `max_devices`: how many may watch with one password at a time, where the password says nothing
     itself; None: any number. `device_mode`: `reject_new` refuses one more, `kick_oldest` ends the
     session that was opened first.
+    `opens_at`, `closes_at`: Unix seconds between which it can be watched; None: no bound. `networks`:
+    those that viewers may come from (empty: all). `countries`: the same of countries, and
+    `countries_denied`: those that they may not come from; `allow_unknown_country`: whether to let in
+    whose country is not known. `embed_lock`: it is shown on the sites of `embed_origins` and `origins`
+    alone, and where there are none, on its own page and in no frame.
     """
 
     sources: tuple[str, ...]
@@ -99,6 +106,25 @@ class StreamSettings:
     idle_s: int | None = 4 * 3600
     max_devices: int | None = None
     device_mode: str = "reject_new"
+    opens_at: int | None = None
+    closes_at: int | None = None
+    networks: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+    countries_denied: tuple[str, ...] = ()
+    allow_unknown_country: bool = False
+    embed_lock: bool = False
+
+
+MAXIMUM: Final[Mapping[str, Any]] = {
+    "access": "personal",
+    "encryption": "aes-128-per-viewer",
+    "cache": "private",
+    "pace": 2.0,
+    "max_devices": 1,
+    "embed_lock": True,
+}
+"""All that protects a film, as settings: a password for each viewer, keys of each viewer's own, kept by no
+cache, sent no faster than a player needs, on one device, and on the sites that are named alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +223,6 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _one_of("access", settings.access, ACCESS)
     yield from _one_of("encryption", settings.encryption, ENCRYPTIONS)
     yield from _one_of("cache", settings.cache, CACHES)
-    if settings.access in ("signed", "external"):
-        yield f"access: {settings.access!r} is not there yet; {', '.join(ACCESS[:3])} are"
     if not 100 <= settings.segment_duration_ms <= 3_600_000:
         yield "segment_duration_ms: from 100 to 3600000 is wanted"
     yield from _at_least("rotate_every", settings.rotate_every, 1)
@@ -211,6 +235,7 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _of_origins("embed_origins", settings.embed_origins)
     yield from _at_least("max_viewers", settings.max_viewers, 1)
     yield from _of_sessions(settings)
+    yield from _of_conditions(settings)
     if settings.cache == "shared":
         yield from _of_shared_cache(settings)
 
@@ -225,6 +250,36 @@ def _of_sessions(settings: StreamSettings) -> Iterator[str]:
         yield "max_devices: from 1 to 100 are wanted, or none"
 
 
+def conditions(settings: StreamSettings) -> Conditions:
+    """What a stream asks of whoever wants to watch, besides who it is."""
+    return Conditions(
+        not_before=settings.opens_at,
+        expires=settings.closes_at,
+        origins=sites(settings) if settings.embed_lock else (),
+        networks=settings.networks,
+        countries=settings.countries,
+        countries_denied=settings.countries_denied,
+        allow_unknown_country=settings.allow_unknown_country,
+    )
+
+
+def sites(settings: StreamSettings) -> tuple[str, ...]:
+    """The web sites that may show a stream, by its page or by a player of their own."""
+    return tuple(dict.fromkeys((*settings.embed_origins, *settings.origins)))
+
+
+def _of_conditions(settings: StreamSettings) -> Iterator[str]:
+    if settings.embed_lock and "*" in sites(settings):
+        yield "embed_lock: '*' lets every site show it, so there is nothing to lock"
+        return
+    for problem in problems_of_conditions(conditions(settings)):
+        name, colon, what = problem.partition(":")
+        yield _SETTING_OF.get(name, name) + colon + what
+
+
+_SETTING_OF = {"expires": "closes_at", "origins": "embed_origins"}
+
+
 def _of_shared_cache(settings: StreamSettings) -> Iterator[str]:
     """What a CDN hands out, it hands out to anybody, as often and as fast as they ask."""
     if settings.encryption == "aes-128-per-viewer":
@@ -233,6 +288,13 @@ def _of_shared_cache(settings: StreamSettings) -> Iterator[str]:
         yield (
             "cache: 'shared' hands media to anybody, so that of a stream that is not open has to be"
             " encrypted"
+        )
+    elif settings.encryption == "none" and conditions(settings) != Conditions(
+        allow_unknown_country=settings.allow_unknown_country
+    ):
+        yield (
+            "cache: 'shared' hands media to anybody at any time, so what is bound to a time, a network, a"
+            " country or a site has to be encrypted"
         )
     if settings.pace is not None:
         yield "cache: 'shared' and a pace exclude each other: a cache keeps none (pace off)"

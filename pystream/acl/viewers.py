@@ -40,17 +40,22 @@ class End(IntEnum):
 
 class Refusal(StrEnum):
     """Why nobody is let in with a password. Unknown, expired, early and revoked ones are not told
-    apart to whoever tries: all are `PASSWORD`."""
+    apart to whoever tries: all are `PASSWORD`. Of links and tokens, which prove who made them, it is
+    told: `REVOKED` is the viewer whom it names, `SPENT` what was good for once."""
 
     PASSWORD = "password"
     DEVICES = "devices"
+    REVOKED = "revoked"
+    SPENT = "spent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Password:
     """A password, without its text. `streams`: the ids of those that it opens. `shared`: one for all
     viewers of a stream, else one viewer's own. `is_test`: an access for whoever examines the event,
-    outside all sums. Times are Unix seconds; `valid_until` is the first one at which it is over."""
+    outside all sums. `named`: nobody types it; it is a viewer whom the customer's links or tokens name,
+    and opens nothing by itself. Times are Unix seconds; `valid_until` is the first one at which it is
+    over."""
 
     id: int
     tenant_id: int
@@ -62,13 +67,16 @@ class Password:
     max_devices: int | None
     created_at: int
     revoked_at: int | None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """One viewer's admission to one stream. `id`: 16 random bytes. `password_id`: with which it was
-    opened, if with one. `expires`: its hard end. `idle_s`: seconds without a request after which it
-    ends, None for never. `notice`: the version of the tenant's notice that was shown before."""
+    opened, if with one. `holder`: whom devices are counted for, where that is no password: a number
+    that was made of a link, from 1 to 2^63 - 1. `expires`: its hard end. `idle_s`: seconds without a
+    request after which it ends, None for never. `notice`: the version of the tenant's notice that was
+    shown before."""
 
     id: bytes
     tenant_id: int
@@ -78,6 +86,18 @@ class Session:
     expires: int
     idle_s: int | None
     notice: str | None = None
+    holder: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """A token that was good for once: a keyed hash of 16 bytes, the session that it was spent for, and
+    when it could not be shown again anyway."""
+
+    tenant_id: int
+    token: bytes
+    session: bytes
+    expires: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +133,7 @@ def opens(password: Password | None, access: str, stream_id: int, now: int) -> b
             password is not None,
             stream_id in asked.streams,
             asked.shared == (access == "shared"),
+            not asked.named,
             asked.revoked_at is None,
             asked.valid_from is None or asked.valid_from <= now,
             asked.valid_until is None or now < asked.valid_until,
@@ -132,6 +153,11 @@ _NOBODYS = Password(
     created_at=0,
     revoked_at=0,
 )
+
+
+def named_form(viewer: str) -> bytes:
+    """What the name of a viewer in links and tokens is indexed by: no password has a zero in it."""
+    return b"viewer\0" + viewer.encode()
 
 
 def notice_version(notice: str) -> str | None:

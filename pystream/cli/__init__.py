@@ -17,6 +17,8 @@ COMMANDS = {
     "person": "add, list, change and remove who works for a tenant",
     "token": "make, list and revoke what a tenant's programs come in with",
     "audit": "show who changed what at a tenant, and who saw what",
+    "verifier": "say how a customer's links and tokens are checked",
+    "link": "make a signed link, to try it out",
     "keyring": "rotate, back up and bring back the keys of a node",
     "retention": "delete what is old, and show the proof of it",
     "top": "show what a running node does",

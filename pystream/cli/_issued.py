@@ -14,13 +14,14 @@ from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from pystream.acl.passwords import PasswordSettings
     from pystream.acl.store import Store
     from pystream.acl.store.issuing import Issuer, Shown
     from pystream.acl.streams import Stream, Tenant
+    from pystream.acl.viewers import Password
 
 _WHERE = """\
 The stores are those of the settings: --config, else the file that
@@ -157,22 +158,30 @@ def import_list(words: list[str]) -> int:
 def list_all(words: list[str]) -> int:
     parser = _parser(
         "list",
-        "TENANT[/STREAM] [--csv]",
+        "TENANT[/STREAM] [--csv | --viewers]",
         "Lists a tenant's passwords, or those that open one stream, as the customer knows\n"
         "them. That they were listed is on record.",
         "pystream password list acme/course --csv > export.csv",
     )
-    parser.add_argument("place", type=_place_or_tenant, metavar="TENANT[/STREAM]")
+    parser.add_argument("place", type=_store.place_or_tenant, metavar="TENANT[/STREAM]")
     parser.add_argument("--csv", action="store_true", help="as a CSV that can be imported again")
+    parser.add_argument(
+        "--viewers",
+        action="store_true",
+        help="the viewers whom the tenant's links and tokens have named, in place of passwords",
+    )
     options = parser.parse(words)
     if options.csv and options.json:
         parser.error("--csv and --json exclude each other")
+    if options.viewers and (options.csv or options.place[1] is not None):
+        parser.error("--viewers lists all of a tenant's, and not as a CSV")
     with _stores(options) as (store, issuer):
         tenant, stream = _tenant_and_stream(store, options.place)
-        shown = list(issuer.listed(tenant.id, stream.id if stream else None))
+        stream_id = stream.id if stream else None
+        shown = list(issuer.listed(tenant.id, stream_id, named=options.viewers))
         store.audit.record_view(
             tenant.id,
-            stream.id if stream else None,
+            stream_id,
             {"passwords_shown": len(shown)},
             who=_store.who(options),
             now=_store.now(),
@@ -333,7 +342,7 @@ def erase(words: list[str]) -> int:
 def _ended(words: list[str], action: str, description: str) -> int:
     parser = _parser(
         action,
-        "TENANT --list FILE|- | --id ID...",
+        "TENANT --list FILE|- | --id ID... [--viewers]",
         f"{description}\nPasswords are never given on the command line, where others can see them.",
         f"echo 9R2K-... | pystream password {action} acme --list -",
     )
@@ -341,10 +350,16 @@ def _ended(words: list[str], action: str, description: str) -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
     which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
+    parser.add_argument(
+        "--viewers",
+        action="store_true",
+        help="the list has names of viewers, as the customer's links and tokens have them",
+    )
     options = parser.parse(words)
     with _stores(options) as (store, issuer):
         tenant = store.tenant(options.tenant)
-        ids = options.id or _ids_of(issuer, tenant, options.list)
+        find = issuer.find_named if options.viewers else issuer.find
+        ids = options.id or _ids_of(find, tenant, options.list)
         change = issuer.erase if action == "erase" else store.viewers.revoke
         count = change(tenant.id, ids, who=_store.who(options), now=_store.now())
     done = "erased" if action == "erase" else "revoked"
@@ -352,13 +367,13 @@ def _ended(words: list[str], action: str, description: str) -> int:
     return 0
 
 
-def _ids_of(issuer: Issuer, tenant: Tenant, path: str) -> list[int]:
+def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: str) -> list[int]:
     ids = []
     for number, line in enumerate(read(path).decode("utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            found = issuer.find(tenant.id, line)
+            found = find(tenant.id, line.strip())
         except InvalidValue:
             found = None
         if found is None:
@@ -386,20 +401,9 @@ def _parser(action: str, usage: str, description: str, example: str) -> Parser:
 
 @contextmanager
 def _stores(options: argparse.Namespace) -> Iterator[tuple[Store, Issuer]]:
-    try:
-        from pystream.acl.store import Store
+    with _store.both_stores(options) as (store, keys):
         from pystream.acl.store.issuing import Issuer
-        from pystream.acl.store.keystore import root_name
-        from pystream.server import settings
-        from pystream.server.keys import open_key_store
-    except ModuleNotFoundError as error:
-        raise _store.not_installed(error) from None
-    found = settings.load(options.config or settings.find(os.environ), os.environ)
-    with (
-        Store.open(found.store.url) as store,
-        open_key_store(found.keys, os.environ, migrate=False) as keys,
-    ):
-        store.check_key_store(root_name(keys.root()))
+
         yield store, Issuer(store.viewers, keys)
 
 
@@ -413,7 +417,3 @@ def _streams(store: Store, places: Sequence[tuple[str, str]]) -> tuple[Tenant, l
 def _tenant_and_stream(store: Store, place: tuple[str, str | None]) -> tuple[Tenant, Stream | None]:
     tenant, stream = place
     return store.tenant(tenant), None if stream is None else store.stream(tenant, stream)
-
-
-def _place_or_tenant(text: str) -> tuple[str, str | None]:
-    return _store.place(text) if "/" in text else (text, None)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from pystream.cli import _terminal
@@ -14,7 +15,7 @@ from pystream.errors import InvalidValue, NoStore, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any, TypeAlias
 
     from pystream.acl.store import Store
@@ -98,6 +99,21 @@ def open_keys(options: argparse.Namespace) -> KeyStore:
     return open_key_store(found.keys, os.environ, migrate=False)
 
 
+@contextmanager
+def both_stores(options: argparse.Namespace) -> Iterator[tuple[Store, KeyStore]]:
+    """The store and the key store that the settings name. Raises `PystreamError` or `OSError`."""
+    try:
+        from pystream.acl.store import Store
+        from pystream.acl.store.keystore import root_name
+        from pystream.server import settings
+    except ModuleNotFoundError as error:
+        raise not_installed(error) from None
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    with Store.open(found.store.url) as store, open_keys(options) as keys:
+        store.check_key_store(root_name(keys.root()))
+        yield store, keys
+
+
 def not_installed(error: ModuleNotFoundError) -> PystreamError:
     """What a command of the server says where only the packager was installed."""
     return PystreamError(
@@ -178,6 +194,11 @@ def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
 
 
 # Types of arguments
+
+
+def place_or_tenant(text: str) -> tuple[str, str | None]:
+    """A stream, or a tenant with all of its streams."""
+    return place(text) if "/" in text else (text, None)
 
 
 def place(text: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from pystream.errors import InvalidValue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pystream.acl.audit import Entry
@@ -43,12 +44,15 @@ examples:
 
 _USAGE = """TENANT/STREAM {source} [--title TEXT]
          [--format ts|fmp4] [--segment-duration SECONDS]
-         [--access open|shared|personal] [--max-devices N]
+         [--access open|shared|personal|signed|external] [--max-devices N]
          [--device-mode reject_new|kick_oldest] [--session HOURS] [--idle HOURS]
          [--encryption none|aes-128|aes-128-per-viewer] [--rotate-every N]
          [--cache private|shared] [--pace FACTOR] [--max-viewers N]
          [--[no-]download] [--download-source PATH] [--download-rate RATE]
-         [--origin ORIGIN...] [--embed-origin ORIGIN...] [--unchecked]
+         [--origin ORIGIN...] [--embed-origin ORIGIN...] [--[no-]embed-lock]
+         [--opens DATE] [--closes DATE] [--network CIDR...] [--country CC...]
+         [--country-denied CC...] [--[no-]allow-unknown-country]
+         [--maximum] [--unchecked]
          [--by NAME] [--config FILE | --store URL] [--json]"""
 
 _NOTES = f"""\
@@ -57,6 +61,13 @@ now; --unchecked leaves that out, where the files lie on another machine only.
 
 With --cache shared, encrypted media can be fetched without a grant, so that a
 CDN may keep it. It excludes per-viewer keys and a pace (--pace off).
+
+--maximum is all that protects a film: --access personal --max-devices 1
+--encryption aes-128-per-viewer --cache private --pace 2 --embed-lock. What
+other options say beside it counts. It is a bundle and no access of its own, so
+that each of its settings can be seen, and changed by itself.
+
+Countries are looked up in the database that geo.database of the settings names.
 
 The pace is of a link: one minute of the film at once, two for seeking, and from
 then on FACTOR seconds a second. Who may open many links may have it faster.
@@ -72,6 +83,8 @@ _SETTINGS = (
     *("sources", "title", "format", "segment_duration_ms", "access", "encryption", "rotate_every"),
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
     *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
+    *("opens_at", "closes_at", "networks", "countries", "countries_denied"),
+    *("allow_unknown_country", "embed_lock"),
 )
 
 
@@ -91,19 +104,19 @@ def _add(words: list[str]) -> int:
     )
     _add_settings(parser)
     options = parser.parse(words)
-    settings = _given(options)
-    if "sources" not in settings:
+    if "sources" not in options:
         parser.error("--source is required")
     tenant, name = options.stream
     try:
         from pystream.acl.streams import StreamSettings, check, check_stream_name
 
         check_stream_name(name)
-        wanted = StreamSettings(**settings)
-        check(wanted)
+        # What is wrong is told before there is a store, whatever the tenant's time zone.
+        check(StreamSettings(**_given(options, "UTC")))
         with _store.open_store(options) as store:
             # A tenant that is not there is told before films are opened.
-            store.tenant(tenant)
+            zone = store.tenant(tenant).settings.timezone
+            wanted = StreamSettings(**_given(options, zone))
             notices = () if options.unchecked else _plan(wanted)
             stream = store.add_stream(
                 tenant, name, wanted, who=_store.who(options), now=_store.now()
@@ -126,15 +139,15 @@ def _set(words: list[str]) -> int:
     )
     _add_settings(parser)
     options = parser.parse(words)
-    changes = _given(options)
-    if not changes:
-        parser.error("no setting is given")
     tenant, name = options.stream
     notices: Any = ()
     try:
         from pystream.acl.streams import changed, check
 
+        if not _given(options, "UTC"):
+            parser.error("no setting is given")
         with _store.open_store(options) as store:
+            changes = _given(options, store.tenant(tenant).settings.timezone)
             wanted = changed(store.stream(tenant, name).settings, changes)
             check(wanted)
             if not options.unchecked and {"sources", "format", "segment_duration_ms"} & set(
@@ -188,7 +201,10 @@ def _list(words: list[str]) -> int:
     if options.json:
         _store.print_json({"streams": [_facts(stream) for stream in streams]})
         return 0
-    titles = ("stream", "title", "access", "encryption", "format", "cache", "download", "sources")
+    titles = (
+        *("stream", "title", "access", "encryption", "format", "cache", "download"),
+        *("conditions", "sources"),
+    )
     columns = [(title, "left") for title in titles]
     _store.show_table(columns, [_row(stream) for stream in streams])
     return 0
@@ -249,7 +265,8 @@ def _add_settings(parser: Parser) -> None:
         "--access",
         metavar="WHO",
         help="who may watch: open, all who know the address (default); shared, who types one password"
-        " for all; personal, who types one of their own (pystream password)",
+        " for all; personal, who types one of their own (pystream password); signed, who has a link of"
+        " the customer's site; external, whom that site lets in (pystream verifier)",
     )
     add(
         "--max-devices",
@@ -331,6 +348,37 @@ def _add_settings(parser: Parser) -> None:
             metavar="ORIGIN",
             help=f"{what}, as in https://www.example.org, or '*'",
         )
+    add(
+        "--embed-lock",
+        action=argparse.BooleanOptionalAction,
+        help="whether it is shown on these sites only, and where none is named, on its own page"
+        " (default: no)",
+    )
+    for option, dest, what in (
+        (
+            "--opens",
+            "opens_at",
+            "when it can be watched from, as in 2031-05-01 or '2031-05-01 18:00'",
+        ),
+        ("--closes", "closes_at", "until when; a date without a time is until its end"),
+    ):
+        add(option, dest=dest, type=_date, metavar="DATE", help=f"{what} (default: none)")
+    for option, dest, metavar, what in (
+        ("--network", "networks", "CIDR", "where viewers may be, as in 192.0.2.0/24"),
+        ("--country", "countries", "CC", "the same, as in DE (ISO 3166-1)"),
+        ("--country-denied", "countries_denied", "CC", "where they may not be"),
+    ):
+        add(option, dest=dest, action="append", metavar=metavar, help=f"{what} (default: none)")
+    add(
+        "--allow-unknown-country",
+        action=argparse.BooleanOptionalAction,
+        help="whether to let in whose country is not known (default: no)",
+    )
+    add(
+        "--maximum",
+        action="store_true",
+        help="all that protects a film, as below",
+    )
     parser.add_argument(
         "--unchecked", action="store_true", help="do not open the sources to see whether they fit"
     )
@@ -351,6 +399,19 @@ def _milliseconds(text: str) -> int:
     return round(seconds(text) * 1000)
 
 
+def _date(text: str) -> str | None:
+    """A time as lists of passwords have it; its zone is the tenant's, who is not known yet."""
+    if text == "none":
+        return None
+    from pystream.acl.password_csv import moment
+
+    try:
+        moment(text, "UTC", end=False)
+    except InvalidValue as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _hours(text: str) -> int:
     return round(3600 * seconds(text))
 
@@ -368,9 +429,16 @@ def _pace(text: str) -> float | None:
         raise argparse.ArgumentTypeError("a number from 1 to 1000 is wanted, or off") from None
 
 
-def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line names."""
-    given = {name: getattr(options, name) for name in _SETTINGS if hasattr(options, name)}
+def _given(options: argparse.Namespace, timezone: str) -> dict[str, Any]:
+    """The settings that the command line names; times are meant in a time zone."""
+    from pystream.acl.password_csv import moment
+    from pystream.acl.streams import MAXIMUM
+
+    given = dict(MAXIMUM) if "maximum" in options else {}
+    given |= {name: getattr(options, name) for name in _SETTINGS if name in options}
+    for name, end in (("opens_at", False), ("closes_at", True)):
+        if given.get(name) is not None:
+            given[name] = moment(given[name], timezone, end=end)
     for name, value in given.items():
         if isinstance(value, list):
             given[name] = () if value == ["none"] else tuple(value)
@@ -422,8 +490,25 @@ def _row(stream: Stream) -> list[str]:
     more = f" and {len(others)} more" if others else ""
     return [
         *(f"{stream.tenant}/{stream.name}", settings.title, settings.access, settings.encryption),
-        *(settings.format, settings.cache, "yes" if settings.download else "no", f"{first}{more}"),
+        *(settings.format, settings.cache, "yes" if settings.download else "no"),
+        *("; ".join(_conditions(settings)) or "none", f"{first}{more}"),
     ]
+
+
+def _conditions(settings: StreamSettings) -> Iterator[str]:
+    """When, where and on which sites, a phrase each."""
+    if settings.opens_at is not None:
+        yield f"from {_store.moment(settings.opens_at)}"
+    if settings.closes_at is not None:
+        yield f"until {_store.moment(settings.closes_at)}"
+    if settings.networks:
+        yield _terminal.counted(len(settings.networks), "network")
+    if settings.countries:
+        yield " ".join(settings.countries)
+    if settings.countries_denied:
+        yield f"not {' '.join(settings.countries_denied)}"
+    if settings.embed_lock:
+        yield "its sites only"
 
 
 def _change_facts(change: Entry) -> dict[str, Any]:

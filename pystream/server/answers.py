@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 import trio
 
 from pystream import _core
+from pystream.acl.entrances import bunny
 from pystream.acl.grants import LONGEST_S, SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
@@ -24,8 +25,9 @@ from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
-from pystream.server.entrance import Entrance
+from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
+from pystream.server.gate import Closed, Gate
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -34,6 +36,7 @@ from pystream.server.page.texts import language
 from pystream.server.routes import PRIVACY, Kind, Route, route
 
 _HEADS_KEPT = 16
+_TOKEN_PATH = "/bcdn_token="
 _PAUSES_SECONDS = 3600
 """What a grant outlasts its film by, at least."""
 _HOLD_SECONDS = 8.0
@@ -169,9 +172,10 @@ class Answers:
     """One process's streams and films, and what may be had of them.
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
-    they can. `sessions` and `entrance` let in who has a password; `notice` is what a tenant tells
-    viewers first. `office` answers a request for a path below a prefix. `privacy` gives what is kept,
-    of the node or of a tenant's name, as JSON.
+    they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
+    has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
+    request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
+    JSON.
     """
 
     def __init__(
@@ -190,6 +194,7 @@ class Answers:
         notice: Callable[[str], str] = lambda tenant: "",
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
+        gate: Gate | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -204,6 +209,7 @@ class Answers:
         self._notice = notice
         self._office = office
         self.privacy = privacy
+        self._gate = gate or Gate()
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -278,6 +284,9 @@ class Answers:
 
     def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
         path = request.path
+        token = ""
+        if path.startswith(_TOKEN_PATH):
+            path, token = bunny.split(path)
         prefix = self._prefix
         # A well-known address belongs to the whole site (RFC 8615 3).
         if prefix and path != PRIVACY:
@@ -289,6 +298,8 @@ class Answers:
             raise HttpError(404, "there is nothing here")
         kind = asked.kind
         request.kind = kind
+        if token:
+            return self._with_token(asked, request, token)
         if kind is Kind.ASSET:
             return self._asset(asked, request)
         if kind is Kind.OFFICE:
@@ -343,6 +354,17 @@ class Answers:
             return _text(text, request, stream, cors)
         return self._answer_with_film(asked, request, stream, film, grant, cors)
 
+    def _with_token(self, asked: Route, request: Request, token: str) -> Answer:
+        """A token of bunny.net's in front of the path is one behind it. What is relative to the page
+        would have it in front as well, so the browser is sent there."""
+        stream = self._streams(asked.tenant, asked.stream)
+        if stream is None or stream.settings.access != "signed":
+            raise HttpError(404, "there is nothing here")
+        if asked.kind not in (Kind.PAGE, Kind.ENTRANCE) or request.method not in ("GET", "HEAD"):
+            raise HttpError(404, "there is nothing here")
+        place = f"{self._prefix}/{asked.tenant}/{asked.stream}/{asked.name}?{token}"
+        return Answer(302, [("Location", place), _NO_STORE, ("Content-Length", "0")])
+
     def _answer_without_film(
         self, asked: Route, request: Request, stream: Stream, cors: Headers
     ) -> Answer | Awaitable[Answer]:
@@ -354,8 +376,8 @@ class Answers:
             headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
-            if stream.settings.access != "open":
-                raise HttpError(403, "this film opens with a password: go to its page")
+            if stream.settings.access not in ("open", "signed"):
+                raise HttpError(403, "this film opens on its page, with a password or by a link")
             return self._let_through(asked, request, stream, cors)
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
@@ -563,12 +585,18 @@ class Answers:
         if self._page is None:
             raise HttpError(404, "there is no page here, only the film")
         settings = stream.settings
+        is_signed = settings.access == "signed"
+        asks = settings.access in ("shared", "personal")
         body = self._page.html(
             settings.title or stream.name,
             language(request.fields.accept_language),
-            None if settings.access == "open" else self._notice(stream.tenant),
+            self._notice(stream.tenant) if asks else None,
+            way=settings.access,
+            query=request.query if is_signed else "",
         )
-        headers = [_TYPES["html"], ("Cache-Control", "no-cache"), ("Vary", "Accept-Language")]
+        # A page that is opened with a link has it in it.
+        kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")
+        headers = [_TYPES["html"], kept, ("Vary", "Accept-Language")]
         return _whole(body, [*headers, *page.headers(settings.embed_origins)], None)
 
     def _look_up(self, grant: Grant, now: int) -> None:
@@ -581,17 +609,26 @@ class Answers:
         if standing != _core.Sessions.OPEN:
             raise Ended(standing)
 
-    async def _grant(self, stream: Stream, film: Film | None, request: Request) -> tuple[str, int]:
-        """Lets a viewer in: the grant, and when it ends. Raises `HttpError` for who may not come in,
-        or where there is no room."""
+    async def _grant(
+        self, stream: Stream, film: Film | None, request: Request, name: str = ""
+    ) -> tuple[str, int]:
+        """Lets a viewer in: the grant, and when it ends. `name`: what was asked for beside the page.
+        Raises `HttpError` for who may not come in, or where there is no room."""
         if self._door is not None:
             self._door.check(stream)
-        lifetime = _lifetime(stream, film)
+        self._gate.check(stream, request, said(request).get("site"))
+        now = int(time.time())
+        lifetime = _lifetime(stream, film, now)
         if stream.settings.access == "open":
-            session, flags = os.urandom(SESSION_LENGTH), 0
+            session, expires, flags = os.urandom(SESSION_LENGTH), now + lifetime, 0
         elif self._entrance is not None:
-            session = await self._entrance.let_in(
-                stream, request, self._notice(stream.tenant), lifetime, self._replaced(request)
+            session, expires = await self._entrance.let_in(
+                stream,
+                request,
+                f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
+                self._notice(stream.tenant),
+                lifetime,
+                self._replaced(request),
             )
             flags = _ADMITTED
         else:
@@ -599,13 +636,14 @@ class Answers:
         if self._door is not None:
             self._door.count(stream, session)
         now = int(time.time())
+        lifetime = max(1, expires - now)
         return self.grants.issue(stream.id, session, now, lifetime, flags=flags), now + lifetime
 
     def _replaced(self, request: Request) -> bytes:
         """The session that the new one takes the place of: who shows its grant, has it."""
         try:
-            return self.grants.session_of(json.loads(request.body)["replaces"])
-        except (ValueError, TypeError, KeyError, RecursionError, GrantError):
+            return self.grants.session_of(said(request).get("replaces", ""))
+        except GrantError:
             return b""
 
     def _under(self, grant: str, asked: Route) -> str:
@@ -619,7 +657,7 @@ class Answers:
         except (PystreamError, OSError):
             # Who asks for it is told. There may be a download all the same.
             film = None
-        grant, _ = await self._grant(stream, film, request)
+        grant, _ = await self._grant(stream, film, request, asked.name)
         headers = [("Location", self._under(grant, asked) + f"/{asked.name}"), _NO_STORE, *cors]
         return Answer(302, [*headers, ("Content-Length", "0")])
 
@@ -648,11 +686,15 @@ class Answers:
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
 
-def _lifetime(stream: Stream, film: Film | None) -> int:
+def _lifetime(stream: Stream, film: Film | None, now: int) -> int:
     """Seconds for which a grant holds. Not every player asks for another one: who begins now shall see
-    the end."""
+    the end, unless the stream closes before."""
+    settings = stream.settings
     least = 0 if film is None else ceil(film.presentation.duration) + _PAUSES_SECONDS
-    return min(max(stream.settings.session_s, least), LONGEST_S)
+    lifetime = min(max(settings.session_s, least), LONGEST_S)
+    return (
+        lifetime if settings.closes_at is None else max(1, min(lifetime, settings.closes_at - now))
+    )
 
 
 def _late(what: str, wait: float) -> HttpError:
@@ -687,6 +729,8 @@ def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
     body, type = f"{error.reason}\n".encode(), _TYPES["text"]
     if error.kind is not None:
         problem = {"title": error.reason, "status": error.status, "kind": error.kind}
+        if isinstance(error, Closed) and error.opens_at is not None:
+            problem["opens_at"] = error.opens_at
         body, type = json.dumps(problem).encode(), _TYPES["problem"]
     headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)

@@ -5,6 +5,13 @@ makes the session's number up itself, and asks again with the same one where the
 before it had answered: so nothing is opened twice. The answer comes when the session is on the disk.
 Requests that arrive while the disk is written are decided and written together.
 
+The desk also knows by which number a viewer goes whom a link or a token names, and which tokens that
+are good for once were shown before: both are asked of the store, for all that is decided together.
+
+While the program is replaced there are two writers for a while. Only one decides: who holds a lock
+(fcntl(2), F_SETLK) on the socket, which the kernel takes from a process that ends. The other one
+waits, and reads what there is when it has it.
+
 The socket listens in the abstract namespace of Linux under a random name (unix(7)). The supervisor
 holds it, so whoever asks while the writer is being replaced waits in its queue. Both ends look at
 the other's user (SO_PEERCRED): anybody may connect to such a name, but is not listened to.
@@ -14,21 +21,25 @@ On the line, each message is its length in four bytes, big-endian, and then Mess
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
 from pystream import _core
 from pystream.acl.store import Store
-from pystream.acl.viewers import End, Ending, Refusal, Seen, Session, giving_way
-from pystream.errors import StoreError, TableFull
+from pystream.acl.store.issuing import Issuer
+from pystream.acl.viewers import End, Ending, Password, Refusal, Seen, Session, Spent, giving_way
+from pystream.errors import PystreamError, StoreError, TableFull
 from pystream.server import log
 
 _BACKLOG = 1024
@@ -43,9 +54,11 @@ _PATIENCE_SECONDS = 15.0
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Asks for a session. `holder` is the password's id, or None; `devices` how many sessions it may
-    have at a time, None for any number. `replaces`: a session of the same holder that the new one
-    takes the place of, or nothing."""
+    """Asks for a session. `holder` is whom devices are counted for, or None: a password's id, or with
+    `by_link` a number that was made of a link; `devices` how many sessions it may have at a time, None
+    for any number. `replaces`: a session of the same holder that the new one takes the place of, or
+    nothing. `viewer`: whom a link or a token names, who is the holder then. `token`: the mark of a token
+    that is good for once, which nobody can show from `token_expires` on, or nothing."""
 
     number: int
     id: bytes
@@ -59,6 +72,10 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
     grace_s: int
     replaces: bytes = b""
     notice: str | None = None
+    by_link: bool = False
+    viewer: str | None = None
+    token: bytes = b""
+    token_expires: int = 0
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -89,20 +106,35 @@ def is_ours(peer: socket.socket) -> bool:
     return bool(user == os.geteuid())
 
 
+@dataclass
+class _Known:
+    """What the store says of those who ask: viewers by tenant and name, and for which sessions tokens
+    were spent, by tenant and mark."""
+
+    viewers: dict[tuple[int, str], Password] = field(default_factory=dict)
+    spent: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+
+
 class Desk:
-    """The writer's side. `table` is the node's session table."""
+    """The writer's side. `table` is the node's session table; `issuer` knows viewers by their names."""
 
     def __init__(
-        self, table: _core.Sessions, store: Store, clock: Callable[[], float] = time.time
+        self,
+        table: _core.Sessions,
+        store: Store,
+        issuer: Issuer,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = table
         self._store = store
+        self._issuer = issuer
         self._clock = clock
         # What is open, by holder: session and when it was opened.
         self._held: dict[int, dict[bytes, int]] = {}
         self._opened: list[Session] = []
+        self._spent: list[Spent] = []
         self._ended: dict[bytes, End] = {}
-        self._waiting: list[tuple[Open, Callable[[Answered], Awaitable[None]]]] = []
+        self._waiting: list[tuple[Open, _Answer]] = []
         self._work = trio.Event()
         self._last_ending = 0
 
@@ -112,8 +144,13 @@ class Desk:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Answers workers until it is cancelled. Sessions that were open when the node ended are
-        open again once this has started."""
+        """Answers workers until it is cancelled. Sessions that were open when the node ended are open
+        again once this has started; where another process answers, it begins when that is gone."""
+        if not _is_taken(listener):
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            while not _is_taken(listener):
+                await trio.sleep(_RETRY_SECONDS)
         await self._restore()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._commit)
@@ -125,7 +162,7 @@ class Desk:
 
     async def flush(self) -> None:
         """Writes what is still to be written."""
-        await self._keep([])
+        await self._keep()
 
     # Lines
 
@@ -155,28 +192,76 @@ class Desk:
             await self._work.wait()
             self._work = trio.Event()
             asked, self._waiting = self._waiting, []
-            answers = [(self._decided(ask), answer) for ask, answer in asked]
-            kept = await self._keep([ask for ask, _ in asked])
-            for answered, answer in answers:
-                if not kept and answered.refusal is None:
-                    answered = Answered(answered.number, unavailable=True)
+            for answered, answer in await self._answers(asked):
                 await answer(answered)
 
-    def _decided(self, ask: Open) -> Answered:
+    async def _answers(
+        self, asked: Sequence[tuple[Open, _Answer]]
+    ) -> list[tuple[Answered, _Answer]]:
+        try:
+            known = await self._look_up([ask for ask, _ in asked])
+        except PystreamError as error:
+            log.error("viewers-not-looked-up", **log.fault(error))
+            return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
+        decided = [(ask, self._decided(ask, known), answer) for ask, answer in asked]
+        lost = await self._keep([ask for ask, _, _ in decided])
+        return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
+
+    @staticmethod
+    def _kept(ask: Open, answered: Answered, lost: frozenset[bytes] | None) -> Answered:
+        """The answer, once it is known what the store has kept."""
+        if answered.refusal is None and lost is None:
+            return Answered(ask.number, unavailable=True)
+        if answered.refusal is None and lost and ask.id in lost:
+            return Answered(ask.number, Refusal.SPENT)
+        return answered
+
+    async def _look_up(self, asked: Sequence[Open]) -> _Known:
+        """Raises `PystreamError`."""
+        names = defaultdict[int, set[str]](set)
+        for ask in asked:
+            if ask.viewer is not None:
+                names[ask.tenant_id].add(ask.viewer)
+        tokens = [(ask.tenant_id, ask.token) for ask in asked if ask.token]
+        if not names and not tokens:
+            return _Known()
+        now = int(self._clock())
+
+        def ask_stores() -> _Known:
+            viewers = {
+                (tenant_id, name): password
+                for tenant_id, some in names.items()
+                for name, password in self._issuer.named(tenant_id, some, now).items()
+            }
+            return _Known(viewers, self._store.viewers.spent(tokens) if tokens else {})
+
+        return await trio.to_thread.run_sync(ask_stores)
+
+    def _decided(self, ask: Open, known: _Known) -> Answered:
         """Opens the session in memory, where nobody knows it yet, or says why not."""
         now = int(self._clock())
-        held = self._held.setdefault(ask.holder, {}) if ask.holder is not None else {}
+        holder = ask.holder
+        if ask.viewer is not None:
+            viewer = known.viewers[ask.tenant_id, ask.viewer]
+            if viewer.revoked_at is not None:
+                return Answered(ask.number, Refusal.REVOKED)
+            holder = viewer.id
+        # Who asks again with the session that it was spent for, was not answered the first time.
+        if ask.token and known.spent.get((ask.tenant_id, ask.token), ask.id) != ask.id:
+            return Answered(ask.number, Refusal.SPENT)
+        held = self._held.setdefault(holder, {}) if holder is not None else {}
         session = Session(
             id=ask.id,
             tenant_id=ask.tenant_id,
             stream_id=ask.stream_id,
-            password_id=ask.holder,
+            password_id=None if ask.by_link else holder,
+            holder=holder if ask.by_link else None,
             opened_at=now,
             expires=ask.expires,
             idle_s=ask.idle_s,
             notice=ask.notice,
         )
-        if ask.id not in held:
+        if ask.id not in held and self._table.get(ask.id) is None:
             self._drop_what_is_over(held)
             if ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
@@ -195,6 +280,16 @@ class Desk:
                 return Answered(ask.number, unavailable=True)
             held[ask.id] = now
         self._opened.append(session)
+        if ask.token:
+            known.spent[ask.tenant_id, ask.token] = ask.id
+            self._spent.append(
+                Spent(
+                    tenant_id=ask.tenant_id,
+                    token=ask.token,
+                    session=ask.id,
+                    expires=ask.token_expires,
+                )
+            )
         return Answered(ask.number)
 
     def _drop_what_is_over(self, held: dict[bytes, int]) -> None:
@@ -214,25 +309,34 @@ class Desk:
 
     # What is written
 
-    async def _keep(self, asked: list[Open]) -> bool:
-        """Stores what was opened and ended. Where that fails, what these have opened is closed again,
-        and what has ended is written with the next."""
+    async def _keep(self, asked: Sequence[Open] = ()) -> frozenset[bytes] | None:
+        """Stores what was opened and ended; returns the sessions that were not kept, since another node
+        has let somebody in with the same token. Where that fails, it is None, what these have opened is
+        closed again, and what has ended is written with the next."""
         opened, self._opened = self._opened, []
+        spent, self._spent = self._spent, []
         ended, self._ended = self._ended, {}
         if not opened and not ended:
-            return True
+            return frozenset()
         now = int(self._clock())
+        lost: frozenset[bytes] | None = None
         try:
-            await trio.to_thread.run_sync(self._store.viewers.keep, opened, ended, now)
+            lost = await trio.to_thread.run_sync(
+                self._store.viewers.keep, opened, ended, now, spent
+            )
         except StoreError as error:
             log.error("sessions-not-stored", **log.fault(error))
             self._ended = ended | self._ended
-            for ask in asked:
-                self._table.forget(ask.id)
-                if ask.holder is not None:
-                    self._held.get(ask.holder, {}).pop(ask.id, None)
-            return False
-        return True
+        for id in [ask.id for ask in asked] if lost is None else lost:
+            self._close(id)
+        return lost
+
+    def _close(self, id: bytes) -> None:
+        """What was opened, and nobody knows of."""
+        found = self._table.get(id)
+        self._table.forget(id)
+        if found is not None and found.holder:
+            self._held.get(found.holder, {}).pop(id, None)
 
     async def _restore(self) -> None:
         """The table lives as long as the node; the store outlives it."""
@@ -261,7 +365,7 @@ class Desk:
             now,
             expires=session.expires,
             idle_s=session.idle_s or 0,
-            holder=session.password_id or 0,
+            holder=session.password_id or session.holder or 0,
         )
 
     # What others have stored
@@ -303,6 +407,22 @@ class Desk:
             for held in self._held.values():
                 self._drop_what_is_over(held)
             self._held = {holder: held for holder, held in self._held.items() if held}
+            try:
+                await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
+            except StoreError as error:
+                log.warning("store-unreachable", **log.fault(error))
+
+
+_Answer = Callable[[Answered], Awaitable[None]]
+
+
+def _is_taken(listener: socket.socket) -> bool:
+    """Whether this process is the one that decides."""
+    try:
+        fcntl.lockf(listener, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 class _Over:

@@ -1,8 +1,12 @@
 """A worker's entrance: from what a viewer shows to a session.
 
 A password is looked for by its keyed hash, in a thread that reads the store; whether it opens the
-stream is decided on plain values (`pystream.acl.viewers`), in one way whatever is wrong; and the
-node's one writer opens the session (`desk`).
+stream is decided on plain values (`pystream.acl.viewers`), in one way whatever is wrong. A link is
+checked with the keys that the tenant has now (`pystream.acl.entrances.verifiers`), and a token as its
+site wants it (`handoffs`). Whatever it was, the node's one writer opens the session (`desk`).
+
+Devices are counted for a holder: the password, or the viewer whom a link or a token names. Where it
+names nobody, the link itself is the holder, by a number that is made of it.
 
 **Guessing.** Wrong tries are counted by stream and address prefix (IPv4 /24, IPv6 /48), in shared
 memory, for all workers together, and nowhere else; right ones are not counted. Where a prefix has
@@ -18,22 +22,30 @@ import json
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs
 
 import trio
 
 from pystream import _core
 from pystream.acl import passwords
+from pystream.acl.entrances import Entry
+from pystream.acl.entrances.conditions import NONE, Conditions
+from pystream.acl.entrances.verifiers import Brought, Configured, verify
 from pystream.acl.grants import SESSION_LENGTH
+from pystream.acl.keys import Keyring
 from pystream.acl.sealing import Peppers
 from pystream.acl.store import Store
+from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.streams import Stream
 from pystream.acl.viewers import Password, Refusal, grace_s, notice_version, opens
-from pystream.errors import InvalidValue, StoreError
+from pystream.errors import EntranceError, InvalidValue, PystreamError, StoreError
 from pystream.server import log
 from pystream.server.desk import Line, Open
+from pystream.server.gate import Gate
+from pystream.server.handoffs import Handoffs
 from pystream.server.http import HttpError, Request
 
 TRIES: Final = 120
@@ -46,12 +58,22 @@ _MISTYPED = "this password has a slip in it"
 _IN_USE = "this password is in use on as many devices as it may be"
 _TOO_MANY = "too many wrong passwords came from this network: wait a little"
 _LATER = "nobody can be let in at present"
+_REVOKED = "this viewer is not let in any more"
+_LINKS = {
+    "expired": ("link_over", "this link is over: ask for a new one"),
+    "early": ("link_early", "this link does not open the film yet"),
+    "replayed": ("link_used", "this link was good for once: ask for a new one"),
+    "missing": ("link_missing", "this film opens with a link of the site that offers it"),
+}
+_LINK = ("link", "this link does not open this film")
 _US = 1_000_000
+_SILENT_SECONDS = 60.0
 
 
 class Refused(HttpError):
     """Nobody is let in. `kind` is for the page, which says it in the viewer's words: `password`,
-    `mistyped`, `devices`, `tries` or `later`."""
+    `mistyped`, `devices`, `tries`, `revoked`, `later`, or of links and tokens `link`, `link_over`,
+    `link_early`, `link_used` and `link_missing`."""
 
     kind: str
 
@@ -59,6 +81,28 @@ class Refused(HttpError):
         after = () if wait is None else (("Retry-After", str(max(1, ceil(wait)))),)
         super().__init__(status, reason, after)
         self.kind = kind
+
+
+class Admission(NamedTuple):
+    """A session that was opened, 16 bytes, and when it ends."""
+
+    session: bytes
+    expires: int
+
+
+class _Bearer(NamedTuple):
+    """Who shows what opens the stream. `mark` stands for the link, where nobody is named; `token` for a
+    token that is good for once, until `token_expires`. `ends`: after how many seconds the site wants the
+    session to end."""
+
+    password: Password | None = None
+    viewer: str | None = None
+    mark: bytes = b""
+    max_devices: int | None = None
+    conditions: Conditions = NONE
+    token: bytes = b""
+    token_expires: int = 0
+    ends: int | None = None
 
 
 class Entrance:
@@ -71,6 +115,10 @@ class Entrance:
         peppers: Peppers,
         line: Line,
         tries: _core.Gcra,
+        keyring: Keyring,
+        gate: Gate,
+        verifiers: Verifiers,
+        handoffs: Handoffs,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000,
     ) -> None:
@@ -78,6 +126,11 @@ class Entrance:
         self._store = store
         self._line = line
         self._tries = tries
+        self._keyring = keyring
+        self._gate = gate
+        self._verifiers = verifiers
+        self._handoffs = handoffs
+        self._silent_until: dict[int, float] = {}
         self._clock = clock
         self._monotonic = monotonic
 
@@ -85,39 +138,126 @@ class Entrance:
         self,
         stream: Stream,
         request: Request,
+        path: str,
         notice: str,
         lifetime: int,
         replaces: bytes = b"",
-    ) -> bytes:
-        """The session of whoever shows the right password: its 16 bytes, which the desk has opened
-        for `lifetime` seconds. `notice` is what the page said. Raises `HttpError`."""
-        found = await self._password(stream, request)
-        settings = stream.settings
-        now = int(self._clock())
-        devices = found.max_devices if found.max_devices is not None else settings.max_devices
-        ask = Open(
+    ) -> Admission:
+        """A session for whoever shows what opens the stream, which the desk has opened for `lifetime`
+        seconds at most. `path`: of the page or the playlist that was asked for, as a link is for it.
+        `notice` is what the page said. Raises `HttpError`."""
+        bearer = await self._bearer(stream, request, path)
+        self._gate.ask(bearer.conditions, request, said(request).get("site"))
+        ask = self._asked(stream, bearer, notice, lifetime, replaces)
+        answered = await self._line.open(ask)
+        match answered.refusal:
+            case Refusal.DEVICES:
+                raise Refused(409, "devices", _IN_USE, ask.grace_s)
+            case Refusal.REVOKED:
+                raise Refused(403, "revoked", _REVOKED)
+            case Refusal.SPENT:
+                raise _refused_link(EntranceError("replayed"))
+        if answered.unavailable:
+            raise Refused(503, "later", _LATER, 2)
+        return Admission(ask.id, ask.expires)
+
+    def _asked(
+        self, stream: Stream, bearer: _Bearer, notice: str, lifetime: int, replaces: bytes
+    ) -> Open:
+        settings, password = stream.settings, bearer.password
+        devices = bearer.max_devices if bearer.max_devices is not None else settings.max_devices
+        by_link = password is None and bearer.viewer is None and devices is not None
+        holder = None if password is None else password.id
+        return Open(
             number=0,
             id=os.urandom(SESSION_LENGTH),
             tenant_id=stream.tenant_id,
             stream_id=stream.id,
-            holder=found.id,
-            expires=now + lifetime,
+            holder=_number(bearer.mark) if by_link else holder,
+            expires=int(self._clock()) + min(lifetime, bearer.ends or lifetime),
             idle_s=settings.idle_s,
-            devices=None if found.shared else devices,
+            devices=None if password is not None and password.shared else devices,
             mode=settings.device_mode,
             grace_s=grace_s(settings.segment_duration_ms),
             replaces=replaces,
-            notice=notice_version(notice),
+            # Before a link or a token, the customer's own site has told what there is to tell.
+            notice=None if password is None else notice_version(notice),
+            by_link=by_link,
+            viewer=bearer.viewer,
+            token=bearer.token,
+            token_expires=bearer.token_expires,
         )
-        answered = await self._line.open(ask)
-        if answered.refusal is Refusal.DEVICES:
-            raise Refused(409, "devices", _IN_USE, ask.grace_s)
-        if answered.unavailable:
-            raise Refused(503, "later", _LATER, 2)
-        return ask.id
+
+    async def _bearer(self, stream: Stream, request: Request, path: str) -> _Bearer:
+        if stream.settings.access in ("shared", "personal"):
+            password = await self._password(stream, request)
+            return _Bearer(password, max_devices=password.max_devices)
+        try:
+            if stream.settings.access == "signed":
+                return self._of_link(stream, await self._link(stream, request, path))
+            return await self._of_token(stream, request)
+        except EntranceError as error:
+            raise _refused_link(error) from None
+
+    async def _configured(self, stream: Stream) -> tuple[Configured, ...]:
+        access = stream.settings.access
+        find = partial(self._verifiers.active, stream.tenant_id, stream.id, access)
+        try:
+            found = await trio.to_thread.run_sync(find)
+        except PystreamError as error:
+            log.error("verifiers-unreachable", **log.fault(error))
+            raise Refused(503, "later", _LATER, 2) from None
+        now = trio.current_time()
+        # Anybody can ask, again and again.
+        if not found and now >= self._silent_until.get(stream.id, now):
+            self._silent_until[stream.id] = now + _SILENT_SECONDS
+            log.warning("stream-without-verifier", stream=f"{stream.tenant}/{stream.name}")
+        return found
+
+    async def _link(self, stream: Stream, request: Request, path: str) -> Entry:
+        brought = Brought(
+            path=path,
+            query=said(request).get("link", request.query).removeprefix("?"),
+            cookies=request.fields.cookie or "",
+            header=request.fields.hdnts,
+            address=request.peer,
+        )
+        configured = await self._configured(stream)
+        now = int(self._clock())
+        return verify(configured, brought, tenant=stream.tenant, stream=stream.name, now=now)
+
+    def _of_link(self, stream: Stream, entry: Entry) -> _Bearer:
+        return _Bearer(
+            viewer=entry.viewer,
+            mark=self._mark(stream, "holder", entry.mark),
+            max_devices=entry.max_devices,
+            conditions=entry.conditions,
+        )
+
+    async def _of_token(self, stream: Stream, request: Request) -> _Bearer:
+        token = said(request).get("token", "")
+        if not token:
+            raise EntranceError("missing")
+        configured = await self._configured(stream)
+        found = await self._handoffs.ask(stream, configured, token, request.peer)
+        return _Bearer(
+            viewer=found.viewer,
+            mark=self._mark(stream, "holder", token),
+            max_devices=found.max_devices,
+            token=self._mark(stream, "jti", found.once) if found.once else b"",
+            token_expires=found.once_until,
+            ends=found.ends,
+        )
+
+    def _mark(self, stream: Stream, use: str, token: str) -> bytes:
+        return self._keyring.token_mark(stream.tenant_id, use, token)
 
     async def _password(self, stream: Stream, request: Request) -> Password:
-        typed = _typed(request)
+        typed = said(request).get("password")
+        if typed is None:
+            raise HttpError(
+                400, 'a password is wanted: {"password": "..."}, or a form with that field'
+            )
         try:
             form = passwords.canonical(typed)
         except InvalidValue:
@@ -175,18 +315,25 @@ def network_of(peer: str) -> bytes:
     return address.packed[:3]
 
 
-def _typed(request: Request) -> str:
-    """The password of a form or of JSON. Raises `HttpError` where there is none."""
+def _number(mark: bytes) -> int:
+    """What a mark is in the table of sessions: never 0, and in 63 bits, as the store has numbers."""
+    return (int.from_bytes(mark[:8]) >> 1) or 1
+
+
+def _refused_link(error: EntranceError) -> Refused:
+    return Refused(403, *_LINKS.get(error.reason, _LINK))
+
+
+def said(request: Request) -> dict[str, str]:
+    """What whoever wants to come in says in a request's body, a form or a JSON object: its members that
+    are text. What is neither says nothing."""
     kind = (request.fields.content_type or "").partition(";")[0].strip().lower()
     try:
         if kind == _FORM:
             fields = parse_qs(request.body.decode(), strict_parsing=True, max_num_fields=8)
-            (text,) = fields["password"]
-            return text
-        asked = json.loads(request.body)
-        text = asked["password"]
-        if isinstance(text, str):
-            return text
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise HttpError(400, 'a password is wanted: {"password": "..."}, or a form with that field')
+            return {name: values[0] for name, values in fields.items() if len(values) == 1}
+        found = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}

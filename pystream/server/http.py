@@ -128,6 +128,7 @@ class Fields:
         "content_type",
         "cookie",
         "forwarded",
+        "hdnts",
         "host",
         "idempotency_key",
         "if_match",
@@ -137,6 +138,7 @@ class Fields:
         "if_unmodified_since",
         "origin",
         "range",
+        "referer",
         "x_forwarded_for",
         "x_forwarded_proto",
     )
@@ -152,6 +154,7 @@ class Fields:
         self.content_type = field(b"content-type")
         self.cookie = field(b"cookie")
         self.forwarded = field(b"forwarded")
+        self.hdnts = field(b"hdnts")
         self.host = field(b"host")
         self.idempotency_key = field(b"idempotency-key")
         self.if_match = field(b"if-match")
@@ -161,6 +164,7 @@ class Fields:
         self.if_unmodified_since = field(b"if-unmodified-since")
         self.origin = field(b"origin")
         self.range = field(b"range")
+        self.referer = field(b"referer")
         self.x_forwarded_for = field(b"x-forwarded-for")
         self.x_forwarded_proto = field(b"x-forwarded-proto")
         conditions = (
@@ -177,7 +181,8 @@ class Request:
     """A complete request.
 
     path: percent-decoded once; begins with "/", holds no empty segment but the last, no "." and
-        "..", no control character.
+        "..", no control character. A first segment that is a token of bunny.net's (`bcdn_token=...`)
+        is as it was sent.
     query: as it was sent, without "?"; "" where there is none.
     keep_alive: the connection may serve another request (RFC 9112 9.3).
     kind, place: for who counts: what it asks for, as routes name it, and tenant and stream, once
@@ -233,6 +238,7 @@ _KEPT = {
     b"cookie",
     b"expect",
     b"forwarded",
+    b"hdnts",
     b"host",
     b"idempotency-key",
     b"if-match",
@@ -242,6 +248,7 @@ _KEPT = {
     b"if-unmodified-since",
     b"origin",
     b"range",
+    b"referer",
     b"transfer-encoding",
     b"x-forwarded-for",
     b"x-forwarded-proto",
@@ -432,6 +439,8 @@ _PATH = re.compile(rb"(?>(?:/(?>(?:" + _PCHARS + rb"|%[0-9A-Fa-f]{2})+))*)/?+")
 _PLAIN_PATH = re.compile(rb"(?>(?:/(?!\.)" + _PCHARS + rb")+)/?+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_SEPARATOR = re.compile(rb"%(?:2[Ff]|5[Cc])")
+# Cut off in front of the path, and with nothing else in it than what a query may have.
+_TOKEN_SEGMENT = re.compile(rb"/bcdn_token=[^/]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # RFC 9110 7.2. The host of an http URI is not empty (RFC 9110 4.2.1).
@@ -602,6 +611,10 @@ def _split_target(target: bytes) -> tuple[str, str]:
 
 def _decoded(raw: bytes) -> str:
     """Decoded once, and never again by whoever gets it: "%252e" is the text "%2e"."""
+    # It holds an encoded path of its own.
+    token = _TOKEN_SEGMENT.match(raw)
+    as_sent = token[0] if token else b""
+    raw = raw.removeprefix(as_sent)
     if _ESCAPED_SEPARATOR.search(raw):
         raise HttpError(400, "the path has an encoded slash or backslash")
     try:
@@ -610,7 +623,7 @@ def _decoded(raw: bytes) -> str:
         raise HttpError(400, "the decoded path is not UTF-8") from None
     if _CONTROL.search(path):
         raise HttpError(400, "the path has an encoded control character")
-    return path
+    return as_sent.decode("ascii") + path
 
 
 def _length(fields: dict[bytes, str], http_1_0: bool) -> int | None:

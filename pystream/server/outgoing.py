@@ -759,11 +759,11 @@ class Questions:
     of which only `allow` has to be there; other members are not read. Nothing else is a no: a site
     that fails has not answered, and that is an `OutgoingError`, upon which nobody comes in.
 
-    A yes is kept for a minute, or for as long as it holds, and a no for five seconds; both take at
-    most `kept_bytes`, and those not used for longest go. A question that is being asked is not asked
-    again meanwhile. After five failures in a row an endpoint is left alone for 5 s; one question is
-    let through then, and if it fails, the next pause is twice as long, up to a minute. `clock` gives
-    Unix time.
+    A yes is kept for a minute, or as long as the caller says, but no longer than it holds; a no for
+    five seconds at most. Both take at most `kept_bytes`, and those not used for longest go. A question
+    that is being asked is not asked again meanwhile. After five failures in a row an endpoint is left
+    alone for 5 s; one question is let through then, and if it fails, the next pause is twice as long,
+    up to a minute. `clock` gives Unix time.
     """
 
     def __init__(
@@ -780,9 +780,20 @@ class Questions:
         self._kept = _Bounded[tuple[Verdict, float, float]](kept_bytes)
         self._breakers = _Bounded[_Breaker](_BREAKERS_BYTES)
 
-    async def ask(self, url: str, keys: Sequence[bytes], question: Question) -> Verdict:
+    async def ask(
+        self,
+        url: str,
+        keys: Sequence[bytes],
+        question: Question,
+        *,
+        bearer: str = "",
+        seconds: float | None = None,
+        kept_s: float = _KEPT_YES_S,
+    ) -> Verdict:
         """The verdict of the endpoint, or the one it gave a moment ago. `keys` sign, the newest
-        first. Raises `OutgoingError`."""
+        first; or `bearer` is sent as a token (RFC 6750 2.1). `seconds`: within which it has to answer,
+        None for `outgoing.answer_seconds`; `kept_s`: for how long a yes is kept. Raises
+        `OutgoingError`."""
         try:
             body = self._body(question)
         except UnicodeEncodeError:
@@ -797,7 +808,9 @@ class Questions:
             if now < ends:
                 return _aged(verdict, now - since)
         self._refuse_while_paused(question.tenant, url)
-        work = partial(self._ask, url, keys, question.tenant, body, key)
+        proof = partial(_proof, keys, bearer, body)
+        allowed = self._client.settings.answer_seconds if seconds is None else seconds
+        work = partial(self._ask, url, proof, question.tenant, body, key, allowed, kept_s)
         return await self._flights.begin(key, work).landed()
 
     def _body(self, question: Question) -> bytes:
@@ -811,11 +824,17 @@ class Questions:
         return msgspec.json.encode({name: value for name, value in said.items() if value})
 
     async def _ask(
-        self, url: str, keys: Sequence[bytes], tenant: str, body: bytes, key: bytes
+        self,
+        url: str,
+        proof: Callable[[int], Headers],
+        tenant: str,
+        body: bytes,
+        key: bytes,
+        seconds: float,
+        kept_s: float,
     ) -> Verdict:
-        seconds = self._client.settings.answer_seconds
         began = trio.current_time()
-        signed = sign(keys, f"msg_{secrets.token_urlsafe(16)}", int(self._clock()), body)
+        signed = proof(int(self._clock()))
         try:
             reply = await self._client.call(
                 tenant,
@@ -832,12 +851,12 @@ class Questions:
                 self._failed(tenant, url, began)
             raise
         self._breakers.drop((tenant, url))
-        self._keep(key, verdict)
+        self._keep(key, verdict, kept_s)
         return verdict
 
-    def _keep(self, key: bytes, verdict: Verdict) -> None:
+    def _keep(self, key: bytes, verdict: Verdict, kept_s: float) -> None:
         now = trio.current_time()
-        seconds = _KEPT_YES_S if verdict.allow else _KEPT_NO_S
+        seconds = kept_s if verdict.allow else min(kept_s, _KEPT_NO_S)
         if verdict.expires_in is not None:
             seconds = min(seconds, float(verdict.expires_in))
         cost = _ENTRY_BYTES + 4 * len(verdict.viewer or "")
@@ -866,6 +885,12 @@ class Questions:
             breaker.since = trio.current_time()
             breaker.until = breaker.since + _pause(breaker.failures - _FAILURES + 1)
         self._breakers.put((tenant, url), breaker, _ENTRY_BYTES + len(url))
+
+
+def _proof(keys: Sequence[bytes], bearer: str, body: bytes, now: int) -> Headers:
+    if bearer:
+        return (("Authorization", f"Bearer {bearer}"),)
+    return sign(keys, f"msg_{secrets.token_urlsafe(16)}", now, body)
 
 
 def _aged(verdict: Verdict, seconds: float) -> Verdict:

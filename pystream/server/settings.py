@@ -221,6 +221,37 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     viewer_address: bool = False
 
 
+class Located:
+    """A network and the country that its addresses are taken to be in, as in `192.0.2.0/24 = DE`."""
+
+    __slots__ = ("country", "network")
+
+    def __init__(self, text: str) -> None:
+        network, equals, country = (part.strip() for part in text.partition("="))
+        if not equals or not re.fullmatch(r"[A-Z]{2}", country):
+            raise ValueError('a network and a country are wanted, as in "192.0.2.0/24 = DE"')
+        self.network, self.country = Network(network), country
+
+    def __str__(self) -> str:
+        return f"{self.network} = {self.country}"
+
+    def __repr__(self) -> str:
+        return f"Located({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Located) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+class Geo(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[geo]"""
+
+    database: str = ""
+    test: tuple[Located, ...] = ()
+
+
 class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[retention]"""
 
@@ -261,6 +292,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     overload: Overload = Overload()
     console: Console = Console()
     outgoing: Outgoing = Outgoing()
+    geo: Geo = Geo()
     retention: RetentionSettings = RetentionSettings()
     log: Log = Log()
 
@@ -387,10 +419,12 @@ def _resolved(settings: Settings, folder: str) -> Settings:
         for each in settings.tls.certificates
     )
     changed, backups = msgspec.structs.replace, settings.retention.key_backups_folder
+    geo = settings.geo.database
     return changed(
         settings,
         store=StoreSettings(url=url),
         keys=_keys(settings.keys, absolute, database, url),
+        geo=changed(settings.geo, database=geo and absolute(geo)),
         retention=changed(settings.retention, key_backups_folder=backups and absolute(backups)),
         tls=changed(settings.tls, certificates=certificates),
     )

@@ -27,7 +27,9 @@ from pystream.server.desk import Line
 from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
 from pystream.server.entrance import Entrance
+from pystream.server.gate import Gate
 from pystream.server.gauges import Board, State
+from pystream.server.handoffs import Handoffs
 from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
@@ -131,6 +133,7 @@ def answering(
     pace: Pace,
     sessions: _core.Sessions,
     entrance: Entrance,
+    gate: Gate,
     office: Window | None,
 ) -> Answers:
     return Answers(
@@ -145,6 +148,7 @@ def answering(
         sessions=sessions,
         entrance=entrance,
         notice=streams.notice,
+        gate=gate,
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
     )
@@ -255,11 +259,10 @@ async def serve(node: dict[str, Any]) -> None:
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
     line = Line(node["desk"])
     tries = _core.Gcra(node["tries"], keyring.table_secret())
-    entrance = Entrance(store, keys.peppers(), line, tries)
-    sessions = _core.Sessions.attach(node["sessions"])
+    gate = Gate(settings.geo)
+    sessions = _core.Sessions(node["sessions"])
     console = settings.console
     window = Window(node["office"], console.hosts) if console.enabled else None
-    answers = answering(settings, keyring, streams, origin, door, pace, sessions, entrance, window)
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
     delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
 
@@ -276,7 +279,6 @@ async def serve(node: dict[str, Any]) -> None:
         }
 
     observer = Observer(seat, gauges, access=settings.log.access, busy=lambda: connections.count)
-    connections = connecting(settings, answers, delivery, meter, edge, node["workers"], observer)
 
     async def leave(patience: float) -> None:
         seat.state = State.DRAINING
@@ -291,6 +293,8 @@ async def serve(node: dict[str, Any]) -> None:
                 door.overload = settings.overload
                 observer.access = settings.log.access
                 answers.privacy = disclosing(settings, streams)
+                handoffs.settings = settings.outgoing
+                gate.reload(settings.geo)
             except SettingsError as error:
                 log.error("settings-refused", **log.fault(error))
             child.tell(node, child.RELOADED)
@@ -299,6 +303,16 @@ async def serve(node: dict[str, Any]) -> None:
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
         child.accept_signals()
         async with trio.open_nursery() as nursery:
+            handoffs = Handoffs(settings.outgoing, nursery, node["workers"])
+            entrance = Entrance(
+                store, keys.peppers(), line, tries, keyring, gate, store.verifiers(keys), handoffs
+            )
+            answers = answering(
+                settings, keyring, streams, origin, door, pace, sessions, entrance, gate, window
+            )
+            connections = connecting(
+                settings, answers, delivery, meter, edge, node["workers"], observer
+            )
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(answers.watch)

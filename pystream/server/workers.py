@@ -618,7 +618,7 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "gauges": Board,
         "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
-        "sessions": lambda fd: _core.Sessions.attach(os.dup(fd)),
+        "sessions": lambda fd: _core.Sessions(os.dup(fd)),
         "desk": os.fstat,
         "office": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),

@@ -18,6 +18,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import root_name
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
@@ -82,7 +83,7 @@ async def write(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
-            desk = Desk(_core.Sessions.attach(node["sessions"]), store)
+            desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)

@@ -288,8 +288,8 @@ impl Sessions {
     ///
     /// # Errors
     /// `ValueError` where it is no session table's.
-    #[staticmethod]
-    fn attach(fd: i32) -> PyResult<Self> {
+    #[new]
+    fn new(fd: i32) -> PyResult<Self> {
         let fd = crate::buffers::take_over(fd)?;
         Ok(Self { inner: shm::Sessions::attach(fd).map_err(fault)? })
     }

@@ -9,6 +9,7 @@ Each module reads one kind of token and answers with an `Entry`, or raises `Entr
 | `wowza`      | a generator for Wowza SecureToken version 2                                          |
 | `jwt`        | the customer's site, by a JSON Web Token (RFC 7519)                                  |
 
+Which of them opens a stream, with which keys, is the customer's to say (`verifiers`).
 `conditions` is what a stream or an entry asks besides; `countries` looks addresses up.
 
 An entry opens the door and nothing more: its end is the last moment to come in, not the end of the
@@ -37,7 +38,8 @@ class Entry:
     `not_before` (None: at once) and `expires` bound the time to come in; `expires` is the first second
     at which it is over. `viewer` is an opaque name that the customer gave, or None. `max_devices`: how
     many may play with it at a time; None: as the stream says. `conditions` come on top of the
-    stream's own, and are the caller's to ask.
+    stream's own, and are the caller's to ask. `mark`: what names the token among all that were signed;
+    whoever writes it differently writes none.
     """
 
     expires: int
@@ -45,3 +47,4 @@ class Entry:
     viewer: str | None = field(default=None, repr=False)
     max_devices: int | None = None
     conditions: Conditions = NONE
+    mark: str = field(default="", repr=False, compare=False)

@@ -89,6 +89,7 @@ def verify(token: str, rules: Rules, *, path: str, now: int, address: str | None
         not_before=_optional_seconds(values, "st"),
         expires=seconds(values["exp"], "exp"),
         viewer=viewer(_plain(values["id"], rules), "id") if "id" in values else None,
+        mark=mac,
     )
 
 

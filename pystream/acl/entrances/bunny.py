@@ -92,7 +92,7 @@ def verify(query: str, rules: Rules, *, path: str, now: int, address: str | None
     below = signed_path if signed_path.endswith("/") else f"{signed_path}/"
     if path != signed_path and not ("token_path" in values and path.startswith(below)):
         raise EntranceError("elsewhere", "token_path")
-    return Entry(expires=expires, conditions=_conditions(signed))
+    return Entry(expires=expires, conditions=_conditions(signed), mark=token)
 
 
 def _signed(values: Mapping[str, str]) -> dict[str, str]:

@@ -117,6 +117,12 @@ def verify(
     return _handoff(claims, tenant, stream, now, longest_s)
 
 
+def key_name(token: str) -> str:
+    """The name of the key that a token claims to be signed with: nothing of it has been checked. Raises
+    `EntranceError`."""
+    return _key_name(_object(_bytes(token[:LONGEST_TOKEN].partition(".")[0]), "header"))
+
+
 def _bytes(text: str) -> bytes:
     """Base64url without padding (RFC 7515 2), in its one spelling."""
     try:

@@ -62,7 +62,7 @@ import hmac
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pystream.acl.entrances import Entry
@@ -130,7 +130,7 @@ def verify(path: str, query: str, keys: Mapping[str, bytes], *, now: int) -> Lin
     if not hmac.compare_digest(wanted.encode(), signature.encode()):
         raise EntranceError("forged", "signature")
     in_time(now, link.not_before, link.expires)
-    return link
+    return replace(link, mark=signature)
 
 
 def _check_key(key: bytes) -> None:

@@ -71,7 +71,7 @@ def verify(query: str, rules: Rules, *, content: str, now: int, address: str | N
     begin = None if start is None else seconds(start, "starttime")
     _check_hash(token, rules, content, found, address)
     in_time(now, begin, end)
-    return Entry(not_before=begin, expires=end)
+    return Entry(not_before=begin, expires=end, mark=token)
 
 
 def _check_hash(

@@ -38,7 +38,9 @@ from pystream.acl.audit import Entry, check_who
 from pystream.acl.store import audit, tables
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
+from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import PeopleStore
+from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import (
     Stream,
@@ -59,6 +61,8 @@ __all__ = ["Snapshot", "Store"]
 _CURSOR_LIVES_S = 30 * 86400
 _COUNTERS = ("requests", "bytes", "aborted")
 _KINDS = frozenset(map(int, Kind))
+# Null in streams that were there before these settings.
+_LATER_LISTS = ("networks", "countries", "countries_denied")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,10 @@ class Store:
         cannot be read or written.
         """
         return cls(Database(url, migrate=migrate, create=create))
+
+    def verifiers(self, keys: KeyStore) -> Verifiers:
+        """How links and tokens are checked: it is sealed under keys of a key store."""
+        return Verifiers(self._database, keys)
 
     @property
     def made(self) -> str | None:
@@ -446,7 +454,11 @@ def _find_stream(connection: Connection, tenant: Tenant, name: str) -> Stream | 
 
 
 def _as_stream(row: RowMapping) -> Stream:
-    settings = {field.name: _frozen(row[field.name]) for field in fields(StreamSettings)}
+    settings: dict[str, Any] = {
+        field.name: _frozen(row[field.name]) for field in fields(StreamSettings)
+    }
+    for name in _LATER_LISTS:
+        settings[name] = settings[name] or ()
     return Stream(
         id=row["id"],
         tenant_id=row["tenant_id"],

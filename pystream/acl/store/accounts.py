@@ -18,7 +18,7 @@ from pystream.acl.people import Person, Right, Role, Token, is_let_in
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import Account, PeopleStore
-from pystream.errors import InvalidValue, NotFound, PystreamError, SignInError
+from pystream.errors import InvalidValue, PystreamError, SignInError
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +199,15 @@ class Accounts:
         return codes
 
     def _secret(self, account: Account | None) -> bytes:
-        """The secret of an authenticator. Of whoever has none, it is looked for all the same, and is
-        nobody's."""
+        """The secret of an authenticator. Of whoever has none, it is looked for all the same; what is
+        not there, or was erased, is one that no authenticator has."""
         reference = account.reference if account else None
         owner = account.person.tenant_id if account else 0
         found = self._key_store().record_keys(owner, [reference or bytes(16)])
-        if account is None or reference is None or account.sealed_totp is None:
-            return bytes(sign_in.TOTP_SECRET_LENGTH)
-        if reference not in found:
-            raise NotFound(f"the key of {account.person.name!r}'s authenticator was erased")
-        return unseal(found[reference], _place(account.person), account.sealed_totp)
+        key = found.get(reference) if reference else None
+        if account is None or key is None or account.sealed_totp is None:
+            return sign_in.new_totp_secret()
+        return unseal(key, _place(account.person), account.sealed_totp)
 
     def _key_store(self) -> KeyStore:
         if self._keys is None:

@@ -65,6 +65,11 @@ INVENTORY: Final[Mapping[str, Held]] = {
             **dict.fromkeys(("reference", "totp_step"), _OF_THE_NODE),
         },
     ),
+    "verifier": Held(
+        (DataClass.SETTINGS,),
+        {"reference": _OF_THE_NODE, "sealed": "a secret of the tenant's site"},
+    ),
+    "spent": Held((DataClass.SPENT_TOKENS,), {"token": _OF_THE_NODE}),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -16,8 +16,8 @@ from pystream.acl.passwords import PasswordSettings
 from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
-from pystream.acl.viewers import Password
-from pystream.errors import PystreamError
+from pystream.acl.viewers import Password, named_form
+from pystream.errors import Exists, PystreamError
 
 _PAGE = 5000
 
@@ -60,7 +60,7 @@ class Issuer:
         peppers = self._keys.peppers()
         keys = self._keys.add_record_keys(tenant_id, len(entries), now)
         made = [
-            _sealed(tenant_id, text, form, settings, key, peppers, shared)
+            _sealed(tenant_id, text, form.encode(), settings, key, peppers, shared=shared)
             for (text, settings), form, key in zip(entries, forms, keys, strict=True)
         ]
         try:
@@ -70,10 +70,15 @@ class Issuer:
             raise
         return tuple(each.id for each in made)
 
-    def listed(self, tenant_id: int, stream_id: int | None = None) -> Iterator[Shown]:
-        """A tenant's passwords, all or those that open a stream, by id."""
+    def listed(
+        self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
+    ) -> Iterator[Shown]:
+        """A tenant's passwords, all or those that open a stream, by id; with `named`, the viewers whom
+        its links and tokens name."""
         after = 0
-        while page := self._viewers.passwords(tenant_id, stream_id, after=after, most=_PAGE):
+        while page := self._viewers.passwords(
+            tenant_id, stream_id, after=after, most=_PAGE, named=named
+        ):
             yield from self._shown(tenant_id, page)
             after = page[-1].password.id
 
@@ -91,6 +96,38 @@ class Issuer:
         """The password of that text. Raises `InvalidValue` for one that cannot be."""
         indexes = self._keys.peppers().indexes(tenant_id, passwords.canonical(text).encode())
         return self._viewers.find(tenant_id, [index for _, index in indexes])
+
+    def find_named(self, tenant_id: int, viewer: str) -> Password | None:
+        """The viewer whom links or tokens call by that name, once one has come in."""
+        return self._found_named(tenant_id, viewer, self._keys.peppers())
+
+    def named(self, tenant_id: int, viewers: Collection[str], now: int) -> dict[str, Password]:
+        """The viewers of these names, added where they are new."""
+        peppers = self._keys.peppers()
+        found = {name: self._found_named(tenant_id, name, peppers) for name in set(viewers)}
+        new = sorted(name for name, password in found.items() if password is None)
+        if new:
+            self._add_named(tenant_id, new, peppers, now)
+            found |= {name: self._found_named(tenant_id, name, peppers) for name in new}
+        return {name: password for name, password in found.items() if password is not None}
+
+    def _found_named(self, tenant_id: int, name: str, peppers: Peppers) -> Password | None:
+        indexes = peppers.indexes(tenant_id, named_form(name))
+        return self._viewers.find(tenant_id, [index for _, index in indexes])
+
+    def _add_named(self, tenant_id: int, names: Sequence[str], peppers: Peppers, now: int) -> None:
+        keys = self._keys.add_record_keys(tenant_id, len(names), now)
+        made = [
+            _sealed(tenant_id, name, named_form(name), PasswordSettings(), key, peppers, named=True)
+            for name, key in zip(names, keys, strict=True)
+        ]
+        try:
+            self._viewers.add_named(tenant_id, made, now)
+        except PystreamError as error:
+            self._keys.erase(tenant_id, [key.reference for key in keys], now)
+            # Another node was faster.
+            if not isinstance(error, Exists):
+                raise
 
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how
@@ -111,7 +148,7 @@ class Issuer:
             for each in some:
                 text = _opened(keys.get(each.reference), each, "text", each.text)
                 # Of an erased one, nobody finds the index again.
-                form = passwords.canonical(text).encode() if text else secrets.token_bytes(32)
+                form = _form(each.password, text) if text else secrets.token_bytes(32)
                 index = peppers.newest.index(tenant_id, form)
                 changed.append((each.password.id, peppers.newest.generation, index))
         self._viewers.reindex(changed)
@@ -121,11 +158,13 @@ class Issuer:
 def _sealed(
     tenant_id: int,
     text: str,
-    form: str,
+    form: bytes,
     settings: PasswordSettings,
     key: RecordKey,
     peppers: Peppers,
-    shared: bool,
+    *,
+    shared: bool = False,
+    named: bool = False,
 ) -> NewPassword:
     id = secrets.randbelow(2**63 - 1) + 1
     label = settings.label
@@ -134,7 +173,7 @@ def _sealed(
         id=id,
         reference=key.reference,
         pepper=newest.generation,
-        lookup=newest.index(tenant_id, form.encode()),
+        lookup=newest.index(tenant_id, form),
         sealed_text=seal(key.key, Place(tenant_id, "password", id, "text"), text.encode()),
         sealed_label=seal(key.key, Place(tenant_id, "password", id, "label"), label.encode())
         if label
@@ -144,7 +183,12 @@ def _sealed(
         valid_from=settings.valid_from,
         valid_until=settings.valid_until,
         max_devices=settings.max_devices,
+        named=named,
     )
+
+
+def _form(password: Password, text: str) -> bytes:
+    return named_form(text) if password.named else passwords.canonical(text).encode()
 
 
 def _opened(key: bytes | None, sealed: Sealed, column: str, value: bytes | None) -> str | None:

@@ -168,7 +168,7 @@ class Leaving:
             for each in self._rows(connection, tables.password, tenant):
                 if each["text"] is None:
                     shown.unreadable += 1
-                elif each["revoked_at"] is None:
+                elif each["revoked_at"] is None and not each["named"]:
                     yield Row(
                         each["text"],
                         PasswordSettings(

@@ -157,6 +157,8 @@ class Retention:
         yield DataClass.TRAFFIC, tables.traffic, tables.traffic.c.hour < hour
         over = tables.console_session.c.expires < before(DataClass.CONSOLE_SESSIONS)
         yield DataClass.CONSOLE_SESSIONS, tables.console_session, over
+        over = tables.spent.c.expires < before(DataClass.SPENT_TOKENS)
+        yield DataClass.SPENT_TOKENS, tables.spent, over
         over = tables.token.c.expires < before(DataClass.EXPIRED_TOKENS)
         yield DataClass.EXPIRED_TOKENS, tables.token, over
         removed = stream.removed_at < before(DataClass.REMOVED_STREAMS)

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    false,
     text,
 )
 
@@ -85,6 +86,14 @@ stream = Table(
     Column("idle_s", Integer, server_default="14400"),
     Column("max_devices", Integer),
     Column("device_mode", Text, nullable=False, server_default="reject_new"),
+    Column("opens_at", BigInteger),
+    Column("closes_at", BigInteger),
+    # Null in streams that were there before; it stands for an empty list.
+    Column("networks", JSON),
+    Column("countries", JSON),
+    Column("countries_denied", JSON),
+    Column("allow_unknown_country", Boolean, nullable=False, server_default=false()),
+    Column("embed_lock", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     Column("revision", BigInteger, nullable=False),
@@ -208,6 +217,8 @@ password = Table(
     Column("sealed_label", LargeBinary),
     Column("shared", Boolean, nullable=False),
     Column("is_test", Boolean, nullable=False),
+    # By the customer's links and tokens: a viewer's opaque name, which nobody types.
+    Column("named", Boolean, nullable=False, server_default=false()),
     Column("valid_from", BigInteger),
     Column("valid_until", BigInteger),
     Column("max_devices", Integer),
@@ -235,6 +246,8 @@ session = Table(
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
     Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
     Column("password_id", BigInteger, ForeignKey("password.id")),
+    # Whom devices are counted for where that is no password: a number that was made of a link.
+    Column("holder", BigInteger),
     Column("opened_at", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("idle_s", Integer),
@@ -244,6 +257,35 @@ session = Table(
     Column("end_reason", SmallInteger),
     Index("ix_session_expires", "expires"),
     Index("ix_session_password_id", "password_id"),
+)
+
+# How a tenant's links and tokens are checked. What it says is sealed under a key of its own.
+verifier = Table(
+    "verifier",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    # Null: for all streams of the tenant that have none of their own.
+    Column("stream_id", BigInteger, ForeignKey("stream.id")),
+    Column("name", String(16), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Index("ix_verifier_tenant_id", "tenant_id", "stream_id"),
+)
+
+# Tokens that were good for once, for as long as they could be shown again. `token` is a keyed hash.
+spent = Table(
+    "spent",
+    metadata,
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), primary_key=True),
+    Column("token", LargeBinary(16), primary_key=True),
+    # That it was spent for.
+    Column("session", LargeBinary(16), nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_spent_expires", "expires"),
 )
 
 # Sessions of a password or of a stream that are to end. The writer of each node follows.

@@ -7,17 +7,28 @@ Sealed columns go in and come out as they are: who may open them holds the keys.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, insert, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    bindparam,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.store import tables
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
-from pystream.acl.viewers import End, Ending, Password, Session
+from pystream.acl.viewers import End, Ending, Password, Session, Spent
 from pystream.errors import Exists, NotFound
 
 # Bound variables of one statement: SQLite takes 32,766.
@@ -40,6 +51,7 @@ class NewPassword:
     valid_from: int | None = None
     valid_until: int | None = None
     max_devices: int | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +106,16 @@ class ViewerStore:
                 connection.execute(insert(tables.admission), list(some))
             record(connection, tenant_id, who, now, {"passwords_added": (None, len(passwords))})
 
+    def add_named(self, tenant_id: int, viewers: Sequence[NewPassword], now: int) -> None:
+        """Adds viewers whom the customer's links or tokens name. Raises `Exists` where one is there;
+        none is added then."""
+        with self._database.writing() as connection:
+            rows = [_row(tenant_id, each, now) for each in viewers]
+            try:
+                connection.execute(insert(tables.password), rows)
+            except IntegrityError:
+                raise Exists("one of these viewers is there already") from None
+
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use."""
         column = tables.password.c
@@ -105,11 +127,20 @@ class ViewerStore:
         return None if row is None else _password(row, streams[row["id"]])
 
     def passwords(
-        self, tenant_id: int, stream_id: int | None = None, *, after: int = 0, most: int = 1000
+        self,
+        tenant_id: int,
+        stream_id: int | None = None,
+        *,
+        after: int = 0,
+        most: int = 1000,
+        named: bool = False,
     ) -> tuple[Sealed, ...]:
-        """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`."""
+        """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`;
+        with `named`, of the viewers whom links or tokens name instead."""
         column = tables.password.c
-        wanted = select(tables.password).where(column.tenant_id == tenant_id, column.id > after)
+        wanted = select(tables.password).where(
+            column.tenant_id == tenant_id, column.id > after, column.named == named
+        )
         if stream_id is not None:
             opened = tables.admission.c
             wanted = wanted.join(tables.admission, opened.password_id == column.id)
@@ -206,11 +237,20 @@ class ViewerStore:
 
     # Sessions, by the writer alone
 
-    def keep(self, opened: Collection[Session], ended: Mapping[bytes, End], now: int) -> None:
+    def keep(
+        self,
+        opened: Collection[Session],
+        ended: Mapping[bytes, End],
+        now: int,
+        spent: Collection[Spent] = (),
+    ) -> frozenset[bytes]:
         """Stores what happened since the last time. A session that is there is left as it is, so what
-        is said twice is kept once."""
+        is said twice is kept once. Returns the sessions whose token somebody else has spent, on another
+        node: these are not kept."""
         column = tables.session.c
         with self._database.writing() as connection:
+            lost = _spend(connection, spent)
+            opened = [each for each in opened if each.id not in lost]
             if opened:
                 known = {
                     each
@@ -227,6 +267,17 @@ class ViewerStore:
                     .values(ended_at=now, end_reason=bindparam("why")),
                     [{"gone": id, "why": int(reason)} for id, reason in ended.items()],
                 )
+        return lost
+
+    def spent(self, tokens: Collection[tuple[int, bytes]]) -> dict[tuple[int, bytes], bytes]:
+        """Of tokens, by tenant and keyed hash, those that were spent, and for which session."""
+        with self._database.reading() as connection:
+            return _spent(connection, tokens)
+
+    def forget_spent(self, now: int) -> None:
+        """Deletes tokens that could not be shown again anyway."""
+        with self._database.writing() as connection:
+            connection.execute(delete(tables.spent).where(tables.spent.c.expires <= now))
 
     def sessions(self, now: int) -> tuple[Session, ...]:
         """All that have neither ended nor expired, the oldest first."""
@@ -247,6 +298,7 @@ class ViewerStore:
                     expires=row["expires"],
                     idle_s=row["idle_s"],
                     notice=row["notice"],
+                    holder=row["holder"],
                 )
                 for row in connection.execute(wanted).mappings()
             )
@@ -282,6 +334,7 @@ def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
         "valid_until": password.valid_until,
         "max_devices": password.max_devices,
         "created_at": now,
+        "named": password.named,
     }
 
 
@@ -295,6 +348,41 @@ def _session_row(session: Session) -> dict[str, Any]:
         "expires": session.expires,
         "idle_s": session.idle_s,
         "notice": session.notice,
+        "holder": session.holder,
+    }
+
+
+def _spend(connection: Connection, spent: Collection[Spent]) -> frozenset[bytes]:
+    """Notes tokens as spent; returns the sessions of those that were."""
+    if not spent:
+        return frozenset()
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    rows = [
+        {
+            "tenant_id": each.tenant_id,
+            "token": each.token,
+            "session": each.session,
+            "expires": each.expires,
+        }
+        for each in spent
+    ]
+    # Waits for whoever is about to spend the same one.
+    connection.execute(dialect.insert(tables.spent).on_conflict_do_nothing(), rows)
+    found = _spent(connection, [(each.tenant_id, each.token) for each in spent])
+    won = ((each, found[each.tenant_id, each.token]) for each in spent)
+    return frozenset(each.session for each, winner in won if winner != each.session)
+
+
+def _spent(
+    connection: Connection, tokens: Iterable[tuple[int, bytes]]
+) -> dict[tuple[int, bytes], bytes]:
+    column = tables.spent.c
+    return {
+        (row.tenant_id, row.token): row.session
+        for some in _slices(list(tokens))
+        for row in connection.execute(
+            select(tables.spent).where(tuple_(column.tenant_id, column.token).in_(some))
+        )
     }
 
 
@@ -334,6 +422,7 @@ def _password(row: RowMapping, streams: Collection[int]) -> Password:
         max_devices=row["max_devices"],
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
+        named=row["named"],
     )
 
 

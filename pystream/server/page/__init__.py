@@ -90,14 +90,24 @@ class Page:
         self._refusal = Template(refusal)
         self._names = names
 
-    def html(self, title: str, language: str, entry: str | None = None) -> bytes:
+    def html(
+        self,
+        title: str,
+        language: str,
+        entry: str | None = None,
+        *,
+        way: str = "open",
+        query: str = "",
+    ) -> bytes:
         """The document. Its addresses are relative to `/{tenant}/{stream}/`. With `entry`, it asks for
-        a password first, below that notice of the tenant's, which may be empty."""
+        a password first, below that notice of the tenant's, which may be empty. `way`: the stream's
+        access; `query`: the link that it was opened with."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
         values["entry"] = "" if entry is None else _entry(entry, texts)
-        values |= {"language": language, "title": html.escape(title)}
+        values |= {"language": language, "title": html.escape(title), "way": way}
+        values["master"] = html.escape(f"master.m3u8?{query}" if query else "master.m3u8")
         # A "<" could end the element that holds it.
         values["texts"] = json.dumps(texts).replace("<", "\\u003c")
         return self._template.substitute(values).encode()

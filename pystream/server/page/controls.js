@@ -14,7 +14,7 @@ const KEEP_SECONDS = 5;
 const POSTER_PART = 0.1;
 const POSTER_MOST = 30;
 /** Troubles that a button may end. */
-const CURABLE = new Set(["offline", "busy", "full", "denied", "media", "unknown"]);
+const CURABLE = new Set(["offline", "busy", "full", "denied", "media", "unknown", "early", "early_at", "devices", "kicked"]);
 
 const at = (id) => document.getElementById(id);
 

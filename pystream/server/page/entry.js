@@ -1,12 +1,59 @@
-// The way in with a password: one field, what is wrong with what was typed, and the visit that a reload goes on with.
+// The way in where a film is not open to all: with a password, one field and what is wrong with what was typed; with
+// a link or a token, without a question. And the visit that a reload goes on with.
 //
 // A visit is kept for this tab alone (sessionStorage), and in an iframe for this tab and the site around it: no cookie.
 // Where the browser keeps nothing, a reload asks again. A printed card's code opens the page with the password behind
-// the "#", which no server ever sees; it is taken out of the address and put into the field.
+// the "#", which no server ever sees; it is taken out of the address and put into the field. A token of a customer's
+// site comes the same way, as "#token=...". A link stays where it is, so that it can be opened again.
 
 import { Refused, openSession, probe } from "./session.js";
 
 const KEPT = "pystream-visit";
+/** Of these the page speaks with the texts that a film has without a form. */
+const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
+
+/** The way in with a link or a token. */
+export class Ticket {
+  #way;
+  #token = null;
+
+  /** `way`: the stream's access, `signed` or `external`. */
+  constructor(way) {
+    this.#way = way;
+    if (way === "external") this.#token = tokenInAddress();
+  }
+
+  /** A session, as `openSession` has it; throws as that does. */
+  async session() {
+    const link = this.#way === "signed" ? location.search : undefined;
+    const visit = kept();
+    const isSame = visit?.path === location.pathname && visit.link === link;
+    if (isSame && this.#token === null) {
+      try {
+        await probe(visit.master);
+        return visit;
+      } catch (error) {
+        if (!(error instanceof Refused) || error.status !== 403) throw error;
+        forget();
+        // Two devices that both came in anew by themselves would end each other's visits for ever.
+        if (error.kind === "kicked" || error.kind === "revoked") throw error;
+      }
+    }
+    const shown = this.#way === "signed" ? { link } : { token: this.#token ?? undefined };
+    const credentials = this.#way === "signed" ? "same-origin" : "omit";
+    const opened = await openSession({ ...shown, replaces: visit?.grant }, credentials);
+    // It was good for once.
+    this.#token = null;
+    keep({ ...opened, link });
+    return opened;
+  }
+}
+
+function tokenInAddress() {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token !== null) history.replaceState(history.state, "", location.pathname + location.search);
+  return token;
+}
 
 export class Entry {
   #form;
@@ -55,7 +102,7 @@ export class Entry {
         this.#tell(null);
         return visit;
       } catch (error) {
-        this.#tell(error instanceof Refused ? (error.kind ?? "later") : "offline", error.retryAfter);
+        this.#tell(error instanceof Refused ? (error.kind ?? "later") : "offline", error.retryAfter, error.when);
       } finally {
         this.#form.classList.remove("busy");
       }
@@ -74,8 +121,9 @@ export class Entry {
     });
   }
 
-  #tell(kind, seconds = 10) {
-    this.#problem.textContent = kind === null ? "" : this.#say(`entry_${kind}`, { seconds });
+  #tell(kind, seconds = 10, when = "") {
+    const name = GATES.has(kind) ? `trouble_${kind}` : `entry_${kind}`;
+    this.#problem.textContent = kind === null ? "" : this.#say(name, { seconds, when });
     this.#problem.hidden = kind === null;
     this.#field.setAttribute("aria-invalid", String(kind === "password" || kind === "mistyped"));
     if (kind !== null) this.#field.select();

@@ -1,7 +1,7 @@
 // The page: puts the parts together.
 
 import { Controls } from "./controls.js";
-import { Entry } from "./entry.js";
+import { Entry, Ticket } from "./entry.js";
 import { Playback } from "./playback.js";
 import { openSession } from "./session.js";
 
@@ -17,7 +17,8 @@ document.documentElement.classList.toggle("embedded", embedded);
 document.getElementById("stage").hidden = false;
 
 const form = document.getElementById("entry");
-const entry = form && new Entry(form, say);
+const { way } = document.body.dataset;
+const entry = form ? new Entry(form, say) : way === "open" ? null : new Ticket(way);
 const sessions = entry ? () => entry.session() : () => openSession();
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);

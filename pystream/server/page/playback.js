@@ -175,7 +175,7 @@ export class Playback extends EventTarget {
         return this.#session;
       } catch (error) {
         if (error instanceof Refused && !BUSY.has(error.status)) {
-          this.#trouble(kindOf(error.status));
+          this.#trouble(TOLD.has(error.kind) ? error.kind : kindOf(error.status), undefined, error.when);
           return null;
         }
         const kind = error.kind === "full" ? "full" : "busy";
@@ -344,8 +344,8 @@ export class Playback extends EventTarget {
     this.#clear();
   }
 
-  #trouble(kind, left) {
-    this.dispatchEvent(new CustomEvent("trouble", { detail: { kind, seconds: left } }));
+  #trouble(kind, left, when) {
+    this.dispatchEvent(new CustomEvent("trouble", { detail: { kind, seconds: left, when } }));
   }
 
   #clear() {
@@ -363,6 +363,11 @@ function patient(policy) {
   return { default: { ...policy.default, errorRetry: null } };
 }
 
+/** Refusals of which the page says more than the status does. */
+const TOLD = new Set([
+  ...["early", "early_at", "late", "site", "network", "country", "devices", "kicked", "revoked"],
+  ...["link", "link_over", "link_early", "link_used", "link_missing"],
+]);
 const GONE = new Set([401, 403, 404, 410]);
 const BUSY = new Set([429, 503]);
 

@@ -1,20 +1,26 @@
 // The viewer's session: a grant and the addresses that hold it. Grants end; whoever plays asks for another one.
 
 /** What the server refuses, with the seconds after which to come back (RFC 9110 10.2.3), and the kind of the problem
- * (RFC 9457), if it said. */
+ * (RFC 9457), if it said; `when` is the time at which the film opens, for people. */
 export class Refused extends Error {
-  constructor(status, retryAfter, kind) {
+  constructor(status, retryAfter, kind, opensAt) {
     super(`refused: ${status}`);
     this.status = status;
     this.retryAfter = seconds(retryAfter);
-    this.kind = kind;
+    this.kind = opensAt === undefined ? kind : `${kind}_at`;
+    this.when = opensAt === undefined ? undefined : moment(opensAt);
   }
+}
+
+function moment(unixSeconds) {
+  const form = { dateStyle: "long", timeStyle: "short" };
+  return new Date(unixSeconds * 1000).toLocaleString(document.documentElement.lang, form);
 }
 
 async function refused(answer) {
   const isProblem = answer.headers.get("Content-Type") === "application/problem+json";
   const problem = isProblem ? await answer.json().catch(() => null) : null;
-  return new Refused(answer.status, answer.headers.get("Retry-After"), problem?.kind);
+  return new Refused(answer.status, answer.headers.get("Retry-After"), problem?.kind, problem?.opens_at);
 }
 
 /** Seconds of a Retry-After, or undefined. Our server writes no dates there. */
@@ -22,11 +28,24 @@ export function seconds(retryAfter) {
   return /^\d+$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
 }
 
+/** In a frame, the origin of the page around it, or "null" where the browser does not say. */
+function siteAround() {
+  if (window.top === window) return undefined;
+  const said = window.location.ancestorOrigins?.[0] ?? document.referrer;
+  try {
+    return new URL(said).origin;
+  } catch {
+    return "null";
+  }
+}
+
 /** A new session: `{master, grant, expires, duration, frames, frame_ms}`; `shown` is what opens the film, where it is not open to
- * all. Throws `Refused`, or what fetch throws. */
-export async function openSession(shown) {
-  const sent = shown && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(shown) };
-  const answer = await fetch("session", { method: "POST", credentials: "omit", cache: "no-store", ...sent });
+ * all. `credentials`: as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
+export async function openSession(shown, credentials = "omit") {
+  const said = { ...shown, site: siteAround() };
+  const isEmpty = Object.values(said).every((value) => value === undefined);
+  const sent = isEmpty ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(said) };
+  const answer = await fetch("session", { method: "POST", credentials, cache: "no-store", ...sent });
   if (!answer.ok) throw await refused(answer);
   return answer.json();
 }

@@ -67,6 +67,24 @@ ENGLISH: Final[Mapping[str, str]] = {
     "trouble_full": "All places are taken just now. It is tried again in {seconds} s.",
     "trouble_gone": "This film is not here, or no longer.",
     "trouble_denied": "This film cannot be watched with this link, or no longer.",
+    "trouble_early": "This film cannot be watched yet.",
+    "trouble_early_at": "This film opens on {when}.",
+    "trouble_late": "This film cannot be watched any more.",
+    "trouble_site": "This film is shown on the site that offers it only. Please open it there.",
+    "trouble_network": "This film cannot be watched from your network. Please ask who offers it.",
+    "trouble_country": "This film cannot be watched from the country that you seem to be in. A VPN may be"
+    " why.",
+    "trouble_devices": "The film is playing on another device with this link. Close it there; then try"
+    " again.",
+    "trouble_kicked": "The film goes on on another device with this link.",
+    "trouble_revoked": "You are not let in to this film any more. Please ask who offers it.",
+    "trouble_link": "This link does not open this film. Please open the film again from the site that offers"
+    " it.",
+    "trouble_link_over": "This link is too old. Please open the film again from the site that offers it.",
+    "trouble_link_early": "This link does not open the film yet. Please try it later.",
+    "trouble_link_used": "This link was good for once. Please open the film again from the site that offers"
+    " it.",
+    "trouble_link_missing": "This film opens from the site that offers it. Please go there.",
     "trouble_media": "The film is damaged here, or your browser cannot decode it.",
     "trouble_unsupported": "Your browser cannot play this film. Current versions of Chrome, Edge,"
     " Firefox and Safari can.",
@@ -136,6 +154,27 @@ GERMAN: Final[Mapping[str, str]] = {
     "trouble_full": "Gerade sind alle Plätze besetzt. Neuer Versuch in {seconds} s.",
     "trouble_gone": "Diesen Film gibt es hier nicht, oder nicht mehr.",
     "trouble_denied": "Mit diesem Link kann der Film nicht angesehen werden, oder nicht mehr.",
+    "trouble_early": "Dieser Film kann noch nicht angesehen werden.",
+    "trouble_early_at": "Dieser Film öffnet am {when}.",
+    "trouble_late": "Dieser Film kann nicht mehr angesehen werden.",
+    "trouble_site": "Diesen Film gibt es nur auf der Website, die ihn anbietet. Bitte öffnen Sie ihn dort.",
+    "trouble_network": "Aus Ihrem Netz kann dieser Film nicht angesehen werden. Bitte fragen Sie, wer ihn"
+    " anbietet.",
+    "trouble_country": "Aus dem Land, in dem Sie zu sein scheinen, kann dieser Film nicht angesehen werden."
+    " Vielleicht liegt es an einem VPN.",
+    "trouble_devices": "Der Film läuft mit diesem Link auf einem anderen Gerät. Schließen Sie ihn dort und"
+    " versuchen Sie es dann noch einmal.",
+    "trouble_revoked": "Sie werden zu diesem Film nicht mehr eingelassen. Bitte fragen Sie, wer ihn"
+    " anbietet.",
+    "trouble_kicked": "Der Film läuft mit diesem Link auf einem anderen Gerät weiter.",
+    "trouble_link": "Dieser Link öffnet diesen Film nicht. Bitte öffnen Sie den Film noch einmal auf der"
+    " Website, die ihn anbietet.",
+    "trouble_link_over": "Dieser Link ist zu alt. Bitte öffnen Sie den Film noch einmal auf der Website, die"
+    " ihn anbietet.",
+    "trouble_link_early": "Dieser Link öffnet den Film noch nicht. Bitte versuchen Sie es später.",
+    "trouble_link_used": "Dieser Link galt nur einmal. Bitte öffnen Sie den Film noch einmal auf der Website,"
+    " die ihn anbietet.",
+    "trouble_link_missing": "Diesen Film öffnet die Website, die ihn anbietet. Bitte gehen Sie dorthin.",
     "trouble_media": "Der Film ist an dieser Stelle beschädigt, oder Ihr Browser kann ihn nicht"
     " dekodieren.",
     "trouble_unsupported": "Ihr Browser kann diesen Film nicht abspielen. Aktuelle Versionen von"
@@ -144,6 +183,16 @@ GERMAN: Final[Mapping[str, str]] = {
 }
 
 TEXTS: Final = {"en": ENGLISH, "de": GERMAN}
+
+_CLOSED: Final = ("early", "late", "site", "network", "country", "devices", "revoked")
+_OF_LINKS: Final = ("link", "link_over", "link_early", "link_used", "link_missing")
+
+
+def _of_kinds(texts: Mapping[str, str], closed: str, link: str) -> Mapping[str, tuple[str, str]]:
+    """What the page says of a kind, below a heading."""
+    headings = dict.fromkeys(_CLOSED, closed) | dict.fromkeys(_OF_LINKS, link)
+    return {kind: (heading, texts[f"trouble_{kind}"]) for kind, heading in headings.items()}
+
 
 REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "en": {
@@ -158,6 +207,7 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "full": ("All places are taken just now", "Please try again in a few seconds."),
         "busy": ("The film cannot be shown just now", "Please try again in a few seconds."),
         "unknown": ("That did not work", "The address may be wrong, or something at the server."),
+        **_of_kinds(ENGLISH, "This film cannot be shown here", "This link does not open the film"),
     },
     "de": {
         "gone": (
@@ -179,6 +229,11 @@ REFUSALS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "unknown": (
             "Das hat nicht geklappt",
             "Vielleicht stimmt die Adresse nicht, oder etwas am Server.",
+        ),
+        **_of_kinds(
+            GERMAN,
+            "Dieser Film kann hier nicht gezeigt werden",
+            "Dieser Link öffnet den Film nicht",
         ),
     },
 }

@@ -1,0 +1,183 @@
+"""Verifiers in the store: what a customer has configured is sealed on its way in, and opened for the
+workers, who ask each time somebody comes; so a key that was revoked is at its end at once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, insert, or_, select, update
+
+from pystream.acl.audit import check_who
+from pystream.acl.entrances.verifiers import (
+    EXTERNAL,
+    MOST_ACTIVE,
+    SIGNED,
+    Configured,
+    Verifier,
+    check,
+)
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store import tables
+from pystream.acl.store.audit import record
+from pystream.acl.store.database import Database
+from pystream.acl.store.keystore import KeyStore
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError
+
+_ACCESSES = (SIGNED, EXTERNAL)
+
+
+class Verifiers:
+    """The verifiers of an opened store. Methods raise `StoreError`, `SealError` and `MasterKeyError` as
+    the two stores do. Usable from several threads."""
+
+    def __init__(self, database: Database, keys: KeyStore) -> None:
+        self._database = database
+        self._keys = keys
+        # What is stored under an id never changes, but for its end.
+        self._opened: dict[int, Verifier] = {}
+
+    def add(
+        self,
+        tenant_id: int,
+        stream_id: int | None,
+        name: str,
+        verifier: Verifier,
+        *,
+        who: str,
+        now: int,
+    ) -> Configured:
+        """Adds a verifier, or one more key to it.
+
+        Raises `InvalidValue` where it cannot be used, is of another kind than the one there, or would be
+        one too many; `Exists` where the tenant has an active key of that name; `NotFound` for a stream
+        that is not the tenant's.
+        """
+        check(name, verifier)
+        check_who(who)
+        id = secrets.randbelow(2**63 - 1) + 1
+        (key,) = self._keys.add_record_keys(tenant_id, 1, now)
+        text = json.dumps(asdict(verifier)).encode()
+        row = {
+            "id": id,
+            "tenant_id": tenant_id,
+            "stream_id": stream_id,
+            "name": name,
+            "kind": verifier.kind,
+            "reference": key.reference,
+            "sealed": seal(key.key, Place(tenant_id, "verifier", id, "sealed"), text),
+            "created_at": now,
+        }
+        try:
+            with self._database.writing() as connection:
+                _take_turn(connection)
+                _check_stream(connection, tenant_id, stream_id)
+                there = connection.execute(_active(tenant_id)).mappings().all()
+                _check_room(there, row)
+                connection.execute(insert(tables.verifier).values(row))
+                what = {"verifier_added": (None, f"{verifier.kind} {name}")}
+                record(connection, tenant_id, who, now, what, stream_id)
+        except PystreamError:
+            self._keys.erase(tenant_id, [key.reference], now)
+            raise
+        return _configured({**row, "revoked_at": None}, verifier)
+
+    def listed(self, tenant_id: int) -> tuple[Configured, ...]:
+        """All of a tenant's, the oldest first, the ones that were revoked too."""
+        column = tables.verifier.c
+        wanted = select(tables.verifier).where(column.tenant_id == tenant_id)
+        return self._read(tenant_id, wanted.order_by(column.created_at, column.id))
+
+    def active(self, tenant_id: int, stream_id: int, access: str) -> tuple[Configured, ...]:
+        """Those that open a stream of that access, the newest first: its own, or else the tenant's."""
+        column = tables.verifier.c
+        kinds = SIGNED if access == "signed" else EXTERNAL
+        wanted = _active(tenant_id).where(
+            column.kind.in_(kinds), or_(column.stream_id == stream_id, column.stream_id.is_(None))
+        )
+        found = self._read(tenant_id, wanted.order_by(column.created_at.desc(), column.id))
+        own = tuple(each for each in found if each.stream_id is not None)
+        return own or found
+
+    def revoke(self, tenant_id: int, name: str, *, who: str, now: int) -> Configured:
+        """Revokes the active key of a name, and destroys what it was sealed with. Raises `NotFound`."""
+        check_who(who)
+        column = tables.verifier.c
+        with self._database.writing() as connection:
+            _take_turn(connection)
+            wanted = _active(tenant_id).where(column.name == name)
+            row = connection.execute(wanted).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"the tenant has no active key {name!r}")
+            change = update(tables.verifier).where(column.id == row["id"])
+            connection.execute(change.values(revoked_at=now))
+            what = {"verifier_revoked": (None, f"{row['kind']} {name}")}
+            record(connection, tenant_id, who, now, what, row["stream_id"])
+        self._opened.pop(row["id"], None)
+        self._keys.erase(tenant_id, [row["reference"]], now)
+        return _configured({**row, "revoked_at": now}, None)
+
+    def _read(self, tenant_id: int, wanted: Select[Any]) -> tuple[Configured, ...]:
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).mappings().all()
+        unknown = [row for row in rows if row["id"] not in self._opened]
+        if unknown:
+            keys = self._keys.record_keys(tenant_id, [row["reference"] for row in unknown])
+            for row in unknown:
+                if row["reference"] in keys:
+                    self._opened[row["id"]] = _unsealed(row, keys[row["reference"]])
+        return tuple(_configured(row, self._opened.get(row["id"])) for row in rows)
+
+
+def _active(tenant_id: int) -> Select[Any]:
+    column = tables.verifier.c
+    return select(tables.verifier).where(column.tenant_id == tenant_id, column.revoked_at.is_(None))
+
+
+def _take_turn(connection: Any) -> None:
+    """Waits for whoever else adds one: of two at a time, one may be too many."""
+    connection.execute(select(tables.revision.c.value).with_for_update())
+
+
+def _check_stream(connection: Any, tenant_id: int, stream_id: int | None) -> None:
+    if stream_id is None:
+        return
+    column = tables.stream.c
+    there = select(column.id).where(
+        column.tenant_id == tenant_id, column.id == stream_id, column.removed_at.is_(None)
+    )
+    if connection.scalar(there) is None:
+        raise NotFound("this stream is not there, or not this tenant's")
+
+
+def _check_room(there: Sequence[RowMapping], new: dict[str, Any]) -> None:
+    if any(row["name"] == new["name"] for row in there):
+        raise Exists(f"the tenant has an active key {new['name']!r} already")
+    (kinds,) = (kinds for kinds in _ACCESSES if new["kind"] in kinds)
+    beside = [row for row in there if row["stream_id"] == new["stream_id"] and row["kind"] in kinds]
+    others = {row["kind"] for row in beside} - {new["kind"]}
+    if others:
+        raise InvalidValue(
+            f"kind: the active ones here are of the kind {others.pop()}, and all have to be of one:"
+            " revoke them first"
+        )
+    if len(beside) >= MOST_ACTIVE:
+        names = " and ".join(sorted(row["name"] for row in beside))
+        raise InvalidValue(
+            f"there are {MOST_ACTIVE} active ones already, {names}: revoke one first"
+        )
+
+
+def _unsealed(row: RowMapping, key: bytes) -> Verifier:
+    place = Place(row["tenant_id"], "verifier", row["id"], "sealed")
+    said = json.loads(unseal(key, place, row["sealed"]))
+    known = {each.name for each in fields(Verifier)}
+    return Verifier(**{name: value for name, value in said.items() if name in known})
+
+
+def _configured(row: Any, verifier: Verifier | None) -> Configured:
+    names = ("id", "tenant_id", "stream_id", "name", "kind", "created_at", "revoked_at")
+    return Configured(**{name: row[name] for name in names}, verifier=verifier)

@@ -1,0 +1,122 @@
+"""`pystream link`: a signed link, to try it out. Customers' sites make their own."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from pystream.cli import _arguments, _store
+from pystream.cli._arguments import Parser
+from pystream.errors import InvalidValue, PystreamError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pystream.acl.entrances.links import Link
+    from pystream.acl.entrances.verifiers import Configured
+
+_DESCRIPTION = """\
+Signs a link that opens a stream, and prints it. How a customer's own site makes
+one in any language stands in the docstring of pystream.acl.entrances.links.
+"""
+
+_EPILOG = f"""\
+The key is the newest that `pystream verifier add --kind link` has made for the
+stream, or for its tenant; --key names another.
+
+{_store.EXIT_CODES}
+example:
+  pystream link acme/film --expires 2h --viewer 4711 \\
+      --url https://video.example.org/acme/film/
+"""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; returns its exit code."""
+    parser = Parser(
+        "link",
+        usage="TENANT/STREAM --expires TIME [--viewer NAME] [--devices N]\n"
+        "         [--origin ORIGIN...] [--network CIDR...] [--country CC...]\n"
+        "         [--all-streams] [--key NAME] [--url URL] [--config FILE] [--json]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+    )
+    add = parser.add_argument
+    add("stream", type=_store.place, metavar="TENANT/STREAM", help="what it opens")
+    add(
+        "--expires",
+        required=True,
+        type=_seconds,
+        metavar="TIME",
+        help="from now, as 90s, 10m, 2h or 7d",
+    )
+    add("--viewer", metavar="NAME", help="an opaque name of the viewer's, no e-mail address")
+    add("--devices", type=_arguments.count, metavar="N", help="how many may play with it at a time")
+    for option, metavar in (("origin", "ORIGIN"), ("network", "CIDR"), ("country", "CC")):
+        add(f"--{option}", action="append", default=[], metavar=metavar, help=_ONLY[option])
+    add("--all-streams", action="store_true", help="it opens all of the tenant's streams")
+    add("--key", metavar="NAME", help="which key signs")
+    add("--url", metavar="URL", help="the address of the page (default: its path alone)")
+    add("--config", metavar="FILE", help="the settings, pystream.toml")
+    add("--json", action="store_true", help="print the result as one JSON object")
+    options = parser.parse(arguments)
+    tenant, name = options.stream
+    with _store.both_stores(options) as (store, keys):
+        stream = store.stream(tenant, name)
+        found = store.verifiers(keys).active(stream.tenant_id, stream.id, "signed")
+    key_name, secret = _key(found, options.key)
+    from pystream.acl.entrances.links import sign
+
+    try:
+        query = sign(_link(options, key_name), bytes.fromhex(secret))
+    except ValueError as error:
+        return _store.wrong_values(parser, InvalidValue(str(error)))
+    url = f"{options.url or f'/{tenant}/{name}/'}?{query}"
+    _store.report(options, {"url": url}, url)
+    return 0
+
+
+_ONLY = {
+    "origin": "a site that may embed the page, as in https://www.example.org",
+    "network": "where viewers may be, as in 192.0.2.0/24",
+    "country": "the same, as in DE",
+}
+
+
+def _link(options: argparse.Namespace, key: str) -> Link:
+    from pystream.acl.entrances.conditions import Conditions
+    from pystream.acl.entrances.links import Link
+
+    tenant, name = options.stream
+    return Link(
+        tenant=tenant,
+        stream=None if options.all_streams else name,
+        key=key,
+        expires=_store.now() + options.expires,
+        viewer=options.viewer,
+        max_devices=options.devices,
+        conditions=Conditions(
+            origins=tuple(sorted(set(options.origin))),
+            networks=tuple(sorted(set(options.network))),
+            countries=tuple(sorted(set(options.country))),
+        ),
+    )
+
+
+def _key(found: Sequence[Configured], name: str | None) -> tuple[str, str]:
+    for each in found:
+        if each.kind == "link" and each.verifier is not None and name in (None, each.name):
+            return each.name, each.verifier.secret
+    raise PystreamError(
+        "there is no such key to sign links with: pystream verifier add TENANT --kind link makes one"
+    )
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
+    if not found:
+        raise argparse.ArgumentTypeError("a time like 90s, 10m, 2h or 7d is wanted")
+    return int(found[1]) * _UNITS[found[2]]
