@@ -12,15 +12,20 @@ from typing import Any
 
 import pytest
 
+import pystream.cli
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
 
+SAMPLE = Path(pystream.cli.__file__).parent / "sample.mp4"
 COMMAND = [
     *(sys.executable, "-P", "-c"),
     "import sys; from pystream.cli import main; sys.exit(main())",
 ]
-PAGES = ("keyring", *(f"keyring {name}" for name in ("status", "rotate", "backup", "restore")))
+PAGES = (
+    "keyring",
+    *(f"keyring {name}" for name in ("status", "rotate", "backup", "restore", "adopt")),
+)
 # 2031-05-16 12:00 UTC
 NOON = 1_936_699_200
 
@@ -74,7 +79,8 @@ def refused(code: int, *arguments: str | Path, **options: Any) -> str:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "keyring": "status rotate backup restore --keep-days --replace",
+        "keyring": "status rotate backup restore adopt --keep-days --replace",
+        "keyring adopt": "--config --json",
         "keyring status": "--config --json",
         "keyring rotate": "master tenant pepper --config --json",
         "keyring backup": "--keep-days --config --json",
@@ -93,7 +99,10 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("", "no action is given: status, rotate, backup, restore (pystream keyring --help)"),
+        (
+            "",
+            "no action is given: status, rotate, backup, restore, adopt (pystream keyring --help)",
+        ),
         ("rotat", "there is no action 'rotat'"),
         ("rotate", "master|tenant"),
         ("rotate moon", "master|tenant"),
@@ -231,3 +240,31 @@ def test_without_the_servers_packages(here: Path, name: str) -> None:
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert finished.returncode == 1
     assert f"({name} is missing)" in finished.stderr and "pystream-hls" in finished.stderr
+
+
+def test_a_store_and_a_foreign_key_store_are_told_apart(here: Path) -> None:
+    from pystream.acl.store import Store
+    from pystream.acl.store.keystore import root_name
+
+    done("tenant", "add", "acme")
+    done("stream", "add", "acme/film", "--source", SAMPLE, "--access", "personal")
+    with opened() as keys, Store.open("acl.db") as store:
+        root = root_name(keys.root())
+        store.claim(root)
+        store.claim(root)
+    done("password", "add", "acme/film")
+    for name in ("keys.db", "keys.db-wal", "keys.db-shm"):
+        (here / name).unlink(missing_ok=True)
+    (here / "pystream.key").unlink()
+    ensure_keys(load("pystream.toml", {}).keys, {}, NOON)
+    foreign = told("keyring", "status")["root"]
+    said = f"this store belongs to the key store whose root is {root}, and the one that keys.store"
+    for words in ("password add acme/film", "tenant export acme -o x.zip", "retention run"):
+        assert said in refused(1, *words.split())
+    checked = run("serve", "--check")
+    assert (checked.returncode, said in checked.stderr) == (1, True)
+    served = run("serve", timeout=60, env=os.environ | {"PYSTREAM_SERVER_WORKERS": "1"})
+    assert (served.returncode, said in served.stderr) == (1, True)
+    assert f"has the root {foreign}; nothing was changed" in refused(1, "keyring", "adopt", root)
+    assert told("keyring", "adopt", foreign) == {"root": foreign}
+    done("password", "add", "acme/film")

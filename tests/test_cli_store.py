@@ -102,7 +102,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("tenant", "no action is given: add, list, set, remove (pystream tenant --help)"),
+        ("tenant", "no action is given: add, list, set, remove, privacy, export, delete ("),
         ("tenant ad", "there is no action 'ad'"),
         ("tenant add", "NAME"),
         ("tenant add a --colour red", "there is no option --colour"),

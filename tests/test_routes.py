@@ -34,6 +34,7 @@ CASES = [
     ("/console", Route(Kind.OFFICE)),
     ("/console/streams/film", Route(Kind.OFFICE)),
     ("/api/v1/streams", Route(Kind.OFFICE)),
+    ("/.well-known/pystream-privacy.json", Route(Kind.PRIVACY)),
 ]
 
 NOTHING = [
@@ -65,6 +66,7 @@ NOTHING = [
     "/s/acme/film/v1/v0/key/v0-0.key",
     "/s/acme/film/v1/v0/frame/0.mp4",
     "/s/-/",
+    "/.well-known/",
 ]
 
 

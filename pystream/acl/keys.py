@@ -19,6 +19,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream viewer key 1`     | stream id, version, rendition, period, session     | 16    |
 | `pystream grant key 1`      | period of time                                     | 32    |
 | `pystream table secret 1`   | none                                               | 16    |
+| `pystream proof key 1`      | none                                               | 32    |
 | `pystream token mark 1`     | tenant id, what for, the token                     | 16    |
 
 Numbers are 8 bytes, big-endian; text is UTF-8. The table is a promise: with any change in it,
@@ -98,6 +99,10 @@ class Keyring:
     def table_secret(self) -> bytes:
         """16 bytes, with which all processes hash what they look up in shared tables."""
         return self._derive(b"pystream table secret 1")[:16]
+
+    def proof_key(self) -> bytes:
+        """32 bytes, with which proofs of deletion are signed."""
+        return self._derive(b"pystream proof key 1")
 
     def token_mark(self, tenant_id: int, use: str, token: str) -> bytes:
         """16 bytes that stand for a token of a tenant's in one use, and say nothing of it."""

@@ -11,7 +11,7 @@ COMMANDS = {
     "verify": "check packaged HLS against its sources",
     "serve": "serve the streams of the store, until a signal ends it",
     "demo": "serve a film on this machine, to try it out",
-    "tenant": "add, list, change and remove the customers that own streams",
+    "tenant": "add, list, change, export and delete the customers that own streams",
     "stream": "add, list, change and remove what a server offers",
     "password": "make and check what viewers type to come in",
     "person": "add, list, change and remove who works for a tenant",
@@ -20,6 +20,7 @@ COMMANDS = {
     "verifier": "say how a customer's links and tokens are checked",
     "link": "make a signed link, to try it out",
     "keyring": "rotate, back up and bring back the keys of a node",
+    "retention": "delete what is old, and show the proof of it",
     "top": "show what a running node does",
     "traffic": "say what was sent in a month, by stream and kind",
 }

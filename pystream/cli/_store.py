@@ -104,11 +104,13 @@ def both_stores(options: argparse.Namespace) -> Iterator[tuple[Store, KeyStore]]
     """The store and the key store that the settings name. Raises `PystreamError` or `OSError`."""
     try:
         from pystream.acl.store import Store
+        from pystream.acl.store.keystore import root_name
         from pystream.server import settings
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
     found = settings.load(options.config or settings.find(os.environ), os.environ)
     with Store.open(found.store.url) as store, open_keys(options) as keys:
+        store.check_key_store(root_name(keys.root()))
         yield store, keys
 
 

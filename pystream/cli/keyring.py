@@ -34,6 +34,7 @@ usage: pystream keyring status
        pystream keyring rotate pepper
        pystream keyring backup DIR [--keep-days N]
        pystream keyring restore FILE [--replace]
+       pystream keyring adopt ROOT
        pystream keyring ACTION --help
 
 The master key wraps all other keys, which lie in the key store, a database of
@@ -44,6 +45,7 @@ actions:
   rotate   change the master key, a tenant's key, or the pepper
   backup   write a backup of the key store, and delete old ones
   restore  bring a backup back, without what was erased since
+  adopt    have the store take another key store, where its own is lost
 
 {_store.EXIT_CODES}
 examples:
@@ -91,9 +93,24 @@ done, unless --replace is given.
 """
 
 
+_ADOPT = """\
+A store belongs to the key store that sealed it, and a server with another one
+does not start. Where the right one is lost for good, with all its backups, this
+has the store take the one that the settings name. ROOT is the name of its root,
+as `pystream keyring status` shows it. Every password and link that is in use is
+worth nothing then.
+"""
+
+
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    actions = {"status": _status, "rotate": _rotate, "backup": _backup, "restore": _restore}
+    actions = {
+        "status": _status,
+        "rotate": _rotate,
+        "backup": _backup,
+        "restore": _restore,
+        "adopt": _adopt,
+    }
     return _store.dispatch("keyring", _HELP, actions, arguments)
 
 
@@ -187,6 +204,28 @@ def _restore(words: list[str]) -> int:
         " are left out"
     )
     _store.report(options, facts, line)
+    return 0
+
+
+def _adopt(words: list[str]) -> int:
+    parser = _parser("adopt", "ROOT", _ADOPT)
+    parser.add_argument("root", metavar="ROOT", help="the name of the key store's root")
+    options = parser.parse(words)
+    settings = _settings(options)
+    from pystream.acl.store import Store
+    from pystream.acl.store.keystore import root_name
+
+    with (
+        _open(settings) as keys,
+        Store.open(settings.store.url, migrate=False) as main,
+    ):
+        root = root_name(keys.root())
+        if root != options.root:
+            raise PystreamError(
+                f"the key store in {keys.database.name} has the root {root}; nothing was changed"
+            )
+        main.adopt(root)
+    _store.report(options, {"root": root}, f"the store belongs to the key store of the root {root}")
     return 0
 
 

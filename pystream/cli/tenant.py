@@ -20,17 +20,24 @@ usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
        pystream tenant list
        pystream tenant set NAME ...
        pystream tenant remove NAME
+       pystream tenant privacy NAME [--format text|json] [--locale de|en]
+       pystream tenant export NAME -o FILE
+       pystream tenant delete NAME [--confirm NAME] [--force]
        pystream tenant ACTION --help
 
 A tenant is a customer, who owns streams. Its name is the first element of
 their addresses. One that ever had a stream stays for good, since what was sent
-of it stays on record; it is closed when its streams are removed.
+of it stays on record; it is closed when its streams are removed, and deleted
+with all that is on record when the contract ends.
 
 actions:
-  add     add a tenant
-  list    list all tenants
-  set     change a tenant's settings
-  remove  take a tenant away that never had a stream
+  add      add a tenant
+  list     list all tenants
+  set      change a tenant's settings
+  remove   take a tenant away that never had a stream
+  privacy  say what is kept of its viewers, as text for its privacy notice
+  export   write everything of it into an archive
+  delete   delete it and everything of it for good, with a proof
 
 {_store.EXIT_CODES}
 examples:
@@ -42,7 +49,17 @@ examples:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    actions = {"add": _add, "list": _list, "set": _set, "remove": _remove}
+    from pystream.cli import _leaving
+
+    actions = {
+        "add": _add,
+        "list": _list,
+        "set": _set,
+        "remove": _remove,
+        "privacy": _leaving.privacy,
+        "export": _leaving.export,
+        "delete": _leaving.delete,
+    }
     return _store.dispatch("tenant", _HELP, actions, arguments)
 
 
@@ -101,7 +118,8 @@ def _remove(words: list[str]) -> int:
         usage="NAME\n         [--config FILE | --store URL] [--json]",
         description="Takes a tenant away that never had a stream, as one of a name that was mistyped.\n"
         "Of any other, what was sent of its streams stays on record, and so does the\n"
-        "tenant: its streams can be removed, by `pystream stream remove`.",
+        "tenant: its streams can be removed, by `pystream stream remove`, and all of it\n"
+        "deleted, by `pystream tenant delete`.",
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
     )
     parser.add_argument("name", metavar="NAME", help="the tenant")

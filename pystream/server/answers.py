@@ -10,6 +10,7 @@ from functools import partial
 from hashlib import blake2b
 from math import ceil
 from typing import NamedTuple, Protocol
+from urllib.parse import parse_qs
 
 import trio
 
@@ -32,7 +33,7 @@ from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
 from pystream.server.page import Page
 from pystream.server.page.texts import language
-from pystream.server.routes import Kind, Route, route
+from pystream.server.routes import PRIVACY, Kind, Route, route
 
 _HEADS_KEPT = 16
 _TOKEN_PATH = "/bcdn_token="
@@ -173,7 +174,8 @@ class Answers:
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
     has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
-    request for a path below a prefix.
+    request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
+    JSON.
     """
 
     def __init__(
@@ -191,6 +193,7 @@ class Answers:
         entrance: Entrance | None = None,
         notice: Callable[[str], str] = lambda tenant: "",
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
+        privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
     ) -> None:
         self._streams = streams
@@ -205,6 +208,7 @@ class Answers:
         self._entrance = entrance
         self._notice = notice
         self._office = office
+        self.privacy = privacy
         self._gate = gate or Gate()
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
@@ -284,7 +288,8 @@ class Answers:
         if path.startswith(_TOKEN_PATH):
             path, token = bunny.split(path)
         prefix = self._prefix
-        if prefix:
+        # A well-known address belongs to the whole site (RFC 8615 3).
+        if prefix and path != PRIVACY:
             if not path.startswith(prefix + "/"):
                 raise HttpError(404, "there is nothing here")
             path = path[len(prefix) :]
@@ -301,6 +306,8 @@ class Answers:
             if self._office is None:
                 raise HttpError(404, "there is nothing here")
             return self._office(request, path, prefix)
+        if kind is Kind.PRIVACY:
+            return self._disclosed(request)
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             raise HttpError(404, "there is no such stream")
@@ -560,6 +567,19 @@ class Answers:
             headers.append(("Content-Encoding", "gzip"))
             return _whole(asset.gzipped, headers, None)
         return _whole(asset.data, headers, None)
+
+    def _disclosed(self, request: Request) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
+        try:
+            asked = parse_qs(request.query, max_num_fields=8).get("tenant")
+        except ValueError:
+            raise HttpError(400, "?tenant=NAME is wanted, or nothing") from None
+        body = self.privacy(asked[0] if asked else None)
+        if body is None:
+            raise HttpError(404, "there is no such tenant")
+        anybody = ("Access-Control-Allow-Origin", "*")
+        return _whole(body, [_TYPES["json"], _A_DAY, _SNIFF, anybody], None)
 
     def _shown(self, request: Request, stream: Stream) -> Answer:
         if self._page is None:

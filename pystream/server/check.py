@@ -19,8 +19,9 @@ from datetime import UTC, datetime, timedelta
 import pystream
 from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
+from pystream.acl.store.keystore import root_name
 from pystream.acl.streams import Stream, problems
-from pystream.errors import PystreamError
+from pystream.errors import NoStore, PystreamError
 from pystream.server import listeners
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.keys import open_key_store
@@ -141,7 +142,15 @@ def _to_be_made(key: str, path: str, findings: Findings, advice: str = "") -> No
 def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     try:
         with open_key_store(settings.keys, environ, migrate=False) as keys:
-            keys.root()
+            root = root_name(keys.root())
+    except PystreamError as error:
+        yield f"keys.store: {error}"
+        return
+    try:
+        with Store.open(settings.store.url, migrate=False) as store:
+            store.check_key_store(root)
+    except NoStore:
+        return
     except PystreamError as error:
         yield f"keys.store: {error}"
 

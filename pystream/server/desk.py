@@ -36,7 +36,6 @@ import msgspec
 import trio
 
 from pystream import _core
-from pystream.acl.grants import LONGEST_S
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.viewers import End, Ending, Password, Refusal, Seen, Session, Spent, giving_way
@@ -49,8 +48,6 @@ _LONGEST_MESSAGE = 4096
 _PEERCRED = struct.Struct("iII")
 _FOLLOW_SECONDS = 0.25
 _SWEEP_SECONDS = 60.0
-# Endings are applied for as long as a session may live, and a little more.
-_KEPT_S = LONGEST_S + 86_400
 _RETRY_SECONDS = 0.05
 # The writer is back in a second or two. Viewers who wait longer than that are told to come again.
 _PATIENCE_SECONDS = 15.0
@@ -411,7 +408,6 @@ class Desk:
                 self._drop_what_is_over(held)
             self._held = {holder: held for holder, held in self._held.items() if held}
             try:
-                await trio.to_thread.run_sync(self._store.viewers.forget, now - _KEPT_S)
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
             except StoreError as error:
                 log.warning("store-unreachable", **log.fault(error))

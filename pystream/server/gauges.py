@@ -56,7 +56,7 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 3
+_VERSION = 4
 
 
 class State(IntEnum):

@@ -10,6 +10,7 @@
 /s/{tenant}/{stream}/{version}/{rendition}/...            segments without a grant, for caches
 /s/-/{name}, /favicon.ico                                 the page's own files
 /console/..., /api/v1/...                                 the office's, for a tenant's own people
+/.well-known/pystream-privacy.json                        privacy: what the node keeps
 
 Media playlists have a version as well: so a player that goes on with another rendition of a film that
 was replaced meanwhile gets no mixture of the two, and each line of a playlist is as short as `899.ts`.
@@ -20,7 +21,9 @@ All of it may lie below a prefix, which is taken off before.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+PRIVACY: Final = "/.well-known/pystream-privacy.json"
 
 _NUMBER_DIGITS = 9
 _SUFFIXES = {"ts": "ts", "m4s": "fmp4"}
@@ -42,6 +45,7 @@ class Kind(StrEnum):
     DOWNLOAD = "download"
     ASSET = "asset"
     OFFICE = "office"
+    PRIVACY = "privacy"
 
 
 class Route(NamedTuple):
@@ -76,6 +80,8 @@ def route(path: str) -> Route | None:
             return Route(Kind.ENTRANCE, first, parts[2], name=parts[3])
         kind = _OF_A_STREAM.get(parts[3])
         return Route(kind, first, parts[2]) if kind else None
+    if path == PRIVACY:
+        return Route(Kind.PRIVACY)
     if path == "/favicon.ico":
         # Without a name: what browsers ask for when nothing names them an icon.
         return Route(Kind.ASSET)

@@ -14,10 +14,12 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
+from pystream.acl.retention import Rules, problems
 from pystream.errors import SettingsError
 
 EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
@@ -26,6 +28,7 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+Days: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=36_525)]
 Key: TypeAlias = tuple[str | int, ...]
 
 
@@ -249,6 +252,27 @@ class Geo(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: tuple[Located, ...] = ()
 
 
+class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[retention]"""
+
+    sessions_days: Days = Rules().sessions
+    traffic_hours_days: Days = Rules().traffic_hours
+    traffic_days: Days = Rules().traffic
+    audit_days: Days = Rules().audit
+    expired_tokens_days: Days = Rules().expired_tokens
+    expired_passwords_days: Days = Rules().expired_passwords
+    revoked_passwords_days: Days = Rules().revoked_passwords
+    removed_streams_days: Days = Rules().removed_streams
+    key_backups_days: Days = Rules().key_backups
+    key_backups_folder: str = ""
+    erasures_days: Days = Rules().erasures
+    proofs_days: Days = Rules().proofs
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(**{field.name: getattr(self, f"{field.name}_days") for field in fields(Rules)})
+
+
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[log]"""
 
@@ -269,6 +293,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: Console = Console()
     outgoing: Outgoing = Outgoing()
     geo: Geo = Geo()
+    retention: RetentionSettings = RetentionSettings()
     log: Log = Log()
 
 
@@ -393,13 +418,14 @@ def _resolved(settings: Settings, folder: str) -> Settings:
         Certificate(certificate=absolute(each.certificate), key=absolute(each.key))
         for each in settings.tls.certificates
     )
-    changed = msgspec.structs.replace
+    changed, backups = msgspec.structs.replace, settings.retention.key_backups_folder
     geo = settings.geo.database
     return changed(
         settings,
         store=StoreSettings(url=url),
         keys=_keys(settings.keys, absolute, database, url),
         geo=changed(settings.geo, database=geo and absolute(geo)),
+        retention=changed(settings.retention, key_backups_folder=backups and absolute(backups)),
         tls=changed(settings.tls, certificates=certificates),
     )
 
@@ -443,6 +469,8 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
         yield ("tls", "redirect"), "there is no HTTPS to send anybody to: tls.listen names nothing"
     if tls.hsts_seconds and not tls.listen:
         yield ("tls", "hsts_seconds"), "there is no HTTPS to insist on: tls.listen names nothing"
+    for data, wrong in problems(settings.retention.rules):
+        yield ("retention", f"{data}_days"), wrong
     seen = set[str]()
     everywhere: Sequence[tuple[Key, Sequence[Listen]]] = (
         (("server", "listen"), server.listen),

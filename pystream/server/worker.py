@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
 from pystream import _core
+from pystream.acl.disclosure import Practice, document
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
-from pystream.acl.store.keystore import KeyStore
-from pystream.acl.streams import Stream, TenantSettings, problems
+from pystream.acl.store.keystore import KeyStore, root_name
+from pystream.acl.streams import Stream, Tenant, problems
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
@@ -56,12 +59,21 @@ class Streams:
         """All that there is."""
         self._streams = dict[tuple[str, str], Stream]()
         self._tenant_of = dict[int, str]()
+        self._known = set[int]()
         self.learn(snapshot)
 
     def learn(self, news: Snapshot) -> None:
         """What is new: of thousands of streams, few change at a time."""
         self.revision = news.revision
-        self._tenants = {each.name: each.settings for each in news.tenants}
+        self._tenants = {each.name: each for each in news.tenants}
+        known, self._known = self._known, {each.id for each in news.tenants}
+        if known - self._known:
+            # The store has none of their streams any more that could be news.
+            self._streams = {
+                place: each
+                for place, each in self._streams.items()
+                if each.tenant_id in self._known
+            }
         for each in news.streams:
             place = each.tenant, each.name
             self._tenant_of[each.id] = each.tenant
@@ -86,10 +98,15 @@ class Streams:
 
     def tenant_bps(self, tenant: str) -> int | None:
         """What all of a tenant's viewers may get together, bits a second."""
-        return self._tenants.get(tenant, TenantSettings()).max_rate_bps
+        found = self._tenants.get(tenant)
+        return None if found is None else found.settings.max_rate_bps
 
     def notice(self, tenant: str) -> str:
-        return self._tenants.get(tenant, TenantSettings()).notice
+        found = self._tenants.get(tenant)
+        return "" if found is None else found.settings.notice
+
+    def tenant(self, name: str) -> Tenant | None:
+        return self._tenants.get(name)
 
     async def follow(self, store: Store) -> None:
         """Takes what changed, about a second later."""
@@ -133,7 +150,22 @@ def answering(
         notice=streams.notice,
         gate=gate,
         office=None if office is None else office.ask,
+        privacy=disclosing(settings, streams),
     )
+
+
+def disclosing(settings: Settings, streams: Streams) -> Callable[[str | None], bytes | None]:
+    """What says, as JSON, what is kept: of a tenant's name, or of the node for None. It says None where
+    there is no such tenant."""
+    practice = Practice(settings.retention.rules, settings.outgoing.viewer_address)
+
+    def disclosed(name: str | None) -> bytes | None:
+        tenant = None if name is None else streams.tenant(name)
+        if name is not None and tenant is None:
+            return None
+        return json.dumps(document(practice, tenant)).encode()
+
+    return disclosed
 
 
 def player_page() -> Page | None:
@@ -216,7 +248,9 @@ async def serve(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url, migrate=False)
     streams = Streams(store.snapshot())
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    keyring = Keyring(keys.root())
+    root = keys.root()
+    store.check_key_store(root_name(root))
+    keyring = Keyring(root)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
@@ -258,6 +292,7 @@ async def serve(node: dict[str, Any]) -> None:
                 connections.limits = limits_of(settings, node["workers"])
                 door.overload = settings.overload
                 observer.access = settings.log.access
+                answers.privacy = disclosing(settings, streams)
                 handoffs.settings = settings.outgoing
                 gate.reload(settings.geo)
             except SettingsError as error:

@@ -1,4 +1,5 @@
-"""The node's one writer: what the meter has counted goes into the store, a second later at most.
+"""The node's one writer: what the meter has counted goes into the store, a second later at most. It
+opens sessions (`desk`), and deletes what is old (`upkeep`).
 
 The meter lies in memory that the supervisor keeps, so whatever dies, a worker or the writer itself,
 loses nothing: its successor reads on. The store notes with each sum how far the meter was read.
@@ -18,6 +19,7 @@ import trio
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.keystore import root_name
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
@@ -25,12 +27,14 @@ from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Settings
+from pystream.server.upkeep import Upkeep
 
 _COMMIT_SECONDS = 0.5
 
 
-def commit(meter: _core.Meter, store: Store, now: int) -> None:
-    """Adds what was counted since the last time, and frees rows whose hour is over.
+def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
+    """Adds what was counted since the last time, and frees rows whose hour is over. `told`: rows that
+    something was said of, as of a stream that was deleted while it was watched.
 
     Raises `StoreError`; nothing is lost then.
     """
@@ -39,9 +43,11 @@ def commit(meter: _core.Meter, store: Store, now: int) -> None:
         Metered(incarnation, stream, hour, kind, *counts)
         for stream, hour, kind, incarnation, counts in rows
     ]
-    left_out = store.add_traffic(metered, now)
-    if left_out:
+    left_out = {row.incarnation for row in store.add_traffic(metered, now)}
+    if left_out - told:
         log.warning("meter-rows-without-stream", rows=len(left_out))
+    told.clear()
+    told |= left_out
     # Of an hour that has just ended, something may still be booked.
     over = [n for n, row in enumerate(rows) if row[1] < now // 3600 - 1]
     retired = [metered[n] for n in over if meter.retire(rows[n])]
@@ -55,12 +61,15 @@ async def write(node: dict[str, Any]) -> None:
     store = Store.open(settings.store.url)
     ensure_keys(settings.keys, os.environ, int(time.time()))
     keys = open_key_store(settings.keys, os.environ, migrate=False)
+    store.claim(root_name(keys.root()))
+    upkeep = Upkeep(store, keys, settings.retention)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
-        async for _ in child.new_settings():
+        async for news in child.new_settings():
+            upkeep.settings = news.retention
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -77,11 +86,13 @@ async def write(node: dict[str, Any]) -> None:
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             child.tell(node, child.READY)
+            nursery.start_soon(upkeep.run)
+            told = set[int]()
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):
                     await stopping.wait()
                 try:
-                    await trio.to_thread.run_sync(commit, meter, store, int(time.time()))
+                    await trio.to_thread.run_sync(commit, meter, store, int(time.time()), told)
                     board.committed(time.monotonic())
                 except StoreError as error:
                     log.error("traffic-not-stored", **log.fault(error))

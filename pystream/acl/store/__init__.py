@@ -107,6 +107,11 @@ class Store:
         """The database's name, where opening it has made the store."""
         return self._database.name if self._database.made else None
 
+    @property
+    def database(self) -> Database:
+        """For what is about the whole store: retention, and the end of a contract."""
+        return self._database
+
     def close(self) -> None:
         self._database.engine.dispose()
 
@@ -115,6 +120,38 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # Its key store
+
+    def claim(self, root: str) -> None:
+        """Note which key store belongs to this store, where none does yet: `root` is the name of its
+        root. Raises `StoreError` where another one does."""
+        with self._database.writing() as connection:
+            _take_turn(connection)
+            if connection.scalar(select(tables.key_store.c.root)) is None:
+                connection.execute(insert(tables.key_store).values(id=1, root=root))
+        self.check_key_store(root)
+
+    def adopt(self, root: str) -> None:
+        """Have another key store belong to this store. What was sealed with the one before cannot be
+        read with it."""
+        with self._database.writing() as connection:
+            _take_turn(connection)
+            connection.execute(delete(tables.key_store))
+            connection.execute(insert(tables.key_store).values(id=1, root=root))
+
+    def check_key_store(self, root: str) -> None:
+        """Raises `StoreError` where another key store belongs to this store."""
+        with self._database.reading() as connection:
+            found = connection.scalar(select(tables.key_store.c.root))
+        if found not in (None, root):
+            raise StoreError(
+                f"{self._database.name}: this store belongs to the key store whose root is {found},"
+                f" and the one that keys.store names has the root {root}. Name the right one, or"
+                " bring a backup of it back (pystream keyring restore). Where it is lost for good,"
+                " `pystream keyring adopt` takes the other one: passwords that were sealed cannot"
+                " be read then"
+            )
 
     # Settings, as they are
 

@@ -1,18 +1,22 @@
-"""The erasure list outside of the database: a text file that only grows.
+"""The erasure list outside of the database: a text file.
 
 Each line is the random reference of an erased key, and the day: `32 hexadecimal digits 2031-05-15`.
 It names nobody. An entry is on the disk before its key is deleted, so whatever comes to be of the
 database in between, the next one who opens it finds the entry and deletes the key.
 
 It must not go back in time with the database. Keep it out of what a restore brings back, and of two
-copies keep the lines of both.
+copies keep the lines of both. It grows by lines at its end. Those that are so old that no backup has
+their keys are taken out of it, once a day, by writing it anew: whoever has waited for the old file to
+add a line opens the new one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
@@ -47,12 +51,34 @@ class ErasureList:
         """Append entries; they are on the disk then. Raises `StoreError`."""
         if not entries:
             return
-        lines = [f"{key.hex()} {_EPOCH + timedelta(day)}\n" for key, day in entries.items()]
+        lines = itertools.starmap(_written, entries.items())
         try:
             with self._locked() as fd:
                 _append(fd, "".join(lines).encode())
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}: nothing was erased") from error
+
+    def forget(self, before: int) -> None:
+        """Take out what was erased before a day, counted from 1970. Raises `StoreError`."""
+        if not any(day < before for day in self.read().values()):
+            return
+        unfinished = f"{self.path}.unfinished"
+        try:
+            with self._locked() as fd:
+                # As it is now that nobody adds to it.
+                kept = [(key, day) for key, day in self.read().items() if day >= before]
+                state = os.fstat(fd)
+                flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
+                with open(os.open(unfinished, flags, 0o600), "wb") as file:
+                    os.fchmod(file.fileno(), stat.S_IMODE(state.st_mode))
+                    if os.geteuid() == 0:
+                        os.fchown(file.fileno(), state.st_uid, state.st_gid)
+                    file.write("".join(itertools.starmap(_written, kept)).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(unfinished, self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -60,7 +86,18 @@ class ErasureList:
             os.path.dirname(self.path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         )
         try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+            fd = self._open_locked(folder)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _open_locked(self, folder: int) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+        while True:
             try:
                 fd = os.open(self.path, flags)
             except FileNotFoundError:
@@ -70,13 +107,12 @@ class ErasureList:
                     owner = os.fstat(folder)
                     os.fchown(fd, owner.st_uid, owner.st_gid)
                 os.fsync(folder)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                yield fd
-            finally:
-                os.close(fd)
-        finally:
-            os.close(folder)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                    return fd
+            # It was written anew meanwhile.
+            os.close(fd)
 
     def _entry(self, number: int, line: bytes) -> tuple[bytes, int]:
         found = _LINE.fullmatch(line)
@@ -91,6 +127,10 @@ class ErasureList:
             " hexadecimal digits, a blank, a date). What was erased would come back without it:"
             " mend the line"
         )
+
+
+def _written(reference: bytes, day: int) -> str:
+    return f"{reference.hex()} {_EPOCH + timedelta(day)}\n"
 
 
 def _append(fd: int, data: bytes) -> None:

@@ -76,20 +76,27 @@ def backup(store: KeyStore, folder: str, now: int) -> str:
 def prune(folder: str, days: int, now: int) -> tuple[str, ...]:
     """Delete the backups in a folder that are older than so many days, by their names; returns their
     databases' paths. Other files stay. Raises `StoreError`."""
-    gone = []
+    gone = older(folder, days, now)
     try:
-        for name in sorted(os.listdir(folder)):
-            found = _NAME.fullmatch(name)
-            if found is None or _seconds(found[1]) > now - days * _DAY_S:
-                continue
-            path = os.path.join(folder, name)
+        for path in gone:
             os.unlink(path)
-            if name.endswith(".db"):
-                gone.append(path)
         _sync(folder)
     except OSError as error:
         raise StoreError(f"{error.filename or folder}: {error.strerror}") from error
-    return tuple(gone)
+    return tuple(path for path in gone if path.endswith(".db"))
+
+
+def older(folder: str, days: int, now: int) -> tuple[str, ...]:
+    """The files of backups in a folder that are older than so many days. Raises `StoreError`."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise StoreError(f"{error.filename or folder}: {error.strerror}") from error
+    return tuple(
+        os.path.join(folder, name)
+        for name in names
+        if (found := _NAME.fullmatch(name)) and _seconds(found[1]) <= now - days * _DAY_S
+    )
 
 
 def restore(

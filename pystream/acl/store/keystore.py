@@ -80,7 +80,8 @@ class Traces(Enum):
     NONE = "none"
     """Not in the database's files."""
     LOG = "log"
-    """In SQLite's write-ahead log, since somebody reads an older moment: call `scrub` later."""
+    """In SQLite's write-ahead log, since somebody reads an older moment: `scrub` later, which a running
+    node does."""
     SERVER = "server"
     """Wherever PostgreSQL keeps them, until VACUUM FULL and the end of its log."""
 
@@ -284,17 +285,24 @@ class KeyStore:
 
     # Erasing
 
-    def erase(self, tenant_id: int, references: Collection[bytes], now: int) -> Traces:
+    def erase(
+        self,
+        tenant_id: int,
+        references: Collection[bytes],
+        now: int,
+        *,
+        missing_ok: bool = False,
+    ) -> Traces:
         """Delete keys of a tenant's records for good, and say what is left of them.
 
-        Those that were erased before are no error. Raises `NotFound` for any other, and erases none
-        then.
+        Those that were erased before are no error. Raises `NotFound` for any other, unless
+        `missing_ok` is set, and erases none then.
         """
         wanted = set(references)
         with self._reading() as connection:
             there = _there(connection, tenant_id, wanted)
             unknown = wanted - there - _erased(connection, wanted)
-        if unknown:
+        if unknown and not missing_ok:
             raise NotFound(_no_key(tenant_id, min(unknown)))
         return self._erase(there, now)
 
@@ -317,6 +325,31 @@ class KeyStore:
         with self._writing() as connection:
             count = _delete(connection, erasures)
         self.scrub()
+        return count
+
+    def held(self, tenant_id: int) -> tuple[int, int]:
+        """How many keys of its own, and of its records, a tenant has."""
+        found = []
+        with self._reading() as connection:
+            for table in (tables.tenant_key, tables.record_key):
+                wanted = select(func.count()).where(table.c.tenant_id == tenant_id)
+                found.append(int(connection.execute(wanted).scalar_one()))
+        own, records = found
+        return own, records
+
+    def old_erasures(self, day: int) -> int:
+        """How many entries of the erasure list are from before a day, counted from 1970."""
+        wanted = select(func.count()).where(tables.erasure.c.day < day)
+        with self._reading() as connection:
+            return int(connection.execute(wanted).scalar_one())
+
+    def forget_erasures(self, day: int) -> int:
+        """Take entries from before a day, counted from 1970, off both erasure lists; returns how many
+        these were. No backup may be left that has their keys."""
+        with self._writing() as connection:
+            old = delete(tables.erasure).where(tables.erasure.c.day < day)
+            count = connection.execute(old).rowcount
+        self._erasures.forget(day)
         return count
 
     def scrub(self) -> Traces:

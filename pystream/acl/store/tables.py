@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0004"
+HEAD = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -298,6 +298,8 @@ ending = Table(
     Column("password_id", BigInteger, ForeignKey("password.id")),
     Column("stream_id", BigInteger, ForeignKey("stream.id")),
     Column("reason", SmallInteger, nullable=False),
+    # Passwords that are deleted look for theirs.
+    Index("ix_ending_password_id", "password_id"),
     sqlite_autoincrement=True,
 )
 
@@ -361,4 +363,25 @@ token = Table(
     Column("used_on", Integer),
     UniqueConstraint("tenant_id", "name"),
     UniqueConstraint("digest"),
+)
+
+# Proofs of deletion, in the order in which they follow one another. No name is in them.
+proof = Table(
+    "proof",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("document", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# One row, of the key store whose keys this store is sealed with: the name of its root.
+key_store = Table(
+    "key_store",
+    metadata,
+    Column("id", SmallInteger, primary_key=True),
+    Column("root", String(16), nullable=False),
+    CheckConstraint("id = 1", name="single"),
 )

@@ -318,13 +318,6 @@ class ViewerStore:
                 for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
             )
 
-    def forget(self, before: int) -> None:
-        """Deletes sessions that expired before a time, and endings from before it: of sessions, none
-        lives so long."""
-        with self._database.writing() as connection:
-            connection.execute(delete(tables.session).where(tables.session.c.expires < before))
-            connection.execute(delete(tables.ending).where(tables.ending.c.at < before))
-
 
 def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
     return {

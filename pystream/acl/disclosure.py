@@ -1,0 +1,325 @@
+"""What a node keeps, for whom and for how long: as JSON for machines, as text for a customer's notice.
+
+Both are made of the rules that the retention engine goes by, so they cannot say anything else.
+
+The document, `pystream-privacy 1`, which a node serves under `/.well-known/pystream-privacy.json`
+(RFC 8615), and with `?tenant=NAME` for one tenant:
+
+    {
+      "format": "pystream-privacy 1",
+      "kept": [                          what is written to a disk
+        {"class": "sessions",            a name of `pystream.acl.retention.DataClass`
+         "what": ["...", ...],           the pieces, in English
+         "purpose": "...",
+         "personal": "pseudonymous",     or "no", "of the customer's people"
+         "days": 30,                     null: until the customer ends it
+         "from": "..."}, ...],           what the days are counted from
+      "in_memory": [                     what is never written
+        {"what": "...", "purpose": "...", "until": "..."}, ...],
+      "never_kept": ["...", ...],
+      "in_the_browser": {"cookies": false, "storage": ["...", ...]},
+      "third_parties": [],               sites that a viewer's browser is sent to
+      "address_told_to_customer": false, whether a customer's site may be asked with the address
+      "erasure": {"key_backups_days": 30},   for so long what is erased can be brought back
+      "tenant": {"name": "acme", "display": "ACME GmbH", "notice_version": "ba7816bf8f01cfea"}
+    }
+
+`tenant` is there where one was asked for; `notice_version` names the text that viewers are shown
+before anything is recorded, null where there is none, and is kept with each session. Further members
+may come; those that are there keep their meaning as long as `format` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pystream.acl.retention import DataClass, Rules
+from pystream.acl.streams import Tenant
+from pystream.acl.viewers import notice_version
+
+FORMAT: Final = "pystream-privacy 1"
+LANGUAGES: Final = ("de", "en")
+
+
+@dataclass(frozen=True, slots=True)
+class Practice:
+    """What of a node's settings says what it keeps. `asks_with_address`: customers' sites may be told
+    the viewer's address."""
+
+    rules: Rules
+    asks_with_address: bool = False
+
+
+def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]:
+    """The document, as JSON values."""
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "kept": [_kept(data, practice.rules) for data in DataClass],
+        "in_memory": [
+            dict(zip(("what", "purpose", "until"), each, strict=True)) for each in _MEMORY
+        ],
+        "never_kept": list(_NEVER),
+        "in_the_browser": {"cookies": False, "storage": list(_BROWSER)},
+        "third_parties": [],
+        "address_told_to_customer": practice.asks_with_address,
+        "erasure": {"key_backups_days": practice.rules.key_backups},
+    }
+    if tenant is not None:
+        found["tenant"] = {
+            "name": tenant.name,
+            "display": tenant.settings.display,
+            "notice_version": notice_version(tenant.settings.notice),
+        }
+    return found
+
+
+def _kept(data: DataClass, rules: Rules) -> dict[str, Any]:
+    what, purpose, personal, counted = _KEPT[data]
+    return {
+        "class": str(data),
+        "what": list(what),
+        "purpose": purpose,
+        "personal": personal,
+        "days": rules.days(data),
+        "from": counted,
+    }
+
+
+_OF_PEOPLE = "of the customer's people"
+_KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] = {
+    DataClass.SETTINGS: (
+        (
+            "name and settings of the customer",
+            "title and settings of each stream",
+            "keys of the customer's site, encrypted, with which it signs links",
+        ),
+        "to serve the streams",
+        "no",
+        None,
+    ),
+    DataClass.PASSWORDS: (
+        (
+            "password and label, encrypted",
+            "keyed hash of the password, to find it",
+            "streams that it opens, validity, number of devices, test access or not",
+        ),
+        "to let viewers in whom the customer has chosen; who holds a password, the customer alone knows",
+        "pseudonymous",
+        None,
+    ),
+    DataClass.PEOPLE: (
+        (
+            "name that the customer has given, role",
+            "hash of the password (Argon2id), encrypted secret of an authenticator, hashes of recovery"
+            " codes",
+        ),
+        "to let the customer's people into the console",
+        _OF_PEOPLE,
+        None,
+    ),
+    DataClass.TOKENS: (
+        ("name that the customer has given, scopes, hash of the token, day of its last use",),
+        "to let the customer's programs in",
+        "no",
+        None,
+    ),
+    DataClass.SESSIONS: (
+        (
+            "random number",
+            "number of the stream, and of the password if one was typed",
+            "begin, end, reason of the end",
+            "version of the notice that was shown",
+        ),
+        "to let a viewer go on, to count devices, to end what was revoked",
+        "pseudonymous",
+        "end of the session",
+    ),
+    DataClass.ENDINGS: (
+        ("number of the password or stream whose sessions were ended, time",),
+        "to end sessions on all nodes, after a restart as well",
+        "pseudonymous",
+        "the order to end",
+    ),
+    DataClass.TRAFFIC_HOURS: (
+        ("requests and bytes by stream, kind and hour",),
+        "to account for traffic",
+        "no",
+        "end of the month",
+    ),
+    DataClass.TRAFFIC: (
+        ("requests and bytes by stream, kind and month",),
+        "to account for traffic",
+        "no",
+        "the hour or month",
+    ),
+    DataClass.AUDIT: (
+        ("who changed or saw what of the customer's, and when; never a password",),
+        "to show who did what (Art. 32 GDPR)",
+        _OF_PEOPLE,
+        "the entry",
+    ),
+    DataClass.SPENT_TOKENS: (
+        ("keyed hash of a token that let somebody in once, its session, its end",),
+        "to let nobody in twice with it",
+        "pseudonymous",
+        "end of the validity",
+    ),
+    DataClass.CONSOLE_SESSIONS: (
+        ("hash of a random number, person, last use, end",),
+        "to keep the customer's people signed in to the console",
+        _OF_PEOPLE,
+        "the end of the session",
+    ),
+    DataClass.EXPIRED_TOKENS: (
+        ("tokens, as above, whose validity is over",),
+        "for the customer's own records",
+        "no",
+        "end of the validity",
+    ),
+    DataClass.EXPIRED_PASSWORDS: (
+        ("passwords, as above, whose validity is over",),
+        "for the customer's own records",
+        "pseudonymous",
+        "end of the validity",
+    ),
+    DataClass.REVOKED_PASSWORDS: (
+        ("passwords, as above, that were revoked; nothing readable of those that were erased",),
+        "for the customer's own records",
+        "pseudonymous",
+        "the revocation",
+    ),
+    DataClass.REMOVED_STREAMS: (
+        ("title and settings of streams that were removed",),
+        "to name what traffic and the audit log are about",
+        "no",
+        "the removal",
+    ),
+    DataClass.ERASURES: (
+        ("random references of keys that were destroyed, day",),
+        "to keep what was erased from coming back with a backup",
+        "no",
+        "the erasure",
+    ),
+    DataClass.KEY_BACKUPS: (
+        ("keys of encrypted records, themselves encrypted",),
+        "to survive the loss of a disk",
+        "no",
+        "the backup",
+    ),
+    DataClass.PROOFS: (
+        ("how much was deleted, when; no name",),
+        "to prove deletion (Art. 5(2) GDPR)",
+        "no",
+        "the deletion",
+    ),
+}
+_MEMORY = (
+    (
+        "network address",
+        "to send what was asked for",
+        "the end of the connection",
+    ),
+    (
+        "first part of the network address (IPv4: 24 bits, IPv6: 48 bits) of whoever typed a wrong"
+        " password",
+        "to slow guessing down",
+        "some minutes later",
+    ),
+    (
+        "when a session last asked for something, and how fast it may go on",
+        "to end idle sessions, to count devices, to keep the pace",
+        "the end of the session",
+    ),
+)
+_NEVER = (
+    "network address",
+    "kind of browser or device (User-Agent)",
+    "referring page",
+    "query of an address",
+    "name or mail address of a viewer",
+    "cookie or any other identifier that outlasts a session",
+)
+_BROWSER = (
+    "how far a film was watched, in the viewer's own browser alone, unless switched off there",
+    "the session's link, until the tab is closed",
+)
+
+
+def notice(practice: Practice, language: str) -> str:
+    """A block of text for a customer's privacy notice, in paragraphs; `language` is one of
+    `LANGUAGES`. It says what pystream does; whose viewers they are and on what ground, the customer
+    has to add."""
+    texts = _NOTICES[language]
+    rules = practice.rules
+    told = texts["asked"] if practice.asks_with_address else ""
+    values = {
+        "sessions": rules.sessions,
+        "expired": rules.expired_passwords,
+        "revoked": rules.revoked_passwords,
+        "hours": rules.traffic_hours,
+        # A backup is older than its days for as long as it takes to be noticed.
+        "backups": rules.key_backups + 1,
+    }
+    return "\n\n".join(
+        part.format(**values) for part in (*texts["text"].split("\n\n"), told) if part
+    )
+
+
+_NOTICES: Final = {
+    "en": {
+        "text": """\
+Our films are delivered with the software pystream. It is made to know nobody: it stores no network \
+address, no kind of browser or device, no page that you come from, and it sets no cookies. Your \
+browser is sent to no third party.
+
+While you watch, your network address is used in memory to send you the film, and is gone when the \
+connection ends. Of whoever types a wrong password, the first part of the address is remembered in \
+memory for some minutes, so that nobody can try passwords without end. Neither is written anywhere.
+
+Where a film opens with a password, we store for each visit a random number, the film, which password \
+was used, begin and end, and the version of this notice that you were shown. We need it so that you \
+can go on watching and so that a password is used on as many devices only as it may be. It is deleted \
+{sessions} days after the end of the visit. Passwords are stored encrypted; only we know whom we gave \
+which. They are deleted {expired} days after their validity has ended, or {revoked} days after they \
+were taken back. When a password is erased earlier, its key is destroyed at once, and the last backup \
+of the key is gone after {backups} days.
+
+How much was sent is counted by film and hour, and after {hours} days by film and month. That says \
+nothing of any person.
+
+Your own browser remembers how far you have watched. You can switch that off in the player.""",
+        "asked": """\
+Before you are let in, our own site may be asked whether you may watch, and is told your network \
+address then.""",
+    },
+    "de": {
+        "text": """\
+Unsere Filme werden mit der Software pystream ausgeliefert. Sie ist so gebaut, dass sie niemanden \
+kennt: Sie speichert keine Netzadresse, keine Angabe zu Browser oder Gerät, keine Seite, von der Sie \
+kommen, und sie setzt keine Cookies. Ihr Browser wird zu keinem Dritten geschickt.
+
+Während Sie zusehen, wird Ihre Netzadresse im Arbeitsspeicher benutzt, um Ihnen den Film zu senden; \
+mit dem Ende der Verbindung ist sie fort. Wer ein falsches Passwort eingibt, von dessen Adresse bleibt \
+der vordere Teil für einige Minuten im Arbeitsspeicher, damit niemand endlos Passwörter ausprobieren \
+kann. Beides wird nirgends aufgeschrieben.
+
+Öffnet sich ein Film mit einem Passwort, so speichern wir zu jedem Besuch eine Zufallszahl, den Film, \
+das benutzte Passwort, Beginn und Ende sowie die Fassung dieses Hinweises, die Ihnen gezeigt wurde. \
+Das ist nötig, damit Sie weitersehen können und ein Passwort nur auf so vielen Geräten benutzt wird, \
+wie es darf. Gelöscht wird es {sessions} Tage nach dem Ende des Besuchs. Passwörter sind verschlüsselt \
+gespeichert; nur wir wissen, wem wir welches gegeben haben. Gelöscht werden sie {expired} Tage nach \
+dem Ende ihrer Gültigkeit oder {revoked} Tage, nachdem sie zurückgenommen wurden. Wird ein Passwort \
+früher getilgt, so wird sein Schlüssel sofort vernichtet, und nach {backups} Tagen ist auch die letzte \
+Sicherung des Schlüssels gelöscht.
+
+Wie viel gesendet wurde, wird je Film und Stunde gezählt, nach {hours} Tagen nur noch je Film und \
+Monat. Das sagt nichts über einzelne Personen.
+
+Ihr eigener Browser merkt sich, wie weit Sie gesehen haben. Das können Sie im Player abschalten.""",
+        "asked": """\
+Bevor Sie eingelassen werden, kann unsere eigene Seite gefragt werden, ob Sie zusehen dürfen; dabei \
+wird ihr Ihre Netzadresse genannt.""",
+    },
+}

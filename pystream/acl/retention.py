@@ -1,0 +1,127 @@
+"""For how long each class of data is kept, and from when on a row of it is old.
+
+Days are counted from a moment that each class names below. What is old goes with the next run, which
+comes once a day: so nothing is there for longer than its days and one, as far as the node runs.
+
+| class               | counted from                        | what happens                          |
+| ------------------- | ----------------------------------- | ------------------------------------- |
+| `settings`          | -                                   | kept until the tenant is deleted      |
+| `passwords`         | -                                   | kept until they are over or revoked   |
+| `people`            | -                                   | kept until they are removed           |
+| `tokens`            | -                                   | kept until they are over or revoked   |
+| `sessions`          | end, or the hard end                | deleted                               |
+| `endings`           | the order to end                    | deleted                               |
+| `traffic_hours`     | the end of the tenant's month       | summed up, one number for the month   |
+| `traffic`           | the hour                            | deleted                               |
+| `audit`             | the entry                           | deleted; an entry says how many       |
+| `spent_tokens`      | the end of their validity           | deleted within minutes                |
+| `console_sessions`  | the hard end                        | deleted                               |
+| `expired_tokens`    | the end of their validity           | deleted                               |
+| `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
+| `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
+| `removed_streams`   | the removal                         | deleted, where nothing names them     |
+| `erasures`          | the erasure                         | taken off the erasure list            |
+| `key_backups`       | the backup                          | deleted                               |
+| `proofs`            | the deletion                        | deleted                               |
+
+A password takes its sessions along: after `LEAST_PASSWORD_DAYS` none of them can be open. Endings
+and sessions of the console have no setting: the first stand for as long as a session lives that they
+may have to end, and the second are of no use to anybody.
+
+An entry of the erasure list has to be there for as long as any backup of the key store that has the
+key: so `erasures` is above `key_backups`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from pystream.acl.grants import LONGEST_S
+
+DAY_S: Final = 86400
+LEAST_PASSWORD_DAYS: Final = LONGEST_S // DAY_S + 1
+
+
+class DataClass(StrEnum):
+    """What is kept for one time. The names are those of settings, proofs and documents."""
+
+    SETTINGS = "settings"
+    PASSWORDS = "passwords"
+    PEOPLE = "people"
+    TOKENS = "tokens"
+    SESSIONS = "sessions"
+    ENDINGS = "endings"
+    TRAFFIC_HOURS = "traffic_hours"
+    TRAFFIC = "traffic"
+    AUDIT = "audit"
+    SPENT_TOKENS = "spent_tokens"
+    CONSOLE_SESSIONS = "console_sessions"
+    EXPIRED_TOKENS = "expired_tokens"
+    EXPIRED_PASSWORDS = "expired_passwords"
+    REVOKED_PASSWORDS = "revoked_passwords"
+    REMOVED_STREAMS = "removed_streams"
+    ERASURES = "erasures"
+    KEY_BACKUPS = "key_backups"
+    PROOFS = "proofs"
+
+
+OF_THE_CONTRACT: Final = frozenset(
+    (DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS)
+)
+"""What stays until the tenant ends it."""
+
+_FIXED = {
+    DataClass.ENDINGS: LEAST_PASSWORD_DAYS,
+    DataClass.CONSOLE_SESSIONS: 1,
+    DataClass.SPENT_TOKENS: 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """Days for which each class is kept."""
+
+    sessions: int = 30
+    traffic_hours: int = 400
+    traffic: int = 3653
+    audit: int = 1096
+    expired_tokens: int = 90
+    expired_passwords: int = 365
+    revoked_passwords: int = 90
+    removed_streams: int = 1096
+    erasures: int = 400
+    key_backups: int = 30
+    proofs: int = 3653
+
+    def days(self, data: DataClass) -> int | None:
+        """None for what is kept until the tenant ends it."""
+        if data in OF_THE_CONTRACT:
+            return None
+        return _FIXED[data] if data in _FIXED else int(getattr(self, data))
+
+    def old_before(self, data: DataClass, now: int) -> int:
+        """Unix seconds: what counts from before that moment is old. Raises `ValueError` for a class
+        that never is."""
+        days = self.days(data)
+        if days is None:
+            raise ValueError(f"{data} is kept until the tenant ends it")
+        return now - days * DAY_S
+
+
+def problems(rules: Rules) -> Iterator[tuple[DataClass, str]]:
+    """What cannot be, by the class at fault."""
+    for data in (DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS):
+        if int(getattr(rules, data)) < LEAST_PASSWORD_DAYS:
+            yield (
+                data,
+                f"{LEAST_PASSWORD_DAYS} days or more are wanted: for so long a session may go on",
+            )
+    if rules.erasures <= rules.key_backups:
+        yield (
+            DataClass.ERASURES,
+            "more days than those of key_backups are wanted: a backup that is brought back would"
+            " bring erased keys back",
+        )

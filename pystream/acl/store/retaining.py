@@ -1,0 +1,327 @@
+"""The retention engine: what is old goes, and a proof of it stays.
+
+Each step is a transaction of some thousand rows, so nobody waits for long who wants to write
+meanwhile. Whatever ends a run, the next one goes on where it was: what is deleted is not found again.
+
+**Months.** Hours of traffic that are old are summed up to one number a stream, month and kind. It
+stands at the middle hour of the tenant's month, so that it stays in the month though the tenant takes
+another time zone later. The sums of months are what they were.
+
+**Passwords.** First the key is destroyed in the key store; then the row goes, and with it its sessions.
+
+What is left in files after that: SQLite overwrites what is deleted (`secure_delete`), and its
+write-ahead log is emptied at the end of a run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select
+
+from pystream.acl.proofs import Proof
+from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
+from pystream.acl.store import key_backups, tables
+from pystream.acl.store.audit import AuditStore
+from pystream.acl.store.database import Database
+from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
+from pystream.acl.store.keystore import KeyStore
+from pystream.acl.traffic import hours_of, month_of
+
+RETENTION = "retention"
+"""The kind of proof that a run leaves."""
+EVERY_S = DAY_S
+
+_AT_ONCE = 2000
+_PASSWORDS = (DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS)
+_COUNTERS = ("requests", "bytes", "aborted")
+# Of what belongs to no tenant.
+_NOBODY = 0
+
+Counts = dict[DataClass, Counter[int]]
+
+
+class ProofLog:
+    """The log of proofs of deletion, in the main store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, document: Mapping[str, Any], now: int) -> Proof:
+        with self._database.writing() as connection:
+            return add_proof(connection, document, now)
+
+    def all(self) -> tuple[Proof, ...]:
+        """The oldest first."""
+        wanted = select(tables.proof).order_by(tables.proof.c.id)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).mappings()
+            return tuple(Proof(row["document"], row["digest"]) for row in rows)
+
+    def last_at(self, kind: str) -> int | None:
+        """When the last proof of a kind was made, in Unix seconds."""
+        proof = tables.proof.c
+        wanted = select(func.max(proof.at)).where(proof.kind == kind)
+        with self._database.reading() as connection:
+            found: int | None = connection.scalar(wanted)
+        return found
+
+
+def add_proof(connection: Connection, document: Mapping[str, Any], now: int) -> Proof:
+    """Puts a proof behind the last one, in a transaction that writes."""
+    take_turn(connection)
+    last = select(tables.proof.c.digest).order_by(tables.proof.c.id.desc()).limit(1)
+    proof = Proof.of(document, connection.scalar(last))
+    row = {"at": now, "kind": document["kind"], "document": dict(proof.document)}
+    connection.execute(insert(tables.proof).values(row | {"digest": proof.digest}))
+    return proof
+
+
+def take_turn(connection: Connection) -> None:
+    """Waits for whoever writes now; SQLite's transaction has waited by itself."""
+    connection.execute(select(tables.revision.c.value).with_for_update())
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The engine on the two stores. `backups`: the folder of the key store's backups, if there is one
+    to look after. Methods raise `StoreError` as the stores do."""
+
+    database: Database
+    keys: KeyStore
+    rules: Rules
+    backups: str = ""
+
+    def plan(self, now: int) -> Counts:
+        """How much is old, by class and tenant; what belongs to no tenant is under 0."""
+        found: Counts = {}
+        with self.database.reading() as connection:
+            for data, table, where in self._simple(now):
+                found[data] = counted(connection, table, where)
+            for data in _PASSWORDS:
+                where = self._old_passwords(data, now)
+                found[data] = counted(connection, tables.password, where)
+            found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
+            found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
+            found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
+        day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
+        found[DataClass.ERASURES] = _nobodys(self.keys.old_erasures(day))
+        if self.backups:
+            old = key_backups.older(self.backups, self.rules.key_backups, now)
+            found[DataClass.KEY_BACKUPS] = _nobodys(sum(name.endswith(".db") for name in old))
+        return found
+
+    def run(self, now: int) -> Proof:
+        """Deletes what is old, and puts the proof of it into the log."""
+        done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
+        for data in _PASSWORDS:
+            self._delete_passwords(data, now, done)
+        done[DataClass.AUDIT] += self._forget_entries(now)
+        for data, table, where in self._simple(now):
+            done[data] += self._delete(table, where)
+        done[DataClass.TRAFFIC_HOURS] += self._sum_up(now)
+        with self.database.writing() as connection:
+            gone = connection.execute(delete(tables.proof).where(self._old_proofs(now)))
+            done[DataClass.PROOFS] = _nobodys(gone.rowcount)
+        day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
+        done[DataClass.ERASURES] = _nobodys(self.keys.forget_erasures(day))
+        if self.backups:
+            pruned = key_backups.prune(self.backups, self.rules.key_backups, now)
+            done[DataClass.KEY_BACKUPS] = _nobodys(len(pruned))
+        else:
+            del done[DataClass.KEY_BACKUPS]
+        proof = ProofLog(self.database).add(_document(done, self.rules, now), now)
+        if self.database.path is not None:
+            self.database.checkpoint()
+        return proof
+
+    def is_due(self, now: int) -> bool:
+        """Whether the last run, of whichever node, was a day ago."""
+        last = ProofLog(self.database).last_at(RETENTION)
+        return last is None or not 0 <= now - last < EVERY_S
+
+    # Rows that go by themselves
+
+    def _simple(self, now: int) -> Iterator[tuple[DataClass, Table, ColumnElement[bool]]]:
+        def before(data: DataClass) -> int:
+            return self.rules.old_before(data, now)
+
+        session, stream = tables.session.c, tables.stream.c
+        ended = func.coalesce(session.ended_at, session.expires)
+        yield DataClass.SESSIONS, tables.session, ended < before(DataClass.SESSIONS)
+        yield DataClass.ENDINGS, tables.ending, tables.ending.c.at < before(DataClass.ENDINGS)
+        hour = before(DataClass.TRAFFIC) // 3600
+        yield DataClass.TRAFFIC, tables.traffic, tables.traffic.c.hour < hour
+        over = tables.console_session.c.expires < before(DataClass.CONSOLE_SESSIONS)
+        yield DataClass.CONSOLE_SESSIONS, tables.console_session, over
+        over = tables.spent.c.expires < before(DataClass.SPENT_TOKENS)
+        yield DataClass.SPENT_TOKENS, tables.spent, over
+        over = tables.token.c.expires < before(DataClass.EXPIRED_TOKENS)
+        yield DataClass.EXPIRED_TOKENS, tables.token, over
+        removed = stream.removed_at < before(DataClass.REMOVED_STREAMS)
+        yield DataClass.REMOVED_STREAMS, tables.stream, and_(removed, unreferenced(tables.stream))
+
+    def _delete(self, table: Table, where: ColumnElement[bool]) -> Counter[int]:
+        done: Counter[int] = Counter()
+        while True:
+            with self.database.writing() as connection:
+                gone = delete_some(connection, table, where, _AT_ONCE)
+            if not gone:
+                return done
+            done += gone
+
+    def _old_entries(self, now: int) -> ColumnElement[bool]:
+        return tables.audit.c.at < self.rules.old_before(DataClass.AUDIT, now)
+
+    def _forget_entries(self, now: int) -> Counter[int]:
+        with self.database.reading() as connection:
+            found = counted(connection, tables.audit, self._old_entries(now))
+        if found:
+            before = self.rules.old_before(DataClass.AUDIT, now)
+            AuditStore(self.database).forget(None, before, who=RETENTION, now=now)
+        return found
+
+    def _old_proofs(self, now: int) -> ColumnElement[bool]:
+        return tables.proof.c.at < self.rules.old_before(DataClass.PROOFS, now)
+
+    # Passwords
+
+    def _old_passwords(self, data: DataClass, now: int) -> ColumnElement[bool]:
+        column, before = tables.password.c, self.rules.old_before(data, now)
+        if data is DataClass.REVOKED_PASSWORDS:
+            return column.revoked_at < before
+        return and_(column.revoked_at.is_(None), column.valid_until < before)
+
+    def _delete_passwords(self, data: DataClass, now: int, done: Counts) -> None:
+        column = tables.password.c
+        wanted = (
+            select(column.id, column.tenant_id, column.reference)
+            .where(self._old_passwords(data, now))
+            .limit(_AT_ONCE)
+        )
+        while True:
+            with self.database.reading() as connection:
+                old = connection.execute(wanted).all()
+            if not old:
+                return
+            for tenant in {row.tenant_id for row in old}:
+                references = [row.reference for row in old if row.tenant_id == tenant]
+                self.keys.erase(tenant, references, now, missing_ok=True)
+            ids = [row.id for row in old]
+            with self.database.writing() as connection:
+                done[DataClass.SESSIONS] += delete_naming(
+                    connection, tables.session, "password_id", ids
+                )
+                done[DataClass.ENDINGS] += delete_naming(
+                    connection, tables.ending, "password_id", ids
+                )
+                delete_naming(connection, tables.admission, "password_id", ids)
+                done[data] += delete_naming(connection, tables.password, "id", ids)
+
+    # Traffic
+
+    def _old_hours(self, connection: Connection, now: int) -> Counter[int]:
+        found: Counter[int] = Counter()
+        for tenant, months in self._months(connection, now).items():
+            for hours in months:
+                where = _between(tenant, hours)
+                found += counted(connection, tables.traffic, and_(where, _off_middle(hours)))
+        return found
+
+    def _sum_up(self, now: int) -> Counter[int]:
+        done: Counter[int] = Counter()
+        with self.database.reading() as connection:
+            months = self._months(connection, now)
+        for tenant, those in months.items():
+            for hours in those:
+                with self.database.writing() as connection:
+                    done += _sum_up_month(connection, tenant, hours)
+        return done
+
+    def _months(self, connection: Connection, now: int) -> dict[int, list[range]]:
+        """Months that are over for long enough and are not summed up yet, by tenant."""
+        traffic = tables.traffic.c
+        before = self.rules.old_before(DataClass.TRAFFIC_HOURS, now)
+        found: dict[int, list[range]] = {}
+        for tenant, zone in connection.execute(
+            select(tables.tenant.c.id, tables.tenant.c.timezone)
+        ).all():
+            end = hours_of(month_of(before, zone), zone).start
+            wanted = select(traffic.hour).where(traffic.tenant_id == tenant, traffic.hour < end)
+            hours = connection.scalars(wanted.distinct())
+            months = {month_of(hour * 3600, zone): hour for hour in hours if _is_off(hour, zone)}
+            if months:
+                found[tenant] = [hours_of(month, zone) for month in sorted(months)]
+        return found
+
+
+def _middle(hours: range) -> int:
+    return (hours.start + hours.stop) // 2
+
+
+def _is_off(hour: int, zone: str) -> bool:
+    return hour != _middle(hours_of(month_of(hour * 3600, zone), zone))
+
+
+def _between(tenant: int, hours: range) -> ColumnElement[bool]:
+    traffic = tables.traffic.c
+    return and_(traffic.tenant_id == tenant, traffic.hour >= hours.start, traffic.hour < hours.stop)
+
+
+def _off_middle(hours: range) -> ColumnElement[bool]:
+    return tables.traffic.c.hour != _middle(hours)
+
+
+def _sum_up_month(connection: Connection, tenant: int, hours: range) -> Counter[int]:
+    """Puts one number in the place of a month's; returns how many rows of hours are gone."""
+    take_turn(connection)
+    traffic, where = tables.traffic.c, _between(tenant, hours)
+    gone = counted(connection, tables.traffic, and_(where, _off_middle(hours)))
+    sums = (func.sum(traffic[name]).label(name) for name in _COUNTERS)
+    wanted = select(traffic.stream_id, traffic.kind, *sums).where(where)
+    grouped = connection.execute(wanted.group_by(traffic.stream_id, traffic.kind)).mappings().all()
+    connection.execute(delete(tables.traffic).where(where))
+    rows = [
+        {
+            "tenant_id": tenant,
+            "stream_id": row["stream_id"],
+            "hour": _middle(hours),
+            "kind": row["kind"],
+            # PostgreSQL adds integers up to a decimal.
+            **{name: int(row[name]) for name in _COUNTERS},
+        }
+        for row in grouped
+    ]
+    if rows:
+        connection.execute(insert(tables.traffic), rows)
+    return gone
+
+
+# Counts
+
+
+def _nobodys(count: int) -> Counter[int]:
+    return Counter({_NOBODY: count} if count else {})
+
+
+def _count(connection: Connection, where: ColumnElement[bool]) -> int:
+    found = select(func.count()).select_from(tables.proof).where(where)
+    return int(connection.execute(found).scalar_one())
+
+
+def _document(done: Counts, rules: Rules, now: int) -> dict[str, Any]:
+    tenants: dict[str, dict[str, int]] = {}
+    for data, counts in done.items():
+        for tenant, count in counts.items():
+            if tenant != _NOBODY:
+                tenants.setdefault(str(tenant), {})[data] = count
+    return {
+        "kind": RETENTION,
+        "at": now,
+        "days": {str(data): rules.days(data) for data in done},
+        "counts": {str(data): counts.total() for data, counts in done.items()},
+        "tenants": tenants,
+    }

@@ -1,0 +1,78 @@
+"""What the writer does by itself: what is old is deleted once a day, and no erased key stays in a log.
+
+Nodes that share a store ask it when the last run was, so one of them runs. Two at a time do no harm:
+what one has deleted, the other does not find.
+
+Whoever erases a key empties the key store's write-ahead log, in which it still stands; where somebody
+reads an older moment just then, that cannot be. So the writer does it again, once a minute, as long
+as there is something in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from pystream.acl.proofs import Proof
+from pystream.acl.store import Store
+from pystream.acl.store.keystore import KeyStore, Traces
+from pystream.acl.store.retaining import Retention
+from pystream.errors import PystreamError
+from pystream.server import log
+from pystream.server.settings import RetentionSettings
+
+_LOOK_SECONDS = 60.0
+# Minutes in a row after which somebody has to see who reads the key store for so long.
+_PATIENCE = 60
+
+
+class Upkeep:
+    """`settings` may be changed while it runs. `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: KeyStore,
+        settings: RetentionSettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self.settings = settings
+        self._clock = clock
+        self._unscrubbed = 0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            for name, task in (("retention", self._retain), ("scrub", self._scrub)):
+                try:
+                    # Each step of it is a transaction: an end keeps nobody waiting.
+                    await trio.to_thread.run_sync(task, abandon_on_cancel=True)
+                except PystreamError as error:
+                    log.error("upkeep-failed", task=name, **log.fault(error))
+
+    def _retain(self) -> None:
+        now = int(self._clock())
+        retention = Retention(
+            self._store.database, self._keys, self.settings.rules, self.settings.key_backups_folder
+        )
+        if retention.is_due(now):
+            log.info("retention-run", **_said(retention.run(now)))
+
+    def _scrub(self) -> None:
+        if self._keys.scrub() is not Traces.LOG:
+            self._unscrubbed = 0
+            return
+        self._unscrubbed += 1
+        if self._unscrubbed % _PATIENCE == 0:
+            log.warning("erased-keys-in-log", minutes=self._unscrubbed)
+
+
+def _said(proof: Proof) -> dict[str, Any]:
+    """Counts of what was deleted, and the proof's digest."""
+    return {**proof.document["counts"], "proof": proof.digest}

@@ -1,0 +1,438 @@
+"""What is old goes, and nothing else; what stays of it is a proof. On real stores of both kinds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pystream.acl import proofs
+from pystream.acl.passwords import generate
+from pystream.acl.proofs import Names, Proof, broken_at, certificate, wrong_with
+from pystream.acl.retention import (
+    DAY_S,
+    LEAST_PASSWORD_DAYS,
+    OF_THE_CONTRACT,
+    DataClass,
+    Rules,
+    problems,
+)
+from pystream.acl.store import key_backups
+from pystream.acl.store.erasures import ErasureList
+from pystream.acl.store.keystore import Traces
+from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
+from pystream.acl.traffic import Kind, Metered, hours_of
+from pystream.acl.viewers import End, Session
+from tests.test_viewers import NOW, Stores
+
+KEY = bytes(32)
+
+
+@pytest.fixture
+def stores(tmp_path: Path, url: str) -> Iterator[Stores]:
+    made = Stores(tmp_path, url)
+    yield made
+    made.close()
+
+
+def engine(stores: Stores, backups: str = "", **days: int) -> Retention:
+    return Retention(stores.store.database, stores.keys, Rules(**days), backups)
+
+
+def total(found: Any) -> dict[str, int]:
+    """Counts above 0, by class."""
+    return {str(data): n for data, counts in found.items() if (n := Counter(counts).total())}
+
+
+def deleted(proof: Proof) -> dict[str, int]:
+    return {data: n for data, n in proof.document["counts"].items() if n}
+
+
+def session(stores: Stores, number: int, **more: Any) -> Session:
+    given: dict[str, Any] = {
+        "id": number.to_bytes(16),
+        "tenant_id": stores.acme,
+        "stream_id": stores.ids["acme/film"],
+        "password_id": None,
+        "opened_at": NOW,
+        "expires": NOW + 100,
+        "idle_s": None,
+    }
+    return Session(**{**given, **more})
+
+
+# Rules
+
+
+def test_every_class_has_days_or_is_kept_for_the_contract() -> None:
+    rules = Rules()
+    assert {data for data in DataClass if rules.days(data) is None} == OF_THE_CONTRACT
+    for data in set(DataClass) - OF_THE_CONTRACT:
+        assert rules.old_before(data, NOW) == NOW - (rules.days(data) or 0) * DAY_S
+    for data in OF_THE_CONTRACT:
+        with pytest.raises(ValueError, match=str(data)):
+            rules.old_before(data, NOW)
+    assert list(problems(rules)) == []
+
+
+def test_rules_that_would_do_harm_are_told() -> None:
+    """A session must not outlive its password's row, nor a backup its entry of the erasure list."""
+    assert LEAST_PASSWORD_DAYS == 8
+    short = Rules(revoked_passwords=7, expired_passwords=7)
+    assert [data for data, _ in problems(short)] == ["expired_passwords", "revoked_passwords"]
+    assert [data for data, _ in problems(Rules(erasures=30, key_backups=30))] == ["erasures"]
+
+
+# What is old
+
+
+def test_a_row_goes_when_it_is_old_and_not_before(stores: Stores) -> None:
+    viewers, film = stores.store.viewers, stores.ids["acme/film"]
+    viewers.keep([session(stores, 1), session(stores, 2, expires=NOW + 200)], {}, NOW)
+    viewers.keep([session(stores, 3, expires=NOW + 9999)], {(3).to_bytes(16): End.CLOSED}, NOW + 50)
+    viewers.end_sessions(stores.acme, film, who="eva", now=NOW)
+    month = 30 * DAY_S
+    for now, wanted in (
+        (NOW + 8 * DAY_S, {}),
+        (NOW + 8 * DAY_S + 1, {"endings": 1}),
+        (NOW + month + 50, {}),
+        # The one that was ended is counted from then.
+        (NOW + month + 51, {"sessions": 1}),
+        (NOW + month + 100, {}),
+        (NOW + month + 101, {"sessions": 1}),
+        (NOW + month + 201, {"sessions": 1}),
+        (NOW + 1096 * DAY_S, {}),
+        (NOW + 1096 * DAY_S + 1, {"audit": 7}),
+    ):
+        retention = engine(stores)
+        assert total(retention.plan(now)) == wanted, now - NOW
+        # To plan is to change nothing.
+        assert total(retention.plan(now)) == wanted
+        proof = retention.run(now)
+        assert deleted(proof) == wanted
+        assert total(retention.plan(now)) == {}
+    assert viewers.endings(0) == () and viewers.sessions(NOW) == ()
+
+
+def test_counts_are_told_by_tenant(stores: Stores) -> None:
+    for name in ("acme", "other"):
+        tenant, film = stores.store.tenant(name).id, stores.ids[f"{name}/film"]
+        stores.store.viewers.end_sessions(tenant, film, who="eva", now=NOW)
+    stores.store.viewers.end_sessions(stores.acme, stores.ids["acme/course"], who="e", now=NOW)
+    document = engine(stores).run(NOW + 9 * DAY_S).document
+    assert document["tenants"] == {
+        str(stores.acme): {"endings": 2},
+        str(stores.other): {"endings": 1},
+    }
+    assert document["days"]["endings"] == 8
+
+
+def test_passwords_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
+    viewers = stores.store.viewers
+    texts = [generate() for _ in range(4)]
+    revoked, expired, kept = (
+        stores.add(texts[0])[0],
+        stores.add(texts[1], valid_until=NOW)[0],
+        stores.add(texts[2], valid_until=NOW + 1000 * DAY_S)[0],
+    )
+    (foreign,) = stores.add(texts[3], stream="other/film")
+    viewers.keep([session(stores, 1, password_id=expired, expires=NOW + 400 * DAY_S)], {}, NOW)
+    viewers.revoke(stores.acme, [revoked], who="eva", now=NOW)
+    references = viewers.references(stores.acme, [revoked, expired, kept])
+    assert total(engine(stores).plan(NOW + 90 * DAY_S)) == {"endings": 1}
+    assert deleted(engine(stores).run(NOW + 90 * DAY_S + 1)) == {
+        "revoked_passwords": 1,
+        "endings": 1,
+    }
+    assert deleted(engine(stores).run(NOW + 365 * DAY_S + 1)) == {
+        "expired_passwords": 1,
+        "sessions": 1,
+    }
+    assert len(references) == 3 and len(stores.keys.record_keys(stores.acme, references)) == 1
+    assert [each.password.id for each in stores.issuer.listed(stores.acme)] == [kept]
+    assert [each.text for each in stores.issuer.listed(stores.acme)] == [texts[2]]
+    assert [each.password.id for each in stores.issuer.listed(stores.other)] == [foreign]
+    assert stores.keys.status().erasures == 2
+
+
+def test_what_was_erased_by_hand_long_ago_is_no_obstacle(stores: Stores) -> None:
+    """Its entry of the erasure list may be gone before its row is."""
+    (id,) = stores.add(generate())
+    stores.issuer.erase(stores.acme, [id], who="eva", now=NOW)
+    rules: dict[str, Any] = {"revoked_passwords": 600, "erasures": 400}
+    assert deleted(engine(stores, **rules).run(NOW + 500 * DAY_S))["erasures"] == 1
+    assert deleted(engine(stores, **rules).run(NOW + 601 * DAY_S)) == {"revoked_passwords": 1}
+
+
+def test_months_are_summed_up_and_their_sums_stay(stores: Stores) -> None:
+    store = stores.store
+    store.set_tenant("acme", {"timezone": "Europe/Berlin"}, who="eva", now=NOW)
+    film, course = stores.ids["acme/film"], stores.ids["acme/course"]
+    months = ("2031-02", "2031-03", "2031-04")
+    rows = [
+        Metered(1000 * number + n, stream, hour, kind, n + 1, 10 * n, 1)
+        for number, month in enumerate(months)
+        for n, hour in enumerate(
+            (*hours_of(month, "Europe/Berlin")[:5], hours_of(month, "Europe/Berlin")[-1])
+        )
+        for stream, kind in ((film, Kind.SEGMENT), (film, Kind.KEY), (course, Kind.SEGMENT))
+        if not (n % 2 and stream == course)
+    ]
+    rows = [replace(row, incarnation=n + 1) for n, row in enumerate(rows)]
+    store.add_traffic(rows, NOW)
+    before = {month: store.traffic("acme", month) for month in months}
+    now = hours_of("2031-03", "Europe/Berlin").stop * 3600 + 400 * DAY_S
+    assert total(engine(stores).plan(now - 3600))["traffic_hours"] == 15
+    assert total(engine(stores).plan(now))["traffic_hours"] == 30
+    assert deleted(engine(stores).run(now))["traffic_hours"] == 30
+    assert "traffic_hours" not in total(engine(stores).plan(now))
+    for zone in ("Europe/Berlin", "UTC", "Pacific/Auckland", "America/Los_Angeles"):
+        # One number lies in the middle, so it does not wander with the time zone.
+        store.set_tenant("acme", {"timezone": zone}, who="eva", now=NOW)
+        assert store.traffic("acme", months[0]) == before[months[0]]
+    store.set_tenant("acme", {"timezone": "Europe/Berlin"}, who="eva", now=NOW)
+    assert {month: store.traffic("acme", month) for month in months} == before
+    # What is still counted for one of these hours is added, and summed up the next time.
+    late = Metered(9999, film, hours_of("2031-02", "UTC")[7], Kind.KEY, 5, 50, 0)
+    store.add_traffic([late], NOW)
+    assert deleted(engine(stores).run(now))["traffic_hours"] == 1
+    sums = {(each.stream, each.kind): each.requests for each in store.traffic("acme", "2031-02")}
+    old = {(each.stream, each.kind): each.requests for each in before["2031-02"]}
+    assert sums == old | {("film", Kind.KEY): old["film", Kind.KEY] + 5}
+    for _ in range(2):
+        gone = deleted(engine(stores, traffic=800).run(NOW + 900 * DAY_S)).get("traffic", 0)
+        assert gone or store.traffic("acme", "2031-04") == ()
+
+
+def test_a_removed_stream_goes_when_nothing_names_it(stores: Stores) -> None:
+    store = stores.store
+    store.remove_stream("acme", "film", who="eva", now=NOW)
+    store.remove_stream("acme", "course", who="eva", now=NOW)
+    store.add_traffic([Metered(1, stores.ids["acme/course"], NOW // 3600 + 1, 2, 1, 1, 0)], NOW)
+    later = NOW + 1096 * DAY_S + 1
+    assert total(engine(stores, audit=2000).plan(later)) == {"traffic_hours": 1}
+    # Its changes go first, in the same run.
+    assert deleted(engine(stores).run(later)) == {
+        "audit": 8,
+        "removed_streams": 1,
+        "traffic_hours": 1,
+    }
+    assert [each.name for each in store.streams()] == ["course", "film"]
+
+
+def test_erasures_and_backups_go_and_no_other_file(stores: Stores, tmp_path: Path) -> None:
+    if stores.store.database.path is None:
+        pytest.skip("the key store is in SQLite, whatever the store is in")
+    (tmp_path / "vault").mkdir()
+    stores.add(*(generate() for _ in range(3)))
+    ids = [each.password.id for each in stores.issuer.listed(stores.acme)]
+    stores.issuer.erase(stores.acme, ids[:1], who="eva", now=NOW)
+    stores.issuer.erase(stores.acme, ids[1:2], who="eva", now=NOW + DAY_S)
+    for day in range(3):
+        key_backups.backup(stores.keys, f"{tmp_path}/vault", NOW + day * DAY_S)
+    (tmp_path / "vault" / "notes.txt").touch()
+    days = {"revoked_passwords": 999, "key_backups": 10, "erasures": 20}
+    retention = engine(stores, f"{tmp_path}/vault", **days)
+    assert total(retention.plan(NOW + 11 * DAY_S)) == {"key_backups": 2, "endings": 2}
+    assert deleted(retention.run(NOW + 11 * DAY_S))["key_backups"] == 2
+    assert len(list((tmp_path / "vault").glob("keys-*"))) == 2
+    assert (tmp_path / "vault" / "notes.txt").exists()
+    assert deleted(retention.run(NOW + 21 * DAY_S)) == {"key_backups": 1, "erasures": 1}
+    assert stores.keys.status().erasures == 1
+    listed = ErasureList(str(tmp_path / "erasures.txt")).read()
+    assert list(listed.values()) == [(NOW + DAY_S) // DAY_S]
+    assert "key_backups" not in engine(stores).run(NOW).document["counts"]
+
+
+def test_whoever_adds_an_erasure_while_old_ones_go_loses_none(tmp_path: Path) -> None:
+    """One has the old file open, and waits for it, when the new one takes its place."""
+    import fcntl
+    import os
+    import threading
+
+    path = str(tmp_path / "erasures.txt")
+    listed = ErasureList(path)
+    listed.add({bytes(16): 10, b"n" * 16: 20})
+    with open(path, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        adding = threading.Thread(target=listed.add, args=({b"x" * 16: 30},))
+        adding.start()
+        while "FLOCK" not in Path("/proc/locks").read_text().split("->", 1)[-1]:
+            os.sched_yield()
+        Path(f"{path}.new").write_bytes(Path(path).read_bytes())
+        os.chmod(f"{path}.new", 0o600)
+        os.rename(f"{path}.new", path)
+    adding.join()
+    assert set(listed.read()) == {bytes(16), b"n" * 16, b"x" * 16}
+    listed.forget(20)
+    assert listed.read() == {b"n" * 16: 20, b"x" * 16: 30}
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    listed.forget(20)
+    assert [each.name for each in tmp_path.iterdir()] == ["erasures.txt"]
+
+
+def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    mark = b"a very old visit"
+    viewers = stores.store.viewers
+    viewers.keep([session(stores, 0, id=mark, tenant_id=stores.acme)], {}, NOW)
+
+    def held() -> bool:
+        return any(mark in each.read_bytes() for each in tmp_path.iterdir() if each.is_file())
+
+    assert held()
+    engine(stores).run(NOW + 60 * DAY_S)
+    assert not held()
+    stores.close()
+
+
+# The log
+
+
+def test_runs_are_proven_one_after_the_other(stores: Stores) -> None:
+    log = ProofLog(stores.store.database)
+    assert log.all() == () and engine(stores).is_due(NOW)
+    made = [engine(stores).run(NOW + n * EVERY_S) for n in range(3)]
+    assert log.all() == tuple(made)
+    assert [each.document["previous"] for each in made] == [None, *(e.digest for e in made[:2])]
+    assert broken_at(log.all()) is None
+    assert not engine(stores).is_due(NOW + 3 * EVERY_S - 1)
+    assert engine(stores).is_due(NOW + 3 * EVERY_S)
+    assert engine(stores).is_due(NOW), "a clock that was wrong keeps it from no run"
+    # Proofs are old one day, too; those that are left still hang together.
+    last = engine(stores, proofs=10).run(NOW + 11 * DAY_S + 1)
+    assert deleted(last) == {"proofs": 2}
+    assert broken_at(log.all()) is None and len(log.all()) == 2
+
+
+def test_a_log_that_was_changed_is_told() -> None:
+    log: list[Proof] = []
+    for n in range(4):
+        log.append(Proof.of({"kind": "retention", "n": n}, log[-1].digest if log else None))
+    assert broken_at(log) is None and broken_at(log[2:]) is None and broken_at([]) is None
+    assert broken_at([log[0], log[2], log[3]]) == 1
+    assert broken_at([log[1], log[0]]) == 1
+    changed = Proof({**log[1].document, "n": 7}, log[1].digest)
+    assert broken_at([log[0], changed, *log[2:]]) == 1
+    again = Proof.of({"kind": "retention", "n": 7}, log[0].digest)
+    assert broken_at([log[0], again, *log[2:]]) == 2
+
+
+def test_what_is_printed_can_be_checked_and_tells_no_name_without(tmp_path: Path) -> None:
+    names = Names.of("acme", "eva")
+    document = {"kind": "tenant", "at": NOW, "commitment": names.commitment()}
+    proof = Proof.of(document, None)
+    printed = certificate(proof, names, KEY)
+    assert list(wrong_with(printed, KEY)) == []
+    assert "acme" not in str(proof.document) and "eva" not in str(proof.document)
+    # The same names make another commitment each time.
+    assert Names.of("acme", "eva").commitment() != names.commitment()
+    for wrong, said in (
+        (printed | {"document": {**printed["document"], "at": 0}}, "not the one that was signed"),
+        (printed | {"names": {**printed["names"], "tenant": "other"}}, "names are not those"),
+        (printed | {"names": None}, "names are not those"),
+        (printed | {"signature": "0" * 64}, "not this node's"),
+        (printed | {"digest": "0" * 64}, "not the one that was signed"),
+    ):
+        assert said in " ".join(wrong_with(wrong, KEY))
+    assert "not this node's" in " ".join(wrong_with(printed, bytes([1]) * 32))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+PARTS = ("document", "digest", "signature", "names")
+
+
+@given(JSON | st.fixed_dictionaries(dict.fromkeys(PARTS, JSON)))
+def test_anything_else_is_no_proof(value: Any) -> None:
+    assert list(wrong_with(value, KEY))
+
+
+def test_a_digest_is_that_of_the_canonical_form() -> None:
+    # sha256('{"a":1,"b":["\\u00e4"]}')
+    import hashlib
+
+    text = b'{"a":1,"b":["\\u00e4"]}'
+    assert proofs.digest({"b": ["ä"], "a": 1}) == hashlib.sha256(text).hexdigest()
+
+
+# By itself
+
+
+def test_the_writer_runs_it_once_a_day_and_empties_the_log_of_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trio = pytest.importorskip("trio")
+    from trio.testing import MockClock
+
+    from pystream.server.settings import RetentionSettings
+    from pystream.server.upkeep import Upkeep
+
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    (id,) = stores.add(generate())
+    begin = NOW + 9 * DAY_S
+    stores.store.viewers.end_sessions(stores.acme, stores.ids["acme/film"], who="e", now=NOW)
+    clock = MockClock()
+    start = clock.current_time()
+
+    def now() -> float:
+        return begin + clock.current_time() - start
+
+    upkeep = Upkeep(stores.store, stores.keys, RetentionSettings(), now)
+    log = ProofLog(stores.store.database)
+    wal = tmp_path / "keys.db-wal"
+
+    async def days(*ends: float) -> None:
+        """So many days, with a look at each end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upkeep.run)
+            for number, end in enumerate(ends):
+                await asleep()
+                clock.jump(end * DAY_S - (clock.current_time() - start))
+                while len(log.all()) <= number or wal.stat().st_size:
+                    await trio.lowlevel.checkpoint()
+            await asleep()
+            nursery.cancel_scope.cancel()
+
+    async def asleep() -> None:
+        """And not at work in its thread."""
+        while trio.lowlevel.current_statistics().seconds_to_next_deadline == inf:
+            await trio.lowlevel.checkpoint()
+
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM record_key").fetchall()
+        references = stores.store.viewers.references(stores.acme, [id])
+        assert stores.keys.erase(stores.acme, references, NOW) is Traces.LOG
+        assert wal.stat().st_size
+    caplog.set_level("INFO", "pystream")
+    trio.run(days, 0.01, 1.02, 2.1, clock=clock)
+    runs = [record for record in caplog.records if record.message == "retention-run"]
+    assert len(runs) == len(log.all()) == 3
+    said = [record.__dict__["fields"] for record in runs]
+    assert said[0]["endings"] == 1 and said[1]["endings"] == 0
+    assert [each["proof"] for each in said] == [each.digest for each in log.all()]
+    assert [each.document["at"] - begin for each in log.all()] == [864, 88128, 181440]
+    stores.close()
+
+
+def test_settings_name_every_rule() -> None:
+    settings = pytest.importorskip("pystream.server.settings")
+    assert settings.RetentionSettings().rules == Rules()
+    days = {each.name: 20 + number for number, each in enumerate(fields(Rules))} | {"erasures": 99}
+    given = "".join(f"{name}_days = {count}\n" for name, count in days.items())
+    assert settings.parse(f"[retention]\n{given}", "x", {}).retention.rules == Rules(**days)
+    with pytest.raises(settings.SettingsError, match="revoked_passwords_days"):
+        settings.parse("[retention]\nrevoked_passwords_days = 7", "x", {})

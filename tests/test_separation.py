@@ -1,0 +1,507 @@
+"""What one tenant has is nothing of another's: every table with a tenant's number, every store method.
+
+A new table or method fails here until it is covered: what it holds in `FILLED`, how a stranger calls it in
+`CALLS`, or why nobody calls it for a tenant in `OF_ALL`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from pystream.acl.entrances.verifiers import Verifier
+from pystream.acl.keys import Keyring
+from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.people import Person, Role
+from pystream.acl.proofs import broken_at, certificate, wrong_with
+from pystream.acl.retention import DataClass
+from pystream.acl.store import Store, tables
+from pystream.acl.store.audit import AuditStore
+from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
+from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.keystore import KeyStore, Traces
+from pystream.acl.store.leaving import Leaving
+from pystream.acl.store.people import PeopleStore
+from pystream.acl.store.retaining import ProofLog
+from pystream.acl.store.verifiers import Verifiers
+from pystream.acl.store.viewers import NewPassword, ViewerStore
+from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.traffic import Kind, Metered
+from pystream.acl.viewers import Session, Spent
+from pystream.errors import NotFound, PystreamError, StoreError
+from tests.test_viewers import NOW, Stores
+
+HOUR = NOW // 3600
+MONTH = "2031-05"
+
+
+class Full(Stores):
+    """Both tenants have something in every table."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder, url)
+        self.texts: dict[str, str] = {}
+        self.passwords: dict[str, int] = {}
+        for number, tenant in enumerate(("acme", "other"), 1):
+            self.fill(tenant, number)
+
+    def fill(self, tenant: str, number: int) -> None:
+        id, film = self.store.tenant(tenant).id, self.ids[f"{tenant}/film"]
+        text = self.texts[tenant] = generate()
+        (password,) = self.add(text, stream=f"{tenant}/film", label=f"label of {tenant}")
+        self.passwords[tenant] = password
+        session = Session(
+            id=bytes([number]) * 16,
+            tenant_id=id,
+            stream_id=film,
+            password_id=password,
+            opened_at=NOW,
+            expires=NOW + 100,
+            idle_s=None,
+        )
+        viewers = self.store.viewers
+        viewers.keep([session], {}, NOW)
+        viewers.end_sessions(id, film, who="eva", now=NOW)
+        people = self.store.people
+        person = people.add(id, "maria", Role.EDITOR, "a hash", None, who="eva", now=NOW)
+        (key,) = self.keys.add_record_keys(id, 1, NOW)
+        people.begin_totp(person, key.reference, b"sealed")
+        people.finish_totp(person, 1, [bytes([number]) * 32], who="eva", now=NOW)
+        people.open_session(person, bytes([number]) * 32, NOW + 100, NOW)
+        people.add_token(id, "site", bytes([number]) * 32, [], None, who="eva", now=NOW)
+        verifiers = Verifiers(self.store.database, self.keys)
+        verifiers.add(id, film, "k1", Verifier(kind="link", secret="ab" * 32), who="eva", now=NOW)
+        spent = Spent(tenant_id=id, token=bytes([number]) * 16, session=session.id, expires=NOW + 9)
+        viewers.keep([], {}, NOW, [spent])
+        self.store.add_traffic([Metered(number, film, HOUR, Kind.SEGMENT, 1, 1000, 0)], NOW)
+
+    def rows(self, tenant_id: int) -> dict[str, list[Any]]:
+        """Everything of a tenant, table by table."""
+        with self.store.database.reading() as connection:
+            return {
+                table.name: list(
+                    map(
+                        tuple,
+                        connection.execute(
+                            select(table)
+                            .where(owner(table) == tenant_id)
+                            .order_by(*table.primary_key.columns)
+                        ),
+                    )
+                )
+                for table in of_tenants()
+            }
+
+    def everything(self, tenant_id: int) -> tuple[Any, ...]:
+        """With its keys."""
+        return self.rows(tenant_id), self.keys.held(tenant_id)
+
+
+@pytest.fixture
+def full(tmp_path: Path, url: str) -> Iterator[Full]:
+    made = Full(tmp_path, url)
+    yield made
+    made.close()
+
+
+# Tables
+
+
+def test_every_table_with_a_tenants_number_is_covered() -> None:
+    """By export, deletion and retention."""
+    with_tenant = {
+        table.name
+        for table in tables.metadata.tables.values()
+        if table is tables.tenant or any("tenant" in column.name for column in table.columns)
+    }
+    # What lets go of the audit log has a row within a transaction only.
+    with_tenant.remove("audit_release")
+    assert with_tenant == set(INVENTORY) == {table.name for table in of_tenants()}
+    for name, held in INVENTORY.items():
+        table = tables.metadata.tables[name]
+        assert held.data and set(held.data) <= set(DataClass), name
+        assert set(held.without) <= {column.name for column in table.columns}
+        if any(column.name.startswith(SEALED) for column in table.columns):
+            assert "reference" in table.c and "id" in table.c, name
+    kept = {data for held in INVENTORY.values() for data in held.data}
+    elsewhere = {DataClass.ERASURES, DataClass.KEY_BACKUPS, DataClass.PROOFS}
+    assert kept | elsewhere == set(DataClass)
+
+
+def test_who_refers_to_a_table_comes_before_it() -> None:
+    order = [table.name for table in of_tenants()]
+    for table in of_tenants():
+        for foreign in table.foreign_keys:
+            assert order.index(table.name) <= order.index(foreign.column.table.name)
+
+
+def test_the_run_of_these_tests_fills_every_table(full: Full) -> None:
+    for tenant in (full.acme, full.other):
+        assert all(full.rows(tenant).values()), full.rows(tenant)
+
+
+# Methods
+
+Call = Callable[[Full], Any]
+WHO: dict[str, Any] = {"who": "eve", "now": NOW}
+SETTINGS = StreamSettings(sources=("/b.mp4",))
+
+
+def theirs(full: Full, name: str = "film") -> int:
+    return full.ids[f"acme/{name}"]
+
+
+def new_password(full: Full) -> NewPassword:
+    return NewPassword(
+        id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x", sealed_label=None
+    )
+
+
+# As `other`, with numbers and names of what is acme's.
+CALLS: dict[type, dict[str, Call]] = {
+    Store: {
+        "tenant": lambda full: full.store.tenant("other").id == full.acme,
+        "streams": lambda full: [
+            s for s in full.store.streams("other") if s.tenant_id == full.acme
+        ],
+        "stream": lambda full: full.store.stream("other", "theirs"),
+        "changes": lambda full: [c for c in full.store.changes("other") if c.tenant == "acme"],
+        "set_tenant": lambda full: full.store.set_tenant("other", {"display": "x"}, **WHO) and None,
+        "remove_tenant": lambda full: full.store.remove_tenant("other"),
+        "add_stream": lambda full: full.store.add_stream("other", "new", SETTINGS, **WHO) and None,
+        "set_stream": lambda full: full.store.set_stream("other", "theirs", {"title": "x"}, **WHO),
+        "remove_stream": lambda full: full.store.remove_stream("other", "theirs", **WHO),
+        "traffic": lambda full: [
+            t for t in full.store.traffic("other", MONTH) if t.stream_id == theirs(full)
+        ],
+    },
+    ViewerStore: {
+        "add_passwords": lambda full: full.store.viewers.add_passwords(
+            full.other, [theirs(full)], [new_password(full)], **WHO
+        ),
+        "add_named": lambda full: full.store.viewers.add_named(
+            full.other, [new_password(full)], NOW
+        ),
+        "spent": lambda full: full.store.viewers.spent([(full.other, bytes([1]) * 16)]),
+        "find": lambda full: full.store.viewers.find(
+            full.other,
+            [row[4] for row in full.rows(full.acme)["password"]],
+        ),
+        "passwords": lambda full: full.store.viewers.passwords(full.other, theirs(full)),
+        "revoke": lambda full: full.store.viewers.revoke(
+            full.other, [full.passwords["acme"]], **WHO
+        ),
+        "references": lambda full: full.store.viewers.references(
+            full.other, [full.passwords["acme"]]
+        ),
+        "forget_lookups": lambda full: full.store.viewers.forget_lookups(
+            full.other, [full.passwords["acme"]], **WHO
+        ),
+        "end_sessions": lambda full: full.store.viewers.end_sessions(
+            full.other, theirs(full), **WHO
+        ),
+    },
+    Verifiers: {
+        "add": lambda full: verifiers(full).add(
+            full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
+        ),
+        "listed": lambda full: [
+            each for each in verifiers(full).listed(full.other) if each.stream_id == theirs(full)
+        ],
+        "active": lambda full: verifiers(full).active(full.other, theirs(full), "signed"),
+        "revoke": lambda full: verifiers(full).revoke(full.other, "k1", **WHO) and None,
+    },
+    AuditStore: {
+        "entries": lambda full: [
+            e for e in full.store.audit.entries(full.other) if e.tenant == "acme"
+        ],
+        "record_view": lambda full: full.store.audit.record_view(
+            full.other, theirs(full), {"x": 1}, **WHO
+        ),
+        "forget": lambda full: full.store.audit.forget(full.other, NOW + 1, **WHO) and None,
+    },
+    PeopleStore: {
+        "add": lambda full: (
+            full.store.people.add(full.other, "new", Role.EDITOR, "h", None, **WHO) and None
+        ),
+        "listed": lambda full: [
+            each for each in full.store.people.listed(full.other) if each.tenant == "acme"
+        ],
+        "account": lambda full: full.store.people.account(full.other, "only-theirs"),
+        "find": lambda full: full.store.people.find("other", "only-theirs"),
+        "set_role": lambda full: full.store.people.set_role(
+            full.other, "only-theirs", Role.REPORTER, **WHO
+        ),
+        "let_in": lambda full: full.store.people.let_in(full.other, "only-theirs", 60, **WHO),
+        "set_hash": lambda full: full.store.people.set_hash(
+            full.other, "only-theirs", "h", None, **WHO
+        ),
+        "remove": lambda full: full.store.people.remove(full.other, "only-theirs", **WHO),
+        "renew_hash": lambda full: full.store.people.renew_hash(stranger(full), "h"),
+        "begin_totp": lambda full: full.store.people.begin_totp(stranger(full), b"x" * 16, b"x"),
+        "finish_totp": lambda full: full.store.people.finish_totp(
+            stranger(full), 9, [b"y" * 32], **WHO
+        ),
+        "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
+        "add_token": lambda full: (
+            full.store.people.add_token(full.other, "new", b"z" * 32, [], None, **WHO) and None
+        ),
+        "tokens": lambda full: [
+            each for each in full.store.people.tokens(full.other) if each.tenant_id == full.acme
+        ],
+        "revoke_token": lambda full: full.store.people.revoke_token(
+            full.other, "only-theirs", **WHO
+        ),
+    },
+    Issuer: {
+        "add": lambda full: full.issuer.add(
+            full.other, [theirs(full)], [(generate(), PasswordSettings())], **WHO
+        ),
+        "listed": lambda full: [*full.issuer.listed(full.other, theirs(full))],
+        "find": lambda full: full.issuer.find(full.other, full.texts["acme"]),
+        "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),
+        "named": lambda full: full.issuer.named(full.other, ["viewer of acme"], NOW) and None,
+        "erase": lambda full: full.issuer.erase(full.other, [full.passwords["acme"]], **WHO),
+    },
+    KeyStore: {
+        "add_record_keys": lambda full: full.keys.add_record_keys(full.other, 1, NOW) and None,
+        "record_key": lambda full: full.keys.record_key(full.other, reference(full)),
+        "record_keys": lambda full: full.keys.record_keys(full.other, [reference(full)]),
+        "erase": lambda full: full.keys.erase(full.other, [reference(full)], NOW),
+        "erase_tenant": lambda full: full.keys.erase_tenant(full.other, NOW) and None,
+        "held": lambda full: full.keys.held(0) == full.keys.held(full.acme),
+        "rotate_tenant": lambda full: full.keys.rotate_tenant(full.other, NOW) and None,
+    },
+    Leaving: {
+        "export": lambda full: exported(full, "other", full.texts["acme"], "label of acme"),
+        "delete": lambda full: leaving(full).delete("other", force=True, **WHO) and None,
+    },
+}
+# What is asked by the node itself, or by its operator for all.
+OF_ALL: dict[type, set[str]] = {
+    Store: {
+        *(
+            "open",
+            "close",
+            "made",
+            "database",
+            "viewers",
+            "people",
+            "audit",
+            "revision",
+            "snapshot",
+            "changed_since",
+        ),
+        *("tenants", "add_tenant", "add_traffic", "forget"),
+        *("claim", "adopt", "check_key_store", "verifiers"),
+    },
+    Verifiers: set(),
+    ViewerStore: {"keep", "forget_spent", "sessions", "endings", "indexed_otherwise", "reindex"},
+    Issuer: {"reindex"},
+    AuditStore: set(),
+    # By who holds the secret that a digest is of.
+    PeopleStore: {"session", "open_session", "end_session", "token"},
+    KeyStore: {
+        *("open", "close", "database", "set_up", "root", "revision", "peppers", "begin_pepper"),
+        *("finish_pepper", "rotate_pepper", "apply_erasures", "scrub", "rotate_master", "status"),
+        *("old_erasures", "forget_erasures"),
+    },
+    Leaving: set(),
+}
+
+
+def reference(full: Full) -> bytes:
+    (found,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
+    return found
+
+
+def verifiers(full: Full) -> Verifiers:
+    return Verifiers(full.store.database, full.keys)
+
+
+def stranger(full: Full) -> Person:
+    """Somebody of acme's who says to be other's."""
+    (person,) = [each for each in full.store.people.listed(full.acme) if each.name == "maria"]
+    return replace(person, tenant_id=full.other, tenant="other")
+
+
+def leaving(full: Full) -> Leaving:
+    return Leaving(full.store, full.keys)
+
+
+def exported(full: Full, tenant: str, *wanted: str) -> list[str]:
+    """Which of the texts are in a tenant's export."""
+    path = full.folder / f"{tenant}.zip"
+    leaving(full).export(tenant, str(path), **WHO)
+    with zipfile.ZipFile(path) as archive:
+        data = b"".join(map(archive.read, archive.namelist())).decode()
+    return [each for each in wanted if each in data]
+
+
+def public(kind: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(kind) if name[0] != "_"}
+
+
+@pytest.mark.parametrize("kind", CALLS, ids=lambda kind: kind.__name__)
+def test_every_method_of_a_store_is_covered(kind: type) -> None:
+    assert public(kind) == set(CALLS[kind]) | (OF_ALL[kind] & public(kind))
+    assert not set(CALLS[kind]) & OF_ALL[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind, calls in CALLS.items() for name in calls],
+    ids=lambda each: each if isinstance(each, str) else each.__name__,
+)
+def test_a_stranger_gets_nothing_and_changes_nothing(full: Full, kind: type, name: str) -> None:
+    full.store.add_stream("acme", "theirs", SETTINGS, who="eva", now=NOW)
+    people = full.store.people
+    people.add(full.acme, "only-theirs", Role.SUPPORT, "h", None, who="eva", now=NOW)
+    people.add_token(full.acme, "only-theirs", b"t" * 32, [], None, who="eva", now=NOW)
+    before = full.everything(full.acme)
+    try:
+        got = CALLS[kind][name](full)
+    except (NotFound, StoreError):
+        got = None
+    assert not got
+    assert full.everything(full.acme) == before
+    # They are there for whoever they belong to.
+    assert full.issuer.find(full.acme, full.texts["acme"]) is not None
+    assert [each.text for each in full.issuer.listed(full.acme)] == [full.texts["acme"]]
+
+
+# The end of a contract
+
+
+def test_an_export_holds_everything_of_the_tenant(full: Full) -> None:
+    path = full.folder / "acme.zip"
+    (id,) = full.add("weg damit", stream="acme/course")
+    full.issuer.erase(full.acme, [id], **WHO)
+    rows = full.rows(full.acme)
+    done = leaving(full).export("acme", str(path), who="eva", now=NOW)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert done.rows == {name: len(found) for name, found in rows.items()}
+    assert done.unreadable == 1
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        manifest = json.loads(archive.read("manifest.json"))
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert set(members) == {*manifest["members"], "manifest.json"}
+    for name, said in manifest["members"].items():
+        assert said["sha256"] == sha256(members[name]).hexdigest()
+        assert said["bytes"] == len(members[name])
+    assert manifest["tenant"] == {"id": full.acme, "name": "acme"}
+    for table in of_tenants():
+        held = INVENTORY[table.name]
+        lines = [json.loads(each) for each in members[f"data/{table.name}.jsonl"].splitlines()]
+        assert len(lines) == len(rows[table.name])
+        shown = {column.name for column in table.columns} - set(held.without)
+        wanted = {name.removeprefix(SEALED) for name in shown}
+        assert all(set(each) == wanted for each in lines)
+        assert manifest["left_out"].get(table.name, {}) == held.without
+    listed = [json.loads(each) for each in members["data/password.jsonl"].splitlines()]
+    assert {each["text"] for each in listed} == {full.texts["acme"], None}
+    assert {each["label"] for each in listed} == {"label of acme", None}
+    assert full.texts["acme"] in members["passwords.csv"].decode()
+    assert members["traffic.csv"].decode().splitlines()[1] == (
+        f"2031-05-16T12:00:00Z,{HOUR},{theirs(full)},2,1,1000,0"
+    )
+    assert full.texts["other"] not in str(members) and "other" not in str(members)
+    # That it was made is on record.
+    assert full.store.audit.entries(full.acme)[0].values == {"passwords_shown": (None, 2)}
+    with pytest.raises(NotFound):
+        leaving(full).export("nobody", str(full.folder / "nobody.zip"), who="eva", now=NOW)
+    assert not [
+        each for each in os.listdir(full.folder) if "unfinished" in each or "nobody" in each
+    ]
+
+
+def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
+    other = full.everything(full.other)
+    before = full.rows(full.acme)
+    with pytest.raises(StoreError, match="streams that are served"):
+        leaving(full).delete("acme", who="eva", now=NOW)
+    assert full.rows(full.acme) == before
+    (kept,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
+    acme = full.acme
+    done = leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    assert done.traces is Traces.NONE
+    assert not any(full.rows(acme).values()) and full.keys.held(acme) == (0, 0)
+    assert full.keys.record_keys(acme, [kept]) == {}
+    assert full.everything(full.other) == other
+    document = done.proof.document
+    assert document["counts"] == {name: len(rows) for name, rows in before.items()}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 3}
+    assert (document["tenant_id"], document["at"]) == (acme, NOW)
+    assert ProofLog(full.store.database).all() == (done.proof,)
+    key = Keyring(full.keys.root()).proof_key()
+    printed = json.loads(json.dumps(certificate(done.proof, done.names, key)))
+    assert list(wrong_with(printed, key)) == []
+    assert printed["names"]["tenant"] == "acme" and printed["names"]["who"] == "eva"
+    with full.store.database.reading() as connection:
+        logged = str(connection.execute(select(tables.proof)).all())
+    assert "acme" not in logged and "eva" not in logged
+    with pytest.raises(NotFound):
+        leaving(full).delete("acme", who="eva", now=NOW)
+    # Its number never comes again, so the name is another tenant's.
+    assert full.store.add_tenant("acme", TenantSettings(), who="eva", now=NOW).id > acme
+    again = leaving(full).delete("acme", who="eva", now=NOW + 1)
+    assert again.proof.document["previous"] == done.proof.digest
+    assert broken_at(ProofLog(full.store.database).all()) is None
+
+
+def test_a_deletion_that_was_interrupted_goes_on(full: Full, monkeypatch: Any) -> None:
+    """Wherever it ends, nothing can be read any more, and the next one leaves nothing."""
+    steps = 0
+
+    class Stopped(PystreamError):
+        pass
+
+    real = Leaving._empty
+
+    def stopping(self: Leaving, *words: Any) -> int:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise Stopped
+        return real(self, *words)
+
+    monkeypatch.setattr(Leaving, "_empty", stopping)
+    with pytest.raises(Stopped):
+        leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    assert full.keys.held(full.acme) == (0, 0)
+    assert full.store.streams("acme") == () and ProofLog(full.store.database).all() == ()
+    leaving(full).delete("acme", who="eva", now=NOW)
+    assert not any(full.rows(full.acme).values())
+
+
+def test_a_worker_serves_nothing_of_a_tenant_that_is_gone(full: Full) -> None:
+    """Though it has not looked since the streams were removed."""
+    worker = pytest.importorskip("pystream.server.worker")
+    following = worker.Streams(full.store.snapshot())
+    assert following.find("acme", "film") is not None
+    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    full.store.add_tenant("acme", TenantSettings(), who="eva", now=NOW)
+    following.learn(full.store.changed_since(following.revision))
+    assert following.find("acme", "film") is None
+    assert following.find("other", "film") is not None
+
+
+def test_what_is_still_counted_of_a_deleted_stream_is_left_out(full: Full) -> None:
+    film = theirs(full)
+    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    row = Metered(77, film, HOUR, Kind.SEGMENT, 5, 5, 0)
+    assert full.store.add_traffic([row], NOW) == (row,)
+    with full.store.database.reading() as connection:
+        counts = select(func.count()).select_from(tables.traffic)
+        assert connection.scalar(counts.where(tables.traffic.c.stream_id == film)) == 0
