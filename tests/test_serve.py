@@ -343,7 +343,7 @@ def test_an_end_is_as_patient_as_the_settings_say(node: Node) -> None:
         # systemd is asked for that, and for the time in which all is written down.
         assert "EXTEND_TIMEOUT_USEC=15500000" in node.hear("STOPPING=1")[-1].split("\n")
         assert node.process.wait(PATIENCE) == 0
-    (cut,) = node.events("answers-cut")
+    (cut,) = node.events("workers-killed")
     assert (cut["after_seconds"], cut["workers"]) == (0.5, 1)
     with Store.open(str(node.folder / "pystream.db")) as store:
         rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
@@ -544,13 +544,16 @@ def test_a_worker_whose_sending_thread_hangs_has_a_successor(node: Node) -> None
     with stopped_thread(worker, "delivery"):
         # The loop goes on, and answers what it can alone.
         assert node.get("/acme/film/master.m3u8")[0] == 302
+        # Nobody waits until it is dead, which it cannot be as long as its thread is held.
         until(lambda: node.events("worker-hangs"))
-    until(lambda: node.processes()["worker"] - {worker})
+        until(lambda: node.processes()["worker"] - {worker})
+        assert len(node.get(path)[2]) > 10_000
+        assert not node.events("process-ended")
     (event,) = node.events("worker-hangs")
     assert event["where"] == "delivery"
+    until(lambda: node.events("process-ended"))
     (end,) = node.events("process-ended")
     assert end["code"] == -signal.SIGKILL
-    assert len(node.get(path)[2]) > 10_000
 
 
 @contextmanager

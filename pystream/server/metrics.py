@@ -145,6 +145,13 @@ def _requests(board: Board) -> Iterator[Family]:
         "could not be made.",
         [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
     )
+    yield Family(
+        "pystream_connections_not_accepted_total",
+        "counter",
+        "Connections that were closed at once, for there are as many as may be; or attempts to accept "
+        "some for which the system had no descriptor, or no memory, left.",
+        [("", {"reason": reason}, count) for reason, count in totals.unaccepted.items()],
+    )
     for name, help, count in (
         ("admitted", "Viewers who were let in.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),
