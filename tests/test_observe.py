@@ -38,8 +38,6 @@ from pystream.server.answers import Answer  # noqa: E402
 from pystream.server.gauges import (  # noqa: E402
     VIEWER_SECONDS,
     Board,
-    Change,
-    Reading,
     State,
     Viewers,
 )
@@ -184,15 +182,29 @@ def test_no_session_lies_in_the_shared_memory() -> None:
 
 
 def test_the_meter_is_read_so_that_nothing_counts_twice() -> None:
-    reading = Reading()
-    first = (3, 500, 2, 77, (5, 1000, 1))
-    assert list(reading.read([first])) == [Change(3, 2, 5, 1000, 1)]
-    assert list(reading.read([first])) == []
-    grown = (3, 500, 2, 77, (6, 1500, 1))
-    # The next hour has another row; the first one is given back afterwards.
-    later = (3, 501, 2, 78, (1, 10, 0))
-    assert list(reading.read([grown, later])) == [Change(3, 2, 1, 500, 0), Change(3, 2, 1, 10, 0)]
-    assert list(reading.read([later])) == []
+    meter = _core.Meter(_core.Meter.create(1024))
+    reading = _core.Reading()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        accepted = listener.accept()[0]
+        accepted.setblocking(False)
+    line = _core.Line(accepted.detach(), meter)
+
+    def send(stream: int, body: bytes) -> None:
+        assert line.respond(b"", body, (stream, 2)) is None
+        assert peer.recv(100, socket.MSG_WAITALL if len(body) == 100 else 0)
+        while not line.settle():
+            os.sched_yield()
+
+    with peer:
+        send(3, bytes(100))
+        assert reading.changes(meter) == [(3, 2, 1, 100, 0)]
+        assert reading.changes(meter) == []
+        send(3, bytes(50))
+        send(4, bytes(7))
+        assert sorted(reading.changes(meter)) == [(3, 2, 1, 50, 0), (4, 2, 1, 7, 0)]
+        # Whoever reads it for the first time is told everything.
+        assert sorted(_core.Reading().changes(meter)) == [(3, 2, 2, 150, 0), (4, 2, 1, 7, 0)]
 
 
 def test_a_loop_that_stands_still_is_late_for_all_who_would_have_woken() -> None:
@@ -290,7 +302,7 @@ def everything() -> str:
     Viewers(seat, node.secret, 0.0).note(1, b"12345678")
     seat.lag(0.004)
     streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
-    streams.add([Change(1, 2, 3, 1000, 1), Change(2, 2, 1, 500, 0), Change(9, 1, 1, 50, 0)], 2.0)
+    streams.add([(1, 2, 3, 1000, 1), (2, 2, 1, 500, 0), (9, 1, 1, 50, 0)], 2.0)
     return metrics.exposition(
         metrics.families(node, streams, 0, 0, True, metrics.Cached(3, 1, 0, 5))
     )

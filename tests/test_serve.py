@@ -81,7 +81,9 @@ class Node:
         """Writes the settings' file anew."""
         listen = "" if "listen" in server else f'listen = ["127.0.0.1:{self.port}"]\n'
         workers = "" if "workers" in server else "workers = 1\n"
-        text = f"[server]\nadmin = []\n{listen}{workers}{server}\n{rest}"
+        # As many as any machine lets a process have.
+        most = "" if "max_connections" in server else "max_connections = 500\n"
+        text = f"[server]\nadmin = []\n{listen}{workers}{most}{server}\n{rest}"
         (self.folder / "pystream.toml").write_text(text)
 
     def add_film(self, segment_duration_ms: int = 1000) -> None:

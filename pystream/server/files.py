@@ -28,8 +28,8 @@ from pystream.errors import PystreamError, SourceError
 
 _SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
-_AT_ONCE = 4
-_STUCK = 8
+_AT_ONCE = 8
+_STUCK = 16
 _MOUNTS = "/proc/self/mountinfo"
 _MOUNTS_TICKS = 10
 

@@ -23,7 +23,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -427,32 +427,3 @@ class Viewers:
         gone, self._old, self._young = self._old, self._young, {}
         if gone:
             self._seat.replace(list(self._old.values()))
-
-
-class Change(NamedTuple):
-    """What a row of the meter has counted since it was last looked at."""
-
-    stream: int
-    kind: int
-    requests: int
-    bytes: int
-    aborted: int
-
-
-_MeterRow = tuple[int, int, int, int, tuple[int, int, int]]
-
-
-class Reading:
-    """Reads a meter again and again, and tells what is new. A row that was given back is missed by
-    nobody: that happens an hour after it has counted for the last time."""
-
-    def __init__(self) -> None:
-        self._before: dict[int, tuple[int, int, int]] = {}
-
-    def read(self, rows: list[_MeterRow]) -> Iterator[Change]:
-        before, self._before = self._before, {row[3]: row[4] for row in rows}
-        for stream, _, kind, incarnation, counts in rows:
-            was = before.get(incarnation, (0, 0, 0))
-            if counts != was:
-                requests, sent, aborted = (n - old for n, old in zip(counts, was, strict=True))
-                yield Change(stream, kind, requests, sent, aborted)
