@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -614,6 +616,53 @@ def running(folder: Path, **environment: str) -> Iterator[Node]:
             node.process.wait(60)
         finally:
             node.process.kill()
+
+
+@pytest.mark.slow
+def test_connections_for_which_no_descriptor_is_left_are_counted_and_said_once(
+    tmp_path: Path,
+) -> None:
+    name = "pystream_connections_not_accepted_total"
+    with running(tmp_path) as node, ExitStack() as peers:
+        worker = node.child("worker")
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        used = len(os.listdir(f"/proc/{worker}/fd"))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        place = "127.0.0.1", node.port
+        waiting = [peers.enter_context(socket.create_connection(place)) for _ in range(6)]
+        node.until(lambda: node.sum(name) > 1)
+        assert node.said().count('"connections-not-accepted"') == 1
+        assert "LimitNOFILE" in node.said()
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        # Nobody was turned away: they were waiting.
+        for peer in waiting:
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert peer.recv(12) == b"HTTP/1.1 404"
+
+
+def test_connections_above_the_limit_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    node = board(1)
+    log.setup("json")
+    observer = Observer(node.take(0), dict)
+    for error in (None, None, OSError(errno.EMFILE, "x"), OSError(errno.ENOMEM, "x")):
+        observer.not_accepted(error)
+    assert node.totals().unaccepted == {"limit": 2, "descriptors": 1, "memory": 1}
+    assert capsys.readouterr().err.count("connections-not-accepted") == 3
+
+
+def test_a_worker_that_cannot_die_counts_no_more_and_once() -> None:
+    node = board(2)
+    seat, other = node.take(0), node.take(1)
+    seat.pid, seat.state = 77, State.SERVING
+    other.pid, other.state = 78, State.SERVING
+    seat.set("answers", 5)
+    seat.admit()
+    node.give_up(77)
+    assert (node.sum("answers"), node.totals().deaths, node.admitted()) == (0, 1, 1)
+    assert seat.state is State.DRAINING and other.state is State.SERVING
+    node.bury(77)
+    assert (node.totals().deaths, node.admitted()) == (1, 1)
+    assert seat.state is State.FREE
 
 
 @pytest.mark.slow

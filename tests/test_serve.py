@@ -1338,6 +1338,31 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     ]
 
 
+def test_a_node_takes_all_descriptors_that_it_may_have_and_says_what_is_missing(node: Node) -> None:
+    node.settings("max_connections = 10_000_000\n")
+    node.add_film()
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and ": 10000000 connections, " in said
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        # As a shell or a container has it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        node.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    node.hear("READY=1")
+    (worker,) = node.processes()["worker"]
+    assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
+    (missing,) = node.events("descriptors-do-not-suffice")
+    assert missing["why"] in said
+    # What fits is no matter of words.
+    node.settings("max_connections = 10\n")
+    assert "connections" not in checked(node)[2]
+    node.signal(signal.SIGHUP)
+    until(lambda: node.events("settings-read"))
+    assert len(node.events("descriptors-do-not-suffice")) == 1
+
+
 @pytest.mark.needs("setpriv")
 @pytest.mark.parametrize("mode", [0o555, None])
 def test_a_check_says_that_a_folder_cannot_be_written(node: Node, mode: int | None) -> None:
