@@ -102,9 +102,7 @@ impl Reading {
     /// What was counted since the last call, or since the meter was made: stream, kind, and requests, bytes, aborted. A stream and
     /// kind may come more than once.
     fn changes(&self, py: Python<'_>, meter: &Meter) -> Vec<(u32, u8, u64, u64, u64)> {
-        let changes = py.detach(|| {
-            self.inner.lock().unwrap_or_else(PoisonError::into_inner).changes(&meter.inner.0)
-        });
+        let changes = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).changes(&meter.inner.0));
         let told = |row: shm::Row| {
             let Counts { requests, bytes, aborted } = row.counts;
             (row.stream, row.kind, requests, bytes, aborted)

@@ -490,7 +490,8 @@ mod tests {
     fn a_reading_tells_each_count_once_whatever_becomes_of_the_row() {
         let meter = Meter::attach(Meter::create(8).unwrap()).unwrap();
         let mut reading = Reading::default();
-        let mut told = |meter: &Meter| reading.changes(meter).into_iter().map(|row| (row.stream, row.counts)).collect::<Vec<_>>();
+        let mut told =
+            |meter: &Meter| reading.changes(meter).into_iter().map(|row| (row.stream, row.counts)).collect::<Vec<_>>();
         meter.add(1, 500_000, 2, ONE);
         assert_eq!(told(&meter), [(1, ONE)]);
         assert_eq!(told(&meter), []);
