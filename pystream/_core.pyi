@@ -276,6 +276,15 @@ class Meter:
     def lost(self) -> int: ...
 
 @final
+class Reading:
+    """Reads a meter again and again, and tells what is new."""
+
+    def __new__(cls) -> Reading: ...
+    def changes(self, meter: Meter) -> list[tuple[int, int, int, int, int]]:
+        """What was counted since the last call, or since the meter was made: stream, kind, requests,
+        bytes, aborted. A stream and kind may come more than once. The interpreter is let go meanwhile."""
+
+@final
 class Gcra:
     def __new__(cls, fd: int, secret: bytes) -> Gcra: ...
     @staticmethod

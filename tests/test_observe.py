@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -38,8 +40,6 @@ from pystream.server.answers import Answer  # noqa: E402
 from pystream.server.gauges import (  # noqa: E402
     VIEWER_SECONDS,
     Board,
-    Change,
-    Reading,
     State,
     Viewers,
 )
@@ -184,15 +184,29 @@ def test_no_session_lies_in_the_shared_memory() -> None:
 
 
 def test_the_meter_is_read_so_that_nothing_counts_twice() -> None:
-    reading = Reading()
-    first = (3, 500, 2, 77, (5, 1000, 1))
-    assert list(reading.read([first])) == [Change(3, 2, 5, 1000, 1)]
-    assert list(reading.read([first])) == []
-    grown = (3, 500, 2, 77, (6, 1500, 1))
-    # The next hour has another row; the first one is given back afterwards.
-    later = (3, 501, 2, 78, (1, 10, 0))
-    assert list(reading.read([grown, later])) == [Change(3, 2, 1, 500, 0), Change(3, 2, 1, 10, 0)]
-    assert list(reading.read([later])) == []
+    meter = _core.Meter(_core.Meter.create(1024))
+    reading = _core.Reading()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        accepted = listener.accept()[0]
+        accepted.setblocking(False)
+    line = _core.Line(accepted.detach(), meter)
+
+    def send(stream: int, body: bytes) -> None:
+        assert line.respond(b"", body, (stream, 2)) is None
+        assert peer.recv(100, socket.MSG_WAITALL if len(body) == 100 else 0)
+        while not line.settle():
+            os.sched_yield()
+
+    with peer:
+        send(3, bytes(100))
+        assert reading.changes(meter) == [(3, 2, 1, 100, 0)]
+        assert reading.changes(meter) == []
+        send(3, bytes(50))
+        send(4, bytes(7))
+        assert sorted(reading.changes(meter)) == [(3, 2, 1, 50, 0), (4, 2, 1, 7, 0)]
+        # Whoever reads it for the first time is told everything.
+        assert sorted(_core.Reading().changes(meter)) == [(3, 2, 2, 150, 0), (4, 2, 1, 7, 0)]
 
 
 def test_a_loop_that_stands_still_is_late_for_all_who_would_have_woken() -> None:
@@ -290,7 +304,7 @@ def everything() -> str:
     Viewers(seat, node.secret, 0.0).note(1, b"12345678")
     seat.lag(0.004)
     streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
-    streams.add([Change(1, 2, 3, 1000, 1), Change(2, 2, 1, 500, 0), Change(9, 1, 1, 50, 0)], 2.0)
+    streams.add([(1, 2, 3, 1000, 1), (2, 2, 1, 500, 0), (9, 1, 1, 50, 0)], 2.0)
     return metrics.exposition(
         metrics.families(node, streams, 0, 0, True, metrics.Cached(3, 1, 0, 5))
     )
@@ -602,6 +616,53 @@ def running(folder: Path, **environment: str) -> Iterator[Node]:
             node.process.wait(60)
         finally:
             node.process.kill()
+
+
+@pytest.mark.slow
+def test_connections_for_which_no_descriptor_is_left_are_counted_and_said_once(
+    tmp_path: Path,
+) -> None:
+    name = "pystream_connections_not_accepted_total"
+    with running(tmp_path) as node, ExitStack() as peers:
+        worker = node.child("worker")
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        used = len(os.listdir(f"/proc/{worker}/fd"))
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        place = "127.0.0.1", node.port
+        waiting = [peers.enter_context(socket.create_connection(place)) for _ in range(6)]
+        node.until(lambda: node.sum(name) > 1)
+        assert node.said().count('"connections-not-accepted"') == 1
+        assert "LimitNOFILE" in node.said()
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        # Nobody was turned away: they were waiting.
+        for peer in waiting:
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert peer.recv(12) == b"HTTP/1.1 404"
+
+
+def test_connections_above_the_limit_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    node = board(1)
+    log.setup("json")
+    observer = Observer(node.take(0), dict)
+    for error in (None, None, OSError(errno.EMFILE, "x"), OSError(errno.ENOMEM, "x")):
+        observer.not_accepted(error)
+    assert node.totals().unaccepted == {"limit": 2, "descriptors": 1, "memory": 1}
+    assert capsys.readouterr().err.count("connections-not-accepted") == 3
+
+
+def test_a_worker_that_cannot_die_counts_no_more_and_once() -> None:
+    node = board(2)
+    seat, other = node.take(0), node.take(1)
+    seat.pid, seat.state = 77, State.SERVING
+    other.pid, other.state = 78, State.SERVING
+    seat.set("answers", 5)
+    seat.admit()
+    node.give_up(77)
+    assert (node.sum("answers"), node.totals().deaths, node.admitted()) == (0, 1, 1)
+    assert seat.state is State.DRAINING and other.state is State.SERVING
+    node.bury(77)
+    assert (node.totals().deaths, node.admitted()) == (1, 1)
+    assert seat.state is State.FREE
 
 
 @pytest.mark.slow

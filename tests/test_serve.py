@@ -81,7 +81,9 @@ class Node:
         """Writes the settings' file anew."""
         listen = "" if "listen" in server else f'listen = ["127.0.0.1:{self.port}"]\n'
         workers = "" if "workers" in server else "workers = 1\n"
-        text = f"[server]\nadmin = []\n{listen}{workers}{server}\n{rest}"
+        # As many as any machine lets a process have.
+        most = "" if "max_connections" in server else "max_connections = 500\n"
+        text = f"[server]\nadmin = []\n{listen}{workers}{most}{server}\n{rest}"
         (self.folder / "pystream.toml").write_text(text)
 
     def add_film(self, segment_duration_ms: int = 1000) -> None:
@@ -343,7 +345,7 @@ def test_an_end_is_as_patient_as_the_settings_say(node: Node) -> None:
         # systemd is asked for that, and for the time in which all is written down.
         assert "EXTEND_TIMEOUT_USEC=15500000" in node.hear("STOPPING=1")[-1].split("\n")
         assert node.process.wait(PATIENCE) == 0
-    (cut,) = node.events("answers-cut")
+    (cut,) = node.events("workers-killed")
     assert (cut["after_seconds"], cut["workers"]) == (0.5, 1)
     with Store.open(str(node.folder / "pystream.db")) as store:
         rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
@@ -544,13 +546,16 @@ def test_a_worker_whose_sending_thread_hangs_has_a_successor(node: Node) -> None
     with stopped_thread(worker, "delivery"):
         # The loop goes on, and answers what it can alone.
         assert node.get("/acme/film/master.m3u8")[0] == 302
+        # Nobody waits until it is dead, which it cannot be as long as its thread is held.
         until(lambda: node.events("worker-hangs"))
-    until(lambda: node.processes()["worker"] - {worker})
+        until(lambda: node.processes()["worker"] - {worker})
+        assert len(node.get(path)[2]) > 10_000
+        assert not node.events("process-ended")
     (event,) = node.events("worker-hangs")
     assert event["where"] == "delivery"
+    until(lambda: node.events("process-ended"))
     (end,) = node.events("process-ended")
     assert end["code"] == -signal.SIGKILL
-    assert len(node.get(path)[2]) > 10_000
 
 
 @contextmanager
@@ -1331,6 +1336,31 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     assert lines == [
         "pystream serve: pystream.toml:2: server.worker: there is no such key; is workers meant?"
     ]
+
+
+def test_a_node_takes_all_descriptors_that_it_may_have_and_says_what_is_missing(node: Node) -> None:
+    node.settings("max_connections = 10_000_000\n")
+    node.add_film()
+    code, lines, said = checked(node)
+    assert (code, lines) == (0, []) and ": 10000000 connections, " in said
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        # As a shell or a container has it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        node.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    node.hear("READY=1")
+    (worker,) = node.processes()["worker"]
+    assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
+    (missing,) = node.events("descriptors-do-not-suffice")
+    assert missing["why"] in said
+    # What fits is no matter of words.
+    node.settings("max_connections = 10\n")
+    assert "connections" not in checked(node)[2]
+    node.signal(signal.SIGHUP)
+    until(lambda: node.events("settings-read"))
+    assert len(node.events("descriptors-do-not-suffice")) == 1
 
 
 @pytest.mark.needs("setpriv")

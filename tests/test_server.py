@@ -62,7 +62,7 @@ class Server:
         limits = options.pop("limits", Limits())
         self.clock = options.pop("clock", None)
         self.delivery = _core.Delivery(64 * 1024, 30_000, options.pop("cache", None))
-        self.origin = Origin(1 << 24)
+        self.origin = options.pop("origin", None) or Origin(1 << 24)
         self.answers = Answers(
             lambda tenant, name: self.streams.get(name) if tenant == "acme" else None,
             Grants(*keyring.grant_keys(NOW)),

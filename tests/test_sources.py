@@ -8,9 +8,11 @@ import json
 import os
 import random
 import shutil
+import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings
 from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
-from pystream.server.files import Files
+from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
 from tests.test_serve import Node, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
@@ -72,6 +74,243 @@ def media(server: Server, playlist: str) -> list[str]:
 def set_stream(node: Node, **changes: Any) -> None:
     with Store.open(str(node.folder / "pystream.db")) as store:
         store.set_stream("acme", "film", changes, who="test", now=1)
+
+
+# Files that do not answer.
+
+
+@contextmanager
+def silent(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
+    """A file system that does not answer for as long as this lasts: it counts who asks."""
+    asked, answers = threading.Semaphore(0), threading.Event()
+
+    def waiting(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asks(what: Any, *more: Any, **named: Any) -> Any:
+            path = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else str(what)
+            if path.startswith(str(folder)) and not answers.is_set():
+                # The loop's thread would wait here for ever, too.
+                asked.release()
+                answers.wait()
+            return ask(what, *more, **named)
+
+        return asks
+
+    with patch.context() as patched:
+        for name in ("stat", "fstat"):
+            patched.setattr(os, name, waiting(getattr(os, name)))
+        patched.setattr(pystream, "open", waiting(pystream.open))
+        try:
+            yield asked
+        finally:
+            answers.set()
+
+
+def ask_in_thread(server: Server, path: str) -> Callable[[], tuple[int, dict[str, str], bytes]]:
+    """Asks for something; what is returned waits for the answer."""
+    found: list[tuple[int, dict[str, str], bytes]] = []
+    thread = threading.Thread(target=lambda: found.append(server.get(path)))
+    thread.start()
+
+    def answer() -> tuple[int, dict[str, str], bytes]:
+        thread.join()
+        return found[0]
+
+    return answer
+
+
+@pytest.fixture
+def two_films(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
+    folder = tmp_path / "network"
+    folder.mkdir()
+    streams = {
+        "near": stream(tmp_path / "near.mp4"),
+        "far": stream(folder / "film.mp4", download=True),
+        "other": stream(folder / "other.mp4"),
+    }
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"40 22 0:50 / {folder} rw - nfs4 nas:/films rw\n")
+    origin = Origin(1 << 24, files=Files(mounts=str(mounts)))
+    with serving(streams, clock=trio_testing.MockClock(), origin=origin) as server:
+        yield server, folder
+
+
+def test_a_film_on_storage_that_does_not_answer_stops_no_other(
+    two_films: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = two_films
+    (near,), (far,) = server.media("near"), server.media("far")
+    segment = media(server, far)[0]
+    new = server.master("other")
+    # Nobody has asked for this one yet.
+    later(server)
+    grant = server.answers.grants.issue(2, bytes(16), int(time.time()), 3600)
+    ways = [far, segment, server.master("far"), new, f"/t/{grant}/acme/far/download.mp4"]
+    # Where a stream leads was asked for, which is so for a second.
+    later(server)
+    with silent(folder, monkeypatch) as asked:
+        answers = [ask_in_thread(server, way) for way in ways]
+        for _ in range(4):
+            # The state of one film, of another, the paths and the download.
+            assert asked.acquire(timeout=30)
+        for _ in range(3):
+            assert server.get(near)[0] == server.get(media(server, near)[0])[0] == 200
+            later(server)
+        later(server, 8)
+        for answer in answers:
+            status, headers, _ = answer()
+            assert status == 503 and int(headers["retry-after"]) > 0
+        # From now on it is known.
+        assert [server.get(way)[0] for way in ways] == [503] * len(ways)
+        assert server.get(near)[0] == 200
+        later(server)
+        assert [server.get(way)[0] for way in ways] == [503] * len(ways)
+        # Nothing was asked twice.
+        assert not asked.acquire(blocking=False)
+    until(lambda: later(server) or [server.get(way)[0] for way in ways] == [200] * len(ways))
+
+
+def test_who_leaves_while_a_film_is_opened_is_gone(
+    two_films: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = two_films
+    with silent(folder, monkeypatch) as asked:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as peer:
+                peer.sendall(b"GET /acme/far/master.m3u8 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert asked.acquire(timeout=30)
+        until(lambda: server.connections.count >= 20)
+        # Not because the time is over in which they might have had an answer.
+        for _ in range(4):
+            later(server)
+        until(lambda: server.connections.count < 3)
+    # Who only says that nothing more will come gets an answer, where it does not take long.
+    with socket.create_connection(("127.0.0.1", server.port)) as peer:
+        peer.sendall(b"GET /acme/far/master.m3u8 HTTP/1.1\r\nHost: x\r\n\r\n")
+        peer.shutdown(socket.SHUT_WR)
+        assert peer.makefile("rb").read().startswith(b"HTTP/1.1 302 ")
+
+
+def test_each_mount_has_threads_of_its_own(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 8:1 / / rw - ext4 /dev/sda rw\n"
+        "40 22 0:50 / /mnt/a\\040disk rw shared:1 - nfs4 nas:/films rw\n"
+    )
+    answers = threading.Event()
+    begun: list[str] = []
+    told: list[str] = []
+
+    def find_out(what: str, waits: bool) -> str:
+        begun.append(what)
+        if waits:
+            answers.wait()
+        return what
+
+    async def ask(files: Files, path: str, waits: bool) -> None:
+        try:
+            found = await files.ask((path,), path, lambda: find_out(path, waits))
+        except NoAnswer as error:
+            assert path in str(error)
+            found = "no answer"
+        told.append(found)
+
+    async def ask_many(files: Files, numbers: range) -> None:
+        async with trio.open_nursery() as nursery:
+            for n in numbers:
+                nursery.start_soon(ask, files, f"/mnt/a disk/{n}", True)
+            await trio_testing.wait_all_tasks_blocked()
+            await ask(files, f"/films/{numbers[0]}", False)
+            clock.jump(8)
+
+    async def main() -> None:
+        files = Files(seconds=8, mounts=str(mounts))
+        await ask_many(files, range(30))
+        assert told == ["/films/0", *["no answer"] * 30]
+        # As many more are asked beside those eight, and then no more.
+        await ask_many(files, range(40, 60))
+        assert told.count("no answer") == 50 and told[31] == "/films/40"
+        await ask_many(files, range(60, 80))
+        assert told.count("no answer") == 70 and told[-1] == "/films/60"
+        while len(begun) < 3 + 16:
+            await trio.lowlevel.checkpoint()
+        answers.set()
+        # Once they are back, all is as before.
+        while told[-1] != "/mnt/a disk/80":
+            await ask(files, "/mnt/a disk/80", False)
+            await trio.lowlevel.checkpoint()
+        assert len(begun) == 3 + 16 + 1
+
+    clock = trio_testing.MockClock()
+    trio.run(main, clock=clock)
+
+
+def test_who_asks_the_same_is_told_the_same(tmp_path: Path) -> None:
+    answers = threading.Event()
+    begun: list[int] = []
+    told: list[object] = []
+
+    def find_out() -> object:
+        begun.append(1)
+        answers.wait()
+        return object()
+
+    async def ask(files: Files) -> None:
+        told.append(await files.ask((str(tmp_path),), "state", find_out))
+
+    async def main() -> None:
+        files = Files()
+        with trio.CancelScope() as leaving:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, files)
+                await trio_testing.wait_all_tasks_blocked()
+                leaving.cancel()
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask, files)
+            await trio_testing.wait_all_tasks_blocked()
+            answers.set()
+
+    trio.run(main)
+    assert len(begun) == 1 and len(told) == 20 and len(set(map(id, told))) == 1
+
+
+# What is kept open.
+
+
+def copies(folder: Path, count: int) -> list[Source]:
+    films = [folder / f"{n}.mp4" for n in range(count)]
+    for film in films:
+        stream(film)
+    return [Source(n, (str(film),), "ts", 1, 0) for n, film in enumerate(films)]
+
+
+@pytest.mark.parametrize("bound", ["bytes", "files"])
+def test_films_are_kept_open_within_bounds(tmp_path: Path, bound: str) -> None:
+    wanted = copies(tmp_path, 4)
+
+    async def main() -> None:
+        one = await Origin(1 << 24).film(wanted[0])
+        films = Origin(2 * one.nbytes, 10) if bound == "bytes" else Origin(1 << 24, 2)
+        versions = [(await films.film(each)).version for each in wanted[:2]]
+        # The first one is asked for once more, so the second one has to go.
+        assert films.version(0, versions[0]) and films.version(0, versions[0])
+        versions.append((await films.film(wanted[2])).version)
+        kept = [films.version(n, version) is not None for n, version in enumerate(versions)]
+        assert kept == [True, False, True]
+        assert films.nbytes == 2 * one.nbytes
+        del one
+        films.tick()
+        closes(Path(wanted[1].paths[0]))
+        assert is_open(Path(wanted[2].paths[0]))
+        if bound == "bytes":
+            # Playlists that are written later count.
+            film = await films.film(wanted[2])
+            before = film.nbytes
+            await films.written(film, film.presentation.renditions[0])
+            assert films.nbytes == film.nbytes > before
+            assert films.version(0, versions[0]) is None and films.version(2, versions[2])
+
+    trio.run(main)
 
 
 # Written over.

@@ -21,7 +21,7 @@ from pystream.errors import PystreamError
 from pystream.server import child, log
 from pystream.server.answers import Answer, failure
 from pystream.server.connections import Connections, Limits
-from pystream.server.gauges import Board, Reading, State
+from pystream.server.gauges import Board, State
 from pystream.server.http import HttpError, Request
 from pystream.server.listeners import ADMIN
 from pystream.server.metrics import CONTENT_TYPE, Cached, Streams, exposition, families
@@ -43,7 +43,7 @@ class Admin:
         self._meter = meter
         self._limits = limits
         self._cache = cache
-        self._reading = Reading()
+        self._reading = _core.Reading()
         self._streams = Streams()
         self._sampled = time.monotonic()
         self.store_reachable = False
@@ -93,7 +93,7 @@ class Admin:
         now = time.monotonic()
         seconds = max(1e-3, now - self._sampled)
         self._sampled = now
-        self._streams.add(self._reading.read(self._meter.rows()), seconds)
+        self._streams.add(self._reading.changes(self._meter), seconds)
 
     def look(self, store: Store | None, url: str, revision: int) -> tuple[Store | None, int]:
         """Asks the store what streams are called, if anything has changed since `revision`."""

@@ -22,7 +22,7 @@ from pystream.acl.store import Store
 from pystream.acl.store.keystore import root_name
 from pystream.acl.streams import Stream, problems
 from pystream.errors import NoStore, PystreamError
-from pystream.server import listeners
+from pystream.server import descriptors, listeners
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
@@ -58,6 +58,9 @@ def check(
     keys = settings.keys.store.removeprefix("sqlite:///")
     if (keys == settings.keys.store or os.path.lexists(keys)) and not findings.wrong:
         findings.wrong += _key_store(settings, environ)
+    workers = settings.server.workers or len(os.sched_getaffinity(0))
+    if (missing := descriptors.missing(settings, workers, descriptors.allowed())) is not None:
+        findings.notes.append(missing)
     for kind, at in listeners.wanted(settings):
         try:
             if (note := listeners.try_place(kind, at)) is not None:

@@ -84,6 +84,8 @@ class Connections:
 
     `answer` gives an answer, or what has to be awaited for one. `limits` and `edge` may be replaced at
     any time, for connections that come afterwards.
+    `not_accepted` is told why a connection was not accepted: the system's error, or None where there are
+    as many as may be.
     `ended` is told each request (None where it could not be read), its answer, whether that went
     out whole, and after how many seconds. `broke_off` is told, before that, how an answer under way
     ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one, why.
@@ -99,6 +101,7 @@ class Connections:
         edge: Edge | None = None,
         ended: Callable[[Request | None, Answer, bool, float], None] = lambda *_: None,
         broke_off: Callable[[Request | None, str, str | None], None] = lambda *_: None,
+        not_accepted: Callable[[OSError | None], None] = lambda _: None,
     ) -> None:
         self.limits = limits
         self.edge = edge or Edge()
@@ -107,6 +110,7 @@ class Connections:
         self._meter = meter
         self._ended = ended
         self._broke_off = broke_off
+        self._not_accepted = not_accepted
         self.handshakes = 0
         self._ids = count()
         self._connections: set[_Connection] = set()
@@ -190,9 +194,11 @@ class Connections:
                     # Out of descriptors, for one: those who are here go on; the others wait in the
                     # kernel.
                     if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        self._not_accepted(error)
                         await trio.sleep(0.1)
                     continue
                 if len(self._connections) >= self.limits.connections:
+                    self._not_accepted(None)
                     peer.close()
                     continue
                 peer.setblocking(False)
@@ -228,10 +234,18 @@ class Connections:
             self._tick()
             now = time.monotonic()
             for connection in list(self._connections):
-                if connection.deadline < now:
+                if connection.deadline < now or self._has_left(connection):
                     self._end(connection)
                 elif connection.line is not None:
                     self._settle(connection, connection.line)
+
+    @staticmethod
+    def _has_left(connection: _Connection) -> bool:
+        """Whether nobody waits any more for an answer that is not there yet. Who has only said that no
+        more requests will come looks the same, and is given a second or two."""
+        if connection.leaving and connection.busy and connection.number is None:
+            connection.missed += 1
+        return connection.missed > 1
 
     def _settle(self, connection: _Connection, line: _core.Line) -> None:
         """Books what the peer has acknowledged: whoever is killed has only a second unbooked."""
@@ -517,6 +531,7 @@ class Connections:
             except BaseException as error:
                 answer = self._bug(request, error)
             connection.holding = connection.busy = False
+            connection.missed = 0
             connection.scope = None
             respond = partial(self._respond, request=request, answer=answer, begun=begun)
             self._go_on(connection, respond)
@@ -636,6 +651,7 @@ class _Connection:
     queued: it waits for its next turn.
     busy: an answer is not yet ready (holding: not yet due), or is under way as an order of this
         number. answering: whose answer is under way.
+    missed: by how many sweeps in a row the peer, who waits for an answer, was found to be leaving.
     lingering: nothing more is read but the end.
     settled: all that was sent is booked.
     scope: what of it is a task.
@@ -643,8 +659,18 @@ class _Connection:
 
     __slots__ = (
         *("address", "answering", "busy", "deadline", "edge", "greeted", "holding", "hsts"),
-        *("keep_alive", "leaving", "limits", "line", "lingering", "lost", "number", "protocol"),
-        *("queued", "requests", "scope", "secure", "settled", "socket", "unread", "waiting"),
+        *("keep_alive", "leaving", "limits", "line", "lingering", "lost", "missed", "number"),
+        *(
+            "protocol",
+            "queued",
+            "requests",
+            "scope",
+            "secure",
+            "settled",
+            "socket",
+            "unread",
+            "waiting",
+        ),
     )
 
     def __init__(self, peer: socket.socket, address: str, edge: Edge, limits: Limits) -> None:
@@ -667,6 +693,7 @@ class _Connection:
         self.settled = True
         self.busy = False
         self.holding = False
+        self.missed = 0
         self.lingering = False
         self.leaving = False
         self.queued = False

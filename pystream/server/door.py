@@ -12,13 +12,14 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from pystream import _core
 from pystream.acl.grants import Grant
 from pystream.acl.streams import Stream
 from pystream.server import log
-from pystream.server.gauges import Board, Reading, Seat, Viewers
+from pystream.server.gauges import Board, Seat, Viewers
 from pystream.server.http import HttpError
 from pystream.server.overload import NEWCOMER_SECONDS, Bounds, Load, Reason, retry_after, verdict
 from pystream.server.settings import Overload
@@ -43,11 +44,11 @@ def _no_room(reason: Reason) -> HttpError:
 
 
 class _Step(NamedTuple):
-    """What one sample has found: bytes acknowledged since the last one, by stream, and viewers let
+    """What one sample has found: bytes acknowledged since the last one, by tenant, and viewers let
     in ever."""
 
     at: float
-    sent: Counter[int]
+    sent: Counter[str]
     admitted: int
 
 
@@ -81,7 +82,7 @@ class Door:
         self._fresh = Counter[int]()
         self._newcomers = deque[tuple[float, str]]()
         self._newcomers_of = Counter[str]()
-        self._reading = Reading()
+        self._reading = _core.Reading()
         # What was sent before this worker came is no rate.
         self._sent()
         self._steps = deque([_Step(now, Counter(), board.admitted())])
@@ -99,20 +100,16 @@ class Door:
         while len(steps) > 2 and steps[1].at <= now - NEWCOMER_SECONDS:
             steps.popleft()
         seconds = max(1e-3, now - steps[0].at)
-        self._rates.clear()
-        total = 0
-        for step in list(steps)[1:]:
-            for stream, sent in step.sent.items():
-                total += sent
-                self._rates[self._tenant_of(stream) or ""] += sent
-        self._egress = 8 * total / seconds
-        for tenant, sent in self._rates.items():
-            self._rates[tenant] = round(8 * sent / seconds)
+        sums = Counter[str]()
+        for step in islice(steps, 1, None):
+            sums.update(step.sent)
+        self._egress = 8 * sums.total() / seconds
+        self._rates = Counter({tenant: round(8 * sent / seconds) for tenant, sent in sums.items()})
 
-    def _sent(self) -> Counter[int]:
-        sent = Counter[int]()
-        for change in self._reading.read(self._meter.rows()):
-            sent[change.stream] += change.bytes
+    def _sent(self) -> Counter[str]:
+        sent = Counter[str]()
+        for stream, _, _, more, _ in self._reading.changes(self._meter):
+            sent[self._tenant_of(stream) or ""] += more
         return sent
 
     def admit(self, stream: Stream, session: bytes) -> None:

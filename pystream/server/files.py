@@ -28,8 +28,8 @@ from pystream.errors import PystreamError, SourceError
 
 _SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
-_AT_ONCE = 4
-_STUCK = 8
+_AT_ONCE = 8
+_STUCK = 16
 _MOUNTS = "/proc/self/mountinfo"
 _MOUNTS_TICKS = 10
 
@@ -86,10 +86,12 @@ class _Place:
 
 
 class Files:
-    """The threads of one process that ask file systems. `tick` has to be called once a second."""
+    """The threads of one process that ask file systems. `tick` has to be called once a second.
+    `mounts`: a file as the kernel writes it that says what is mounted where."""
 
-    def __init__(self, seconds: float = _SECONDS) -> None:
+    def __init__(self, seconds: float = _SECONDS, mounts: str = _MOUNTS) -> None:
         self._seconds = seconds
+        self._mounts_file = mounts
         self._questions: dict[Hashable, _Question] = {}
         self._places: dict[tuple[bool, tuple[str, ...]], _Place] = {}
         self._leads_to: dict[str, str] = {}
@@ -199,7 +201,7 @@ class Files:
     def _read_mounts(self) -> None:
         """proc_pid_mountinfo(5): the fifth field is where it is mounted, with blanks in octal."""
         try:
-            with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            with open(self._mounts_file, encoding="utf-8", errors="surrogateescape") as file:
                 found = {_unescaped(line.split(" ")[4]).rstrip("/") + "/" for line in file}
         except OSError:
             found = {"/"}

@@ -20,9 +20,10 @@ import errno
 import mmap
 import os
 import time
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -35,6 +36,8 @@ KINDS: Final = (*(kind.value for kind in Kind), "none")
 ENDS: Final = ("gone", "stalled", "failed")
 """Of answers under way that did not go out whole: the viewer left, or took nothing for too long, or the
 bytes could not be made."""
+UNACCEPTED: Final = ("limit", "descriptors", "memory")
+"""Why connections were not accepted: there are as many as may be, or the system has nothing left."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 LAG_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper bounds of the lag histogram's classes; the last class has none."""
@@ -92,7 +95,8 @@ class _Layout:
     handshakes = admitted + 1
     makings = handshakes + 1
     broken_off = makings + 1
-    cells = broken_off + len(ENDS)
+    unaccepted = broken_off + len(ENDS)
+    cells = unaccepted + len(UNACCEPTED)
     gauges["handshakes"] = handshakes
     gauges["makings"] = makings
 
@@ -102,7 +106,8 @@ _SEAT_CELLS = -(-_Layout.cells // 8) * 8
 
 class Totals(NamedTuple):
     """What all workers that ever were have counted. `requests` by (kind, class), `refused` by
-    reason, `broken_off` by end, `lag` by class of the histogram, its sum in seconds."""
+    reason, `broken_off` by end, `unaccepted` by reason, `lag` by class of the histogram, its sum in
+    seconds."""
 
     requests: Mapping[tuple[str, str], int]
     refused: Mapping[Reason, int]
@@ -112,6 +117,7 @@ class Totals(NamedTuple):
     handshakes: int
     makings: int
     broken_off: Mapping[str, int]
+    unaccepted: Mapping[str, int]
     deaths: int
 
 
@@ -176,6 +182,17 @@ class Board:
                     self._head[_Head.DEATHS] += 1
                 seat.fold(self._base)
                 self._head[_Head.FOLDS] += 1
+
+    def give_up(self, pid: int) -> None:
+        """Counts a worker as dead that was killed, and cannot die yet: it waits in the kernel. Its seat is
+        freed when it is buried."""
+        for seat in self.seats:
+            if seat.state is not State.FREE and seat.pid == pid:
+                if seat.state is not State.DRAINING:
+                    self._head[_Head.DEATHS] += 1
+                seat.state = State.DRAINING
+                for gauge in _GAUGES:
+                    seat.set(gauge, 0)
 
     def drain(self) -> None:
         """The node is about to end."""
@@ -258,6 +275,7 @@ def _totals(sums: list[int], deaths: int) -> Totals:
         sums[at.handshakes],
         sums[at.makings],
         {end: sums[at.broken_off + n] for n, end in enumerate(ENDS)},
+        {reason: sums[at.unaccepted + n] for n, reason in enumerate(UNACCEPTED)},
         deaths,
     )
 
@@ -265,6 +283,7 @@ def _totals(sums: list[int], deaths: int) -> Totals:
 _REQUEST_AT = {kind: _Layout.requests + n * len(CLASSES) for n, kind in enumerate(KINDS)}
 _REFUSED_AT = {reason: _Layout.refused + n for n, reason in enumerate(Reason)}
 _BROKEN_OFF_AT = {end: _Layout.broken_off + n for n, end in enumerate(ENDS)}
+_UNACCEPTED_AT = {reason: _Layout.unaccepted + n for n, reason in enumerate(UNACCEPTED)}
 
 
 class Seat:
@@ -338,6 +357,9 @@ class Seat:
     def break_off(self, end: str) -> None:
         self._cells[_BROKEN_OFF_AT[end]] += 1
 
+    def not_accept(self, reason: str) -> None:
+        self._cells[_UNACCEPTED_AT[reason]] += 1
+
     def admit(self) -> None:
         self._cells[_Layout.admitted] += 1
 
@@ -358,9 +380,10 @@ class Seat:
             self.set("viewers", count + 1)
 
     def replace(self, entries: list[int]) -> None:
+        entries = entries[:_MOST_VIEWERS]
         self.set("viewers", 0)
-        for entry in entries:
-            self.append(entry)
+        self._viewers[: len(entries)] = memoryview(array("Q", entries))
+        self.set("viewers", len(entries))
 
 
 class Viewers:
@@ -404,32 +427,3 @@ class Viewers:
         gone, self._old, self._young = self._old, self._young, {}
         if gone:
             self._seat.replace(list(self._old.values()))
-
-
-class Change(NamedTuple):
-    """What a row of the meter has counted since it was last looked at."""
-
-    stream: int
-    kind: int
-    requests: int
-    bytes: int
-    aborted: int
-
-
-_MeterRow = tuple[int, int, int, int, tuple[int, int, int]]
-
-
-class Reading:
-    """Reads a meter again and again, and tells what is new. A row that was given back is missed by
-    nobody: that happens an hour after it has counted for the last time."""
-
-    def __init__(self) -> None:
-        self._before: dict[int, tuple[int, int, int]] = {}
-
-    def read(self, rows: list[_MeterRow]) -> Iterator[Change]:
-        before, self._before = self._before, {row[3]: row[4] for row in rows}
-        for stream, _, kind, incarnation, counts in rows:
-            was = before.get(incarnation, (0, 0, 0))
-            if counts != was:
-                requests, sent, aborted = (n - old for n, old in zip(counts, was, strict=True))
-                yield Change(stream, kind, requests, sent, aborted)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pystream
 from pystream.acl.traffic import Kind as Booked
-from pystream.server.gauges import LAG_BOUNDS_S, Board, Change, State
+from pystream.server.gauges import LAG_BOUNDS_S, Board, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,14 +47,14 @@ class Streams:
     sums: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     rates: Counter[int] = field(default_factory=Counter)
 
-    def add(self, changes: Iterable[Change], seconds: float) -> None:
-        """Counts what is new after `seconds`."""
+    def add(self, changes: Iterable[tuple[int, int, int, int, int]], seconds: float) -> None:
+        """Counts what is new after `seconds`, as `_core.Reading` tells it."""
         self.rates = Counter({stream: 0 for stream, _ in self.sums})
-        for change in changes:
-            sums = self.sums.setdefault((change.stream, change.kind), [0, 0, 0])
-            for n, more in enumerate((change.requests, change.bytes, change.aborted)):
+        for stream, kind, requests, sent, aborted in changes:
+            sums = self.sums.setdefault((stream, kind), [0, 0, 0])
+            for n, more in enumerate((requests, sent, aborted)):
                 sums[n] += more
-            self.rates[change.stream] += round(8 * change.bytes / seconds)
+            self.rates[stream] += round(8 * sent / seconds)
 
     def place(self, number: int) -> Place:
         return self.names.get(number, ("", f"{number}"))
@@ -144,6 +144,13 @@ def _requests(board: Board) -> Iterator[Family]:
         "Answers under way that did not go out whole: the viewer went, or took nothing, or the bytes "
         "could not be made.",
         [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
+    )
+    yield Family(
+        "pystream_connections_not_accepted_total",
+        "counter",
+        "Connections that were closed at once, for there are as many as may be; or attempts to accept "
+        "some for which the system had no descriptor, or no memory, left.",
+        [("", {"reason": reason}, count) for reason, count in totals.unaccepted.items()],
     )
     for name, help, count in (
         ("admitted", "Viewers who were let in.", totals.admitted),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,6 +18,11 @@ _LAG_SECONDS = 0.01
 # Where nobody is there who could be kept waiting.
 _IDLE_LAG_SECONDS = 0.1
 _TELL_SECONDS = 1.0
+_REMEDIES = {
+    "limit": "raise server.max_connections",
+    "descriptors": "raise the limit of open files: LimitNOFILE= of systemd, --ulimit nofile= of a container",
+    "memory": "give the machine more memory, or serve fewer",
+}
 # So long nothing more is said of a film whose bytes cannot be had: everybody asks again and again.
 _QUIET_SECONDS = 60.0
 _KEPT_SECONDS = 10.0
@@ -45,6 +51,8 @@ class Observer:
         # When something was last said of a film.
         self._said: dict[tuple[str, str], float] = {}
         self._busy = busy
+        # When something was last said of connections that were not accepted.
+        self._unaccepted: dict[str, float] = {}
         # When, and how late.
         self._lags = deque[tuple[float, float]](maxlen=_MOST_KEPT)
 
@@ -77,6 +85,21 @@ class Observer:
         self._said = {each: at for each, at in self._said.items() if now - at < _QUIET_SECONDS}
         self._said[film] = now
         log.error(f"{film[1]}-failed", stream=film[0], reason=why)
+
+    def not_accepted(self, error: OSError | None) -> None:
+        """A connection was not accepted: the system had nothing left for it, or there are as many as may
+        be."""
+        reason = "limit"
+        if error is not None:
+            descriptors = error.errno in (errno.EMFILE, errno.ENFILE)
+            reason = "descriptors" if descriptors else "memory"
+        self._seat.not_accept(reason)
+        now = self._clock()
+        if now - self._unaccepted.get(reason, -_QUIET_SECONDS) < _QUIET_SECONDS:
+            return
+        self._unaccepted[reason] = now
+        said = {} if error is None else log.fault(error)
+        log.error("connections-not-accepted", reason=reason, remedy=_REMEDIES[reason], **said)
 
     async def run(self, each_second: Callable[[], None] = lambda: None) -> None:
         """Keeps the gauges true, until cancelled."""

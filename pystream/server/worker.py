@@ -23,6 +23,7 @@ from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
+from pystream.server.descriptors import allowed, most_films
 from pystream.server.desk import Line
 from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
@@ -194,6 +195,7 @@ def connecting(
         edge,
         observer.ended,
         observer.broke_off,
+        observer.not_accepted,
     )
 
 
@@ -255,7 +257,7 @@ async def serve(node: dict[str, Any]) -> None:
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
-    origin = Origin(settings.cache.index_bytes)
+    origin = Origin(settings.cache.index_bytes, most_films(allowed()))
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
     line = Line(node["desk"])
     tries = _core.Gcra(node["tries"], keyring.table_secret())

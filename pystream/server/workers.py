@@ -37,7 +37,7 @@ import trio
 from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import child as children
-from pystream.server import desk, listeners, log, service
+from pystream.server import descriptors, desk, listeners, log, service
 from pystream.server.edge import edge_of
 from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
@@ -68,6 +68,8 @@ _RESTART_SECONDS = 0.2
 _RESTART_MOST_SECONDS = 10.0
 # What systemd waits longer than that (sd_notify(3), EXTEND_TIMEOUT_USEC): the rest is written down.
 _LAST_SECONDS = 15.0
+# What a process takes to die that can.
+_DEATH_SECONDS = 2.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -80,7 +82,8 @@ _STANDSTILLS = 10
 class _Child:
     """A process. `seat`: a number that no other living process of the node has. `control`: where
     the supervisor writes to it. `process`: None for one that an earlier program started. `leaving`:
-    it was told to finish."""
+    it was told to finish, or nobody waits for it. `killed`: it was sent SIGKILL, of which it may not die:
+    who waits for a file system that does not answer stays in the kernel."""
 
     role: str
     index: int
@@ -91,6 +94,11 @@ class _Child:
     was_ready: bool = False
     reloaded: trio.Event = field(default_factory=trio.Event)
     leaving: bool = False
+    killed: bool = False
+
+    def kill(self) -> None:
+        self.killed = True
+        os.kill(self.pid, signal.SIGKILL)
 
     def ended(self) -> int | None:
         """Its exit code, negative for a signal; None while it lives."""
@@ -133,6 +141,7 @@ def supervise(
     Raises `SettingsError` where it cannot listen, or cannot use its certificates.
     """
     log.setup(settings.log.format, role="supervisor")
+    descriptors.raise_limit()
     return trio.run(Supervisor(settings, config, command, announce).run, seconds)
 
 
@@ -166,6 +175,7 @@ class Supervisor:
     async def run(self, seconds: float | None = None) -> int:
         """Until a signal ends it, or it has served for `seconds`; returns the exit code."""
         self._open()
+        self._say_what_is_missing()
         with trio.open_signal_receiver(*_SIGNALS) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             async with trio.open_nursery() as nursery:
@@ -182,11 +192,16 @@ class Supervisor:
                     elif number == signal.SIGUSR2:
                         nursery.start_soon(self._replace)
                     elif self._stopping:
-                        self._signal(signal.SIGKILL)
+                        self._kill_all()
                     else:
                         self._stop()
                 nursery.cancel_scope.cancel()
         return self._code
+
+    def _say_what_is_missing(self) -> None:
+        missing = descriptors.missing(self.settings, self._count, descriptors.allowed())
+        if missing is not None and not self._trial:
+            log.warning("descriptors-do-not-suffice", why=missing)
 
     # Sockets and shared memory
 
@@ -409,11 +424,12 @@ class Supervisor:
                 os.close(child.control)
             if not self._stopping and not child.leaving:
                 self._succeed(child, code)
+            elif not self._stopping and child.killed:
+                self._say_ended(child, code)
         self._let_writers_go()
         if self._stopping and not any(c.role == "worker" for c in self._children.values()):
             # What the last workers have counted is there to be written.
-            for child in self._children.values():
-                os.kill(child.pid, signal.SIGTERM)
+            self._let_others_end()
         return self._stopping and not self._children
 
     def _let_writers_go(self) -> None:
@@ -430,7 +446,11 @@ class Supervisor:
             # The new program's processes are about to take over.
             return
         if self._try_again(child.role, child.index, served=child.was_ready):
-            log.error("process-ended", process=child.role, number=child.index, code=code)
+            self._say_ended(child, code)
+
+    @staticmethod
+    def _say_ended(child: _Child, code: int) -> None:
+        log.error("process-ended", process=child.role, number=child.index, code=code)
 
     def _try_again(self, role: str, index: int, *, served: bool) -> bool:
         """Has a process started once more, after a while; whether it shall be."""
@@ -456,7 +476,7 @@ class Supervisor:
             seen, beats = beats, {}
             for seat in self._board.taken():
                 child = self._children.get(seat.pid)
-                if child is None or seat.state is State.STARTING:
+                if child is None or child.killed or seat.state is State.STARTING:
                     continue
                 before, stood, sent_before, unsent = seen.get(seat.pid, (-1, 0, -1, 0))
                 now, sent = seat.beats, seat.get("delivery_beats")
@@ -465,21 +485,29 @@ class Supervisor:
                 else:
                     stood, unsent = 0, unsent + 1 if sent == sent_before else 0
                 hangs = _STANDSTILLS in (stood, unsent)
-                # Counted on, so that it is killed once.
-                beats[seat.pid] = now, stood + hangs, sent, unsent + hangs
+                beats[seat.pid] = now, stood, sent, unsent
                 if hangs:
                     where = "loop" if stood else "delivery"
                     seconds = _STANDSTILLS * _LOOK_SECONDS
                     log.error("worker-hangs", number=child.index, where=where, seconds=seconds)
-                    os.kill(seat.pid, signal.SIGKILL)
+                    self._give_up(child)
+
+    def _give_up(self, child: _Child) -> None:
+        """Kills a worker that hangs. A successor does not wait until it is dead: that may take as long as
+        a file system takes to answer."""
+        child.kill()
+        self._board.give_up(child.pid)
+        if child.process is not None and not (self._stopping or child.leaving):
+            child.leaving = True
+            self._try_again(child.role, child.index, served=child.was_ready)
 
     async def _start_later(self, role: str, index: int, wait: float) -> None:
         await trio.sleep(wait)
         self._start(role, index)
 
-    def _signal(self, number: int) -> None:
-        for pid in self._children:
-            os.kill(pid, number)
+    def _kill_all(self) -> None:
+        for child in self._children.values():
+            child.kill()
 
     def _stop(self) -> None:
         if self._stopping:
@@ -504,13 +532,28 @@ class Supervisor:
 
     async def _lose_patience(self, grace: float) -> None:
         await trio.sleep(grace)
-        workers = [child.pid for child in self._children.values() if child.role == "worker"]
-        log.warning("answers-cut", after_seconds=grace, workers=len(workers))
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
+        workers = [child for child in self._children.values() if child.role == "worker"]
+        # What is under way there may be an answer to be sent, or a wait for a file.
+        log.warning("workers-killed", after_seconds=grace, workers=len(workers))
+        for worker in workers:
+            worker.kill()
+        await trio.sleep(_DEATH_SECONDS)
         # The others write down what these have counted; that takes no time, if the store is well.
+        self._let_others_end()
         await trio.sleep(_LAST_SECONDS / 2)
-        self._signal(signal.SIGKILL)
+        self._kill_all()
+        await trio.sleep(_DEATH_SECONDS)
+        left = [f"{child.role} {child.index}" for child in self._children.values()]
+        log.error(
+            "processes-left", processes=left, why="they wait for a file system that does not answer"
+        )
+        self._code = 1
+        self._nursery.cancel_scope.cancel()
+
+    def _let_others_end(self) -> None:
+        for child in self._children.values():
+            if child.role != "worker":
+                os.kill(child.pid, signal.SIGTERM)
 
     # Change
 
@@ -530,6 +573,7 @@ class Supervisor:
                 for key in needing_new_processes(self.settings, after):
                     log.warning("setting-needs-sigusr2-or-restart", key=key)
                 self.settings = with_changes(self.settings, after)
+                self._say_what_is_missing()
                 await self._spread()
                 log.info("settings-read")
             service.notify("READY=1")

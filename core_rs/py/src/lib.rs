@@ -20,7 +20,7 @@ mod _core {
     #[pymodule_export]
     use crate::rendition::{Rendition, encrypt};
     #[pymodule_export]
-    use crate::shared::{Cache, Gcra, Meter, Session, Sessions};
+    use crate::shared::{Cache, Gcra, Meter, Reading, Session, Sessions};
     #[pymodule_export]
     use crate::work::Work;
 

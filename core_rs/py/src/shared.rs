@@ -1,7 +1,7 @@
 //! What the processes of a node share.
 
 use std::os::fd::{IntoRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -83,6 +83,31 @@ impl Meter {
     /// Calls that found no row: any but 0 is an alarm.
     fn lost(&self) -> u64 {
         self.inner.0.overflow().lost_rows
+    }
+}
+
+/// Reads a meter again and again, and tells what is new.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Reading {
+    inner: Mutex<shm::Reading>,
+}
+
+#[pymethods]
+impl Reading {
+    #[new]
+    fn new() -> Self {
+        Self { inner: Mutex::default() }
+    }
+
+    /// What was counted since the last call, or since the meter was made: stream, kind, and requests, bytes, aborted. A stream and
+    /// kind may come more than once.
+    fn changes(&self, py: Python<'_>, meter: &Meter) -> Vec<(u32, u8, u64, u64, u64)> {
+        let changes = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).changes(&meter.inner.0));
+        let told = |row: shm::Row| {
+            let Counts { requests, bytes, aborted } = row.counts;
+            (row.stream, row.kind, requests, bytes, aborted)
+        };
+        changes.into_iter().map(told).collect()
     }
 }
 

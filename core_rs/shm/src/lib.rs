@@ -30,5 +30,5 @@ mod sessions;
 pub use cache::{BLOCK, Cache, CacheCounters, Entry, Filling, Progress, SEATS, WANTED_WITHIN_US};
 pub use error::{Error, Result};
 pub use gcra::{DEFAULT_BYTES, Gcra, GcraCounters, MAX_BURST_US, Verdict};
-pub use meter::{Counts, DEFAULT_ROWS, MAX_COUNT, Meter, Overflow, Row};
+pub use meter::{Counts, DEFAULT_ROWS, MAX_COUNT, Meter, Overflow, Reading, Row};
 pub use sessions::{DEFAULT_SESSIONS, Reason, Session, SessionGauges, Sessions, Standing, Terms};

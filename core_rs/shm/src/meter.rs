@@ -83,6 +83,15 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// What was added to `was`. Counts only grow for one incarnation.
+    fn since(self, was: Self) -> Self {
+        Self {
+            requests: self.requests - was.requests,
+            bytes: self.bytes - was.bytes,
+            aborted: self.aborted - was.aborted,
+        }
+    }
+
     fn from_array([requests, bytes, aborted]: [u64; 3]) -> Self {
         Self { requests, bytes, aborted }
     }
@@ -320,6 +329,33 @@ impl Meter {
     }
 }
 
+/// Reads a meter again and again, and tells what is new.
+///
+/// A row that was retired is missed by nobody: that happens an hour after it has counted for the last time.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// By place: the incarnation of the row that was there, and what it had counted.
+    before: Vec<(u64, Counts)>,
+}
+
+impl Reading {
+    /// Rows that have counted since the last call, with what they have counted since.
+    pub fn changes(&mut self, meter: &Meter) -> Vec<Row> {
+        self.before.resize(meter.rows, (0, Counts::default()));
+        let mut changes = Vec::new();
+        for (place, before) in self.before.iter_mut().enumerate() {
+            let Some(row) = meter.snapshot(place) else { continue };
+            let (incarnation, was) = *before;
+            let was = if incarnation == row.incarnation { was } else { Counts::default() };
+            if row.counts != was {
+                *before = (row.incarnation, row.counts);
+                changes.push(Row { counts: row.counts.since(was), ..row });
+            }
+        }
+        changes
+    }
+}
+
 impl AsFd for Meter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.mapping.as_fd()
@@ -448,6 +484,24 @@ mod tests {
             writes += 1;
         }
         assert!(writes > 20, "the writer sealed and recycled, in {writes} writes");
+    }
+
+    #[test]
+    fn a_reading_tells_each_count_once_whatever_becomes_of_the_row() {
+        let meter = Meter::attach(Meter::create(8).unwrap()).unwrap();
+        let mut reading = Reading::default();
+        let mut told =
+            |meter: &Meter| reading.changes(meter).into_iter().map(|row| (row.stream, row.counts)).collect::<Vec<_>>();
+        meter.add(1, 500_000, 2, ONE);
+        assert_eq!(told(&meter), [(1, ONE)]);
+        assert_eq!(told(&meter), []);
+        meter.add(1, 500_000, 2, Counts { bytes: 5, ..Counts::default() });
+        assert_eq!(told(&meter), [(1, Counts { bytes: 5, ..Counts::default() })]);
+        // The same place, and as much as was counted there before.
+        let before = meter.rows()[0];
+        assert!(meter.retire(&before));
+        meter.add(1, 500_000, 2, before.counts);
+        assert_eq!(told(&meter), [(1, before.counts)]);
     }
 
     #[test]
