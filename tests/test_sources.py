@@ -8,9 +8,10 @@ import json
 import os
 import random
 import shutil
+import socket
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files
 from pystream.server.origin import Origin, Source
-from tests.test_serve import Node, fetch, node_in, until
+from tests.test_serve import SAMPLE, Node, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
 
 trio_testing = pytest.importorskip("trio.testing")
@@ -120,6 +121,76 @@ def test_what_was_made_of_garbage_is_gone_with_it(tmp_path: Path) -> None:
         assert server.media("film")[0].split("/")[5] == path.split("/")[5]
         twin = pystream.plan([pystream.open(film)], format="fmp4", segment_duration=1)
         assert server.get(urls[1])[2] == bytes(twin.renditions[0].segment(1)) not in bad
+
+
+def large(film: Path) -> StreamSettings:
+    """A stream of one segment, of which not nearly all fits on the way to who does not read."""
+    shutil.copy(SAMPLE, film)
+    return StreamSettings(sources=(str(film),), segment_duration_ms=3_600_000, pace=None)
+
+
+@contextmanager
+def asking_slowly(server: Server, path: str, more: str = "") -> Iterator[http.client.HTTPResponse]:
+    """The answer to who has read its head, and takes next to nothing else by itself."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(60)
+        peer.connect(("127.0.0.1", server.port))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+        answer = http.client.HTTPResponse(peer)
+        with closing(answer):
+            answer.begin()
+            yield answer
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("format", ["ts", "fmp4", "download"])
+@pytest.mark.parametrize("encryption", ["none", "aes-128", "aes-128-per-viewer"])
+def test_no_answer_is_half_of_one_film_and_half_of_another(
+    tmp_path: Path, format: str, encryption: str, part: bool
+) -> None:
+    """What is written over the film could be made into a segment as well: it differs in one byte of
+    its last sample."""
+    film = tmp_path / "film.mp4"
+    changes = {"encryption": encryption, "download": format == "download"}
+    changes["format"] = "ts" if format == "download" else format
+    changed = SAMPLE.read_bytes()[:-9] + b"\xee" + SAMPLE.read_bytes()[-8:]
+    with serving({"film": replace(large(film), **changes)}) as server:
+        path = media(server, server.media("film")[0])[0]
+        if format == "download":
+            path = urljoin(server.master("film"), "download.mp4")
+        length = len(server.get(path)[2])
+        wanted = f"Range: bytes=1-{length - 100}\r\n" if part else ""
+        with asking_slowly(server, path, wanted) as answer:
+            assert answer.status == (206 if part else 200)
+            got = answer.read(1000)
+            over(film, changed)
+            # Reset, or cut off: nobody takes it for whole.
+            with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+                got += answer.read()
+        assert len(got) < length
+
+
+def test_a_film_that_is_replaced_goes_on_for_who_gets_it(tmp_path: Path) -> None:
+    film, new = tmp_path / "film.mp4", tmp_path / "new.mp4"
+    shutil.copy(MEDIA / "plain.mp4", new)
+    with serving({"film": replace(large(film), download=True)}) as server:
+        segment = media(server, server.media("film")[0])[0]
+        download = urljoin(server.master("film"), "download.mp4")
+        before = [server.get(path)[2] for path in (segment, download)]
+        with asking_slowly(server, segment) as first, asking_slowly(server, download) as second:
+            os.replace(new, film)
+            assert [first.read(), second.read()] == before
+
+
+def test_a_picture_of_a_film_that_was_written_over_is_none(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    (track, *_) = pystream.open(film).tracks
+    assert bytes(track.frame(0))
+    over(film, film.read_bytes())
+    with pytest.raises(SourceError, match="written to"):
+        track.frame(0)
 
 
 def sources(film: Path) -> Source:
