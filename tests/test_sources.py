@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files
 from pystream.server.origin import Origin, Source
-from tests.test_serve import SAMPLE, Node, fetch, node_in, until
+from tests.test_serve import SAMPLE, Node, alive, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
 
 trio_testing = pytest.importorskip("trio.testing")
@@ -415,6 +416,76 @@ def test_all_workers_stop_to_serve_what_was_written_over(
         spoil(film)
         until(lambda: statuses() <= {404, 503})
         assert statuses() <= {404, 503}
+
+
+# Replaced.
+
+
+def replaced(film: Path) -> None:
+    """Another file is where it was, and the old one nowhere."""
+    os.replace(shutil.copy(MEDIA / "video_late.mp4", film.with_name("new")), film)
+
+
+@pytest.mark.slow
+def test_who_plays_a_replaced_film_goes_on_whatever_becomes_of_workers(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    with node_in(tmp_path) as node:
+        node.settings("workers = 2\n")
+        node.add_film()
+        set_stream(node, sources=stream(film).sources, encryption="aes-128-per-viewer")
+        node.start()
+        node.hear("READY=1")
+        path = node.film()
+        urls = [path, urljoin(path, "index.m3u8")]
+        before = [node.get(url)[2] for url in urls]
+        replaced(film)
+
+        def goes_on() -> None:
+            """On many connections, so that each worker has some."""
+            for _ in range(15):
+                assert [node.get(url)[2] for url in urls] == before
+
+        def statuses() -> set[int]:
+            return {node.get(url)[0] for url in urls for _ in range(15)}
+
+        def kill(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: len(node.processes()["worker"] - {pid}) == 2)
+            until(lambda: refused_nobody(node))
+
+        goes_on()
+        for pid in node.processes()["worker"]:
+            kill(pid)
+        goes_on()
+        for _ in range(2):
+            old = node.processes()["worker"]
+            node.signal(signal.SIGUSR2)
+            node.hear("READY=1")
+            until(lambda old=old: not any(alive(pid) for pid in old))
+            goes_on()
+        # The new one is another film, at another address.
+        assert node.film().split("/")[5] != path.split("/")[5]
+        # Nobody gets the old one who could not before: with no grant, or with one for another stream.
+        grant = path.split("/")[2]
+        assert node.get(path.replace(grant, grant[:-1] + "AB"[grant[-1] == "A"]))[0] == 403
+        assert node.get(path.replace("/t/" + grant, "/s"))[0] == 404
+        with Store.open(str(node.folder / "pystream.db")) as store:
+            store.add_stream("acme", "other", stream(tmp_path / "b.mp4"), who="test", now=0)
+        until(lambda: node.get("/acme/other/master.m3u8")[0] == 302)
+        other = node.get("/acme/other/master.m3u8")[1]["location"].split("/")[2]
+        assert node.get(path.replace(grant, other))[0] == 403
+        assert node.get(path.replace(grant, other).replace("/film/", "/other/"))[0] == 404
+        # Nor anybody once it is protected otherwise.
+        set_stream(node, encryption="aes-128")
+        until(lambda: statuses() == {404})
+        assert statuses() == {404}
+        assert node.stop() == 0
+        assert "Traceback" not in node.said() and node.events("bug") == []
+
+
+def refused_nobody(node: Node) -> bool:
+    """Whether each worker answers: what waits in the queue of one that starts is answered, too."""
+    return all(node.get("/")[0] == 404 for _ in range(20))
 
 
 # Broken ones.
