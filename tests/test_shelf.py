@@ -7,6 +7,8 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,11 +108,11 @@ def test_what_nobody_has_put_there_for_an_hour_is_closed(tmp_path: Path) -> None
 
             for version in ("a", "b"):
                 put(loans, 1, version, tmp_path / version)
-                await until(lambda version=version: is_there(version))
+                await until(partial(is_there, version))
             now = 3000.0
             put(loans, 1, "b", tmp_path / "b")
             put(loans, 1, "c", tmp_path / "c")
-            await until(lambda: is_there("c"))
+            await until(partial(is_there, "c"))
             now = 3601.0
             clock.jump(61)
 
@@ -253,11 +255,12 @@ def test_a_film_is_recalled_as_it_was(tmp_path: Path) -> None:
                 assert (await origin.film(source)).version != first.version
                 assert origin.version(1, first.version) is found
             # One that has another protection now is nobody's any more.
-            for changes in ({"encryption": "aes-128"}, {"place": "acme/film"}):
-                protected = Source(1, (str(film),), "ts", 1.0, 0, **changes)
-                assert (
-                    await recalled(Origin(1 << 24, loans=loans), protected, first.version) is None
-                )
+            for protected in (
+                replace(source, encryption="aes-128"),
+                replace(source, place="acme/film"),
+            ):
+                films = Origin(1 << 24, loans=loans)
+                assert await recalled(films, protected, first.version) is None
 
     trio.run(main)
 
