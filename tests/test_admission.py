@@ -278,18 +278,16 @@ def test_sessions_outlive_the_writer_and_nothing_that_ended_comes_back(house: Ho
 
 def test_nothing_that_comes_to_the_desk_ends_it(house: House) -> None:
     (writer,) = house.node.processes()["writer"]
-    names = {line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines()}
-    ours = [name for name in names if name.startswith("@pystream-desk-")]
-    assert ours
-    for name in ours:
-        for sent in (b"\xff" * 8, (5).to_bytes(4) + b"wrong", (9).to_bytes(4), b""):
-            with socket.socket(socket.AF_UNIX) as peer:
-                try:
-                    peer.connect("\0" + name[1:])
-                    peer.sendall(sent)
-                except ConnectionError:
-                    # One that another node has left.
-                    continue
+    pid = house.node.process.pid
+    held = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    # proc_net(5): the inode, and the name.
+    rows = [line.split()[-2:] for line in Path("/proc/net/unix").read_text().splitlines()]
+    desks = [name for inode, name in rows if f"socket:[{inode}]" in held and "desk" in name]
+    (name,) = set(desks)
+    for sent in (b"\xff" * 8, (5).to_bytes(4) + b"wrong", (9).to_bytes(4), b""):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect("\0" + name[1:])
+            peer.sendall(sent)
     until(lambda: len(house.node.events("desk-line-broken")) >= 2)
     house.let_in("acme/course", house.issue("acme/course"))
     assert house.node.processes()["writer"] == {writer}

@@ -133,6 +133,10 @@ ACCEPTED: dict[str, tuple[bytes, list[dict[str, Any]]]] = {
     ),
     "Connection: keep-alive": (get(b"Connection: keep-alive") * 2, [got(), got()]),
     "HTTP/1.0": (get(line=b"GET / HTTP/1.0") * 2, [got(http_1_0=True, keep_alive=False)]),
+    "a higher minor version (RFC 9110 2.5)": (
+        get(b"Range: bytes=0-", line=b"GET / HTTP/1.2") + get(line=b"GET / HTTP/1.9"),
+        [got(range="bytes=0-"), got()],
+    ),
     "HTTP/1.0 without Host": (
         head(b"GET / HTTP/1.0"),
         [got(http_1_0=True, keep_alive=False, host=None)],
@@ -227,12 +231,12 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "a space before": (get(line=b" GET / HTTP/1.1"), 400, "request line"),
     "two empty lines before": (b"\r\n\r\n" + get(), 400, "request line"),
     "http in lower case": (get(line=b"GET / http/1.1"), 400, "request line"),
+    "HTTP/1.2 without Host": (head(b"GET / HTTP/1.2"), 400, "Host"),
     "a version in more digits": (get(line=b"GET / HTTP/1.10"), 400, "request line"),
     "a method with a comma": (get(line=b"GE,T / HTTP/1.1"), 400, "request line"),
     "bytes above ASCII in the target": (get(target=b"/\xc3\xbc"), 400, "request line"),
     "a method of nobody": (get(line=b"FETCH / HTTP/1.1"), 501, "method"),
     "a method in lower case": (get(line=b"get / HTTP/1.1"), 501, "method"),
-    "HTTP/1.2": (get(line=b"GET / HTTP/1.2"), 505, "version"),
     "HTTP/2.0": (get(line=b"GET / HTTP/2.0"), 505, "version"),
     "the preface of HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version"),
     # TLS to the plain port: a ClientHello, of which nothing ends a line.

@@ -947,6 +947,31 @@ def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:
     assert node.stop() == 0
 
 
+def test_a_stop_meanwhile_is_no_fault_of_the_new_program(node: Node) -> None:
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    with socket.socket() as slow:
+        # So the node does not end before the trial does.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(PATIENCE)
+        slow.connect(("127.0.0.1", node.port))
+        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        slow.recv(1000)
+        node.signal(signal.SIGUSR2)
+        until(lambda: node.processes().get("serve"))
+        (trial,) = node.processes()["serve"]
+        os.kill(trial, signal.SIGSTOP)
+        node.signal(signal.SIGTERM)
+        node.hear("STOPPING=1")
+        os.kill(trial, signal.SIGKILL)
+        until(lambda: node.events("program-not-replaced"))
+    assert node.process.wait(PATIENCE) == 0
+    (event,) = node.events("program-not-replaced")
+    assert (event["level"], event["why"]) == ("warning", "the node stops")
+
+
 # Places
 
 

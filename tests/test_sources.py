@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -29,7 +30,7 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
-from tests.test_serve import Node, fetch, node_in, until
+from tests.test_serve import SAMPLE, Node, alive, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
 
 trio_testing = pytest.importorskip("trio.testing")
@@ -349,8 +350,10 @@ def test_what_was_made_of_garbage_is_gone_with_it(tmp_path: Path) -> None:
         urls = media(server, path)
         was, data = film.stat(), film.read_bytes()
         garbage(film)
-        # Within the second, nobody knows. What is asked for again is kept in the cache.
-        bad = [server.get(urls[1])[2] for _ in range(3)]
+        # Within the second, the film is still one. What is asked for again would be kept in the cache.
+        for _ in range(3):
+            with pytest.raises((ConnectionResetError, http.client.HTTPException)):
+                server.get(urls[1])
         later(server)
         assert server.get(urls[1])[0] == 503
         over(film, data)
@@ -358,7 +361,77 @@ def test_what_was_made_of_garbage_is_gone_with_it(tmp_path: Path) -> None:
         later(server)
         assert server.media("film")[0].split("/")[5] == path.split("/")[5]
         twin = pystream.plan([pystream.open(film)], format="fmp4", segment_duration=1)
-        assert server.get(urls[1])[2] == bytes(twin.renditions[0].segment(1)) not in bad
+        assert server.get(urls[1])[2] == bytes(twin.renditions[0].segment(1))
+
+
+def large(film: Path) -> StreamSettings:
+    """A stream of one segment, of which not nearly all fits on the way to who does not read."""
+    shutil.copy(SAMPLE, film)
+    return StreamSettings(sources=(str(film),), segment_duration_ms=3_600_000, pace=None)
+
+
+@contextmanager
+def asking_slowly(server: Server, path: str, more: str = "") -> Iterator[http.client.HTTPResponse]:
+    """The answer to who has read its head, and takes next to nothing else by itself."""
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(60)
+        peer.connect(("127.0.0.1", server.port))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+        answer = http.client.HTTPResponse(peer)
+        with closing(answer):
+            answer.begin()
+            yield answer
+
+
+@pytest.mark.parametrize("part", [False, True])
+@pytest.mark.parametrize("format", ["ts", "fmp4", "download"])
+@pytest.mark.parametrize("encryption", ["none", "aes-128", "aes-128-per-viewer"])
+def test_no_answer_is_half_of_one_film_and_half_of_another(
+    tmp_path: Path, format: str, encryption: str, part: bool
+) -> None:
+    """What is written over the film could be made into a segment as well: it differs in one byte of
+    its last sample."""
+    film = tmp_path / "film.mp4"
+    made = "ts" if format == "download" else format
+    changed = SAMPLE.read_bytes()[:-9] + b"\xee" + SAMPLE.read_bytes()[-8:]
+    settings = replace(large(film), encryption=encryption, format=made, download=True)
+    with serving({"film": settings}) as server:
+        path = media(server, server.media("film")[0])[0]
+        if format == "download":
+            path = urljoin(server.master("film"), "download.mp4")
+        length = len(server.get(path)[2])
+        wanted = f"Range: bytes=1-{length - 100}\r\n" if part else ""
+        with asking_slowly(server, path, wanted) as answer:
+            assert answer.status == (206 if part else 200)
+            got = answer.read(1000)
+            over(film, changed)
+            # Reset, or cut off: nobody takes it for whole.
+            with pytest.raises((ConnectionResetError, http.client.IncompleteRead)):
+                got += answer.read()
+        assert len(got) < length
+
+
+def test_a_film_that_is_replaced_goes_on_for_who_gets_it(tmp_path: Path) -> None:
+    film, new = tmp_path / "film.mp4", tmp_path / "new.mp4"
+    shutil.copy(MEDIA / "plain.mp4", new)
+    with serving({"film": replace(large(film), download=True)}) as server:
+        segment = media(server, server.media("film")[0])[0]
+        download = urljoin(server.master("film"), "download.mp4")
+        before = [server.get(path)[2] for path in (segment, download)]
+        with asking_slowly(server, segment) as first, asking_slowly(server, download) as second:
+            os.replace(new, film)
+            assert [first.read(), second.read()] == before
+
+
+def test_a_picture_of_a_film_that_was_written_over_is_none(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    (track, *_) = pystream.open(film).tracks
+    assert bytes(track.frame(0))
+    over(film, film.read_bytes())
+    with pytest.raises(SourceError, match="written to"):
+        track.frame(0)
 
 
 def sources(film: Path) -> Source:
@@ -583,6 +656,76 @@ def test_all_workers_stop_to_serve_what_was_written_over(
         spoil(film)
         until(lambda: statuses() <= {404, 503})
         assert statuses() <= {404, 503}
+
+
+# Replaced.
+
+
+def replaced(film: Path) -> None:
+    """Another file is where it was, and the old one nowhere."""
+    os.replace(shutil.copy(MEDIA / "video_late.mp4", film.with_name("new")), film)
+
+
+@pytest.mark.slow
+def test_who_plays_a_replaced_film_goes_on_whatever_becomes_of_workers(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    with node_in(tmp_path) as node:
+        node.settings("workers = 2\n")
+        node.add_film()
+        set_stream(node, sources=stream(film).sources, encryption="aes-128-per-viewer")
+        node.start()
+        node.hear("READY=1")
+        path = node.film()
+        urls = [path, urljoin(path, "index.m3u8")]
+        before = [node.get(url)[2] for url in urls]
+        replaced(film)
+
+        def goes_on() -> None:
+            """On many connections, so that each worker has some."""
+            for _ in range(15):
+                assert [node.get(url)[2] for url in urls] == before
+
+        def statuses() -> set[int]:
+            return {node.get(url)[0] for url in urls for _ in range(15)}
+
+        def kill(pid: int) -> None:
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: len(node.processes()["worker"] - {pid}) == 2)
+            until(lambda: refused_nobody(node))
+
+        goes_on()
+        for pid in node.processes()["worker"]:
+            kill(pid)
+        goes_on()
+        for _ in range(2):
+            old = node.processes()["worker"]
+            node.signal(signal.SIGUSR2)
+            node.hear("READY=1")
+            until(lambda old=old: not any(map(alive, old)))  # type: ignore[misc]
+            goes_on()
+        # The new one is another film, at another address.
+        assert node.film().split("/")[5] != path.split("/")[5]
+        # Nobody gets the old one who could not before: with no grant, or with one for another stream.
+        grant = path.split("/")[2]
+        assert node.get(path.replace(grant, grant[:-1] + "AB"[grant[-1] == "A"]))[0] == 403
+        assert node.get(path.replace("/t/" + grant, "/s"))[0] == 404
+        with Store.open(str(node.folder / "pystream.db")) as store:
+            store.add_stream("acme", "other", stream(tmp_path / "b.mp4"), who="test", now=0)
+        until(lambda: node.get("/acme/other/master.m3u8")[0] == 302)
+        other = node.get("/acme/other/master.m3u8")[1]["location"].split("/")[2]
+        assert node.get(path.replace(grant, other))[0] == 403
+        assert node.get(path.replace(grant, other).replace("/film/", "/other/"))[0] == 404
+        # Nor anybody once it is protected otherwise.
+        set_stream(node, encryption="aes-128")
+        until(lambda: statuses() == {404})
+        assert statuses() == {404}
+        assert node.stop() == 0
+        assert "Traceback" not in node.said() and node.events("bug") == []
+
+
+def refused_nobody(node: Node) -> bool:
+    """Whether each worker answers: what waits in the queue of one that starts is answered, too."""
+    return all(node.get("/")[0] == 404 for _ in range(20))
 
 
 # Broken ones.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
         def read(self, n: int = ..., /) -> bytes: ...
 
-    Source: TypeAlias = str | os.PathLike[str] | bytes | ReadAt | Seekable
+    Source: TypeAlias = str | os.PathLike[str] | int | bytes | ReadAt | Seekable
 
 
 class Input:
@@ -81,8 +81,9 @@ class Input:
 def open(source: Source, name: str | None = None) -> Input:
     """Open an MP4.
 
-    `source` is a path, bytes, a seekable binary file object, or any object with `size` and
-    `read_at(offset, n)`. `name` is what messages call it.
+    `source` is a path, bytes, a seekable binary file object, any object with `size` and
+    `read_at(offset, n)`, or the descriptor of a file that is open for reading, which is closed with
+    the input, and where this raises. `name` is what messages call it.
 
     Raises `MalformedMedia`, `UnsupportedMedia` or `LimitExceeded` with byte offset and box path;
     `OSError` where a path cannot be opened or read, with errno and filename; `ValueError` for a path
@@ -109,6 +110,8 @@ def kind_of(handler: str) -> str:
 def _name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
+    if isinstance(source, int):
+        return f"<descriptor {source}>"
     return "<bytes>" if isinstance(source, bytes) else "<object>"
 
 
@@ -120,6 +123,8 @@ def _printable(name: str) -> str:
 def _movie(source: Source, name: str) -> Movie:
     if isinstance(source, (str, os.PathLike)):
         return Movie.open_path(os.fspath(source), name)
+    if isinstance(source, int):
+        return Movie.open_descriptor(source, name)
     if isinstance(source, bytes):
         return Movie.open_bytes(source, name)
     if _is_read_at(source):

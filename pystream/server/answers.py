@@ -336,7 +336,9 @@ class Answers:
         if film is not None and film.under is not stream and not self._takes_along(stream, film):
             film = None
         if film is None:
-            source = self._source(stream)
+            source, version = self._source(stream), asked.version
+            if version and self._origin.may_be_on_shelf(stream.id, version):
+                return self._when_known(request, self._origin.recall(source, version))
             film = self._origin.fresh(source)
             if film is None:
                 return self._when_known(request, self._origin.film(source))

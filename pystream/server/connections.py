@@ -702,10 +702,13 @@ class _Connection:
 
     def hold_at_most(self, unsent: int) -> None:
         """Has the kernel take no more than so many bytes that it cannot send yet (tcp(7))."""
-        number = self.socket.fileno() if self.line is None else self.line.fileno()
+        option = socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent
+        if self.line is None:
+            self.socket.setsockopt(*option)
+            return
         # Where there is no descriptor left for this, it stays as it is.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as its:
-            its.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.line.fileno())) as its:
+            its.setsockopt(*option)
 
 
 async def _peek(peer: socket.socket, most: int) -> bytes:

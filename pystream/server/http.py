@@ -510,12 +510,15 @@ def _parse_head(head: bytes, limits: Limits, last: _Head | None) -> tuple[_Head,
     if said is None:
         if _FIELD_LINES.fullmatch(head, line.end()) is None:
             raise HttpError(400, _what_is_malformed(head))
-        if line[3] not in (b"1.1", b"1.0"):
-            raise HttpError(505, "the version is neither HTTP/1.1 nor HTTP/1.0")
+        if not line[3].startswith(b"1."):
+            raise HttpError(505, "the version is not HTTP/1")
         if head.count(b"\r\n") - 2 > limits.header_count:
             raise HttpError(431, f"there are more than {limits.header_count} header fields")
     path, query = _split_target(line[2])
     if said is None:
+        if line[3] > b"1.1":
+            # RFC 9110 2.5: a higher minor version is taken for the highest one known, also by llhttp.
+            head = head[: line.start(3)] + b"1.1" + head[line.end(3) :]
         said = _Head(method, text, _fields(head), limits)
     return said, path, query
 

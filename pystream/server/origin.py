@@ -4,8 +4,8 @@ A film is a stream's source as it was when it was opened, planned, with its play
 its version, a hash of what its bytes depend on; the version stands in every media path, so that a
 replaced file or a changed encryption never meets what a cache still has. Films are kept by the bytes
 they hold in memory and the files they hold open; one that was replaced by a rename serves those who
-still play it until its room is needed or nobody has asked for an hour: its files are open, and as
-they were.
+still play it until nobody has asked for an hour: its files are open, and as they were. Where this
+process does not have it, or has it no more, it is on the node's shelf (`shelf.py`).
 
 One whose files were written to is none any more. Of those, its own descriptors tell, once a second:
 the path may lead to another file by then. Until that second is over, what was made may be of the one
@@ -19,19 +19,22 @@ import os
 from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
 
+import msgspec
 import trio
 
 import pystream
+from pystream import _core
 from pystream.errors import PystreamError, SourceError
 from pystream.packager.presentation import Presentation, Rendition
 from pystream.packager.source import Input
 from pystream.server.files import Files
+from pystream.server.shelf import Descriptor, Loans, Put
 
 T = TypeVar("T")
 
@@ -40,6 +43,8 @@ MOST_FILES = 1000
 _FORMAT = 1
 """Counted up when the same source and settings give other bytes than before."""
 _IDLE_SECONDS = 3600
+_SHELVED_TICKS = 600
+"""Between times that a film is put on the shelf that somebody asks for."""
 TRIES = 3
 """Times that files are opened that change meanwhile."""
 _KEY_SECONDS = 300
@@ -152,6 +157,11 @@ class Film:
             return False
 
     @property
+    def files(self) -> list[_core.Movie]:
+        """What keeps its files open."""
+        return [opened.movie for opened in self._inputs]
+
+    @property
     def key_seconds(self) -> int:
         """For how long a player may keep a key: as long as one is in use, five minutes at most."""
         period = self.source.rotate_every * self.source.segment_duration
@@ -200,6 +210,28 @@ def _version(source: Source, states: list[State]) -> str:
     return b32encode(sha256(repr(identity).encode()).digest()[:10]).decode().lower()
 
 
+class _About(msgspec.Struct, frozen=True, array_like=True):
+    """What of its source a film's version depends on, its files and stream aside."""
+
+    paths: tuple[str, ...]
+    format: str
+    segment_duration: float
+    rotate_every: int
+    encryption: str
+    place: str
+
+    @classmethod
+    def of(cls, source: Source) -> Self:
+        return cls(*(getattr(source, name) for name in cls.__struct_fields__))
+
+    def under(self, source: Source) -> Source | None:
+        """The source of a film that was opened before a stream had this one; None where it is protected
+        otherwise now."""
+        if (self.encryption, self.place) != (source.encryption, source.place):
+            return None
+        return replace(source, **msgspec.structs.asdict(self))
+
+
 class _Opened(NamedTuple):
     """Files that were opened, or why they could not be. `states`: of them, just before."""
 
@@ -227,6 +259,19 @@ def _open(source: Source, known: Film | None, failure: _Failure | None) -> Film 
         if [state_of(stats) for stats in _of_descriptors(inputs)] == before:
             return _Opened(before, inputs)
     raise SourceError("the sources are being written to: they changed while they were opened")
+
+
+def _reopen(source: Source, version: str, files: list[Descriptor]) -> _Opened:
+    """Reads the tables of files that another process has opened. This asks the file system. Raises
+    `PystreamError`, `OSError`."""
+    inputs = [
+        pystream.open(file.take_over(), path)
+        for file, path in zip(files, source.paths, strict=True)
+    ]
+    states = [state_of(stats) for stats in _of_descriptors(inputs)]
+    if _version(source, states) != version:
+        raise SourceError(f"{source.paths[0]} was written to since it was opened")
+    return _Opened(states, inputs)
 
 
 def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
@@ -269,11 +314,21 @@ class Origin:
     the latest film aside.
 
     `tick` has to be called once a second: what is known of files holds for so long. It is found out by
-    threads of `files`, so that nothing here waits for a file system but who asked for its film.
+    threads of `files`, so that nothing here waits for a file system but who asked for its film. `loans`
+    are from the node's shelf.
     """
 
-    def __init__(self, limit: int, most: int = MOST_FILES, files: Files | None = None) -> None:
+    def __init__(
+        self,
+        limit: int,
+        most: int = MOST_FILES,
+        files: Files | None = None,
+        loans: Loans | None = None,
+    ) -> None:
         self.files = files or Files()
+        self._loans = loans
+        # Which versions of a stream were on the shelf, and at which tick.
+        self._on_shelf: dict[int, tuple[int, set[str]]] = {}
         self._limit = limit
         self._most = most
         # Those that were asked for last are at the end.
@@ -313,6 +368,7 @@ class Origin:
             raise
         self._failures.pop(stream, None)
         self._keep(film)
+        self._put_on_shelf(film)
         self._current[stream] = source, film
         return film
 
@@ -335,6 +391,55 @@ class Origin:
         except BaseException:
             self.files.leave(source.paths, opened)
             raise
+
+    def may_be_on_shelf(self, stream: int, version: str) -> bool:
+        """Whether a film might be recalled that is not open here. That there is none is known for a
+        second, so that who makes versions up has nobody asked for each."""
+        if self._loans is None:
+            return False
+        tick, versions = self._on_shelf.get(stream, (-1, set()))
+        return tick != self._tick or version in versions
+
+    async def recall(self, source: Source, version: str) -> None:
+        """Opens a film anew that is on the shelf, and may have been replaced since it was opened first.
+        Where that cannot be, it is known not to be there."""
+        stream, versions = source.stream, set[str]()
+        async with self._opening.setdefault(stream, trio.Lock()):
+            if self._loans is None or (stream, version) in self._films:
+                return
+            for film, files in await self._loans.take(stream):
+                versions.add(film.version)
+                if film.version != version:
+                    self.files.leave(source.paths, files)
+                elif not await self._reopened(source, film, files):
+                    versions.discard(version)
+            self._on_shelf[stream] = self._tick, versions
+
+    async def _reopened(self, source: Source, film: Put, files: list[Descriptor]) -> bool:
+        try:
+            before = msgspec.msgpack.decode(film.about, type=_About).under(source)
+            if before is None or len(before.paths) != len(files):
+                return False
+            reopen = partial(_reopen, before, film.version, files)
+            opened = await self.files.ask(before.paths, (source.stream, film.version), reopen)
+            found = await self._planned(before, opened)
+        except (PystreamError, OSError, msgspec.DecodeError):
+            # Who asks for the stream as it is now is told what is wrong with it.
+            return False
+        finally:
+            self.files.leave(source.paths, files)
+        self._keep(found)
+        # Where its paths lead by now, nobody has looked.
+        found.current = -1
+        if before == source:
+            self._current.setdefault(source.stream, (source, found))
+        return True
+
+    def _put_on_shelf(self, film: Film) -> None:
+        if self._loans is not None:
+            source = film.source
+            put = Put(source.stream, film.version, msgspec.msgpack.encode(_About.of(source)))
+            self._loans.put(put, film.files)
 
     async def written(self, film: Film, rendition: Rendition) -> Text:
         """A media playlist of a film, which is written first."""
@@ -393,6 +498,11 @@ class Origin:
             if self._tick - oldest.asked <= _IDLE_SECONDS:
                 break
             self.drop(oldest)
+        if self._tick % _SHELVED_TICKS == 0:
+            self._on_shelf.clear()
+            for film in self._films.values():
+                if self._tick - film.asked < _SHELVED_TICKS:
+                    self._put_on_shelf(film)
 
     def _keep(self, film: Film) -> None:
         key = film.source.stream, film.version

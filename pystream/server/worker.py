@@ -40,6 +40,7 @@ from pystream.server.origin import Origin
 from pystream.server.pace import Pace
 from pystream.server.page import Page
 from pystream.server.settings import Settings
+from pystream.server.shelf import Loans
 
 WINDOW = 128 * 1024
 _NEWS_SECONDS = 1.0
@@ -257,7 +258,8 @@ async def serve(node: dict[str, Any]) -> None:
     board = Board(node["gauges"])
     seat = board.seats[node["gauges_seat"]]
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
-    origin = Origin(settings.cache.index_bytes, most_films(allowed()))
+    loans = Loans(node["shelf"])
+    origin = Origin(settings.cache.index_bytes, most_films(allowed()), loans=loans)
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
     line = Line(node["desk"])
     tries = _core.Gcra(node["tries"], keyring.table_secret())
@@ -319,6 +321,7 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(answers.watch)
             nursery.start_soon(line.run)
+            nursery.start_soon(loans.run)
             nursery.start_soon(follow_peppers, keys, entrance)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)

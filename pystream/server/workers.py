@@ -37,7 +37,7 @@ import trio
 from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import child as children
-from pystream.server import descriptors, desk, listeners, log, service
+from pystream.server import descriptors, desk, listeners, log, service, shelf
 from pystream.server.edge import edge_of
 from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
@@ -161,6 +161,7 @@ class Supervisor:
         self._announce = announce or self._say_where
         self._count = settings.server.workers or len(os.sched_getaffinity(0))
         self._places: tuple[Place, ...] = ()
+        self._shelf = shelf.Shelf()
         self._memory: dict[str, int] = {}
         self._children: dict[int, _Child] = {}
         self._serving: dict[tuple[str, int], trio.Event] = {}
@@ -182,6 +183,7 @@ class Supervisor:
                 self._nursery = nursery
                 nursery.start_soon(self._start_all, seconds)
                 nursery.start_soon(service.keep_watchdog_quiet)
+                nursery.start_soon(self._shelf.run, self._memory["shelf"])
                 nursery.start_soon(self._watch)
                 async for number in signals:
                     if number == signal.SIGCHLD:
@@ -241,6 +243,12 @@ class Supervisor:
             self._memory["desk"] = desk.listen()
         if "office" not in self._memory:
             self._memory["office"] = desk.listen("office")
+        if "shelf" not in self._memory:
+            self._memory["shelf"] = shelf.listen()
+        if "films" in handed and not self._trial:
+            with open(handed["films"], "rb") as left:
+                left.seek(0)
+                self._shelf.take_over(left.read())
         if "ticket_secret" not in self._memory:
             self._memory["ticket_secret"] = _sealed_memory(secrets.token_bytes(_SECRET_BYTES))
         for fd in self._descriptors():
@@ -289,7 +297,7 @@ class Supervisor:
         """All that the next program gets."""
         sockets = [fd for place in self._places for fd in place.sockets]
         controls = [child.control for child in self._children.values() if child.control >= 0]
-        return [*sockets, *self._memory.values(), *controls]
+        return [*sockets, *self._memory.values(), *controls, *self._shelf.descriptors()]
 
     # Processes
 
@@ -597,8 +605,14 @@ class Supervisor:
             service.notify_reloading()
             if await self._try_new_program():
                 self._execute()
-            log.error("program-not-replaced", why="the new one does not start; the old one goes on")
-            service.notify("READY=1")
+            self._say_not_replaced()
+
+    def _say_not_replaced(self) -> None:
+        if self._stopping:
+            log.warning("program-not-replaced", why="the node stops")
+            return
+        log.error("program-not-replaced", why="the new one does not start; the old one goes on")
+        service.notify("READY=1")
 
     async def _try_new_program(self) -> bool:
         assert self._command is not None
@@ -634,17 +648,20 @@ class Supervisor:
         """Returns only where it fails."""
         assert self._command is not None
         sys.stdout.flush()
-        descriptors = self._descriptors()
+        films = _sealed_memory(self._shelf.left())
+        descriptors = [*self._descriptors(), films]
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             for fd in descriptors:
                 os.set_inheritable(fd, True)
-            environment = os.environ | {_HANDOVER: json.dumps(self._handed(trial=False))}
+            handed = self._handed(trial=False) | {"films": films}
+            environment = os.environ | {_HANDOVER: json.dumps(handed)}
             os.execve(self._command[0], list(self._command), environment)
         except OSError as error:
             log.error("program-cannot-be-executed", program=self._command[0], **log.fault(error))
             for fd in descriptors:
                 os.set_inheritable(fd, False)
+            os.close(films)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
@@ -665,6 +682,7 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "sessions": lambda fd: _core.Sessions(os.dup(fd)),
         "desk": os.fstat,
         "office": os.fstat,
+        "shelf": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),
         "ticket_secret": _secret,
     }

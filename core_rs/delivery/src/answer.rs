@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use pystream_cipher::Lane;
@@ -28,6 +27,15 @@ pub trait Producer: Send {
     /// # Errors
     /// [`Failure`] where there are none to be had; the answer breaks off.
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure>;
+
+    /// Asked when the last bytes that are wanted are there, and before any of them goes out: whether all that was filled
+    /// belongs together.
+    ///
+    /// # Errors
+    /// [`Failure`] where what it is made from has changed meanwhile; the answer breaks off.
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What can begin the same making any number of times: each gives the same bytes.
@@ -54,8 +62,11 @@ pub trait Source: Send + Sync {
     /// [`Failure`] where they are not to be had; the answer breaks off.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure>;
 
-    /// The file that it is, if it is one: then its bytes go to clear sockets without a copy.
-    fn file(&self) -> Option<BorrowedFd<'_>>;
+    /// Asked when bytes were read, and before any of them goes out: whether they belong to what was read before.
+    ///
+    /// # Errors
+    /// [`Failure`] where it has changed since it was opened; the answer breaks off.
+    fn check(&self) -> Result<(), Failure>;
 }
 
 /// A part of a body.

@@ -11,8 +11,8 @@
 //!
 //! So the process holds for each connection, however slowly its peer reads, no more than one window, and a second one as
 //! TLS records; and the kernel, where sockets have TCP_NOTSENT_LOWAT set, as many unsent bytes as that says. What is read
-//! from the cache is in no window at all, nor what is read from a file on a clear line: the kernel takes it from there. A
-//! body from memory is there once, whoever has yet to read it.
+//! from the cache is in no window at all on a clear line: the kernel takes it from there. A body from memory is there once,
+//! whoever has yet to read it.
 //! Segments that several viewers want are made once (`sharing.rs`).
 //!
 //! The thread never runs Python. The interpreter hands over an [`Order`] and goes on; the outcome waits in
@@ -23,7 +23,8 @@
 //! count as sent when the peer's kernel has acknowledged them, not when ours has taken them.
 //!
 //! An answer whose bytes cannot be made to the end is not ended: the connection is reset, so that no viewer takes half
-//! a segment for a whole one. A panic ends the one answer that it came from; and that the thread itself goes on is seen from
+//! a segment for a whole one. Nor is one that would be half of a source and half of what was written over it meanwhile: before
+//! its last bytes go out, the source is asked whether it is what it was ([`Producer::check`], [`Source::check`]). A panic ends the one answer that it came from; and that the thread itself goes on is seen from
 //! its [`Counters::beats`].
 
 #![deny(unsafe_code)]

@@ -46,6 +46,11 @@ impl Making {
         self.exhausted
     }
 
+    /// Whether all that was made belongs together.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        for_one(|| self.producer.check())
+    }
+
     pub(crate) fn failure(&mut self) -> Option<Failure> {
         self.failure.take()
     }

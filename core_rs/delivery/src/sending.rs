@@ -15,7 +15,8 @@ use crate::making::Making;
 /// An order on its way.
 ///
 /// At any time some bytes are loaded: of the head, and a part of the body. Only when all of them are in the kernel are
-/// the next ones loaded. What lies in a file is not loaded on a clear line: the kernel takes it from there.
+/// the next ones loaded. What lies in the cache is not loaded on a clear line: the kernel takes it
+/// from there.
 pub(crate) struct Sending {
     line: Arc<Line>,
     /// What is sent before the body, and how much of it is. `rest`: it goes over the wire as it is, and as many bytes of
@@ -231,7 +232,7 @@ impl Sending {
     }
 
     fn load_body(&mut self, most: usize) -> Result<(), Failure> {
-        if self.line.is_clear() && self.is_lent() {
+        if self.line.is_clear() && matches!(self.content, Content::Cached(_)) {
             return Ok(());
         }
         match &mut self.content {
@@ -250,6 +251,9 @@ impl Sending {
                 if making.is_exhausted() && end < self.end {
                     return Err(short(self.end - end));
                 }
+                if end >= self.end {
+                    making.check()?;
+                }
             }
             Content::Bytes(_) => (self.from, self.to) = (self.at as usize, self.at as usize + most),
             Content::Cached(entry) => {
@@ -264,43 +268,22 @@ impl Sending {
                     Piece::Bytes(bytes) => self.window.copy_from_slice(&bytes[within as usize..][..self.to]),
                     Piece::Range(range) => source.read_exact_at(range.start + within, &mut self.window)?,
                 }
+                source.check()?;
             }
         }
         Ok(())
     }
 
-    /// Whether what comes next lies in a file.
-    fn is_lent(&self) -> bool {
-        match &self.content {
-            Content::Cached(_) => true,
-            Content::Pieces(source, pieces) => {
-                source.file().is_some() && matches!(find(pieces, self.at), Some((Piece::Range(_), _)))
-            }
-            _ => false,
-        }
-    }
-
-    /// What comes next, where the kernel can take it from a file: the file, the offset in it, and how many bytes.
+    /// What comes next, where the kernel can take it from the cache's memory: the descriptor, the offset in it, and how many
+    /// bytes. Of a file that others may write to it takes nothing: the socket would get the file's own pages, and with them
+    /// what is written there before the peer has read.
     fn lent(&self, window: usize) -> Option<(BorrowedFd<'_>, u64, usize)> {
+        let Content::Cached(entry) = &self.content else { return None };
         if !self.line.is_clear() {
             return None;
         }
-        let most = self.most(window.max(LENT));
-        match &self.content {
-            Content::Cached(entry) => {
-                let (offset, count) = entry.file_range(self.at)?;
-                Some((entry.cache().as_fd(), offset, count.min(most)))
-            }
-            Content::Pieces(source, pieces) => match find(pieces, self.at)? {
-                (Piece::Range(range), within) => {
-                    let offset = range.start + within;
-                    let count = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-                    Some((source.file()?, offset, count.min(most)))
-                }
-                _ => None,
-            },
-            _ => None,
-        }
+        let (offset, count) = entry.file_range(self.at)?;
+        Some((entry.cache().as_fd(), offset, count.min(self.most(window.max(LENT)))))
     }
 
     /// Gives the socket what is loaded, and what is lent.

@@ -4,9 +4,9 @@ mod common;
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ struct Film {
     length: u64,
     encrypted: bool,
     broken: Option<u64>,
+    /// What it is made from was written to since it was opened.
+    changed: Arc<AtomicBool>,
     /// Where there is one, a window is made for each message.
     gate: Option<Arc<Mutex<Receiver<()>>>>,
     begun: Arc<AtomicU64>,
@@ -34,8 +36,8 @@ struct Film {
 
 impl Film {
     fn new(key: u8, length: u64, encrypted: bool) -> Self {
-        let (begun, made) = Default::default();
-        Self { key, length, encrypted, broken: None, gate: None, begun, made }
+        let (changed, begun, made) = Default::default();
+        Self { key, length, encrypted, broken: None, changed, gate: None, begun, made }
     }
 
     fn gated(key: u8, length: u64) -> (Self, Sender<()>) {
@@ -85,6 +87,10 @@ impl Producer for Reel {
         });
         self.film.made.fetch_add(filled as u64, Ordering::Relaxed);
         Ok(filled)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.film.changed.load(Ordering::Relaxed) { Err(changed()) } else { Ok(()) }
     }
 }
 
@@ -339,23 +345,27 @@ fn viewers_who_read_nothing_hold_a_window_each_and_of_a_cached_segment_none() {
     }
 }
 
-/// A file whose bytes go to sockets as they lie on the disk, or are read.
-struct Disk(File, bool);
+/// A file, and whether it is what it was when it was opened.
+struct Disk(File, AtomicBool);
 
 impl Source for Disk {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure> {
         self.0.read_exact_at(buffer, offset).map_err(|error| Failure(error.to_string()))
     }
 
-    fn file(&self) -> Option<BorrowedFd<'_>> {
-        self.1.then(|| self.0.as_fd())
+    fn check(&self) -> Result<(), Failure> {
+        if self.1.load(Ordering::Relaxed) { Err(changed()) } else { Ok(()) }
     }
 }
 
-fn disk(bytes: &[u8], lent: bool) -> Arc<Disk> {
+fn changed() -> Failure {
+    Failure("the source was written to".into())
+}
+
+fn disk(bytes: &[u8]) -> Arc<Disk> {
     let mut file = File::from(rustix::fs::memfd_create("film", rustix::fs::MemfdFlags::CLOEXEC).unwrap());
     file.write_all(bytes).unwrap();
-    Arc::new(Disk(file, lent))
+    Arc::new(Disk(file, AtomicBool::new(false)))
 }
 
 #[test]
@@ -371,29 +381,66 @@ fn pieces_follow_one_another() {
         Piece::Range(0..100_000),
     ]);
     let whole = [&bytes[50_000..50_010], b"in between", &[7; 20_000], &bytes].concat();
-    for lent in [false, true] {
-        let disk = disk(&bytes, lent);
-        for (from, to) in [(0, whole.len()), (5, 15), (10, 20), (20_019, 20_021), (19_000, 90_000)] {
-            let (mut client, line) = pair(&sums);
-            let body = Body::Pieces(Arc::clone(&disk) as Arc<dyn Source>, Arc::clone(&pieces));
-            delivery.send(Order { skip: from as u64, ..order(1, &line, body, (to - from) as u64) });
-            let mut got = vec![0; 4 + to - from];
-            client.read_exact(&mut got).unwrap();
-            assert!(got[4..] == whole[from..to], "{from}..{to}");
-            assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
-        }
+    let disk = disk(&bytes);
+    for (from, to) in [(0, whole.len()), (5, 15), (10, 20), (20_019, 20_021), (19_000, 90_000)] {
+        let (mut client, line) = pair(&sums);
+        let body = Body::Pieces(Arc::clone(&disk) as Arc<dyn Source>, Arc::clone(&pieces));
+        delivery.send(Order { skip: from as u64, ..order(1, &line, body, (to - from) as u64) });
+        let mut got = vec![0; 4 + to - from];
+        client.read_exact(&mut got).unwrap();
+        assert!(got[4..] == whole[from..to], "{from}..{to}");
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
     }
-    assert_eq!(ROW.stream, 7);
 }
 
 #[test]
 fn a_file_that_shrinks_is_no_whole_answer() {
     let sums = Arc::new(Sums::default());
     let delivery = delivery(None);
-    for lent in [false, true] {
+    let (_client, line) = pair(&sums);
+    let body = Body::Pieces(disk(&[1; 5000]), Arc::new([Piece::Range(0..6000)]));
+    delivery.send(order(1, &line, body, 6000));
+    assert!(matches!(outcomes(&delivery, 1)[0].end, End::Failed(_)));
+}
+
+#[test]
+fn what_was_written_over_is_no_whole_answer_even_where_its_end_is_in_memory() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(None);
+    let disk = disk(&[1; 5000]);
+    disk.1.store(true, Ordering::Relaxed);
+    let bodies = [vec![Piece::Range(0..5000)], vec![Piece::Range(0..10), Piece::Bytes(vec![7; 4990].into())]];
+    for pieces in bodies {
         let (_client, line) = pair(&sums);
-        let body = Body::Pieces(disk(&[1; 5000], lent), Arc::new([Piece::Range(0..6000)]));
-        delivery.send(order(1, &line, body, 6000));
-        assert!(matches!(outcomes(&delivery, 1)[0].end, End::Failed(_)), "{lent}");
+        delivery.send(order(1, &line, Body::Pieces(Arc::clone(&disk) as Arc<dyn Source>, pieces.into()), 5000));
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Failed(changed()));
+    }
+}
+
+/// Whole windows too: the segment is then full before its maker knows that it is at the end.
+#[test]
+fn a_segment_whose_source_was_written_over_is_nobodys() {
+    let sums = Arc::new(Sums::default());
+    for length in [10_000, 2 * WINDOW as u64] {
+        for encrypted in [false, true] {
+            let fd = cache(16, 1);
+            for node in [None, Some(attach(&fd, 0))] {
+                let delivery = delivery(node);
+                let film = Film::new(1, length, encrypted);
+                film.changed.store(true, Ordering::Relaxed);
+                // One alone; then two at a time; and one who wants a part.
+                let parts = [vec![0], vec![0, 0], vec![100]];
+                for skips in parts {
+                    let peers: Vec<_> = skips.iter().map(|_| pair(&sums)).collect();
+                    for (id, ((_, line), skip)) in (0..).zip(peers.iter().zip(&skips)) {
+                        let length = film.bytes().len() as u64 - 2 * skip;
+                        delivery.send(Order { skip: *skip, ..order(id, line, film.body(), length) });
+                    }
+                    let ends = outcomes(&delivery, peers.len());
+                    assert!(ends.iter().all(|outcome| outcome.end == End::Failed(changed())), "{ends:?}");
+                }
+            }
+            assert!(attach(&fd, 0).lookup(&[1; 16]).is_none());
+        }
     }
 }

@@ -17,6 +17,18 @@ pub trait ReadAt: Send + Sync {
     fn as_slice(&self) -> Option<&[u8]> {
         None
     }
+
+    /// Asked when bytes were read that belong together: whether all of them are of one input, and not of two that were
+    /// written one over the other meanwhile.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Source`] where the input is no more what it was when it was opened.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The `len` bytes from `offset` on will be read soon. Waits for nothing.
+    fn will_read(&self, _offset: u64, _len: u64) {}
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {
@@ -31,6 +43,14 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     fn as_slice(&self) -> Option<&[u8]> {
         (**self).as_slice()
     }
+
+    fn check_unchanged(&self) -> Result<()> {
+        (**self).check_unchanged()
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        (**self).will_read(offset, len);
+    }
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
@@ -44,6 +64,14 @@ impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
 
     fn as_slice(&self) -> Option<&[u8]> {
         (**self).as_slice()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        (**self).check_unchanged()
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        (**self).will_read(offset, len);
     }
 }
 

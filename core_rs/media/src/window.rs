@@ -17,12 +17,35 @@ pub(crate) struct Windows {
     source: Arc<dyn ReadAt>,
     slots: [Slot; SLOTS],
     latest: usize,
+    /// Of what is read past the slots.
+    passed: Ahead,
 }
 
 #[derive(Default)]
 struct Slot {
     offset: u64,
     buffer: Vec<u8>,
+    ahead: Ahead,
+}
+
+/// Where reading will go on, and up to where the source knows of it.
+#[derive(Default)]
+struct Ahead {
+    at: u64,
+    told: u64,
+}
+
+impl Ahead {
+    /// Half of it is told at a time: each call costs one to the system.
+    fn tell(&mut self, source: &dyn ReadAt, window: u64, limit: u64) {
+        let from = if self.told < self.at || self.told > self.at + 2 * window { self.at } else { self.told };
+        if self.at == 0 || from >= limit || from > self.at + window {
+            return;
+        }
+        let end = limit.min(self.at + 2 * window);
+        source.will_read(from, end - from);
+        self.told = end;
+    }
 }
 
 impl Slot {
@@ -35,7 +58,7 @@ impl Slot {
 
 impl Windows {
     pub(crate) fn new(source: Arc<dyn ReadAt>) -> Self {
-        Self { source, slots: Default::default(), latest: 0 }
+        Self { source, slots: Default::default(), latest: 0, passed: Ahead::default() }
     }
 
     /// Between `min` and `max` bytes from `offset` on. `limit` is where reading ahead stops being of use.
@@ -59,8 +82,19 @@ impl Windows {
     }
 
     /// Bytes straight into `out`, past the windows.
-    pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&mut self, offset: u64, out: &mut [u8]) -> Result<()> {
+        self.passed.at = offset + out.len() as u64;
         self.source.read_exact_at(offset, out)
+    }
+
+    /// Tells the source what will be read next where each of the windows, and what went past them, has come to: as much as
+    /// twice `window`, which is what the one who asks gets at a time, up to `limit`. So a disk is at work while windows are
+    /// sent, and not only while one is waited for.
+    pub(crate) fn read_ahead(&mut self, window: usize, limit: u64) {
+        let Self { source, slots, passed, .. } = self;
+        for ahead in slots.iter_mut().map(|slot| &mut slot.ahead).chain([passed]) {
+            ahead.tell(source, window as u64, limit);
+        }
     }
 
     fn lend_memory(&self, offset: u64, min: usize, max: usize) -> Result<&[u8]> {
@@ -88,11 +122,12 @@ impl Windows {
         let start = offset & !(PAGE - 1);
         let end = offset + (min as u64).max(limit.saturating_sub(offset).min(WINDOW));
         let end = end.next_multiple_of(PAGE).min(size);
-        let Slot { offset: place, buffer } = &mut self.slots[slot];
+        let Slot { offset: place, buffer, ahead } = &mut self.slots[slot];
         // No more room than is asked for: a server holds a thousand of these.
         buffer.reserve_exact(((end - start) as usize).saturating_sub(buffer.len()));
         buffer.resize((end - start) as usize, 0);
         *place = start;
+        ahead.at = end;
         if let Err(error) = self.source.read_exact_at(start, buffer) {
             buffer.clear();
             return Err(error);

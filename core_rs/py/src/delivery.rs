@@ -303,6 +303,10 @@ impl Producer for Making {
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
         self.muxer.fill(window).map_err(|error| Failure(format!("{}: {error}", self.input)))
     }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.muxer.check_unchanged().map_err(|error| Failure(format!("{}: {error}", self.input)))
+    }
 }
 
 /// A film's own file as it is handed out: with `moov` before the media data, wherever it lies on the disk. Frozen: any

@@ -1,7 +1,7 @@
 //! An opened input and its tracks.
 
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::intern;
@@ -52,6 +52,14 @@ impl Movie {
     #[staticmethod]
     fn open_path(py: Python<'_>, path: PathBuf, name: &str) -> PyResult<Self> {
         let source = py.detach(|| FileSource::open(&path))?;
+        let descriptor = source.descriptor();
+        Ok(Self::open(py, Arc::new(source), Some(descriptor), name)?)
+    }
+
+    /// Takes over the descriptor of a local file that is open for reading. `name` is what messages call the input.
+    #[staticmethod]
+    fn open_descriptor(py: Python<'_>, descriptor: RawFd, name: &str) -> PyResult<Self> {
+        let source = FileSource::take_over(crate::buffers::take_over(descriptor)?, Path::new(name))?;
         let descriptor = source.descriptor();
         Ok(Self::open(py, Arc::new(source), Some(descriptor), name)?)
     }

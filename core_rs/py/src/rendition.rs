@@ -87,6 +87,13 @@ impl Muxer {
             Self::Fmp4(muxer) => muxer.fill(out),
         }
     }
+
+    pub(crate) fn check_unchanged(&self) -> std::result::Result<(), Error> {
+        match self {
+            Self::Ts(muxer) => muxer.check_unchanged(),
+            Self::Fmp4(muxer) => muxer.check_unchanged(),
+        }
+    }
 }
 
 /// A key and an initialization vector, as Python hands them over.

@@ -1,8 +1,9 @@
 //! Inputs: a file, bytes, or a Python object with `size` and `read_at(offset, n)`.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::fs::{File, Metadata};
+use std::num::NonZeroU64;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use pyo3::buffer::PyBuffer;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pystream_delivery::{Failure, Source};
 use pystream_media::{Error, ReadAt, Result};
+use rustix::fs::{Advice, fadvise};
 
 use crate::errors::{numbered_os_error, os_error};
 
@@ -21,8 +23,19 @@ const ESPIPE: i32 = 29;
 /// A local file, read with `pread`: a file that shrinks is an error, where a map of it would be a SIGBUS.
 pub(crate) struct FileSource {
     file: File,
-    size: u64,
+    state: State,
     path: PathBuf,
+}
+
+/// What of a file changes with its bytes: size, and seconds and nanoseconds of its last change.
+#[derive(Clone, Copy, Eq, PartialEq)]
+struct State(u64, i64, i64);
+
+impl State {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self(found.len(), found.mtime(), found.mtime_nsec()))
+    }
 }
 
 /// A local file that could not be read.
@@ -49,16 +62,23 @@ impl FileSource {
         }
         let failed = |error| os_error(&error, path);
         // Looked at before it is opened: opening a pipe would wait for its other end.
-        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
-        if kind.is_dir() {
-            return Err(numbered_os_error(EISDIR, "Is a directory", path));
-        }
-        if !kind.is_file() {
-            return Err(numbered_os_error(ESPIPE, "no regular file; an MP4 has to be read at any place", path));
-        }
-        let file = File::open(path).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        Ok(Self { file, size, path: path.to_owned() })
+        check_kind(&std::fs::metadata(path).map_err(failed)?, path)?;
+        Self::of(File::open(path).map_err(failed)?, path)
+    }
+
+    /// A file that somebody has opened for reading. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// `OSError` with its number and the path.
+    pub(crate) fn take_over(descriptor: OwnedFd, path: &Path) -> PyResult<Self> {
+        let file = File::from(descriptor);
+        check_kind(&file.metadata().map_err(|error| os_error(&error, path))?, path)?;
+        Self::of(file, path)
+    }
+
+    fn of(file: File, path: &Path) -> PyResult<Self> {
+        let state = State::of(&file).map_err(|error| os_error(&error, path))?;
+        Ok(Self { file, state, path: path.to_owned() })
     }
 
     /// Open as long as this is.
@@ -69,7 +89,21 @@ impl FileSource {
 
 impl ReadAt for FileSource {
     fn size(&self) -> u64 {
-        self.size
+        self.state.0
+    }
+
+    /// By its time: the kernel sets that before the first byte is written (a file that is mapped, when it is first written to).
+    fn check_unchanged(&self) -> Result<()> {
+        match State::of(&self.file) {
+            Ok(state) if state == self.state => Ok(()),
+            Ok(_) => Err(Error::source_failed("the file was written to since it was opened", None)),
+            Err(error) => Err(Error::source_failed(error.to_string(), None)),
+        }
+    }
+
+    fn will_read(&self, offset: u64, len: u64) {
+        // What cannot be read ahead is read when it is needed.
+        let _ = fadvise(&self.file, offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -89,9 +123,22 @@ impl Source for FileSource {
         ReadAt::read_exact_at(self, offset, buffer).map_err(failed)
     }
 
-    fn file(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+    fn check(&self) -> std::result::Result<(), Failure> {
+        self.check_unchanged().map_err(|error| Failure(format!("{}: {error}", self.path.display())))
     }
+}
+
+/// # Errors
+/// `OSError` for what cannot be read at any place.
+fn check_kind(found: &Metadata, path: &Path) -> PyResult<()> {
+    let kind = found.file_type();
+    if kind.is_dir() {
+        return Err(numbered_os_error(EISDIR, "Is a directory", path));
+    }
+    if !kind.is_file() {
+        return Err(numbered_os_error(ESPIPE, "no regular file; an MP4 has to be read at any place", path));
+    }
+    Ok(())
 }
 
 fn shrank(offset: u64) -> Error {

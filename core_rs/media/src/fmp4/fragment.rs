@@ -291,7 +291,16 @@ impl Muxer {
             self.run = (offset + len as u64, left - len as u64);
             at += len;
         }
+        self.windows.read_ahead(out.len(), self.limit);
         Ok(at)
+    }
+
+    /// Whether all that was written is of one input.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Source`] where the input has changed since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.layout.stream.source.check_unchanged()
     }
 
     /// Joins samples that lie side by side, up to about `wanted` bytes.

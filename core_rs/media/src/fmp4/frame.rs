@@ -25,9 +25,11 @@ pub fn frame(source: Arc<dyn ReadAt>, track: Arc<Track>, index: usize) -> Result
     let short = |_| Error::limit(format!("no memory for a picture of {end} bytes")).at(track.samples.get(index).offset);
     file.try_reserve_exact(end - file.len()).map_err(short)?;
     file.resize(end, 0);
-    if Muxer::new(layout, 0).fill(&mut file[start..])? != end - start {
+    let mut muxer = Muxer::new(layout, 0);
+    if muxer.fill(&mut file[start..])? != end - start {
         return Err(Error::malformed("a sample came out shorter than its track says"));
     }
+    muxer.check_unchanged()?;
     file[start..start + head.len()].copy_from_slice(&head);
     Ok(file)
 }

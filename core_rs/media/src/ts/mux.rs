@@ -101,7 +101,21 @@ impl Muxer {
                 at += self.unspill(&mut out[at..]);
             }
         }
+        for (windows, limit) in self.windows.iter_mut().zip(self.limits) {
+            if let Some(windows) = windows {
+                windows.read_ahead(out.len(), limit);
+            }
+        }
         Ok(at)
+    }
+
+    /// Whether all that was written is of one input.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Source`] where an input has changed since it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let mut streams = self.layout.video.iter().chain(&self.layout.audio);
+        streams.try_for_each(|stream| stream.source.check_unchanged())
     }
 
     fn unspill(&mut self, out: &mut [u8]) -> usize {
