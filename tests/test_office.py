@@ -33,6 +33,8 @@ from pystream.server.office.console.texts import ENGLISH, TEXTS
 from pystream.server.office.forms import multipart
 from pystream.server.office.routing import ROUTES, find, longest_body
 from pystream.server.office.values import Asked, Request
+from tests.browser.chromium import Chromium
+from tests.test_page import accessible
 from tests.test_serve import SAMPLE, Node, node_in, until
 
 FORM = "application/x-www-form-urlencoded"
@@ -453,3 +455,50 @@ def test_all_languages_have_the_same_sentences() -> None:
     keys = [list(texts) for texts in TEXTS.values()]
     assert all(each == keys[0] for each in keys)
     assert all(value for texts in TEXTS.values() for value in texts.values())
+
+
+# A browser
+
+
+SIGN_IN = """
+await page.fill("#tenant", "acme");
+await page.fill("#name", "eva");
+await page.fill("#password", values.password);
+await page.click("main button");
+await page.waitForURL(values.then);
+"""
+CHANGE = """
+await page.fill("#old", values.old);
+await page.fill("#new", values.password);
+await page.fill("#again", values.password);
+await page.click("main button");
+await page.waitForURL(values.then);
+"""
+
+
+@pytest.mark.slow
+def test_a_browser_signs_in_and_finds_it_accessible(house: House, chromium: Chromium) -> None:
+    """Light and dark, English and German; the policy refuses nothing, and nothing is an error."""
+    root, password = f"http://{house.host}/console/", house.first
+    contexts: tuple[dict[str, Any], ...] = ({}, {"colorScheme": "dark", "locale": "de-DE"})
+    for context in contexts:
+        page = chromium.page(viewport={"width": 390, "height": 844}, **context)
+        page.goto(root)
+        accessible(page)
+        then = f"{root}password" if password == house.first else root
+        page.run(SIGN_IN, password=password, then=then)
+        if then != root:
+            accessible(page)
+            page.run(CHANGE, old=password, password=PASSWORD, then=root)
+            password = PASSWORD
+        accessible(page)
+        assert page.js("document.querySelectorAll('main tbody tr').length") == 3
+        assert page.js("document.documentElement.lang") == ("de" if context else "en")
+        # No script reads the cookie.
+        assert page.js("document.cookie") == ""
+        page.run(
+            'await page.click("header button"); await page.waitForURL(values.then)',
+            then=f"{root}sign-in",
+        )
+        assert page.seen("refused") == [] and page.seen("errors") == []
+        page.close()
