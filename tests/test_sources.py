@@ -167,7 +167,12 @@ def test_a_film_on_storage_that_does_not_answer_stops_no_other(
         assert [server.get(way)[0] for way in ways] == [503] * len(ways)
         # Nothing was asked twice.
         assert not asked.acquire(blocking=False)
-    until(lambda: later(server) or [server.get(way)[0] for way in ways] == [200] * len(ways))
+
+    def are_there() -> bool:
+        later(server)
+        return [server.get(way)[0] for way in ways] == [200] * len(ways)
+
+    until(are_there)
 
 
 def test_who_leaves_while_a_film_is_opened_is_gone(
