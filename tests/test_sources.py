@@ -168,11 +168,11 @@ def test_a_film_on_storage_that_does_not_answer_stops_no_other(
         # Nothing was asked twice.
         assert not asked.acquire(blocking=False)
 
-    def are_there() -> bool:
+    def are_back() -> bool:
         later(server)
         return [server.get(way)[0] for way in ways] == [200] * len(ways)
 
-    until(are_there)
+    until(are_back)
 
 
 def test_who_leaves_while_a_film_is_opened_is_gone(
@@ -225,7 +225,11 @@ def test_each_mount_has_threads_of_its_own(tmp_path: Path) -> None:
             for n in numbers:
                 nursery.start_soon(ask, files, f"/mnt/a disk/{n}", True)
             await trio_testing.wait_all_tasks_blocked()
-            await ask(files, f"/films/{numbers[0]}", False)
+            near, deadline = f"/films/{numbers[0]}", time.monotonic() + 30
+            nursery.start_soon(ask, files, near, False)
+            while near not in told:
+                assert time.monotonic() < deadline
+                await trio.lowlevel.checkpoint()
             clock.jump(8)
 
     async def main() -> None:
