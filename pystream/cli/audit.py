@@ -78,7 +78,7 @@ def _kind(text: str) -> str:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     return {
-        "id": entry.id,
+        "id": str(entry.id),
         "at": _store.moment(entry.at),
         "who": entry.who,
         "kind": entry.kind,

@@ -477,7 +477,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
         "download_path": _download_path(stream),
-        "id": stream.id,
+        "id": str(stream.id),
         **asdict(stream.settings),
         "created_at": _store.moment(stream.created_at),
         "revision": stream.revision,

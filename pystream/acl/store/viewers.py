@@ -177,6 +177,18 @@ class ViewerStore:
             record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
 
+    def known(self, tenant_id: int, ids: Collection[int]) -> frozenset[int]:
+        """Which of the ids are of this tenant's passwords, revoked or not."""
+        column = tables.password.c
+        with self._database.reading() as connection:
+            return frozenset(
+                each
+                for some in _slices(sorted(set(ids)))
+                for each in connection.scalars(
+                    select(column.id).where(column.tenant_id == tenant_id, column.id.in_(some))
+                )
+            )
+
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
         """Of the keys in the key store of those passwords that are this tenant's."""
         column = tables.password.c
