@@ -339,7 +339,7 @@ def cards(words: list[str]) -> int:
         try:
             data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
         except InvalidValue as error:
-            return _store.wrong_values(parser, InvalidValue(*dict.fromkeys(error.problems)))
+            return _store.wrong_values(parser, error)
         with _new_file(options.output, replace=options.force) as file:
             # On record before anybody can see them, and where nobody can, not at all.
             what = {"passwords_shown": len(shown)}

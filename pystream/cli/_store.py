@@ -189,6 +189,20 @@ def plain(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
+def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
+    """What an entry on record says, for people: what was counted, else before and after, and what there
+    was not before alone."""
+    return ", ".join(
+        f"{_terminal.counted(new, 'password')} {name.removeprefix('passwords_')}"
+        if name.startswith("passwords_")
+        else f"{name}: {plain(new)}"
+        if old is None
+        else f"{name}: {plain(old)} -> {plain(new)}"
+        for name, (old, new) in values.items()
+        if plain(old) != plain(new)
+    )
+
+
 def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
     """A table: drawn on a terminal, plain and with two blanks between columns elsewhere. Columns are
     (title, `left` or `right`)."""

@@ -92,11 +92,5 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 def _row(entry: Entry) -> list[str]:
     place = f"{entry.tenant}/{entry.stream}" if entry.stream else entry.tenant
-    told = ", ".join(
-        f"{name}: {_store.plain(new)}"
-        if old is None
-        else f"{name}: {_store.plain(old)} -> {_store.plain(new)}"
-        for name, (old, new) in entry.values.items()
-        if old != new or old is not None
-    )
+    told = _store.told_of(entry.values)
     return [str(entry.id), _store.moment(entry.at), entry.who, entry.kind, place, told]
