@@ -473,8 +473,7 @@ def test_the_page_asks_and_tells_and_plays(house: House, chromium: Chromium) -> 
 NOTED = "globalThis.stood = document.getElementById('video').currentTime"
 VIDEO = "document.getElementById('video')"
 BY_ITSELF = (
-    "delete window.MediaSource; delete window.ManagedMediaSource;"
-    " delete window.WebKitMediaSource"
+    "delete window.MediaSource; delete window.ManagedMediaSource; delete window.WebKitMediaSource"
 )
 
 

@@ -20,6 +20,8 @@ import pytest
 
 from pystream.acl.store import Store
 from pystream.acl.traffic import Kind, Metered, hours_of
+from pystream.server.keys import ensure_keys
+from pystream.server.settings import load
 
 MEDIA = Path(__file__).parent / "media"
 PLAIN = MEDIA / "plain.mp4"
@@ -382,7 +384,9 @@ def test_without_keys_passwords_say_who_makes_them_and_leave_nothing(
 @pytest.mark.usefixtures("keys")
 def test_a_list_says_what_each_password_opens_and_until_when() -> None:
     done("password", "add", "acme/a", "acme/b", "--valid-until", "30.06.2031", "--label", "two")
-    done("password", "add", "acme/a", "--valid-from", "2031-05-01 18:00", "--label", "one", "--test")
+    done(
+        "password", "add", "acme/a", "--valid-from", "2031-05-01 18:00", "--label", "one", "--test"
+    )
     done("password", "add", "acme/all", "--shared", "--label", "everybody")
     table = done("password", "list", "acme")
     rows = {re.split("  +", line)[1]: re.split("  +", line)[2:] for line in table.splitlines()}
@@ -477,7 +481,8 @@ def test_a_new_stream_is_told_with_the_address_of_its_page(here: Path) -> None:
 def traffic(here: Path) -> Path:
     done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
     film, other = (
-        int(told("stream", "add", f"acme/{name}", "--source", PLAIN)["id"]) for name in ("film", "b")
+        int(told("stream", "add", f"acme/{name}", "--source", PLAIN)["id"])
+        for name in ("film", "b")
     )
     hour = hours_of("2031-05", "Europe/Berlin").start
     with Store.open(str(here / "acl.db")) as store:

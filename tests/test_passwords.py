@@ -27,7 +27,6 @@ from pystream.acl.password_csv import (
     read_csv,
     write_csv,
     write_line,
-    written,
 )
 from pystream.acl.passwords import (
     Guessable,
@@ -614,9 +613,9 @@ def test_a_round_trip_changes_nothing(
 )
 def test_a_time_is_shown_as_it_is_typed(typed: str, zone: str, end: bool, shown: str) -> None:
     at = moment(typed, zone, end=end)
-    assert written(at, zone, end=end) == shown
+    assert password_csv.written(at, zone, end=end) == shown
     assert moment(shown, zone, end=end) == at
-    assert written(None, zone, end=end) == ""
+    assert password_csv.written(None, zone, end=end) == ""
 
 
 def test_formulas_are_written_as_text() -> None:

@@ -168,7 +168,12 @@ def test_settings_are_frozen() -> None:
         ),
         ("[[tls.certificates]]\nkey = ''", 1, "tls.certificates[0]", "certificate is missing"),
         # TOML
-        ("[log]\naccess = true\n[server]\nworkers = 1\nworkers = 2\n", 5, "server.workers", "twice"),
+        (
+            "[log]\naccess = true\n[server]\nworkers = 1\nworkers = 2\n",
+            5,
+            "server.workers",
+            "twice",
+        ),
         ("a = ", 1, "a", "'' is no value of TOML"),
         ("[log]\naccess = yes\n", 2, "log.access", "'yes' is no value of TOML; true or false is"),
         ("[log]\nformat = text\n", 2, "log.format", "a text in quotes is wanted"),

@@ -171,7 +171,9 @@ def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
     if not 1 <= len(sheet) <= MOST_CARDS:
         raise InvalidValue(f"from 1 to {MOST_CARDS:,} cards can be printed at a time")
     # Of all cards it is one, nearly always, and is said once.
-    wrong = [problem for url in dict.fromkeys(card.url for card in sheet) for problem in _of_url(url)]
+    wrong = [
+        problem for url in dict.fromkeys(card.url for card in sheet) for problem in _of_url(url)
+    ]
     for number, card in enumerate(sheet, 1):
         if wrong and any(_of_url(card.url)):
             continue

@@ -450,7 +450,9 @@ def _written(moment: int | None, zone: tzinfo, *, end: bool) -> str:
     there = datetime.fromtimestamp(moment, zone)
     day = (there - timedelta(days=end)).date().isoformat()
     # Where clocks are set at midnight, a day has two of them, or begins later.
-    if (there.hour, there.minute, there.second) == (0, 0, 0) and _moment(day, zone, end=end) == moment:
+    if (there.hour, there.minute, there.second) == (0, 0, 0) and _moment(
+        day, zone, end=end
+    ) == moment:
         return day
     return there.isoformat(" ", "auto" if there.second else "minutes")
 

@@ -55,9 +55,7 @@ def add(words: list[str]) -> int:
         "--shared", action="store_true", help="one for all viewers: for streams of shared access"
     )
     option("--label", default="", metavar="TEXT", help="a note for the customer's own lists")
-    option(
-        "--valid-from", metavar="DATE", help="as 2031-05-01, 1.5.2031, or 2031-05-01 18:00"
-    )
+    option("--valid-from", metavar="DATE", help="as 2031-05-01, 1.5.2031, or 2031-05-01 18:00")
     option("--valid-until", metavar="DATE", help="the same; without a time, until the day's end")
     option("--devices", type=_arguments.count, metavar="N", help="how many may play at a time")
     option("--test", action="store_true", help="an access for the examining chamber, in no sum")

@@ -472,7 +472,9 @@ def _told_of_access(stream: Stream, *, has_passwords: bool) -> str:
     told = ""
     if settings.access in ("shared", "personal") and not has_passwords:
         option = " --shared" if settings.access == "shared" else ""
-        told += f"; nobody can come in until `pystream password add {place}{option}` makes passwords"
+        told += (
+            f"; nobody can come in until `pystream password add {place}{option}` makes passwords"
+        )
     if settings.max_devices is not None and settings.access in ("open", "shared"):
         told += f"; it is {settings.access}, so --max-devices does nothing: devices of one password"
         told += " of one's own are counted"
@@ -490,7 +492,9 @@ def _told_of_address(options: argparse.Namespace, place: str) -> str:
     ports += [("http", each) for each in found.server.listen]
     for scheme, each in ports:
         if not each.path:
-            host = "localhost" if each.host in ("*", "0.0.0.0", "::") else str(each).rpartition(":")[0]
+            host = (
+                "localhost" if each.host in ("*", "0.0.0.0", "::") else str(each).rpartition(":")[0]
+            )
             base = f"{scheme}://{host}:{each.port}{found.server.path_prefix}"
             return f". With `pystream serve` here: {base}{place}"
     return ""

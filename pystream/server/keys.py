@@ -45,7 +45,9 @@ def open_key_store(keys: Keys, environ: Mapping[str, str], *, migrate: bool = Tr
 
     try:
         return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
-    except FileNotFoundError:
+    except MasterKeyError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise MasterKeyError(
             f"{keys.master_key_file}: there is no master key; a server makes it, and the key store,"
             " when it is started for the first time (`pystream serve`), or bring the old one back"
