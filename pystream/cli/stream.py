@@ -323,7 +323,7 @@ def _add_settings(parser: Parser) -> None:
         "--download",
         action=argparse.BooleanOptionalAction,
         help="whether the film can be had as one MP4 file, at /TENANT/STREAM/download.mp4 and by a button"
-        " of its page (default: no)",
+        " of its page: the same packets with the index in front, so not the same bytes (default: no)",
     )
     add(
         "--download-source",
