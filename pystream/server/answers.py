@@ -683,6 +683,9 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.access != "open":
+            # Who was let in may be put out: within a segment, however much a player has buffered.
+            session["check_ms"] = stream.settings.segment_duration_ms
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)

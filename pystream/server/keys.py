@@ -38,9 +38,17 @@ def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
 
 def open_key_store(keys: Keys, environ: Mapping[str, str], *, migrate: bool = True) -> KeyStore:
     """The key store that the settings name, with their master keys and erasure list. Raises
-    `PystreamError`."""
+    `PystreamError`, also where there is no master key yet."""
 
     def masters() -> MasterKeys:
         return MasterKeys.load(keys.master_key_file, environ)
 
-    return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
+    try:
+        return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
+    except MasterKeyError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise MasterKeyError(
+            f"{keys.master_key_file}: there is no master key; a server makes it, and the key store,"
+            " when it is started for the first time (`pystream serve`), or bring the old one back"
+        ) from None
