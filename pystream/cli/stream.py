@@ -476,8 +476,8 @@ def _told_of_access(stream: Stream, *, has_passwords: bool) -> str:
             f"; nobody can come in until `pystream password add {place}{option}` makes passwords"
         )
     if settings.max_devices is not None and settings.access in ("open", "shared"):
-        told += f"; it is {settings.access}, so --max-devices does nothing: devices of one password"
-        told += " of one's own are counted"
+        told += f"; --max-devices does nothing while it is {settings.access}: it is of passwords of"
+        told += " each viewer's own"
     return told
 
 
