@@ -295,7 +295,7 @@ def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
 def cards(words: list[str]) -> int:
     parser = _parser(
         "cards",
-        "TENANT/STREAM --url URL -o FILE [--locale de|en] [--force]",
+        "TENANT/STREAM --url URL -o FILE\n         [--locale de|en] [--force]",
         "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
         "to cut: with a code that opens the page with the password filled in.",
         "pystream password cards acme/course -o cards.pdf \\\n"
