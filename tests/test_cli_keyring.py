@@ -219,7 +219,7 @@ def test_what_is_wrong_with_keys_or_the_world_is_1(here: Path) -> None:
     (here / "pystream.key").chmod(0o640)
     assert "chmod 600" in refused(1, "keyring", "status")
     (here / "pystream.key").unlink()
-    assert "pystream.key: there is no master key" in refused(1, "keyring", "rotate", "master")
+    assert "pystream.key: the master key is missing" in refused(1, "keyring", "rotate", "master")
     wrong = {"env": os.environ | {"PYSTREAM_MASTER_KEY": "ab" * 32}}
     line = refused(1, "keyring", "status", **wrong)
     assert "bring the old master key back" in line and "abab" not in line

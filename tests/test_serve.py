@@ -1488,7 +1488,7 @@ def test_a_check_opens_the_key_store(node: Node) -> None:
     # A key store whose master key was lost is no new node's.
     master.unlink()
     code, (line,), _ = checked(node)
-    assert code == 1 and f"{master}: No such file" in line
+    assert code == 1 and f"{master}: the master key is missing" in line
 
 
 @pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])
