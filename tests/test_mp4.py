@@ -697,7 +697,7 @@ def test_memory_that_is_not_there_is_an_error_and_not_the_end(tmp_path: Path) ->
 
 
 def test_what_is_no_source_is_refused() -> None:
-    for thing in (7, None, bytearray(b"x"), object()):
+    for thing in (7.5, None, bytearray(b"x"), object()):
         with pytest.raises(TypeError, match="read_at"):
             pystream.open(thing)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
