@@ -175,6 +175,42 @@ def test_a_film_on_storage_that_does_not_answer_stops_no_other(
     until(are_back)
 
 
+def test_a_film_whose_pictures_are_not_to_be_had_stops_no_other(
+    two_films: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = two_films
+    asked, answers = threading.Semaphore(0), threading.Event()
+    plan = pystream.plan
+
+    def waiting(inputs: list[pystream.Input], **named: Any) -> pystream.Presentation:
+        if inputs[0].name.startswith(str(folder)):
+            asked.release()
+            answers.wait()
+        return plan(inputs, **named)
+
+    monkeypatch.setattr(pystream, "plan", waiting)
+    try:
+        answer = ask_in_thread(server, "/acme/far/master.m3u8")
+        assert asked.acquire(timeout=30)
+        (near,) = server.media("near")
+        assert server.get(near)[0] == server.get(media(server, near)[0])[0] == 200
+        later(server, 8)
+        # The way in is no part of the film.
+        status, headers, _ = answer()
+        assert status == 302
+        way = headers["location"]
+        status, headers, _ = server.get(way)
+        assert status == 503 and int(headers["retry-after"]) > 0
+    finally:
+        answers.set()
+
+    def is_back() -> bool:
+        later(server)
+        return server.get(way)[0] == 200
+
+    until(is_back)
+
+
 def test_who_leaves_while_a_film_is_opened_is_gone(
     two_films: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
