@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
 from pystream.server import child, log
 from pystream.server.http import HttpError
@@ -64,6 +65,7 @@ async def serve(node: dict[str, Any]) -> None:
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
+        practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )
     counter = Counter(office)
     accepting = trio.CancelScope()

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pystream.acl.disclosure import Practice
+from pystream.acl.retention import Rules
 from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
@@ -137,7 +139,8 @@ def _once(text: str) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
-    one of its name with films that its people and programs may make streams of."""
+    one of its name with films that its people and programs may make streams of. `practice`: what of
+    the node's settings says what it keeps."""
 
     store: Store
     keys: KeyStore
@@ -146,6 +149,7 @@ class Office:
     once: Once
     quotas: Quotas
     films: str | None = None
+    practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
     tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
@@ -160,10 +164,12 @@ class Office:
         *,
         films: str | None = None,
         requests_per_minute: int = 600,
+        practice: Practice | None = None,
     ) -> Office:
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        return cls(store, keys, accounts, issuer, once, quotas, films, clock)
+        practice = practice or Practice(Rules())
+        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock)
 
     def now(self) -> int:
         return int(self.clock())
