@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
 from pystream.server import child, log
 from pystream.server.http import HttpError
@@ -58,7 +59,15 @@ async def serve(node: dict[str, Any]) -> None:
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url, migrate=False)
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    counter = Counter(Office.of(store, keys))
+    console = settings.console
+    office = Office.of(
+        store,
+        keys,
+        films=console.films or None,
+        requests_per_minute=console.requests_per_minute,
+        practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
+    )
+    counter = Counter(office)
     accepting = trio.CancelScope()
 
     async def take(stream: trio.SocketStream) -> None:
