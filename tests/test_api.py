@@ -442,7 +442,7 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     assert not any(cell[:1] in tuple("=+-@\t\r") and cell for row in rows for cell in row)
     labels = sorted(row[1] for row in rows[1:])
     assert labels == ["'" + label, "'@SUM(1)"]
-    assert "2031-06-02 00:00:00+02:00" in {row[3] for row in rows[1:]}
+    assert "2031-06-01" in {row[3] for row in rows[1:]}
     assert house.recorded("passwords_shown") == [2]
     wrong = b"password\r\nabc\xff\r\nK7-Q2M9-XD4R-0001-AAAA\r\nk7q2m9xd4r0001aaaa\r\n"
     got = house.ask("POST", f"/passwords/import{query}", wrong, content_type="text/csv")
