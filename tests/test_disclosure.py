@@ -204,7 +204,10 @@ def test_the_end_of_a_contract(here: Path) -> None:
 def test_what_is_old_is_planned_deleted_and_proven(here: Path) -> None:
     done("tenant", "add", "acme")
     done("stream", "add", "acme/film", "--source", str(SAMPLE), "--access", "personal")
-    done("password", "add", "acme/film", "--valid-until", "2020-01-01", "--count", "3")
+    # Long over when they come from the customer's own list.
+    rows = (f"SID-{n}-7HXW2MQ9KD4TPA,2020-01-01" for n in range(3))
+    (here / "own.csv").write_text("\n".join(("password,valid_until", *rows)))
+    done("password", "import", "acme/film", "own.csv")
     for _ in range(2):
         plan = json.loads(done("retention", "plan", "--json"))
         assert plan["counts"]["expired_passwords"] == 3
