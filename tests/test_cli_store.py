@@ -290,7 +290,7 @@ def test_streams(here: Path) -> None:
     )
     assert (cleared["rotate_every"], cleared["max_viewers"]) == (None, None)
     assert told("stream", "list", "acme")["streams"] == [cleared]
-    assert re.search(r"^acme/film  Ein Film  open .* no +/", done("stream", "list"), re.M)
+    assert re.search(r"^acme/film  Ein Film  open .* no +none +/", done("stream", "list"), re.M)
     assert "exclude" in refused(2, "stream", "set", "acme/film", "--pace", "3")
     assert "already" in refused(1, "stream", "add", "acme/film", "--source", PLAIN)
     assert done("stream", "remove", "acme/film") == "stream /acme/film/ is removed\n"

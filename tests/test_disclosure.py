@@ -207,7 +207,7 @@ def test_what_is_old_is_planned_deleted_and_proven(here: Path) -> None:
     # Long over when they come from the customer's own list.
     rows = (f"SID-{n}-7HXW2MQ9KD4TPA,2020-01-01" for n in range(3))
     (here / "own.csv").write_text("\n".join(("password,valid_until", *rows)))
-    done("password", "import", "acme/film", "own.csv")
+    done("password", "import", "acme/film", "--list", "own.csv")
     for _ in range(2):
         plan = json.loads(done("retention", "plan", "--json"))
         assert plan["counts"]["expired_passwords"] == 3

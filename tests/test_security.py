@@ -16,6 +16,7 @@ from joserfc import jwt as jose
 from joserfc.jwk import OKPKey, RSAKey
 
 from pystream.acl.passwords import generate
+from tests.test_serve import until
 from tests.test_variants import HOUR, Doors, Portal, _base64, link, running, signed, token
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         shared = doors.verifier("acme", "hs", kind="jwt")
         doors.verifier("acme/sets", "set", kind="jwks", url=portal.url("/keys"), secret="")
         foreign = doors.verifier("other", kind="link")
+        # What is new is known to workers within a second.
+        until(lambda: doors.ask("/acme/sets/", "GET", None)[0] == 200)
         status, visit = doors.enter("acme/signed", link=link(secret))
         assert status == 200
         _, opened = doors.enter("acme/open")
@@ -383,7 +386,7 @@ def test_what_was_tried(world: World, name: str) -> None:
     body = shown if isinstance(shown, bytes | None) else json.dumps(shown).encode()
     sent: Any = body
     found, headers, data = world.doors.ask(target, "GET" if body is None else "POST", sent)
-    assert found == status
+    assert found == status, data
     if status != 200:
         # Nothing of it is said back, and none is a clue.
         assert len(data) < 300 and b"Traceback" not in data

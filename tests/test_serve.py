@@ -428,7 +428,8 @@ def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
     tls = f'[tls]\nlisten = ["127.0.0.1:{tls_port}"]\n[[tls.certificates]]\n'
     tls += f'certificate = "{shown.certificate}"\nkey = "{shown.key}"\n'
     node.settings(
-        rest=BUSY + tls + "[limits]\nheader_seconds = 3\nbody_seconds = 3\nidle_seconds = 3\n"
+        "max_connections = 3000\n",
+        rest=BUSY + tls + "[limits]\nheader_seconds = 3\nbody_seconds = 3\nidle_seconds = 3\n",
     )
     node.add_film()
     node.start()

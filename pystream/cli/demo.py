@@ -86,6 +86,8 @@ def run(arguments: list[str]) -> int:
             PYSTREAM_STORE_URL=f"sqlite:///{folder}/store.db",
             PYSTREAM_SERVER_LISTEN=f"127.0.0.1:{port}",
             PYSTREAM_SERVER_WORKERS="1",
+            # Few watch a demo, and any machine has room for them.
+            PYSTREAM_SERVER_MAX_CONNECTIONS="500",
             PYSTREAM_SERVER_ADMIN="",
             PYSTREAM_MASTER_KEY=secrets.token_hex(32),
         )
