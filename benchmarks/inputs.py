@@ -13,6 +13,7 @@ better than a camera's pictures would let it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -137,13 +138,18 @@ def _made(name: str, arguments: list[str]) -> Path:
     if shutil.which("ffmpeg") is None:
         raise MissingTool(f"{name} has to be made, by an ffmpeg with libx264, and there is none")
     folder.mkdir(parents=True, exist_ok=True)
-    # A run that is interrupted leaves nothing that looks finished.
+    # A run that is interrupted leaves nothing that looks finished; of two at a time, one makes it.
     partial = path.with_suffix(".partial")
-    print(f"benchmarks: making {path}", file=sys.stderr)
-    subprocess.run(
-        ["ffmpeg", "-v", "error", "-y", *arguments, "-f", "mp4", str(partial)], check=True
-    )
-    partial.rename(path)
+    with partial.open("ab") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not path.exists():
+            print(f"benchmarks: making {path}", file=sys.stderr)
+            command = ["ffmpeg", "-v", "error", "-y", *arguments, "-f", "mp4", str(partial)]
+            subprocess.run(command, check=True)
+            partial.rename(path)
+        else:
+            # Somebody else's, whose name this one has taken again.
+            partial.unlink(missing_ok=True)
     return path
 
 

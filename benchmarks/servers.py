@@ -74,8 +74,9 @@ class Server:
 
     def workers(self) -> list[int]:
         """Those that serve."""
-        others = (b"pystream.server.writer", b"pystream.server.admin")
-        return [p for p in self.pids()[1:] if not any(one in _command(p) for one in others)]
+        commands = [(pid, _command(pid)) for pid in self.pids()[1:]]
+        ours = b"pystream.server."
+        return [pid for pid, said in commands if ours not in said or ours + b"worker" in said]
 
     def cpu(self) -> float:
         """Processor seconds that all its processes have used, in steps of 10 ms (proc(5))."""
