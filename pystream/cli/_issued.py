@@ -242,7 +242,7 @@ def _row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:
         shown.label or "",
         " ".join(_opened(password, names)) or "(removed)",
         f"{kind}, test" if password.is_test else kind,
-        _state(shown, _store.now()),
+        shown.state(_store.now()),
         written(password.valid_from, timezone, end=False),
         written(password.valid_until, timezone, end=True),
         "" if password.max_devices is None else str(password.max_devices),
@@ -252,19 +252,6 @@ def _row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:
 def _opened(password: Password, names: Mapping[int, str]) -> list[str]:
     """The names of the streams that it opens and that are there."""
     return sorted(names[each] for each in password.streams if each in names)
-
-
-def _state(shown: Shown, now: int) -> str:
-    password = shown.password
-    if shown.text is None:
-        return "erased"
-    if password.revoked_at is not None:
-        return "revoked"
-    if password.valid_until is not None and now >= password.valid_until:
-        return "over"
-    if password.valid_from is not None and now < password.valid_from:
-        return "to come"
-    return "valid"
 
 
 def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
@@ -319,7 +306,7 @@ def cards(words: list[str]) -> int:
         shown = [
             each
             for each in issuer.listed(tenant.id, stream.id)
-            if each.text is not None and _state(each, now) not in ("revoked", "over")
+            if each.text is not None and each.state(now) not in ("revoked", "over")
         ]
         if not shown:
             raise PystreamError("there is no password to print: pystream password add makes some")
@@ -437,10 +424,7 @@ def _parser(action: str, usage: str, description: str, example: str) -> Parser:
         description=description,
         epilog=f"{_WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}",
     )
-    general = parser.add_argument_group("general options").add_argument
-    general("--config", metavar="FILE", help="the settings, pystream.toml")
-    general("--by", metavar="NAME", help="who is on record for it (default: the user)")
-    general("--json", action="store_true", help="print the result as one JSON object")
+    _store.add_common(parser, changes=True, keys=True)
     return parser
 
 

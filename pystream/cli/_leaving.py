@@ -185,9 +185,7 @@ def parser_of(command: str, usage: str, description: str, example: str) -> Parse
         description=description,
         epilog=f"{WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
     )
-    general = parser.add_argument_group("general options").add_argument
-    general("--config", metavar="FILE", help="the settings, pystream.toml")
-    general("--json", action="store_true", help="print the result as one JSON object")
+    _store.add_common(parser, changes=False, keys=True)
     return parser
 
 

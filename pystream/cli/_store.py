@@ -58,14 +58,43 @@ def dispatch(
     return 2
 
 
-def add_common(parser: Parser, *, changes: bool) -> None:
-    """Options that all of these commands have; with `changes`, also of those that change things."""
+def add_common(parser: Parser, *, changes: bool, keys: bool = False) -> None:
+    """Options that all of these commands have; with `changes`, also of those that are on record. Of
+    those that need the `keys` as well, the settings name both stores."""
     add = parser.add_argument_group("general options").add_argument
     add("--config", metavar="FILE", help="the settings, pystream.toml")
-    add("--store", metavar="URL", help="the store: an SQLite file, or postgresql://host/name")
+    if not keys:
+        add("--store", metavar="URL", help="the store: an SQLite file, or postgresql://host/name")
     if changes:
-        add("--by", metavar="NAME", help="who is on record for the change (default: the user)")
+        add("--by", metavar="NAME", help="who is on record for it (default: the user)")
     add("--json", action="store_true", help="print the result as one JSON object")
+
+
+def changing_one(command: str, usage: str, description: str, name: str) -> Parser:
+    """The parser of a command that changes something of a tenant's; `name`: what it is, for the help."""
+    parser = Parser(
+        command,
+        usage=f"{usage}\n         [--by NAME] [--config FILE | --store URL] [--json]",
+        description=description,
+        epilog=f"{WHERE}\n{EXIT_CODES}",
+    )
+    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
+    parser.add_argument("name", metavar="NAME", help=name)
+    add_common(parser, changes=True)
+    return parser
+
+
+def listing(command: str, description: str) -> Parser:
+    """The parser of a command that lists something of a tenant's."""
+    parser = Parser(
+        command,
+        usage="TENANT\n         [--config FILE | --store URL] [--json]",
+        description=description,
+        epilog=f"{WHERE}\n{EXIT_CODES}",
+    )
+    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
+    add_common(parser, changes=False)
+    return parser
 
 
 def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:

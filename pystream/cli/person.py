@@ -173,14 +173,7 @@ def _remove(words: list[str]) -> int:
 
 
 def _list(words: list[str]) -> int:
-    parser = Parser(
-        "person list",
-        usage="TENANT\n         [--config FILE | --store URL] [--json]",
-        description="Lists a tenant's people by name.",
-        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
-    )
-    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
-    _store.add_common(parser, changes=False)
+    parser = _store.listing("person list", "Lists a tenant's people by name.")
     options = parser.parse(words)
     with _store.open_store(options) as store:
         people = store.people.listed(store.tenant(options.tenant).id)
@@ -193,16 +186,7 @@ def _list(words: list[str]) -> int:
 
 
 def _parser(action: str, usage: str, description: str) -> Parser:
-    parser = Parser(
-        f"person {action}",
-        usage=f"{usage}\n         [--by NAME] [--config FILE | --store URL] [--json]",
-        description=description,
-        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
-    )
-    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
-    parser.add_argument("name", metavar="NAME", help="the person")
-    _store.add_common(parser, changes=True)
-    return parser
+    return _store.changing_one(f"person {action}", usage, description, "the person")
 
 
 def _facts(person: Person) -> dict[str, Any]:

@@ -102,14 +102,7 @@ def _revoke(words: list[str]) -> int:
 
 
 def _list(words: list[str]) -> int:
-    parser = Parser(
-        "token list",
-        usage="TENANT\n         [--config FILE | --store URL] [--json]",
-        description="Lists a tenant's tokens by name, without their texts.",
-        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
-    )
-    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
-    _store.add_common(parser, changes=False)
+    parser = _store.listing("token list", "Lists a tenant's tokens by name, without their texts.")
     options = parser.parse(words)
     with _store.open_store(options) as store:
         tokens = store.people.tokens(store.tenant(options.tenant).id)
@@ -122,16 +115,7 @@ def _list(words: list[str]) -> int:
 
 
 def _parser(action: str, usage: str, description: str) -> Parser:
-    parser = Parser(
-        f"token {action}",
-        usage=f"{usage}\n         [--by NAME] [--config FILE | --store URL] [--json]",
-        description=description,
-        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
-    )
-    parser.add_argument("tenant", metavar="TENANT", help="the tenant")
-    parser.add_argument("name", metavar="NAME", help="the token's name")
-    _store.add_common(parser, changes=True)
-    return parser
+    return _store.changing_one(f"token {action}", usage, description, "the token's name")
 
 
 def _facts(token: Token) -> dict[str, Any]:

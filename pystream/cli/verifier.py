@@ -211,10 +211,7 @@ def _parser(action: str, usage: str, description: str) -> Parser:
         description=description,
         epilog=f"{_WHERE}\n{_store.EXIT_CODES}",
     )
-    general = parser.add_argument_group("general options").add_argument
-    general("--config", metavar="FILE", help="the settings, pystream.toml")
-    general("--by", metavar="NAME", help="who is on record for it (default: the user)")
-    general("--json", action="store_true", help="print the result as one JSON object")
+    _store.add_common(parser, changes=True, keys=True)
     return parser
 
 

@@ -30,6 +30,19 @@ class Shown:
     text: str | None = field(repr=False)
     label: str | None = field(repr=False)
 
+    def state(self, now: int) -> str:
+        """`erased`, `revoked`, `over`, `to come` or `valid`."""
+        password = self.password
+        if self.text is None:
+            return "erased"
+        if password.revoked_at is not None:
+            return "revoked"
+        if password.valid_until is not None and now >= password.valid_until:
+            return "over"
+        if password.valid_from is not None and now < password.valid_from:
+            return "to come"
+        return "valid"
+
 
 class Issuer:
     """Issues and shows a tenant's passwords. Methods raise `StoreError`, `SealError` and

@@ -364,7 +364,7 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
     alive = [
         each
         for each in found
-        if stream.id in each.password.streams and _state(each, call.now) in ("valid", "to come")
+        if stream.id in each.password.streams and each.state(call.now) in ("valid", "to come")
     ]
     if not alive:
         raise invalid(Error(detail="there is no password to print that opens this stream"))
@@ -700,7 +700,7 @@ def _view(shown: Shown, names: dict[int, str], now: int) -> PasswordView:
         password=shown.text,
         label=shown.label,
         streams=sorted(names[each] for each in password.streams if each in names),
-        state=_state(shown, now),
+        state=shown.state(now),
         shared=password.shared,
         test=password.is_test,
         valid_from=moment(password.valid_from),
@@ -709,19 +709,6 @@ def _view(shown: Shown, names: dict[int, str], now: int) -> PasswordView:
         created_at=at(password.created_at),
         revoked_at=moment(password.revoked_at),
     )
-
-
-def _state(shown: Shown, now: int) -> str:
-    password = shown.password
-    if shown.text is None:
-        return "erased"
-    if password.revoked_at is not None:
-        return "revoked"
-    if password.valid_until is not None and now >= password.valid_until:
-        return "over"
-    if password.valid_from is not None and now < password.valid_from:
-        return "to come"
-    return "valid"
 
 
 def _record_view(call: Call[Any, Any], stream: Stream | None, count: int) -> None:
