@@ -292,11 +292,12 @@ fn readers_see_each_session_go_its_way_while_slots_change_hands() {
     const FORGOTTEN: u64 = 10;
     let table = table(12);
     let begun = AtomicU64::new(0);
-    let read = |seed: u64| {
+    let looked = [AtomicU64::new(0), AtomicU64::new(0)];
+    let read = |reader: usize| {
         let (mut looks, mut seen) = (0, [0_u64; 3]);
         while begun.load(Ordering::Acquire) < SESSIONS {
             // One session until it is forgotten: what was true before must not come again.
-            let number = begun.load(Ordering::Acquire) + seed;
+            let number = begun.load(Ordering::Acquire) + reader as u64;
             let (life, mut past, mut before) = (Life::of(number), 0, 0);
             while before <= number + FORGOTTEN && before < SESSIONS {
                 before = begun.load(Ordering::Acquire);
@@ -311,6 +312,7 @@ fn readers_see_each_session_go_its_way_while_slots_change_hands() {
                 }
                 seen[past.min(2)] += 1;
                 looks += 1;
+                looked[reader].store(looks, Ordering::Release);
                 if let Some(session) = table.get(&id(number)) {
                     assert_eq!(session.terms, Life::terms(number));
                     assert!(session.opened == NOW as u32 && (0..50).contains(&(session.last_seen - session.opened)));
@@ -319,8 +321,18 @@ fn readers_see_each_session_go_its_way_while_slots_change_hands() {
         }
         seen
     };
+    // However the threads take turns: at each of the first stages everybody looks.
+    let let_them_look = |readers: &[thread::ScopedJoinHandle<_>]| {
+        let before = [0, 1].map(|reader| looked[reader].load(Ordering::Acquire));
+        for (reader, thread) in readers.iter().enumerate() {
+            // Of two looks one began afterwards.
+            while looked[reader].load(Ordering::Acquire) < before[reader] + 2 && !thread.is_finished() {
+                thread::yield_now();
+            }
+        }
+    };
     let seen = thread::scope(|scope| {
-        let readers = [0, 1].map(|seed| scope.spawn(move || read(seed)));
+        let readers = [0, 1].map(|reader| scope.spawn(move || read(reader)));
         for number in 0..SESSIONS {
             table.open(&id(number), Life::terms(number), NOW).unwrap();
             if number >= ENDED && matches!(Life::of(number - ENDED), Life::Revoked) {
@@ -330,7 +342,9 @@ fn readers_see_each_session_go_its_way_while_slots_change_hands() {
                 assert!(table.forget(&id(number - FORGOTTEN)));
             }
             begun.store(number + 1, Ordering::Release);
-            if number % 8 == 0 {
+            if number < 100 {
+                let_them_look(&readers);
+            } else if number % 8 == 0 {
                 thread::yield_now();
             }
         }
