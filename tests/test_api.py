@@ -964,7 +964,7 @@ def test_verifiers_are_added_listed_and_revoked(house: House) -> None:
     # Its secret is nowhere any more, not in an answer that was kept either.
     assert house.ask("POST", "/verifiers", body, idempotency_key="k").kind == "answer-erased"
     revoked = house.ask("GET", "/verifiers").json["items"][0]
-    assert revoked == {**facts, "revoked_at": "2031-05-16T06:00:02Z"}
+    assert revoked == {**facts, "revoked_at": "2031-05-16T12:00:02Z"}
     assert house.recorded("verifier_added")[-1] == "link one"
     assert house.recorded("verifier_revoked") == ["link one"]
     house.ask("DELETE", "/streams/course")
