@@ -21,11 +21,14 @@ The document, `pystream-privacy 1`, which a node serves under `/.well-known/pyst
       "third_parties": [],               sites that a viewer's browser is sent to
       "address_told_to_customer": false, whether a customer's site may be asked with the address
       "erasure": {"key_backups_days": 30},   for so long what is erased can be brought back
-      "tenant": {"name": "acme", "display": "ACME GmbH", "notice_version": "ba7816bf8f01cfea"}
+      "tenant": {"name": "acme", "display": "ACME GmbH",
+        "notice": "...", "notice_version": "ba7816bf8f01cfea"}
     }
 
-`tenant` is there where one was asked for; `notice_version` names the text that viewers are shown
-before anything is recorded, null where there is none, and is kept with each session. Further members
+`tenant` is there where one was asked for. `notice` is the text that viewers are shown before anything
+is recorded, and `notice_version` names it, null where there is none. Players other than our page show
+it themselves, and say so with the member `notice` of what they send to `/TENANT/STREAM/session`: the
+version, which is kept with the session; another one is refused (409). Further members
 may come; those that are there keep their meaning as long as `format` does.
 """
 
@@ -70,6 +73,7 @@ def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]
         found["tenant"] = {
             "name": tenant.name,
             "display": tenant.settings.display,
+            "notice": tenant.settings.notice,
             "notice_version": notice_version(tenant.settings.notice),
         }
     return found

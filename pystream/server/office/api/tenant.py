@@ -42,7 +42,7 @@ Notice = Annotated[
     str,
     Meta(
         max_length=4000,
-        description="What viewers are told before they type a password: plain text, with empty lines"
+        description="What viewers are told before anything is recorded: plain text, with empty lines"
         " between paragraphs; empty: nothing.",
     ),
 ]
