@@ -545,6 +545,27 @@ def test_traffic_and_audit(house: House) -> None:
 # Tokens
 
 
+def test_the_audit_log_tells_where_no_film_lies(one: House) -> None:
+    """Where the operator keeps films is nothing of the tenant's; its own folder's names are."""
+    elsewhere, own = str(SAMPLE), "acme.mp4"
+    films = one.folder / "films"
+    for path in (films / "other" / "other.mp4", films / "acme" / "acme.mp4"):
+        settings = {"sources": (elsewhere, str(path)), "download_source": str(path)}
+        one.store.set_stream("acme", "course", settings, who="test", now=NOW)
+    one.ask("POST", "/streams", {"name": "new", "sources": [own], "download_source": own})
+    got = one.ask("GET", "/audit?limit=1000")
+    for path in (one.folder, SAMPLE.parent):
+        assert str(path) not in got.body.decode()
+    told = {
+        name: [each["values"][name]["new"] for each in got.json["items"] if name in each["values"]]
+        for name in ("sources", "download_source")
+    }
+    assert told["sources"] == [[own], None, None, None, None, None]
+    assert told["download_source"] == [own, own, None, None, None, None]
+    one.office = Office.of(one.store, one.keys, lambda: one.now)
+    assert "acme.mp4" not in one.ask("GET", "/audit").body.decode()
+
+
 def test_tokens_are_made_listed_and_revoked(house: House) -> None:
     body = {"name": "website", "scopes": ["streams:read"], "expires": "2031-05-17T12:00:00Z"}
     made = house.ask("POST", "/tokens", body)

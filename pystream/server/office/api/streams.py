@@ -385,7 +385,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     wanted = changed(before.settings, changes)
     _check(call, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
-        _plan(wanted, _names(call.office, tenant, wanted.sources) or ["the film"])
+        _plan(wanted, film_names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
     return _given(call, stream)
 
@@ -461,11 +461,11 @@ def _view(office: Office, stream: Stream) -> StreamView:
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
     named = settings.download_source
-    names = None if named is None else _names(office, stream.tenant, [named])
+    names = None if named is None else film_names(office, stream.tenant, [named])
     told |= {
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
-        "sources": _names(office, stream.tenant, settings.sources),
+        "sources": film_names(office, stream.tenant, settings.sources),
         "download_source": names[0] if names else None,
         "opens_at": moment(settings.opens_at),
         "closes_at": moment(settings.closes_at),
@@ -485,7 +485,8 @@ def _folder(office: Office, tenant: str) -> str:
     return os.path.realpath(os.path.join(office.films, tenant))
 
 
-def _names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | None:
+def film_names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | None:
+    """Films as their tenant knows them; None where one lies elsewhere, which is the operator's affair."""
     if office.films is None:
         return None
     begin = _folder(office, tenant) + "/"
