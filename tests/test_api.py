@@ -406,6 +406,14 @@ def test_passwords_are_imported(house: House) -> None:
     kept = house.ask("GET", f"/passwords/{done.json['ids'][1]}").json
     assert kept["password"] == "00012345678" and kept["valid_until"] == "2031-06-01T00:00:00Z"
     assert house.ask("POST", "/passwords/import", body).kind == "exists"
+    over = [{"password": "9W4M-0XKD-93TP-11ZB-PV5E", "valid_until": "2031-05-16T12:00:00Z"}]
+    query = "/passwords/import?check=true"
+    warned = house.ask("POST", query, {**body, "passwords": over}).json["warnings"]
+    assert warned == [
+        {"detail": "valid_until: that is over; such a password opens nothing", "index": 0}
+    ]
+    late = {"streams": ["course"], "valid_until": "2031-05-16T12:00:00Z"}
+    assert house.ask("POST", "/passwords", late).places == ["#/valid_until"]
     wrong = [
         *good[:1],
         {"password": "7q4m 0xkd 93tp 11zb pv5e"},
@@ -434,7 +442,11 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     done = house.ask(
         "POST", f"/passwords/import{query}", text.encode(), content_type="text/csv; charset=utf-8"
     )
-    assert done.json["count"] == 2, done.body
+    assert done.json["count"] == 2 and done.json["warnings"] == [], done.body
+    old = text.replace("2031", "2030").replace("0001-ZPTV", "0002-ZPTV").replace("+4W9Z", "+5W9Z")
+    path = f"/passwords/import{query}&check=true"
+    warned = house.ask("POST", path, old.encode(), content_type="text/csv").json["warnings"]
+    assert [each["line"] for each in warned] == [2] and "that is over" in warned[0]["detail"]
     exported = house.ask("GET", "/passwords/export?stream=course&separator=semicolon")
     assert exported.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert exported.headers["Content-Disposition"] == 'attachment; filename="passwords.csv"'
