@@ -16,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore
-from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.viewers import End
 from pystream.errors import StoreError
 from pystream.server.office import once, quotas, routing
@@ -405,6 +406,14 @@ def test_passwords_are_imported(house: House) -> None:
     kept = house.ask("GET", f"/passwords/{done.json['ids'][1]}").json
     assert kept["password"] == "00012345678" and kept["valid_until"] == "2031-06-01T00:00:00Z"
     assert house.ask("POST", "/passwords/import", body).kind == "exists"
+    over = [{"password": "9W4M-0XKD-93TP-11ZB-PV5E", "valid_until": "2031-05-16T12:00:00Z"}]
+    query = "/passwords/import?check=true"
+    warned = house.ask("POST", query, {**body, "passwords": over}).json["warnings"]
+    assert warned == [
+        {"detail": "valid_until: that is over; such a password opens nothing", "index": 0}
+    ]
+    late = {"streams": ["course"], "valid_until": "2031-05-16T12:00:00Z"}
+    assert house.ask("POST", "/passwords", late).places == ["#/valid_until"]
     wrong = [
         *good[:1],
         {"password": "7q4m 0xkd 93tp 11zb pv5e"},
@@ -433,7 +442,11 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     done = house.ask(
         "POST", f"/passwords/import{query}", text.encode(), content_type="text/csv; charset=utf-8"
     )
-    assert done.json["count"] == 2, done.body
+    assert done.json["count"] == 2 and done.json["warnings"] == [], done.body
+    old = text.replace("2031", "2030").replace("0001-ZPTV", "0002-ZPTV").replace("+4W9Z", "+5W9Z")
+    path = f"/passwords/import{query}&check=true"
+    warned = house.ask("POST", path, old.encode(), content_type="text/csv").json["warnings"]
+    assert [each["line"] for each in warned] == [2] and "that is over" in warned[0]["detail"]
     exported = house.ask("GET", "/passwords/export?stream=course&separator=semicolon")
     assert exported.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert exported.headers["Content-Disposition"] == 'attachment; filename="passwords.csv"'
@@ -542,6 +555,27 @@ def test_traffic_and_audit(house: House) -> None:
 
 
 # Tokens
+
+
+def test_the_audit_log_tells_where_no_film_lies(one: House) -> None:
+    """Where the operator keeps films is nothing of the tenant's; its own folder's names are."""
+    elsewhere, own = str(SAMPLE), "acme.mp4"
+    films = one.folder / "films"
+    for path in (films / "other" / "other.mp4", films / "acme" / "acme.mp4"):
+        settings = {"sources": (elsewhere, str(path)), "download_source": str(path)}
+        one.store.set_stream("acme", "course", settings, who="test", now=NOW)
+    one.ask("POST", "/streams", {"name": "new", "sources": [own], "download_source": own})
+    got = one.ask("GET", "/audit?limit=1000")
+    for path in (one.folder, SAMPLE.parent):
+        assert str(path) not in got.body.decode()
+    told = {
+        name: [each["values"][name]["new"] for each in got.json["items"] if name in each["values"]]
+        for name in ("sources", "download_source")
+    }
+    assert told["sources"] == [[own], None, None, None, None, None]
+    assert told["download_source"] == [own, own, None, None, None, None]
+    one.office = Office.of(one.store, one.keys, lambda: one.now)
+    assert "acme.mp4" not in one.ask("GET", "/audit").body.decode()
 
 
 def test_tokens_are_made_listed_and_revoked(house: House) -> None:
@@ -923,6 +957,107 @@ def test_a_transaction_of_several_steps_is_whole(house: House) -> None:
     with pytest.raises(StoreError), house.store.together():
         house.store.remove_tenant("acme")
     assert house.store.tenant("acme").settings.display == "y"
+
+
+# Verifiers
+
+
+def test_verifiers_are_added_listed_and_revoked(house: House) -> None:
+    body = {"kind": "link", "stream": "course", "name": "one"}
+    made = house.ask("POST", "/verifiers", body, idempotency_key="k")
+    assert made.status == 201, made.body
+    facts = {**made.json}
+    secret = facts.pop("secret")
+    assert re.fullmatch(r"[0-9a-f]{64}", secret)
+    assert (facts["access"], facts["stream"], facts["of_tenant"]) == ("signed", "course", False)
+    again = house.ask("POST", "/verifiers", body, idempotency_key="k")
+    assert again.body == made.body and "Idempotent-Replayed" in again.headers
+    keys = [{"url": "https://a.example/keys", "name": name} for name in ("two", "three")]
+    for each in keys:
+        house.now += 1
+        whole = house.ask("POST", "/verifiers", {"kind": "jwks", **each}).json
+        assert (whole["of_tenant"], whole["stream"], whole["secret"]) == (True, None, None)
+        assert (whole["access"], "url" in whole) == ("external", False)
+    # What the store opens is what workers go by.
+    store, film = house.store, house.store.stream("acme", "course").id
+    id = store.tenant("acme").id
+    (active,) = store.verifiers(house.keys).active(id, film, "signed")
+    assert active.verifier == Verifier(kind="link", secret=secret)
+    house.ask("PATCH", "/streams/course", {"access": "signed"})
+    first = house.ask("GET", "/verifiers?limit=2")
+    assert first.json["items"][0] == facts and secret not in first.body.decode()
+    last = house.ask("GET", f"/verifiers?limit=2&cursor={first.json['next']}").json
+    told = [each["name"] for page in (first.json, last) for each in page["items"]]
+    assert told == ["one", "two", "three"] and last["next"] is None
+    assert house.ask("GET", "/verifiers", of="other").json == {"items": [], "next": None}
+    assert house.ask("DELETE", "/verifiers/one", of="other").kind == "not-found"
+    assert house.ask("DELETE", "/verifiers/one").status == 204
+    assert house.ask("DELETE", "/verifiers/one").kind == "not-found"
+    assert store.verifiers(house.keys).active(id, film, "signed") == ()
+    # Its secret is nowhere any more, not in an answer that was kept either.
+    assert house.ask("POST", "/verifiers", body, idempotency_key="k").kind == "answer-erased"
+    revoked = house.ask("GET", "/verifiers").json["items"][0]
+    assert revoked == {**facts, "revoked_at": "2031-05-16T12:00:02Z"}
+    assert house.recorded("verifier_added")[-1] == "link one"
+    assert house.recorded("verifier_revoked") == ["link one"]
+    house.ask("DELETE", "/streams/course")
+    removed = house.ask("GET", "/verifiers").json["items"][0]
+    assert (removed["stream"], removed["of_tenant"]) == (None, False)
+
+
+def test_a_secret_that_the_site_has_already_is_not_said_back(one: House) -> None:
+    theirs = {"kind": "akamai", "secret": "0a" * 16, "salt": "some salt", "token_name": "tok"}
+    made = one.ask("POST", "/verifiers", theirs)
+    assert made.status == 201 and made.json["secret"] is None
+    assert "0a0a" not in made.body.decode() and re.fullmatch(r"[\w-]{1,16}", made.json["name"])
+    (kept,) = one.store.verifiers(one.keys).listed(one.store.tenant("acme").id)
+    assert kept.verifier == Verifier(**theirs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "places"),
+    [
+        ({"kind": "none"}, "invalid", ["#/kind"]),
+        ({"kind": "link", "secret": "short"}, "invalid", ["#/secret"]),
+        ({"kind": "link", "url": "https://a.example/"}, "invalid", ["#/url"]),
+        ({"kind": "jwks"}, "invalid", ["#/url"]),
+        ({"kind": "jwks", "url": "ftp://a.example/"}, "invalid", ["#/url"]),
+        ({"kind": "jwks", "url": "https://a:b@a.example/"}, "invalid", ["#/url"]),
+        (
+            {"kind": "question", "url": "https://a.example/", "seconds": 11},
+            "invalid",
+            ["#/seconds"],
+        ),
+        ({"kind": "link", "name": "a b"}, "invalid", ["#/name"]),
+        ({"kind": "link", "stream": "nothing"}, "not-found", []),
+        ({"kind": "link", "secrets": "x"}, "invalid", ["#/secrets"]),
+        ({"kind": "bunny"}, "invalid", ["#/kind"]),
+        ({"kind": "link", "name": "one"}, "exists", []),
+    ],
+)
+def test_a_verifier_that_cannot_be(one: House, body: Any, kind: str, places: list[str]) -> None:
+    assert one.ask("POST", "/verifiers", {"kind": "link", "name": "one"}).status == 201
+    got = one.ask("POST", "/verifiers", body)
+    assert got.kind == kind and got.places == places
+    for secret in ("short", "a.example"):
+        assert secret not in got.body.decode()
+    assert len(one.ask("GET", "/verifiers").json["items"]) == 1
+
+
+def test_all_that_protects_a_film_in_one_word(one: House) -> None:
+    """As `pystream stream set --maximum` does."""
+    got = one.ask("PATCH", "/streams/course", {"maximum": True, "max_devices": 2})
+    assert got.status == 200, got.body
+    wanted = {**MAXIMUM, "max_devices": 2}
+    assert {name: got.json[name] for name in wanted} == wanted and "maximum" not in got.json
+    same = one.ask("PATCH", "/streams/course", {"maximum": False})
+    assert same.json == got.json
+    body = {"name": "new", "sources": ["acme.mp4"], "maximum": True}
+    made = one.ask("POST", "/streams", body).json
+    assert {name: made[name] for name in MAXIMUM} == MAXIMUM
+    one.ask("PATCH", "/streams/open", {"origins": ["*"]})
+    refused = one.ask("PATCH", "/streams/open", {"maximum": True})
+    assert refused.kind == "invalid" and refused.places == ["#/embed_lock"]
 
 
 # How much

@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream import _core
 from pystream.acl.people import Right, Role
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
@@ -32,6 +33,7 @@ from pystream.server.office import console
 from pystream.server.office.console.texts import ENGLISH, TEXTS
 from pystream.server.office.forms import multipart
 from pystream.server.office.routing import ROUTES, find, longest_body
+from pystream.server.office.tries import Tries
 from pystream.server.office.values import Asked, Request
 from tests.browser.chromium import Chromium
 from tests.test_page import accessible
@@ -169,6 +171,74 @@ def test_who_guesses_is_slowed_down(house: House) -> None:
     assert late.status == 429 and 0 < int(late.headers["retry-after"]) <= 60
     # Another name is not kept waiting.
     assert house.sign_in("wrong", "max").status == 403
+    # It is one limit for all workers, and whoever has the office die gets no fresh tries.
+    (before,) = house.node.processes()["office"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: before not in house.node.processes().get("office", {before}) and _is_back(house))
+    assert house.sign_in(house.first).status == 429
+    assert house.sign_in("wrong", "max").status == 403
+
+
+
+
+def _is_back(house: House) -> bool:
+    return house.ask("GET", "/console/sign-in").status == 200
+
+
+class Clock:
+    now = 1_936_699_200.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limited(most: int, seconds: float, size: int = 4096) -> tuple[Tries, Clock]:
+    clock = Clock()
+    table = _core.Gcra(_core.Gcra.create(size), bytes(range(16)))
+    return Tries(table, "name", most, seconds, clock), clock
+
+
+def test_tries_are_limited_and_come_back() -> None:
+    tries, clock = limited(3, 10.0)
+    begin = clock.now
+    assert [tries.take("a", begin) for _ in range(3)] == [0, 0, 0]
+    assert tries.take("a", begin) == 10 and tries.take(("b", b"\n"), begin) == 0
+    assert tries.take("a", begin + 9) == 1
+    clock.now = begin + 10
+    assert tries.take("a", clock.now) == 0 and tries.take("a", clock.now) == 10
+    tries.give_back("a")
+    assert tries.take("a", clock.now) == 0
+    tries.give_back("nobody")
+
+
+def test_tries_of_two_kinds_and_of_two_offices() -> None:
+    """What is of another kind has another account; what is of another office has the same."""
+    fd = _core.Gcra.create(4096)
+    other = os.dup(fd)
+    secret, clock = bytes(16), Clock()
+    one, two = (Tries(_core.Gcra(each, secret), "name", 1, 60.0, clock) for each in (fd, other))
+    assert one.take("a", clock.now) == 0 and two.take("a", clock.now) == 60
+    again = os.dup(fd)
+    assert Tries(_core.Gcra(again, secret), "network", 1, 60.0, clock).take("a", clock.now) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=60))
+def test_never_more_tries_than_there_are(steps: list[tuple[int, bool]]) -> None:
+    """Of tries that failed, in any stretch of time there are at most those at once, and one more for
+    each interval."""
+    tries, clock = limited(4, 10.0)
+    taken = list[float]()
+    for wait, right in steps:
+        clock.now += wait
+        if not tries.take("a", clock.now):
+            if right:
+                tries.give_back("a")
+            else:
+                taken.append(clock.now)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            span = taken[last] - taken[first]
+            assert last - first + 1 <= 4 + span / 10.0 + 1e-6
 
 
 @pytest.mark.slow

@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 from weakref import WeakSet
 
 import httptools
@@ -89,10 +90,12 @@ class HttpError(PystreamError):
     """A request is answered with `status`, and these `headers` among others.
 
     `reason` is for whoever debugs a client. It never quotes the request, which may hold a grant.
-    `kind` is for pages, where they tell viewers more than the status does.
+    `kind` is for pages, where they tell viewers more than the status does, and `facts` what goes with it,
+    as JSON values.
     """
 
     kind: str | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status}: {reason}")

@@ -65,6 +65,7 @@ async def serve(node: dict[str, Any]) -> None:
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
+        tries=node["sign_in_tries"],
         practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )
     counter = Counter(office)

@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pystream import _core
 from pystream.acl.disclosure import Practice
+from pystream.acl.keys import Keyring
 from pystream.acl.retention import Rules
-from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.issuing import Issuer
@@ -23,6 +24,7 @@ from pystream.server.http import HttpError
 from pystream.server.office.forms import File, multipart
 from pystream.server.office.once import Once
 from pystream.server.office.quotas import Quotas
+from pystream.server.office.tries import Tries
 
 FIELDS: Final = (
     *("accept", "accept_language", "authorization", "content_type", "cookie", "host"),
@@ -148,12 +150,12 @@ class Office:
     issuer: Issuer
     once: Once
     quotas: Quotas
+    # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
+    tries: Tries
+    tries_of_network: Tries
     films: str | None = None
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
-    # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
-    tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
-    tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
 
     @classmethod
     def of(
@@ -165,11 +167,27 @@ class Office:
         films: str | None = None,
         requests_per_minute: int = 600,
         practice: Practice | None = None,
+        tries: int | None = None,
     ) -> Office:
+        """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
+        office's alone."""
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        practice = practice or Practice(Rules())
-        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock)
+        secret = Keyring(keys.root()).table_secret()
+        table = _core.Gcra(_core.Gcra.create(1 << 16) if tries is None else tries, secret)
+        return cls(
+            store=store,
+            keys=keys,
+            accounts=accounts,
+            issuer=issuer,
+            once=once,
+            quotas=quotas,
+            tries=Tries(table, "name", 10, 60.0, clock),
+            tries_of_network=Tries(table, "network", 60, 3.0, clock),
+            films=films,
+            practice=practice or Practice(Rules()),
+            clock=clock,
+        )
 
     def now(self) -> int:
         return int(self.clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from pystream.acl.streams import (
     CACHES,
     ENCRYPTIONS,
     FORMATS,
+    MAXIMUM,
     Stream,
     StreamSettings,
     changed,
@@ -179,6 +181,15 @@ EmbedLock = Annotated[
         " there are none, on its own page and in no frame."
     ),
 ]
+Maximum = Annotated[
+    bool,
+    Meta(
+        description="true: all that protects a film, in one word: "
+        + ", ".join(f"`{name}` {json.dumps(value)}" for name, value in MAXIMUM.items())
+        + ". What is said beside it counts. It is no setting of its own: each of these can be seen, and"
+        " changed by itself."
+    ),
+]
 DeviceMode = Annotated[
     str,
     _one_of(
@@ -261,6 +272,7 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     countries_denied: CountriesDenied | UnsetType = UNSET
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
+    maximum: Maximum | UnsetType = UNSET
 
 
 Films = Annotated[
@@ -338,7 +350,7 @@ def add(call: Call[NoQuery, NewStream]) -> Given:
     cannot be packaged is refused. A server whose operator has set no such folder refuses all (403); the
     operator adds streams there. The name cannot be changed later.
     """
-    values = given_only(call.body)
+    values = _given_settings(call.body)
     name = values.pop("name")
     check_stream_name(name)
     settings = StreamSettings(**_with_paths(call, values))
@@ -369,11 +381,11 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     store, tenant, name = call.office.store, call.actor.tenant, call.place["stream"]
     before = store.stream(tenant, name)
     seen = _seen(call.request, before)
-    changes = _with_paths(call, given_only(call.body))
+    changes = _with_paths(call, _given_settings(call.body))
     wanted = changed(before.settings, changes)
     _check(call, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
-        _plan(wanted, _names(call.office, tenant, wanted.sources) or ["the film"])
+        _plan(wanted, film_names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
     return _given(call, stream)
 
@@ -449,11 +461,11 @@ def _view(office: Office, stream: Stream) -> StreamView:
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
     named = settings.download_source
-    names = None if named is None else _names(office, stream.tenant, [named])
+    names = None if named is None else film_names(office, stream.tenant, [named])
     told |= {
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
-        "sources": _names(office, stream.tenant, settings.sources),
+        "sources": film_names(office, stream.tenant, settings.sources),
         "download_source": names[0] if names else None,
         "opens_at": moment(settings.opens_at),
         "closes_at": moment(settings.closes_at),
@@ -473,13 +485,19 @@ def _folder(office: Office, tenant: str) -> str:
     return os.path.realpath(os.path.join(office.films, tenant))
 
 
-def _names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | None:
+def film_names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | None:
+    """Films as their tenant knows them; None where one lies elsewhere, which is the operator's affair."""
     if office.films is None:
         return None
     begin = _folder(office, tenant) + "/"
     if not all(each.startswith(begin) for each in sources):
         return None
     return [each.removeprefix(begin) for each in sources]
+
+
+def _given_settings(values: StreamValues) -> dict[str, Any]:
+    given = given_only(values)
+    return {**(MAXIMUM if given.pop("maximum", False) else {}), **given}
 
 
 def _with_paths(call: Call[Any, Any], values: Mapping[str, Any]) -> dict[str, Any]:
