@@ -120,7 +120,8 @@ impl Making {
         let Some(reel) = &mut self.reel else { return };
         self.begin += self.fresh as u64;
         self.fresh = 0;
-        let filled = reel.waited.take().map_or_else(|| reel.fill_now(window.min(self.most)), |waited| waited.map(Filled::Bytes));
+        let filled =
+            reel.waited.take().map_or_else(|| reel.fill_now(window.min(self.most)), |waited| waited.map(Filled::Bytes));
         match filled {
             Ok(Filled::Bytes(filled)) => {
                 self.exhausted = filled < reel.window.len();
