@@ -272,12 +272,15 @@ async def serve(node: dict[str, Any]) -> None:
 
     def gauges() -> dict[str, int]:
         under_way, waiting = delivery.counters()
+        reads, stuck = delivery.reading()
         return {
             "connections": connections.count,
             "answers": under_way,
             "window_bytes": waiting,
             "index_bytes": origin.nbytes,
             "delivery_beats": delivery.beats(),
+            "reads": reads,
+            "reads_stuck": stuck,
             "handshakes": connections.handshakes,
             "makings": delivery.makings(),
         }
