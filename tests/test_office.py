@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -177,8 +177,6 @@ def test_who_guesses_is_slowed_down(house: House) -> None:
     until(lambda: before not in house.node.processes().get("office", {before}) and _is_back(house))
     assert house.sign_in(house.first).status == 429
     assert house.sign_in("wrong", "max").status == 403
-
-
 
 
 def _is_back(house: House) -> bool:
@@ -437,6 +435,72 @@ def test_few_long_bodies_are_read_at_a_time() -> None:
     del two
     fresh = [wire.Protocol(limits) for _ in range(2)]
     assert [each.feed(post("/long", 500)) for each in fresh] == [[], []]
+
+
+def test_the_slowest_body_gives_way() -> None:
+    """Who trickles keeps nobody out, who sends as fast as others does."""
+    clock = Clock()
+    longer = wire.LongBodies(lambda method, path: 10_000, 2, least=100, clock=clock)
+    limits = wire.Limits(body=10, long_bodies=longer)
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nf00\r\n"
+
+    def begun(head: bytes = b"") -> wire.Protocol:
+        made = wire.Protocol(limits)
+        assert made.feed(head or post("/", 9000)) == []
+        return made
+
+    slow, slower = begun(), begun(chunked)
+    clock.now += 1
+    # They have only begun.
+    with pytest.raises(HttpError, match="503: too many"):
+        begun()
+    slow.feed(b"x" * 20)
+    slower.feed(b"x" * 19)
+    clock.now += 1
+    third = begun()
+    with pytest.raises(HttpError, match="408"):
+        slower.feed(b"x")
+    fast = b"x" * 500
+    slow.feed(fast)
+    third.feed(fast)
+    clock.now += 2
+    # Both have a hundred bytes a second.
+    with pytest.raises(HttpError, match="503: too many"):
+        begun()
+    clock.now += 2
+    (request,) = slow.feed(b"x" * 8480)
+    assert len(request.body) == 9000
+    fourth = begun()
+    clock.now += 5
+    fourth.feed(fast)
+    fifth = begun()
+    with pytest.raises(HttpError, match="408"):
+        third.feed(fast)
+    assert fourth.feed(fast) == fifth.feed(fast) == []
+
+
+@pytest.mark.slow
+def test_who_trickles_blocks_no_import(house: House) -> None:
+    """Of a real worker: as many as there are places, and then somebody with a list."""
+    path = "/api/v1/passwords/import?streams=course"
+    head = f"POST {path} HTTP/1.1\r\nHost: {house.host}\r\nContent-Length: 1000000\r\n\r\n"
+    peers = [socket.create_connection(("127.0.0.1", house.node.port), 60) for _ in range(32)]
+    try:
+        for peer in peers:
+            peer.sendall(head.encode())
+        body = b"password\r\n" + b"".join(b"x%07d-Q2M9-XD4R\r\n" % n for n in range(10_000))
+
+        def taken() -> bool:
+            fields = {"Authorization": f"Bearer {house.token}", "Content_Type": "text/csv"}
+            with suppress(OSError):
+                # The token may not do that: so says the office, and no worker.
+                return house.ask("POST", path, body, **fields).status == 403
+            return False
+
+        until(taken)
+    finally:
+        for peer in peers:
+            peer.close()
 
 
 # Forms

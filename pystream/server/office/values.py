@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -173,8 +174,10 @@ class Office:
         office's alone."""
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        secret = Keyring(keys.root()).table_secret()
-        table = _core.Gcra(_core.Gcra.create(1 << 16) if tries is None else tries, secret)
+        if tries is None:
+            table = _core.Gcra(_core.Gcra.create(1 << 16), secrets.token_bytes(16))
+        else:
+            table = _core.Gcra(tries, Keyring(keys.root()).table_secret())
         return cls(
             store=store,
             keys=keys,
