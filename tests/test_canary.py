@@ -241,12 +241,43 @@ def worked(node: Node) -> list[Secret]:
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     token = command(node, "token.txt", *"token add acme site".split(), *scopes).decode().strip()
     return [
-        Secret("token", (token, token[4:47])),
+        Secret("token", of_token(token)),
         *_programs(Viewer(node), token),
         *_people(node, Viewer(node), first),
         *_sites(Viewer(node), token),
         Secret("first password of a person", (first,)),
     ]
+
+
+Forms = tuple[str | bytes, ...]
+
+
+def of_token(text: str) -> Forms:
+    """Of the API: all of it, and what of it is secret."""
+    return text, text[4:47]
+
+
+def of_authenticator(secret: bytes) -> Forms:
+    return secret, base64.b32encode(secret).decode()
+
+
+def of_recovery(code: str) -> Forms:
+    plain = code.replace("-", "").upper()
+    return code, plain, base64.b32decode(plain)
+
+
+def of_session(text: str) -> Forms:
+    """Base64url of 32 bytes."""
+    return text, base64.urlsafe_b64decode(f"{text}=")
+
+
+def of_hex(text: str) -> Forms:
+    return text, bytes.fromhex(text)
+
+
+def of_signed(text: str) -> Forms:
+    """A link, or a token of a site or a CDN: all of it, and its signature."""
+    return text, re.split(r"[.=]", text)[-1]
 
 
 def asked(viewer: Viewer, token: str, path: str, method: str, body: Any, **more: Any) -> Any:
@@ -296,8 +327,8 @@ def _programs(viewer: Viewer, token: str) -> list[Secret]:
         viewer.ask(f"/api/v1{path}", proxied=False, marked=False, Authorization=f"Bearer {token}")
     return [
         Secret("password by the API", traces.password(made)),
-        Secret("token by the API", (other, other[4:47])),
-        Secret("forged token", (forged, forged[4:47])),
+        Secret("token by the API", of_token(other)),
+        Secret("forged token", of_token(forged)),
         Secret("idempotency key", (*once.values(), *again.values())),
     ]
 
@@ -342,15 +373,12 @@ def _people(node: Node, viewer: Viewer, first: str) -> list[Secret]:
     assert status == 303 and viewer.ask(
         "/console/", proxied=False, Cookie=f"pystream={session}; id={QUERY}"
     )
-    plain = codes[1].replace("-", "").upper()
-    raw = sign_in.from_text(session)
-    assert raw is not None
     return [
         Secret("password of a person", (chosen,)),
         Secret("wrong password of a person", (wrong,)),
-        Secret("authenticator", (secret, base64.b32encode(secret).decode())),
-        Secret("code for recovery", (codes[1], plain, base64.b32decode(plain))),
-        Secret("session of the console", (session, raw)),
+        Secret("authenticator", of_authenticator(secret)),
+        Secret("code for recovery", of_recovery(codes[1])),
+        Secret("session of the console", of_session(session)),
     ]
 
 
@@ -379,7 +407,6 @@ def _sites(viewer: Viewer, token: str) -> list[Secret]:
         ),
         bytes.fromhex(linked),
     )
-    signature = link.rpartition("=")[2]
     assert entered("signed", link=link) == 200
     assert entered("signed", link=f"{link[:-1]}-") == 403
     viewer.ask(f"/acme/signed/?{link}", marked=False)
@@ -398,12 +425,12 @@ def _sites(viewer: Viewer, token: str) -> list[Secret]:
     assert viewer.ask("/acme/cdn/master.m3u8", "GET", None, **shown)[0] == 302
     assert viewer.ask(f"/acme/cdn/master.m3u8?hdnts={akamai}", marked=False)[0] == 302
     return [
-        Secret("secret of links", (linked, bytes.fromhex(linked))),
-        Secret("link", (link, signature)),
-        Secret("secret of tokens", (shared, base64.urlsafe_b64decode(shared + "="))),
-        Secret("token of the site", (jwt, jwt.rpartition(".")[2], jti)),
-        Secret("secret of the CDN", (cdn, bytes.fromhex(cdn), salt)),
-        Secret("token of the CDN", (akamai, mac)),
+        Secret("secret of links", of_hex(linked)),
+        Secret("link", of_signed(link)),
+        Secret("secret of tokens", of_session(shared)),
+        Secret("token of the site", (*of_signed(jwt), jti)),
+        Secret("secret of the CDN", (*of_hex(cdn), salt)),
+        Secret("token of the CDN", of_signed(akamai)),
     ]
 
 
@@ -585,6 +612,39 @@ def test_a_planted_leak_is_found(
 ) -> None:
     place(tmp_path / "planted", LEAKS[leak])
     assert {file for file, _, _ in in_files(tmp_path, [MARK])} == {"planted"}
+
+
+KINDS: dict[str, Callable[[], Forms]] = {
+    "token": lambda: of_token(sign_in.new_token()),
+    "authenticator": lambda: of_authenticator(sign_in.new_totp_secret()),
+    "recovery": lambda: of_recovery(sign_in.new_recovery_codes()[0]),
+    "session": lambda: of_session(sign_in.as_text(sign_in.new_session())),
+    "link's secret": lambda: of_hex(os.urandom(32).hex()),
+    "link": lambda: of_signed(f"expires=1&key=7f&signature={sign_in.as_text(bytes(range(32)))}"),
+    "JWT": lambda: of_signed(".".join(["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiI0NzExIn0", "c2ln" * 9])),
+    "CDN token": lambda: of_signed(f"exp=1~acl=/acme/*~hmac={os.urandom(32).hex()}"),
+    "password of a person": lambda: ("Nymphensittich im Ahorn 0815",),
+    "idempotency key": lambda: ("wellensittich-einmal-4711",),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planted_leak_of_each_kind_is_found(tmp_path: Path, kind: str) -> None:
+    """Each form of it by itself, as it is and as programs like to write it."""
+    forms = KINDS[kind]()
+    secret = Secret(kind, forms)
+    for form in forms:
+        plain = form.encode() if isinstance(form, str) else form
+        for leak in (
+            *(plain, plain.hex().encode(), base64.b64encode(plain)),
+            *(base64.urlsafe_b64encode(b"x" + plain), hashlib.sha256(plain).digest()),
+            hashlib.sha256(plain).hexdigest().encode(),
+        ):
+            for place in (in_a_file, in_a_database):
+                path = tmp_path / place.__name__
+                place(path, leak)
+                assert {file for file, _, _ in in_files(tmp_path, [secret])} == {path.name}
+                path.unlink()
 
 
 def test_an_address_is_found_in_all_its_forms(tmp_path: Path) -> None:
