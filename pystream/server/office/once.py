@@ -35,17 +35,18 @@ from pystream.server.office.problems import Error, Refusal
 KEPT_S: Final = 86_400
 _TIDY_S = 60
 # RFC 8941 3.3.3: a string, which the draft's grammar has, or what most clients send, without quotes.
-_KEY = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d-\x7e]{1,255})')
+KEY_PATTERN: Final = r'^("[\x20\x21\x23-\x5b\x5d-\x7e]{1,255}"|[\x21\x23-\x5b\x5d-\x7e]{1,255})$'
+_KEY = re.compile(KEY_PATTERN)
 
 
 def key_of(field: str) -> str:
     """The key that the field has. Raises `Refusal`."""
-    found = _KEY.fullmatch(field.strip())
+    found = _KEY.fullmatch(field)
     if found is None:
         detail = "1 to 255 visible ASCII characters without quotes or backslashes are wanted"
         error = Error(detail=detail, header="Idempotency-Key")
         raise Refusal("malformed", f"Idempotency-Key: {detail}", [error])
-    return found[1] or found[2]
+    return found[0].strip('"')
 
 
 class Once:

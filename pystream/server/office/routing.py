@@ -120,8 +120,9 @@ def find(method: str, path: str) -> Found:
         for route in _BY_LENGTH.get(len(parts), ())
         if (place := _place(route, parts)) is not None
     ]
-    # What is spelled out goes before what is in braces.
-    there.sort(key=lambda each: len(each[1]))
+    # What is spelled out goes before what is in braces, and is another resource.
+    least = min((len(place) for _, place in there), default=0)
+    there = [each for each in there if len(each[1]) == least]
     wanted = "GET" if method == "HEAD" else method
     for route, place in there:
         if route.method == wanted:

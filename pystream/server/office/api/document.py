@@ -26,6 +26,7 @@ from pystream.server.office.api.operations import (
     Operation,
     operation,
 )
+from pystream.server.office.once import KEY_PATTERN
 from pystream.server.office.problems import KINDS, Problem, Told
 
 if TYPE_CHECKING:
@@ -189,10 +190,11 @@ def _parameters(route: Route, told: Operation) -> Iterator[dict[str, Any]]:
         schema = {"type": "string", "minLength": 1}
         place = {"name": name, "in": "path", "required": True, "schema": schema}
         yield {**place, "description": _PLACES[name]}
-    _, components = msgspec.json.schema_components([told.query])
-    (schemas,) = components.values()
-    for name, schema in schemas["properties"].items():
-        schema = dict(schema)
+    _, components = msgspec.json.schema_components([told.query], ref_template="{name}")
+    for name, schema in components[told.query.__name__]["properties"].items():
+        # What is an enumeration of its own is told where it is used.
+        schema = {**schema, **components.get(schema.get("$ref", ""), {})}
+        schema.pop("$ref", None)
         where: dict[str, Any] = {"name": name, "in": "query", "schema": schema}
         where["description"] = schema.pop("description", "")
         if schema.get("type") == "array":
@@ -207,16 +209,14 @@ def _parameters(route: Route, told: Operation) -> Iterator[dict[str, Any]]:
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,255}$"},
-    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
     "description": "A random text of your own, another one for each request: with it, a request may be sent"
     " again, and is carried out once.",
 }
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
-    "schema": {"type": "string"},
-    "example": '"7-12"',
+    "schema": {"type": "string", "minLength": 1},
     "description": "The ETag of what was read: the change is refused where there was another one since.",
 }
 
@@ -265,6 +265,8 @@ def _refusals(route: Route, told: Operation) -> dict[str, Any]:
         kinds.append("not-acceptable")
     if told.bodies:
         kinds += ["invalid", "media-type", "too-long"]
+    if "cursor" in told.query.__struct_fields__:
+        kinds.append("invalid")
     if told.once is not None:
         kinds += ["under-way", "answer-erased", "key-reused"]
     by_status: dict[int, list[str]] = {}

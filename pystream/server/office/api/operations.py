@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 from urllib.parse import urlencode
 
 import msgspec
@@ -66,6 +66,7 @@ class Paging(Struct, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=200,
+            pattern=r"^[A-Za-z0-9_-]*$",
             description="`next` of the page before. What is in it is the server's affair.",
         ),
     ] = ""
@@ -326,8 +327,9 @@ def _pointer(name: str, begin: str = "#/") -> str:
 
 
 def _is_list(type: Any) -> bool:
-    inner = getattr(type, "__origin__", type)
-    return get_origin(type) is list or get_origin(inner) is list
+    """Whether it is a list, or may be one."""
+    origin = get_origin(type)
+    return origin is list or (origin is not None and any(map(_is_list, get_args(type))))
 
 
 def _is_accepted(field: str | None, kind: str) -> bool:
@@ -380,8 +382,6 @@ class told:
         name, colon, _ = problem.partition(":")
         if not colon:
             return Error(detail=problem)
-        if name in {each.name for each in msgspec.structs.fields(self._operation.query)}:
-            return Error(detail=problem, parameter=name)
         types = [type for type in self._operation.bodies.values() if type is not None]
         if any(name == each.name for type in types for each in msgspec.structs.fields(type)):
             return Error(detail=problem, pointer=_pointer(name))
@@ -458,7 +458,7 @@ def number_of_cursor(text: str) -> int:
 
 def _no_cursor() -> Refusal:
     detail = "cursor: this is none of this server's; begin with the first page"
-    return Refusal("malformed", detail, [Error(detail=detail, parameter="cursor")])
+    return invalid(Error(detail=detail, parameter="cursor"))
 
 
 def next_link(call: Call[Any, Any], cursor: str | None) -> Iterator[tuple[str, str]]:
