@@ -170,7 +170,12 @@ def _operation(route: Route, refs: dict[Any, Any]) -> dict[str, Any]:
 def _id(route: Route) -> str:
     handler: Any = route.handler
     module = handler.handler.__module__.rpartition(".")[2]
-    return f"{module}-{handler.handler.__name__}".replace("_", "-")
+    name = handler.handler.__name__
+    return f"{module}-{_VERBS.get(name, name)}".replace("_", "-")
+
+
+# Functions have other names where Python has these itself.
+_VERBS = {"listed": "list", "shown": "read", "exported": "export", "bring": "import"}
 
 
 def _tag(path: str) -> str:
@@ -193,8 +198,9 @@ def _parameters(route: Route, told: Operation) -> Iterator[dict[str, Any]]:
     _, components = msgspec.json.schema_components([told.query], ref_template="{name}")
     for name, schema in components[told.query.__name__]["properties"].items():
         # What is an enumeration of its own is told where it is used.
-        schema = {**schema, **components.get(schema.get("$ref", ""), {})}
+        schema = {**components.get(schema.get("$ref", ""), {}), **schema}
         schema.pop("$ref", None)
+        schema.pop("title", None)
         where: dict[str, Any] = {"name": name, "in": "query", "schema": schema}
         where["description"] = schema.pop("description", "")
         if schema.get("type") == "array":
@@ -233,7 +239,28 @@ def _answer(route: Route, told: Operation, refs: dict[Any, Any]) -> dict[str, An
         found["content"] = {told.kind: {"schema": _answers_schema(told, refs)}}
         if "cursor" in told.query.__struct_fields__:
             headers["Link"] = {"$ref": "#/components/headers/Link"}
+    if links := _LINKS.get(_id(route)):
+        found["links"] = {
+            target: {"operationId": target, "parameters": {name: f"$response.body#{pointer}"}}
+            for target, name, pointer in links
+        }
     return {str(told.status): {**found, "headers": headers}}
+
+
+# What is made by one operation, and where it stands in the answer, as others take it.
+_LINKS: dict[str, list[tuple[str, str, str]]] = {
+    "streams-add": [
+        (f"streams-{name}", "stream", "/name")
+        for name in ("read", "change", "embed", "end-sessions", "remove")
+    ],
+    "passwords-create": [
+        (f"passwords-{name}", "password", "/items/0/id")
+        for name in ("read", "rotate", "end-sessions")
+    ],
+    "passwords-rotate": [("passwords-read", "password", "/id")],
+    "tokens-create": [("tokens-revoke", "token", "/name")],
+    "streams-list": [("streams-read", "stream", "/items/0/name")],
+}
 
 
 def _answers_schema(told: Operation, refs: dict[Any, Any]) -> Any:

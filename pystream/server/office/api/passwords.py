@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -118,11 +117,11 @@ class PasswordView(Struct, kw_only=True):
     state: State
     shared: Shared
     test: Test
-    valid_from: datetime | None
-    valid_until: datetime | None
+    valid_from: Moment | None
+    valid_until: Moment | None
     max_devices: int | None
-    created_at: datetime
-    revoked_at: datetime | None
+    created_at: Moment
+    revoked_at: Moment | None
 
 
 class PasswordPage(Struct, kw_only=True):
@@ -142,7 +141,7 @@ class PasswordList(Struct, kw_only=True):
 class Which(Paging, kw_only=True, forbid_unknown_fields=True):
     """Which passwords."""
 
-    stream: Annotated[Name | UnsetType, Meta(description="Only those that open this stream.")] = (
+    stream: Annotated[Name, Meta(description="Only those that open this stream.")] | UnsetType = (
         UNSET
     )
 
@@ -274,7 +273,7 @@ class CsvFile(Struct):
 class ExportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """What is exported, and how."""
 
-    stream: Annotated[Name | UnsetType, Meta(description="Only those that open this stream.")] = (
+    stream: Annotated[Name, Meta(description="Only those that open this stream.")] | UnsetType = (
         UNSET
     )
     separator: Annotated[

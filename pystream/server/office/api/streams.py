@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -30,6 +29,7 @@ from pystream.server.office.api.operations import (
     MERGE_PATCH,
     Call,
     Given,
+    Moment,
     NoQuery,
     Paging,
     as_cursor,
@@ -188,7 +188,7 @@ class StreamView(Struct, kw_only=True):
     idle_s: IdleTime | None
     max_devices: Devices | None
     device_mode: DeviceMode
-    created_at: datetime
+    created_at: Moment
 
 
 class StreamPage(Struct, kw_only=True):

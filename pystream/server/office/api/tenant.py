@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -17,6 +16,7 @@ from pystream.server.office.api.operations import (
     MERGE_PATCH,
     Call,
     Given,
+    Moment,
     NoQuery,
     Paging,
     as_cursor,
@@ -70,7 +70,7 @@ class TenantView(Struct, kw_only=True):
             description="Bits a second that all viewers get together; null: no limit. The operator's."
         ),
     ]
-    created_at: datetime
+    created_at: Moment
 
 
 class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -118,13 +118,19 @@ class Traffic(Struct, kw_only=True):
 class AuditQuery(Paging, kw_only=True, forbid_unknown_fields=True):
     """Which entries."""
 
-    stream: Annotated[
-        Name | UnsetType, Meta(description="Only those about streams that have or had this name.")
-    ] = UNSET
-    kind: Annotated[
-        Kind | UnsetType,
-        Meta(description="Only changes, only views of passwords and reports, or only who came in."),
-    ] = UNSET
+    stream: (
+        Annotated[Name, Meta(description="Only those about streams that have or had this name.")]
+        | UnsetType
+    ) = UNSET
+    kind: (
+        Annotated[
+            Kind,
+            Meta(
+                description="Only changes, only views of passwords and reports, or only who came in."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Difference(Struct, kw_only=True):
@@ -139,7 +145,7 @@ class EntryView(Struct, kw_only=True):
     command. No password and no label is ever in it."""
 
     id: str
-    at: datetime
+    at: Moment
     who: str
     kind: str
     stream: str | None

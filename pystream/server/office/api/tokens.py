@@ -41,8 +41,8 @@ class TokenView(Struct, kw_only=True):
 
     name: TokenName
     scopes: Scopes
-    created_at: datetime
-    expires: datetime | None
+    created_at: Moment
+    expires: Moment | None
     used_on: date | None
 
 
