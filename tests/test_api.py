@@ -198,6 +198,16 @@ def test_a_stream_is_added_changed_and_removed(house: House) -> None:
     assert changed.status == 200, changed.body
     assert (changed.json["download"], changed.json["max_devices"]) == (True, 1)
     assert changed.json["idle_s"] is None and changed.json["title"] == "Новый"
+    bound = {
+        "opens_at": "2031-06-01T08:00:00+02:00",
+        "countries": ["DE"],
+        "networks": ["10.0.0.0/8"],
+    }
+    changed = house.ask("PATCH", "/streams/new", bound)
+    assert changed.json["opens_at"] == "2031-06-01T06:00:00Z" and changed.json["countries"] == [
+        "DE"
+    ]
+    assert house.store.stream("acme", "new").settings.opens_at == 1_938_060_000
     # Who has seen the first one alone changes and removes nothing.
     for method, sent in (("PATCH", {"title": "x"}), ("DELETE", None)):
         late = house.ask(method, "/streams/new", sent, if_match=tag)
@@ -246,6 +256,12 @@ def test_films_lie_in_the_tenants_own_folder(one: House, name: str) -> None:
     changed = one.ask("PATCH", "/streams/course", {"download_source": name})
     assert changed.kind == "invalid" and changed.places == ["#/download_source"]
     assert one.ask("GET", "/streams/new").status == 404
+
+
+def test_no_error_tells_where_films_lie(one: House) -> None:
+    got = one.ask("PATCH", "/streams/course", {"download_source": "acme.mp4"})
+    assert got.kind == "invalid" and got.places == ["#/download_source"]
+    assert "'acme.mp4' is none" in got.json["detail"] and str(one.folder) not in got.body.decode()
 
 
 def test_what_cannot_be_packaged_is_refused(one: House) -> None:

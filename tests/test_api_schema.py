@@ -61,7 +61,7 @@ def test_the_api_is_as_it_is_described(node: Node) -> None:
             *("run", f"{base}/api/v1/openapi.json", "--url", base),
             *("--header", f"Authorization: Bearer {token_of(node)}"),
             *("--seed", "20310515", "--generation-deterministic"),
-            *("--max-examples", "25", "--workers", "1", "--no-color", "--max-failures", "20"),
+            *("--max-examples", "10", "--workers", "1", "--no-color", "--max-failures", "20"),
         ],
         capture_output=True,
         text=True,

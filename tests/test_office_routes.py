@@ -80,7 +80,7 @@ CASES = {
     ("GET", "/api/v1/audit"): Case(200, query=f"stream={MARK}"),
     ("GET", "/api/v1/tokens"): Case(200),
     ("POST", "/api/v1/tokens"): Case(201, body={"name": "new", "scopes": ["streams:read"]}),
-    ("DELETE", "/api/v1/tokens/{token}"): Case(404, {"token": "evas"}),
+    ("DELETE", "/api/v1/tokens/{name}"): Case(404, {"name": "evas"}),
     ("GET", "/console/-/{asset}"): Case(404, {"asset": "nothing.css"}),
     ("GET", "/console/sign-in"): Case(303),
     ("POST", "/console/sign-in"): Case(

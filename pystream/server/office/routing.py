@@ -92,7 +92,7 @@ ROUTES: Final = (
     Route("GET", "/api/v1/audit", Right.AUDIT_READ, tenant.audit),
     Route("GET", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.listed),
     Route("POST", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.create),
-    Route("DELETE", "/api/v1/tokens/{token}", Right.TOKENS_CHANGE, tokens.revoke),
+    Route("DELETE", "/api/v1/tokens/{name}", Right.TOKENS_CHANGE, tokens.revoke),
     # The console
     Route("GET", "/console/-/{asset}", ANYBODY, console.asset, first=True),
     Route("GET", "/console/sign-in", ANYBODY, doors.sign_in_page, first=True),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +26,9 @@ from pystream.server.office.api.operations import (
     Operation,
     operation,
 )
+from pystream.server.office.api.passwords import Id
+from pystream.server.office.api.streams import Name
+from pystream.server.office.api.tokens import TokenName
 from pystream.server.office.once import KEY_PATTERN
 from pystream.server.office.problems import KINDS, Problem, Told
 
@@ -55,11 +58,11 @@ headers); 429 comes with Retry-After.
 **Forms.** Times are RFC 3339 with an offset from UTC. Ids are numbers as texts. Fields that nobody knows
 are refused, so a mistyped one does not go unnoticed; answers may get new fields.
 """
-_PLACES = {
-    "stream": "The name of a stream.",
-    "password": "The id of a password.",
-    "token": "The name of a token.",
-    "problem": "The last element of a problem's `type`.",
+_PLACES: dict[str, tuple[str, Any]] = {
+    "stream": ("The name of a stream.", Name),
+    "password": ("The id of a password.", Id),
+    "name": ("The name of a token.", TokenName),
+    "problem": ("The last element of a problem's `type`.", Literal[tuple(KINDS)]),
 }
 _ALL = ("malformed", "unavailable", "bug")
 _OF_TOKENS = ("unauthorized", "forbidden", "insufficient-scope", "too-many-requests")
@@ -192,9 +195,11 @@ def _body(type: type[Struct] | None, told: Operation, refs: dict[Any, Any]) -> d
 
 def _parameters(route: Route, told: Operation) -> Iterator[dict[str, Any]]:
     for name in re.findall(r"\{(\w+)\}", route.path):
-        schema = {"type": "string", "minLength": 1}
+        description, type = _PLACES[name]
+        schema = msgspec.json.schema(type)
+        schema.pop("description", None)
         place = {"name": name, "in": "path", "required": True, "schema": schema}
-        yield {**place, "description": _PLACES[name]}
+        yield {**place, "description": description}
     _, components = msgspec.json.schema_components([told.query], ref_template="{name}")
     for name, schema in components[told.query.__name__]["properties"].items():
         # What is an enumeration of its own is told where it is used.
@@ -222,7 +227,7 @@ _KEY = {
 _IF_MATCH = {
     "name": "If-Match",
     "in": "header",
-    "schema": {"type": "string", "minLength": 1},
+    "schema": {"type": "string"},
     "description": "The ETag of what was read: the change is refused where there was another one since.",
 }
 
@@ -258,7 +263,7 @@ _LINKS: dict[str, list[tuple[str, str, str]]] = {
         for name in ("read", "rotate", "end-sessions")
     ],
     "passwords-rotate": [("passwords-read", "password", "/id")],
-    "tokens-create": [("tokens-revoke", "token", "/name")],
+    "tokens-create": [("tokens-revoke", "name", "/name")],
     "streams-list": [("streams-read", "stream", "/items/0/name")],
 }
 
@@ -314,10 +319,11 @@ def _shared(names: list[str]) -> dict[str, Any]:
 
 def _problem(name: str, refs: dict[Any, Any]) -> dict[str, Any]:
     kind = KINDS[name]
-    return {
-        "description": f"`{name}`: {kind.title}. {kind.advice}",
-        "content": {problems.TYPE: {"schema": refs[Problem]}},
-    }
+    content: dict[str, Any] = {problems.TYPE: {"schema": refs[Problem]}}
+    if name == "malformed":
+        # What is no HTTP is told before it is known what it asks for.
+        content["text/plain"] = {"schema": {"type": "string"}}
+    return {"description": f"`{name}`: {kind.title}. {kind.advice}", "content": content}
 
 
 def _is_anybodys(route: Route) -> bool:

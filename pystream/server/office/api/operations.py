@@ -188,7 +188,7 @@ class Operation:
             raise Refusal("malformed", error.reason) from None
         wanted = {each.name: each for each in msgspec.structs.fields(self.query)}
         values = {
-            name: text.split(",") if name in wanted and _is_list(wanted[name].type) else text
+            name: _elements(text) if name in wanted and _is_list(wanted[name].type) else text
             for name, text in fields.items()
         }
         return _read(self.query, values, lambda name, _: {"parameter": name}, "malformed", False)
@@ -326,6 +326,10 @@ def _pointer(name: str, begin: str = "#/") -> str:
     return begin + name.replace("~", "~0").replace("/", "~1")
 
 
+def _elements(text: str) -> list[str]:
+    return text.split(",") if text else []
+
+
 def _is_list(type: Any) -> bool:
     """Whether it is a list, or may be one."""
     origin = get_origin(type)
@@ -416,11 +420,13 @@ def number(text: str) -> int:
 def given_only(values: Struct) -> dict[str, Any]:
     """What was given of a Struct whose fields may be missing, as settings have it."""
     found = {each: getattr(values, each) for each in values.__struct_fields__}
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.items()
-        if value is not UNSET
-    }
+    return {name: _setting(value) for name, value in found.items() if value is not UNSET}
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return seconds(value) if isinstance(value, datetime) else value
 
 
 def is_given(value: Type | UnsetType) -> bool:

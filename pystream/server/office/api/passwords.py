@@ -181,12 +181,15 @@ class Import(Struct, kw_only=True, forbid_unknown_fields=True):
 class ImportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """What a CSV does not say itself."""
 
-    streams: Annotated[
-        list[Name] | UnsetType,
-        Meta(
-            description="Of a CSV: the streams that the passwords open, with commas between them."
-        ),
-    ] = UNSET
+    streams: (
+        Annotated[
+            Streams,
+            Meta(
+                description="Of a CSV: the streams that the passwords open, with commas between them."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     shared: Annotated[bool, Meta(description="Of a CSV: as in JSON.")] = False
     check: Annotated[bool, Meta(description="Only say what would be said; add nothing.")] = False
 

@@ -21,7 +21,7 @@ from pystream.acl.streams import (
     check_stream_name,
 )
 from pystream.acl.viewers import DEVICE_MODES
-from pystream.errors import PystreamError
+from pystream.errors import InvalidValue, PystreamError
 from pystream.server.http import matches
 from pystream.server.office import embedding
 from pystream.server.office.api.operations import (
@@ -36,6 +36,7 @@ from pystream.server.office.api.operations import (
     at,
     cursor_of,
     given_only,
+    moment,
     next_link,
     operation,
 )
@@ -76,7 +77,8 @@ Access = Annotated[
     _one_of(
         ACCESS,
         "Who may watch. `open`: all who know the address. `shared`: who types one password for all."
-        " `personal`: who types one of their own.",
+        " `personal`: who types one of their own. `signed`: who has a link that the customer's site signed."
+        " `external`: whom the customer's site lets in.",
     ),
 ]
 Encryption = Annotated[
@@ -151,6 +153,32 @@ Devices = Annotated[
         " nothing itself; null: any number.",
     ),
 ]
+OpensAt = Annotated[Moment, Meta(description="From when on it can be watched; null: at once.")]
+ClosesAt = Annotated[
+    Moment, Meta(description="When it can be watched no more, which ends what plays; null: never.")
+]
+Networks = Annotated[
+    list[Annotated[str, Meta(max_length=50, examples=["192.0.2.0/24", "2001:db8::/32"])]],
+    Meta(max_length=256, description="Networks that viewers may come from; none named: all."),
+]
+_Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$", examples=["DE"])]
+Countries = Annotated[
+    list[_Country],
+    Meta(max_length=256, description="Countries that viewers may come from; none named: all."),
+]
+CountriesDenied = Annotated[
+    list[_Country], Meta(max_length=256, description="Countries that they may not come from.")
+]
+UnknownCountry = Annotated[
+    bool, Meta(description="Whether to let in whose country is not known, where countries matter.")
+]
+EmbedLock = Annotated[
+    bool,
+    Meta(
+        description="Whether it is shown on the sites of `embed_origins` and `origins` alone, and where"
+        " there are none, on its own page and in no frame."
+    ),
+]
 DeviceMode = Annotated[
     str,
     _one_of(
@@ -188,6 +216,13 @@ class StreamView(Struct, kw_only=True):
     idle_s: IdleTime | None
     max_devices: Devices | None
     device_mode: DeviceMode
+    opens_at: OpensAt | None
+    closes_at: ClosesAt | None
+    networks: Networks
+    countries: Countries
+    countries_denied: CountriesDenied
+    allow_unknown_country: UnknownCountry
+    embed_lock: EmbedLock
     created_at: Moment
 
 
@@ -219,6 +254,13 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     idle_s: IdleTime | UnsetType | None = UNSET
     max_devices: Devices | UnsetType | None = UNSET
     device_mode: DeviceMode | UnsetType = UNSET
+    opens_at: OpensAt | UnsetType | None = UNSET
+    closes_at: ClosesAt | UnsetType | None = UNSET
+    networks: Networks | UnsetType = UNSET
+    countries: Countries | UnsetType = UNSET
+    countries_denied: CountriesDenied | UnsetType = UNSET
+    allow_unknown_country: UnknownCountry | UnsetType = UNSET
+    embed_lock: EmbedLock | UnsetType = UNSET
 
 
 Films = Annotated[
@@ -300,7 +342,7 @@ def add(call: Call[NoQuery, NewStream]) -> Given:
     name = values.pop("name")
     check_stream_name(name)
     settings = StreamSettings(**_with_paths(call, values))
-    check(settings)
+    _check(call, settings)
     _plan(settings, call.body.sources)
     store, tenant = call.office.store, call.actor.tenant
     stream = store.add_stream(tenant, name, settings, who=call.who, now=call.now)
@@ -329,7 +371,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     seen = _seen(call.request, before)
     changes = _with_paths(call, given_only(call.body))
     wanted = changed(before.settings, changes)
-    check(wanted)
+    _check(call, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
         _plan(wanted, _names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
@@ -402,8 +444,9 @@ def _seen(request: Request, stream: Stream) -> int | None:
 
 def _view(office: Office, stream: Stream) -> StreamView:
     settings = stream.settings
+    values = {name: getattr(settings, name, None) for name in StreamView.__struct_fields__}
     told: dict[str, Any] = {
-        name: getattr(settings, name, None) for name in StreamView.__struct_fields__
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
     named = settings.download_source
     names = None if named is None else _names(office, stream.tenant, [named])
@@ -412,8 +455,8 @@ def _view(office: Office, stream: Stream) -> StreamView:
         "path": f"/{stream.tenant}/{stream.name}/",
         "sources": _names(office, stream.tenant, settings.sources),
         "download_source": names[0] if names else None,
-        "origins": list(settings.origins),
-        "embed_origins": list(settings.embed_origins),
+        "opens_at": moment(settings.opens_at),
+        "closes_at": moment(settings.closes_at),
         "created_at": at(stream.created_at),
     }
     return StreamView(**told)
@@ -460,6 +503,18 @@ def _path(call: Call[Any, Any], name: str, pointer: str) -> str:
         detail = "there is no such file in the tenant's folder of films"
         raise invalid(Error(detail=detail, pointer=pointer))
     return path
+
+
+def _check(call: Call[Any, Any], settings: StreamSettings) -> None:
+    """Raises `InvalidValue`, with names of films as the tenant knows them."""
+    try:
+        check(settings)
+    except InvalidValue as error:
+        films = call.office.films
+        folder = None if films is None else _folder(call.office, call.actor.tenant) + "/"
+        raise InvalidValue(
+            *(each.replace(folder, "") if folder else each for each in error.problems)
+        ) from None
 
 
 def _plan(settings: StreamSettings, names: Sequence[str]) -> None:

@@ -119,7 +119,7 @@ def revoke(call: Call[NoQuery, None]) -> Given:
     It lets nobody in any more; so does the token that is shown, if it is the one.
     """
     people = call.office.store.people
-    people.revoke_token(call.tenant_id, call.place["token"], who=call.who, now=call.now)
+    people.revoke_token(call.tenant_id, call.place["name"], who=call.who, now=call.now)
     return Given(status=204)
 
 
