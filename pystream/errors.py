@@ -77,6 +77,10 @@ class Exists(StoreError):
     """The store holds something of that name already."""
 
 
+class Outdated(StoreError):
+    """What was to be changed is another by now than whoever changes it has seen."""
+
+
 class TableFull(PystreamError):
     """A table that the workers share has no room left. The message says which one."""
 

@@ -81,10 +81,10 @@ def test_how_long_a_support_is_let_in() -> None:
             check_leave(seconds)
 
 
-def test_no_token_makes_people_or_tokens() -> None:
-    assert set(Right) - SCOPES == {Right.PEOPLE_CHANGE, Right.TOKENS_CHANGE}
+def test_no_token_makes_people() -> None:
+    assert set(Right) - SCOPES == {Right.PEOPLE_CHANGE}
     assert scopes_of(["streams:read"]) == {Right.STREAMS_READ}
-    for wrong in ([], ["people:change"], ["tokens:change"], ["streams:read", "all"]):
+    for wrong in ([], ["people:change"], ["streams:read", "all"]):
         with pytest.raises(InvalidValue, match="scopes: one or several of"):
             scopes_of(wrong)
     with pytest.raises(InvalidValue, match="role: one of tenant-admin"):

@@ -109,6 +109,10 @@ class Keyring:
         fields = _number(tenant_id), use.encode(), token.encode()
         return self._derive(b"pystream token mark 1", *fields)[:16]
 
+    def answer_digest(self, *fields: bytes) -> bytes:
+        """32 bytes, by which an answer is found that is kept for a request."""
+        return self._derive(b"pystream kept answer 1", *fields)
+
     def _derive(self, label: bytes, *fields: bytes) -> bytes:
         info = label + b"".join(len(field).to_bytes(2) + field for field in fields)
         # RFC 5869 2.3, of which this is T(1).

@@ -76,8 +76,8 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     ),
 }
 
-# A token that made others, or people, would outlive its own end.
-SCOPES: Final = frozenset(Right) - {Right.PEOPLE_CHANGE, Right.TOKENS_CHANGE}
+# People have passwords and authenticators, which no program gives them.
+SCOPES: Final = frozenset(Right) - {Right.PEOPLE_CHANGE}
 
 # What a line of an audit log, an address and a terminal show as it is.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,63}")
@@ -172,6 +172,19 @@ def check_leave(seconds: int) -> None:
             f"a support is let in for 60 to {SUPPORT_LONGEST_S} seconds, which is"
             f" {SUPPORT_LONGEST_S // 86_400} days"
         )
+
+
+def check_made_by(maker: Token, scopes: frozenset[Right], expires: int | None) -> None:
+    """Raises `InvalidValue` where a token makes another that may more or lives longer than itself: what
+    was taken back or is over would go on under another name. Nor does it make one that makes more."""
+    more = sorted(scopes - (maker.scopes - {Right.TOKENS_CHANGE}))
+    if more:
+        raise InvalidValue(
+            f"scopes: a token gives others what it may itself, save {Right.TOKENS_CHANGE}:"
+            f" not {', '.join(more)}"
+        )
+    if maker.expires is not None and (expires is None or expires > maker.expires):
+        raise InvalidValue("expires: a token makes none that outlives it")
 
 
 def check_name(what: str, name: str) -> None:

@@ -26,7 +26,7 @@ A token lets a program in at /api/v1/ of the server:
 scopes:
   streams:read     streams:change    passwords:read   passwords:change
   passwords:erase  traffic:read      reports:read     audit:read
-  tenant:change
+  tenant:change    tokens:change
 
 actions:
   add     make a token, and print it

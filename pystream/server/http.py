@@ -833,14 +833,14 @@ def preconditions(
         return None
     safe = request.method in ("GET", "HEAD")
     if fields.if_match is not None:
-        if not _matches(fields.if_match, etag, strongly=True):
+        if not matches(fields.if_match, etag, strongly=True):
             return 412
     elif fields.if_unmodified_since is not None and modified is not None:
         since = timestamp(fields.if_unmodified_since)
         if since is not None and modified > since:
             return 412
     if fields.if_none_match is not None:
-        if _matches(fields.if_none_match, etag, strongly=False):
+        if matches(fields.if_none_match, etag, strongly=False):
             return 304 if safe else 412
     elif fields.if_modified_since is not None and modified is not None and safe:
         since = timestamp(fields.if_modified_since)
@@ -858,11 +858,11 @@ def if_range(value: str | None, etag: str | None, modified: int | None) -> bool:
     if value is None:
         return True
     if _ONE_ETAG.fullmatch(value):
-        return _matches(value, etag, strongly=True)
+        return matches(value, etag, strongly=True)
     return modified is not None and timestamp(value) == modified
 
 
-def _matches(value: str, etag: str | None, strongly: bool) -> bool:
+def matches(value: str, etag: str | None, strongly: bool) -> bool:
     """Whether the list of If-Match or If-None-Match names `etag` (RFC 9110 8.8.3.2)."""
     if value == "*":
         return True

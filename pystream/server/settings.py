@@ -210,6 +210,8 @@ class Console(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     enabled: bool = True
     hosts: tuple[HostName, ...] = ()
+    films: str = ""
+    requests_per_minute: Positive = 600
 
 
 class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -307,6 +309,7 @@ _FOR_LIFE = (
         "server.admin",
     ),
     *("limits.send_stall_seconds", "tls.listen", "store.url", "console.enabled", "console.hosts"),
+    *("console.films", "console.requests_per_minute"),
     *("keys.master_key_file", "keys.store", "keys.erasures"),
     *("cache.segment_bytes", "cache.index_bytes", "log.format"),
 )
@@ -427,6 +430,9 @@ def _resolved(settings: Settings, folder: str) -> Settings:
         geo=changed(settings.geo, database=geo and absolute(geo)),
         retention=changed(settings.retention, key_backups_folder=backups and absolute(backups)),
         tls=changed(settings.tls, certificates=certificates),
+        console=changed(
+            settings.console, films=settings.console.films and absolute(settings.console.films)
+        ),
     )
 
 

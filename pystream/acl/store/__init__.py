@@ -16,6 +16,7 @@ reading adds what is missing and nothing twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -53,7 +54,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, NotFound, StoreError
+from pystream.errors import Exists, NotFound, Outdated, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -120,6 +121,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def together(self) -> AbstractContextManager[None]:
+        """All that this thread's methods write in the block is one transaction. An error that leaves one
+        of them has to leave the block as well."""
+        return self._database.together()
 
     # Its key store
 
@@ -281,15 +287,24 @@ class Store:
             return made
 
     def set_stream(
-        self, tenant: str, name: str, changes: Mapping[str, Any], *, who: str, now: int
+        self,
+        tenant: str,
+        name: str,
+        changes: Mapping[str, Any],
+        *,
+        who: str,
+        now: int,
+        seen: int | None = None,
     ) -> Stream:
-        """Change settings by name. What is so already is no change. Raises `InvalidValue` and
-        `NotFound`."""
+        """Change settings by name. What is so already is no change. `seen`: the stream's revision that
+        the changes were made for. Raises `InvalidValue`, `NotFound`, and `Outdated` where the stream has
+        another revision by now."""
         check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, tenant)
             before = _stream(connection, owner, name)
+            _check_seen(before, seen)
             after = changed(before.settings, changes)
             check(after)
             differing = _differing(before.settings, after)
@@ -299,13 +314,17 @@ class Store:
             _record(connection, who, now, owner.id, before.id, differing)
             return _stream(connection, owner, name)
 
-    def remove_stream(self, tenant: str, name: str, *, who: str, now: int) -> None:
-        """The name is free then; traffic and changes stay. Raises `NotFound`."""
+    def remove_stream(
+        self, tenant: str, name: str, *, who: str, now: int, seen: int | None = None
+    ) -> None:
+        """The name is free then; traffic and changes stay. Raises `NotFound`, and `Outdated` as
+        `set_stream` does."""
         check_who(who)
         with self._database.writing() as connection:
             _take_turn(connection)
             owner = _tenant(connection, tenant)
             stream = _stream(connection, owner, name)
+            _check_seen(stream, seen)
             _set_stream(connection, stream.id, {"removed_at": now})
             _record(connection, who, now, owner.id, stream.id, {"removed_at": (None, now)})
 
@@ -481,6 +500,11 @@ def _frozen(value: Any) -> Any:
 def _take_turn(connection: Connection) -> None:
     """Waits for whoever writes now; SQLite's transaction has waited by itself."""
     connection.execute(select(tables.revision.c.value).with_for_update())
+
+
+def _check_seen(stream: Stream, seen: int | None) -> None:
+    if seen is not None and seen != stream.revision:
+        raise Outdated(f"{stream.tenant}/{stream.name} was changed in the meantime")
 
 
 def _columns(settings: TenantSettings | StreamSettings) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,7 @@ class Database:
         # As messages name it: never with a password.
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
         self.made = False
+        self._joint = _Joint()
         with self._in_sentences():
             self.engine = _engine(parsed, schema.noun, create=migrate and create)
             try:
@@ -83,6 +85,9 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one moment."""
+        if self._joint.connection is not None:
+            yield self._joint.connection
+            return
         with self._in_sentences(), self.engine.connect() as connection:
             if not self._sqlite:
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -92,10 +97,33 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that is kept whole where the block ends well, and else not at all."""
-        with self._in_sentences(), self.engine.connect() as connection:
-            connection.execution_options(pystream_writes=True)
-            with connection.begin():
-                yield connection
+        if self._joint.stack is None:
+            with ExitStack() as stack:
+                yield self._write_in(stack)
+            return
+        if self._joint.connection is None:
+            self._joint.connection = self._write_in(self._joint.stack)
+        with self._in_sentences():
+            yield self._joint.connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All that this thread writes in the block is one transaction. It begins with the first that is
+        written, and what is read after that sees it. An error that leaves `writing` has to leave this
+        block as well."""
+        if self._joint.stack is not None:
+            raise RuntimeError("a transaction has no other one in it")
+        with ExitStack() as stack:
+            self._joint.stack = stack
+            stack.callback(self._joint.end)
+            yield
+
+    def _write_in(self, stack: ExitStack) -> Connection:
+        stack.enter_context(self._in_sentences())
+        connection = stack.enter_context(self.engine.connect())
+        connection.execution_options(pystream_writes=True)
+        stack.enter_context(connection.begin())
+        return connection
 
     def checkpoint(self) -> bool:
         """Empties SQLite's write-ahead log into the file. False where some of it is still there,
@@ -177,6 +205,17 @@ class Database:
             raise StoreError(f"{self.name}: {_sentence(error)}") from error
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {error}") from error
+
+
+class _Joint(threading.local):
+    """The transaction that this thread's next ones belong to: a place for one, and the one itself, once
+    something was written."""
+
+    stack: ExitStack | None = None
+    connection: Connection | None = None
+
+    def end(self) -> None:
+        self.stack = self.connection = None
 
 
 def _parsed(url: str) -> URL:

@@ -17,7 +17,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form
-from pystream.errors import Exists, PystreamError
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError
 
 _PAGE = 5000
 
@@ -82,6 +82,18 @@ class Issuer:
             yield from self._shown(tenant_id, page)
             after = page[-1].password.id
 
+    def page(
+        self, tenant_id: int, stream_id: int | None = None, *, after: int = 0, most: int = _PAGE
+    ) -> list[Shown]:
+        """A page of these, behind the id `after`."""
+        found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most)
+        return list(self._shown(tenant_id, found))
+
+    def shown(self, tenant_id: int, ids: Collection[int]) -> list[Shown]:
+        """Passwords of a tenant by their ids, at most some thousands; those that it has."""
+        found = self._viewers.passwords(tenant_id, ids=ids, most=len(ids))
+        return list(self._shown(tenant_id, found))
+
     def _shown(self, tenant_id: int, page: Sequence[Sealed]) -> Iterator[Shown]:
         keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
         for each in page:
@@ -129,12 +141,55 @@ class Issuer:
             if not isinstance(error, Exists):
                 raise
 
+    def rotate(
+        self,
+        tenant_id: int,
+        id: int,
+        stream_ids: Collection[int],
+        *,
+        grace_s: int,
+        who: str,
+        now: int,
+    ) -> tuple[int, str]:
+        """Makes a new password in the place of one, which opens some streams, with its label, validity
+        and devices; returns its id and text. The old one lets in for `grace_s` more, and its sessions
+        go on; for 0, it is revoked.
+
+        Raises `NotFound`, and `InvalidValue` for one that lets nobody in any more.
+        """
+        found = self.shown(tenant_id, [id])
+        if not found:
+            raise NotFound("there is no such password")
+        old = found[0].password
+        over = old.valid_until is not None and old.valid_until <= now
+        if found[0].text is None or old.revoked_at is not None or over:
+            raise InvalidValue("the password lets nobody in any more: make a new one instead")
+        settings = PasswordSettings(
+            label=found[0].label or "",
+            valid_from=old.valid_from,
+            valid_until=old.valid_until,
+            max_devices=old.max_devices,
+            is_test=old.is_test,
+        )
+        text = passwords.generate()
+        entries = [(text, settings)]
+        (made,) = self.add(tenant_id, stream_ids, entries, who=who, now=now, shared=old.shared)
+        if grace_s:
+            self._viewers.let_out(tenant_id, id, now + grace_s, who=who, now=now)
+        else:
+            self._viewers.revoke(tenant_id, [id], who=who, now=now)
+        return made, text
+
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how
-        many there were. Their rows stay, of which nothing can be read."""
+        many there were. Their rows stay, of which nothing can be read. What the API keeps of its
+        answers may hold them: nobody reads these again either."""
         references = self._viewers.references(tenant_id, ids)
+        if not references:
+            return 0
+        answers = self._viewers.answers.references(tenant_id)
         self._viewers.revoke(tenant_id, ids, who=who, now=now)
-        self._keys.erase(tenant_id, references, now)
+        self._keys.erase(tenant_id, [*references, *answers], now)
         self._viewers.forget_lookups(tenant_id, ids, who=who, now=now)
         return len(references)
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0005"
+HEAD = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -384,4 +384,19 @@ key_store = Table(
     Column("id", SmallInteger, primary_key=True),
     Column("root", String(16), nullable=False),
     CheckConstraint("id = 1", name="single"),
+)
+
+# What the API answered to a request that may be sent again. `digest` is of its Idempotency-Key,
+# `fingerprint` of the request; both are keyed, and the answer is sealed under a key of its own.
+kept_answer = Table(
+    "kept_answer",
+    metadata,
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), primary_key=True),
+    Column("digest", LargeBinary(32), primary_key=True),
+    # Of its key in the key store.
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("fingerprint", LargeBinary(32), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_kept_answer_expires", "expires"),
 )

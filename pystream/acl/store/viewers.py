@@ -26,6 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.store import tables
+from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
 from pystream.acl.viewers import End, Ending, Password, Session, Spent
@@ -66,10 +67,11 @@ class Sealed:
 
 class ViewerStore:
     """The part of an opened store that is about viewers. Each method is one transaction; all raise
-    `StoreError` as the store's own do."""
+    `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.answers = AnswerStore(database)
 
     # Passwords
 
@@ -134,13 +136,17 @@ class ViewerStore:
         after: int = 0,
         most: int = 1000,
         named: bool = False,
+        ids: Collection[int] | None = None,
     ) -> tuple[Sealed, ...]:
         """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`;
-        with `named`, of the viewers whom links or tokens name instead."""
+        with `named`, of the viewers whom links or tokens name instead. Of `ids`, at most some thousands,
+        those that are the tenant's."""
         column = tables.password.c
         wanted = select(tables.password).where(
             column.tenant_id == tenant_id, column.id > after, column.named == named
         )
+        if ids is not None:
+            wanted = wanted.where(column.id.in_(sorted(ids)))
         if stream_id is not None:
             opened = tables.admission.c
             wanted = wanted.join(tables.admission, opened.password_id == column.id)
@@ -176,6 +182,20 @@ class ViewerStore:
             connection.execute(insert(tables.ending), rows)
             record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
+
+    def let_out(self, tenant_id: int, id: int, until: int, *, who: str, now: int) -> None:
+        """Has a password let in until a time, unless it is over before. Raises `NotFound`."""
+        column = tables.password.c
+        where = column.tenant_id == tenant_id, column.id == id
+        with self._database.writing() as connection:
+            found = connection.execute(select(column.valid_until).where(*where)).first()
+            if found is None:
+                raise NotFound("there is no such password")
+            if found.valid_until is not None and found.valid_until <= until:
+                return
+            connection.execute(update(tables.password).where(*where).values(valid_until=until))
+            what = {"password_valid_until": (found.valid_until, until)}
+            record(connection, tenant_id, who, now, what)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
         """Of the keys in the key store of those passwords that are this tenant's."""
@@ -234,6 +254,18 @@ class ViewerStore:
             connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
             what: Mapping[str, Any] = {"sessions_ended": (None, True)}
             record(connection, tenant_id, who, now, what, stream_id)
+
+    def end_sessions_of(self, tenant_id: int, password_id: int, *, who: str, now: int) -> None:
+        """Ends all sessions of a password, which goes on letting in. Raises `NotFound`."""
+        column = tables.password.c
+        where = column.tenant_id == tenant_id, column.id == password_id
+        with self._database.writing() as connection:
+            if connection.execute(select(column.id).where(*where)).first() is None:
+                raise NotFound("there is no such password")
+            row = {"at": now, "tenant_id": tenant_id, "password_id": password_id}
+            connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
+            what: Mapping[str, Any] = {"sessions_of_password_ended": (None, True)}
+            record(connection, tenant_id, who, now, what)
 
     # Sessions, by the writer alone
 

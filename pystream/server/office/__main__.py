@@ -58,7 +58,14 @@ async def serve(node: dict[str, Any]) -> None:
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url, migrate=False)
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    counter = Counter(Office.of(store, keys))
+    console = settings.console
+    office = Office.of(
+        store,
+        keys,
+        films=console.films or None,
+        requests_per_minute=console.requests_per_minute,
+    )
+    counter = Counter(office)
     accepting = trio.CancelScope()
 
     async def take(stream: trio.SocketStream) -> None:

@@ -18,6 +18,7 @@ from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, SignI
 from pystream.server import log
 from pystream.server.http import HttpError
 from pystream.server.office import api, console
+from pystream.server.office.api import document, passwords, tenant, tokens
 from pystream.server.office.api import streams as api_streams
 from pystream.server.office.console import doors, start
 from pystream.server.office.values import Asked, Office, Reply, Request
@@ -50,10 +51,48 @@ class Route:
     first: bool = False
 
 
+_STREAM = "/api/v1/streams/{stream}"
+_PASSWORD = "/api/v1/passwords/{password}"
+
 ROUTES: Final = (
     # The API
+    Route("GET", "/api/v1/openapi.json", ANYBODY, document.openapi),
+    Route("GET", "/api/v1/problems/{problem}", ANYBODY, document.problem),
     Route("GET", "/api/v1/streams", Right.STREAMS_READ, api_streams.listed),
-    Route("GET", "/api/v1/streams/{stream}", Right.STREAMS_READ, api_streams.shown),
+    Route("POST", "/api/v1/streams", Right.STREAMS_CHANGE, api_streams.add, heavy=True),
+    Route("GET", _STREAM, Right.STREAMS_READ, api_streams.shown),
+    Route("PATCH", _STREAM, Right.STREAMS_CHANGE, api_streams.change, heavy=True),
+    Route("DELETE", _STREAM, Right.STREAMS_CHANGE, api_streams.remove),
+    Route("GET", f"{_STREAM}/embed", Right.STREAMS_READ, api_streams.embed),
+    Route("POST", f"{_STREAM}/end-sessions", Right.STREAMS_CHANGE, api_streams.end_sessions),
+    Route("GET", "/api/v1/passwords", Right.PASSWORDS_READ, passwords.listed),
+    Route("POST", "/api/v1/passwords", Right.PASSWORDS_CHANGE, passwords.create, heavy=True),
+    Route("GET", "/api/v1/passwords/export", Right.PASSWORDS_READ, passwords.exported, heavy=True),
+    Route(
+        *("POST", "/api/v1/passwords/import", Right.PASSWORDS_CHANGE, passwords.bring),
+        body=8 << 20,
+        heavy=True,
+    ),
+    Route(*("POST", "/api/v1/passwords/cards", Right.PASSWORDS_READ, passwords.cards), heavy=True),
+    Route(
+        *("POST", "/api/v1/passwords/revoke", Right.PASSWORDS_CHANGE, passwords.revoke),
+        body=1 << 20,
+    ),
+    Route(
+        *("POST", "/api/v1/passwords/erase", Right.PASSWORDS_ERASE, passwords.erase),
+        body=1 << 20,
+        heavy=True,
+    ),
+    Route("GET", _PASSWORD, Right.PASSWORDS_READ, passwords.shown),
+    Route("POST", f"{_PASSWORD}/rotate", Right.PASSWORDS_CHANGE, passwords.rotate),
+    Route("POST", f"{_PASSWORD}/end-sessions", Right.PASSWORDS_CHANGE, passwords.end_sessions),
+    Route("GET", "/api/v1/tenant", SIGNED_IN, tenant.shown),
+    Route("PATCH", "/api/v1/tenant", Right.TENANT_CHANGE, tenant.change),
+    Route("GET", "/api/v1/traffic", Right.TRAFFIC_READ, tenant.traffic),
+    Route("GET", "/api/v1/audit", Right.AUDIT_READ, tenant.audit),
+    Route("GET", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.listed),
+    Route("POST", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.create),
+    Route("DELETE", "/api/v1/tokens/{name}", Right.TOKENS_CHANGE, tokens.revoke),
     # The console
     Route("GET", "/console/-/{asset}", ANYBODY, console.asset, first=True),
     Route("GET", "/console/sign-in", ANYBODY, doors.sign_in_page, first=True),
@@ -81,8 +120,9 @@ def find(method: str, path: str) -> Found:
         for route in _BY_LENGTH.get(len(parts), ())
         if (place := _place(route, parts)) is not None
     ]
-    # What is spelled out goes before what is in braces.
-    there.sort(key=lambda each: len(each[1]))
+    # What is spelled out goes before what is in braces, and is another resource.
+    least = min((len(place) for _, place in there), default=0)
+    there = [each for each in there if len(each[1]) == least]
     wanted = "GET" if method == "HEAD" else method
     for route, place in there:
         if route.method == wanted:
@@ -123,14 +163,16 @@ def answer(office: Office, asked: Asked) -> Reply:
     """The reply to a request, whatever goes wrong. It may wait for the store, and for Argon2."""
     request = Request(asked, {})
     try:
-        return _answered(office, request)
+        reply = _answered(office, request)
     except HttpError as error:
-        return _refusal(request, error)
+        reply = _refusal(request, error)
     except PystreamError as error:
-        return _refusal(request, _told(error))
+        reply = _refusal(request, _told(error))
     except Exception as error:
         log.error("bug", kind="office", **log.fault(error))
-        return _refusal(request, HttpError(500, "the server has a bug, which its log tells of"))
+        reply = _refusal(request, HttpError(500, "the server has a bug, which its log tells of"))
+    reply.headers.extend(request.said)
+    return reply
 
 
 def busy(asked: Asked) -> Reply:
@@ -146,8 +188,11 @@ def _answered(office: Office, request: Request) -> Reply:
         raise HttpError(403, "this is served by HTTPS only, save on the server's own machine")
     if len(asked.body) > route.body:
         raise HttpError(413, "the body is too long")
-    if asked.path.startswith("/api/"):
-        actor: Actor | None = api.whose(office, request)
+    is_api = asked.path.startswith("/api/")
+    actor: Actor | None = None
+    if is_api:
+        if route.needs is not ANYBODY:
+            actor = api.whose(office, request)
     else:
         actor = console.whose(office, request)
         if actor is None and route.needs is not ANYBODY:
@@ -159,6 +204,8 @@ def _answered(office: Office, request: Request) -> Reply:
     if actor is None:
         actor = NOBODY
     elif isinstance(route.needs, Right) and route.needs not in actor.rights:
+        if is_api:
+            raise api.lacking(route.needs)
         raise HttpError(403, f"this takes the right {route.needs}, which you do not have")
     return route.handler(office, actor, request)
 

@@ -19,10 +19,12 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore
 from pystream.server.http import HttpError
 from pystream.server.office.forms import File, multipart
+from pystream.server.office.once import Once
+from pystream.server.office.quotas import Quotas
 
 FIELDS: Final = (
     *("accept", "accept_language", "authorization", "content_type", "cookie", "host"),
-    *("idempotency_key", "if_none_match", "origin"),
+    *("idempotency_key", "if_match", "if_none_match", "origin"),
 )
 """The header fields of a request that come along, as `http.Fields` names them."""
 _MOST_FIELDS = 200
@@ -54,9 +56,13 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 class Request:
     """What handlers get of a request. `place` has what stood in the path where the route has names in
-    braces, `session` the secret of the console's session, if there is one."""
+    braces, `session` the secret of the console's session, if there is one. `said`: header fields that
+    go with the answer, whatever it is."""
 
-    __slots__ = ("_form", "asked", "fields", "files", "method", "path", "place", "root", "session")
+    __slots__ = (
+        *("_form", "asked", "fields", "files", "method", "path", "place", "root", "said"),
+        "session",
+    )
 
     def __init__(self, asked: Asked, place: Mapping[str, str]) -> None:
         self.asked = asked
@@ -66,6 +72,7 @@ class Request:
         self.fields = asked.fields
         self.place = place
         self.session: bytes | None = None
+        self.said: list[tuple[str, str]] = []
         self.files: dict[str, File] = {}
         self._form: dict[str, str] | None = None
 
@@ -129,21 +136,34 @@ def _once(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What the office has open. `clock` gives Unix seconds."""
+    """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
+    one of its name with films that its people and programs may make streams of."""
 
     store: Store
     keys: KeyStore
     accounts: Accounts
     issuer: Issuer
+    once: Once
+    quotas: Quotas
+    films: str | None = None
     clock: Callable[[], float] = time.time
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
     tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
     tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
 
     @classmethod
-    def of(cls, store: Store, keys: KeyStore, clock: Callable[[], float] = time.time) -> Office:
+    def of(
+        cls,
+        store: Store,
+        keys: KeyStore,
+        clock: Callable[[], float] = time.time,
+        *,
+        films: str | None = None,
+        requests_per_minute: int = 600,
+    ) -> Office:
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
-        return cls(store, keys, accounts, issuer, clock)
+        once, quotas = Once(store, keys), Quotas(requests_per_minute)
+        return cls(store, keys, accounts, issuer, once, quotas, films, clock)
 
     def now(self) -> int:
         return int(self.clock())

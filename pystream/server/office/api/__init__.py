@@ -1,23 +1,24 @@
 """The HTTP API, `/api/v1`: bearer tokens (RFC 6750), JSON, problem documents (RFC 9457), pages by cursor.
 
-A page is `{"items": [...], "next": CURSOR or null}`; `?limit=` asks for 1 to 1000 (100), `?after=CURSOR`
-for what comes behind a page. Times are RFC 3339 in UTC.
+What an operation takes and gives are msgspec Structs (`operations`). They decode what is sent, and the
+OpenAPI document is made of them and of the handlers' docstrings (`document`), which are for whoever uses
+the API: it cannot say anything else than what is done.
+
+**To add an operation:** write the handler with `@operation(...)` in a module here, its docstring as a help
+page with an example; add its line to `ROUTES` in `routing` and its case to `tests/test_office_routes.py`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+import msgspec
 
-from pystream.acl.people import Actor, of_token
+from pystream.acl.people import Actor, Right, of_token
 from pystream.server.http import HttpError
+from pystream.server.office import problems, quotas
+from pystream.server.office.problems import KINDS, MOST_ERRORS, Problem, Refusal
 from pystream.server.office.values import Office, Reply, Request
 
-_MOST = 1000
-_USUAL = 100
-_ALWAYS = (
+ALWAYS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     # What a browser shows of it runs nothing.
@@ -26,56 +27,48 @@ _ALWAYS = (
 
 
 def whose(office: Office, request: Request) -> Actor:
-    """Whoever shows a token. Raises `HttpError`."""
+    """Whoever shows a token, which has requests left. Raises `Refusal`."""
     scheme, _, text = (request.fields.get("authorization") or "").partition(" ")
     if scheme.lower() != "bearer":
         raise _unauthorized("a bearer token is wanted", "")
     token = office.accounts.token(text.strip(), office.now())
     if token is None:
         raise _unauthorized("this token is not valid, or no longer", ', error="invalid_token"')
+    left = office.quotas.take(token.id, office.clock())
+    request.said += quotas.fields(office.quotas, left)
+    if left.wait_s:
+        detail = f"this token may send {office.quotas.most} requests a minute"
+        wait = (("Retry-After", str(left.wait_s)),)
+        raise Refusal("too-many-requests", detail, headers=wait)
     return of_token(token)
 
 
-def _unauthorized(reason: str, error: str) -> HttpError:
+def _unauthorized(reason: str, error: str) -> Refusal:
     # RFC 6750 3
-    return HttpError(401, reason, (("WWW-Authenticate", f'Bearer realm="pystream"{error}'),))
+    field = ("WWW-Authenticate", f'Bearer realm="pystream"{error}')
+    return Refusal("unauthorized", reason, headers=(field,))
+
+
+def lacking(right: Right) -> Refusal:
+    """The token has not that scope."""
+    # RFC 6750 3.1
+    challenge = f'Bearer realm="pystream", error="insufficient_scope", scope="{right}"'
+    return Refusal(
+        "insufficient-scope",
+        f"this takes a token with the scope {right}",
+        headers=(("WWW-Authenticate", challenge),),
+    )
 
 
 def refusal(request: Request, error: HttpError) -> Reply:
-    """A problem document: `title` for people, `kind` for programs where there is one."""
-    problem: dict[str, Any] = {"title": error.reason, "status": error.status}
-    if error.kind is not None:
-        problem["kind"] = error.kind
-    body = json.dumps(problem).encode()
-    headers = [("Content-Type", "application/problem+json"), *_ALWAYS, *error.headers]
-    return Reply(error.status, headers, body)
-
-
-def reply(value: Mapping[str, Any], status: int = 200, *headers: tuple[str, str]) -> Reply:
-    """An answer with a value in JSON."""
-    kind = ("Content-Type", "application/json")
-    return Reply(status, [kind, *_ALWAYS, *headers], json.dumps(value).encode())
-
-
-def paging(request: Request) -> tuple[str, int]:
-    """The cursor behind which a page begins, "" for the first one, and how many it has. Raises
-    `HttpError` for other fields as well: a mistyped filter is no filter."""
-    fields = dict(request.query)
-    after, limit = fields.pop("after", ""), fields.pop("limit", str(_USUAL))
-    if fields:
-        raise HttpError(400, "the query may have limit and after")
-    if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= _MOST):
-        raise HttpError(400, f"limit: a number from 1 to {_MOST} is wanted")
-    return after, int(limit)
-
-
-def page(items: Sequence[Mapping[str, Any]], following: str | None) -> Reply:
-    """One page; `following` is the cursor of the next one, None where there is none."""
-    return reply({"items": list(items), "next": following})
-
-
-def moment(seconds: int | None) -> str | None:
-    """Unix seconds as RFC 3339 has a time."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A problem document."""
+    name = problems.kind_of(error)
+    said = Problem(
+        type=f"{request.root}/api/v1/problems/{name}",
+        title=KINDS[name].title,
+        status=error.status,
+        detail=error.reason,
+        errors=error.errors[:MOST_ERRORS] if isinstance(error, Refusal) else [],
+    )
+    headers = [("Content-Type", problems.TYPE), *ALWAYS, *error.headers]
+    return Reply(error.status, headers, msgspec.json.encode(said))

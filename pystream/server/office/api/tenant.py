@@ -1,0 +1,257 @@
+"""The tenant itself, what was sent, and who did what: `/api/v1/tenant`, `/traffic` and `/audit`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from pystream.acl.audit import ALL_KINDS, Entry, Kind
+from pystream.acl.streams import Tenant
+from pystream.acl.traffic import Kind as Sent
+from pystream.acl.traffic import month_of
+from pystream.acl.viewers import notice_version
+from pystream.server.office.api.operations import (
+    JSON,
+    MERGE_PATCH,
+    Call,
+    Given,
+    Moment,
+    NoQuery,
+    Paging,
+    as_cursor,
+    at,
+    given_only,
+    next_link,
+    number_of_cursor,
+    operation,
+)
+from pystream.server.office.api.streams import Name
+
+Display = Annotated[str, Meta(max_length=200, description="The name for people.")]
+TimeZone = Annotated[
+    str,
+    Meta(
+        max_length=100,
+        description="Where months and days begin.",
+        examples=["Europe/Berlin"],
+    ),
+]
+Notice = Annotated[
+    str,
+    Meta(
+        max_length=4000,
+        description="What viewers are told before they type a password: plain text, with empty lines"
+        " between paragraphs; empty: nothing.",
+    ),
+]
+Month = Annotated[
+    str,
+    Meta(
+        pattern=r"^(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])$",
+        description="A month of the tenant's time zone; if left out, the present one.",
+        examples=["2031-05"],
+    ),
+]
+
+
+class TenantView(Struct, kw_only=True):
+    """The tenant. `notice_version` names the text of the notice: each session has that of the text that
+    its viewer was shown; null where there is none."""
+
+    name: str
+    display: Display
+    timezone: TimeZone
+    notice: Notice
+    notice_version: str | None
+    max_rate_bps: Annotated[
+        int | None,
+        Meta(
+            description="Bits a second that all viewers get together; null: no limit. The operator's."
+        ),
+    ]
+    created_at: Moment
+
+
+class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Changes of the tenant (a JSON Merge Patch, RFC 7396): what is left out stays as it is."""
+
+    display: Display | UnsetType = UNSET
+    timezone: TimeZone | UnsetType = UNSET
+    notice: Notice | UnsetType = UNSET
+
+
+class MonthQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which month."""
+
+    month: Month | UnsetType = UNSET
+
+
+class TrafficRow(Struct, kw_only=True):
+    """What a stream sent of one kind. `bytes` are those that reached viewers, headers and all; `aborted` are
+    requests whose viewer left before the end. A stream that was removed is among the rows."""
+
+    stream: str
+    kind: Annotated[str, Meta(extra_json_schema={"enum": [each.name.lower() for each in Sent]})]
+    requests: int
+    bytes: int
+    aborted: int
+
+
+class Sum(Struct, kw_only=True):
+    """Of all rows."""
+
+    requests: int
+    bytes: int
+    aborted: int
+
+
+class Traffic(Struct, kw_only=True):
+    """What was sent in a month."""
+
+    month: str
+    timezone: str
+    rows: list[TrafficRow]
+    total: Sum
+
+
+class AuditQuery(Paging, kw_only=True, forbid_unknown_fields=True):
+    """Which entries."""
+
+    stream: (
+        Annotated[Name, Meta(description="Only those about streams that have or had this name.")]
+        | UnsetType
+    ) = UNSET
+    kind: (
+        Annotated[
+            Kind,
+            Meta(
+                description="Only changes, only views of passwords and reports, or only who came in."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class Difference(Struct, kw_only=True):
+    """What a value was before, and what it is after."""
+
+    old: Any
+    new: Any
+
+
+class EntryView(Struct, kw_only=True):
+    """Something that somebody did: `person:NAME` at the console, `token:NAME` at the API, or whoever gave a
+    command. No password and no label is ever in it."""
+
+    id: str
+    at: Moment
+    who: str
+    kind: str
+    stream: str | None
+    values: dict[str, Difference]
+
+
+class AuditPage(Struct, kw_only=True):
+    """A page of entries, the newest first. `next` is the cursor of the next page; null: this is the last."""
+
+    items: list[EntryView]
+    next: str | None
+
+
+@operation(gives=TenantView)
+def shown(call: Call[NoQuery, None]) -> Given:
+    """Read the tenant.
+
+    Its name for people, its time zone and the notice that viewers are shown.
+    """
+    return Given(_view(call.office.store.tenant(call.actor.tenant)))
+
+
+@operation(
+    bodies={MERGE_PATCH: TenantChange, JSON: TenantChange},
+    gives=TenantView,
+    once="whole",
+    example={"notice": "Who watches when is recorded, to confirm attendance."},
+)
+def change(call: Call[NoQuery, TenantChange]) -> Given:
+    """Change the tenant.
+
+    What is left out stays as it is. Another notice is another version: whoever comes in from then on is shown
+    it first.
+    """
+    store, changes = call.office.store, given_only(call.body)
+    return Given(_view(store.set_tenant(call.actor.tenant, changes, who=call.who, now=call.now)))
+
+
+@operation(query=MonthQuery, gives=Traffic)
+def traffic(call: Call[MonthQuery, None]) -> Given:
+    """Read the traffic of a month.
+
+    What viewers were sent, by stream and kind. It is counted by the hour of UTC: an hour belongs to the month
+    in which it begins.
+    """
+    store = call.office.store
+    zone = store.tenant(call.actor.tenant).settings.timezone
+    month = call.query.month
+    if month is UNSET:
+        month = month_of(call.now, zone)
+    rows = [
+        TrafficRow(
+            stream=each.stream,
+            kind=each.kind.name.lower(),
+            requests=each.requests,
+            bytes=each.bytes,
+            aborted=each.aborted,
+        )
+        for each in store.traffic(call.actor.tenant, month)
+    ]
+    total = Sum(
+        requests=sum(each.requests for each in rows),
+        bytes=sum(each.bytes for each in rows),
+        aborted=sum(each.aborted for each in rows),
+    )
+    return Given(Traffic(month=month, timezone=zone, rows=rows, total=total))
+
+
+@operation(query=AuditQuery, gives=AuditPage)
+def audit(call: Call[AuditQuery, None]) -> Given:
+    """Read the audit log.
+
+    Who changed what, who has seen how many passwords, who has signed in; the newest first.
+    """
+    query = call.query
+    found = call.office.store.audit.entries(
+        call.tenant_id,
+        stream=None if query.stream is UNSET else query.stream,
+        kinds=ALL_KINDS if query.kind is UNSET else {query.kind},
+        before=number_of_cursor(query.cursor) or None,
+        most=query.limit + 1,
+    )
+    items = [_entry(each) for each in found[: query.limit]]
+    following = as_cursor(items[-1].id) if len(found) > query.limit else None
+    return Given(AuditPage(items=items, next=following), headers=list(next_link(call, following)))
+
+
+def _view(tenant: Tenant) -> TenantView:
+    settings = tenant.settings
+    return TenantView(
+        name=tenant.name,
+        display=settings.display,
+        timezone=settings.timezone,
+        notice=settings.notice,
+        notice_version=notice_version(settings.notice),
+        max_rate_bps=settings.max_rate_bps,
+        created_at=at(tenant.created_at),
+    )
+
+
+def _entry(entry: Entry) -> EntryView:
+    return EntryView(
+        id=str(entry.id),
+        at=at(entry.at),
+        who=entry.who,
+        kind=entry.kind.value,
+        stream=entry.stream,
+        values={name: Difference(old=old, new=new) for name, (old, new) in entry.values.items()},
+    )
