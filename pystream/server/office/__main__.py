@@ -15,6 +15,7 @@ import trio
 
 from pystream.acl.store import Store
 from pystream.server import child, log
+from pystream.server.gauges import Board
 from pystream.server.http import HttpError
 from pystream.server.keys import open_key_store
 from pystream.server.office import line, routing
@@ -64,6 +65,7 @@ async def serve(node: dict[str, Any]) -> None:
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
+        viewers=Board(node["gauges"]).viewers,
     )
     counter = Counter(office)
     accepting = trio.CancelScope()

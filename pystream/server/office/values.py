@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pystream.acl.people import Actor
 from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
@@ -56,11 +57,11 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 class Request:
     """What handlers get of a request. `place` has what stood in the path where the route has names in
-    braces, `session` the secret of the console's session, if there is one. `said`: header fields that
-    go with the answer, whatever it is."""
+    braces, `session` the secret of the console's session, if there is one, `actor` who asks. `said`: header
+    fields that go with the answer, whatever it is."""
 
     __slots__ = (
-        *("_form", "asked", "fields", "files", "method", "path", "place", "root", "said"),
+        *("_form", "actor", "asked", "fields", "files", "method", "path", "place", "root", "said"),
         "session",
     )
 
@@ -72,6 +73,7 @@ class Request:
         self.fields = asked.fields
         self.place = place
         self.session: bytes | None = None
+        self.actor: Actor | None = None
         self.said: list[tuple[str, str]] = []
         self.files: dict[str, File] = {}
         self._form: dict[str, str] | None = None
@@ -137,7 +139,8 @@ def _once(text: str) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
-    one of its name with films that its people and programs may make streams of."""
+    one of its name with films that its people and programs may make streams of. `viewers` gives how many
+    watch each stream now, by its number; none is not in it."""
 
     store: Store
     keys: KeyStore
@@ -147,6 +150,7 @@ class Office:
     quotas: Quotas
     films: str | None = None
     clock: Callable[[], float] = time.time
+    viewers: Callable[[], Mapping[int, int]] = dict
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
     tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
     tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
@@ -160,10 +164,11 @@ class Office:
         *,
         films: str | None = None,
         requests_per_minute: int = 600,
+        viewers: Callable[[], Mapping[int, int]] = dict,
     ) -> Office:
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        return cls(store, keys, accounts, issuer, once, quotas, films, clock)
+        return cls(store, keys, accounts, issuer, once, quotas, films, clock, viewers)
 
     def now(self) -> int:
         return int(self.clock())
