@@ -57,7 +57,7 @@ def page(
     """An answer with a page of `templates`, in the language that was chosen, or the browser likes best.
 
     A template has `t` (the texts), `root` (the path before `/console/`), `asset(FILE)`, `csrf()` (a form's
-    hidden field), `actor` and `may(RIGHT)`, `here` (the page's path), `back` (where to go on from), `number`, `size` and `when` (moments
+    hidden field), `actor` and `may(RIGHT)`, `here` (the page's path), `back` (where to go on from), `number`, `size`, `when`, `until` and `day` (moments
     in the time zone `zone`, UTC where `values` have none), and what `values` give it.
     """
     spoken = spoken_to(request)
@@ -92,6 +92,7 @@ def page(
             size=shapes.size,
             when=shapes.moment,
             day=shapes.day,
+            until=shapes.until,
             languages=LANGUAGES,
             **values,
         )
@@ -133,6 +134,11 @@ class Shapes:
 
     def moment(self, at: int) -> str:
         return f"{self.day(at)}, {datetime.fromtimestamp(at, self._zone):%H:%M}"
+
+    def until(self, at: int) -> str:
+        """A first moment that is too late: of a midnight, the day that ends there."""
+        found = datetime.fromtimestamp(at, self._zone)
+        return self.day(at - 1) if (found.hour, found.minute) == (0, 0) else self.moment(at)
 
     def day(self, at: int) -> str:
         found = datetime.fromtimestamp(at, self._zone)

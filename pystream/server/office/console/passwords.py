@@ -221,7 +221,7 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
                 now=office.now(),
                 shared=stream.settings.access == "shared",
             )
-            query = _query(stream=stream.name, done="import")
+            query = _query(stream=stream.name, done="done_import")
             return console.to(request, f"/console/passwords?{query}")
     except InvalidValue as error:
         said += error.problems
