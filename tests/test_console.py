@@ -192,10 +192,11 @@ await until(frame, "document.getElementById('entry').hidden");
 await frame.click("#start");
 await until(frame, values.plays);
 """
-# The film goes on for what is loaded; then it stops, and says why.
 STOPPED = """
+await page.reload();
 const frame = page.frames()[1];
-await until(frame, "!document.getElementById('entry').hidden", 60);
+await until(frame, "!document.getElementById('entry').hidden");
+return await frame.textContent("#entry-problem");
 """
 
 
@@ -213,7 +214,7 @@ def test_a_customer_prints_embeds_and_revokes(house: House, chromium: Chromium, 
     assert len(set(words)) == 300
     assert page.js("document.querySelector('tbody td:last-child').textContent") == "1 May 2031"
     pdf = page.run(
-        "const [got] = await Promise.all([page.waitForEvent('download'),"
+        "const [got] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }),"
         " page.click('form[action$=cards] button')]);"
         "const pieces = []; for await (const each of await got.createReadStream()) pieces.push(each);"
         "return Buffer.concat(pieces).toString('latin1')"
@@ -243,8 +244,10 @@ def test_a_customer_prints_embeds_and_revokes(house: House, chromium: Chromium, 
     assert page.js(shows)
     # A second device is refused.
     status, said = house.let_in("course", words[7])
-    assert (status, said["kind"]) == (403, "devices"), said
-    # Revoked, it stops. Who watches with another one goes on.
+    assert (status, said["kind"]) == (409, "devices"), said
+    segment = [path for _, path in viewer.seen("requests") if path.endswith(".ts")][-1]
+    assert house.ask("GET", segment)[0] == 200
+    # Revoked, it is had no more, to the next segment. Who watches with another one goes on.
     status, other = house.let_in("course", words[8])
     assert status == 200
     page.goto(house.root + "passwords?stream=course&search=" + words[7])
@@ -254,7 +257,8 @@ def test_a_customer_prints_embeds_and_revokes(house: House, chromium: Chromium, 
     assert "1 password is selected" in page.js("document.querySelector('main').textContent")
     go(page, "main button.danger")
     assert page.js("document.querySelector('.done').textContent") == "Revoked."
-    viewer.run(STOPPED)
+    until(lambda: house.ask("GET", segment)[0] == 403)
+    assert "not valid any more" in viewer.run(STOPPED)
     assert house.ask("GET", other["master"])[0] == 200
     viewer.close()
     # As it is set now, a second device takes over.

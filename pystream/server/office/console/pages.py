@@ -57,8 +57,9 @@ def page(
     """An answer with a page of `templates`, in the language that was chosen, or the browser likes best.
 
     A template has `t` (the texts), `root` (the path before `/console/`), `asset(FILE)`, `csrf()` (a form's
-    hidden field), `actor` and `may(RIGHT)`, `here` (the page's path), `back` (where to go on from), `number`, `size`, `when`, `until` and `day` (moments
-    in the time zone `zone`, UTC where `values` have none), and what `values` give it.
+    hidden field), `actor` and `may(RIGHT)`, `here` (the page's path), `back` (where to go on
+    from), `number`, `size`, `when`, `until` and `day` (moments in the time zone `zone`, UTC where `values`
+    have none), and what `values` give it.
     """
     spoken = spoken_to(request)
     session = request.session
@@ -108,7 +109,9 @@ def texts(request: Request) -> Mapping[str, str]:
 def spoken_to(request: Request) -> str:
     """The language of whoever asks."""
     chosen = request.cookie(LANGUAGE_COOKIE)
-    return chosen if chosen in TEXTS else language(request.fields.get("accept_language"))
+    if chosen is not None and chosen in TEXTS:
+        return chosen
+    return language(request.fields.get("accept_language"))
 
 
 class Shapes:

@@ -143,7 +143,7 @@ def sheet(office: Office, actor: Actor, request: Request) -> Reply:
     if not found:
         raise HttpError(404, "no password was made then")
     _record(office, actor, stream, len(found))
-    values = {
+    values: dict[str, Any] = {
         "stream": stream,
         "at": at,
         "rows": _rows(office, actor, found),
@@ -199,7 +199,7 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
 
 def import_page(office: Office, actor: Actor, request: Request) -> Reply:
     chosen = request.query.get("stream", "")
-    values = {"chosen": chosen, "streams": _takers(office, actor), "said_more": 0}
+    values: dict[str, Any] = {"chosen": chosen, "streams": _takers(office, actor), "said_more": 0}
     return pages.page(request, actor, "import.html", **values)
 
 
@@ -264,7 +264,11 @@ def _ended(office: Office, actor: Actor, request: Request, action: str) -> Reply
     if not ids:
         return console.to(request, f"/console/passwords?{back}&done=nothing_selected")
     if not form.get("sure"):
-        values = {"action": action, "ids": ids, "stream_name": form.get("stream", "")}
+        values: dict[str, Any] = {
+            "action": action,
+            "ids": ids,
+            "stream_name": form.get("stream", ""),
+        }
         return pages.page(request, actor, "sure.html", **values)
     by: dict[str, Any] = {"who": actor.who, "now": office.now()}
     if action == "rotate":

@@ -89,7 +89,7 @@ def _people(
 
 
 def _first_password(request: Request, actor: Actor, person: Person, password: str) -> Reply:
-    values = {"person": person, "secret": password}
+    values: dict[str, Any] = {"person": person, "secret": password}
     return pages.page(request, actor, "first_password.html", **values)
 
 

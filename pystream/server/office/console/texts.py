@@ -104,11 +104,15 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Zuschauer dürfen den Film als MP4-Datei herunterladen",
     ),
     "download_warning": (
-        "Whoever has the file needs nothing else: it plays without a password, on any device, on any site"
-        " and without your notice, can be passed on, cannot be revoked, and nobody's attendance can be told"
+        "Whoever has the file needs nothing else: it plays without a password, on any device, on"
+        " any site"
+        " and without your notice, can be passed on, cannot be revoked, and nobody's attendance can"
+        " be told"
         " by it.",
-        "Wer die Datei hat, braucht nichts weiter: Sie läuft ohne Passwort, auf jedem Gerät, auf jeder Website"
-        " und ohne Ihren Hinweis, lässt sich weitergeben und nicht widerrufen, und Anwesenheit ist damit nicht"
+        "Wer die Datei hat, braucht nichts weiter: Sie läuft ohne Passwort, auf jedem Gerät, auf"
+        " jeder Website"
+        " und ohne Ihren Hinweis, lässt sich weitergeben und nicht widerrufen, und Anwesenheit ist"
+        " damit nicht"
         " nachweisbar.",
     ),
     "notice": ("Notice to viewers", "Hinweis an die Zuschauer"),
@@ -137,7 +141,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "no_passwords": ("There is no password here.", "Hier gibt es kein Passwort."),
     "search_limit": (
         "Only the first {count} passwords were searched. Choose a stream, or type a whole password.",
-        "Nur die ersten {count} Passwörter wurden durchsucht. Wählen Sie einen Stream, oder geben Sie ein"
+        "Nur die ersten {count} Passwörter wurden durchsucht. Wählen Sie einen Stream, oder geben"
+        " Sie ein"
         " ganzes Passwort ein.",
     ),
     "label": ("Label", "Bezeichnung"),
@@ -156,7 +161,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "valid_until": ("Valid until", "Gültig bis"),
     "valid_hint": (
         "As 2031-05-01 or 2031-05-01 18:00, in the time zone {zone}. Until a date is to its end.",
-        "Als 01.05.2031 oder 01.05.2031 18:00, in der Zeitzone {zone}. Bis zu einem Tag heißt: bis zu dessen"
+        "Als 01.05.2031 oder 01.05.2031 18:00, in der Zeitzone {zone}. Bis zu einem Tag heißt: bis"
+        " zu dessen"
         " Ende.",
     ),
     "count": ("How many", "Wie viele"),
@@ -167,7 +173,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "no_password_streams": (
         "No stream takes passwords. Choose that access in a stream's settings first.",
-        "Kein Stream nimmt Passwörter. Wählen Sie diesen Zugang erst in den Einstellungen eines Streams.",
+        "Kein Stream nimmt Passwörter. Wählen Sie diesen Zugang erst in den Einstellungen eines"
+        " Streams.",
     ),
     "select": ("Select", "Auswählen"),
     "select_all": ("Select all on this page", "Alle auf dieser Seite auswählen"),
@@ -180,18 +187,23 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "erase_title": ("Erase passwords?", "Passwörter löschen?"),
     "revoke_what": (
         "Whoever watches with one is stopped within one segment, some seconds. This cannot be undone.",
-        "Wer damit zusieht, wird binnen eines Segments gestoppt, also nach Sekunden. Das lässt sich nicht"
+        "Wer damit zusieht, wird binnen eines Segments gestoppt, also nach Sekunden. Das lässt sich"
+        " nicht"
         " rückgängig machen.",
     ),
     "rotate_what": (
-        "Each gets a new one in its place, with the same label, validity and devices. The old ones are revoked.",
-        "Jedes wird durch ein neues ersetzt, mit gleicher Bezeichnung, Gültigkeit und Gerätezahl. Die alten"
+        "Each gets a new one in its place, with the same label, validity and devices. The old ones"
+        " are revoked.",
+        "Jedes wird durch ein neues ersetzt, mit gleicher Bezeichnung, Gültigkeit und Gerätezahl."
+        " Die alten"
         " werden widerrufen.",
     ),
     "erase_what": (
-        "They are revoked, and what they and their labels are encrypted with is destroyed: nobody can read them"
+        "They are revoked, and what they and their labels are encrypted with is destroyed: nobody"
+        " can read them"
         " again. This cannot be undone.",
-        "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird vernichtet: Niemand"
+        "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird"
+        " vernichtet: Niemand"
         " kann sie je wieder lesen. Das lässt sich nicht rückgängig machen.",
     ),
     "selected_one": ("1 password is selected.", "1 Passwort ist ausgewählt."),
@@ -227,9 +239,11 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "import_file": ("CSV file", "CSV-Datei"),
     "import_hint": (
-        "Columns: password, label, valid from, valid until, max devices, test; the first line may name them. UTF-8,"
+        "Columns: password, label, valid from, valid until, max devices, test; the first line may"
+        " name them. UTF-8,"
         " at most 8 MB.",
-        "Spalten: Passwort, Bezeichnung, gültig ab, gültig bis, Geräte, Test; die erste Zeile darf sie nennen. UTF-8,"
+        "Spalten: Passwort, Bezeichnung, gültig ab, gültig bis, Geräte, Test; die erste Zeile darf"
+        " sie nennen. UTF-8,"
         " höchstens 8 MB.",
     ),
     "import_check": ("Check the list", "Liste prüfen"),
@@ -292,7 +306,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("Audit log", "Protokoll"),
     "audit_hint": (
         "Who changed what, who saw how many passwords, who signed in. No password is ever in it.",
-        "Wer was geändert, wie viele Passwörter gesehen und sich angemeldet hat. Nie steht ein Passwort darin.",
+        "Wer was geändert, wie viele Passwörter gesehen und sich angemeldet hat. Nie steht ein"
+        " Passwort darin.",
     ),
     "all_kinds": ("All", "Alles"),
     "kind_change": ("Changes", "Änderungen"),
@@ -402,12 +417,15 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "totp_title": ("Remove the authenticator of {name}?", "Authenticator von {name} entfernen?"),
     "totp_what": (
         "No code is asked for any more until the person sets up a new one. Be sure who asks you for it.",
-        "Bis die Person einen neuen einrichtet, wird kein Code mehr verlangt. Seien Sie sicher, wer Sie darum bittet.",
+        "Bis die Person einen neuen einrichtet, wird kein Code mehr verlangt. Seien Sie sicher, wer"
+        " Sie darum bittet.",
     ),
     "first_title": ("First password of {name}", "Erstpasswort von {name}"),
     "first_what": (
-        "It is shown this once. Hand it over yourself; it has to be changed at the first sign-in, within 14 days.",
-        "Es wird nur jetzt gezeigt. Übergeben Sie es selbst; es muss bei der ersten Anmeldung binnen 14 Tagen geändert"
+        "It is shown this once. Hand it over yourself; it has to be changed at the first sign-in,"
+        " within 14 days.",
+        "Es wird nur jetzt gezeigt. Übergeben Sie es selbst; es muss bei der ersten Anmeldung"
+        " binnen 14 Tagen geändert"
         " werden.",
     ),
     "shown_once": ("Shown this once", "Wird nur jetzt gezeigt"),
@@ -444,8 +462,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "timezone": ("Time zone", "Zeitzone"),
     "timezone_hint": ("As in Europe/Berlin.", "Etwa Europe/Berlin."),
     "notice_hint": (
-        "What viewers read before they type a password: plain text, with empty lines between paragraphs.",
-        "Was Zuschauer lesen, bevor sie ein Passwort eingeben: einfacher Text, Leerzeilen zwischen den Absätzen.",
+        "What viewers read before they type a password: plain text, with empty lines between"
+        " paragraphs.",
+        "Was Zuschauer lesen, bevor sie ein Passwort eingeben: einfacher Text, Leerzeilen zwischen"
+        " den Absätzen.",
     ),
     # One's own account
     "account": ("Account", "Konto"),
@@ -492,9 +512,11 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "recovery": ("Recovery codes", "Wiederherstellungscodes"),
     "recovery_what": (
-        "The authenticator is on. Each of these codes lets you in once without it. They are shown this once: print them,"
+        "The authenticator is on. Each of these codes lets you in once without it. They are shown"
+        " this once: print them,"
         " and keep them elsewhere.",
-        "Der Authenticator ist eingeschaltet. Jeder dieser Codes lässt Sie einmal ohne ihn ein. Sie werden nur jetzt"
+        "Der Authenticator ist eingeschaltet. Jeder dieser Codes lässt Sie einmal ohne ihn ein. Sie"
+        " werden nur jetzt"
         " gezeigt: Drucken Sie sie, und bewahren Sie sie woanders auf.",
     ),
     "to_account": ("Back to your account", "Zurück zum Konto"),
@@ -506,9 +528,11 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     # Refusals
     "refused": ("This did not work", "Das ging nicht"),
     "refused_403": (
-        "You may not do this, or the page was open for too long. Open it anew, or ask an administrator of your"
+        "You may not do this, or the page was open for too long. Open it anew, or ask an"
+        " administrator of your"
         " organisation.",
-        "Das dürfen Sie nicht, oder die Seite war zu lange offen. Öffnen Sie sie neu, oder fragen Sie die Administration"
+        "Das dürfen Sie nicht, oder die Seite war zu lange offen. Öffnen Sie sie neu, oder fragen"
+        " Sie die Administration"
         " Ihrer Organisation.",
     ),
     "refused_404": (
