@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ from benchmarks.peers import cpu_name, note, show
 from benchmarks.servers import Server, Unavailable, addresses, entrance
 from pystream.acl.streams import StreamSettings
 
+_FILMS = 40
 _SEGMENTS = 100
 _CACHE_BYTES = 1 << 30
 _VIEWERS_CACHE_BYTES = 256 << 20
@@ -538,6 +540,37 @@ def _first_and_after(url: str) -> tuple[float, float]:
     return first, median(after)
 
 
+def opening(bench: Bench) -> Iterator[Line]:
+    """As after a start: a worker knows none of the films that all at once are asked for."""
+    films = {"half day": inputs.half_day, "90 minutes": inputs.feature}
+    for what, film in films.items():
+        source = film(bench.options.small)
+        names = [f"film{n}" for n in range(_FILMS)]
+        found: list[float | None] = []
+        lasted: list[float] = []
+        for _ in range(bench.options.turns):
+            stream = bench.stream(source)
+            with bench.both(dict.fromkeys(names, stream), pinned=False) as (ours, *_):
+                masters = [servers.granted(ours, name) for name in names]
+                before, begin = servers.lags(ours), time.perf_counter()
+                with ThreadPoolExecutor(_FILMS) as threads:
+                    lines = [*threads.map(lambda url: servers.get(url)[1], masters)]
+                lasted.append(time.perf_counter() - begin)
+                if not all(lines):
+                    raise Unavailable(f"{source}: not all of {_FILMS} films could be opened")
+                after = servers.lags(ours)
+                found += [_percentile(before, after, share) for share in (0.99, 1)]
+        p99, most = (
+            max(lag for lag in side if lag is not None) * 1e3 for side in (found[::2], found[1::2])
+        )
+        line = Line(f"{_FILMS} films of {what} opened at once, lag p99/max", "")
+        line.ours = f"<= {p99:g}/{most:g} ms, all open after {median(lasted):.1f} s"
+        line.wanted = "<= 10/20 ms"
+        line.met = p99 <= 10 and most <= 20
+        line.remark = "the worst of the turns; classes of /metrics"
+        yield line
+
+
 def idle(bench: Bench) -> Iterator[Line]:
     """Keep-alive connections that have asked once."""
     streams = {"film": bench.film(6)}
@@ -581,6 +614,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "spread": viewers_spread,
     "together": viewers_together,
     "half-day": half_day,
+    "opening": opening,
     "idle": idle,
 }
 _HEAD = ["", "pystream", "peer", "ratio", "wanted", "met", ""]

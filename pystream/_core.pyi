@@ -161,7 +161,7 @@ class Rendition:
     def __new__(
         cls,
         format: str,
-        streams: list[tuple[Track, list[int]]],
+        streams: list[tuple[Track, Buffer]],
         start_seconds: int,
         input: str,
     ) -> Rendition: ...
@@ -192,6 +192,21 @@ class Work:
     def stop(self) -> None: ...
     @property
     def written(self) -> int: ...
+
+def segment_lines(
+    first: int,
+    durations: Buffer,
+    base: str,
+    suffix: str,
+    before: list[tuple[int, str, bool]],
+    key: tuple[str, str, int] | None,
+) -> str:
+    """The lines of segments `first` and on of a media playlist.
+
+    `durations`: of all segments, microseconds, 64 bits each; `base`, `suffix`: what stands before and
+    after their numbers; `before`: `(segment, lines, whether they have a key tag)`, rising; `key`: what
+    stands before and after the period's number in a key tag, and segments a period.
+    """
 
 def encrypt(message: Buffer, secret: tuple[bytes, bytes]) -> bytes:
     """AES-128-CBC with PKCS#7 of one message; `secret` is key and IV."""

@@ -53,6 +53,7 @@ cdef struct Sums:
 cdef enum:
     MICROSECONDS = 1_000_000
     BITS = 8
+    BLOCK = 16
 
 cdef int64_t TIMESCALE_MAX = 0xFFFF_FFFF
 # tolerance * timescale * timescale must stay below 2^127.
@@ -246,6 +247,204 @@ def extinf_us(
         _extinf_us(boundaries, timescale, out)
 
 
+def ticks(
+    const int64_t[::1] times not None,
+    int64_t timescale,
+    int64_t finer,
+    int64_t[::1] out not None,
+):
+    """Write times in ticks of another timescale, half of one rounded up.
+
+    times: (n,) in ticks of `timescale`.
+    finer: ticks a second of `out`.
+    out: (n,)
+
+    ValueError: lengths differ, a timescale is out of range, a time does not fit 64 bits.
+    """
+    cdef bint fits
+    _check_timescale("timescale", timescale)
+    _check_timescale("finer", finer)
+    _check_room(times.shape[0], out)
+    with nogil:
+        fits = _ticks(times, timescale, finer, out)
+    if not fits:
+        raise ValueError("a time does not fit 64 bits")
+
+
+def pick(
+    const int64_t[::1] values not None,
+    const int64_t[::1] indexes not None,
+    int64_t first,
+    int64_t beyond,
+    int64_t[::1] out not None,
+):
+    """Write the values at some indexes, of which `first` is that of `values[0]`.
+
+    values: (n,)
+    indexes: (m,) `first` or more, never falling.
+    beyond: what is written for indexes `first + n` and more.
+    out: (m,)
+
+    ValueError: indexes fall or begin before `first`, `out` has another length.
+    """
+    cdef Py_ssize_t n = indexes.shape[0], at
+    _check_room(n, out)
+    with nogil:
+        at = _first_below(indexes)
+    if at < n:
+        raise ValueError(f"indexes[{at}] is less than the one before it")
+    if n > 0 and indexes[0] < first:
+        raise ValueError(f"indexes[0] is {indexes[0]}, before the first, {first}")
+    with nogil:
+        _pick(values, indexes, first, beyond, out)
+
+
+def shift(int64_t[::1] values not None, int64_t by):
+    """Add a number to each value, in place.
+
+    ValueError: the sum does not fit 64 bits; values before it are added to already.
+    """
+    cdef Py_ssize_t at
+    with nogil:
+        at = _shift(values, by)
+    if at < values.shape[0]:
+        raise ValueError(f"values[{at}] + {by} does not fit 64 bits")
+
+
+def rising(
+    const int64_t[::1] keys not None,
+    const int64_t[::1] pts not None,
+    int64_t[::1] out_keys not None,
+    int64_t[::1] out_pts not None,
+):
+    """Write those that are shown later than all before them; return how many.
+
+    keys, pts: (n,) any numbers, and the times that go with them.
+    out_keys, out_pts: (n,) these may be the same as those.
+
+    ValueError: lengths differ.
+    """
+    cdef Py_ssize_t n = keys.shape[0], count
+    if pts.shape[0] != n:
+        raise ValueError(f"pts has {pts.shape[0]} values, keys has {n}")
+    _check_room(n, out_keys)
+    _check_room(n, out_pts)
+    with nogil:
+        count = _rising(keys, pts, out_keys, out_pts)
+    return count
+
+
+def longest(const int64_t[::1] times not None, int64_t end):
+    """Return the longest time from one to the next, or from the last to the end; 0 of none, and
+    2^63 - 1 where it is longer.
+
+    times: (n,) never falling.
+    end: not before the last.
+
+    ValueError: times fall.
+    """
+    cdef Py_ssize_t n = times.shape[0], at
+    cdef int64_t most
+    with nogil:
+        at = _first_below(times)
+    if at < n:
+        raise ValueError(f"times[{at}] is earlier than the one before it")
+    _check_end(times, end)
+    with nogil:
+        most = _longest(times, end)
+    return most
+
+
+def largest(const int64_t[::1] values not None):
+    """Return the largest value, or 0 where that is less."""
+    cdef int64_t most
+    with nogil:
+        most = _largest(values)
+    return most
+
+
+def filled(const int64_t[::1] bounds not None, uint8_t[::1] marks not None):
+    """Set the marks of those segments that have samples, and leave the others as they are.
+
+    bounds: (n + 1,) first sample of each segment, and the end of the last.
+    marks: (n,)
+
+    ValueError: lengths do not match.
+    """
+    if bounds.shape[0] != marks.shape[0] + 1:
+        raise ValueError(
+            f"bounds has {bounds.shape[0]} values, {marks.shape[0]} marks need one more"
+        )
+    with nogil:
+        _filled(bounds, marks)
+
+
+def marked(const uint8_t[::1] marks not None, int64_t[::1] out not None):
+    """Write the indexes of marks that are set; return how many.
+
+    marks: (n,) not 0 where set.
+    out: (m,) room for the indexes; n is always enough.
+
+    ValueError: `out` is too short.
+    """
+    cdef Py_ssize_t count
+    with nogil:
+        count = _marked(marks, out)
+    return _fitting(count, out)
+
+
+def padded(const int64_t[::1] sizes not None, int64_t[::1] out not None):
+    """Write what sizes are with PKCS#7 padding, which always adds (RFC 8216 4.3.2.4, RFC 5652 6.3).
+
+    sizes, out: (n,) bytes, 0 or more; 16 less than 2^63 at most.
+
+    ValueError: lengths differ, a size is out of its range.
+    """
+    cdef Py_ssize_t n = sizes.shape[0], at
+    _check_room(n, out)
+    with nogil:
+        at = _first_outside(sizes, INT64_MAX - BLOCK)
+    if at < n:
+        raise ValueError(f"sizes[{at}] is {sizes[at]}, not in 0..{INT64_MAX - BLOCK}")
+    with nogil:
+        _padded(sizes, out)
+
+
+def fastest(
+    const int64_t[::1] bounds not None,
+    const int64_t[::1] dts not None,
+    int64_t shortest,
+    int64_t rounding,
+    int64_t[::1] out not None,
+):
+    """Write how many pictures come in how many ticks where they come fastest, on an average.
+
+    That is the average over all of them, unless that over a segment is larger even if it took
+    `rounding` longer. The last picture ends the last segment; how long it is shown is not known.
+
+    bounds: (n + 1,) first picture of each segment, and the end of the last, never falling.
+    dts: decoding times of pictures bounds[0]..bounds[n], ticks.
+    shortest: ticks that a segment has to last to tell, 1 or more.
+    rounding: ticks, 0 or more.
+    out: (2,) pictures and ticks; both 0 where they take no time.
+
+    ValueError: bounds fall, a length does not match, a number is out of its range.
+    """
+    cdef Py_ssize_t n = bounds.shape[0], at
+    if out.shape[0] != 2:
+        raise ValueError(f"out has {out.shape[0]} values, not 2")
+    with nogil:
+        at = _first_below(bounds)
+    if at < n:
+        raise ValueError(f"bounds[{at}] is less than the one before it")
+    if n == 0 or <int128> bounds[n - 1] - bounds[0] != dts.shape[0] or dts.shape[0] == 0:
+        raise ValueError(f"dts has {dts.shape[0]} values, which is not what is between the bounds")
+    if shortest < 1 or rounding < 0:
+        raise ValueError(f"shortest is {shortest} and rounding {rounding}: one is out of its range")
+    with nogil:
+        _fastest(bounds, dts, shortest, rounding, out)
+
+
 def peak_bps(
     const int64_t[::1] sizes not None,
     const int64_t[::1] durations_us not None,
@@ -306,6 +505,12 @@ def average_bps(
 cdef int _check_timescale(str name, int64_t timescale) except -1:
     if not 1 <= timescale <= TIMESCALE_MAX:
         raise ValueError(f"{name} is {timescale}, not in 1..{TIMESCALE_MAX}")
+    return 0
+
+
+cdef int _check_room(Py_ssize_t count, const int64_t[::1] out) except -1:
+    if out.shape[0] != count:
+        raise ValueError(f"out has {out.shape[0]} values, not {count}")
     return 0
 
 
@@ -379,6 +584,14 @@ cdef Py_ssize_t _first_negative(const int64_t[::1] column) except -1 nogil:
     cdef Py_ssize_t i
     for i in range(column.shape[0]):
         if column[i] < 0:
+            return i
+    return column.shape[0]
+
+
+cdef Py_ssize_t _first_outside(const int64_t[::1] column, int64_t most) except -1 nogil:
+    cdef Py_ssize_t i
+    for i in range(column.shape[0]):
+        if not 0 <= column[i] <= most:
             return i
     return column.shape[0]
 
@@ -495,6 +708,135 @@ cdef inline int128 _floor(int128 dividend, int128 divisor) noexcept nogil:
 cdef inline int128 _ceil(int128 dividend, int128 divisor) noexcept nogil:
     cdef int128 quotient = dividend / divisor
     return quotient + (quotient * divisor < dividend)
+
+
+cdef bint _ticks(
+    const int64_t[::1] times,
+    int64_t timescale,
+    int64_t finer,
+    int64_t[::1] out,
+) except -1 nogil:
+    """Whether all fit."""
+    cdef Py_ssize_t i
+    cdef int128 time
+    for i in range(times.shape[0]):
+        time = _floor(<int128> times[i] * finer * 2 + timescale, <int128> timescale * 2)
+        if time > INT64_MAX or time < INT64_MIN:
+            return False
+        out[i] = <int64_t> time
+    return True
+
+
+cdef int _pick(
+    const int64_t[::1] values,
+    const int64_t[::1] indexes,
+    int64_t first,
+    int64_t beyond,
+    int64_t[::1] out,
+) except -1 nogil:
+    cdef Py_ssize_t i
+    cdef int128 at
+    for i in range(indexes.shape[0]):
+        at = <int128> indexes[i] - first
+        out[i] = values[<Py_ssize_t> at] if at < values.shape[0] else beyond
+    return 0
+
+
+cdef Py_ssize_t _shift(int64_t[::1] values, int64_t by) except -1 nogil:
+    cdef Py_ssize_t i
+    cdef int128 total
+    for i in range(values.shape[0]):
+        total = <int128> values[i] + by
+        if total > INT64_MAX or total < INT64_MIN:
+            return i
+        values[i] = <int64_t> total
+    return values.shape[0]
+
+
+cdef Py_ssize_t _rising(
+    const int64_t[::1] keys,
+    const int64_t[::1] pts,
+    int64_t[::1] out_keys,
+    int64_t[::1] out_pts,
+) except -1 nogil:
+    cdef Py_ssize_t i, count = 0
+    for i in range(pts.shape[0]):
+        if count == 0 or pts[i] > out_pts[count - 1]:
+            out_keys[count] = keys[i]
+            out_pts[count] = pts[i]
+            count += 1
+    return count
+
+
+cdef int64_t _longest(const int64_t[::1] times, int64_t end) except -1 nogil:
+    cdef Py_ssize_t i, n = times.shape[0]
+    cdef int128 lasts, most = 0
+    for i in range(n):
+        lasts = <int128> (times[i + 1] if i + 1 < n else end) - times[i]
+        most = max(most, lasts)
+    return <int64_t> min(most, <int128> INT64_MAX)
+
+
+cdef int64_t _largest(const int64_t[::1] values) except -1 nogil:
+    cdef Py_ssize_t i
+    cdef int64_t most = 0
+    for i in range(values.shape[0]):
+        most = max(most, values[i])
+    return most
+
+
+cdef int _filled(const int64_t[::1] bounds, uint8_t[::1] marks) except -1 nogil:
+    cdef Py_ssize_t i
+    for i in range(marks.shape[0]):
+        if bounds[i] < bounds[i + 1]:
+            marks[i] = 1
+    return 0
+
+
+cdef Py_ssize_t _marked(const uint8_t[::1] marks, int64_t[::1] out) except -1 nogil:
+    cdef Py_ssize_t i, count = 0
+    for i in range(marks.shape[0]):
+        if marks[i]:
+            if count == out.shape[0]:
+                return count + 1
+            out[count] = i
+            count += 1
+    return count
+
+
+cdef int _padded(const int64_t[::1] sizes, int64_t[::1] out) except -1 nogil:
+    cdef Py_ssize_t i
+    for i in range(sizes.shape[0]):
+        out[i] = sizes[i] // BLOCK * BLOCK + BLOCK
+    return 0
+
+
+cdef int _fastest(
+    const int64_t[::1] bounds,
+    const int64_t[::1] dts,
+    int64_t shortest,
+    int64_t rounding,
+    int64_t[::1] out,
+) except -1 nogil:
+    """Rates are compared as fractions: those of whole numbers."""
+    cdef Py_ssize_t i, count = bounds.shape[0], last = dts.shape[0] - 1, begin = 0, end
+    cdef int128 pictures = last, lasts = <int128> dts[last] - dts[0], some
+    out[0] = out[1] = 0
+    if lasts <= 0:
+        return 0
+    for i in range(1, count):
+        end = min(<Py_ssize_t> (bounds[i] - bounds[0]), last)
+        if end == begin:
+            continue
+        some = <int128> dts[end] - dts[begin]
+        if some >= shortest and (end - begin) * lasts > pictures * (some + rounding):
+            pictures = end - begin
+            lasts = some
+        begin = end
+    if lasts <= INT64_MAX:
+        out[0] = <int64_t> pictures
+        out[1] = <int64_t> lasts
+    return 0
 
 
 cdef int _peak(

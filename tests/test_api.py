@@ -498,6 +498,19 @@ def test_the_tenant_is_read_and_changed(house: House) -> None:
     assert house.ask("GET", "/tenant", of="other").json["notice"] == ""
 
 
+def test_what_is_kept_is_told(one: House) -> None:
+    one.ask("PATCH", "/tenant", {"notice": "Read this."})
+    got = one.ask("GET", "/privacy").json
+    assert got["document"]["format"] == "pystream-privacy 1"
+    told = got["document"]["tenant"]
+    assert (told["name"], told["notice_version"]) == (
+        "acme",
+        one.ask("GET", "/tenant").json["notice_version"],
+    )
+    assert {each["class"] for each in got["document"]["kept"]} >= {"sessions", "kept_answers"}
+    assert set(got["notice"]) == {"de", "en"} and "keine Netzadresse" in got["notice"]["de"]
+
+
 def test_traffic_and_audit(house: House) -> None:
     from pystream.acl.traffic import Kind, Metered
 

@@ -263,11 +263,11 @@ def test_links_lead_where_the_card_says() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"url": "ftp://a.de/"}, "card 2: url: an address is wanted"),
-        ({"url": "https://a.de/#x"}, "card 2: url: an address is wanted"),
-        ({"url": "https://ä.de/"}, "card 2: url: an address is wanted"),
-        ({"url": "https://a.de/a b"}, "card 2: url: an address is wanted"),
-        ({"url": "https://a.de/" + "x" * 300}, "card 2: url: it is too long for a card"),
+        ({"url": "ftp://a.de/"}, "url: an address is wanted"),
+        ({"url": "https://a.de/#x"}, "url: an address is wanted"),
+        ({"url": "https://ä.de/"}, "url: an address is wanted"),
+        ({"url": "https://a.de/a b"}, "url: an address is wanted"),
+        ({"url": "https://a.de/" + "x" * 300}, "url: it is too long for a card"),
         (
             {"password": "\u00e4" * 128, "url": "https://a.de/"},
             "card 2: url: it is too long for a QR",
@@ -291,7 +291,11 @@ def test_what_cannot_be_printed(changes: dict[str, object], said: str) -> None:
 def test_all_that_cannot_be_printed_is_said() -> None:
     with pytest.raises(InvalidValue) as caught:
         printed(card(title="\n"), card(), card(url="x"))
-    assert [problem[:7] for problem in caught.value.problems] == ["card 1:", "card 3:"]
+    # An address is that of all cards.
+    assert [problem[:7] for problem in caught.value.problems] == ["url: an", "card 1:"]
+    with pytest.raises(InvalidValue) as caught:
+        printed(*[card(url="x")] * 3, card(url="y"), card())
+    assert len(caught.value.problems) == 2
     for sheet in ([], [card()] * (MOST_CARDS + 1)):
         with pytest.raises(InvalidValue, match="from 1 to 2,000 cards"):
             printed(*sheet)

@@ -210,7 +210,8 @@ def test_what_is_wrong_with_keys_or_the_world_is_1(here: Path) -> None:
     assert "there is no tenant 'acme'" in _without_tenants("keyring", "rotate", "tenant", "acme")
     done("tenant", "add", "acme")
     assert "tenant 1 has no key yet" in refused(1, "keyring", "rotate", "tenant", "acme")
-    assert "nowhere" in refused(1, "keyring", "backup", "nowhere")
+    text = refused(1, "keyring", "backup", "nowhere")
+    assert "nowhere: there is no such folder" in text and "mkdir -m 700 nowhere" in text
     assert "nothing.json: No such file" in refused(1, "keyring", "restore", "nothing.db")
     missing = {"env": os.environ | {"PYSTREAM_KEYS_STORE": "other.db"}}
     assert "there is no key store at" in refused(1, "keyring", "status", **missing)
@@ -218,7 +219,7 @@ def test_what_is_wrong_with_keys_or_the_world_is_1(here: Path) -> None:
     (here / "pystream.key").chmod(0o640)
     assert "chmod 600" in refused(1, "keyring", "status")
     (here / "pystream.key").unlink()
-    assert "pystream.key: No such file" in refused(1, "keyring", "rotate", "master")
+    assert "pystream.key: the master key is missing" in refused(1, "keyring", "rotate", "master")
     wrong = {"env": os.environ | {"PYSTREAM_MASTER_KEY": "ab" * 32}}
     line = refused(1, "keyring", "status", **wrong)
     assert "bring the old master key back" in line and "abab" not in line

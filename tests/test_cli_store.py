@@ -20,6 +20,8 @@ import pytest
 
 from pystream.acl.store import Store
 from pystream.acl.traffic import Kind, Metered, hours_of
+from pystream.server.keys import ensure_keys
+from pystream.server.settings import load
 
 MEDIA = Path(__file__).parent / "media"
 PLAIN = MEDIA / "plain.mp4"
@@ -343,7 +345,7 @@ def test_the_download_switch_is_on_record(here: Path) -> None:
     lines = done("stream", "changes", "acme/film").splitlines()
     assert len(lines) == 3
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
-    assert re.fullmatch(rf"{time} eva acme/film: sources: none -> {PLAIN}, format: .*", lines[0])
+    assert re.fullmatch(rf"{time} eva acme/film: sources: {PLAIN}, format: ts, .*", lines[0])
     assert re.fullmatch(rf"{time} Max M\. acme/film: download: no -> yes", lines[1])
     assert re.fullmatch(rf"{time} susi acme/film: download: yes -> no", lines[2])
     found = told("stream", "changes", "acme")["changes"]
@@ -356,6 +358,122 @@ def test_the_download_switch_is_on_record(here: Path) -> None:
     assert last["who"] == pwd.getpwuid(os.getuid()).pw_name
 
 
+# Passwords
+
+
+@pytest.fixture
+def keys(here: Path) -> None:
+    """What a server makes when it is started for the first time."""
+    settings = load("pystream.toml", {})
+    ensure_keys(settings.keys, {}, 0)
+    done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
+    for name, access in (("a", "personal"), ("b", "personal"), ("all", "shared")):
+        done("stream", "add", f"acme/{name}", "--source", PLAIN, "--access", access)
+
+
+@pytest.mark.parametrize("action", ["add acme/x", "list acme", "revoke acme --id 1"])
+def test_without_keys_passwords_say_who_makes_them_and_leave_nothing(
+    here: Path, action: str
+) -> None:
+    text = refused(1, "password", *action.split())
+    assert "there is no master key" in text and "`pystream serve`" in text
+    assert sorted(each.name for each in here.iterdir()) == ["pystream.toml"]
+    assert "`pystream serve`" in refused(1, "keyring", "status")
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_list_says_what_each_password_opens_and_until_when() -> None:
+    done("password", "add", "acme/a", "acme/b", "--valid-until", "30.06.2031", "--label", "two")
+    done(
+        "password", "add", "acme/a", "--valid-from", "2031-05-01 18:00", "--label", "one", "--test"
+    )
+    done("password", "add", "acme/all", "--shared", "--label", "everybody")
+    table = done("password", "list", "acme")
+    rows = {re.split("  +", line)[1]: re.split("  +", line)[2:] for line in table.splitlines()}
+    assert rows["two"] == ["a b", "personal", "valid", "2031-06-30"]
+    assert rows["one"] == ["a", "personal, test", "to come", "2031-05-01 18:00+02:00"]
+    assert rows["everybody"] == ["all", "shared", "valid"]
+    assert ",two,,2031-06-30,," in done("password", "list", "acme", "--csv")
+    found = {each["label"]: each for each in told("password", "list", "acme")["passwords"]}
+    assert found["two"]["valid_until"] == "2031-06-30T22:00:00Z"
+    assert found["one"]["valid_from"] == "2031-05-01T16:00:00Z"
+    assert (found["one"]["valid_until"], found["one"]["revoked_at"]) == (None, None)
+    assert (found["two"]["streams"], found["everybody"]["streams"]) == (["a", "b"], ["all"])
+
+
+@pytest.mark.usefixtures("keys")
+def test_ids_are_text_that_no_reader_rounds() -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    (listed,) = told("password", "list", "acme/a")["passwords"]
+    assert made["id"] == listed["id"] and int(listed["id"]) > 0
+    places = [told("stream", "list")["streams"], told("audit", "acme")["entries"]]
+    assert all(isinstance(each["id"], str) for place in places for each in place)
+    assert told("password", "revoke", "acme", "--id", made["id"]) == {"revoked": 1}
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("action", ["revoke", "erase"])
+def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    text = refused(1, "password", action, "acme", "--id", made["id"], "1")
+    assert "no password with the id 1; nothing was changed" in text
+    (listed,) = told("password", "list", "acme")["passwords"]
+    assert listed["revoked_at"] is None and listed["password"]
+    # Who is revoked already is no mistake.
+    assert done("password", "revoke", "acme", "--id", made["id"]) == "1 password revoked\n"
+    assert done("password", "revoke", "acme", "--id", made["id"]) == "0 passwords revoked\n"
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_password_that_would_open_nothing_is_not_made() -> None:
+    text = refused(2, "password", "add", "acme/a", "--valid-until", "2020-01-01")
+    assert "--valid-until 2020-01-01: that is over" in text
+    assert told("password", "list", "acme")["passwords"] == []
+    text = done("stream", "add", "acme/c", "--source", PLAIN, "--access", "personal")
+    assert "nobody can come in until `pystream password add acme/c` makes" in text
+    done("password", "add", "acme/a")
+    assert "nobody" not in done("stream", "set", "acme/a", "--access", "personal")
+    text = done("stream", "set", "acme/all", "--max-devices", "3")
+    assert "password add acme/all --shared`" in text and "--max-devices does nothing" in text
+    assert "nobody" not in done("stream", "set", "acme/all", "--title", "x")
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_is_counted_is_on_record_in_words_where_its_stream_is() -> None:
+    done("password", "add", "acme/a", "--count", "3")
+    done("password", "list", "acme/a")
+    (made, *_, last) = done("stream", "changes", "acme/a").splitlines()
+    assert "->" not in made
+    assert last.endswith(" acme/a: 3 passwords added")
+    assert "3 passwords shown" in done("audit", "acme/a")
+    assert "passwords" not in done("stream", "changes", "acme/b")
+
+
+@pytest.mark.usefixtures("keys")
+def test_cards_that_cannot_be_printed_are_not_shown(here: Path) -> None:
+    done("password", "add", "acme/a", "--count", "3")
+    cards = ("password", "cards", "acme/a", "-o", "cards.pdf", "--url")
+    (line,) = refused(2, *cards, "www.example.org").splitlines()
+    assert "url: an address is wanted" in line
+    assert not (here / "cards.pdf").exists()
+    assert "shown" not in done("audit", "acme")
+    done(*cards, "https://www.example.org/acme/a/")
+    assert done("audit", "acme").count("3 passwords shown") == 1
+    text = refused(1, *cards, "https://www.example.org/acme/a/")
+    assert "cards.pdf: it is there already; --force replaces it" in text
+    assert done("audit", "acme").count("3 passwords shown") == 1
+    done(*cards, "https://www.example.org/acme/a/", "--force")
+
+
+def test_a_new_stream_is_told_with_the_address_of_its_page(here: Path) -> None:
+    done("tenant", "add", "acme")
+    add = ("stream", "add", "acme/film", "--source", PLAIN)
+    (here / "pystream.toml").write_text(
+        "[server]\nlisten = ['unix:/run/x', '*:8123']\npath_prefix = '/tv'\n[store]\nurl = 'acl.db'\n"
+    )
+    assert done(*add).endswith("With `pystream serve` here: http://localhost:8123/tv/acme/film/\n")
+
+
 # Traffic
 
 
@@ -363,7 +481,8 @@ def test_the_download_switch_is_on_record(here: Path) -> None:
 def traffic(here: Path) -> Path:
     done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
     film, other = (
-        told("stream", "add", f"acme/{name}", "--source", PLAIN)["id"] for name in ("film", "b")
+        int(told("stream", "add", f"acme/{name}", "--source", PLAIN)["id"])
+        for name in ("film", "b")
     )
     hour = hours_of("2031-05", "Europe/Berlin").start
     with Store.open(str(here / "acl.db")) as store:

@@ -641,7 +641,8 @@ def test_it_is_told_why_an_answer_did_not_go_out_whole(server: Server) -> None:
         assert peer.recv(1)
     until(lambda: len(server.broken) == 2)
     (first, second) = server.broken
-    assert first == ("/short", "failed", "the body ends 55018 bytes before its length")
+    assert first[:2] == ("/short", "failed")
+    assert first[2] is not None and "it shrank while it was read" in first[2]
     assert second == ("/windows", "gone", None)
     assert [whole for _, whole in server.ended[-2:]] == [False, False]
 

@@ -189,6 +189,35 @@ def test_what_key_for_gives_is_asked_by_rendition_and_period() -> None:
     assert sorted(set(asked)) == [("a0", 0), ("a0", 1), ("v0", 0), ("v0", 1)]
 
 
+def test_keys_on_demand_are_asked_for_when_they_are_needed() -> None:
+    asked = []
+
+    def key_for(name: str, period: int) -> bytes:
+        asked.append((name, period))
+        return f"{name:>8}{period:>8}".encode()
+
+    whole = pystream.Aes128(key_for=key_for, rotate_every=2)
+    twin = planned("plain.mp4", format="fmp4", encryption=whole)
+    asked.clear()
+    lazy = pystream.Aes128(key_for=key_for, rotate_every=2, on_demand=True)
+    presentation = planned("plain.mp4", format="fmp4", encryption=lazy)
+    for rendition, other in zip(presentation.renditions, twin.renditions, strict=True):
+        text = presentation.media_playlist_text(rendition)
+        assert text == twin.media_playlist(other).text()
+        assert asked == []
+        assert bytes(rendition.segment(2)) == bytes(other.segment(2))
+        assert asked == [(rendition.name, 1)]
+        assert rendition.inits() == other.inits()
+        assert rendition.key_files() == other.key_files()
+        assert rendition.periods == other.periods == len(other.key_files())
+        with pytest.raises(IndexError, match=f"period {rendition.periods} of"):
+            rendition.key(rendition.periods)
+        asked.clear()
+    assert planned("plain.mp4").renditions[0].periods == 0
+    with pytest.raises(ValueError, match="on_demand needs key_for"):
+        pystream.Aes128(on_demand=True)
+
+
 def test_wrong_arguments_are_refused() -> None:
     for wrong in (b"", bytes(15), bytes(17), bytes(32)):
         for name in ("key", "iv"):

@@ -12,7 +12,11 @@ import threading
 import tracemalloc
 from array import array
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -27,6 +31,98 @@ FORMATS = ("ts", "fmp4")
 
 def secret() -> pystream.Aes128:
     return pystream.Aes128(key_for=lambda name, period: f"{name:8}{period:8}".encode())
+
+
+# Playlists without the interpreter
+
+
+def manners() -> list[pystream.Aes128 | None]:
+    return [
+        None,
+        pystream.Aes128(key=KEY),
+        pystream.Aes128(key_uri="https://keys.example/a/"),
+        pystream.Aes128(rotate_every=1),
+        pystream.Aes128(rotate_every=3, key_uri="key/"),
+    ]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("names", [*[(name,) for name in CLIPS], LADDER, ("two_entries.mp4",)])
+def test_a_playlists_text_is_that_of_its_value(names: tuple[str, ...], format: str) -> None:
+    for encryption in manners():
+        made = planned(*names, format=format, seconds=0.5, encryption=encryption)
+        for rendition in made.renditions:
+            for base, key_base in (("", None), ("../s/a/", ""), ("https://b.example/", "../k/")):
+                value = made.media_playlist(rendition, base, key_base)
+                assert made.media_playlist_text(rendition, base, key_base) == value.text()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_text_and_value_agree_where_configurations_change(format: str) -> None:
+    runs = [(0, 300), (1, 7), (0, 200), (1, 1), (0, 1), (1, 150)]
+    film = pystream.open(synthetic.movie(synthetic.sound(*runs)))
+    for encryption in manners():
+        made = pystream.plan([film], format=format, segment_duration=1, encryption=encryption)
+        (rendition,) = made.renditions
+        text = made.media_playlist_text(rendition)
+        assert text.count("#EXT-X-DISCONTINUITY\n") == 5
+        assert text == made.media_playlist(rendition).text()
+
+
+def test_a_base_that_is_no_uri_is_refused_in_text_as_well() -> None:
+    made = planned("plain.mp4")
+    with pytest.raises(ValueError, match="no URI"):
+        made.media_playlist_text(made.renditions[0], "a b/")
+
+
+def operations(work: Callable[[], object]) -> int:
+    """What the interpreter does meanwhile, counted by its own instructions."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_long_film_takes_no_more_of_the_interpreter_than_a_short_one(format: str) -> None:
+    def film(seconds: int) -> list[pystream.Input]:
+        pictures = synthetic.pictures([2] * seconds, Fraction(2))
+        sound = synthetic.sound((0, 48_000 * seconds // 1024))
+        languages = synthetic.sound((0, 48_000 * seconds // 1024), language="deu", seed=1)
+        tracks = [[pictures, sound], [pictures], [sound], [sound, languages]]
+        return [pystream.open(synthetic.movie(*mine)) for mine in tracks]
+
+    def work(inputs: list[pystream.Input], encryption: pystream.Aes128 | None) -> None:
+        made = pystream.plan(inputs, format=format, segment_duration=1, encryption=encryption)
+        made.multivariant_playlist().text()
+        for rendition in made.renditions:
+            made.media_playlist_text(rendition)
+
+    def key_for(name: str, period: int) -> bytes:
+        return f"{name:8}{period:8}".encode()
+
+    short, long = film(60), film(360)
+    derived = pystream.Aes128(key_for=key_for, rotate_every=2, on_demand=True)
+    for encryption in (None, pystream.Aes128(), derived):
+        for some in ([0], [1], [0, 1], [2], [3]):
+            counts = [
+                operations(partial(work, [inputs[i] for i in some], encryption))
+                for inputs in (short, long)
+            ]
+            # 300 segments more, and a few steps more of looking something up by halves.
+            assert counts[1] - counts[0] < 300, (some, counts)
 
 
 # Lengths

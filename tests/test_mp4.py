@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
@@ -530,7 +531,7 @@ def test_nbytes_counts_keys_and_copies_of_tracks() -> None:
     mine = opened("no_stss.mp4").tracks[0]
     bounds = [0, mine.sample_count]
     own, copied = (
-        _core.Rendition("ts", [(track, bounds)], 10, "film").nbytes
+        _core.Rendition("ts", [(track, array("q", bounds))], 10, "film").nbytes
         for track in (mine, mine.with_keys(range(0, mine.sample_count, 50)))
     )
     # A bit a sample, and what describes the track.
@@ -696,7 +697,7 @@ def test_memory_that_is_not_there_is_an_error_and_not_the_end(tmp_path: Path) ->
 
 
 def test_what_is_no_source_is_refused() -> None:
-    for thing in (7, None, bytearray(b"x"), object()):
+    for thing in (7.5, None, bytearray(b"x"), object()):
         with pytest.raises(TypeError, match="read_at"):
             pystream.open(thing)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):

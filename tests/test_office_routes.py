@@ -76,6 +76,7 @@ CASES = {
     ("POST", "/api/v1/passwords/{password}/end-sessions"): Case(404, {"password": THEIRS}),
     ("GET", "/api/v1/tenant"): Case(200),
     ("PATCH", "/api/v1/tenant"): Case(200, body={"display": "Others"}),
+    ("GET", "/api/v1/privacy"): Case(200),
     ("GET", "/api/v1/traffic"): Case(200),
     ("GET", "/api/v1/audit"): Case(200, query=f"stream={MARK}"),
     ("GET", "/api/v1/tokens"): Case(200),

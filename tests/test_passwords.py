@@ -22,6 +22,7 @@ from pystream.acl.password_csv import (
     COLUMNS,
     ImportedPasswords,
     Row,
+    moment,
     read_column,
     read_csv,
     write_csv,
@@ -587,7 +588,7 @@ def test_a_round_trip_changes_nothing(
             continue
     data = b"".join(write_csv(known.values(), timezone=zone, separator=separator))
     assert data.startswith(b"\xef\xbb\xbfpassword") and data.endswith(b"\r\n")
-    found = read_csv(data, timezone="Asia/Tokyo")
+    found = read_csv(data, timezone=zone)
     assert told(found) == ([] if known else ["line 1: there is no password in the file"])
     assert [Row(each.password, each.settings) for each in found.passwords] == list(known.values())
     # Another reader of CSV sees no formula in any cell, whichever separator it takes.
@@ -595,6 +596,26 @@ def test_a_round_trip_changes_nothing(
     cells = [cell for row in csv.reader(io.StringIO(text), delimiter=separator) for cell in row]
     assert len(cells) == len(COLUMNS) * (len(known) + 1)
     assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d")) for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("typed", "zone", "end", "shown"),
+    [
+        ("2031-06-30", "Europe/Berlin", True, "2031-06-30"),
+        ("30.06.2031", "Europe/Berlin", True, "2031-06-30"),
+        ("2031-06-30", "Europe/Berlin", False, "2031-06-30"),
+        ("2031-06-30 18:00", "Europe/Berlin", True, "2031-06-30 18:00+02:00"),
+        ("2031-12-30 18:00:01", "Europe/Berlin", False, "2031-12-30 18:00:01+01:00"),
+        ("2031-06-30", "UTC", True, "2031-06-30"),
+        # On that day, clocks go from midnight to one.
+        ("2015-03-29", "Asia/Beirut", False, "2015-03-29 01:00+03:00"),
+    ],
+)
+def test_a_time_is_shown_as_it_is_typed(typed: str, zone: str, end: bool, shown: str) -> None:
+    at = moment(typed, zone, end=end)
+    assert password_csv.written(at, zone, end=end) == shown
+    assert moment(shown, zone, end=end) == at
+    assert password_csv.written(None, zone, end=end) == ""
 
 
 def test_formulas_are_written_as_text() -> None:

@@ -27,6 +27,7 @@ from pystream.acl.retention import (
     problems,
 )
 from pystream.acl.store import key_backups
+from pystream.acl.store.answers import KeptAnswer
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.keystore import Traces
 from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
@@ -162,6 +163,18 @@ def test_passwords_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
     assert [each.text for each in stores.issuer.listed(stores.acme)] == [texts[2]]
     assert [each.password.id for each in stores.issuer.listed(stores.other)] == [foreign]
     assert stores.keys.status().erasures == 2
+
+
+def test_kept_answers_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
+    (key,) = stores.keys.add_record_keys(stores.acme, 1, NOW)
+    kept = KeptAnswer(
+        digest=bytes(32), reference=key.reference, fingerprint=b"", sealed=b"", expires=NOW + DAY_S
+    )
+    stores.store.viewers.answers.keep(stores.acme, kept, NOW)
+    assert total(engine(stores).plan(NOW + DAY_S - 1)) == {}
+    assert deleted(engine(stores).run(NOW + DAY_S)) == {"kept_answers": 1}
+    assert stores.keys.record_keys(stores.acme, [key.reference]) == {}
+    assert stores.store.viewers.answers.references(stores.acme) == ()
 
 
 def test_what_was_erased_by_hand_long_ago_is_no_obstacle(stores: Stores) -> None:

@@ -235,6 +235,113 @@ def test_bit_rates_are_the_oracles(pairs: list[tuple[int, int]], target_s: int) 
 # The pains.
 
 
+@given(st.lists(int64, max_size=20), timescales, timescales)
+def test_ticks_are_fractions_half_of_one_rounded_up(
+    values: list[int], timescale: int, finer: int
+) -> None:
+    exact = [(2 * value * finer + timescale) // (2 * timescale) for value in values]
+    out = room(len(values))
+    if all(INT64_MIN <= value <= INT64_MAX for value in exact):
+        _segmenter.ticks(column(values), timescale, finer, out)
+        assert list(out) == exact
+    else:
+        with pytest.raises(ValueError, match="does not fit"):
+            _segmenter.ticks(column(values), timescale, finer, out)
+
+
+@given(st.lists(int64, max_size=20), st.data())
+def test_picked_are_the_values_at_indexes(values: list[int], data: st.DataObject) -> None:
+    first = data.draw(st.sampled_from([0, 7, -3, INT64_MAX - 30, INT64_MIN]))
+    indexes = sorted(data.draw(st.lists(st.integers(first, first + 30))))
+    out = room(len(indexes))
+    _segmenter.pick(column(values), column(indexes), first, -1, out)
+    assert list(out) == [([*values] + [-1] * 31)[index - first] for index in indexes]
+
+
+@given(st.lists(int64, max_size=20), int64)
+def test_a_shift_adds_to_each(values: list[int], by: int) -> None:
+    shifted, sums = column(values), [value + by for value in values]
+    if all(INT64_MIN <= value <= INT64_MAX for value in sums):
+        _segmenter.shift(shifted, by)
+        assert list(shifted) == sums
+    else:
+        with pytest.raises(ValueError, match="does not fit"):
+            _segmenter.shift(shifted, by)
+
+
+@given(st.lists(st.tuples(int64, st.integers(-5, 5)), max_size=30))
+def test_rising_are_those_later_than_all_before(pairs: list[tuple[int, int]]) -> None:
+    keys, pts = [key for key, _ in pairs], [time for _, time in pairs]
+    out_keys, out_pts = room(len(pairs)), room(len(pairs))
+    count = _segmenter.rising(column(keys), column(pts), out_keys, out_pts)
+    kept = [i for i in range(len(pts)) if all(time < pts[i] for time in pts[:i])]
+    assert list(out_keys[:count]) == [keys[i] for i in kept]
+    assert list(out_pts[:count]) == [pts[i] for i in kept]
+    same_keys, same_pts = column(keys), column(pts)
+    assert _segmenter.rising(same_keys, same_pts, same_keys, same_pts) == count
+    assert (same_keys[:count], same_pts[:count]) == (out_keys[:count], out_pts[:count])
+
+
+@given(st.lists(int64, min_size=1))
+def test_the_longest_is_the_largest_step(values: list[int]) -> None:
+    *starts, end = sorted(values)
+    steps = [b - a for a, b in pairwise([*starts, end])]
+    assert _segmenter.longest(column(starts), end) == min(max(steps, default=0), INT64_MAX)
+
+
+@given(st.lists(int64))
+def test_the_largest_is_no_less_than_nothing(values: list[int]) -> None:
+    assert _segmenter.largest(column(values)) == max([0, *values])
+
+
+@given(st.lists(st.integers(0, 9), min_size=1))
+def test_filled_segments_are_marked(values: list[int]) -> None:
+    bounds = sorted(values)
+    marks, out = bytearray(len(bounds) - 1), room(len(bounds) - 1)
+    _segmenter.filled(column(bounds), marks)
+    assert list(marks) == [a < b for a, b in pairwise(bounds)]
+    count = _segmenter.marked(marks, out)
+    assert list(out[:count]) == [i for i, mark in enumerate(marks) if mark]
+    _segmenter.filled(column([0] * len(bounds)), marks)
+    assert sum(marks) == count
+
+
+@given(st.lists(st.one_of(st.integers(0, 100), st.just(INT64_MAX - 16))))
+def test_padding_always_adds(sizes: list[int]) -> None:
+    out = room(len(sizes))
+    _segmenter.padded(column(sizes), out)
+    for size, length in zip(sizes, out, strict=True):
+        assert 0 < length - size <= 16
+        assert length % 16 == 0
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=8),
+    st.integers(0, 100),
+    st.lists(st.one_of(st.integers(0, 9), st.integers(0, 2**60)), min_size=60, max_size=60),
+    st.integers(1, 40),
+    st.integers(0, 20),
+)
+def test_the_fastest_is_the_largest_average(
+    counts: list[int], first: int, steps: list[int], shortest: int, rounding: int
+) -> None:
+    bounds = list(accumulate([*counts, 1], initial=first))
+    dts = list(accumulate(steps, initial=-7))[: bounds[-1] - first]
+    out = room(2)
+    if dts[-1] - dts[0] > INT64_MAX:
+        return
+    _segmenter.fastest(column(bounds), column(dts), shortest, rounding, out)
+    last = len(dts) - 1
+    marks = [*dict.fromkeys(min(bound - first, last) for bound in bounds)]
+    best = last, dts[last] - dts[0]
+    for begin, end in pairwise(marks):
+        lasts = dts[end] - dts[begin]
+        told = lasts >= shortest and best[1] > 0
+        if told and Fraction(end - begin, lasts + rounding) > Fraction(*best):
+            best = end - begin, lasts
+    assert tuple(out) == (best if dts[last] > dts[0] else (0, 0))
+
+
 def test_pain_5_a_tail_shorter_than_half_a_segment_joins_its_predecessor() -> None:
     keys = range(0, 12_001, 2000)
     assert cuts(keys, 1000, 6 * SECOND_US, 14_999) == [0, 3]
@@ -440,6 +547,43 @@ REFUSED: list[Refusal] = [
     ("a total does not fit", lambda: peak_bps([INT64_MAX, 1], [1, 1], 6)),
     ("a total does not fit", lambda: average_bps([1, 1], [INT64_MAX, 1])),
     ("bit rate does not fit", lambda: average_bps([INT64_MAX], [1])),
+    ("timescale is 0", lambda: _segmenter.ticks(column([1]), 0, 1, room(1))),
+    ("finer is 0", lambda: _segmenter.ticks(column([1]), 1, 0, room(1))),
+    ("out has 2 values, not 1", lambda: _segmenter.ticks(column([1]), 1, 1, room(2))),
+    (
+        "indexes[1] is less",
+        lambda: _segmenter.pick(column([1]), column([1, 0]), 0, 0, room(2)),
+    ),
+    (
+        "indexes[0] is 4, before the first, 5",
+        lambda: _segmenter.pick(column([1]), column([4]), 5, 0, room(1)),
+    ),
+    ("out has 0 values", lambda: _segmenter.pick(column([]), column([4]), 0, 0, room(0))),
+    (
+        "pts has 0 values, keys has 1",
+        lambda: _segmenter.rising(column([1]), column([]), room(1), room(1)),
+    ),
+    ("out has 0", lambda: _segmenter.rising(column([1]), column([1]), room(1), room(0))),
+    ("times[1] is earlier", lambda: _segmenter.longest(column([1, 0]), 5)),
+    ("end_pts is 0, before", lambda: _segmenter.longest(column([1]), 0)),
+    ("1 marks need one more", lambda: _segmenter.filled(column([1]), bytearray(1))),
+    ("out has room for 1", lambda: _segmenter.marked(bytearray([1, 1]), room(1))),
+    ("sizes[0] is -1", lambda: _segmenter.padded(column([-1]), room(1))),
+    (
+        "sizes[1] is 9223372036854775792",
+        lambda: _segmenter.padded(column([0, INT64_MAX - 15]), room(2)),
+    ),
+    ("out has 1", lambda: _segmenter.fastest(column([0, 1]), column([0]), 1, 0, room(1))),
+    (
+        "bounds[1] is less",
+        lambda: _segmenter.fastest(column([1, 0]), column([0]), 1, 0, room(2)),
+    ),
+    (
+        "between the bounds",
+        lambda: _segmenter.fastest(column([0, 2]), column([0]), 1, 0, room(2)),
+    ),
+    ("between the bounds", lambda: _segmenter.fastest(column([]), column([]), 1, 0, room(2))),
+    ("shortest is 0", lambda: _segmenter.fastest(column([0, 1]), column([0]), 0, 0, room(2))),
     ("target_s is 0", lambda: peak_bps([1], [1], 0)),
     ("target_s is 4294967296", lambda: peak_bps([1], [1], 2**32)),
 ]

@@ -26,6 +26,7 @@ from pystream.acl.people import Person, Role
 from pystream.acl.proofs import broken_at, certificate, wrong_with
 from pystream.acl.retention import DataClass
 from pystream.acl.store import Store, tables
+from pystream.acl.store.answers import AnswerStore, KeptAnswer
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
@@ -83,6 +84,8 @@ class Full(Stores):
         verifiers.add(id, film, "k1", Verifier(kind="link", secret="ab" * 32), who="eva", now=NOW)
         spent = Spent(tenant_id=id, token=bytes([number]) * 16, session=session.id, expires=NOW + 9)
         viewers.keep([], {}, NOW, [spent])
+        (key,) = self.keys.add_record_keys(id, 1, NOW)
+        viewers.answers.keep(id, answer(bytes([number]) * 32, key.reference), NOW)
         self.store.add_traffic([Metered(number, film, HOUR, Kind.SEGMENT, 1, 1000, 0)], NOW)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
@@ -210,6 +213,20 @@ CALLS: dict[type, dict[str, Call]] = {
         "end_sessions": lambda full: full.store.viewers.end_sessions(
             full.other, theirs(full), **WHO
         ),
+        "end_sessions_of": lambda full: full.store.viewers.end_sessions_of(
+            full.other, full.passwords["acme"], **WHO
+        ),
+        "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
+        "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
+        "let_out": lambda full: full.store.viewers.let_out(
+            full.other, full.passwords["acme"], NOW, **WHO
+        ),
+    },
+    AnswerStore: {
+        "find": lambda full: full.store.viewers.answers.find(full.other, bytes([1]) * 32, NOW),
+        "keep": lambda full: full.store.viewers.answers.keep(full.other, answer(b"n" * 32), NOW),
+        "references": lambda full: set(answers_of(full, full.other)) & set(answers_of(full)),
+        "forget": lambda full: full.store.viewers.answers.forget(full.other, answers_of(full)),
     },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
@@ -268,6 +285,11 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, [theirs(full)], [(generate(), PasswordSettings())], **WHO
         ),
         "listed": lambda full: [*full.issuer.listed(full.other, theirs(full))],
+        "page": lambda full: full.issuer.page(full.other, theirs(full)),
+        "shown": lambda full: full.issuer.shown(full.other, [full.passwords["acme"]]),
+        "rotate": lambda full: full.issuer.rotate(
+            full.other, full.passwords["acme"], [theirs(full)], grace_s=0, **WHO
+        ),
         "find": lambda full: full.issuer.find(full.other, full.texts["acme"]),
         "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),
         "named": lambda full: full.issuer.named(full.other, ["viewer of acme"], NOW) and None,
@@ -303,10 +325,19 @@ OF_ALL: dict[type, set[str]] = {
             "changed_since",
         ),
         *("tenants", "add_tenant", "add_traffic", "forget"),
-        *("claim", "adopt", "check_key_store", "verifiers"),
+        *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
-    ViewerStore: {"keep", "forget_spent", "sessions", "endings", "indexed_otherwise", "reindex"},
+    AnswerStore: {"expired"},
+    ViewerStore: {
+        "answers",
+        "keep",
+        "forget_spent",
+        "sessions",
+        "endings",
+        "indexed_otherwise",
+        "reindex",
+    },
     Issuer: {"reindex"},
     AuditStore: set(),
     # By who holds the secret that a digest is of.
@@ -323,6 +354,20 @@ OF_ALL: dict[type, set[str]] = {
 def reference(full: Full) -> bytes:
     (found,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
     return found
+
+
+def answers_of(full: Full, tenant_id: int = 0) -> tuple[bytes, ...]:
+    return full.store.viewers.answers.references(tenant_id or full.acme)
+
+
+def answer(digest: bytes, reference: bytes = bytes(16)) -> KeptAnswer:
+    return KeptAnswer(
+        digest=digest,
+        reference=reference,
+        fingerprint=bytes(32),
+        sealed=b"sealed",
+        expires=NOW + 100,
+    )
 
 
 def verifiers(full: Full) -> Verifiers:
@@ -441,7 +486,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 3}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 4}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -367,7 +367,7 @@ def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> N
     node.signal(signal.SIGINT)
     assert node.process.wait(PATIENCE) == 0
     events = [json.loads(line)["event"] for line in node.said().splitlines()]
-    assert events == ["serving", "stopping"]
+    assert events == ["serving", "stopping", "stopped"]
 
 
 def refused(port: int) -> bool:
@@ -854,6 +854,26 @@ def test_the_program_is_replaced_and_no_viewer_notices(node: Node) -> None:
     assert "Traceback" not in node.said()
 
 
+def test_settings_that_come_while_the_program_is_replaced_are_read(node: Node) -> None:
+    node.settings()
+    node.start()
+    node.hear("READY=1")
+    node.signal(signal.SIGUSR2)
+    until(lambda: node.events("replacing-program"))
+
+    def replaced() -> bool:
+        node.signal(signal.SIGHUP)
+        return bool(node.events("program-replaced"))
+
+    until(replaced)
+    until(lambda: node.events("settings-read"))
+    assert node.events("settings-not-read") == []
+    # It is still found by its name.
+    assert Path(f"/proc/{node.process.pid}/comm").read_text() == "pystream\n"
+    assert node.stop() == 0
+    assert node.events("stopped")
+
+
 def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(node: Node) -> None:
     node.settings("workers = 2")
     node.add_film()
@@ -1096,6 +1116,8 @@ def test_systemd_opens_the_sockets(node: Node) -> None:
     # The connection that wakes it is the first that it serves.
     assert node.get("/")[0] == 404
     node.hear("READY=1")
+    (serving,) = node.events("serving")
+    assert serving["at"] == [f"http 127.0.0.1:{node.port}"]
     node.signal(signal.SIGUSR2)
     node.hear("READY=1")
     assert len(node.events("program-replaced")) == 1
@@ -1224,6 +1246,17 @@ def checked(node: Node, *arguments: str) -> tuple[int, list[str], str]:
         text=True,
     )
     return done.returncode, done.stderr.splitlines(), done.stdout
+
+
+def test_a_check_for_programs_has_one_form_whatever_is_wrong(node: Node) -> None:
+    (node.folder / "pystream.toml").write_text("[server]\nworkers = -1\nwokers = 1\n")
+    code, lines, text = checked(node, "--json")
+    found = json.loads(text)
+    assert (code, lines, found["notes"]) == (1, [], [])
+    assert [each.split(": ")[1] for each in found["wrong"]] == ["server.workers", "server.wokers"]
+    code, lines, text = checked(node, "--json", "--config", "missing.toml")
+    (wrong,) = json.loads(text)["wrong"]
+    assert (code, lines) == (1, []) and wrong.startswith("missing.toml: ")
 
 
 @pytest.mark.needs("openssl")
@@ -1455,7 +1488,7 @@ def test_a_check_opens_the_key_store(node: Node) -> None:
     # A key store whose master key was lost is no new node's.
     master.unlink()
     code, (line,), _ = checked(node)
-    assert code == 1 and f"{master}: No such file" in line
+    assert code == 1 and f"{master}: the master key is missing" in line
 
 
 @pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])

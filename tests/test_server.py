@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import pytest
 import trio
@@ -232,6 +232,20 @@ def test_rotation_has_a_key_for_each_period(server: Server) -> None:
     uris = [key.uri for key in keys if key is not None]
     assert len(uris) == len(keys) and len(set(uris)) == -(-len(uris) // 2)
     assert len({server.get(urljoin(path, uri))[2] for uri in set(uris)}) == len(set(uris))
+    # A key has one name, and what is no period has none.
+    name = uris[0].split("/")[-1].removesuffix("0.key")
+    for other in (
+        f"{len(uris)}.key",
+        "00.key",
+        "-1.key",
+        "+1.key",
+        "\u0661.key",
+        ".key",
+        "0",
+        f"{10**30}.key",
+    ):
+        uri = urljoin(path, f"key/{name}{quote(other)}")
+        assert server.get(uri)[0] == 404, other
 
 
 @pytest.mark.parametrize(

@@ -168,9 +168,19 @@ def test_settings_are_frozen() -> None:
         ),
         ("[[tls.certificates]]\nkey = ''", 1, "tls.certificates[0]", "certificate is missing"),
         # TOML
-        ("a = 1\na = 2", 2, "", "Cannot overwrite"),
-        ("a = ", 1, "", "Invalid value"),
-        ("[server]\nlisten = [\n", 3, "", ""),
+        (
+            "[log]\naccess = true\n[server]\nworkers = 1\nworkers = 2\n",
+            5,
+            "server.workers",
+            "twice",
+        ),
+        ("a = ", 1, "a", "'' is no value of TOML"),
+        ("[log]\naccess = yes\n", 2, "log.access", "'yes' is no value of TOML; true or false is"),
+        ("[log]\nformat = text\n", 2, "log.format", "a text in quotes is wanted"),
+        ("[server]\nworkers = two\n", 2, "server.workers", "a whole number is wanted"),
+        ("[server]\nlisten = [\n", 2, "server.listen", ""),
+        ("[server]\nlisten = [\n  'a:1'\n\nworkers = 1\n", 2, "server.listen", "Unclosed array"),
+        ("[server\nworkers = 1\n", 1, "", "Expected ']'"),
         ("[server]\n\x00", 2, "", ""),
         # What goes together
         ("[server]\nlisten = []", 2, "server.listen", "nowhere to listen"),
@@ -188,6 +198,30 @@ def test_an_error_names_file_line_and_key(text: str, line: int, key: str, said: 
     assert error.key == key or not key
     assert said in str(error)
     assert str(error).startswith(f"pystream.toml:{line}: {error.key}")
+
+
+def test_what_is_no_toml_hides_nothing_else() -> None:
+    text = """
+        [log]
+        access = yes
+        format = "x"
+        [server]
+        workers = 1
+        workers = 2
+        wokers = 3
+        [[tls.certificates]]
+        certificate = a.pem
+        key = "a.key"
+        """
+    places = [problem.split(": ")[:2] for problem in refused(text).problems]
+    assert places == [
+        ["pystream.toml:3", "log.access"],
+        ["pystream.toml:4", "log.format"],
+        ["pystream.toml:7", "server.workers"],
+        ["pystream.toml:8", "server.wokers"],
+        # That a certificate's file is missing would be no news.
+        ["pystream.toml:10", "tls.certificates[0].certificate"],
+    ]
 
 
 def test_everything_that_is_wrong_is_told_in_the_order_of_the_file() -> None:

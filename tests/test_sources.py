@@ -168,11 +168,47 @@ def test_a_film_on_storage_that_does_not_answer_stops_no_other(
         # Nothing was asked twice.
         assert not asked.acquire(blocking=False)
 
-    def are_there() -> bool:
+    def are_back() -> bool:
         later(server)
         return [server.get(way)[0] for way in ways] == [200] * len(ways)
 
-    until(are_there)
+    until(are_back)
+
+
+def test_a_film_whose_pictures_are_not_to_be_had_stops_no_other(
+    two_films: tuple[Server, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, folder = two_films
+    asked, answers = threading.Semaphore(0), threading.Event()
+    plan = pystream.plan
+
+    def waiting(inputs: list[pystream.Input], **named: Any) -> pystream.Presentation:
+        if inputs[0].name.startswith(str(folder)):
+            asked.release()
+            answers.wait()
+        return plan(inputs, **named)
+
+    monkeypatch.setattr(pystream, "plan", waiting)
+    try:
+        answer = ask_in_thread(server, "/acme/far/master.m3u8")
+        assert asked.acquire(timeout=30)
+        (near,) = server.media("near")
+        assert server.get(near)[0] == server.get(media(server, near)[0])[0] == 200
+        later(server, 8)
+        # The way in is no part of the film.
+        status, headers, _ = answer()
+        assert status == 302
+        way = headers["location"]
+        status, headers, _ = server.get(way)
+        assert status == 503 and int(headers["retry-after"]) > 0
+    finally:
+        answers.set()
+
+    def is_back() -> bool:
+        later(server)
+        return server.get(way)[0] == 200
+
+    until(is_back)
 
 
 def test_who_leaves_while_a_film_is_opened_is_gone(
@@ -225,7 +261,11 @@ def test_each_mount_has_threads_of_its_own(tmp_path: Path) -> None:
             for n in numbers:
                 nursery.start_soon(ask, files, f"/mnt/a disk/{n}", True)
             await trio_testing.wait_all_tasks_blocked()
-            await ask(files, f"/films/{numbers[0]}", False)
+            near, deadline = f"/films/{numbers[0]}", time.monotonic() + 30
+            nursery.start_soon(ask, files, near, False)
+            while near not in told:
+                assert time.monotonic() < deadline
+                await trio.lowlevel.checkpoint()
             clock.jump(8)
 
     async def main() -> None:

@@ -170,8 +170,13 @@ def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
     drawn: list[_Drawn] = []
     if not 1 <= len(sheet) <= MOST_CARDS:
         raise InvalidValue(f"from 1 to {MOST_CARDS:,} cards can be printed at a time")
-    wrong: list[str] = []
+    # Of all cards it is one, nearly always, and is said once.
+    wrong = [
+        problem for url in dict.fromkeys(card.url for card in sheet) for problem in _of_url(url)
+    ]
     for number, card in enumerate(sheet, 1):
+        if wrong and any(_of_url(card.url)):
+            continue
         try:
             drawn.append(_laid_out(card, locale, zone))
         except InvalidValue as error:
@@ -184,9 +189,15 @@ def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
 _URL = re.compile(r"https?://[!-~]+")
 
 
+def _of_url(url: str) -> Iterator[str]:
+    """What is wrong with it."""
+    if not _URL.fullmatch(url) or "#" in url:
+        yield "url: an address is wanted as in https://www.example.org/a/b, in ASCII"
+    elif _address(url.removeprefix("https://")) is None:
+        yield "url: it is too long for a card"
+
+
 def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
-    if not _URL.fullmatch(card.url) or "#" in card.url:
-        raise InvalidValue("url: an address is wanted as in https://www.example.org/a/b, in ASCII")
     for name, text in (("title", card.title), ("label", card.label)):
         if len(text) > MOST_LABEL_CHARACTERS or not text.isprintable():
             raise InvalidValue(f"{name}: at most {MOST_LABEL_CHARACTERS} characters are wanted")
@@ -195,8 +206,7 @@ def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
         raise InvalidValue("password: it has a character that the cards' typeface lacks")
     fragment = _fragment(card.password)
     address = _address(card.url.removeprefix("https://"))
-    if address is None:
-        raise InvalidValue("url: it is too long for a card")
+    assert address is not None
     return _Drawn(
         url=card.url,
         link=f"{card.url}#{fragment}",

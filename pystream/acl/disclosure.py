@@ -166,6 +166,12 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "pseudonymous",
         "end of the validity",
     ),
+    DataClass.KEPT_ANSWERS: (
+        ("answer to a request of the customer's program, encrypted; keyed hash of the request",),
+        "to carry a request that is sent again out once, and to answer it as before",
+        "pseudonymous",
+        "the answer",
+    ),
     DataClass.CONSOLE_SESSIONS: (
         ("hash of a random number, person, last use, end",),
         "to keep the customer's people signed in to the console",

@@ -414,7 +414,7 @@ def write_csv(
 ) -> Iterator[bytes]:
     """A list that `read_csv` reads back without a change, as pieces of UTF-8: a byte order mark,
     which spreadsheets want, and lines that end as RFC 4180 has them. `timezone` is the one that
-    times are written in; they say how far from UTC they are. `separator` may be `;`, which a German
+    times are written in, as `written` has them. `separator` may be `;`, which a German
     Excel wants. Raises `InvalidValue` for an unknown time zone."""
     zone = time_zone(timezone)
     yield b"\xef\xbb\xbf" + write_line(COLUMNS, separator)
@@ -423,8 +423,8 @@ def write_csv(
             (
                 password,
                 settings.label,
-                _written(settings.valid_from, zone),
-                _written(settings.valid_until, zone),
+                _written(settings.valid_from, zone, end=False),
+                _written(settings.valid_until, zone, end=True),
                 "" if settings.max_devices is None else str(settings.max_devices),
                 "yes" if settings.is_test else "",
             ),
@@ -437,8 +437,24 @@ def write_line(cells: Iterable[str], separator: str = ",") -> bytes:
     return f"{separator.join(map(_cell, cells))}\r\n".encode()
 
 
-def _written(moment: int | None, zone: tzinfo) -> str:
-    return "" if moment is None else datetime.fromtimestamp(moment, zone).isoformat(" ")
+def written(moment: int | None, timezone: str, *, end: bool) -> str:
+    """A time as people type it, so that `moment` gives it back: a date alone where a day begins, or,
+    with `end`, ends; else with the time and how far from UTC that is. Nothing for None. Raises
+    `InvalidValue` for an unknown time zone."""
+    return _written(moment, time_zone(timezone), end=end)
+
+
+def _written(moment: int | None, zone: tzinfo, *, end: bool) -> str:
+    if moment is None:
+        return ""
+    there = datetime.fromtimestamp(moment, zone)
+    day = (there - timedelta(days=end)).date().isoformat()
+    # Where clocks are set at midnight, a day has two of them, or begins later.
+    if (there.hour, there.minute, there.second) == (0, 0, 0) and _moment(
+        day, zone, end=end
+    ) == moment:
+        return day
+    return there.isoformat(" ", "auto" if there.second else "minutes")
 
 
 _RUNS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")

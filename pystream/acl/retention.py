@@ -15,6 +15,7 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `traffic`           | the hour                            | deleted                               |
 | `audit`             | the entry                           | deleted; an entry says how many       |
 | `spent_tokens`      | the end of their validity           | deleted within minutes                |
+| `kept_answers`      | the answer                          | key destroyed, then deleted           |
 | `console_sessions`  | the hard end                        | deleted                               |
 | `expired_tokens`    | the end of their validity           | deleted                               |
 | `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
@@ -24,9 +25,10 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `key_backups`       | the backup                          | deleted                               |
 | `proofs`            | the deletion                        | deleted                               |
 
-A password takes its sessions along: after `LEAST_PASSWORD_DAYS` none of them can be open. Endings
-and sessions of the console have no setting: the first stand for as long as a session lives that they
-may have to end, and the second are of no use to anybody.
+A password takes its sessions along: after `LEAST_PASSWORD_DAYS` none of them can be open. Endings,
+kept answers and sessions of the console have no setting: the first stand for as long as a session lives
+that they may have to end, the second for as long as the API promises, and the third are of no use to
+anybody.
 
 An entry of the erasure list has to be there for as long as any backup of the key store that has the
 key: so `erasures` is above `key_backups`.
@@ -58,6 +60,7 @@ class DataClass(StrEnum):
     TRAFFIC = "traffic"
     AUDIT = "audit"
     SPENT_TOKENS = "spent_tokens"
+    KEPT_ANSWERS = "kept_answers"
     CONSOLE_SESSIONS = "console_sessions"
     EXPIRED_TOKENS = "expired_tokens"
     EXPIRED_PASSWORDS = "expired_passwords"
@@ -75,6 +78,7 @@ OF_THE_CONTRACT: Final = frozenset(
 
 _FIXED = {
     DataClass.ENDINGS: LEAST_PASSWORD_DAYS,
+    DataClass.KEPT_ANSWERS: 1,
     DataClass.CONSOLE_SESSIONS: 1,
     DataClass.SPENT_TOKENS: 0,
 }

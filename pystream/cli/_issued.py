@@ -14,8 +14,8 @@ from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO
 
     from pystream.acl.passwords import PasswordSettings
     from pystream.acl.store import Store
@@ -28,6 +28,10 @@ The stores are those of the settings: --config, else the file that
 PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml. The
 server has to have been started once: it makes the keys. A running one follows
 within a second.
+
+Dates are of the tenant's time zone, and are shown as they are typed: one
+without a time is its begin, or as an end its end. JSON has times of RFC 3339 in
+UTC, and ids as text: a number of theirs is longer than JavaScript can hold.
 """
 
 
@@ -51,8 +55,8 @@ def add(words: list[str]) -> int:
         "--shared", action="store_true", help="one for all viewers: for streams of shared access"
     )
     option("--label", default="", metavar="TEXT", help="a note for the customer's own lists")
-    option("--valid-from", metavar="DATE", help="as 2031-05-01, or 2031-05-01 18:00")
-    option("--valid-until", metavar="DATE", help="a date without a time is until its end")
+    option("--valid-from", metavar="DATE", help="as 2031-05-01, 1.5.2031, or 2031-05-01 18:00")
+    option("--valid-until", metavar="DATE", help="the same; without a time, until the day's end")
     option("--devices", type=_arguments.count, metavar="N", help="how many may play at a time")
     option("--test", action="store_true", help="an access for the examining chamber, in no sum")
     options = parser.parse(words)
@@ -62,6 +66,11 @@ def add(words: list[str]) -> int:
         with _stores(options) as (store, issuer):
             tenant, streams = _streams(store, options.streams)
             settings = _settings(options, tenant)
+            if settings.valid_until is not None and settings.valid_until <= _store.now():
+                raise InvalidValue(
+                    f"--valid-until {options.valid_until}: that is over; such a password would open"
+                    " nothing"
+                )
             made = [generate() for _ in range(options.count)]
             ids = _issue(options, issuer, tenant, streams, [(text, settings) for text in made])
     except InvalidValue as error:
@@ -69,7 +78,12 @@ def add(words: list[str]) -> int:
     with _terminal.output():
         if options.json:
             _terminal.print_json(
-                {"passwords": [{"id": id, "password": p} for id, p in zip(ids, made, strict=True)]}
+                {
+                    "passwords": [
+                        {"id": str(id), "password": text}
+                        for id, text in zip(ids, made, strict=True)
+                    ]
+                }
             )
         else:
             print("\n".join(made))
@@ -177,6 +191,7 @@ def list_all(words: list[str]) -> int:
         parser.error("--viewers lists all of a tenant's, and not as a CSV")
     with _stores(options) as (store, issuer):
         tenant, stream = _tenant_and_stream(store, options.place)
+        names = {each.id: each.name for each in store.streams(tenant.name)}
         stream_id = stream.id if stream else None
         shown = list(issuer.listed(tenant.id, stream_id, named=options.viewers))
         store.audit.record_view(
@@ -190,40 +205,53 @@ def list_all(words: list[str]) -> int:
         if options.csv:
             _print_csv(shown, tenant.settings.timezone)
         elif options.json:
-            _terminal.print_json({"passwords": [_facts(each) for each in shown]})
+            _terminal.print_json({"passwords": [_facts(each, names) for each in shown]})
         else:
-            titles = ("password", "label", "state", "valid until", "devices")
-            columns = [(title, "left") for title in titles]
-            _store.show_table(columns, [_row(each, _store.now()) for each in shown])
+            rows = [_row(each, names, tenant.settings.timezone) for each in shown]
+            _store.show_table([(title, "left") for title in _TITLES], rows)
     return 0
 
 
-def _facts(shown: Shown) -> dict[str, Any]:
+_TITLES = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
+
+
+def _facts(shown: Shown, names: Mapping[int, str]) -> dict[str, Any]:
     password = shown.password
     return {
-        "id": password.id,
+        "id": str(password.id),
         "password": shown.text,
         "label": shown.label,
+        "streams": _opened(password, names),
         "shared": password.shared,
         "test": password.is_test,
-        "valid_from": password.valid_from,
-        "valid_until": password.valid_until,
+        "valid_from": _store.moment_or_none(password.valid_from),
+        "valid_until": _store.moment_or_none(password.valid_until),
         "max_devices": password.max_devices,
-        "created_at": password.created_at,
-        "revoked_at": password.revoked_at,
+        "created_at": _store.moment(password.created_at),
+        "revoked_at": _store.moment_or_none(password.revoked_at),
     }
 
 
-def _row(shown: Shown, now: int) -> list[str]:
+def _row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:
+    from pystream.acl.password_csv import written
+
     password = shown.password
-    end = password.valid_until
+    kind = "shared" if password.shared else "personal"
     return [
         shown.text or "(erased)",
         shown.label or "",
-        _state(shown, now),
-        "" if end is None else _store.moment(end),
+        " ".join(_opened(password, names)) or "(removed)",
+        f"{kind}, test" if password.is_test else kind,
+        _state(shown, _store.now()),
+        written(password.valid_from, timezone, end=False),
+        written(password.valid_until, timezone, end=True),
         "" if password.max_devices is None else str(password.max_devices),
     ]
+
+
+def _opened(password: Password, names: Mapping[int, str]) -> list[str]:
+    """The names of the streams that it opens and that are there."""
+    return sorted(names[each] for each in password.streams if each in names)
 
 
 def _state(shown: Shown, now: int) -> str:
@@ -236,7 +264,7 @@ def _state(shown: Shown, now: int) -> str:
         return "over"
     if password.valid_from is not None and now < password.valid_from:
         return "to come"
-    return "test" if password.is_test else "shared" if password.shared else "valid"
+    return "valid"
 
 
 def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
@@ -267,7 +295,7 @@ def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
 def cards(words: list[str]) -> int:
     parser = _parser(
         "cards",
-        "TENANT/STREAM --url URL -o FILE [--locale de|en]",
+        "TENANT/STREAM --url URL -o FILE\n         [--locale de|en] [--force]",
         "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
         "to cut: with a code that opens the page with the password filled in.",
         "pystream password cards acme/course -o cards.pdf \\\n"
@@ -277,6 +305,7 @@ def cards(words: list[str]) -> int:
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
     parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
+    parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
     options = parser.parse(words)
     try:
         from pystream.acl.cards import Card
@@ -294,28 +323,38 @@ def cards(words: list[str]) -> int:
         ]
         if not shown:
             raise PystreamError("there is no password to print: pystream password add makes some")
-        what = {"passwords_shown": len(shown)}
-        store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
-    title = stream.settings.title or stream.name
-    sheet = [
-        Card(
-            url=options.url,
-            password=each.text or "",
-            title=title,
-            label=each.label or "",
-            valid_until=each.password.valid_until,
-        )
-        for each in shown
-    ]
-    try:
-        data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
-    except InvalidValue as error:
-        return _store.wrong_values(parser, error)
-    with open(os.open(options.output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(data)
+        title = stream.settings.title or stream.name
+        sheet = [
+            Card(
+                url=options.url,
+                password=each.text or "",
+                title=title,
+                label=each.label or "",
+                valid_until=each.password.valid_until,
+            )
+            for each in shown
+        ]
+        try:
+            data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
+        except InvalidValue as error:
+            return _store.wrong_values(parser, error)
+        with _new_file(options.output, replace=options.force) as file:
+            # On record before anybody can see them, and where nobody can, not at all.
+            what = {"passwords_shown": len(shown)}
+            store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
+            file.write(data)
     facts = {"cards": len(sheet), "file": options.output}
     _store.report(options, facts, f"{options.output}: {_terminal.counted(len(sheet), 'card')}")
     return 0
+
+
+def _new_file(path: str, *, replace: bool) -> BinaryIO:
+    """A file for its owner's eyes only."""
+    mode = os.O_TRUNC if replace else os.O_EXCL
+    try:
+        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
+    except FileExistsError:
+        raise PystreamError(f"{path}: it is there already; --force replaces it") from None
 
 
 # revoke, erase
@@ -325,7 +364,8 @@ def revoke(words: list[str]) -> int:
     return _ended(
         words,
         "revoke",
-        "Takes passwords back: who watches with one is stopped within one segment.",
+        "Takes passwords back. Nothing more is sent to who watches with one, and the page\n"
+        "stops within one segment; another player shows what it has loaded.",
     )
 
 
@@ -360,6 +400,11 @@ def _ended(words: list[str], action: str, description: str) -> int:
         tenant = store.tenant(options.tenant)
         find = issuer.find_named if options.viewers else issuer.find
         ids = options.id or _ids_of(find, tenant, options.list)
+        known = store.viewers.known(tenant.id, ids)
+        if unknown := [str(id) for id in ids if id not in known]:
+            raise NotFound(
+                f"the tenant has no password with the id {', '.join(unknown)}; nothing was changed"
+            )
         change = issuer.erase if action == "erase" else store.viewers.revoke
         count = change(tenant.id, ids, who=_store.who(options), now=_store.now())
     done = "erased" if action == "erase" else "revoked"

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 from pystream.cli import _terminal
@@ -84,10 +84,14 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
     except NoStore as error:
-        raise NoStore(
-            f"{error}: run this where pystream.toml lies, or give --config or --store"
-            " (`pystream tenant add` and `pystream serve` make a store)"
-        ) from None
+        raise _no_store(error, "--config or --store") from None
+
+
+def _no_store(error: NoStore, options: str) -> NoStore:
+    return NoStore(
+        f"{error}: run this where pystream.toml lies, or give {options}"
+        " (`pystream tenant add` and `pystream serve` make a store)"
+    )
 
 
 def open_keys(options: argparse.Namespace) -> KeyStore:
@@ -109,7 +113,13 @@ def both_stores(options: argparse.Namespace) -> Iterator[tuple[Store, KeyStore]]
     except ModuleNotFoundError as error:
         raise not_installed(error) from None
     found = settings.load(options.config or settings.find(os.environ), os.environ)
-    with Store.open(found.store.url) as store, open_keys(options) as keys:
+    with ExitStack() as opened:
+        # The keys first: where a server was never started, no store is left behind either.
+        keys = opened.enter_context(open_keys(options))
+        try:
+            store = opened.enter_context(Store.open(found.store.url, create=False))
+        except NoStore as error:
+            raise _no_store(error, "--config") from None
         store.check_key_store(root_name(keys.root()))
         yield store, keys
 
@@ -155,8 +165,12 @@ def print_json(facts: Mapping[str, Any]) -> None:
 
 
 def moment(seconds: int) -> str:
-    """Unix seconds as RFC 3339 has a time."""
+    """Unix seconds as RFC 3339 has a time: what all JSON has, and what is on record."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment_or_none(seconds: int | None) -> str | None:
+    return None if seconds is None else moment(seconds)
 
 
 def wrong_values(parser: Parser, error: InvalidValue) -> int:
@@ -173,6 +187,20 @@ def plain(value: Any) -> str:
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value in (None, "") else str(value)
+
+
+def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
+    """What an entry on record says, for people: what was counted, else before and after, and what there
+    was not before alone."""
+    return ", ".join(
+        f"{_terminal.counted(new, 'password')} {name.removeprefix('passwords_')}"
+        if name.startswith("passwords_")
+        else f"{name}: {plain(new)}"
+        if old is None
+        else f"{name}: {plain(old)} -> {plain(new)}"
+        for name, (old, new) in values.items()
+        if plain(old) != plain(new)
+    )
 
 
 def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:

@@ -78,7 +78,7 @@ def _kind(text: str) -> str:
 
 def _facts(entry: Entry) -> dict[str, Any]:
     return {
-        "id": entry.id,
+        "id": str(entry.id),
         "at": _store.moment(entry.at),
         "who": entry.who,
         "kind": entry.kind,
@@ -92,11 +92,5 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 def _row(entry: Entry) -> list[str]:
     place = f"{entry.tenant}/{entry.stream}" if entry.stream else entry.tenant
-    told = ", ".join(
-        f"{name}: {_store.plain(new)}"
-        if old is None
-        else f"{name}: {_store.plain(old)} -> {_store.plain(new)}"
-        for name, (old, new) in entry.values.items()
-        if old != new or old is not None
-    )
+    told = _store.told_of(entry.values)
     return [str(entry.id), _store.moment(entry.at), entry.who, entry.kind, place, told]

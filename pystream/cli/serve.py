@@ -7,6 +7,7 @@ import sys
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, count
+from pystream.errors import PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +104,14 @@ def run(arguments: list[str]) -> int:
         raise _store.not_installed(error) from None
 
     path = options.config or settings.find(os.environ)
-    loaded = settings.load(path, os.environ)
+    try:
+        loaded = settings.load(path, os.environ)
+    except (PystreamError, OSError) as error:
+        if not options.json:
+            raise
+        wrong = getattr(error, "problems", (_terminal.sentence(error),))
+        _terminal.print_json({"wrong": wrong, "notes": []})
+        return 1
     if options.check:
         return _check(parser, loaded, options.json)
     return supervise(loaded, path, command=[sys.executable, *sys.orig_argv[1:]])

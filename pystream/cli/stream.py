@@ -126,7 +126,8 @@ def _add(words: list[str]) -> int:
     _terminal.warn("pystream stream", notices)
     place = f"/{tenant}/{name}/"
     said = f"stream {place} is added: a page, and {place}master.m3u8 for other players"
-    _store.report(options, _facts(stream), said + _told_of_download(stream))
+    said += _told_of_download(stream) + _told_of_access(stream, has_passwords=False)
+    _store.report(options, _facts(stream), said + _told_of_address(options, place))
     return 0
 
 
@@ -157,11 +158,14 @@ def _set(words: list[str]) -> int:
             stream = store.set_stream(
                 tenant, name, changes, who=_store.who(options), now=_store.now()
             )
+            has_passwords = store.viewers.has_passwords(stream.tenant_id, stream.id)
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
-    said = f"stream /{tenant}/{name}/ is set"
-    _store.report(options, _facts(stream), said + _told_of_download(stream))
+    said = f"stream /{tenant}/{name}/ is set{_told_of_download(stream)}"
+    if {"access", "max_devices"} & set(changes):
+        said += _told_of_access(stream, has_passwords=has_passwords)
+    _store.report(options, _facts(stream), said)
     return 0
 
 
@@ -229,10 +233,7 @@ def _changes(words: list[str]) -> int:
         return 0
     for change in changes:
         place = f"{change.tenant}/{change.stream}" if change.stream else change.tenant
-        values = [
-            (n, _store.plain(old), _store.plain(new)) for n, (old, new) in change.values.items()
-        ]
-        told = ", ".join(f"{n}: {old} -> {new}" for n, old, new in values if old != new)
+        told = _store.told_of(change.values)
         print(f"{_store.moment(change.at)} {change.who} {place}: {told}")
     return 0
 
@@ -322,7 +323,7 @@ def _add_settings(parser: Parser) -> None:
         "--download",
         action=argparse.BooleanOptionalAction,
         help="whether the film can be had as one MP4 file, at /TENANT/STREAM/download.mp4 and by a button"
-        " of its page (default: no)",
+        " of its page: the same packets with the index in front, so not the same bytes (default: no)",
     )
     add(
         "--download-source",
@@ -465,6 +466,40 @@ def _told_of_download(stream: Stream) -> str:
     return "" if path is None else f"; {path} is the film as one MP4 file"
 
 
+def _told_of_access(stream: Stream, *, has_passwords: bool) -> str:
+    """What still has to be done, or does nothing."""
+    settings, place = stream.settings, f"{stream.tenant}/{stream.name}"
+    told = ""
+    if settings.access in ("shared", "personal") and not has_passwords:
+        option = " --shared" if settings.access == "shared" else ""
+        told += (
+            f"; nobody can come in until `pystream password add {place}{option}` makes passwords"
+        )
+    if settings.max_devices is not None and settings.access in ("open", "shared"):
+        told += f"; --max-devices does nothing while it is {settings.access}: it is of passwords of"
+        told += " each viewer's own"
+    return told
+
+
+def _told_of_address(options: argparse.Namespace, place: str) -> str:
+    """Where the page is, if the server is one of this machine's and of these settings."""
+    if options.store is not None:
+        return ""
+    from pystream.server import settings
+
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    ports = [("https", each) for each in found.tls.listen]
+    ports += [("http", each) for each in found.server.listen]
+    for scheme, each in ports:
+        if not each.path:
+            host = (
+                "localhost" if each.host in ("*", "0.0.0.0", "::") else str(each).rpartition(":")[0]
+            )
+            base = f"{scheme}://{host}:{each.port}{found.server.path_prefix}"
+            return f". With `pystream serve` here: {base}{place}"
+    return ""
+
+
 def _download_path(stream: Stream) -> str | None:
     return f"/{stream.tenant}/{stream.name}/download.mp4" if stream.settings.download else None
 
@@ -477,7 +512,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
         "download_path": _download_path(stream),
-        "id": stream.id,
+        "id": str(stream.id),
         **asdict(stream.settings),
         "created_at": _store.moment(stream.created_at),
         "revision": stream.revision,

@@ -87,7 +87,7 @@ def _facts(tenant: str, month: str, zone: str, rows: Sequence[Traffic]) -> dict[
         "rows": [
             {
                 "stream": row.stream,
-                "stream_id": row.stream_id,
+                "stream_id": str(row.stream_id),
                 "kind": row.kind.name.lower(),
                 **{name: getattr(row, name) for name in _COUNTERS},
             }

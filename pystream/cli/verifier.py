@@ -198,7 +198,7 @@ def _facts(each: Configured) -> dict[str, Any]:
     return {
         "name": each.name,
         "kind": each.kind,
-        "stream_id": each.stream_id,
+        "stream_id": None if each.stream_id is None else str(each.stream_id),
         "created_at": _store.moment(each.created_at),
         "revoked_at": None if each.revoked_at is None else _store.moment(each.revoked_at),
     }

@@ -34,9 +34,12 @@ class Aes128:
     `key_uri`: what key files' names are appended to in playlists; empty keeps them relative.
     `key_for`: a function of (rendition name, period) that gives 16 bytes: the same bytes whenever
     it is asked, and other ones for each pair and each film. A server derives its keys so.
+    `on_demand`: `key_for` is asked when a key is needed, and for none beforehand; that no two are
+    the same is then the caller's word. A long film may have thousands.
 
-    Raises `ValueError` for a wrong length, a fixed key or IV together with rotation, or a `key_uri`
-    that no playlist may have; `TypeError` where a key or an IV is no bytes, or `key_uri` no text.
+    Raises `ValueError` for a wrong length, a fixed key or IV together with rotation, `on_demand`
+    without `key_for`, or a `key_uri` that no playlist may have; `TypeError` where a key or an IV is
+    no bytes, or `key_uri` no text.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Aes128:
         rotate_every: int = 0,
         key_uri: str = "",
         key_for: Callable[[str, int], bytes] | None = None,
+        on_demand: bool = False,
     ) -> None:
         for name, value in (("key", key), ("iv", iv)):
             if value is not None and (size := len(_bytes(name, value))) != 16:
@@ -57,7 +61,10 @@ class Aes128:
             raise ValueError("a fixed key or IV cannot be rotated")
         if key is not None and key_for is not None:
             raise ValueError("key and key_for exclude each other")
+        if on_demand and key_for is None:
+            raise ValueError("on_demand needs key_for, which gives the same keys again")
         check_key_uri(key_uri)
+        self.on_demand = on_demand
         self.rotate_every = rotate_every
         self.key_uri = key_uri
         self._key = key if key is None else bytes(key)

@@ -448,7 +448,7 @@ def _fill(
     jobs = max(1, min(jobs or len(os.sched_getaffinity(0)), len(files)))
     _run(_core.Work(files, jobs), jobs, total, progress)
     for rendition in presentation.renditions:
-        text = presentation.media_playlist(rendition).text()
+        text = presentation.media_playlist_text(rendition)
         _write(os.path.join(work, rendition.name, PLAYLIST), text.encode())
     _write(os.path.join(work, PLAYLIST), presentation.multivariant_playlist().text().encode())
     return total

@@ -62,6 +62,16 @@ def zeros(count: int) -> array[int]:
     return array("q", [0]) * count
 
 
+def picked(
+    values: array[int] | memoryview, indexes: array[int], first: int = 0, beyond: int = 0
+) -> array[int]:
+    """The values of a column at indexes that never fall, of which `first` is that of its first value;
+    `beyond` at those behind its last."""
+    out = zeros(len(indexes))
+    _segmenter.pick(values, indexes, first, beyond, out)
+    return out
+
+
 class Video:
     """A video track and its key frames."""
 
@@ -115,9 +125,12 @@ class Video:
                 f" {self.key_pts[lost] / self.track.timescale:.3f} s, where another rendition"
                 " has no key frame: no segment can begin there in all of them"
             )
-        self.keys = array("q", (self.keys[i] for i in positions))
-        self.key_pts = array("q", (self.key_pts[i] for i in positions))
-        self.forced = bytearray(self.forced[i] for i in positions)
+        self.keys = picked(self.keys, positions)
+        self.key_pts = picked(self.key_pts, positions)
+        forced = bytearray(len(positions))
+        for i in _marked(self.forced):
+            forced[below(positions, i)] = 1
+        self.forced = forced
 
     def cuts(self, target_us: int, forced: bytearray | None = None) -> array[int]:
         """Positions in `keys` at which segments begin."""
@@ -132,10 +145,10 @@ class Video:
         )
         return out[:count]
 
-    def longest(self, cuts: Sequence[int]) -> float:
+    def longest(self, cuts: array[int]) -> float:
         """Seconds of the longest segment between cuts."""
-        times = [self.key_pts[i] for i in cuts] + [self.end_pts]
-        return max(b - a for a, b in zip(times, times[1:], strict=False)) / self.track.timescale
+        times = picked(self.key_pts, cuts)
+        return _segmenter.longest(times, self.end_pts) / self.track.timescale
 
     def left_out(self) -> Notice:
         """Says what lies before the first real key frame, and cannot be shown."""
@@ -148,13 +161,13 @@ class Video:
             self.source.name,
         )
 
-    def check(self, cuts: Sequence[int]) -> bool:
+    def check(self, cuts: array[int]) -> bool:
         """Reads what the key frames at the cuts really are.
 
         Where one is no key frame, the file's word is worth nothing: then all are read, those that
         are none are dropped, and the answer is False.
         """
-        kinds = self.track.picture_kinds([self.keys[i] for i in cuts])
+        kinds = self.track.picture_kinds(picked(self.keys, cuts))
         if "other" in kinds:
             real = self._real()
             if not real or self.lost(real) is not None:
@@ -188,14 +201,9 @@ class Video:
 
 def _rising(keys: array[int], pts: array[int]) -> tuple[array[int], array[int]]:
     """Without key frames that are shown no later than one before them: no cut can be there."""
-    if all(a < b for a, b in zip(pts, pts[1:], strict=False)):
-        return keys, pts
-    kept_keys, kept_pts = array("q"), array("q")
-    for key, time in zip(keys, pts, strict=True):
-        if not kept_pts or time > kept_pts[-1]:
-            kept_keys.append(key)
-            kept_pts.append(time)
-    return kept_keys, kept_pts
+    count = _segmenter.rising(keys, pts, keys, pts)
+    del keys[count:], pts[count:]
+    return keys, pts
 
 
 class Cuts:
@@ -207,15 +215,13 @@ class Cuts:
     decoder configuration changes, in whichever track.
     """
 
-    def __init__(
-        self, videos: Sequence[Video], positions: Sequence[int], forced: bytearray
-    ) -> None:
-        self.firsts = [array("q", [video.keys[i] for i in positions]) for video in videos]
-        self.begins = [array("q", [video.key_pts[i] for i in positions]) for video in videos]
+    def __init__(self, videos: Sequence[Video], positions: array[int], forced: bytearray) -> None:
+        self.firsts = [picked(video.keys, positions) for video in videos]
+        self.begins = [picked(video.key_pts, positions) for video in videos]
         self.times = self.begins[0]
         self.timescale = videos[0].track.timescale
         self.end_pts = _end_of_all(videos)
-        self.changes = [n for n, i in enumerate(positions) if n and forced[i]]
+        self.changes = [below(positions, i) for i in _marked(forced) if i > positions[0]]
 
 
 def _end_of_all(videos: Sequence[Video]) -> int:
@@ -299,9 +305,8 @@ def cut_together(
                 )
             )
     notices += [audio.left_out() for audio in audios if audio.led and audio.pts]
-    number = {position: n for n, position in enumerate(cuts)}
     for audio, mine in zip(audios, places, strict=True):
-        audio.begins = {number[position]: frame for position, frame in mine.items()}
+        audio.begins = {below(cuts, position): frame for position, frame in mine.items()}
     return Cuts(videos, cuts, forced)
 
 
@@ -437,9 +442,9 @@ class Audio:
     def _time(self, frame: int) -> int:
         return self.pts[frame] if frame < len(self.pts) else self.end_pts
 
-    def time(self, bound: int) -> int:
-        """When the sample at `bound` begins, or the last one ends; ticks."""
-        return self._time(bound - self.first)
+    def times(self, bounds: array[int]) -> array[int]:
+        """When the samples at bounds that never fall begin, or the last one ends; ticks."""
+        return picked(self.pts, bounds, self.first, self.end_pts)
 
     def late(self, cuts: Cuts) -> float:
         """Seconds from the first picture to the first frame, where the first segment has none."""
@@ -542,14 +547,21 @@ class Audio:
         for frame, stop in zip(anew, [*anew[1:], len(self.pts)], strict=False):
             numbers.append(len(firsts))
             firsts += self._grid(frame, stop, target_us)
-        return array("q", [*(self.first + i for i in firsts), self.end]), numbers
+        _segmenter.shift(firsts, self.first)
+        firsts.append(self.end)
+        return firsts, numbers
 
     def _grid(self, begin: int, stop: int, target_us: int) -> array[int]:
         """First frames of segments between two frames, the first one and those on grid lines."""
-        out = zeros(stop - begin)
-        end_pts = max(self._time(stop), self.pts[stop - 1]) if out else 0
-        count = _segmenter.grid(self.pts[begin:stop], self.track.timescale, target_us, end_pts, out)
-        return array("q", [begin + i for i in out[:count]])
+        if begin == stop:
+            return array("q")
+        span, scale = self.pts[stop - 1] - self.pts[begin], self.track.timescale
+        # No more than there are lines, at either end another one, and the first.
+        out = zeros(min(stop - begin, max(span, 0) * _US // (target_us * scale) + 3))
+        end_pts = max(self._time(stop), self.pts[stop - 1])
+        firsts = out[: _segmenter.grid(self.pts[begin:stop], scale, target_us, end_pts, out)]
+        _segmenter.shift(firsts, begin)
+        return firsts
 
 
 def begun_anew(audios: Sequence[Audio]) -> list[list[int]]:
@@ -599,24 +611,37 @@ def below(column: Sequence[int], value: int) -> int:
     return low
 
 
-def durations_us(times: Sequence[tuple[int, int]]) -> array[int]:
-    """EXTINF of the segments between `(ticks, timescale)` times, microseconds."""
+def durations_us(
+    times: Sequence[tuple[array[int], int]], kept: array[int] | None = None
+) -> array[int]:
+    """EXTINF of the segments between times, microseconds.
+
+    `times`: one after the other, runs of ticks and their timescale; `kept`: the segments that there
+    are, of which each lasts to the next one's begin, and the first from the first time on.
+    """
     common = 1
-    for scale in {scale for _, scale in times}:
+    for scale in {scale for run, scale in times if run}:
         # The least common multiple. `math` is a library of its own to load, for this alone.
         common, rest = common * scale, common
         while scale:
             rest, scale = scale, rest % scale
         common //= rest
     common = min(common, _FINEST)
-    out = zeros(len(times) - 1)
+    bounds = array("q")
     try:
-        ticks = array("q", [(2 * time * common + scale) // (2 * scale) for time, scale in times])
-        _segmenter.extinf_us(ticks, common, out)
-    except (OverflowError, ValueError) as error:
+        for run, scale in times:
+            ticks = zeros(len(run))
+            _segmenter.ticks(run, scale, common, ticks)
+            bounds += ticks
+        if kept is not None:
+            bounds = picked(bounds, array("q", [0]) + kept[1:] + array("q", [len(bounds) - 1]))
+        out = zeros(len(bounds) - 1)
+        _segmenter.extinf_us(bounds, common, out)
+    except ValueError as error:
         raise LimitExceeded("times too far from the presentation's zero to be told") from error
-    if max(out) > _LONGEST_US:
+    longest = _segmenter.largest(out)
+    if longest > _LONGEST_US:
         raise LimitExceeded(
-            f"a segment would last {max(out) // _US} s, more than a playlist can say"
+            f"a segment would last {longest // _US} s, more than a playlist can say"
         )
     return out

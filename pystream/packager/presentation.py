@@ -22,7 +22,9 @@ from pystream.packager.plan import (
     column,
     cut_together,
     durations_us,
+    picked,
     place,
+    zeros,
 )
 from pystream.packager.source import Input
 
@@ -41,9 +43,8 @@ _START_SECONDS = 10
 times before zero (AAC priming, reordered pictures) stay above the clock's own zero: a first picture
 that an edit list cuts into is carried from its key frame on, which may be longer ago than this."""
 _LAST_START = (1 << 31) - 1
-_TELLING = 0.5
-"""Seconds that a segment has to last to tell a frame rate, and not how its stamps were rounded."""
 
+_END = "#EXT-X-ENDLIST\n"
 _KEY_NBYTES = getsizeof(bytes(16))
 _INT_NBYTES = 32
 """Bytes of a segment's number as an object of its own: 28, and what the allocator rounds up."""
@@ -87,9 +88,7 @@ class Rendition:
         self._bounds = streams[0][1]
         # Time 0 of the playlist, `(ticks, timescale)`.
         self._begin = begin
-        self._made = _core.Rendition(
-            format, [(track, list(bounds)) for track, bounds in streams], start_seconds, source
-        )
+        self._made = _core.Rendition(format, [*streams], start_seconds, source)
         self._sizes = column(self._made.sizes())
         # Initialization sections, and the first segment of each.
         self._inits: list[bytes] = []
@@ -156,8 +155,8 @@ class Rendition:
     def _encrypt(self, encryption: Aes128, first_iv: int | None) -> None:
         self._encryption = encryption
         self._first_iv = first_iv
-        periods = self._period(len(self) - 1) + 1
-        self._keys = [encryption.key(self.name, period) for period in range(periods)]
+        if not encryption.on_demand:
+            self._keys = [encryption.key(self.name, period) for period in range(self.periods)]
 
     @property
     def resources(self) -> int:
@@ -168,13 +167,24 @@ class Rendition:
         every = self._encryption.rotate_every if self._encryption else 0
         return n // every if every else 0
 
+    @property
+    def periods(self) -> int:
+        """Number of periods, each with a key; 0 without encryption."""
+        return 0 if self._encryption is None else self._period(len(self) - 1) + 1
+
+    def key(self, period: int) -> bytes:
+        """The key of a period, 16 bytes. Raises `IndexError`."""
+        if self._encryption is None or not 0 <= period < self.periods:
+            raise IndexError(f"period {period} of {self.periods}")
+        return self._keys[period] if self._keys else self._encryption.key(self.name, period)
+
     def key_name(self, period: int) -> str:
         """The file name of a period's key, distinct over all renditions."""
         return f"{self.name}-{period}.key"
 
     def key_files(self) -> list[tuple[str, bytes]]:
         """`(file name, 16 bytes)` of each period's key; empty without encryption."""
-        return [(self.key_name(period), key) for period, key in enumerate(self._keys)]
+        return [(self.key_name(period), self.key(period)) for period in range(self.periods)]
 
     def _iv(self, n: int) -> bytes:
         if self._first_iv is None:
@@ -194,7 +204,7 @@ class Rendition:
         return self._key(self._period(n), keys), self._iv(n)
 
     def _key(self, period: int, keys: Callable[[int], bytes] | None) -> bytes:
-        return keys(period) if keys else self._keys[period]
+        return keys(period) if keys else self.key(period)
 
     def _key_tag(self, base: str, n: int, iv: bytes | None) -> playlist.Key | None:
         if self._encryption is None:
@@ -244,7 +254,11 @@ class Rendition:
 
     def lengths(self) -> array[int]:
         """Bytes of each segment, padding included."""
-        return array("q", [self.length(n) for n in range(len(self))])
+        if self._encryption is None:
+            return self._sizes[:]
+        out = zeros(len(self))
+        _segmenter.padded(self._sizes, out)
+        return out
 
     def segment(self, n: int) -> Segment:
         """Segment `n` as a read-only buffer of bytes.
@@ -332,23 +346,25 @@ class Rendition:
         peak = _segmenter.peak_bps(lengths, self.durations_us, target_duration)
         return max(peak, average), average
 
-    def playlist(
-        self, target_duration: int, independent: bool, base: str = "", key_base: str | None = None
-    ) -> playlist.MediaPlaylist:
-        """The media playlist as a value; its URIs are appended to `base`, keys' to `key_base`, if
-        they lie elsewhere."""
-        explicit = self._first_iv is not None
-        key_base = base if key_base is None else key_base
-        maps = [
+    def _maps(self, base: str, key_base: str) -> list[playlist.Map]:
+        return [
             playlist.Map(
                 base + self.init_uri(index), self._key_tag(key_base, first, self._init_iv(index))
             )
             for index, first in enumerate(self._init_firsts)
         ]
+
+    def _playlist(
+        self, count: int, target_duration: int, independent: bool, base: str, key_base: str | None
+    ) -> playlist.MediaPlaylist:
+        """Of the first segments, `count` of them."""
+        explicit = self._first_iv is not None
+        key_base = base if key_base is None else key_base
+        maps = self._maps(base, key_base)
         current, key, period = -1, None, -1
         suffix = self._suffix
         segments = []
-        for n, duration in enumerate(self.durations_us):
+        for n, duration in enumerate(self.durations_us[:count]):
             while current + 1 < len(maps) and self._init_firsts[current + 1] <= n:
                 current += 1
             if explicit or self._period(n) != period:
@@ -371,6 +387,46 @@ class Rendition:
             end=True,
             independent_segments=independent,
         )
+
+    def playlist(
+        self, target_duration: int, independent: bool, base: str = "", key_base: str | None = None
+    ) -> playlist.MediaPlaylist:
+        """The media playlist as a value; its URIs are appended to `base`, keys' to `key_base`, if
+        they lie elsewhere."""
+        return self._playlist(len(self), target_duration, independent, base, key_base)
+
+    def playlist_text(
+        self, target_duration: int, independent: bool, base: str = "", key_base: str | None = None
+    ) -> str:
+        """What `playlist(...).text()` is, without the interpreter for all that grows with the number
+        of segments: a server has better to do with it meanwhile."""
+        if self._first_iv is not None:
+            # Each segment has a key tag of its own.
+            return self.playlist(target_duration, independent, base, key_base).text()
+        # It is checked, and the URIs and tags of the others are like its own.
+        first = self._playlist(1, target_duration, independent, base, key_base).text()
+        before = {n: "#EXT-X-DISCONTINUITY\n" * tags for n, tags in self.discontinuities.items()}
+        key_base = base if key_base is None else key_base
+        maps = dict(zip(self._init_firsts, self._maps(base, key_base), strict=True))
+        for n, map in maps.items():
+            key = f"{map.key.tag()}\n" if map.key is not None else ""
+            before[n] = f"{before.get(n, '')}{key}{map.tag()}\n"
+        lines = _core.segment_lines(
+            1,
+            self.durations_us,
+            base,
+            self._suffix,
+            [(n, before[n], n in maps) for n in sorted(before)],
+            self._key_line(key_base),
+        )
+        return first.removesuffix(_END) + lines + _END
+
+    def _key_line(self, key_base: str) -> tuple[str, str, int] | None:
+        """A period's key tag up to the period's number, from there on, and segments a period."""
+        if self._encryption is None or (key := self._key_tag(key_base, 0, None)) is None:
+            return None
+        end = '.key"'
+        return key.tag().removesuffix(f"0{end}"), end, self._encryption.rotate_every
 
 
 class Presentation:
@@ -395,7 +451,7 @@ class Presentation:
         self.notices = tuple(notices)
         self.independent = independent
         self.encryption = encryption
-        longest = max(max(rendition.durations_us) for rendition in renditions)
+        longest = max(_segmenter.largest(rendition.durations_us) for rendition in renditions)
         self.target_duration = max(1, (longest + _US // 2) // _US)
         if encryption is not None:
             inits = sum(len(rendition.inits()) for rendition in renditions)
@@ -429,6 +485,12 @@ class Presentation:
         `key_base` is put before those of keys instead, where they lie elsewhere again.
         """
         return rendition.playlist(self.target_duration, self.independent, base, key_base)
+
+    def media_playlist_text(
+        self, rendition: Rendition, base: str = "", key_base: str | None = None
+    ) -> str:
+        """What `media_playlist(...).text()` is, sooner and mostly without the interpreter."""
+        return rendition.playlist_text(self.target_duration, self.independent, base, key_base)
 
     def multivariant_playlist(self, base: str = "") -> playlist.MultivariantPlaylist:
         """The multivariant playlist as a value; `.text()` prints it. Media playlists are
@@ -799,7 +861,7 @@ def _with_video(
     renditions = []
     for index, (video, firsts) in enumerate(zip(videos, cuts.firsts, strict=True)):
         scale = video.track.timescale
-        begins = [(time, scale) for time in cuts.begins[index]]
+        begins = [(cuts.begins[index], scale)]
         end = (video.end_pts, scale)
         bounds = array("q", [*firsts, video.end])
         streams = [(video.track, bounds)]
@@ -811,18 +873,20 @@ def _with_video(
             extra = len(sound) - len(bounds)
             bounds.extend([video.end] * extra)
             streams.append((audio.track, sound))
-            begins[0] = _earlier((audio.pts[0], audio.track.timescale), begins[0])
-            later = [(audio.time(bound), audio.track.timescale) for bound in sound[len(firsts) :]]
-            begins += later[:-1]
-            if extra or later[-1][0] / later[-1][1] > video.end_pts / scale + _NEGLIGIBLE:
-                end = later[-1]
+            audible = audio.track.timescale
+            if audio.pts[0] / audible < cuts.begins[index][0] / scale - _NEGLIGIBLE:
+                begins = [_moment(audio.pts[0], audible), (cuts.begins[index][1:], scale)]
+            later = audio.times(sound[len(firsts) :])
+            begins.append((later[:-1], audible))
+            if extra or later[-1] / audible > video.end_pts / scale + _NEGLIGIBLE:
+                end = (later[-1], audible)
         renditions.append(
             _rendition(
                 f"v{index}",
                 "video",
                 format,
                 streams,
-                [*begins, end],
+                [*begins, _moment(*end)],
                 changes,
                 start_seconds,
                 _names([video, *(audios if muxed else ())]),
@@ -838,9 +902,9 @@ def _with_video(
     return renditions, groups
 
 
-def _earlier(sound: tuple[int, int], begin: tuple[int, int]) -> tuple[int, int]:
-    """`sound`, both `(ticks, timescale)`, where it is earlier than `begin` by what can be noticed."""
-    return sound if sound[0] / sound[1] < begin[0] / begin[1] - _NEGLIGIBLE else begin
+def _moment(ticks: int, timescale: int) -> tuple[array[int], int]:
+    """One time as a run of times, see `durations_us`."""
+    return array("q", [ticks]), timescale
 
 
 def _names(tracks: Iterable[Video | Audio]) -> str:
@@ -862,9 +926,10 @@ def _sound(
     What plays before it counts as well: players take time 0 from the first picture and leave that
     out, and EXTINF is the duration of what the segment holds (RFC 8216 4.3.2.1).
     """
-    times = [(audio.time(bound), audio.track.timescale) for bound in bounds]
-    if times[0][0] / times[0][1] > begin[0] / begin[1] + _NEGLIGIBLE:
-        times[0] = begin
+    heard, scale = audio.times(bounds), audio.track.timescale
+    times = [(heard, scale)]
+    if heard[0] / scale > begin[0] / begin[1] + _NEGLIGIBLE:
+        times = [_moment(*begin), (heard[1:], scale)]
     return _rendition(
         f"a{index}",
         "audio",
@@ -882,30 +947,37 @@ def _rendition(
     kind: str,
     format: str,
     streams: Sequence[tuple[Track, array[int]]],
-    times: Sequence[tuple[int, int]],
+    times: Sequence[tuple[array[int], int]],
     changes: Sequence[int],
     start_seconds: int,
     source: str,
 ) -> Rendition:
     """A rendition without the segments that no sample is in: sound may begin late and end early.
 
-    `times`: `(ticks, timescale)` at which segments begin, and the last one ends. `changes`: the
-    segments before which something changes, rising.
+    `times`: when segments begin, and the last one ends, see `durations_us`. `changes`: the segments
+    before which something changes, rising.
 
     A segment's Discontinuity Sequence Number is EXT-X-DISCONTINUITY-SEQUENCE and a tag
     EXT-X-DISCONTINUITY for each one more (RFC 8216 6.2.1), and has to be that of matching segments
     in other playlists (6.2.4). So the changes before segments that are left out count as well.
     """
-    count = len(times) - 1
-    kept = [n for n in range(count) if any(bounds[n] < bounds[n + 1] for _, bounds in streams)]
-    passed, numbers = 0, []
-    for n in kept:
-        while passed < len(changes) and changes[passed] <= n:
-            passed += 1
-        numbers.append(passed)
-    steps = {n: numbers[n] - numbers[n - 1] for n in range(1, len(kept))}
+    marks = bytearray(len(streams[0][1]) - 1)
+    for _, bounds in streams:
+        _segmenter.filled(bounds, marks)
+    kept = None
+    if 0 in marks:
+        kept = zeros(len(marks))
+        kept = kept[: _segmenter.marked(marks, kept)]
+        streams = [(track, picked(bounds, kept) + bounds[-1:]) for track, bounds in streams]
+    steps: dict[int, int] = {}
+    for change in changes:
+        n = change if kept is None else below(kept, change)
+        steps[n] = steps.get(n, 0) + 1
+    # Those behind the last segment are before none.
+    steps.pop(len(streams[0][1]) - 1, None)
+    discontinuity_sequence = steps.pop(0, 0)
     # The first segment lasts from the presentation's begin on, whatever is left out before it.
-    durations = durations_us([times[0], *(times[n] for n in kept[1:]), times[-1]])
+    durations = durations_us(times, kept)
     if not any(durations):
         ids = " and ".join(str(track.id) for track, _ in streams)
         raise MalformedMedia(
@@ -916,14 +988,11 @@ def _rendition(
         name,
         kind,
         format,
-        [
-            (track, array("q", [*(bounds[n] for n in kept), bounds[-1]]))
-            for track, bounds in streams
-        ],
+        streams,
         durations,
-        {n: step for n, step in steps.items() if step},
-        numbers[0],
-        times[0],
+        steps,
+        discontinuity_sequence,
+        (times[0][0][0], times[0][1]),
         start_seconds,
         source,
     )
@@ -961,16 +1030,10 @@ def _frame_rate_milli(track: Track, bounds: array[int]) -> int | None:
     the largest average over a segment, and the average over all of them where no segment's is
     larger by more than a millisecond, or a tick, at either end makes it.
     """
-    scale, last = track.timescale, bounds[-1] - 1
-    marks = [*dict.fromkeys(bound for bound in bounds if bound < last), last]
-    decoded = memoryview(track.dts(marks[0], last + 1))
-    times = [decoded[mark - marks[0]] for mark in marks]
-    if times[-1] <= times[0]:
-        return None
-    rate = (last - marks[0]) * scale / (times[-1] - times[0])
+    scale, found = track.timescale, zeros(2)
     rounding = 2 * max(1, scale // 1000)
-    for n in range(len(marks) - 1):
-        pictures, lasts = marks[n + 1] - marks[n], times[n + 1] - times[n]
-        if lasts >= _TELLING * scale and pictures * scale / (lasts + rounding) > rate:
-            rate = pictures * scale / lasts
-    return round(rate * 1000) or None
+    # What lasts for less than half a second tells how its stamps were rounded.
+    decoded = track.dts(bounds[0], bounds[-1])
+    _segmenter.fastest(bounds, decoded, (scale + 1) // 2, rounding, found)
+    pictures, ticks = found
+    return round(pictures * scale / ticks * 1000) or None if ticks else None

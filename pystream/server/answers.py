@@ -464,12 +464,12 @@ class Answers:
     def _key(
         self, asked: Route, stream: Stream, film: Film, grant: Grant | None, cors: Headers
     ) -> Answer:
-        place = film.periods.get(asked.name)
+        place = film.period(asked.name)
         if place is None:
             raise HttpError(404, "there is no such key")
         rendition, period = place
         keys = self._viewer_keys(stream, film, rendition, grant)
-        key = keys(period) if keys else film.keys[asked.name]
+        key = keys(period) if keys else rendition.key(period)
         headers = [_TYPES["key"], ("Cache-Control", f"private, max-age={film.key_seconds}"), *cors]
         return _whole(key, headers, (stream.id, Booked.KEY))
 
@@ -687,6 +687,9 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.access != "open":
+            # Who was let in may be put out: within a segment, however much a player has buffered.
+            session["check_ms"] = stream.settings.segment_duration_ms
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)

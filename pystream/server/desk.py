@@ -182,8 +182,9 @@ class Desk:
                 self._waiting.append((_ASKED.decode(message), answer))
                 self._work.set()
         except (trio.BrokenResourceError, msgspec.DecodeError) as error:
-            # A worker that was killed, or another program's: neither ends the desk.
-            log.warning("desk-line-broken", **log.fault(error))
+            # Neither ends the desk.
+            why = "a worker ended, or another program wrote to this node's socket; nothing is lost"
+            log.warning("desk-line-broken", why=why, **log.fault(error))
 
     # Decisions
 
@@ -461,7 +462,8 @@ class Line:
             try:
                 await self._listen()
             except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
-                log.warning("desk-line-broken", **log.fault(error))
+                why = "the writer is not to be reached; what was asked is asked again"
+                log.warning("desk-line-broken", why=why, **log.fault(error))
             # Who waits asks again.
             self._stream = None
             waiting, self._waiting = self._waiting, {}

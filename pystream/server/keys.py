@@ -25,11 +25,8 @@ def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
         *_, oldest = load_master_keys(keys.master_key_file, environ)
         root = root_of(oldest)
     except FileNotFoundError:
-        if os.path.exists(keys.store.removeprefix("sqlite:///")):
-            raise MasterKeyError(
-                f"{keys.master_key_file}: the master key is missing, under which the keys in"
-                f" {keys.store} were wrapped: bring it back"
-            ) from None
+        if _has_store(keys):
+            raise MasterKeyError(_lost(keys)) from None
         with suppress(FileExistsError):
             create_master_key(keys.master_key_file)
     with open_key_store(keys, environ) as store:
@@ -38,9 +35,30 @@ def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
 
 def open_key_store(keys: Keys, environ: Mapping[str, str], *, migrate: bool = True) -> KeyStore:
     """The key store that the settings name, with their master keys and erasure list. Raises
-    `PystreamError`."""
+    `PystreamError`, also where there is no master key yet."""
 
     def masters() -> MasterKeys:
         return MasterKeys.load(keys.master_key_file, environ)
 
-    return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
+    try:
+        return KeyStore.open(keys.store, masters, keys.erasures, migrate=migrate)
+    except MasterKeyError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        if _has_store(keys):
+            raise MasterKeyError(_lost(keys)) from None
+        raise MasterKeyError(
+            f"{keys.master_key_file}: there is no master key yet; a server makes it, and the key"
+            " store, when it is started for the first time (`pystream serve`)"
+        ) from None
+
+
+def _has_store(keys: Keys) -> bool:
+    return os.path.exists(keys.store.removeprefix("sqlite:///"))
+
+
+def _lost(keys: Keys) -> str:
+    return (
+        f"{keys.master_key_file}: the master key is missing, under which the keys in {keys.store}"
+        " were wrapped: bring it back"
+    )

@@ -271,6 +271,18 @@ def inherited(environ: Mapping[str, str], pid: int) -> tuple[Place, ...]:
     return tuple(places)
 
 
+def address(place: Place) -> str:
+    """A place for people: as it is written in the settings, or where systemd has opened it."""
+    if place.where:
+        return place.where
+    with socket.socket(fileno=os.dup(place.sockets[0])) as one:
+        at = one.getsockname()
+    if one.family == socket.AF_UNIX:
+        return f"unix:{at}"
+    host, port, *_ = at
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def port_of(places: tuple[Place, ...], kind: str) -> int | None:
     """A port at which something is spoken; None where it is spoken at none."""
     for place in places:

@@ -48,6 +48,7 @@ _SHELVED_TICKS = 600
 TRIES = 3
 """Times that files are opened that change meanwhile."""
 _KEY_SECONDS = 300
+_DIGITS = 20
 _SMALL = 1000
 """Bytes below which compressing a playlist is not worth it."""
 
@@ -130,12 +131,6 @@ class Film:
         self.presentation = presentation
         self.renditions: dict[str, Rendition] = {r.name: r for r in presentation.renditions}
         self.multivariant = Text(presentation.multivariant_playlist(f"{version}/").text())
-        self.keys = {name: key for r in presentation.renditions for name, key in r.key_files()}
-        self.periods = {
-            r.key_name(period): (r, period)
-            for r in presentation.renditions
-            for period, _ in enumerate(r.key_files())
-        }
         self.sound = self.current = self.asked = -1
         self.under: object = None
         self.counted = 0
@@ -167,6 +162,16 @@ class Film:
         period = self.source.rotate_every * self.source.segment_duration
         return min(_KEY_SECONDS, int(period)) if period else _KEY_SECONDS
 
+    def period(self, key_name: str) -> tuple[Rendition, int] | None:
+        """Whose key has that file name, and which of its periods'; None where there is no such key."""
+        name, _, number = key_name.removesuffix(".key").rpartition("-")
+        rendition = self.renditions.get(name)
+        if rendition is None or not (number.isdecimal() and len(number) < _DIGITS):
+            return None
+        period = int(number)
+        named = period < rendition.periods and rendition.key_name(period) == key_name
+        return (rendition, period) if named else None
+
     def playlist(self, rendition: Rendition) -> Text | None:
         """A media playlist; None where it is yet to be written."""
         return self._playlists.get(rendition.name)
@@ -187,7 +192,7 @@ class Film:
         if place:
             # From /t/{grant}/{tenant}/{stream}/{version}/{rendition}/ up to where both begin.
             media = f"{6 * '../'}s/{place}/{self.version}/{rendition.name}/"
-        return Text(self.presentation.media_playlist(rendition, media, "").text())
+        return Text(self.presentation.media_playlist_text(rendition, media, ""))
 
 
 def _of_descriptors(inputs: list[Input]) -> list[os.stat_result]:
@@ -284,6 +289,7 @@ def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
             key_for=lambda rendition, period: keys(version, rendition, period),
             rotate_every=source.rotate_every,
             key_uri="key/",
+            on_demand=True,
         )
     presentation = pystream.plan(
         inputs,
@@ -340,8 +346,8 @@ class Origin:
         self._tick = 0
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[int, trio.Lock]()
-        # Python work, of which one at a time is enough to keep the interpreter from others.
-        self._planning = trio.CapacityLimiter(1)
+        # More at once would only keep the processors from who sends.
+        self._writers = trio.CapacityLimiter(2)
 
     @property
     def nbytes(self) -> int:
@@ -385,9 +391,9 @@ class Origin:
         if opened.error is not None:
             raise opened.error
         try:
-            return await trio.to_thread.run_sync(
-                _planned, source, opened.inputs, opened.states, limiter=self._planning
-            )
+            # To plan is to read what stands at the cuts, and takes next to nothing of the interpreter.
+            plan = partial(_planned, source, opened.inputs, opened.states)
+            return await self.files.ask(source.paths, (source.stream, source, "plan"), plan)
         except BaseException:
             self.files.leave(source.paths, opened)
             raise
@@ -443,7 +449,7 @@ class Origin:
 
     async def written(self, film: Film, rendition: Rendition) -> Text:
         """A media playlist of a film, which is written first."""
-        text = await film.written(rendition, self._planning)
+        text = await film.written(rendition, self._writers)
         if self._has(film):
             self._count(film)
         return text

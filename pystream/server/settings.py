@@ -367,10 +367,7 @@ def load(path: str | None, environ: Mapping[str, str]) -> Settings:
 
 def parse(text: str, place: str, environ: Mapping[str, str]) -> Settings:
     """Settings of a text, which errors say to be in `place`, and of the environment."""
-    try:
-        given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _malformed(text, place, error) from None
+    text, given, malformed = _read_toml(text, place)
     origins, wrong = _override(given, environ)
     settings = None
     while settings is None:
@@ -378,8 +375,12 @@ def parse(text: str, place: str, environ: Mapping[str, str]) -> Settings:
             settings = msgspec.convert(given, Settings, dec_hook=_convert)
         except msgspec.ValidationError as error:
             key, message = _read_message(str(error))
-            wrong.append(_error(text, place, origins, key, message))
+            told = _error(text, place, origins, key, message)
+            # What lacks a key for its value's sake lacks none.
+            if not any(each.key.startswith(f"{told.key}.") for each in malformed):
+                wrong.append(told)
             _take_out(given, key)
+    wrong += malformed
     if not wrong:
         for key, message in _contradictions(settings):
             wrong.append(_error(text, place, origins, key, message))
@@ -550,11 +551,15 @@ _WANTED = {
 def _error(
     text: str, place: str, origins: Mapping[Key, str], key: Key, message: str
 ) -> SettingsError:
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
+    name = _name(key)
     variable = origins.get(key[:2])
     if variable is not None:
         return SettingsError(message, variable, None, name)
     return SettingsError(message, place or "the defaults", _line_of(text, key), name)
+
+
+def _name(key: Key) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
 
 
 def _read_message(message: str) -> tuple[Key, str]:
@@ -616,13 +621,57 @@ def _meant(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     return f"; is {close[0]} meant?" if close else f": {', '.join(known)}"
 
 
-def _malformed(text: str, place: str, error: tomllib.TOMLDecodeError) -> SettingsError:
+def _read_toml(text: str, place: str) -> tuple[str, dict[str, Any], list[SettingsError]]:
+    """The text without the lines that are no TOML, what the rest says, and what is wrong with those.
+    Raises `SettingsError` where the rest cannot be told from them."""
+    lines = text.split("\n")
+    wrong: list[SettingsError] = []
+    while True:
+        try:
+            return "\n".join(lines), tomllib.loads("\n".join(lines)), wrong
+        except tomllib.TOMLDecodeError as error:
+            told, is_one_line = _malformed(lines, place, error)
+        wrong.append(told)
+        if not is_one_line or len(wrong) > _MOST_MALFORMED:
+            raise SettingsError.of_all(wrong)
+        assert told.line is not None
+        lines[told.line - 1] = ""
+
+
+_MOST_MALFORMED = 100
+_STATEMENT = re.compile(r"\s*(?P<key>[\w.-]+)\s*=(?P<value>.*)")
+
+
+def _malformed(
+    lines: Sequence[str], place: str, error: tomllib.TOMLDecodeError
+) -> tuple[SettingsError, bool]:
+    """What is wrong with the first statement that is no TOML, and whether the rest can be read without
+    its line: whether that line is all of it, and sets a key."""
     message = str(error)
     found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    if found is None:
-        return SettingsError(message, place)
-    line = int(found[1]) if found[1] else text.count("\n") + 1
-    return SettingsError(message[: found.start()], place, line)
+    end = int(found[1]) if found and found[1] else len(lines)
+    message = message[: found.start()] if found else message
+    *before, last = _statements("\n".join(lines[:end])) or [(end, (), None)]
+    begin, table, _ = last
+    statement = _STATEMENT.fullmatch(lines[begin - 1])
+    if statement is None:
+        return SettingsError(message, place, begin), False
+    name = _name((*table, statement["key"]))
+    if message == "Cannot overwrite a value":
+        written = (_STATEMENT.fullmatch(lines[line - 1]) for line, at, _ in before if at == table)
+        again = any(each is not None and each["key"] == statement["key"] for each in written)
+        message = "it is set twice" if again else message
+    elif message == "Invalid value" and begin == end:
+        message = f"{statement['value'].strip()!r} is no value of TOML{_wanted_at(name)}"
+    return SettingsError(message, place, begin, name), begin == end
+
+
+def _wanted_at(name: str) -> str:
+    """What a key takes whose default tells it."""
+    section, _, key = name.partition(".")
+    default = getattr(getattr(Settings(), section, None), key, None)
+    wanted = {**_WANTED, str: "a text in quotes", tuple: "a list in brackets"}.get(type(default))
+    return f"; {wanted} is wanted" if wanted else ""
 
 
 def _line_of(text: str, key: Key) -> int | None:
@@ -635,15 +684,17 @@ def _line_of(text: str, key: Key) -> int | None:
     return nearest
 
 
-def _statements(text: str) -> Iterator[tuple[int, Key, Any]]:
-    """Line, table, and what it sets there, of each statement of a sound TOML text."""
+def _statements(text: str) -> list[tuple[int, Key, Any]]:
+    """Line, table, and what it sets there, of each statement; None for one that is no TOML, with which
+    all ends."""
+    found: list[tuple[int, Key, Any]] = []
     table: Key = ()
     counts: dict[Key, int] = {}
     pending, begin = "", 1
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not pending:
             begin = number
-        pending += line
+        pending += f"{line}\n"
         try:
             value = tomllib.loads(pending)
         except tomllib.TOMLDecodeError:
@@ -655,9 +706,12 @@ def _statements(text: str) -> Iterator[tuple[int, Key, Any]]:
             if statement.startswith("[["):
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, counts[table])
-            yield begin, table, {}
+            found.append((begin, table, {}))
         elif value:
-            yield begin, table, value
+            found.append((begin, table, value))
+    if pending:
+        found.append((begin, table, None))
+    return found
 
 
 def _header(value: Any) -> Key:

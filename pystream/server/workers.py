@@ -142,7 +142,15 @@ def supervise(
     """
     log.setup(settings.log.format, role="supervisor")
     descriptors.raise_limit()
+    _be_called("pystream")
     return trio.run(Supervisor(settings, config, command, announce).run, seconds)
+
+
+def _be_called(name: str) -> None:
+    """Under what the process is found (proc(5), comm): a program that was replaced would have the
+    interpreter's name."""
+    with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(name)
 
 
 class Supervisor:
@@ -168,7 +176,7 @@ class Supervisor:
         self._failures: dict[tuple[str, int], int] = {}
         self._took_over = False
         self._trial = False
-        self._is_ready = False
+        self._ready = trio.Event()
         self._changing = trio.Lock()
         self._stopping = False
         self._code = 0
@@ -198,6 +206,8 @@ class Supervisor:
                     else:
                         self._stop()
                 nursery.cancel_scope.cancel()
+        if self._tells():
+            log.info("stopped")
         return self._code
 
     def _say_what_is_missing(self) -> None:
@@ -324,7 +334,7 @@ class Supervisor:
             log.info("program-replaced")
         elif not self._trial:
             self._announce()
-        self._is_ready = True
+        self._ready.set()
         service.notify("READY=1", f"MAINPID={os.getpid()}")
         if self._trial:
             self._stop()
@@ -335,7 +345,7 @@ class Supervisor:
     def _say_where(self) -> None:
         log.info(
             "serving",
-            at=[f"{place.kind} {place.where}" for place in self._places],
+            at=[f"{place.kind} {listeners.address(place)}" for place in self._places],
             workers=self._count,
             settings=self._config or "defaults",
         )
@@ -462,7 +472,7 @@ class Supervisor:
 
     def _try_again(self, role: str, index: int, *, served: bool) -> bool:
         """Has a process started once more, after a while; whether it shall be."""
-        if not (self._is_ready or self._took_over or served):
+        if not (self._ready.is_set() or self._took_over or served):
             # It was said why. A node that never served does not hide it by trying again.
             self._code = 1
             self._stop()
@@ -524,7 +534,7 @@ class Supervisor:
         timeout = round((grace + _LAST_SECONDS) * 1e6)
         service.notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={timeout}")
         self._stopping = True
-        if not self._trial and self._announce == self._say_where:
+        if self._tells():
             log.info("stopping")
         self._board.drain()
         # Nobody shall wait in a queue that no worker will look at.
@@ -537,6 +547,10 @@ class Supervisor:
         self._nursery.start_soon(self._lose_patience, grace)
         # Where nobody is left, nobody's end will say so.
         os.kill(os.getpid(), signal.SIGCHLD)
+
+    def _tells(self) -> bool:
+        """Whether its life is to be events of the log: neither a trial's nor a demo's is."""
+        return not self._trial and self._announce == self._say_where
 
     async def _lose_patience(self, grace: float) -> None:
         await trio.sleep(grace)
@@ -567,9 +581,11 @@ class Supervisor:
 
     async def _reload(self) -> None:
         """New settings for all processes; what is wrong leaves everything as it was."""
+        # What is asked for while it starts is done then; a program that takes over reads them itself.
+        await self._ready.wait()
         async with self._changing:
-            if not self._is_ready or self._stopping:
-                log.warning("settings-not-read", why="the node starts or stops")
+            if self._stopping:
+                log.warning("settings-not-read", why="the node stops")
                 return
             service.notify_reloading()
             try:
@@ -599,9 +615,10 @@ class Supervisor:
     async def _replace(self) -> None:
         """Executes the program anew, once that has shown that it can start."""
         async with self._changing:
-            if self._command is None or not self._is_ready or self._stopping:
+            if self._command is None or not self._ready.is_set() or self._stopping:
                 log.warning("program-not-replaced", why="this node cannot be, or not now")
                 return
+            log.info("replacing-program")
             service.notify_reloading()
             if await self._try_new_program():
                 self._execute()

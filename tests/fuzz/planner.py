@@ -501,7 +501,8 @@ def beside(audio: Audio, anew: list[int], cuts: Cuts, target: int) -> None:
     own = numbers[0] if numbers else len(bounds) - 1
     further = [bound - audio.first for bound in bounds[len(expected) : own]]
     tail = -(-cuts.end_pts * other // cuts.timescale)
-    longer = Fraction(audio.time(audio.first + stop) - tail, other)
+    (stops,) = audio.times(array("q", [audio.first + stop]))
+    longer = Fraction(stops - tail, other)
     assert bool(further) == (2 * US * longer >= target)
     if further:
         outlasts = next((i for i, pts in enumerate(audio.pts) if pts >= tail), len(audio.pts))
@@ -514,7 +515,7 @@ def beside(audio: Audio, anew: list[int], cuts: Cuts, target: int) -> None:
 
 def by_grid(audio: Audio, begin: int, stop: int, target: int) -> list[int]:
     """First frames of the naive planner's segments between two frames."""
-    end = audio.time(audio.first + stop)
+    end = audio.times(array("q", [audio.first + stop]))[0]
     found = planner.grid(audio.pts[begin:stop], audio.track.timescale, target, end)
     return [begin + i for i in found]
 
@@ -528,7 +529,7 @@ def continued(
     assert bounds[0] == audio.first
     assert never_falls(bounds)
     assert list(numbers) == list(accumulate(map(len, parts)))[:-1]
-    lasts([(audio.time(bound), audio.track.timescale) for bound in bounds])
+    lasts([(time, audio.track.timescale) for time in audio.times(array("q", bounds))])
 
 
 def lasts(times: list[tuple[int, int]]) -> None:
@@ -536,7 +537,7 @@ def lasts(times: list[tuple[int, int]]) -> None:
     exact = [Fraction(time, scale) for time, scale in times]
     finest = min(lcm(*(scale for _, scale in times)), 10**9)
     try:
-        printed = durations_us(times)
+        printed = durations_us([(array("q", [time]), scale) for time, scale in times])
     except pystream.LimitExceeded:
         far_off = max(abs(time) * max(finest, US) for time in exact) >= 2**62
         # EXT-X-TARGETDURATION is 32 bits here.

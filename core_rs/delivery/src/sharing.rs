@@ -51,7 +51,6 @@ pub(crate) enum Choice {
 pub(crate) struct Filled {
     making: Making,
     filling: Filling,
-    size: u64,
     /// Answers that have sent all that is there.
     waiting: Vec<u64>,
 }
@@ -94,7 +93,7 @@ impl Sharing {
             if let Some(filling) = cache.create_entry(key, shared.size) {
                 let entry = filling.entry();
                 let making = Making::of(&*shared.recipe, std::mem::take(window));
-                self.fillings.insert(*key, Filled { making, filling, size: shared.size, waiting: Vec::new() });
+                self.fillings.insert(*key, Filled { making, filling, waiting: Vec::new() });
                 return Choice::Read(entry);
             }
             // Another worker was faster.
@@ -168,10 +167,9 @@ impl Sharing {
     /// failed is abandoned, and each of its readers comes to its own end.
     pub(crate) fn put(&mut self, key: Key, mut filled: Filled) -> (Vec<u64>, Option<Vec<u8>>) {
         let waiting = std::mem::take(&mut filled.waiting);
-        let (begin, made) = filled.making.made();
-        let is_last = begin + made.len() as u64 >= filled.size;
+        // At each window: who wants a part of the segment may have all of it then.
         let failed = filled.making.failure().is_some()
-            || (is_last && filled.making.check().is_err())
+            || filled.making.check().is_err()
             || filled.filling.write(filled.making.made().1).is_err();
         if !failed && !filled.making.is_exhausted() {
             self.fillings.insert(key, filled);

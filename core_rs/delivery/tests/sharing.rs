@@ -15,7 +15,7 @@ use pystream_cipher::{Lane, padded_len};
 use pystream_delivery::{Body, Delivery, End, Failure, Order, Piece, Producer, Recipe, Settings, Shared, Source};
 use pystream_shm::{BLOCK, Cache};
 
-use common::{ROW, Sums, made, order, outcomes, pair, pattern};
+use common::{Sums, made, order, outcomes, pair, pattern};
 
 const WINDOW: usize = 4096;
 

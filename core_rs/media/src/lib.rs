@@ -8,6 +8,7 @@ mod error;
 pub mod fmp4;
 mod limits;
 pub mod mp4;
+pub mod playlist;
 mod reader;
 pub mod rendition;
 pub mod seen;

@@ -142,10 +142,12 @@ fn ends_inside_a_sample(offset: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
-    /// Holds bytes, but does not lend them.
-    struct Remote(Vec<u8>);
+    /// Holds bytes, but does not lend them; keeps what it is told.
+    struct Remote(Vec<u8>, Mutex<Vec<(u64, u64)>>);
 
     impl ReadAt for Remote {
         fn size(&self) -> u64 {
@@ -155,12 +157,44 @@ mod tests {
         fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
             self.0.as_slice().read_exact_at(offset, buf)
         }
+
+        fn will_read(&self, offset: u64, len: u64) {
+            self.1.lock().unwrap().push((offset, offset + len));
+        }
+    }
+
+    /// Picture and sound far apart, and pictures so large that they are read past the slots.
+    #[test]
+    fn a_source_is_told_what_comes_before_it_is_read_and_each_part_once() {
+        const OUT: u64 = 128 * 1024;
+        const LIMIT: u64 = 3 << 20;
+        for past in [false, true] {
+            let source = Arc::new(Remote(vec![0; 4 << 20], Mutex::default()));
+            let mut windows = Windows::new(Arc::clone(&source) as Arc<dyn ReadAt>);
+            let (mut at, mut told) = (8192, 8192);
+            while at < LIMIT {
+                for _ in 0..8 {
+                    match past {
+                        true => windows.read(at, &mut [0; 16 * 1024]).unwrap(),
+                        false => drop(windows.lend(at, 16 * 1024, 16 * 1024, LIMIT).unwrap().to_vec()),
+                    }
+                    at += 16 * 1024;
+                }
+                windows.read_ahead(OUT as usize, LIMIT);
+                for (from, end) in source.1.lock().unwrap().drain(..) {
+                    assert!(from == told || told == 8192, "{from} {told}");
+                    told = end;
+                }
+                // The next windows, and no more.
+                assert!(told >= (at + OUT).min(LIMIT) && told <= LIMIT && told < at + 3 * OUT, "{at} {told}");
+            }
+        }
     }
 
     #[test]
     fn lends_what_the_source_holds() {
         let bytes: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 251) as u8).collect();
-        let mut windows = Windows::new(Arc::new(Remote(bytes.clone())));
+        let mut windows = Windows::new(Arc::new(Remote(bytes.clone(), Mutex::default())));
         let mut state = 12345u64;
         for _ in 0..2000 {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1);

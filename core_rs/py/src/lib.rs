@@ -18,7 +18,7 @@ mod _core {
     #[pymodule_export]
     use crate::movie::{Movie, Track};
     #[pymodule_export]
-    use crate::rendition::{Rendition, encrypt};
+    use crate::rendition::{Rendition, encrypt, segment_lines};
     #[pymodule_export]
     use crate::shared::{Cache, Gcra, Meter, Reading, Session, Sessions};
     #[pymodule_export]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pystream_cipher::{Kernel, Lane, padded_len};
 use pystream_media::rendition::Stream;
-use pystream_media::{Error, fmp4, ts};
+use pystream_media::{Error, fmp4, playlist, ts};
 
 use crate::buffers::{Column, Output, Segment, zeros};
 use crate::errors::{Fault, Result};
@@ -74,6 +75,25 @@ pub(crate) fn encrypt<'py>(py: Python<'py>, message: &[u8], secret: KeyAndIv) ->
     Ok(PyBytes::new(py, &bytes))
 }
 
+/// The lines of a media playlist from segment `first` on; see [`playlist::segment_lines`].
+#[pyfunction]
+pub(crate) fn segment_lines(
+    py: Python<'_>,
+    first: usize,
+    durations: PyBuffer<i64>,
+    base: String,
+    suffix: String,
+    before: Vec<(usize, String, bool)>,
+    key: Option<(String, String, usize)>,
+) -> PyResult<String> {
+    let durations = durations.to_vec(py)?;
+    Ok(py.detach(|| {
+        let before = before.into_iter().map(|(segment, lines, keyed)| playlist::Before { segment, lines, keyed });
+        let key = key.map(|(stem, end, every)| playlist::KeyLine { stem, end, every });
+        playlist::segment_lines(first, &durations, &base, &suffix, &before.collect::<Vec<_>>(), key.as_ref())
+    }))
+}
+
 /// A segment being made, whatever its format.
 pub(crate) enum Muxer {
     Ts(Box<ts::Muxer>),
@@ -117,14 +137,14 @@ pub(crate) fn key_and_iv((key, iv): KeyAndIv) -> PyResult<([u8; 16], [u8; 16])> 
 
 #[pymethods]
 impl Rendition {
-    /// `format` is `ts` or `fmp4`; `streams` is a list of `(track, bounds)`, where `bounds` names each segment's first sample
+    /// `format` is `ts` or `fmp4`; `streams` is a list of `(track, bounds)`, where the column `bounds` names each segment's first sample
     /// and, last, the end; `start_seconds` is where the presentation's zero lies on the output's clock; `input` is what
     /// messages call the inputs.
     #[new]
     fn new(
         py: Python<'_>,
         format: &str,
-        streams: Vec<(Py<Track>, Vec<usize>)>,
+        streams: Vec<(Py<Track>, PyBuffer<i64>)>,
         start_seconds: u32,
         input: String,
     ) -> PyResult<Self> {
@@ -134,9 +154,12 @@ impl Rendition {
             .into_iter()
             .map(|(track, bounds)| {
                 let track = track.get();
-                Stream { source: Arc::clone(&track.source), track: Arc::clone(&track.inner), bounds }
+                // What is below 0 is no sample's number, and beyond all of them.
+                let bounds = bounds.to_vec(py)?.into_iter().map(|bound| usize::try_from(bound).unwrap_or(usize::MAX));
+                let bounds = bounds.collect();
+                Ok(Stream { source: Arc::clone(&track.source), track: Arc::clone(&track.inner), bounds })
             })
-            .collect();
+            .collect::<PyResult<_>>()?;
         let layout = py.detach(|| match format {
             "ts" => Ok(Some(Layout::Ts(Arc::new(ts::Layout::new(streams, start_seconds)?)))),
             "fmp4" if streams.len() == 1 => {
@@ -179,9 +202,9 @@ impl Rendition {
     }
 
     /// Bytes of each segment, before encryption.
-    fn sizes(&self) -> PyResult<Column> {
+    fn sizes(&self, py: Python<'_>) -> PyResult<Column> {
         let mut sizes = zeros(self.layout.len(), "the sizes of segments")?;
-        (0..).zip(&mut sizes).for_each(|(n, size)| *size = self.layout.size(n) as i64);
+        py.detach(|| (0..).zip(&mut sizes).for_each(|(n, size)| *size = self.layout.size(n) as i64));
         Ok(Column(sizes))
     }
 

@@ -122,11 +122,6 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def together(self) -> AbstractContextManager[None]:
-        """All that this thread's methods write in the block is one transaction. An error that leaves one
-        of them has to leave the block as well."""
-        return self._database.together()
-
     # Its key store
 
     def claim(self, root: str) -> None:
@@ -158,6 +153,11 @@ class Store:
                 " `pystream keyring adopt` takes the other one: passwords that were sealed cannot"
                 " be read then"
             )
+
+    def together(self) -> AbstractContextManager[None]:
+        """All that this thread's methods write in the block is one transaction. An error that leaves one
+        of them has to leave the block as well."""
+        return self._database.together()
 
     # Settings, as they are
 

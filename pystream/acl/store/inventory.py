@@ -70,6 +70,13 @@ INVENTORY: Final[Mapping[str, Held]] = {
         {"reference": _OF_THE_NODE, "sealed": "a secret of the tenant's site"},
     ),
     "spent": Held((DataClass.SPENT_TOKENS,), {"token": _OF_THE_NODE}),
+    "kept_answer": Held(
+        (DataClass.KEPT_ANSWERS,),
+        {
+            **dict.fromkeys(("digest", "reference", "fingerprint"), _OF_THE_NODE),
+            "sealed": "an answer of the API, which may have a token in it",
+        },
+    ),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -62,6 +63,11 @@ def backup(store: KeyStore, folder: str, now: int) -> str:
             " the archive of its log, or pg_dump. Keep each of them as long as the customers'"
             " notices name, and no longer; the erasure list is applied when pystream opens the"
             " key store again"
+        )
+    if not os.path.isdir(folder):
+        raise StoreError(
+            f"{folder}: there is no such folder; backups want one that only their owner can read:"
+            f" mkdir -m 700 {shlex.quote(folder)}"
         )
     path = os.path.join(folder, f"keys-{datetime.fromtimestamp(now, UTC):{_TIME}}.db")
     if os.path.lexists(path):

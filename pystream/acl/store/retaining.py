@@ -25,6 +25,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, ins
 from pystream.acl.proofs import Proof
 from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
 from pystream.acl.store import key_backups, tables
+from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
@@ -104,6 +105,8 @@ class Retention:
             for data in _PASSWORDS:
                 where = self._old_passwords(data, now)
                 found[data] = counted(connection, tables.password, where)
+            over = tables.kept_answer.c.expires <= now
+            found[DataClass.KEPT_ANSWERS] = counted(connection, tables.kept_answer, over)
             found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
@@ -119,6 +122,12 @@ class Retention:
         done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
         for data in _PASSWORDS:
             self._delete_passwords(data, now, done)
+        answers = AnswerStore(self.database)
+        while old := answers.expired(now):
+            for tenant, references in old.items():
+                self.keys.erase(tenant, references, now, missing_ok=True)
+                answers.forget(tenant, references)
+                done[DataClass.KEPT_ANSWERS][tenant] += len(references)
         done[DataClass.AUDIT] += self._forget_entries(now)
         for data, table, where in self._simple(now):
             done[data] += self._delete(table, where)

@@ -106,7 +106,9 @@ class ViewerStore:
             ]
             for some in _slices(opened):
                 connection.execute(insert(tables.admission), list(some))
-            record(connection, tenant_id, who, now, {"passwords_added": (None, len(passwords))})
+            what: Mapping[str, Any] = {"passwords_added": (None, len(passwords))}
+            for stream_id in sorted(stream_ids):
+                record(connection, tenant_id, who, now, what, stream_id)
 
     def add_named(self, tenant_id: int, viewers: Sequence[NewPassword], now: int) -> None:
         """Adds viewers whom the customer's links or tokens name. Raises `Exists` where one is there;
@@ -185,6 +187,31 @@ class ViewerStore:
             connection.execute(insert(tables.ending), rows)
             record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
+
+    def has_passwords(self, tenant_id: int, stream_id: int) -> bool:
+        """Whether there is a password that opens a stream and was not revoked."""
+        password, opened = tables.password.c, tables.admission.c
+        wanted = (
+            select(password.id)
+            .join(tables.admission, opened.password_id == password.id)
+            .where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
+            .where(password.revoked_at.is_(None))
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.scalar(wanted) is not None
+
+    def known(self, tenant_id: int, ids: Collection[int]) -> frozenset[int]:
+        """Which of the ids are of this tenant's passwords, revoked or not."""
+        column = tables.password.c
+        with self._database.reading() as connection:
+            return frozenset(
+                each
+                for some in _slices(sorted(set(ids)))
+                for each in connection.scalars(
+                    select(column.id).where(column.tenant_id == tenant_id, column.id.in_(some))
+                )
+            )
 
     def let_out(self, tenant_id: int, id: int, until: int, *, who: str, now: int) -> None:
         """Has a password let in until a time, unless it is over before. Raises `NotFound`."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
 from pystream.server import child, log
 from pystream.server.gauges import Board
@@ -66,6 +67,7 @@ async def serve(node: dict[str, Any]) -> None:
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
+        practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )
     counter = Counter(office)
     accepting = trio.CancelScope()

@@ -154,7 +154,7 @@ class Once:
             self._tidied = now
         try:
             for tenant_id, references in self._answers.expired(now).items():
-                self._keys.erase(tenant_id, references, now)
+                self._keys.erase(tenant_id, references, now, missing_ok=True)
                 self._answers.forget(tenant_id, references)
         except PystreamError as error:
             # Whoever asked has an answer all the same.

@@ -91,6 +91,7 @@ ROUTES: Final = (
     Route("POST", f"{_PASSWORD}/end-sessions", Right.PASSWORDS_CHANGE, passwords.end_sessions),
     Route("GET", "/api/v1/tenant", SIGNED_IN, tenant.shown),
     Route("PATCH", "/api/v1/tenant", Right.TENANT_CHANGE, tenant.change),
+    Route("GET", "/api/v1/privacy", SIGNED_IN, tenant.privacy),
     Route("GET", "/api/v1/traffic", Right.TRAFFIC_READ, tenant.traffic),
     Route("GET", "/api/v1/audit", Right.AUDIT_READ, tenant.audit),
     Route("GET", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.listed),

@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pystream.acl.disclosure import Practice
 from pystream.acl.people import Actor
+from pystream.acl.retention import Rules
 from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
@@ -139,8 +141,9 @@ def _once(text: str) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
-    one of its name with films that its people and programs may make streams of. `viewers` gives how many
-    watch each stream now, by its number; none is not in it."""
+    one of its name with films that its people and programs may make streams of. `practice`: what of
+    the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
+    none is not in it."""
 
     store: Store
     keys: KeyStore
@@ -149,6 +152,7 @@ class Office:
     once: Once
     quotas: Quotas
     films: str | None = None
+    practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
     viewers: Callable[[], Mapping[int, int]] = dict
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
@@ -164,11 +168,13 @@ class Office:
         *,
         films: str | None = None,
         requests_per_minute: int = 600,
+        practice: Practice | None = None,
         viewers: Callable[[], Mapping[int, int]] = dict,
     ) -> Office:
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        return cls(store, keys, accounts, issuer, once, quotas, films, clock, viewers)
+        practice = practice or Practice(Rules())
+        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock, viewers)
 
     def now(self) -> int:
         return int(self.clock())

@@ -125,6 +125,12 @@ export class Entry {
     const name = GATES.has(kind) ? `trouble_${kind}` : `entry_${kind}`;
     this.#problem.textContent = kind === null ? "" : this.#say(name, { seconds, when });
     this.#problem.hidden = kind === null;
+    // It is to be compared with the card, so all of it has to be seen.
+    if (kind === "mistyped" && this.#field.scrollWidth > this.#field.clientWidth) {
+      const typed = document.createElement("code");
+      typed.textContent = this.#field.value;
+      this.#problem.append(typed);
+    }
     this.#field.setAttribute("aria-invalid", String(kind === "password" || kind === "mistyped"));
     if (kind !== null) this.#field.select();
   }

@@ -3,6 +3,9 @@
 // Media Source Extensions come first. What browsers without them, or beside them, play as HLS of their own is the
 // fallback: where both exist, hls.js tells more about errors and lets the viewer choose.
 //
+// What was taken back is not shown on from a buffer. A session that can be taken back says how often to ask whether it
+// stands (`check_ms`, a segment's length): whoever plays with much in the buffer asks for nothing else meanwhile.
+//
 // An error is one of four things. The grant has ended (403): a new session, and on from the same place, unless the new
 // one is refused as well. The server is busy or gone from the network: wait, for as long as it said, and go on. The
 // decoder gave up: recover it once. All else ends here, with a button to try again.
@@ -29,6 +32,7 @@ export class Playback extends EventTarget {
   #attempts = 0;
   #renewed = -Infinity;
   #recovered = -Infinity;
+  #heard = -Infinity;
   #idle = 0;
   #halted = false;
   #wake = null;
@@ -50,6 +54,7 @@ export class Playback extends EventTarget {
     video.addEventListener("seeking", () => this.#resumeLoading());
     video.addEventListener("pause", () => this.#restSoon());
     video.addEventListener("playing", () => this.#well());
+    video.addEventListener("timeupdate", () => this.#mayCheck());
     video.addEventListener("error", () => this.#source === "native" && this.#nativeError());
   }
 
@@ -126,7 +131,7 @@ export class Playback extends EventTarget {
   }
 
   set level(index) {
-    this.#hls.nextLevel = index;
+    if (this.#hls) this.#hls.nextLevel = index;
   }
 
   /** The level that is shown. */
@@ -143,7 +148,7 @@ export class Playback extends EventTarget {
   }
 
   set sound(index) {
-    this.#hls.audioTrack = index;
+    if (this.#hls) this.#hls.audioTrack = index;
   }
 
   get subtitles() {
@@ -175,6 +180,7 @@ export class Playback extends EventTarget {
         return this.#session;
       } catch (error) {
         if (error instanceof Refused && !BUSY.has(error.status)) {
+          this.#drop();
           this.#trouble(TOLD.has(error.kind) ? error.kind : kindOf(error.status), undefined, error.when);
           return null;
         }
@@ -211,6 +217,10 @@ export class Playback extends EventTarget {
     });
     this.#hls = hls;
     hls.on(Hls.Events.ERROR, (_, data) => this.#hlsError(data));
+    hls.on(Hls.Events.FRAG_LOADED, (_, { frag }) => {
+      // What has no grant in its address may come from a cache, which asks nobody.
+      if (frag.url.includes(session.grant)) this.#heard = performance.now();
+    });
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       this.dispatchEvent(new Event("choices"));
       if (this.#wanted) this.#start();
@@ -231,6 +241,31 @@ export class Playback extends EventTarget {
     this.#video.play().catch((error) => {
       if (error.name === "NotAllowedError") this.pause();
     });
+  }
+
+  // What was taken back.
+
+  async #mayCheck() {
+    const session = this.#session;
+    if (!session?.check_ms || since(this.#heard) * 1000 < session.check_ms) return;
+    this.#heard = performance.now();
+    try {
+      await probe(session.master);
+    } catch (error) {
+      // No answer is no refusal.
+      if (session === this.#session && GONE.has(error.status)) this.#renew(kindOf(error.status));
+    }
+  }
+
+  /** Stops where it is, and lets go of all that is loaded. */
+  #drop() {
+    this.#position = this.position;
+    this.#video.pause();
+    this.#hls?.destroy();
+    this.#hls = null;
+    if (this.#source !== "native") return;
+    this.#video.removeAttribute("src");
+    this.#video.load();
   }
 
   // Nothing is fetched for a film that stands still.
@@ -296,6 +331,7 @@ export class Playback extends EventTarget {
   #renew(kind) {
     if (since(this.#renewed) < RELAPSE) return this.#end(kind);
     this.#renewed = performance.now();
+    if (this.#session?.check_ms) this.#drop();
     this.#session = null;
     this.#reopen();
   }
@@ -318,6 +354,7 @@ export class Playback extends EventTarget {
   }
 
   #end(kind) {
+    if (kind === "denied" || kind === "gone") this.#drop();
     this.#hls?.stopLoad();
     this.#wanted = false;
     this.#trouble(kind);

@@ -39,8 +39,8 @@ function siteAround() {
   }
 }
 
-/** A new session: `{master, grant, expires, duration, frames, frame_ms}`; `shown` is what opens the film, where it is not open to
- * all. `credentials`: as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
+/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, and `check_ms` where it can be taken back; `shown`
+ * is what opens the film, where it is not open to all. `credentials`: as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
 export async function openSession(shown, credentials = "omit") {
   const said = { ...shown, site: siteAround() };
   const isEmpty = Object.values(said).every((value) => value === undefined);

@@ -183,7 +183,9 @@ _VERBS = {"listed": "list", "shown": "read", "exported": "export", "bring": "imp
 
 def _tag(path: str) -> str:
     first = path.split("/")[3]
-    return {"traffic": "tenant", "audit": "tenant"}.get(first, first if first in _TAGS else "about")
+    return {"traffic": "tenant", "audit": "tenant", "privacy": "tenant"}.get(
+        first, first if first in _TAGS else "about"
+    )
 
 
 def _body(type: type[Struct] | None, told: Operation, refs: dict[Any, Any]) -> dict[str, Any]:

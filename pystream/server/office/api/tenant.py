@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from pystream.acl import disclosure
 from pystream.acl.audit import ALL_KINDS, Entry, Kind
 from pystream.acl.streams import Tenant
 from pystream.acl.traffic import Kind as Sent
@@ -79,6 +80,15 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     display: Display | UnsetType = UNSET
     timezone: TimeZone | UnsetType = UNSET
     notice: Notice | UnsetType = UNSET
+
+
+class Privacy(Struct, kw_only=True):
+    """`document` is what `/.well-known/pystream-privacy.json` has of the tenant, in the format that it
+    names. `notice` is a text for the customer's own notice, by language; whose viewers they are and on
+    what ground, the customer has to add."""
+
+    document: dict[str, Any]
+    notice: dict[str, str]
 
 
 class MonthQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -182,6 +192,19 @@ def change(call: Call[NoQuery, TenantChange]) -> Given:
     """
     store, changes = call.office.store, given_only(call.body)
     return Given(_view(store.set_tenant(call.actor.tenant, changes, who=call.who, now=call.now)))
+
+
+@operation(gives=Privacy)
+def privacy(call: Call[NoQuery, None]) -> Given:
+    """Read what is kept of viewers.
+
+    For the customer's own privacy notice, and for whoever keeps the record of processing: what this server
+    keeps, why and for how long, made of its settings.
+    """
+    practice = call.office.practice
+    found = disclosure.document(practice, call.office.store.tenant(call.actor.tenant))
+    texts = {language: disclosure.notice(practice, language) for language in disclosure.LANGUAGES}
+    return Given(Privacy(document=found, notice=texts))
 
 
 @operation(query=MonthQuery, gives=Traffic)
