@@ -102,6 +102,11 @@ class Issuer:
         found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most)
         return list(self._shown(tenant_id, found))
 
+    def made(self, tenant_id: int, stream_id: int, at: int, most: int) -> list[Shown]:
+        """The first passwords of a stream that were added in that second."""
+        found = self._viewers.passwords(tenant_id, stream_id, most=most, made_at=at)
+        return list(self._shown(tenant_id, found))
+
     def shown(self, tenant_id: int, ids: Collection[int]) -> list[Shown]:
         """Passwords of a tenant by their ids, at most some thousands; those that it has."""
         found = self._viewers.passwords(tenant_id, ids=ids, most=len(ids))

@@ -279,6 +279,27 @@ class PeopleStore:
         with self._database.writing() as connection:
             connection.execute(delete(tables.console_session).where(column.digest == digest))
 
+    def sessions(self, person: Person, idle_s: int, now: int) -> tuple[tuple[bytes, int], ...]:
+        """The digests of somebody's sessions that go on, and when each was used last, to the minute;
+        that first which was so latest."""
+        column = tables.console_session.c
+        wanted = (
+            select(column.digest, column.seen_at)
+            .where(column.person_id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.expires > now, column.seen_at > now - idle_s)
+            .order_by(column.seen_at.desc(), column.digest)
+        )
+        with self._database.reading() as connection:
+            return tuple((row.digest, row.seen_at) for row in connection.execute(wanted))
+
+    def end_sessions(self, person: Person, *, who: str, now: int) -> None:
+        """Signs somebody out everywhere."""
+        check_who(who)
+        with self._database.writing() as connection:
+            _end_sessions(connection, person.id)
+            what = {"person": (person.name, person.name), "sessions_ended": (None, True)}
+            record(connection, person.tenant_id, who, now, what)
+
     # Tokens
 
     def add_token(

@@ -139,16 +139,19 @@ class ViewerStore:
         most: int = 1000,
         named: bool = False,
         ids: Collection[int] | None = None,
+        made_at: int | None = None,
     ) -> tuple[Sealed, ...]:
         """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`;
         with `named`, of the viewers whom links or tokens name instead. Of `ids`, at most some thousands,
-        those that are the tenant's."""
+        those that are the tenant's; with `made_at`, those that were added in that second."""
         column = tables.password.c
         wanted = select(tables.password).where(
             column.tenant_id == tenant_id, column.id > after, column.named == named
         )
         if ids is not None:
             wanted = wanted.where(column.id.in_(sorted(ids)))
+        if made_at is not None:
+            wanted = wanted.where(column.created_at == made_at)
         if stream_id is not None:
             opened = tables.admission.c
             wanted = wanted.join(tables.admission, opened.password_id == column.id)

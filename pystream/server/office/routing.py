@@ -20,7 +20,8 @@ from pystream.server.http import HttpError
 from pystream.server.office import api, console
 from pystream.server.office.api import document, passwords, tenant, tokens
 from pystream.server.office.api import streams as api_streams
-from pystream.server.office.console import doors, start
+from pystream.server.office.console import account, doors, records, staff, streams
+from pystream.server.office.console import passwords as viewers
 from pystream.server.office.values import Asked, Office, Reply, Request
 
 
@@ -52,6 +53,8 @@ class Route:
 
 
 _STREAM = "/api/v1/streams/{stream}"
+_VIEWERS = "/console/passwords"
+_TOTP = "/console/account/authenticator"
 _PASSWORD = "/api/v1/passwords/{password}"
 
 ROUTES: Final = (
@@ -101,8 +104,43 @@ ROUTES: Final = (
     Route("POST", "/console/sign-out", SIGNED_IN, doors.sign_out, first=True),
     Route("GET", "/console/password", SIGNED_IN, doors.password_page, first=True),
     Route("POST", "/console/password", SIGNED_IN, doors.change_password, heavy=True, first=True),
-    Route("GET", "/console", SIGNED_IN, start.unslashed),
-    Route("GET", "/console/", SIGNED_IN, start.page),
+    Route("POST", "/console/language", ANYBODY, console.speak, first=True),
+    Route("GET", "/console", SIGNED_IN, streams.unslashed),
+    Route("GET", "/console/", SIGNED_IN, streams.listed),
+    Route("GET", "/console/streams/{stream}", Right.STREAMS_READ, streams.page),
+    Route("POST", "/console/streams/{stream}", Right.STREAMS_CHANGE, streams.change),
+    Route("GET", _VIEWERS, Right.PASSWORDS_READ, viewers.listed, heavy=True),
+    Route("GET", f"{_VIEWERS}/new", Right.PASSWORDS_CHANGE, viewers.new),
+    Route("POST", f"{_VIEWERS}/new", Right.PASSWORDS_CHANGE, viewers.create, heavy=True),
+    Route("GET", f"{_VIEWERS}/sheet", Right.PASSWORDS_READ, viewers.sheet, heavy=True),
+    Route("POST", f"{_VIEWERS}/cards", Right.PASSWORDS_READ, viewers.cards, heavy=True),
+    Route("GET", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.import_page),
+    Route(
+        *("POST", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.bring),
+        body=8 << 20,
+        heavy=True,
+    ),
+    Route("POST", f"{_VIEWERS}/revoke", Right.PASSWORDS_CHANGE, viewers.revoke),
+    Route("POST", f"{_VIEWERS}/rotate", Right.PASSWORDS_CHANGE, viewers.rotate, heavy=True),
+    Route("POST", f"{_VIEWERS}/erase", Right.PASSWORDS_ERASE, viewers.erase, heavy=True),
+    Route("GET", "/console/traffic", Right.TRAFFIC_READ, records.traffic),
+    Route("GET", "/console/audit", Right.AUDIT_READ, records.audit),
+    Route("GET", "/console/people", Right.PEOPLE_CHANGE, staff.people),
+    Route("POST", "/console/people", Right.PEOPLE_CHANGE, staff.add_person, heavy=True),
+    Route(
+        *("POST", "/console/people/{name}", Right.PEOPLE_CHANGE, staff.change_person), heavy=True
+    ),
+    Route("GET", "/console/tokens", Right.TOKENS_CHANGE, staff.tokens),
+    Route("POST", "/console/tokens", Right.TOKENS_CHANGE, staff.add_token),
+    Route("POST", "/console/tokens/{name}", Right.TOKENS_CHANGE, staff.revoke_token),
+    Route("GET", "/console/organisation", Right.TENANT_CHANGE, staff.organisation),
+    Route("POST", "/console/organisation", Right.TENANT_CHANGE, staff.change_organisation),
+    Route("GET", "/console/account", SIGNED_IN, account.page),
+    Route("POST", "/console/account/sign-out", SIGNED_IN, account.sign_out_everywhere),
+    Route("GET", _TOTP, SIGNED_IN, account.authenticator, heavy=True),
+    Route("POST", _TOTP, SIGNED_IN, account.finish),
+    Route("POST", f"{_TOTP}/begin", SIGNED_IN, account.begin),
+    Route("POST", f"{_TOTP}/remove", SIGNED_IN, account.give_up, heavy=True),
 )
 
 
@@ -198,6 +236,7 @@ def _answered(office: Office, request: Request) -> Reply:
         actor = console.whose(office, request)
         if actor is None and route.needs is not ANYBODY:
             return console.to_sign_in(request)
+        request.actor = actor
         if asked.method == "POST":
             console.check_own_site(request)
         if actor is not None and _has_to_change(actor) and not route.first:

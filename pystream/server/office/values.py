@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from pystream.acl.disclosure import Practice
+from pystream.acl.people import Actor
 from pystream.acl.retention import Rules
 from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
@@ -58,11 +59,11 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 class Request:
     """What handlers get of a request. `place` has what stood in the path where the route has names in
-    braces, `session` the secret of the console's session, if there is one. `said`: header fields that
-    go with the answer, whatever it is."""
+    braces, `session` the secret of the console's session, if there is one, `actor` who asks. `said`: header
+    fields that go with the answer, whatever it is."""
 
     __slots__ = (
-        *("_form", "asked", "fields", "files", "method", "path", "place", "root", "said"),
+        *("_form", "actor", "asked", "fields", "files", "method", "path", "place", "root", "said"),
         "session",
     )
 
@@ -74,6 +75,7 @@ class Request:
         self.fields = asked.fields
         self.place = place
         self.session: bytes | None = None
+        self.actor: Actor | None = None
         self.said: list[tuple[str, str]] = []
         self.files: dict[str, File] = {}
         self._form: dict[str, str] | None = None
@@ -140,7 +142,8 @@ def _once(text: str) -> dict[str, str]:
 class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice`: what of
-    the node's settings says what it keeps."""
+    the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
+    none is not in it."""
 
     store: Store
     keys: KeyStore
@@ -151,6 +154,7 @@ class Office:
     films: str | None = None
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
+    viewers: Callable[[], Mapping[int, int]] = dict
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
     tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
     tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
@@ -165,11 +169,12 @@ class Office:
         films: str | None = None,
         requests_per_minute: int = 600,
         practice: Practice | None = None,
+        viewers: Callable[[], Mapping[int, int]] = dict,
     ) -> Office:
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
         practice = practice or Practice(Rules())
-        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock)
+        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock, viewers)
 
     def now(self) -> int:
         return int(self.clock())

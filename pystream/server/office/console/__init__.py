@@ -15,11 +15,13 @@ under `/console/-/` by names with their hash.
 from __future__ import annotations
 
 import hmac
+import re
 
 from pystream.acl import sign_in
 from pystream.acl.people import Actor, of_person
 from pystream.server.http import HttpError
 from pystream.server.office.console import pages
+from pystream.server.office.console.texts import TEXTS
 from pystream.server.office.values import Office, Reply, Request
 
 
@@ -85,9 +87,30 @@ def to_password(request: Request) -> Reply:
 
 
 def refusal(request: Request, error: HttpError) -> Reply:
-    """The page that says what is wrong."""
-    values = {"number": error.status, "reason": error.reason}
-    return pages.page(request, None, "refusal.html", error.status, *error.headers, **values)
+    """The page that says what is wrong: in the reader's words what it means, and below it what it was."""
+    kind = f"refused_{error.status}"
+    values = {"status_number": error.status, "reason": error.reason, "kind": kind}
+    actor = request.actor
+    return pages.page(request, actor, "refusal.html", error.status, *error.headers, **values)
+
+
+def speak(office: Office, actor: Actor, request: Request) -> Reply:
+    """Keeps the language that was chosen, and goes back to where that was."""
+    chosen, back = request.form.get("to", ""), request.form.get("back", "")
+    if chosen not in TEXTS:
+        raise HttpError(400, "the console does not speak that language")
+    if not _PATH.fullmatch(back):
+        back = "/console/"
+    secure = "; Secure" if request.asked.secure else ""
+    cookie = (
+        f"{pages.LANGUAGE_COOKIE}={chosen}; Path={request.root}/console; Max-Age=31536000; HttpOnly;"
+        f" SameSite=Strict{secure}"
+    )
+    return to(request, back, ("Set-Cookie", cookie))
+
+
+# A page of the console's own, and no other site: one element after another.
+_PATH = re.compile(r"/console(/[a-z0-9-]*)+")
 
 
 def asset(office: Office, actor: Actor, request: Request) -> Reply:
