@@ -307,3 +307,28 @@ def test_all_that_cannot_be_printed_is_said() -> None:
 
 def test_a_card_shows_no_password_by_accident() -> None:
     assert "0012345" not in repr(card(password="0012345", label="0012345"))
+
+
+# What is shown on a page
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "otpauth://totp/acme:eva?secret=" + "A7" * 16 + "&issuer=acme", "ä" * 300]
+)
+def test_a_code_on_a_page_is_read_by_others(text: str) -> None:
+    assert zxingcpp.read_barcodes(drawn(qr_svg(text)), formats=QR)[0].text == text
+
+
+def drawn(svg: bytes, scale: int = 6) -> Image.Image:
+    """The picture: squares of one unit, black, on white."""
+    found = re.search(rb'viewBox="0 0 (\d+) \1"', svg)
+    assert found and svg.count(b"<path") == 2
+    side = int(found[1])
+    picture = Image.new("L", (side * scale, side * scale), 255)
+    pen = ImageDraw.Draw(picture)
+    for x, y in re.findall(rb"M(\d+) (\d+)h1v1h-1z", svg):
+        left, top = int(x) * scale, int(y) * scale
+        # The quiet zone stays free (ISO/IEC 18004 6.3.8).
+        assert 4 <= int(x) < side - 4 and 4 <= int(y) < side - 4
+        pen.rectangle((left, top, left + scale - 1, top + scale - 1), 0)
+    return picture

@@ -134,7 +134,7 @@ class PeopleStore:
                 )
             _set(connection, before, let_in_until=until)
             if not seconds:
-                _end_sessions(connection, before.id)
+                _end_sessions(connection, before)
             what = {"person": (name, name), "let_in_until": (before.let_in_until, until)}
             record(connection, tenant_id, who, now, what)
             return _account(connection, tenant_id, name).person
@@ -155,7 +155,7 @@ class PeopleStore:
         with self._database.writing() as connection:
             person = _account(connection, tenant_id, name).person
             _set(connection, person, hash=hash, password_until=password_until)
-            _end_sessions(connection, person.id, keep)
+            _end_sessions(connection, person, keep)
             record(
                 connection, tenant_id, who, now, {"person": (name, name), "password": (None, True)}
             )
@@ -176,7 +176,7 @@ class PeopleStore:
             person = account.person
             if person.role is Role.ADMIN:
                 _check_other_admin(connection, person)
-            _end_sessions(connection, person.id)
+            _end_sessions(connection, person)
             _delete_codes(connection, person)
             connection.execute(delete(tables.person).where(tables.person.c.id == person.id))
             what = {"person": (name, None), "role": (person.role.value, None)}
@@ -296,7 +296,7 @@ class PeopleStore:
         """Signs somebody out everywhere."""
         check_who(who)
         with self._database.writing() as connection:
-            _end_sessions(connection, person.id)
+            _end_sessions(connection, person)
             what = {"person": (person.name, person.name), "sessions_ended": (None, True)}
             record(connection, person.tenant_id, who, now, what)
 
@@ -459,11 +459,10 @@ def _set(connection: Connection, person: Person, **values: Any) -> None:
         raise NotFound(f"there is no person {person.name!r}")
 
 
-def _end_sessions(connection: Connection, person_id: int, keep: bytes = b"") -> None:
+def _end_sessions(connection: Connection, person: Person, keep: bytes = b"") -> None:
     column = tables.console_session.c
-    connection.execute(
-        delete(tables.console_session).where(column.person_id == person_id, column.digest != keep)
-    )
+    theirs = column.tenant_id == person.tenant_id, column.person_id == person.id
+    connection.execute(delete(tables.console_session).where(*theirs, column.digest != keep))
 
 
 def _delete_codes(connection: Connection, person: Person) -> None:
