@@ -16,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore
-from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.viewers import End
 from pystream.errors import StoreError
 from pystream.server.office import once, quotas, routing
@@ -923,6 +924,107 @@ def test_a_transaction_of_several_steps_is_whole(house: House) -> None:
     with pytest.raises(StoreError), house.store.together():
         house.store.remove_tenant("acme")
     assert house.store.tenant("acme").settings.display == "y"
+
+
+# Verifiers
+
+
+def test_verifiers_are_added_listed_and_revoked(house: House) -> None:
+    body = {"kind": "link", "stream": "course", "name": "one"}
+    made = house.ask("POST", "/verifiers", body, idempotency_key="k")
+    assert made.status == 201, made.body
+    facts = {**made.json}
+    secret = facts.pop("secret")
+    assert re.fullmatch(r"[0-9a-f]{64}", secret)
+    assert (facts["access"], facts["stream"], facts["of_tenant"]) == ("signed", "course", False)
+    again = house.ask("POST", "/verifiers", body, idempotency_key="k")
+    assert again.body == made.body and "Idempotent-Replayed" in again.headers
+    keys = [{"url": "https://a.example/keys", "name": name} for name in ("two", "three")]
+    for each in keys:
+        house.now += 1
+        whole = house.ask("POST", "/verifiers", {"kind": "jwks", **each}).json
+        assert (whole["of_tenant"], whole["stream"], whole["secret"]) == (True, None, None)
+        assert (whole["access"], "url" in whole) == ("external", False)
+    # What the store opens is what workers go by.
+    store, film = house.store, house.store.stream("acme", "course").id
+    id = store.tenant("acme").id
+    (active,) = store.verifiers(house.keys).active(id, film, "signed")
+    assert active.verifier == Verifier(kind="link", secret=secret)
+    house.ask("PATCH", "/streams/course", {"access": "signed"})
+    first = house.ask("GET", "/verifiers?limit=2")
+    assert first.json["items"][0] == facts and secret not in first.body.decode()
+    last = house.ask("GET", f"/verifiers?limit=2&cursor={first.json['next']}").json
+    told = [each["name"] for page in (first.json, last) for each in page["items"]]
+    assert told == ["one", "two", "three"] and last["next"] is None
+    assert house.ask("GET", "/verifiers", of="other").json == {"items": [], "next": None}
+    assert house.ask("DELETE", "/verifiers/one", of="other").kind == "not-found"
+    assert house.ask("DELETE", "/verifiers/one").status == 204
+    assert house.ask("DELETE", "/verifiers/one").kind == "not-found"
+    assert store.verifiers(house.keys).active(id, film, "signed") == ()
+    # Its secret is nowhere any more, not in an answer that was kept either.
+    assert house.ask("POST", "/verifiers", body, idempotency_key="k").kind == "answer-erased"
+    revoked = house.ask("GET", "/verifiers").json["items"][0]
+    assert revoked == {**facts, "revoked_at": "2031-05-16T12:00:02Z"}
+    assert house.recorded("verifier_added")[-1] == "link one"
+    assert house.recorded("verifier_revoked") == ["link one"]
+    house.ask("DELETE", "/streams/course")
+    removed = house.ask("GET", "/verifiers").json["items"][0]
+    assert (removed["stream"], removed["of_tenant"]) == (None, False)
+
+
+def test_a_secret_that_the_site_has_already_is_not_said_back(one: House) -> None:
+    theirs = {"kind": "akamai", "secret": "0a" * 16, "salt": "some salt", "token_name": "tok"}
+    made = one.ask("POST", "/verifiers", theirs)
+    assert made.status == 201 and made.json["secret"] is None
+    assert "0a0a" not in made.body.decode() and re.fullmatch(r"[\w-]{1,16}", made.json["name"])
+    (kept,) = one.store.verifiers(one.keys).listed(one.store.tenant("acme").id)
+    assert kept.verifier == Verifier(**theirs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "places"),
+    [
+        ({"kind": "none"}, "invalid", ["#/kind"]),
+        ({"kind": "link", "secret": "short"}, "invalid", ["#/secret"]),
+        ({"kind": "link", "url": "https://a.example/"}, "invalid", ["#/url"]),
+        ({"kind": "jwks"}, "invalid", ["#/url"]),
+        ({"kind": "jwks", "url": "ftp://a.example/"}, "invalid", ["#/url"]),
+        ({"kind": "jwks", "url": "https://a:b@a.example/"}, "invalid", ["#/url"]),
+        (
+            {"kind": "question", "url": "https://a.example/", "seconds": 11},
+            "invalid",
+            ["#/seconds"],
+        ),
+        ({"kind": "link", "name": "a b"}, "invalid", ["#/name"]),
+        ({"kind": "link", "stream": "nothing"}, "not-found", []),
+        ({"kind": "link", "secrets": "x"}, "invalid", ["#/secrets"]),
+        ({"kind": "bunny"}, "invalid", ["#/kind"]),
+        ({"kind": "link", "name": "one"}, "exists", []),
+    ],
+)
+def test_a_verifier_that_cannot_be(one: House, body: Any, kind: str, places: list[str]) -> None:
+    assert one.ask("POST", "/verifiers", {"kind": "link", "name": "one"}).status == 201
+    got = one.ask("POST", "/verifiers", body)
+    assert got.kind == kind and got.places == places
+    for secret in ("short", "a.example"):
+        assert secret not in got.body.decode()
+    assert len(one.ask("GET", "/verifiers").json["items"]) == 1
+
+
+def test_all_that_protects_a_film_in_one_word(one: House) -> None:
+    """As `pystream stream set --maximum` does."""
+    got = one.ask("PATCH", "/streams/course", {"maximum": True, "max_devices": 2})
+    assert got.status == 200, got.body
+    wanted = {**MAXIMUM, "max_devices": 2}
+    assert {name: got.json[name] for name in wanted} == wanted and "maximum" not in got.json
+    same = one.ask("PATCH", "/streams/course", {"maximum": False})
+    assert same.json == got.json
+    body = {"name": "new", "sources": ["acme.mp4"], "maximum": True}
+    made = one.ask("POST", "/streams", body).json
+    assert {name: made[name] for name in MAXIMUM} == MAXIMUM
+    one.ask("PATCH", "/streams/open", {"origins": ["*"]})
+    refused = one.ask("PATCH", "/streams/open", {"maximum": True})
+    assert refused.kind == "invalid" and refused.places == ["#/embed_lock"]
 
 
 # How much

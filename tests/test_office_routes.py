@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from pystream.acl import sign_in
+from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import RIGHTS, SCOPES, Right, Role
 from pystream.acl.sealing import MasterKeys
@@ -82,6 +83,9 @@ CASES = {
     ("GET", "/api/v1/tokens"): Case(200),
     ("POST", "/api/v1/tokens"): Case(201, body={"name": "new", "scopes": ["streams:read"]}),
     ("DELETE", "/api/v1/tokens/{name}"): Case(404, {"name": "evas"}),
+    ("GET", "/api/v1/verifiers"): Case(200),
+    ("POST", "/api/v1/verifiers"): Case(404, body={"kind": "link", "stream": MARK}),
+    ("DELETE", "/api/v1/verifiers/{verifier}"): Case(404, {"verifier": f"{MARK}-key"}),
     ("GET", "/console/-/{asset}"): Case(404, {"asset": "nothing.css"}),
     ("GET", "/console/sign-in"): Case(303),
     ("POST", "/console/sign-in"): Case(
@@ -162,6 +166,11 @@ class House:
             acme.id, [stream.id], [(generate(), settings)], who="test", now=NOW
         )
         self.theirs = str(id)
+        store.verifiers(keys).add(
+            *(acme.id, stream.id, f"{MARK}-key", Verifier(kind="link", secret="ab" * 32)),
+            who="test",
+            now=NOW,
+        )
         store.add_stream("other", "owl", StreamSettings(sources=("/owl.mp4",)), who="test", now=NOW)
 
     def ask(

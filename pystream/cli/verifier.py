@@ -98,6 +98,8 @@ def _add(words: list[str]) -> int:
     options = parser.parse(words)
     tenant, name = options.place
     try:
+        from pystream.acl.entrances.verifiers import new_name
+
         verifier = _verifier(options)
         with _store.both_stores(options) as (store, keys):
             owner = store.tenant(tenant)
@@ -105,7 +107,7 @@ def _add(words: list[str]) -> int:
             made = store.verifiers(keys).add(
                 owner.id,
                 stream.id if stream else None,
-                options.name or _new_name(),
+                options.name or new_name(),
                 verifier,
                 who=_store.who(options),
                 now=_store.now(),
@@ -142,12 +144,6 @@ def _text(path: str) -> str:
         return sys.stdin.readline().strip()
     with open(path, encoding="utf-8") as file:
         return file.readline(4096).strip()
-
-
-def _new_name() -> str:
-    import secrets
-
-    return secrets.token_hex(2)
 
 
 def _list(words: list[str]) -> int:

@@ -128,6 +128,11 @@ def new_secret(kind: str) -> str:
     return made[kind]() if kind in made else ""
 
 
+def new_name() -> str:
+    """A name for a key that was given none."""
+    return secrets.token_hex(2)
+
+
 def check(name: str, verifier: Verifier) -> None:
     """Raises `InvalidValue` with all that is wrong; no problem repeats a secret or a URL."""
     wrong = tuple(_problems(name, verifier))

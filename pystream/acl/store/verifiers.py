@@ -22,6 +22,7 @@ from pystream.acl.entrances.verifiers import (
 )
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
+from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
 from pystream.acl.store.keystore import KeyStore
@@ -103,8 +104,10 @@ class Verifiers:
         return own or found
 
     def revoke(self, tenant_id: int, name: str, *, who: str, now: int) -> Configured:
-        """Revokes the active key of a name, and destroys what it was sealed with. Raises `NotFound`."""
+        """Revokes the active key of a name, and destroys what it was sealed with. What the API keeps of its
+        answers may hold its secret: nobody reads these again either. Raises `NotFound`."""
         check_who(who)
+        answers = AnswerStore(self._database).references(tenant_id)
         column = tables.verifier.c
         with self._database.writing() as connection:
             _take_turn(connection)
@@ -117,7 +120,7 @@ class Verifiers:
             what = {"verifier_revoked": (None, f"{row['kind']} {name}")}
             record(connection, tenant_id, who, now, what, row["stream_id"])
         self._opened.pop(row["id"], None)
-        self._keys.erase(tenant_id, [row["reference"]], now)
+        self._keys.erase(tenant_id, [row["reference"], *answers], now, missing_ok=True)
         return _configured({**row, "revoked_at": now}, None)
 
     def _read(self, tenant_id: int, wanted: Select[Any]) -> tuple[Configured, ...]:

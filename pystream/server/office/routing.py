@@ -18,7 +18,7 @@ from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, SignI
 from pystream.server import log
 from pystream.server.http import HttpError
 from pystream.server.office import api, console
-from pystream.server.office.api import document, passwords, tenant, tokens
+from pystream.server.office.api import document, passwords, tenant, tokens, verifiers
 from pystream.server.office.api import streams as api_streams
 from pystream.server.office.console import account, doors, records, staff, streams
 from pystream.server.office.console import passwords as viewers
@@ -97,6 +97,10 @@ ROUTES: Final = (
     Route("GET", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.listed),
     Route("POST", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.create),
     Route("DELETE", "/api/v1/tokens/{name}", Right.TOKENS_CHANGE, tokens.revoke),
+    # Whoever has a secret makes viewers, as whoever hands out passwords does.
+    Route("GET", "/api/v1/verifiers", Right.PASSWORDS_READ, verifiers.listed),
+    Route("POST", "/api/v1/verifiers", Right.PASSWORDS_CHANGE, verifiers.add),
+    Route("DELETE", "/api/v1/verifiers/{verifier}", Right.PASSWORDS_CHANGE, verifiers.revoke),
     # The console
     Route("GET", "/console/-/{asset}", ANYBODY, console.asset, first=True),
     Route("GET", "/console/sign-in", ANYBODY, doors.sign_in_page, first=True),

@@ -29,6 +29,7 @@ from pystream.server.office.api.operations import (
 from pystream.server.office.api.passwords import Id
 from pystream.server.office.api.streams import Name
 from pystream.server.office.api.tokens import TokenName
+from pystream.server.office.api.verifiers import VerifierName
 from pystream.server.office.once import KEY_PATTERN
 from pystream.server.office.problems import KINDS, Problem, Told
 
@@ -62,6 +63,7 @@ _PLACES: dict[str, tuple[str, Any]] = {
     "stream": ("The name of a stream.", Name),
     "password": ("The id of a password.", Id),
     "name": ("The name of a token.", TokenName),
+    "verifier": ("The name of a verifier that is active.", VerifierName),
     "problem": ("The last element of a problem's `type`.", Literal[tuple(KINDS)]),
 }
 _ALL = ("malformed", "unavailable", "bug")
@@ -69,6 +71,7 @@ _OF_TOKENS = ("unauthorized", "forbidden", "insufficient-scope", "too-many-reque
 _TAGS = {
     "streams": "Films, and who may watch them how.",
     "passwords": "What viewers type to come in. Only the customer knows who holds which.",
+    "verifiers": "How links and tokens of the customer's site are checked.",
     "tenant": "The customer, what was sent, and who did what.",
     "tokens": "What programs come in with.",
     "about": "What this is.",
@@ -266,6 +269,7 @@ _LINKS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "passwords-rotate": [("passwords-read", "password", "/id")],
     "tokens-create": [("tokens-revoke", "name", "/name")],
+    "verifiers-add": [("verifiers-revoke", "verifier", "/name")],
     "streams-list": [("streams-read", "stream", "/items/0/name")],
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from pystream.acl.streams import (
     CACHES,
     ENCRYPTIONS,
     FORMATS,
+    MAXIMUM,
     Stream,
     StreamSettings,
     changed,
@@ -179,6 +181,15 @@ EmbedLock = Annotated[
         " there are none, on its own page and in no frame."
     ),
 ]
+Maximum = Annotated[
+    bool,
+    Meta(
+        description="true: all that protects a film, in one word: "
+        + ", ".join(f"`{name}` {json.dumps(value)}" for name, value in MAXIMUM.items())
+        + ". What is said beside it counts. It is no setting of its own: each of these can be seen, and"
+        " changed by itself."
+    ),
+]
 DeviceMode = Annotated[
     str,
     _one_of(
@@ -261,6 +272,7 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     countries_denied: CountriesDenied | UnsetType = UNSET
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
+    maximum: Maximum | UnsetType = UNSET
 
 
 Films = Annotated[
@@ -338,7 +350,7 @@ def add(call: Call[NoQuery, NewStream]) -> Given:
     cannot be packaged is refused. A server whose operator has set no such folder refuses all (403); the
     operator adds streams there. The name cannot be changed later.
     """
-    values = given_only(call.body)
+    values = _given_settings(call.body)
     name = values.pop("name")
     check_stream_name(name)
     settings = StreamSettings(**_with_paths(call, values))
@@ -369,7 +381,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     store, tenant, name = call.office.store, call.actor.tenant, call.place["stream"]
     before = store.stream(tenant, name)
     seen = _seen(call.request, before)
-    changes = _with_paths(call, given_only(call.body))
+    changes = _with_paths(call, _given_settings(call.body))
     wanted = changed(before.settings, changes)
     _check(call, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
@@ -480,6 +492,11 @@ def _names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | N
     if not all(each.startswith(begin) for each in sources):
         return None
     return [each.removeprefix(begin) for each in sources]
+
+
+def _given_settings(values: StreamValues) -> dict[str, Any]:
+    given = given_only(values)
+    return {**(MAXIMUM if given.pop("maximum", False) else {}), **given}
 
 
 def _with_paths(call: Call[Any, Any], values: Mapping[str, Any]) -> dict[str, Any]:
