@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pypdfium2
 import pytest
 import zxingcpp
-from PIL.Image import Image
+from PIL import ImageDraw
+from PIL.Image import Image, new
 
-from pystream.acl.cards import MOST_CARDS, Card, cards
+from pystream.acl.cards import MOST_CARDS, Card, cards, qr_svg
 from pystream.acl.passwords import canonical, derive, generate
 from pystream.errors import InvalidValue
 
@@ -319,12 +321,12 @@ def test_a_code_on_a_page_is_read_by_others(text: str) -> None:
     assert zxingcpp.read_barcodes(drawn(qr_svg(text)), formats=QR)[0].text == text
 
 
-def drawn(svg: bytes, scale: int = 6) -> Image.Image:
+def drawn(svg: bytes, scale: int = 6) -> Image:
     """The picture: squares of one unit, black, on white."""
     found = re.search(rb'viewBox="0 0 (\d+) \1"', svg)
     assert found and svg.count(b"<path") == 2
     side = int(found[1])
-    picture = Image.new("L", (side * scale, side * scale), 255)
+    picture = new("L", (side * scale, side * scale), 255)
     pen = ImageDraw.Draw(picture)
     for x, y in re.findall(rb"M(\d+) (\d+)h1v1h-1z", svg):
         left, top = int(x) * scale, int(y) * scale
