@@ -6,19 +6,27 @@ import http.client
 import json
 import re
 import time
-from base64 import b32decode
+from base64 import b32decode, b64decode
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
+from io import BytesIO
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+import zxingcpp
+from PIL import Image
 
 from pystream.acl import sign_in
+from pystream.acl.entrances.links import Link
+from pystream.acl.entrances.links import sign as sign_link
+from pystream.acl.password_csv import read_csv
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import RIGHTS, Role
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
-from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.server.keys import open_key_store
 from pystream.server.settings import load
@@ -102,7 +110,10 @@ class House:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with node_in(tmp_path_factory.mktemp("console")) as node:
-        node.settings("workers = 2", BUSY)
+        films = node.folder / "films" / "acme"
+        films.mkdir(parents=True)
+        (films / "hall-1.mp4").hardlink_to(SAMPLE)
+        node.settings("workers = 2", f'{BUSY}[console]\nfilms = "{films.parent}"\n')
         made = House(node)
         node.start()
         node.hear("READY=1")
@@ -155,7 +166,8 @@ def clean(page: Page) -> None:
 PAGES = (
     *("", "streams/course", "streams/trailer", "passwords", "passwords?stream=course"),
     *("passwords/new?stream=course", "passwords/import", "traffic", "audit", "audit?kind=change"),
-    *("people", "tokens", "organisation", "account", "password"),
+    *("people", "tokens", "organisation", "account", "password", "streams", "verifiers"),
+    *("verifiers/-/new?kind=akamai", "verifiers/-/new?kind=question"),
 )
 STILLS = """Array.from(document.querySelectorAll('video')).every((each) => each.readyState >= 2)"""
 
@@ -364,6 +376,152 @@ def test_a_replaced_password_lets_in_no_more(house: House, chromium: Chromium) -
     page.close()
 
 
+def test_a_list_is_exported_as_it_can_be_imported(house: House, chromium: Chromium) -> None:
+    text = house.issue(label="=Row 4", valid_until=1_935_446_400, max_devices=2)
+    page = entered(chromium, house, locale="de-DE", acceptDownloads=True)
+    page.goto(house.root + "passwords?stream=course")
+    data = page.run(DOWNLOADED, selector="a[href*=export]")
+    found = read_csv(data.encode(), timezone="Europe/Berlin")
+    assert not found.problems
+    (row,) = [each for each in found.passwords if each.password == text]
+    assert row.settings == PasswordSettings(
+        label="=Row 4", valid_until=1_935_446_400, max_devices=2
+    )
+    page.goto(house.root + "audit?kind=view")
+    assert "Passwörter gesehen" in page.js("document.querySelector('tbody tr').textContent")
+    page.close()
+
+
+DOWNLOADED = """
+const [got] = await Promise.all([page.waitForEvent("download"), page.click(values.selector)]);
+const pieces = [];
+for await (const each of await got.createReadStream()) pieces.push(each);
+return Buffer.concat(pieces).toString("utf8");
+"""
+
+
+# Streams and keys
+
+
+def test_a_stream_is_added_bounded_protected_stopped_and_removed(
+    house: House, chromium: Chromium
+) -> None:
+    page = entered(chromium, house)
+    go(page, "a.button[href$='/console/streams']")
+    fill(page, name="hall-1", title="Hall 1")
+    page.run("await page.check('[name=\"film.hall-1.mp4\"]')")
+    page.run("await page.selectOption('#access', 'open')")
+    go(page, "main form button")
+    assert page.js("location.href") == house.root + "streams/hall-1"
+    until(lambda: house.ask("GET", "/acme/hall-1/")[0] == 200)
+    # It opens when it is set to, in the tenant's time zone.
+    fill(
+        page,
+        opens_at="01.05.2031",
+        closes_at="01.05.2031",
+        networks="192.0.2.0/24",
+        countries="de at",
+    )
+    go(page, "main form[data-once] button")
+    with house.store() as store:
+        settings = store.stream("acme", "hall-1").settings
+    opens = int(datetime(2031, 5, 1, tzinfo=ZoneInfo("Europe/Berlin")).timestamp())
+    assert (settings.opens_at, settings.closes_at) == (opens, opens + 86_400)
+    assert (settings.networks, settings.countries) == (("192.0.2.0/24",), ("DE", "AT"))
+    assert page.js("document.getElementById('closes_at').value") == "2031-05-01"
+    # What is wrong is said, what was typed is kept, and nothing is changed.
+    fill(page, networks="192.0.2.1/24", closes_at="2030-01-01")
+    go(page, "main form[data-once] button")
+    accessible(page)
+    said = page.js("document.querySelector('[role=alert]').textContent")
+    assert "192.0.2.0/24; write that" in said and "Closes: it is over before" in said
+    assert page.js("document.getElementById('networks').value") == "192.0.2.1/24"
+    page.goto(house.root + "streams/hall-1")
+    assert page.js("document.getElementById('networks').value") == "192.0.2.0/24"
+    fill(page, opens_at="", closes_at="", networks="", countries="")
+    go(page, "main form[data-once] button")
+    # All that protects it, in one step that is shown first.
+    go(page, "button[formaction$=maximum]")
+    accessible(page)
+    assert page.js("document.querySelectorAll('tbody tr').length") == 4
+    go(page, "main form button")
+    with house.store() as store:
+        settings = store.stream("acme", "hall-1").settings
+    assert {name: getattr(settings, name) for name in MAXIMUM} == MAXIMUM
+    assert page.js("document.querySelectorAll('button[formaction$=maximum]').length") == 0
+    # Whoever watches is stopped.
+    password = house.issue("hall-1")
+    until(lambda: house.let_in("hall-1", password)[0] == 200)
+    _, there = house.let_in("hall-1", password)
+    go(page, "button[formaction$=end]")
+    accessible(page)
+    go(page, "main button.danger")
+    assert page.js("document.querySelector('.done').textContent") == "All who watched are stopped."
+    until(lambda: house.ask("GET", there["master"])[0] == 403)
+    go(page, "button[formaction$=remove]")
+    accessible(page)
+    go(page, "main button.danger")
+    assert page.js("document.querySelector('.done').textContent") == "The stream is removed."
+    until(lambda: house.ask("GET", "/acme/hall-1/")[0] == 404)
+    assert page.seen("refused") == []
+    page.close()
+
+
+def test_a_key_of_links_is_shown_once_replaced_and_revoked(
+    house: House, chromium: Chromium
+) -> None:
+    with house.store() as store:
+        settings = StreamSettings(
+            sources=(str(SAMPLE),), segment_duration_ms=1000, access="signed", title="Talk 2"
+        )
+        store.add_stream("acme", "talk-2", settings, who="test", now=int(time.time()))
+    page = entered(chromium, house)
+    page.goto(house.root + "streams/talk-2")
+    assert "no key for its links" in page.js("document.querySelector('.warning').textContent")
+    go(page, ".ways a[href$=verifiers]")
+    go(page, "main form button")
+    page.run("await page.selectOption('#stream', 'talk-2')")
+    fill(page, name="first")
+    go(page, "main form button")
+    accessible(page)
+    secrets = [page.js("document.getElementById('secret').value")]
+
+    def opens(name: str, secret: str) -> int:
+        link = Link(
+            tenant="acme", stream="talk-2", key=name, not_before=None, expires=int(time.time()) + 60
+        )
+        query = sign_link(link, bytes.fromhex(secret))
+        return house.ask("GET", f"/acme/talk-2/master.m3u8?{query}")[0]
+
+    until(lambda: opens("first", secrets[0]) == 302)
+    assert opens("first", "ab" * 32) == 403
+    page.goto(house.root + "verifiers")
+    accessible(page)
+    assert secrets[0] not in page.js("document.documentElement.outerHTML")
+    go(page, "button[value=replace]")
+    secrets.append(page.js("document.getElementById('secret').value"))
+    second = page.js("document.querySelector('h1').textContent").removeprefix("Key ")
+    assert opens("first", secrets[0]) == opens(second, secrets[1]) == 302
+    # There are two at most.
+    page.goto(house.root + "verifiers")
+    go(page, "button[value=replace]")
+    assert "2 active ones already" in page.js("document.querySelector('[role=alert]').textContent")
+    go(page, "form[action$='/first'] button[value=revoke]")
+    accessible(page)
+    go(page, "main button.danger")
+    assert page.js("document.querySelector('.done').textContent") == "Revoked."
+    until(lambda: opens("first", secrets[0]) == 403)
+    assert opens(second, secrets[1]) == 302
+    # One's own secret is shown never.
+    page.goto(house.root + "verifiers/-/new?kind=wowza&stream=talk")
+    fill(page, secret="myOwnSecret12345", prefix="token")
+    go(page, "main form button")
+    assert page.js("document.querySelector('.done').textContent") == "The key is added."
+    assert "myOwnSecret12345" not in page.js("document.documentElement.outerHTML")
+    assert page.seen("refused") == []
+    page.close()
+
+
 # Who may
 
 
@@ -371,6 +529,9 @@ MAY = {
     "passwords": "passwords:read",
     "passwords/new": "passwords:change",
     "passwords/import": "passwords:change",
+    "streams": "streams:change",
+    "verifiers": "passwords:read",
+    "verifiers/-/new?kind=link": "passwords:change",
     "traffic": "traffic:read",
     "audit": "audit:read",
     "people": "people:change",
@@ -489,6 +650,10 @@ def test_an_authenticator_is_set_up_asked_for_and_given_up(
     assert page.js("document.querySelector('.qr').naturalWidth") > 0
     key = page.js("document.querySelector('main .code').textContent")
     secret = b32decode(key.replace(" ", ""))
+    # What an app reads is what is written below it.
+    shown = page.run("return (await (await page.$('.qr')).screenshot()).toString('base64')")
+    (read,) = zxingcpp.read_barcodes(Image.open(BytesIO(b64decode(shown))))
+    assert read.text == sign_in.totp_uri(secret, "acme", "editor")
     fill(page, code="000000")
     go(page, "main form button")
     assert "not right" in page.js("document.querySelector('[role=alert]').textContent")

@@ -100,7 +100,19 @@ CASES = {
     ("GET", "/console"): Case(303),
     ("GET", "/console/"): Case(200),
     ("GET", "/console/streams/{stream}"): Case(404, {"stream": MARK}),
+    ("GET", "/console/streams"): Case(200),
+    ("POST", "/console/streams"): Case(422, body={"name": "new", f"film.{MARK}.mp4": "on"}),
     ("POST", "/console/streams/{stream}"): Case(404, {"stream": MARK}, body={"download": "on"}),
+    ("POST", "/console/streams/{stream}/{action}"): Case(
+        404, {"stream": MARK, "action": "remove"}, body={"sure": "yes"}
+    ),
+    ("GET", "/console/verifiers"): Case(200),
+    ("GET", "/console/verifiers/-/new"): Case(200, query="kind=link"),
+    ("POST", "/console/verifiers/-/new"): Case(404, body={"kind": "link", "stream": MARK}),
+    ("POST", "/console/verifiers/{name}"): Case(
+        404, {"name": f"{MARK}-key"}, body={"action": "revoke", "sure": "yes"}
+    ),
+    ("GET", "/console/passwords/export"): Case(404, query=f"stream={MARK}"),
     ("GET", "/console/passwords"): Case(404, query=f"stream={MARK}"),
     ("GET", "/console/passwords/new"): Case(200, query=f"stream={MARK}"),
     ("POST", "/console/passwords/new"): Case(404, body={"stream": MARK, "count": "1"}),

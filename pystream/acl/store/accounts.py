@@ -18,7 +18,7 @@ from pystream.acl.people import Person, Right, Role, Token, is_let_in
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import Account, PeopleStore
-from pystream.errors import InvalidValue, PystreamError, SignInError
+from pystream.errors import InvalidValue, PystreamError, Said, SignInError
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Accounts:
             raise SignInError
         sign_in.check_new_password(new, person.name, person.tenant)
         if sign_in.password_form(new) == sign_in.password_form(old):
-            raise InvalidValue("this is the password that you had")
+            raise InvalidValue(Said("own-password-same", "this is the password that you had"))
         self._people.set_hash(
             person.tenant_id,
             person.name,
@@ -171,7 +171,7 @@ class Accounts:
         """
         account = self._people.account(person.tenant_id, person.name)
         if account.person.has_totp:
-            raise InvalidValue("there is an authenticator already")
+            raise InvalidValue(Said("totp-there", "there is an authenticator already"))
         keys = self._key_store()
         (key,) = keys.add_record_keys(person.tenant_id, 1, now)
         secret = sign_in.new_totp_secret()

@@ -19,7 +19,7 @@ from pystream.acl.people import Person, Right, Role, Token, check_leave, check_n
 from pystream.acl.store import tables
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
-from pystream.errors import Exists, InvalidValue, NotFound
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 
 # A session's last use is written down that often at most.
 _SEEN_S = 60
@@ -80,7 +80,8 @@ class PeopleStore:
             try:
                 connection.execute(insert(tables.person).values(row))
             except IntegrityError:
-                raise Exists(f"there is a person {name!r} already") from None
+                text = f"there is a person {name!r} already"
+                raise Exists(Said("person-there", text, name=name)) from None
             what = {"person": (None, name), "role": (None, role.value)}
             record(connection, tenant_id, who, now, what)
             return _account(connection, tenant_id, name).person
@@ -129,9 +130,8 @@ class PeopleStore:
         with self._database.writing() as connection:
             before = _account(connection, tenant_id, name).person
             if before.role is not Role.SUPPORT:
-                raise InvalidValue(
-                    f"{name!r} is no support: only one of these is let in for a time"
-                )
+                text = f"{name!r} is no support: only one of these is let in for a time"
+                raise InvalidValue(Said("no-support", text, name=name))
             _set(connection, before, let_in_until=until)
             if not seconds:
                 _end_sessions(connection, before)
@@ -317,7 +317,7 @@ class PeopleStore:
         check_name("token", name)
         check_who(who)
         if expires is not None and expires <= now:
-            raise InvalidValue("expires: this is not in the future")
+            raise InvalidValue(Said("past", "this is not in the future", of="expires"))
         row = {
             "id": secrets.randbelow(2**63 - 1) + 1,
             "tenant_id": tenant_id,
@@ -332,7 +332,8 @@ class PeopleStore:
             try:
                 connection.execute(insert(tables.token).values(row))
             except IntegrityError:
-                raise Exists(f"there is a token {name!r} already") from None
+                text = f"there is a token {name!r} already"
+                raise Exists(Said("token-there", text, name=name)) from None
             what = {"token": (None, name), "scopes": (None, row["scopes"])}
             record(connection, tenant_id, who, now, what)
             return _tokens(connection, tables.token.c.id == row["id"])[0]
@@ -349,7 +350,7 @@ class PeopleStore:
         with self._database.writing() as connection:
             gone = delete(tables.token).where(column.tenant_id == tenant_id, column.name == name)
             if not connection.execute(gone).rowcount:
-                raise NotFound(f"there is no token {name!r}")
+                raise NotFound(Said("no-token", f"there is no token {name!r}", name=name))
             record(connection, tenant_id, who, now, {"token": (name, None)})
 
     def token(self, digest: bytes, now: int) -> Token | None:
@@ -378,7 +379,7 @@ def _account(connection: Connection, tenant_id: int, name: str) -> Account:
     where = tables.person.c.tenant_id == tenant_id, tables.person.c.name == name
     row = connection.execute(_PEOPLE.where(*where)).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"there is no person {name!r}")
+        raise NotFound(Said("no-person", f"there is no person {name!r}", name=name))
     return _as_account(row)
 
 
@@ -449,14 +450,16 @@ def _check_other_admin(connection: Connection, person: Person) -> None:
         column.id != person.id,
     )
     if connection.execute(others).first() is None:
-        raise InvalidValue(f"{person.name!r} is the last tenant-admin: name another one first")
+        text = f"{person.name!r} is the last tenant-admin: name another one first"
+        raise InvalidValue(Said("last-admin", text, name=person.name))
 
 
 def _set(connection: Connection, person: Person, **values: Any) -> None:
     column = tables.person.c
     where = column.tenant_id == person.tenant_id, column.id == person.id
     if not connection.execute(update(tables.person).where(*where).values(**values)).rowcount:
-        raise NotFound(f"there is no person {person.name!r}")
+        text = f"there is no person {person.name!r}"
+        raise NotFound(Said("no-person", text, name=person.name))
 
 
 def _end_sessions(connection: Connection, person: Person, keep: bytes = b"") -> None:

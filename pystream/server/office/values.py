@@ -20,6 +20,7 @@ from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore
+from pystream.errors import Said
 from pystream.server.http import HttpError
 from pystream.server.office.forms import File, multipart
 from pystream.server.office.once import Once
@@ -122,7 +123,7 @@ class Request:
         try:
             return self.asked.body.decode()
         except UnicodeDecodeError:
-            raise HttpError(400, "the body is not UTF-8") from None
+            raise HttpError(400, Said("malformed", "the body is not UTF-8")) from None
 
 
 def _once(text: str) -> dict[str, str]:
@@ -131,10 +132,11 @@ def _once(text: str) -> dict[str, str]:
             text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
     except ValueError:
-        raise HttpError(400, "the fields of a form or a query are malformed, or too many") from None
+        reason = "the fields of a form or a query are malformed, or too many"
+        raise HttpError(400, Said("malformed", reason)) from None
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise HttpError(400, "a field of the form or the query comes twice")
+        raise HttpError(400, Said("malformed", "a field of the form or the query comes twice"))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pystream.acl import sign_in
 from pystream.acl.people import Actor, Person
-from pystream.errors import SignInError
+from pystream.errors import Said, SignInError
 from pystream.server.http import HttpError
 from pystream.server.office import console
 from pystream.server.office.console import pages
@@ -99,5 +99,5 @@ def _picture(text: str) -> str:
 
 def _whose(actor: Actor, request: Request) -> tuple[Person, bytes]:
     if actor.person is None or request.session is None:
-        raise HttpError(403, "this is for people alone")
+        raise HttpError(403, Said("people-alone", "this is for people alone"))
     return actor.person, request.session

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pystream.acl import sign_in
 from pystream.acl.people import Actor, Right
 from pystream.acl.streams import time_zone
+from pystream.errors import Exists, InvalidValue, Said
+from pystream.server.office.console import sentences
 from pystream.server.office.console.texts import LANGUAGES, TEXTS
 from pystream.server.office.values import Reply, Request
 from pystream.server.page import theme
@@ -59,7 +60,7 @@ def page(
     A template has `t` (the texts), `root` (the path before `/console/`), `asset(FILE)`, `csrf()` (a form's
     hidden field), `actor` and `may(RIGHT)`, `here` (the page's path), `back` (where to go on
     from), `number`, `size`, `when`, `until` and `day` (moments in the time zone `zone`, UTC where `values`
-    have none), and what `values` give it.
+    have none), `tell(SENTENCE)` (what is wrong, in that language), and what `values` give it.
     """
     spoken = spoken_to(request)
     session = request.session
@@ -94,6 +95,7 @@ def page(
             when=shapes.moment,
             day=shapes.day,
             until=shapes.until,
+            tell=partial(sentences.tell, spoken),
             languages=LANGUAGES,
             **values,
         )
@@ -101,9 +103,15 @@ def page(
     return Reply(status, [*_HEADERS, *headers], body.encode())
 
 
-def texts(request: Request) -> Mapping[str, str]:
-    """What the console says to whoever asks."""
-    return TEXTS[spoken_to(request)]
+def sentences_of(error: InvalidValue | Exists) -> tuple[str, ...]:
+    return error.problems if isinstance(error, InvalidValue) else error.args[:1]
+
+
+def about(name: str, problem: str) -> str:
+    """What is wrong, and with which field of a form."""
+    if isinstance(problem, Said):
+        return Said(problem.key, problem, of=name, **problem.values)
+    return f"{name}: {problem}"
 
 
 def spoken_to(request: Request) -> str:

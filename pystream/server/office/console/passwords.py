@@ -15,7 +15,7 @@ from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console, embedding
 from pystream.server.office.console import pages
@@ -141,7 +141,7 @@ def sheet(office: Office, actor: Actor, request: Request) -> Reply:
     at = _whole(request.query.get("at", ""))
     found = office.issuer.made(actor.tenant_id, stream.id, at, MOST_AT_ONCE)
     if not found:
-        raise HttpError(404, "no password was made then")
+        raise HttpError(404, Said("none-made", "no password was made then"))
     _record(office, actor, stream, len(found))
     values: dict[str, Any] = {
         "stream": stream,
@@ -166,12 +166,13 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
         if form.get("at")
         else office.issuer.listed(actor.tenant_id, stream.id)
     )
-    sheet, texts = list[Card](), pages.texts(request)
+    sheet = list[Card]()
     for each in found:
-        if _state(each, office.now()) not in ("valid", "to come"):
+        if each.state(office.now()) not in ("valid", "to come"):
             continue
         if len(sheet) == MOST_CARDS:
-            raise InvalidValue(texts["cards_many"])
+            text = f"there are more than {MOST_CARDS:,} passwords: print a list at a time"
+            raise InvalidValue(Said("cards-many", text, most=MOST_CARDS))
         sheet.append(
             Card(
                 url=form.get("url", "").strip(),
@@ -182,12 +183,34 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
             )
         )
     if not sheet:
-        raise InvalidValue(texts["cards_none"])
+        raise InvalidValue(Said("cards-none", "there is no valid password to print"))
     data = printed(sheet, locale=form.get("locale", "en"), timezone=_zone(office, actor))
     _record(office, actor, stream, len(sheet))
+    return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
+
+
+def exported(office: Office, actor: Actor, request: Request) -> Reply:
+    """A list that can be imported again: what is neither revoked nor erased."""
+    stream = _stream(office, actor, request.query.get("stream", ""))
+    rows = [
+        password_csv.Row(each.text, each.settings)
+        for each in office.issuer.listed(actor.tenant_id, stream.id if stream else None)
+        if each.text is not None and each.password.revoked_at is None
+    ]
+    _record(office, actor, stream, len(rows))
+    # A German spreadsheet wants semicolons.
+    separator = ";" if pages.spoken_to(request) == "de" else ","
+    data = b"".join(
+        password_csv.write_csv(rows, timezone=_zone(office, actor), separator=separator)
+    )
+    name = f"{stream.name}-passwords" if stream else "passwords"
+    return _file(f"{name}.csv", "text/csv; charset=utf-8", data)
+
+
+def _file(name: str, kind: str, data: bytes) -> Reply:
     headers = [
-        ("Content-Type", "application/pdf"),
-        ("Content-Disposition", f'attachment; filename="{stream.name}-cards.pdf"'),
+        ("Content-Type", kind),
+        ("Content-Disposition", f'attachment; filename="{name}"'),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
     ]
@@ -209,7 +232,9 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
     data = request.files["file"].data if "file" in request.files else form.get("list", "").encode()
     zone = _zone(office, actor)
     found = password_csv.read_csv(data, timezone=zone)
-    said = [str(each) for each in found.problems]
+    said: list[str] = [
+        Said("line", str(each), line=each.line, problem=each.text) for each in found.problems
+    ]
     try:
         stream = _opened(office, actor, form.get("stream", ""))
         if not found.problems and form.get("go"):
@@ -287,7 +312,7 @@ def _rotated(
     for id in ids:
         opens = sorted(old[id].password.streams & there.keys()) if id in old else []
         if not opens:
-            raise InvalidValue("a password opens no stream that is there")
+            raise InvalidValue(Said("opens-none", "a password opens no stream that is there"))
         office.issuer.rotate(actor.tenant_id, id, opens, grace_s=0, **by)
         name = there[opens[0]].name
     return console.to(request, f"/console/passwords/sheet?{_query(stream=name, at=str(by['now']))}")
@@ -313,7 +338,8 @@ def _opened(office: Office, actor: Actor, name: str) -> Stream:
     """The stream that passwords are to open. Raises `InvalidValue`, and `NotFound`."""
     stream = office.store.stream(actor.tenant, name)
     if stream.settings.access not in _TAKES_PASSWORDS:
-        raise InvalidValue(f"{name} takes no passwords: change its access first")
+        text = f"{name} takes no passwords: change its access first"
+        raise InvalidValue(Said("takes-none", text, name=name))
     return stream
 
 
@@ -328,7 +354,7 @@ def _settings(office: Office, actor: Actor, form: Mapping[str, str]) -> Password
         try:
             return password_csv.moment(text, zone, end=end)
         except InvalidValue as error:
-            raise InvalidValue(f"{name}: {error}") from None
+            raise InvalidValue(*(pages.about(name, each) for each in error.problems)) from None
 
     return PasswordSettings(
         label=form.get("label", "").strip(),
@@ -345,14 +371,15 @@ def _count(name: str, text: str, most: int) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise InvalidValue(f"{name}: from 1 to {most} are wanted")
+        text = f"from 1 to {most} are wanted"
+        raise InvalidValue(Said("range", text, of=name, least=1, most=most))
     return int(text)
 
 
 def _whole(text: str) -> int:
     """A number of an address. Raises `HttpError`."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
-        raise HttpError(400, "there is a number wanted in the address")
+        raise HttpError(400, Said("malformed", "there is a number wanted in the address"))
     return int(text)
 
 
@@ -368,7 +395,7 @@ def _rows(office: Office, actor: Actor, found: Sequence[Shown]) -> list[dict[str
             "id": each.password.id,
             "text": each.text,
             "label": each.label,
-            "state": _state(each, now).replace(" ", "_"),
+            "state": each.state(now).replace(" ", "_"),
             "is_test": each.password.is_test,
             "streams": sorted(names[id] for id in each.password.streams if id in names),
             "valid_from": each.password.valid_from,
@@ -377,19 +404,6 @@ def _rows(office: Office, actor: Actor, found: Sequence[Shown]) -> list[dict[str
         }
         for each in found
     ]
-
-
-def _state(shown: Shown, now: int) -> str:
-    password = shown.password
-    if shown.text is None:
-        return "erased"
-    if password.revoked_at is not None:
-        return "revoked"
-    if password.valid_until is not None and now >= password.valid_until:
-        return "over"
-    if password.valid_from is not None and now < password.valid_from:
-        return "to come"
-    return "valid"
 
 
 def _record(office: Office, actor: Actor, stream: Stream | None, count: int) -> None:

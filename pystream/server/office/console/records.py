@@ -9,6 +9,7 @@ from typing import Any
 from pystream.acl.audit import ALL_KINDS, Entry, Kind
 from pystream.acl.people import Actor
 from pystream.acl.traffic import Traffic, month_of
+from pystream.errors import Said
 from pystream.server.http import HttpError
 from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
@@ -54,7 +55,7 @@ def audit(office: Office, actor: Actor, request: Request) -> Reply:
     kinds = {Kind(chosen)} if chosen in set(Kind) else ALL_KINDS
     before = query.get("before", "")
     if before and not re.fullmatch(r"[1-9][0-9]{0,17}", before):
-        raise HttpError(400, "there is a number wanted in the address")
+        raise HttpError(400, Said("malformed", "there is a number wanted in the address"))
     found = office.store.audit.entries(
         actor.tenant_id, kinds=kinds, before=int(before) if before else None, most=_PAGE + 1
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pystream.acl.people import SCOPES, Actor, Person, Role, role_of, scopes_of
-from pystream.errors import Exists, InvalidValue
+from pystream.errors import Exists, InvalidValue, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console
 from pystream.server.office.console import pages
@@ -35,7 +35,7 @@ def add_person(office: Office, actor: Actor, request: Request) -> Reply:
             actor.tenant_id, name, role, who=actor.who, now=office.now()
         )
     except (InvalidValue, Exists) as error:
-        return _people(office, actor, request, 422, said=_sentences(error), name=name)
+        return _people(office, actor, request, 422, said=pages.sentences_of(error), name=name)
     return _first_password(request, actor, person, password)
 
 
@@ -73,7 +73,7 @@ def _change(
     elif action == "remove":
         office.accounts.remove(id, name, **by)
     else:
-        raise HttpError(400, "the form says not what to do")
+        raise HttpError(400, Said("malformed", "the form says not what to do"))
 
 
 def _people(
@@ -108,13 +108,14 @@ def add_token(office: Office, actor: Actor, request: Request) -> Reply:
         # Nobody gives away what they may not do themselves.
         wanted = [scope for scope in SCOPES & actor.rights if f"scope.{scope}" in form]
         if days not in {"", *map(str, LIFETIMES)}:
-            raise InvalidValue("expires: this is none of the lifetimes")
+            text = "this is none of the lifetimes"
+            raise InvalidValue(Said("one-of", text, of="expires", value=days))
         expires = now + int(days) * _DAY_S if days else None
         token, text = office.accounts.add_token(
             actor.tenant_id, name, scopes_of(wanted), expires, who=actor.who, now=now
         )
     except (InvalidValue, Exists) as error:
-        return _tokens(office, actor, request, 422, said=_sentences(error), name=name)
+        return _tokens(office, actor, request, 422, said=pages.sentences_of(error), name=name)
     return pages.page(request, actor, "token.html", token=token, secret=text)
 
 
@@ -122,7 +123,7 @@ def revoke_token(office: Office, actor: Actor, request: Request) -> Reply:
     name = request.place["name"]
     if not request.form.get("sure"):
         if name not in {each.name for each in office.store.people.tokens(actor.tenant_id)}:
-            raise HttpError(404, "there is no such token")
+            raise HttpError(404, Said("no-token", "there is no such token", name=name))
         return pages.page(request, actor, "sure_token.html", name=name)
     office.store.people.revoke_token(actor.tenant_id, name, who=actor.who, now=office.now())
     return console.to(request, "/console/tokens?done=saved")
@@ -172,7 +173,3 @@ def _organisation(
 
 def _zone(office: Office, actor: Actor) -> str:
     return office.store.tenant(actor.tenant).settings.timezone
-
-
-def _sentences(error: InvalidValue | Exists) -> tuple[str, ...]:
-    return error.problems if isinstance(error, InvalidValue) else (str(error),)

@@ -30,6 +30,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "optional": ("optional", "freiwillig"),
     # Signing in
     "sign_in": ("Sign in", "Anmelden"),
+    "embed_lock_short": ("Only on these sites", "Nur auf diesen Websites"),
+    "pace": ("Pace", "Tempo"),
     "sign_out": ("Sign out", "Abmelden"),
     "tenant": ("Organisation", "Organisation"),
     "password": ("Password", "Passwort"),
@@ -53,6 +55,223 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "You may not see streams. What you may see is in the menu.",
         "Streams dürfen Sie nicht sehen. Was Sie sehen dürfen, steht im Menü.",
     ),
+    "operator_adds": (
+        "Films of this server are added by its operator: ask there, and the stream is here.",
+        "Filme fügt auf diesem Server dessen Betreiber hinzu: Fragen Sie dort, dann steht der Stream hier.",
+    ),
+    "add_stream": ("Add a stream", "Stream hinzufügen"),
+    "stream_name": ("Name in the address", "Name in der Adresse"),
+    "stream_name_hint": (
+        "Small letters, digits and hyphens. It cannot be changed later.",
+        "Kleinbuchstaben, Ziffern und Bindestriche. Er lässt sich später nicht ändern.",
+    ),
+    "films": ("Films", "Filme"),
+    "films_hint": (
+        "From your folder on the server. Several make one stream: the same film in several qualities,"
+        " and other languages' sound.",
+        "Aus Ihrem Ordner auf dem Server. Mehrere ergeben einen Stream: derselbe Film in mehreren Qualitäten"
+        " und der Ton weiterer Sprachen.",
+    ),
+    "no_films": (
+        "There is no MP4 file in your folder on the server yet. Put one there, and load this page again.",
+        "In Ihrem Ordner auf dem Server liegt noch keine MP4-Datei. Legen Sie eine dorthin, und laden Sie die"
+        " Seite neu.",
+    ),
+    "conditions": ("When, where and how many", "Wann, wo und wie viele"),
+    "opens_at": ("Opens", "Öffnet"),
+    "closes_at": ("Closes", "Schließt"),
+    "networks": ("Networks that viewers may come from", "Netze, aus denen Zuschauer kommen dürfen"),
+    "networks_hint": (
+        "One a line, as in 192.0.2.0/24 or 2001:db8::/32. Empty: all.",
+        "Eines je Zeile, etwa 192.0.2.0/24 oder 2001:db8::/32. Leer: alle.",
+    ),
+    "countries": (
+        "Countries that viewers may come from",
+        "Länder, aus denen Zuschauer kommen dürfen",
+    ),
+    "countries_hint": (
+        "As in DE, AT, CH (ISO 3166-1). Empty: no bound.",
+        "Etwa DE, AT, CH (ISO 3166-1). Leer: keine Grenze.",
+    ),
+    "countries_denied": (
+        "Countries that they may not come from",
+        "Länder, aus denen sie nicht kommen dürfen",
+    ),
+    "unknown_country": (
+        "Let in whose country is not known",
+        "Einlassen, wessen Land nicht bekannt ist",
+    ),
+    "max_viewers": ("Viewers at a time", "Zuschauer gleichzeitig"),
+    "protection": ("Encryption", "Verschlüsselung"),
+    "encryption": ("Encryption of the film", "Verschlüsselung des Films"),
+    "encryption_none": ("none", "keine"),
+    "encryption_aes-128": ("AES-128, the same keys for all", "AES-128, gleiche Schlüssel für alle"),
+    "encryption_aes-128-per-viewer": (
+        "AES-128, keys of each viewer's own",
+        "AES-128, eigene Schlüssel je Zuschauer",
+    ),
+    "encryption_hint": (
+        "With keys of each viewer's own, what one viewer is sent opens nothing for another.",
+        "Mit eigenen Schlüsseln je Zuschauer öffnet, was einer bekommt, keinem anderen etwas.",
+    ),
+    "all_at_once": ("The whole stream", "Der ganze Stream"),
+    "maximum_hint": (
+        "All that protects a film in one step: personal passwords, one device each, keys of each viewer's"
+        " own, and only on the sites that you have named.",
+        "Alles, was einen Film schützt, auf einmal: persönliche Passwörter, je ein Gerät, eigene Schlüssel je"
+        " Zuschauer und nur auf den Websites, die Sie genannt haben.",
+    ),
+    "is_maximum": (
+        "This stream has all the protection that there is.",
+        "Dieser Stream hat allen Schutz, den es gibt.",
+    ),
+    "maximum_stream": ("Protect to the maximum", "Maximal schützen"),
+    "maximum_stream_title": ("Protect {name} to the maximum?", "{name} maximal schützen?"),
+    "maximum_stream_what": (
+        "These settings change. Each can be changed back by itself. Passwords of another kind than personal"
+        " ones stop opening the film.",
+        "Diese Einstellungen ändern sich. Jede lässt sich einzeln zurückstellen. Passwörter, die keine"
+        " persönlichen sind, öffnen den Film dann nicht mehr.",
+    ),
+    "setting": ("Setting", "Einstellung"),
+    "now": ("Now", "Jetzt"),
+    "then": ("Then", "Dann"),
+    "end_stream": ("Stop all who watch", "Alle Zuschauer trennen"),
+    "end_stream_title": ("Stop all who watch {name}?", "Alle Zuschauer von {name} trennen?"),
+    "end_stream_what": (
+        "Whoever watches is stopped within one segment, some seconds, and has to come in anew. Passwords"
+        " stay as they are.",
+        "Wer zusieht, wird binnen eines Segments gestoppt, also nach Sekunden, und muss neu hereinkommen."
+        " Passwörter bleiben, wie sie sind.",
+    ),
+    "done_end": ("All who watched are stopped.", "Alle Zuschauer sind getrennt."),
+    "remove_stream": ("Remove this stream", "Diesen Stream entfernen"),
+    "remove_stream_title": ("Remove {name}?", "{name} entfernen?"),
+    "remove_stream_what": (
+        "Whoever watches is stopped, and its address and its passwords open nothing any more. The film's"
+        " file stays, and so does what was sent of it. This cannot be undone.",
+        "Wer zusieht, wird gestoppt; Adresse und Passwörter öffnen nichts mehr. Die Filmdatei bleibt, und was"
+        " davon gesendet wurde, bleibt verzeichnet. Das lässt sich nicht rückgängig machen.",
+    ),
+    "done_remove_stream": ("The stream is removed.", "Der Stream ist entfernt."),
+    # Links and tokens of the customer's site
+    "verifiers": ("Link keys", "Link-Schlüssel"),
+    "to_verifiers": ("Keys of its links", "Schlüssel seiner Links"),
+    "verifiers_hint": (
+        "With these keys your own site lets viewers in: it signs links or tokens, and they are checked"
+        " here. Two keys can be valid at a time, so that one can be replaced.",
+        "Mit diesen Schlüsseln lässt Ihre eigene Website Zuschauer ein: Sie signiert Links oder Tokens, und"
+        " hier werden sie geprüft. Zwei können zugleich gelten, damit sich einer ersetzen lässt.",
+    ),
+    "no_verifiers": ("There is no key yet.", "Es gibt noch keinen Schlüssel."),
+    "no_keys_yet": (
+        "Nobody can come in yet: there is no key for its links.",
+        "Noch kann niemand herein: Es gibt keinen Schlüssel für seine Links.",
+    ),
+    "add_verifier": ("Add a key", "Schlüssel hinzufügen"),
+    "for_signed": ("for signed links", "für signierte Links"),
+    "for_external": ("by your own site", "über Ihre eigene Website"),
+    "kind_of_link": ("pystream's signed link", "signierter Link von pystream"),
+    "kind_of_akamai": ("Akamai Auth Token 2.0", "Akamai Auth Token 2.0"),
+    "kind_of_bunny": ("bunny.net token", "bunny.net-Token"),
+    "kind_of_wowza": ("Wowza SecureToken 2", "Wowza SecureToken 2"),
+    "kind_of_jwt": ("JSON Web Token, shared secret", "JSON Web Token, gemeinsames Geheimnis"),
+    "kind_of_jwks": (
+        "JSON Web Token, your public keys",
+        "JSON Web Token, Ihre öffentlichen Schlüssel",
+    ),
+    "kind_of_question": ("Question to your site", "Frage an Ihre Website"),
+    "does_link": (
+        "Your site signs each link with HMAC-SHA256.",
+        "Ihre Website signiert jeden Link mit HMAC-SHA256.",
+    ),
+    "does_akamai": (
+        "For sites that make such tokens already. Enter the key that they sign with.",
+        "Für Websites, die solche Tokens schon machen. Tragen Sie den Schlüssel ein, mit dem sie signieren.",
+    ),
+    "does_bunny": (
+        "For sites that make such links already. Enter the token authentication key.",
+        "Für Websites, die solche Links schon machen. Tragen Sie den Token Authentication Key ein.",
+    ),
+    "does_wowza": (
+        "For sites that make such links already. Enter the shared secret.",
+        "Für Websites, die solche Links schon machen. Tragen Sie das Shared Secret ein.",
+    ),
+    "does_jwt": (
+        "Your site signs a token for each viewer (HS256), which opens the film once.",
+        "Ihre Website signiert je Zuschauer ein Token (HS256), das den Film einmal öffnet.",
+    ),
+    "does_jwks": (
+        "Your site signs a token for each viewer with a key of its own; the public ones lie at an"
+        " address of yours.",
+        "Ihre Website signiert je Zuschauer ein Token mit eigenem Schlüssel; die öffentlichen liegen unter"
+        " einer Adresse von Ihnen.",
+    ),
+    "does_question": (
+        "Your site is asked each time whether a viewer may watch. Without an answer nobody comes in.",
+        "Ihre Website wird jedes Mal gefragt, ob ein Zuschauer sehen darf. Ohne Antwort kommt niemand"
+        " herein.",
+    ),
+    "verifier_stream_hint": (
+        "All: for those that have no keys of their own.",
+        "Alle: für die, die keine eigenen Schlüssel haben.",
+    ),
+    "key_name": ("Name of the key", "Name des Schlüssels"),
+    "key_name_hint": (
+        "As key of a link and kid of a token have it. Empty: one is made.",
+        "Wie key eines Links und kid eines Tokens ihn haben. Leer: Es wird einer gemacht.",
+    ),
+    "secret": ("Secret", "Geheimnis"),
+    "secret_hint": (
+        "Empty: one is made here, and shown once.",
+        "Leer: Hier wird eines gemacht und einmal gezeigt.",
+    ),
+    "secret_of_link": ("64 hexadecimal digits.", "64 hexadezimale Ziffern."),
+    "secret_of_akamai": ("Hexadecimal digits.", "Hexadezimale Ziffern."),
+    "secret_of_bunny": ("Printable ASCII.", "Druckbares ASCII."),
+    "secret_of_wowza": ("8 letters and digits or more.", "8 Buchstaben und Ziffern oder mehr."),
+    "secret_of_jwt": ("base64url of 32 bytes or more.", "base64url von 32 Bytes oder mehr."),
+    "secret_of_question": (
+        "whsec_ and base64, or a bearer token.",
+        "whsec_ und base64, oder ein Bearer-Token.",
+    ),
+    "salt": ("Salt", "Salt"),
+    "algorithm": ("Algorithm", "Verfahren"),
+    "escape_early": ("Escape token input", "Escape token input"),
+    "token_name": ("Name of parameter and cookie", "Name von Parameter und Cookie"),
+    "with_address": (
+        "The viewer's address is signed, too",
+        "Auch die Adresse des Zuschauers ist signiert",
+    ),
+    "prefix": ("Hash query parameter prefix", "Hash query parameter prefix"),
+    "content": (
+        "Content path, if it is not tenant/stream",
+        "Content path, falls nicht Organisation/Stream",
+    ),
+    "url": ("Address", "Adresse"),
+    "bearer": ("Send the secret as a bearer token", "Das Geheimnis als Bearer-Token senden"),
+    "seconds": ("Seconds to answer in", "Sekunden für die Antwort"),
+    "kept_s": ("Seconds for which a yes is kept", "Sekunden, für die ein Ja gilt"),
+    "since": ("Since", "Seit"),
+    "removed_stream": ("a removed stream", "ein entfernter Stream"),
+    "second_key": ("Second key", "Zweiter Schlüssel"),
+    "go_on": ("Go on", "Weiter"),
+    "verifier_title": ("Key {name}", "Schlüssel {name}"),
+    "verifier_what": (
+        "The secret is shown this once. Put it where your site signs. If it replaces another one, revoke"
+        " that when your site uses this.",
+        "Das Geheimnis wird nur jetzt gezeigt. Tragen Sie es dort ein, wo Ihre Website signiert. Ersetzt es"
+        " ein anderes, so widerrufen Sie jenes, sobald Ihre Website dieses benutzt.",
+    ),
+    "back_to_verifiers": ("Back to the keys", "Zurück zu den Schlüsseln"),
+    "revoke_verifier_title": ("Revoke the key {name}?", "Schlüssel {name} widerrufen?"),
+    "revoke_verifier_what": (
+        "What is signed with it lets nobody in any more, from now on, and its secret is destroyed. Who came"
+        " in with it goes on watching.",
+        "Was damit signiert ist, lässt ab sofort niemanden mehr ein, und das Geheimnis wird vernichtet. Wer"
+        " damit hereinkam, sieht weiter zu.",
+    ),
+    "done_add_verifier": ("The key is added.", "Der Schlüssel ist hinzugefügt."),
     "title": ("Title", "Titel"),
     "access": ("Access", "Zugang"),
     "access_open": ("open", "offen"),
@@ -218,6 +437,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "sheet_address": ("Address", "Adresse"),
     "cards": ("Cards as PDF", "Karten als PDF"),
+    "export": ("Export as CSV", "Als CSV exportieren"),
     "cards_all": ("Cards of all valid passwords", "Karten aller gültigen Passwörter"),
     "cards_hint": (
         "Ten on a page, to cut, with a code to scan.",
@@ -229,14 +449,6 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Ihre eigene Seite mit dem eingebetteten Film oder die Player-Seite.",
     ),
     "cards_language": ("Language of the cards", "Sprache der Karten"),
-    "cards_many": (
-        "There are more than 2,000 passwords. Print the cards of each list that you create.",
-        "Es sind mehr als 2.000 Passwörter. Drucken Sie die Karten je angelegter Liste.",
-    ),
-    "cards_none": (
-        "There is no valid password to print.",
-        "Es gibt kein gültiges Passwort zu drucken.",
-    ),
     "import_file": ("CSV file", "CSV-Datei"),
     "import_hint": (
         "Columns: password, label, valid from, valid until, max devices, test; the first line may"
@@ -348,6 +560,27 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_timezone": ("time zone", "Zeitzone"),
     "of_encryption": ("encryption", "Verschlüsselung"),
     "of_removed_at": ("removed", "entfernt"),
+    "of_cache": ("cache", "Zwischenspeicher"),
+    "of_pace": ("pace", "Tempo"),
+    "of_format": ("format", "Format"),
+    "of_origins": ("sites with players of their own", "Websites mit eigenem Player"),
+    "of_max_viewers": ("viewers at a time", "Zuschauer gleichzeitig"),
+    "of_max_rate_bps": ("rate of all", "Datenrate aller"),
+    "of_session_s": ("longest session", "längste Sitzung"),
+    "of_idle_s": ("idle end", "Ende bei Untätigkeit"),
+    "of_rotate_every": ("new keys", "neue Schlüssel"),
+    "of_revision": ("revision", "Fassung"),
+    "of_segment_duration_ms": ("length of segments", "Länge der Segmente"),
+    "of_download_rate_bps": ("rate of downloads", "Datenrate von Downloads"),
+    "of_download_source": ("film to download", "Film zum Herunterladen"),
+    "of_opens_at": ("opens", "öffnet"),
+    "of_closes_at": ("closes", "schließt"),
+    "of_networks": ("networks", "Netze"),
+    "of_countries": ("countries", "Länder"),
+    "of_countries_denied": ("countries kept out", "ausgeschlossene Länder"),
+    "of_allow_unknown_country": ("unknown country", "Land unbekannt"),
+    "of_verifier_added": ("key added", "Schlüssel hinzugefügt"),
+    "of_verifier_revoked": ("key revoked", "Schlüssel widerrufen"),
     # People
     "people": ("People", "Personen"),
     "people_hint": (
