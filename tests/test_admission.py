@@ -21,6 +21,7 @@ from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.viewers import notice_version
 from pystream.server.keys import open_key_store
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium
@@ -451,6 +452,8 @@ def test_the_page_asks_and_tells_and_plays(house: House, chromium: Chromium) -> 
     page.js(f"document.getElementById('password').value = '{text}'")
     page.press("Enter")
     page.until(f"!({ASKS})")
+    with house.store() as store:
+        assert [each.notice for each in store.viewers.sessions(0)] == [notice_version(notice)]
     page.click("#start")
     page.until(PLAYS)
     # Loaded again, it goes on without a question.

@@ -69,7 +69,7 @@ class Got:
         """What is at fault of a request."""
         return [
             error.get("pointer") or error.get("parameter") or error.get("header") or error["line"]
-            for error in self.json["errors"]
+            for error in self.json.get("errors", [])
         ]
 
 
@@ -406,6 +406,14 @@ def test_passwords_are_imported(house: House) -> None:
     kept = house.ask("GET", f"/passwords/{done.json['ids'][1]}").json
     assert kept["password"] == "00012345678" and kept["valid_until"] == "2031-06-01T00:00:00Z"
     assert house.ask("POST", "/passwords/import", body).kind == "exists"
+    over = [{"password": "9W4M-0XKD-93TP-11ZB-PV5E", "valid_until": "2031-05-16T12:00:00Z"}]
+    query = "/passwords/import?check=true"
+    warned = house.ask("POST", query, {**body, "passwords": over}).json["warnings"]
+    assert warned == [
+        {"detail": "valid_until: that is over; such a password opens nothing", "index": 0}
+    ]
+    late = {"streams": ["course"], "valid_until": "2031-05-16T12:00:00Z"}
+    assert house.ask("POST", "/passwords", late).places == ["#/valid_until"]
     wrong = [
         *good[:1],
         {"password": "7q4m 0xkd 93tp 11zb pv5e"},
@@ -434,7 +442,11 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     done = house.ask(
         "POST", f"/passwords/import{query}", text.encode(), content_type="text/csv; charset=utf-8"
     )
-    assert done.json["count"] == 2, done.body
+    assert done.json["count"] == 2 and done.json["warnings"] == [], done.body
+    old = text.replace("2031", "2030").replace("0001-ZPTV", "0002-ZPTV").replace("+4W9Z", "+5W9Z")
+    path = f"/passwords/import{query}&check=true"
+    warned = house.ask("POST", path, old.encode(), content_type="text/csv").json["warnings"]
+    assert [each["line"] for each in warned] == [2] and "that is over" in warned[0]["detail"]
     exported = house.ask("GET", "/passwords/export?stream=course&separator=semicolon")
     assert exported.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert exported.headers["Content-Disposition"] == 'attachment; filename="passwords.csv"'
@@ -543,6 +555,27 @@ def test_traffic_and_audit(house: House) -> None:
 
 
 # Tokens
+
+
+def test_the_audit_log_tells_where_no_film_lies(one: House) -> None:
+    """Where the operator keeps films is nothing of the tenant's; its own folder's names are."""
+    elsewhere, own = str(SAMPLE), "acme.mp4"
+    films = one.folder / "films"
+    for path in (films / "other" / "other.mp4", films / "acme" / "acme.mp4"):
+        settings = {"sources": (elsewhere, str(path)), "download_source": str(path)}
+        one.store.set_stream("acme", "course", settings, who="test", now=NOW)
+    one.ask("POST", "/streams", {"name": "new", "sources": [own], "download_source": own})
+    got = one.ask("GET", "/audit?limit=1000")
+    for path in (one.folder, SAMPLE.parent):
+        assert str(path) not in got.body.decode()
+    told = {
+        name: [each["values"][name]["new"] for each in got.json["items"] if name in each["values"]]
+        for name in ("sources", "download_source")
+    }
+    assert told["sources"] == [[own], None, None, None, None, None]
+    assert told["download_source"] == [own, own, None, None, None, None]
+    one.office = Office.of(one.store, one.keys, lambda: one.now)
+    assert "acme.mp4" not in one.ask("GET", "/audit").body.decode()
 
 
 def test_tokens_are_made_listed_and_revoked(house: House) -> None:

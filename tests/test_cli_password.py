@@ -226,6 +226,16 @@ def test_check_says_what_an_import_would() -> None:
     assert "error" not in told
 
 
+def test_check_warns_of_what_is_over() -> None:
+    """As an import does: it takes them, for lists that somebody has kept for years."""
+    lines = f"{generate()},2031-05-01\n{generate()},2001-05-01\n"
+    Path("list.csv").write_text(f"password,valid until\n{lines}")
+    assert done("check", "list.csv").splitlines() == [
+        "list.csv: line 3: valid_until: that is over; such a password opens nothing",
+        "list.csv: 2 sound passwords, 0 problems, 1 warning: it would be imported",
+    ]
+
+
 def test_check_refuses_with_every_line() -> None:
     text = f"password,valid until\n{generate()},2031-02-30\n007,\n007,\n,\n\x00,\n"
     ran = run("check", "-", input=text)

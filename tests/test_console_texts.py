@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pystream.acl.entrances.verifiers import KINDS, Verifier
-from pystream.acl.passwords import PasswordSettings
+from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.errors import Said
 from pystream.server.office.console.sentences import GERMAN, NAMES, tell
@@ -162,6 +162,7 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ),
     ("passwords/new", {"stream": "{mark}", "count": "1", "label": "x" * 201, "max_devices": "101"}),
     ("passwords/new", {"stream": "none", "count": "1"}),
+    ("passwords/new", {"stream": "{mark}", "count": "1", "valid_until": "2001-05-01"}),
     ("passwords/import", {"stream": "{mark}", "list": LIST, "go": "yes"}),
     ("passwords/import", {"stream": "{mark}", "list": "passwort;kunde\nabc;1\n"}),
     ("passwords/import", {"stream": "{mark}", "list": ""}),
@@ -221,6 +222,15 @@ def test_what_cannot_be_shown_is_told_in_german(house: House, path: str) -> None
     german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
     page = house.ask("GET", f"/console/{name}", query=query, **german).body.decode()
     assert "Das ging nicht" in page and 'lang="en"' not in MAIN.findall(page)[0]
+
+
+def test_a_list_is_warned_of_before_it_is_imported(house: House) -> None:
+    body = {"stream": MARK, "list": f"{generate()};a;;01.05.2001\n123456789\n{generate()}\n"}
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    page = house.ask("POST", "/console/passwords/import", body=body, **german).body.decode()
+    over, guessed = re.findall(r'<div class="warning".*?</div>', page, re.DOTALL)
+    assert "schon abgelaufen (1)" in over and "Zeile 1" in over and "Zeile 2" not in over
+    assert "erratbar (1)" in guessed and "Zeile 2: es hat nur wenige Ziffern" in guessed
 
 
 def test_films_are_a_tenants_own_and_of_its_folder(house: House, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_tenants_document_names_its_notice() -> None:
     assert document(Practice(Rules()), ACME)["tenant"] == {
         "name": "acme",
         "display": "ACME",
+        "notice": "abc",
         "notice_version": notice_version("abc"),
     }
     bare = replace(ACME, settings=TenantSettings())
@@ -102,7 +103,10 @@ def test_a_node_serves_it(node: Node) -> None:
     practice = Practice(settings.retention.rules)
     assert practice.rules.sessions == 12
     assert got() == document(practice)
-    assert got("?tenant=acme")["tenant"]["notice_version"] == notice_version("abc")
+    told = got("?tenant=acme")["tenant"]
+    assert (told["notice"], told["notice_version"]) == ("abc", notice_version("abc"))
+    # Who shows it says which one it was: no cache may keep an old one.
+    assert node.get(f"{WELL_KNOWN}?tenant=acme")[1]["cache-control"] == "no-cache"
     for query, status in (
         ("?tenant=nobody", 404),
         ("?tenant=../x", 404),

@@ -114,10 +114,10 @@ def test_a_film_that_opens_says_when() -> None:
     opens = int(time.time()) + 60
     with pytest.raises(Closed) as caught:
         Gate().check(stream(opens_at=opens), request(), None)
-    assert (caught.value.kind, caught.value.opens_at) == ("early", opens)
+    assert (caught.value.kind, caught.value.facts) == ("early", {"opens_at": opens})
     with pytest.raises(Closed) as caught:
         Gate(clock=lambda: opens + 9).check(stream(closes_at=opens), request(), None)
-    assert (caught.value.kind, caught.value.opens_at) == ("late", None)
+    assert (caught.value.kind, caught.value.facts) == ("late", {})
 
 
 @pytest.mark.parametrize("text", ["", "DE", "192.0.2.0/24", "192.0.2.0/24 = de", "x = DE", "1 = D"])

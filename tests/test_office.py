@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream import _core
 from pystream.acl.people import Right, Role
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
@@ -32,6 +33,7 @@ from pystream.server.office import console
 from pystream.server.office.console.texts import ENGLISH, TEXTS
 from pystream.server.office.forms import multipart
 from pystream.server.office.routing import ROUTES, find, longest_body
+from pystream.server.office.tries import Tries
 from pystream.server.office.values import Asked, Request
 from tests.browser.chromium import Chromium
 from tests.test_page import accessible
@@ -169,6 +171,72 @@ def test_who_guesses_is_slowed_down(house: House) -> None:
     assert late.status == 429 and 0 < int(late.headers["retry-after"]) <= 60
     # Another name is not kept waiting.
     assert house.sign_in("wrong", "max").status == 403
+    # It is one limit for all workers, and whoever has the office die gets no fresh tries.
+    (before,) = house.node.processes()["office"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: before not in house.node.processes().get("office", {before}) and _is_back(house))
+    assert house.sign_in(house.first).status == 429
+    assert house.sign_in("wrong", "max").status == 403
+
+
+def _is_back(house: House) -> bool:
+    return house.ask("GET", "/console/sign-in").status == 200
+
+
+class Clock:
+    now = 1_936_699_200.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limited(most: int, seconds: float, size: int = 4096) -> tuple[Tries, Clock]:
+    clock = Clock()
+    table = _core.Gcra(_core.Gcra.create(size), bytes(range(16)))
+    return Tries(table, "name", most, seconds, clock), clock
+
+
+def test_tries_are_limited_and_come_back() -> None:
+    tries, clock = limited(3, 10.0)
+    begin = clock.now
+    assert [tries.take("a", begin) for _ in range(3)] == [0, 0, 0]
+    assert tries.take("a", begin) == 10 and tries.take(("b", b"\n"), begin) == 0
+    assert tries.take("a", begin + 9) == 1
+    clock.now = begin + 10
+    assert tries.take("a", clock.now) == 0 and tries.take("a", clock.now) == 10
+    tries.give_back("a")
+    assert tries.take("a", clock.now) == 0
+    tries.give_back("nobody")
+
+
+def test_tries_of_two_kinds_and_of_two_offices() -> None:
+    """What is of another kind has another account; what is of another office has the same."""
+    fd = _core.Gcra.create(4096)
+    other = os.dup(fd)
+    secret, clock = bytes(16), Clock()
+    one, two = (Tries(_core.Gcra(each, secret), "name", 1, 60.0, clock) for each in (fd, other))
+    assert one.take("a", clock.now) == 0 and two.take("a", clock.now) == 60
+    again = os.dup(fd)
+    assert Tries(_core.Gcra(again, secret), "network", 1, 60.0, clock).take("a", clock.now) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=60))
+def test_never_more_tries_than_there_are(steps: list[tuple[int, bool]]) -> None:
+    """Of tries that failed, in any stretch of time there are at most those at once, and one more for
+    each interval."""
+    tries, clock = limited(4, 10.0)
+    taken = list[float]()
+    for wait, right in steps:
+        clock.now += wait
+        if not tries.take("a", clock.now):
+            if right:
+                tries.give_back("a")
+            else:
+                taken.append(clock.now)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            span = taken[last] - taken[first]
+            assert last - first + 1 <= 4 + span / 10.0 + 1e-6
 
 
 @pytest.mark.slow
@@ -367,6 +435,72 @@ def test_few_long_bodies_are_read_at_a_time() -> None:
     del two
     fresh = [wire.Protocol(limits) for _ in range(2)]
     assert [each.feed(post("/long", 500)) for each in fresh] == [[], []]
+
+
+def test_the_slowest_body_gives_way() -> None:
+    """Who trickles keeps nobody out, who sends as fast as others does."""
+    clock = Clock()
+    longer = wire.LongBodies(lambda method, path: 10_000, 2, least=100, clock=clock)
+    limits = wire.Limits(body=10, long_bodies=longer)
+    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nf00\r\n"
+
+    def begun(head: bytes = b"") -> wire.Protocol:
+        made = wire.Protocol(limits)
+        assert made.feed(head or post("/", 9000)) == []
+        return made
+
+    slow, slower = begun(), begun(chunked)
+    clock.now += 1
+    # They have only begun.
+    with pytest.raises(HttpError, match="503: too many"):
+        begun()
+    slow.feed(b"x" * 20)
+    slower.feed(b"x" * 19)
+    clock.now += 1
+    third = begun()
+    with pytest.raises(HttpError, match="408"):
+        slower.feed(b"x")
+    fast = b"x" * 500
+    slow.feed(fast)
+    third.feed(fast)
+    clock.now += 2
+    # Both have a hundred bytes a second.
+    with pytest.raises(HttpError, match="503: too many"):
+        begun()
+    clock.now += 2
+    (request,) = slow.feed(b"x" * 8480)
+    assert len(request.body) == 9000
+    fourth = begun()
+    clock.now += 5
+    fourth.feed(fast)
+    fifth = begun()
+    with pytest.raises(HttpError, match="408"):
+        third.feed(fast)
+    assert fourth.feed(fast) == fifth.feed(fast) == []
+
+
+@pytest.mark.slow
+def test_who_trickles_blocks_no_import(house: House) -> None:
+    """Of a real worker: as many as there are places, and then somebody with a list."""
+    path = "/api/v1/passwords/import?streams=course"
+    head = f"POST {path} HTTP/1.1\r\nHost: {house.host}\r\nContent-Length: 1000000\r\n\r\n"
+    peers = [socket.create_connection(("127.0.0.1", house.node.port), 60) for _ in range(32)]
+    try:
+        for peer in peers:
+            peer.sendall(head.encode())
+        body = b"password\r\n" + b"".join(b"x%07d-Q2M9-XD4R\r\n" % n for n in range(10_000))
+
+        def taken() -> bool:
+            fields = {"Authorization": f"Bearer {house.token}", "Content_Type": "text/csv"}
+            with suppress(OSError):
+                # The token may not do that: so says the office, and no worker.
+                return house.ask("POST", path, body, **fields).status == 403
+            return False
+
+        until(taken)
+    finally:
+        for peer in peers:
+            peer.close()
 
 
 # Forms

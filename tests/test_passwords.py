@@ -29,6 +29,7 @@ from pystream.acl.password_csv import (
     write_line,
 )
 from pystream.acl.passwords import (
+    OVER,
     Guessable,
     PasswordSettings,
     canonical,
@@ -502,6 +503,18 @@ def test_a_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(read_csv(b"1\n" * (1 << 19 | 1))) == ["line 1: the file has more than 1 MiB"]
 
 
+def test_what_is_over_already_is_warned_of() -> None:
+    lines = [f"{generate()};{day}.05.2031" for day in (14, 15, 16)]
+    found = read_csv("\n".join(["password;valid until", *lines]).encode())
+    assert found.problems == ()
+    # The 15th is over when the 16th begins.
+    begin = 1_936_656_000
+    for now, wanted in ((begin - 1, [2]), (begin, [2, 3]), (begin + 86_400, [2, 3, 4])):
+        said = list(found.warnings(now))
+        assert [each.line for each in said] == wanted
+        assert {each.text for each in said} == {OVER}
+
+
 def test_warnings_name_the_line_and_not_the_password() -> None:
     found = read_csv(b"password\n802760901234567\n" + generate().encode() + b"\nx7_1\nx7_2\n")
     assert [(each.line, each.guessable) for each in found.passwords] == [
@@ -510,7 +523,7 @@ def test_warnings_name_the_line_and_not_the_password() -> None:
         (4, Guessable.SHORT),
         (5, Guessable.SHORT),
     ]
-    said = list(map(str, found.warnings()))
+    said = list(map(str, found.warnings(0)))
     assert len(said) == 3 and said[0].startswith(
         "line 2: the password can be guessed: it is a German"
     )
@@ -540,7 +553,7 @@ def test_no_message_has_a_password_in_it(passwords: list[str]) -> None:
     found = read_csv(
         "\n".join(["password,label,valid from,valid until,max devices,test", *lines]).encode()
     )
-    text = " ".join([*told(found), *map(str, found.warnings())])
+    text = " ".join([*told(found), *map(str, found.warnings(0))])
     assert found.problems
     assert not any(each in text for each in passwords)
 

@@ -165,6 +165,49 @@ def test_passwords_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
     assert stores.keys.status().erasures == 2
 
 
+def test_a_named_viewer_goes_with_the_last_session(stores: Stores) -> None:
+    """Viewers of links and tokens have no end of their own; a dry run says the same."""
+    viewers, days = stores.store.viewers, 10
+    named = stores.issuer.named(stores.acme, ["never", "once", "often", "here", "out"], NOW)
+    foreign = stores.issuer.named(stores.other, ["once"], NOW)["once"]
+    for number, (name, expires) in enumerate(
+        (
+            *(("once", NOW + 100), ("often", NOW + 100), ("often", NOW + 5 * DAY_S)),
+            ("here", NOW + 30 * DAY_S),
+        )
+    ):
+        each = session(stores, number, password_id=named[name].id, expires=expires)
+        viewers.keep([each], {}, NOW)
+    # Counted from when it ended, where that was before its hard end.
+    viewers.keep([], {(2).to_bytes(16): End.CLOSED}, NOW + 3 * DAY_S)
+    viewers.revoke(stores.acme, [named["out"].id], who="eva", now=NOW)
+    references = {
+        name: viewers.references(stores.acme, [each.id])[0] for name, each in named.items()
+    }
+    over = NOW + days * DAY_S
+    for now, gone, counts in (
+        (over, [], {}),
+        # The other tenant's goes, too.
+        (over + 1, ["never"], {"named_viewers": 2}),
+        (over + 101, ["once"], {"named_viewers": 1, "sessions": 2}),
+        (over + 3 * DAY_S, [], {}),
+        (over + 3 * DAY_S + 1, ["often"], {"named_viewers": 1, "sessions": 1}),
+    ):
+        retention = engine(stores, sessions=days, revoked_passwords=100)
+        planned = total(retention.plan(now))
+        assert planned.pop("endings", 1) == 1 and planned == counts
+        assert {**deleted(retention.run(now)), "endings": 1} == {**counts, "endings": 1}
+        for name in gone:
+            assert stores.keys.record_keys(stores.acme, [references[name]]) == {}
+    left = {each.text for each in stores.issuer.listed(stores.acme, named=True)}
+    assert left == {"here", "out"}
+    assert foreign.id not in {e.password.id for e in stores.issuer.listed(stores.other, named=True)}
+    # Who was sent away stays away for as long as that is kept.
+    again = stores.issuer.named(stores.acme, ["once", "out"], NOW + 20 * DAY_S)
+    assert again["once"].id != named["once"].id and again["once"].revoked_at is None
+    assert again["out"].id == named["out"].id and again["out"].revoked_at == NOW
+
+
 def test_kept_answers_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
     (key,) = stores.keys.add_record_keys(stores.acme, 1, NOW)
     kept = KeptAnswer(

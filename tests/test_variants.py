@@ -29,8 +29,10 @@ from pystream.acl.entrances.conditions import Conditions
 from pystream.acl.entrances.links import Link, sign
 from pystream.acl.entrances.verifiers import Verifier, new_secret
 from pystream.acl.streams import Stream
+from pystream.acl.viewers import notice_version
 from tests.browser.chromium import Chromium
-from tests.test_admission import PLAYS, House, address
+from tests.test_admission import ASKS, PLAYS, House, address
+from tests.test_page import accessible
 from tests.test_serve import BUSY, Node, node_in, until
 
 pytestmark = pytest.mark.slow
@@ -607,7 +609,8 @@ def test_the_page_opens_with_a_link(doors: Doors, chromium: Chromium) -> None:
     page.run("await page.reload()")
     page.click("#start")
     page.until(PLAYS)
-    assert page.js("document.getElementById('entry')") is None
+    # Nobody has anything to tell, so nobody is asked.
+    assert page.js(ASKS) is False
     page.goto(f"{address(doors, 'acme/signed')}?{link(secret, seconds=-HOUR)}")
     page.until("document.getElementById('trouble-text').textContent.includes('too old')")
     assert page.seen("refused") == []
@@ -628,6 +631,85 @@ def test_the_page_opens_with_a_token_and_forgets_it(doors: Doors, chromium: Chro
     page.run("await page.reload()")
     page.until("document.getElementById('trouble-text').textContent.includes('die ihn anbietet')")
     page.close()
+
+
+NOTICES = ("Your <visit> is recorded.\n\nNobody knows who you are.", "Another text.")
+
+
+def telling(doors: Doors, notice: str) -> None:
+    """All workers know the notice then."""
+    with doors.store() as store:
+        store.set_tenant("acme", {"notice": notice}, who="test", now=int(time.time()))
+    mark = f'data-notice="{notice_version(notice) or ""}"'
+    until(lambda: all(mark in doors.ask("/acme/signed/")[2].decode() for _ in range(8)))
+
+
+def kept(doors: Doors) -> list[str | None]:
+    """The version of the notice of each session, in the order in which they were opened."""
+    with doors.store() as store:
+        opened = sorted(store.viewers.sessions(0), key=lambda each: each.opened_at)
+        return [each.notice for each in opened]
+
+
+@pytest.mark.parametrize("way", ["signed", "external"])
+def test_the_notice_comes_before_anything_is_recorded(
+    doors: Doors, chromium: Chromium, way: str
+) -> None:
+    secret = doors.verifier("acme", kind="link" if way == "signed" else "jwt")
+    telling(doors, NOTICES[0])
+    page = chromium.page(viewport={"width": 390, "height": 844}, locale="en-US")
+    shown = f"?{link(secret)}" if way == "signed" else f"#token={token(secret)}"
+    page.goto(f"{address(doors, f'acme/{way}')}{shown}")
+    page.until(ASKS)
+    assert "Your <visit> is recorded." in page.js("document.querySelector('.entry').textContent")
+    accessible(page)
+    assert kept(doors) == [] and not any("session" in each for each in page.seen("requests"))
+    # Meanwhile it is another one, which is shown before it counts; the token is not spent on that.
+    telling(doors, NOTICES[1])
+    page.click("#entry button")
+    page.until(f"{ASKS} && document.querySelector('.notice').textContent === 'Another text.'")
+    page.until("document.getElementById('entry-problem').textContent.includes('has changed')")
+    accessible(page)
+    assert kept(doors) == []
+    page.click("#entry button")
+    page.until(f"!({ASKS})")
+    page.click("#start")
+    page.until(PLAYS)
+    assert kept(doors) == [notice_version(NOTICES[1])]
+    # Once is enough: it is kept with the visit.
+    page.run("await page.reload()")
+    page.until("Number(document.getElementById('seek').max) > 1")
+    assert page.js(ASKS) is False
+    page.close()
+
+
+def test_without_scripts_the_notice_stands_above_the_film(doors: Doors) -> None:
+    telling(doors, NOTICES[0])
+    text = doors.ask("/acme/signed/")[2].decode()
+    plain = text.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert plain.index("<p>Your &lt;visit&gt; is recorded.</p>") < plain.index("<video")
+    # Of who comes to an open stream, nothing is recorded.
+    assert "is recorded" not in doors.ask("/acme/open/")[2].decode()
+
+
+def test_the_notice_that_was_shown_is_kept_and_no_other(doors: Doors) -> None:
+    secret = doors.verifier("acme", kind="jwt")
+    telling(doors, NOTICES[0])
+    once = token(secret)
+    for wrong in ("0" * 16, "", "x"):
+        status, said = doors.enter("acme/external", token=once, notice=wrong)
+        assert (status, said["kind"]) == (409, "notice")
+        assert (said["notice"], said["notice_version"]) == (NOTICES[0], notice_version(NOTICES[0]))
+    assert doors.kind("acme/external", token=once, notice=notice_version(NOTICES[0])) == "open"
+    # Of who says nothing, nothing is said: a player of the site's own, that has shown what it will.
+    assert doors.kind("acme/external", token=token(secret)) == "open"
+    telling(doors, "")
+    assert doors.kind("acme/external", token=token(secret), notice="") == "open"
+    refused = doors.enter("acme/external", token=token(secret), notice="0" * 16)
+    assert refused[1]["notice_version"] is None
+    assert sorted(map(str, kept(doors))) == sorted(
+        [str(notice_version(NOTICES[0])), "None", "None"]
+    )
 
 
 def test_the_page_says_when_a_film_opens(door: Doors, chromium: Chromium) -> None:

@@ -21,11 +21,14 @@ The document, `pystream-privacy 1`, which a node serves under `/.well-known/pyst
       "third_parties": [],               sites that a viewer's browser is sent to
       "address_told_to_customer": false, whether a customer's site may be asked with the address
       "erasure": {"key_backups_days": 30},   for so long what is erased can be brought back
-      "tenant": {"name": "acme", "display": "ACME GmbH", "notice_version": "ba7816bf8f01cfea"}
+      "tenant": {"name": "acme", "display": "ACME GmbH",
+        "notice": "...", "notice_version": "ba7816bf8f01cfea"}
     }
 
-`tenant` is there where one was asked for; `notice_version` names the text that viewers are shown
-before anything is recorded, null where there is none, and is kept with each session. Further members
+`tenant` is there where one was asked for. `notice` is the text that viewers are shown before anything
+is recorded, and `notice_version` names it, null where there is none. Players other than our page show
+it themselves, and say so with the member `notice` of what they send to `/TENANT/STREAM/session`: the
+version, which is kept with the session; another one is refused (409). Further members
 may come; those that are there keep their meaning as long as `format` does.
 """
 
@@ -70,6 +73,7 @@ def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]
         found["tenant"] = {
             "name": tenant.name,
             "display": tenant.settings.display,
+            "notice": tenant.settings.notice,
             "notice_version": notice_version(tenant.settings.notice),
         }
     return found
@@ -196,6 +200,15 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "pseudonymous",
         "the revocation",
     ),
+    DataClass.NAMED_VIEWERS: (
+        (
+            "opaque name that a link or token of the customer's site has for a viewer, encrypted",
+            "keyed hash of the name, to find it",
+        ),
+        "to count the viewer's devices, and to keep out whom the customer sends away",
+        "pseudonymous",
+        "the end of the viewer's last session",
+    ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),
         "to name what traffic and the audit log are about",
@@ -292,6 +305,9 @@ which. They are deleted {expired} days after their validity has ended, or {revok
 were taken back. When a password is erased earlier, its key is destroyed at once, and the last backup \
 of the key is gone after {backups} days.
 
+Where our own site lets you in, it may name you by a number of its own. That is stored encrypted like a \
+password, and deleted with the last of your visits.
+
 How much was sent is counted by film and hour, and after {hours} days by film and month. That says \
 nothing of any person.
 
@@ -319,6 +335,9 @@ gespeichert; nur wir wissen, wem wir welches gegeben haben. Gelöscht werden sie
 dem Ende ihrer Gültigkeit oder {revoked} Tage, nachdem sie zurückgenommen wurden. Wird ein Passwort \
 früher getilgt, so wird sein Schlüssel sofort vernichtet, und nach {backups} Tagen ist auch die letzte \
 Sicherung des Schlüssels gelöscht.
+
+Lässt unsere eigene Seite Sie ein, so kann sie Sie mit einer eigenen Nummer benennen. Diese wird wie ein \
+Passwort verschlüsselt gespeichert und mit dem letzten Ihrer Besuche gelöscht.
 
 Wie viel gesendet wurde, wird je Film und Stunde gezählt, nach {hours} Tagen nur noch je Film und \
 Monat. Das sagt nichts über einzelne Personen.

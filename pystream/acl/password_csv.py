@@ -33,11 +33,13 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple, TypeVar
 
 from pystream.acl.passwords import (
+    OVER,
     Guessable,
     PasswordSettings,
     guessable,
     guessable_together,
     importable,
+    is_over,
     problems,
 )
 from pystream.acl.streams import time_zone
@@ -98,9 +100,11 @@ class ImportedPasswords:
     passwords: tuple[ImportedPassword, ...]
     problems: tuple[Problem, ...]
 
-    def warnings(self) -> Iterator[Problem]:
-        """What can be guessed, by the line."""
+    def warnings(self, now: int) -> Iterator[Problem]:
+        """What can be guessed, and what is over already, by the line. `now`: in Unix seconds."""
         for each in self.passwords:
+            if is_over(each.settings, now):
+                yield Problem(each.line, OVER)
             if each.guessable is not None:
                 yield Problem(each.line, f"the password can be guessed: {each.guessable.value}")
 

@@ -85,6 +85,14 @@ class PasswordSettings:
     is_test: bool = False
 
 
+OVER: Final = "valid_until: that is over; such a password opens nothing"
+
+
+def is_over(settings: PasswordSettings, now: int) -> bool:
+    """Whether a password of these settings is over before it was ever of use."""
+    return settings.valid_until is not None and settings.valid_until <= now
+
+
 def problems(settings: PasswordSettings) -> tuple[str, ...]:
     """Everything that is wrong, a sentence each; nothing where all is well."""
     return tuple(_of_settings(settings))

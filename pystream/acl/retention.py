@@ -20,6 +20,7 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `expired_tokens`    | the end of their validity           | deleted                               |
 | `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
 | `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
+| `named_viewers`     | end of the last session             | key destroyed, then deleted           |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
 | `erasures`          | the erasure                         | taken off the erasure list            |
 | `key_backups`       | the backup                          | deleted                               |
@@ -29,6 +30,11 @@ A password takes its sessions along: after `LEAST_PASSWORD_DAYS` none of them ca
 kept answers and sessions of the console have no setting: the first stand for as long as a session lives
 that they may have to end, the second for as long as the API promises, and the third are of no use to
 anybody.
+
+Viewers whom a customer's links or tokens name have no end that anybody has set. Their sessions say when
+they were here last, so they stay for as long as one of these does, and have no setting either. Who comes
+again then is a new one. One that was revoked stays for as long as revoked passwords do: a site that goes
+on naming it after that has it let in.
 
 An entry of the erasure list has to be there for as long as any backup of the key store that has the
 key: so `erasures` is above `key_backups`.
@@ -65,6 +71,7 @@ class DataClass(StrEnum):
     EXPIRED_TOKENS = "expired_tokens"
     EXPIRED_PASSWORDS = "expired_passwords"
     REVOKED_PASSWORDS = "revoked_passwords"
+    NAMED_VIEWERS = "named_viewers"
     REMOVED_STREAMS = "removed_streams"
     ERASURES = "erasures"
     KEY_BACKUPS = "key_backups"
@@ -104,6 +111,8 @@ class Rules:
         """None for what is kept until the tenant ends it."""
         if data in OF_THE_CONTRACT:
             return None
+        if data is DataClass.NAMED_VIEWERS:
+            return self.sessions
         return _FIXED[data] if data in _FIXED else int(getattr(self, data))
 
     def old_before(self, data: DataClass, now: int) -> int:

@@ -26,7 +26,6 @@ import unicodedata
 from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
 from functools import lru_cache
 from hashlib import sha256
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
@@ -226,51 +225,3 @@ def _in_base62(number: int, digits: int) -> str:
         number, digit = divmod(number, 62)
         found = _BASE62[digit] + found
     return found
-
-
-# Guessing
-
-
-class Tries:
-    """How often somebody may still try, by any key, in memory alone (GCRA: each try moves a time on).
-
-    `most` at once, and one more every `seconds`. A try is counted before it is known how it ends, so
-    that a hundred at once are a hundred; one that was right is given back.
-    """
-
-    def __init__(self, most: int, seconds: float, keys: int = 100_000) -> None:
-        self._seconds = seconds
-        self._burst = most * seconds
-        self._keys = keys
-        self._due: dict[object, float] = {}
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        """Keys that are known."""
-        return len(self._due)
-
-    def take(self, key: object, now: float) -> float:
-        """0 where one may try, which is counted; else the seconds after which one may."""
-        with self._lock:
-            return self._take(key, now)
-
-    def _take(self, key: object, now: float) -> float:
-        due = max(self._due.get(key, now), now) + self._seconds
-        if due - now > self._burst:
-            return due - now - self._burst
-        if key not in self._due and len(self._due) >= self._keys:
-            self._tidy(now)
-        self._due[key] = due
-        return 0.0
-
-    def give_back(self, key: object) -> None:
-        with self._lock:
-            if key in self._due:
-                self._due[key] -= self._seconds
-
-    def _tidy(self, now: float) -> None:
-        self._due = {key: due for key, due in self._due.items() if due > now}
-        if len(self._due) >= self._keys:
-            # Somebody has a hundred thousand networks; those who tried least lately go first.
-            kept = sorted(self._due.items(), key=lambda item: item[1])[self._keys // 2 :]
-            self._due = dict(kept)

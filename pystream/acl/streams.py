@@ -40,7 +40,7 @@ class TenantSettings:
 
     `display`: the name for people; empty: the tenant's own. `timezone`: where the tenant's months
     and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second that all viewers of all
-    streams get together; None: no limit. `notice`: what viewers are told before they type a password,
+    streams get together; None: no limit. `notice`: what viewers are told before anything is recorded,
     plain text with empty lines between paragraphs.
     """
 

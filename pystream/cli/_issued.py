@@ -60,13 +60,13 @@ def add(words: list[str]) -> int:
     option("--devices", type=_arguments.count, metavar="N", help="how many may play at a time")
     option("--test", action="store_true", help="an access for the examining chamber, in no sum")
     options = parser.parse(words)
-    from pystream.acl.passwords import generate
+    from pystream.acl.passwords import generate, is_over
 
     try:
         with _stores(options) as (store, issuer):
             tenant, streams = _streams(store, options.streams)
             settings = _settings(options, tenant)
-            if settings.valid_until is not None and settings.valid_until <= _store.now():
+            if is_over(settings, _store.now()):
                 raise InvalidValue(
                     f"--valid-until {options.valid_until}: that is over; such a password would open"
                     " nothing"
@@ -157,7 +157,7 @@ def import_list(words: list[str]) -> int:
         complain(parser, options.list, found.problems)
         if found.problems:
             return 1
-        complain(parser, options.list, list(found.warnings()), "warning: ")
+        complain(parser, options.list, list(found.warnings(_store.now())), "warning: ")
         entries = [(each.password, each.settings) for each in found.passwords]
         ids = _issue(options, issuer, tenant, streams, entries)
     _store.report(

@@ -234,7 +234,7 @@ def _facts(found: ImportedPasswords) -> dict[str, Any]:
         "ok": not found.problems,
         "passwords": len(found.passwords),
         "problems": [problem._asdict() for problem in found.problems],
-        "warnings": [warning._asdict() for warning in found.warnings()],
+        "warnings": [warning._asdict() for warning in found.warnings(_store.now())],
     }
     if found.problems:
         facts["error"] = "; ".join(map(str, found.problems[:1]))
@@ -242,7 +242,7 @@ def _facts(found: ImportedPasswords) -> dict[str, Any]:
 
 
 def _show(name: str, found: ImportedPasswords) -> None:
-    warnings = list(found.warnings())
+    warnings = list(found.warnings(_store.now()))
     for text in in_runs(warnings):
         print(f"{name}: {text}")
     verdict = "it would be refused" if found.problems else "it would be imported"

@@ -27,7 +27,7 @@ from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
-from pystream.server.gate import Closed, Gate
+from pystream.server.gate import Gate
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -585,18 +585,20 @@ class Answers:
         if body is None:
             raise HttpError(404, "there is no such tenant")
         anybody = ("Access-Control-Allow-Origin", "*")
-        return _whole(body, [_TYPES["json"], _A_DAY, _SNIFF, anybody], None)
+        # Players show a tenant's notice, and say which one: what is a day old is refused.
+        kept = ("Cache-Control", "no-cache") if asked else _A_DAY
+        return _whole(body, [_TYPES["json"], kept, _SNIFF, anybody], None)
 
     def _shown(self, request: Request, stream: Stream) -> Answer:
         if self._page is None:
             raise HttpError(404, "there is no page here, only the film")
         settings = stream.settings
         is_signed = settings.access == "signed"
-        asks = settings.access in ("shared", "personal")
         body = self._page.html(
             settings.title or stream.name,
             language(request.fields.accept_language),
-            self._notice(stream.tenant) if asks else None,
+            # Of who comes to an open stream, nothing is recorded.
+            "" if settings.access == "open" else self._notice(stream.tenant),
             way=settings.access,
             query=request.query if is_signed else "",
         )
@@ -747,9 +749,7 @@ def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
     to tell kinds apart."""
     body, type = f"{error.reason}\n".encode(), _TYPES["text"]
     if error.kind is not None:
-        problem = {"title": error.reason, "status": error.status, "kind": error.kind}
-        if isinstance(error, Closed) and error.opens_at is not None:
-            problem["opens_at"] = error.opens_at
+        problem = {"title": error.reason, "status": error.status, "kind": error.kind, **error.facts}
         body, type = json.dumps(problem).encode(), _TYPES["problem"]
     headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)

@@ -58,6 +58,7 @@ _MISTYPED = "this password has a slip in it"
 _IN_USE = "this password is in use on as many devices as it may be"
 _TOO_MANY = "too many wrong passwords came from this network: wait a little"
 _LATER = "nobody can be let in at present"
+_UNREAD = "the notice that was shown is not the one that stands now: show this one"
 _REVOKED = "this viewer is not let in any more"
 _LINKS = {
     "expired": ("link_over", "this link is over: ask for a new one"),
@@ -72,7 +73,7 @@ _SILENT_SECONDS = 60.0
 
 class Refused(HttpError):
     """Nobody is let in. `kind` is for the page, which says it in the viewer's words: `password`,
-    `mistyped`, `devices`, `tries`, `revoked`, `later`, or of links and tokens `link`, `link_over`,
+    `mistyped`, `devices`, `tries`, `revoked`, `later`, `notice`, or of links and tokens `link`, `link_over`,
     `link_early`, `link_used` and `link_missing`."""
 
     kind: str
@@ -81,6 +82,14 @@ class Refused(HttpError):
         after = () if wait is None else (("Retry-After", str(max(1, ceil(wait)))),)
         super().__init__(status, reason, after)
         self.kind = kind
+
+
+class Unread(Refused):
+    """The tenant's notice is another one than the page has shown; the new one is told, to be shown."""
+
+    def __init__(self, notice: str) -> None:
+        super().__init__(409, "notice", _UNREAD)
+        self.facts = {"notice": notice, "notice_version": notice_version(notice)}
 
 
 class Admission(NamedTuple):
@@ -145,10 +154,15 @@ class Entrance:
     ) -> Admission:
         """A session for whoever shows what opens the stream, which the desk has opened for `lifetime`
         seconds at most. `path`: of the page or the playlist that was asked for, as a link is for it.
-        `notice` is what the page said. Raises `HttpError`."""
+        `notice` is what the tenant tells viewers first; who says which version of it was shown has that kept
+        with the session, and who says another one is told this one before anything else is looked at. Raises
+        `HttpError`."""
+        shown = said(request).get("notice")
+        if shown is not None and shown != (notice_version(notice) or ""):
+            raise Unread(notice)
         bearer = await self._bearer(stream, request, path)
         self._gate.ask(bearer.conditions, request, said(request).get("site"))
-        ask = self._asked(stream, bearer, notice, lifetime, replaces)
+        ask = self._asked(stream, bearer, shown or None, lifetime, replaces)
         answered = await self._line.open(ask)
         match answered.refusal:
             case Refusal.DEVICES:
@@ -162,7 +176,12 @@ class Entrance:
         return Admission(ask.id, ask.expires)
 
     def _asked(
-        self, stream: Stream, bearer: _Bearer, notice: str, lifetime: int, replaces: bytes
+        self,
+        stream: Stream,
+        bearer: _Bearer,
+        notice: str | None,
+        lifetime: int,
+        replaces: bytes,
     ) -> Open:
         settings, password = stream.settings, bearer.password
         devices = bearer.max_devices if bearer.max_devices is not None else settings.max_devices
@@ -180,8 +199,7 @@ class Entrance:
             mode=settings.device_mode,
             grace_s=grace_s(settings.segment_duration_ms),
             replaces=replaces,
-            # Before a link or a token, the customer's own site has told what there is to tell.
-            notice=None if password is None else notice_version(notice),
+            notice=notice,
             by_link=by_link,
             viewer=bearer.viewer,
             token=bearer.token,

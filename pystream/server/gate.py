@@ -24,14 +24,15 @@ from pystream.server.settings import Geo, Located
 
 class Closed(HttpError):
     """Nobody is let in here and now. `kind` is for the page: `early`, `late`, `site`, `network` or
-    `country`; `opens_at`: when it will be otherwise, if only time is in the way."""
+    `country`; `opens_at`, a fact: when it will be otherwise, if only time is in the way."""
 
     kind: str
 
     def __init__(self, kind: str, opens_at: int | None = None) -> None:
         self.kind = kind
-        self.opens_at = opens_at
         super().__init__(403, _REASONS[kind])
+        if opens_at is not None:
+            self.facts = {"opens_at": opens_at}
 
 
 _KINDS = {"early": "early", "expired": "late", "origin": "site"}

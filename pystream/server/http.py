@@ -25,6 +25,7 @@ How a connection is read, and why two parsers never disagree about it:
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import typing
@@ -33,8 +34,9 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Literal
-from weakref import WeakSet
+from types import MappingProxyType
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import httptools
 
@@ -70,29 +72,64 @@ class Limits:
 class LongBodies:
     """Bodies beyond the limit of all others: `most` says how long that of a method and a path may be, 0
     for no more than others. At most `at_once` are read at a time, all connections of a process
-    together: nobody who sends one has shown yet who that is."""
+    together: nobody who sends one has shown yet who that is.
 
-    def __init__(self, most: Callable[[str, str], int], at_once: int) -> None:
+    Where there is no place left, the slowest one gives way to who comes, unless it comes with `least` bytes
+    a second or began within `_BEGIN_SECONDS`: so whoever is to keep others out has to send as much as they
+    would. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        most: Callable[[str, str], int],
+        at_once: int,
+        least: int = 65_536,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.most = most
         self._at_once = at_once
-        # A body that nobody reads any more is out of it by itself.
-        self._under_way = WeakSet[object]()
+        self._least = least
+        self._clock = clock
+        # When each began. A body that nobody reads any more is out of it by itself.
+        self._under_way = WeakKeyDictionary[_Body, float]()
 
-    def begin(self, body: object) -> None:
+    def begin(self, body: _Body) -> None:
         """Raises `HttpError` where too many are read."""
+        now = self._clock()
         if len(self._under_way) >= self._at_once:
-            raise HttpError(503, "too many long bodies are on their way", (("Retry-After", "5"),))
-        self._under_way.add(body)
+            slowest = self._slowest(now)
+            if slowest is None:
+                after = ("Retry-After", "5")
+                raise HttpError(503, "too many long bodies are on their way", (after,))
+            slowest.gives_way = True
+            del self._under_way[slowest]
+        self._under_way[body] = now
+
+    def _slowest(self, now: float) -> _Body | None:
+        """The one that gives way, if one has to."""
+        # Not where it is raised: who keeps the error would keep all of them.
+        slow = [
+            (each.received / (now - began), each)
+            for each, began in self._under_way.items()
+            if now - began >= _BEGIN_SECONDS
+        ]
+        rate, slowest = min(slow, key=lambda each: each[0], default=(math.inf, None))
+        return slowest if rate < self._least else None
+
+
+_BEGIN_SECONDS = 2.0
 
 
 class HttpError(PystreamError):
     """A request is answered with `status`, and these `headers` among others.
 
     `reason` is for whoever debugs a client. It never quotes the request, which may hold a grant.
-    `kind` is for pages, where they tell viewers more than the status does.
+    `kind` is for pages, where they tell viewers more than the status does, and `facts` what goes with it,
+    as JSON values.
     """
 
     kind: str | None = None
+    facts: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status}: {reason}")
@@ -650,6 +687,8 @@ def _length(fields: dict[bytes, str], http_1_0: bool) -> int | None:
     return int(digits)
 
 
+# RFC 9110 15.5.9
+_GAVE_WAY = 408, "the body came so slowly that it gave way to others"
 _BODY_TOO_LONG = 413, "the body is too long"
 # Of the largest number of 64 bits.
 _LENGTH_DIGITS = 20
@@ -664,6 +703,13 @@ def _keep_alive(connection: str | None, http_1_0: bool) -> bool:
 
 
 class _Body(typing.Protocol):
+    """`received`: bytes of content that are here. `gives_way`: no more of it is taken."""
+
+    gives_way: bool
+
+    @property
+    def received(self) -> int: ...
+
     def take(self, data: bytes, at: int) -> tuple[int, bytes | None]:
         """Takes what belongs to the body from `at` on: where it stopped, and the whole body once
         that is complete."""
@@ -672,13 +718,20 @@ class _Body(typing.Protocol):
 class _Counted:
     """A body with a Content-Length (RFC 9112 6.2)."""
 
-    __slots__ = ("__weakref__", "_content", "_left")
+    __slots__ = ("__weakref__", "_content", "_left", "gives_way")
 
     def __init__(self, length: int) -> None:
+        self.gives_way = False
         self._content = bytearray()
         self._left = length
 
+    @property
+    def received(self) -> int:
+        return len(self._content)
+
     def take(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+        if self.gives_way:
+            raise HttpError(*_GAVE_WAY)
         piece = data[at : at + self._left]
         self._content += piece
         self._left -= len(piece)
@@ -698,9 +751,11 @@ class _Chunked:
 
     __slots__ = (
         *("__weakref__", "_at_end", "_content", "_in_trailer", "_left", "_most", "_spare"),
+        "gives_way",
     )
 
     def __init__(self, limits: Limits, most: int) -> None:
+        self.gives_way = False
         self._most = most
         self._content = bytearray()
         # Bytes of the chunk that has begun; all are here, but the line's end behind them.
@@ -710,7 +765,13 @@ class _Chunked:
         # Bytes that extensions and trailer fields may still have (RFC 9112 7.1.1).
         self._spare = limits.headers
 
+    @property
+    def received(self) -> int:
+        return len(self._content)
+
     def take(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+        if self.gives_way:
+            raise HttpError(*_GAVE_WAY)
         while True:
             if self._left:
                 piece = data[at : at + self._left]

@@ -150,6 +150,11 @@ impl Gcra {
         wait(self.inner.peek(key, now_us, emission_us, burst_us))
     }
 
+    /// Takes back what a request has cost that need not have been counted.
+    fn give_back(&self, key: &[u8], now_us: u64, emission_us: u64) {
+        self.inner.give_back(key, now_us, emission_us);
+    }
+
     /// Requests that were allowed, that were not, and keys still in use that others have displaced since the table was made:
     /// while these grow it is too small, and limits are looser than they say.
     fn counters(&self) -> (u64, u64, u64) {

@@ -157,6 +157,19 @@ impl Gcra {
         judge(found.ahead.unwrap_or_else(|| self.inherited(key, now_us)), emission_us, burst_us)
     }
 
+    /// Takes back what a request has cost that need not have been counted. A key that has nothing to its account, or
+    /// whose slot another one has by now, stays as it is.
+    pub fn give_back(&self, key: &[u8], now_us: u64, emission_us: u64) {
+        let place = self.place(&self.current, key);
+        loop {
+            let found = self.find(place, now_us);
+            let Some(ahead) = found.ahead else { return };
+            if found.slot.swap_if(found.seen, slot(place.tag, now_us + ahead.saturating_sub(emission_us))).is_ok() {
+                return;
+            }
+        }
+    }
+
     /// What happened since the table was made.
     pub fn counters(&self) -> GcraCounters {
         let sum = |counter: usize| (0..STRIPES).map(|stripe| self.stripe(stripe)[counter].get()).sum();

@@ -127,6 +127,21 @@ fn what_costs_more_than_the_burst_never_goes_and_a_look_costs_nothing() {
 }
 
 #[test]
+fn what_is_given_back_was_never_used() {
+    let table = table(4096);
+    let check = |now| table.check(b"key", now, 10, 30).wait_us;
+    assert_eq!([0, 0, 0, 0].map(check), [0, 0, 0, 10]);
+    table.give_back(b"key", 0, 10);
+    assert_eq!([0, 0].map(check), [0, 10]);
+    // Nothing is owed to a key: what has run out by itself is no credit, and who is not there stays away.
+    for key in [b"key".as_slice(), b"another"] {
+        table.give_back(key, 1000, 10);
+    }
+    assert_eq!([1000, 1000, 1000, 1000].map(check), [0, 0, 0, 10]);
+    assert_eq!(table.counters().admitted, 7);
+}
+
+#[test]
 fn a_flood_of_new_keys_displaces_itself_and_not_the_abuser() {
     // A table of 1/8 the size, and 1/8 of 200,000 new sources a second for ten seconds; the limit is 20 a second,
     // burst 40. The ideal is 40 + 20 * 10 of 10,000.

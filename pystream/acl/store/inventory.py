@@ -50,7 +50,10 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "audit": Held((DataClass.AUDIT,)),
     "traffic": Held((DataClass.TRAFFIC, DataClass.TRAFFIC_HOURS)),
     "password": Held(
-        (DataClass.PASSWORDS, DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
+        (
+            *(DataClass.PASSWORDS, DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
+            DataClass.NAMED_VIEWERS,
+        ),
         dict.fromkeys(("reference", "pepper", "lookup"), _OF_THE_NODE),
     ),
     "admission": Held(

@@ -7,7 +7,8 @@ meanwhile. Whatever ends a run, the next one goes on where it was: what is delet
 stands at the middle hour of the tenant's month, so that it stays in the month though the tenant takes
 another time zone later. The sums of months are what they were.
 
-**Passwords.** First the key is destroyed in the key store; then the row goes, and with it its sessions.
+**Passwords, and viewers whom links and tokens name.** First the key is destroyed in the key store; then
+the row goes, and with it its sessions.
 
 What is left in files after that: SQLite overwrites what is deleted (`secure_delete`), and its
 write-ahead log is emptied at the end of a run.
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select
 
 from pystream.acl.proofs import Proof
 from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
@@ -37,7 +38,10 @@ RETENTION = "retention"
 EVERY_S = DAY_S
 
 _AT_ONCE = 2000
-_PASSWORDS = (DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS)
+_PASSWORDS = (
+    *(DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
+    DataClass.NAMED_VIEWERS,
+)
 _COUNTERS = ("requests", "bytes", "aborted")
 # Of what belongs to no tenant.
 _NOBODY = 0
@@ -202,6 +206,12 @@ class Retention:
         column, before = tables.password.c, self.rules.old_before(data, now)
         if data is DataClass.REVOKED_PASSWORDS:
             return column.revoked_at < before
+        if data is DataClass.NAMED_VIEWERS:
+            session = tables.session.c
+            lately = func.coalesce(session.ended_at, session.expires) >= before
+            seen = select(session.id).where(session.password_id == column.id, lately)
+            new = or_(column.created_at >= before, seen.correlate(tables.password).exists())
+            return and_(column.named, column.revoked_at.is_(None), ~new)
         return and_(column.revoked_at.is_(None), column.valid_until < before)
 
     def _delete_passwords(self, data: DataClass, now: int, done: Counts) -> None:
@@ -219,8 +229,12 @@ class Retention:
             for tenant in {row.tenant_id for row in old}:
                 references = [row.reference for row in old if row.tenant_id == tenant]
                 self.keys.erase(tenant, references, now, missing_ok=True)
-            ids = [row.id for row in old]
             with self.database.writing() as connection:
+                # A viewer who has come in meanwhile stays.
+                still = select(column.id).where(
+                    column.id.in_([row.id for row in old]), self._old_passwords(data, now)
+                )
+                ids = list(connection.scalars(still))
                 done[DataClass.SESSIONS] += delete_naming(
                     connection, tables.session, "password_id", ids
                 )

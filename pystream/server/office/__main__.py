@@ -67,6 +67,7 @@ async def serve(node: dict[str, Any]) -> None:
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
+        tries=node["sign_in_tries"],
         practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )
     counter = Counter(office)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from pystream import _core
 from pystream.acl.disclosure import Practice
+from pystream.acl.keys import Keyring
 from pystream.acl.people import Actor
 from pystream.acl.retention import Rules
-from pystream.acl.sign_in import Tries
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.issuing import Issuer
@@ -25,6 +27,7 @@ from pystream.server.http import HttpError
 from pystream.server.office.forms import File, multipart
 from pystream.server.office.once import Once
 from pystream.server.office.quotas import Quotas
+from pystream.server.office.tries import Tries
 
 FIELDS: Final = (
     *("accept", "accept_language", "authorization", "content_type", "cookie", "host"),
@@ -153,13 +156,13 @@ class Office:
     issuer: Issuer
     once: Once
     quotas: Quotas
+    # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
+    tries: Tries
+    tries_of_network: Tries
     films: str | None = None
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
     viewers: Callable[[], Mapping[int, int]] = dict
-    # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
-    tries: Tries = field(default_factory=lambda: Tries(10, 60.0))
-    tries_of_network: Tries = field(default_factory=lambda: Tries(60, 3.0))
 
     @classmethod
     def of(
@@ -172,11 +175,30 @@ class Office:
         requests_per_minute: int = 600,
         practice: Practice | None = None,
         viewers: Callable[[], Mapping[int, int]] = dict,
+        tries: int | None = None,
     ) -> Office:
+        """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
+        office's alone."""
         accounts, issuer = Accounts(store.people, keys), Issuer(store.viewers, keys)
         once, quotas = Once(store, keys), Quotas(requests_per_minute)
-        practice = practice or Practice(Rules())
-        return cls(store, keys, accounts, issuer, once, quotas, films, practice, clock, viewers)
+        if tries is None:
+            table = _core.Gcra(_core.Gcra.create(1 << 16), secrets.token_bytes(16))
+        else:
+            table = _core.Gcra(tries, Keyring(keys.root()).table_secret())
+        return cls(
+            store=store,
+            keys=keys,
+            accounts=accounts,
+            issuer=issuer,
+            once=once,
+            quotas=quotas,
+            tries=Tries(table, "name", 10, 60.0, clock),
+            tries_of_network=Tries(table, "network", 60, 3.0, clock),
+            films=films,
+            practice=practice or Practice(Rules()),
+            clock=clock,
+            viewers=viewers,
+        )
 
     def now(self) -> int:
         return int(self.clock())

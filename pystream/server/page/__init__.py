@@ -16,6 +16,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
+from pystream.acl.viewers import notice_version
 from pystream.server.page.texts import REFUSALS, TEXTS, TO_FILM
 
 if TYPE_CHECKING:
@@ -95,18 +96,19 @@ class Page:
         self,
         title: str,
         language: str,
-        entry: str | None = None,
+        notice: str = "",
         *,
         way: str = "open",
         query: str = "",
     ) -> bytes:
-        """The document. Its addresses are relative to `/{tenant}/{stream}/`. With `entry`, it asks for
-        a password first, below that notice of the tenant's, which may be empty. `way`: the stream's
-        access; `query`: the link that it was opened with."""
+        """The document. Its addresses are relative to `/{tenant}/{stream}/`. `notice`: what the tenant tells
+        viewers before anything is recorded, which may be nothing. `way`: the stream's access; `query`: the
+        link that it was opened with."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
-        values["entry"] = "" if entry is None else _entry(entry, texts)
+        values["entry"] = _entry(notice, way, texts)
+        values["notice"] = _paragraphs(notice)
         values |= {"language": language, "title": html.escape(title), "way": way}
         values["master"] = html.escape(f"master.m3u8?{query}" if query else "master.m3u8")
         # A "<" could end the element that holds it.
@@ -134,14 +136,33 @@ class Page:
 _KINDS = {401: "denied", 403: "denied", 404: "gone", 410: "gone", 429: "busy", 503: "busy"}
 
 
-def _entry(notice: str, texts: Mapping[str, str]) -> str:
-    """The form for a password. Whoever types from paper wants to see what is typed."""
+def _entry(notice: str, way: str, texts: Mapping[str, str]) -> str:
+    """What stands before the film: the notice, and a field where a password is typed; where a link or a token
+    opens it, the notice alone, which may still come while the page is open."""
+    if way == "open":
+        return ""
     say = {name: html.escape(text) for name, text in texts.items()}
-    paragraphs = (html.escape(part.strip()) for part in notice.split("\n\n") if part.strip())
-    shown = "".join(f"<p>{part}</p>\n" for part in paragraphs)
+    asked = _field(say) if way in ("shared", "personal") else _onward(say)
     return f"""\
-<form id="entry" class="entry" autocomplete="off" hidden>
-{shown and f'<div class="notice">{shown}</div>'}
+<form id="entry" class="entry" autocomplete="off" data-notice="{notice_version(notice) or ""}" hidden>
+<div id="notice" class="notice"{"" if notice else " hidden"}>{_paragraphs(notice)}</div>
+{asked}<p id="entry-problem" class="problem" role="alert" hidden></p>
+</form>
+"""
+
+
+def _paragraphs(notice: str) -> str:
+    parts = (html.escape(part.strip()) for part in notice.split("\n\n") if part.strip())
+    return "".join(f"<p>{part}</p>\n" for part in parts)
+
+
+def _onward(say: Mapping[str, str]) -> str:
+    return f'<button type="submit" aria-describedby="notice">{say["entry_on"]}</button>\n'
+
+
+def _field(say: Mapping[str, str]) -> str:
+    """Whoever types from paper wants to see what is typed."""
+    return f"""\
 <label for="password">{say["entry_label"]}</label>
 <div class="field">
 <input id="password" name="password" type="text" required maxlength="200" autocapitalize="characters"
@@ -149,8 +170,6 @@ def _entry(notice: str, texts: Mapping[str, str]) -> str:
 <button type="submit">{say["entry_go"]}</button>
 </div>
 <p id="entry-hint" class="hint">{say["entry_hint"]}</p>
-<p id="entry-problem" class="problem" role="alert" hidden></p>
-</form>
 """
 
 

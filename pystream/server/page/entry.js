@@ -1,6 +1,9 @@
 // The way in where a film is not open to all: with a password, one field and what is wrong with what was typed; with
 // a link or a token, without a question. And the visit that a reload goes on with.
 //
+// What the customer tells viewers comes first: nothing is asked of the server, and so nothing recorded, before somebody
+// has gone on from it. The server is told which version that was, and refuses one that does not stand any more.
+//
 // A visit is kept for this tab alone (sessionStorage), and in an iframe for this tab and the site around it: no cookie.
 // Where the browser keeps nothing, a reload asks again. A printed card's code opens the page with the password behind
 // the "#", which no server ever sees; it is taken out of the address and put into the field. A token of a customer's
@@ -12,13 +15,48 @@ const KEPT = "pystream-visit";
 /** Of these the page speaks with the texts that a film has without a form. */
 const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
 
+/** What the customer tells viewers. `version` is "" where that is nothing. */
+class Notice {
+  #form;
+  #place = document.getElementById("notice");
+
+  constructor(form) {
+    this.#form = form;
+  }
+
+  get version() {
+    return this.#form.dataset.notice;
+  }
+
+  /** Puts another one in its place. */
+  set({ text, version }) {
+    const parts = text.split("\n\n").map((part) => part.trim());
+    const paragraphs = parts.filter(Boolean).map((part) => {
+      const paragraph = document.createElement("p");
+      paragraph.textContent = part;
+      return paragraph;
+    });
+    this.#place.replaceChildren(...paragraphs);
+    this.#place.hidden = version === "";
+    this.#form.dataset.notice = version;
+  }
+}
+
 /** The way in with a link or a token. */
 export class Ticket {
+  #form;
+  #say;
+  #notice;
+  #read = "";
   #way;
   #token = null;
 
-  /** `way`: the stream's access, `signed` or `external`. */
-  constructor(way) {
+  /** `form`: the element; `say(name)`: a text in the viewer's language; `way`: the stream's access, `signed` or
+   * `external`. */
+  constructor(form, say, way) {
+    this.#form = form;
+    this.#say = say;
+    this.#notice = new Notice(form);
     this.#way = way;
     if (way === "external") this.#token = tokenInAddress();
   }
@@ -41,11 +79,41 @@ export class Ticket {
     }
     const shown = this.#way === "signed" ? { link } : { token: this.#token ?? undefined };
     const credentials = this.#way === "signed" ? "same-origin" : "omit";
-    const opened = await openSession({ ...shown, replaces: visit?.grant }, credentials);
-    // It was good for once.
-    this.#token = null;
-    keep({ ...opened, link });
-    return opened;
+    this.#read ||= visit?.notice ?? "";
+    await this.#told();
+    for (;;) {
+      const notice = this.#notice.version;
+      try {
+        const opened = await openSession({ ...shown, notice, replaces: visit?.grant }, credentials);
+        // It was good for once.
+        this.#token = null;
+        keep({ ...opened, link, notice });
+        return opened;
+      } catch (error) {
+        if (error.notice === undefined) throw error;
+        this.#notice.set(error.notice);
+        await this.#told(this.#say("entry_notice"));
+      }
+    }
+  }
+
+  /** Shows the notice, unless there is none or it was read before, until somebody goes on. */
+  async #told(why = "") {
+    const { version } = this.#notice;
+    if (version === "" || version === this.#read) return;
+    const problem = document.getElementById("entry-problem");
+    problem.textContent = why;
+    problem.hidden = why === "";
+    this.#form.hidden = false;
+    await new Promise((resolve) => {
+      const sent = (event) => {
+        event.preventDefault();
+        resolve();
+      };
+      this.#form.addEventListener("submit", sent, { once: true });
+    });
+    this.#form.hidden = true;
+    this.#read = version;
   }
 }
 
@@ -57,6 +125,7 @@ function tokenInAddress() {
 
 export class Entry {
   #form;
+  #notice;
   #field;
   #problem;
   #say;
@@ -64,6 +133,7 @@ export class Entry {
   /** `form`: the element; `say(name)`: a text in the viewer's language. */
   constructor(form, say) {
     this.#form = form;
+    this.#notice = new Notice(form);
     this.#field = form.elements.password;
     this.#problem = document.getElementById("entry-problem");
     this.#say = say;
@@ -95,13 +165,14 @@ export class Entry {
       this.#tell(null);
       this.#form.classList.add("busy");
       try {
-        const visit = await openSession({ password, replaces: last?.grant });
+        const visit = await openSession({ password, notice: this.#notice.version, replaces: last?.grant });
         keep(visit);
         this.#form.hidden = true;
         this.#field.value = "";
         this.#tell(null);
         return visit;
       } catch (error) {
+        if (error.notice !== undefined) this.#notice.set(error.notice);
         this.#tell(error instanceof Refused ? (error.kind ?? "later") : "offline", error.retryAfter, error.when);
       } finally {
         this.#form.classList.remove("busy");

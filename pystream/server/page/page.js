@@ -18,7 +18,8 @@ document.getElementById("stage").hidden = false;
 
 const form = document.getElementById("entry");
 const { way } = document.body.dataset;
-const entry = form ? new Entry(form, say) : way === "open" ? null : new Ticket(way);
+const isTyped = way === "shared" || way === "personal";
+const entry = way === "open" ? null : isTyped ? new Entry(form, say) : new Ticket(form, say, way);
 const sessions = entry ? () => entry.session() : () => openSession();
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);

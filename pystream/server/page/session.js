@@ -1,14 +1,17 @@
 // The viewer's session: a grant and the addresses that hold it. Grants end; whoever plays asks for another one.
 
 /** What the server refuses, with the seconds after which to come back (RFC 9110 10.2.3), and the kind of the problem
- * (RFC 9457), if it said; `when` is the time at which the film opens, for people. */
+ * (RFC 9457), if it said; `when` is the time at which the film opens, for people, and `notice` the text and version of
+ * what has to be shown first. */
 export class Refused extends Error {
-  constructor(status, retryAfter, kind, opensAt) {
+  constructor(status, retryAfter, problem) {
     super(`refused: ${status}`);
+    const { kind, opens_at: opensAt, notice, notice_version: version } = problem ?? {};
     this.status = status;
     this.retryAfter = seconds(retryAfter);
     this.kind = opensAt === undefined ? kind : `${kind}_at`;
     this.when = opensAt === undefined ? undefined : moment(opensAt);
+    this.notice = kind === "notice" ? { text: notice, version: version ?? "" } : undefined;
   }
 }
 
@@ -20,7 +23,7 @@ function moment(unixSeconds) {
 async function refused(answer) {
   const isProblem = answer.headers.get("Content-Type") === "application/problem+json";
   const problem = isProblem ? await answer.json().catch(() => null) : null;
-  return new Refused(answer.status, answer.headers.get("Retry-After"), problem?.kind, problem?.opens_at);
+  return new Refused(answer.status, answer.headers.get("Retry-After"), problem);
 }
 
 /** Seconds of a Retry-After, or undefined. Our server writes no dates there. */

@@ -52,6 +52,8 @@ ENGLISH: Final[Mapping[str, str]] = {
     "entry_label": "Password",
     "entry_go": "Watch",
     "entry_hint": "Capital letters, hyphens and blanks do not matter.",
+    "entry_on": "Continue",
+    "entry_notice": "This notice has changed. Please read it, and go on.",
     "entry_password": "This password does not open this film. Please compare it with your card.",
     "entry_mistyped": "There is a slip in this password. Please compare it with your card.",
     "entry_devices": "This password is in use on another device. Close the film there; then try again in"
@@ -138,6 +140,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "entry_label": "Passwort",
     "entry_go": "Ansehen",
     "entry_hint": "Großbuchstaben, Bindestriche und Leerzeichen sind egal.",
+    "entry_on": "Weiter",
+    "entry_notice": "Dieser Hinweis hat sich geändert. Bitte lesen Sie ihn, und machen Sie dann weiter.",
     "entry_password": "Dieses Passwort öffnet diesen Film nicht. Bitte vergleichen Sie es mit Ihrer Karte.",
     "entry_mistyped": "In diesem Passwort ist ein Tippfehler. Bitte vergleichen Sie es mit Ihrer Karte.",
     "entry_devices": "Dieses Passwort ist auf einem anderen Gerät in Gebrauch. Schließen Sie dort den Film;"

@@ -12,12 +12,14 @@ from pystream.acl.passwords import (
     MOST_CHARACTERS,
     MOST_DEVICES,
     MOST_LABEL_CHARACTERS,
+    OVER,
     Guessable,
     PasswordSettings,
     generate,
     guessable,
     guessable_together,
     importable,
+    is_over,
     problems,
 )
 from pystream.acl.store.issuing import Shown
@@ -195,7 +197,7 @@ class ImportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Warning(Struct, kw_only=True, omit_defaults=True):
-    """What is noteworthy of a password, though it is imported: that it can be guessed, mostly. `line` is
+    """What is noteworthy of a password, though it is imported: that it can be guessed, or is over. `line` is
     that of a CSV, `index` the place in JSON's list."""
 
     detail: str
@@ -416,6 +418,8 @@ def create(call: Call[NoQuery, NewPasswords]) -> Given:
     body = call.body
     streams = _opened(call, body.streams, body.shared)
     settings = _settings(body)
+    if is_over(settings, call.now):
+        raise InvalidValue(OVER)
     texts = [generate() for _ in range(body.count)]
     ids = call.office.issuer.add(
         call.tenant_id,
@@ -464,7 +468,8 @@ def bring(call: Call[ImportQuery, Import | bytes]) -> Given:
     All of them, or none where something is wrong with one; `errors` says what, by line or place. JSON, or
     CSV in UTF-8 with the columns password, label, valid from, valid until, max devices and test; dates in
     it are meant in the tenant's time zone. Passwords that can be guessed are imported, and warned of: a
-    number that others have is none to let somebody in with. 8 MB at most.
+    number that others have is none to let somebody in with; and so are those that are over already. 8 MB at
+    most.
     """
     streams, shared, entries, warnings = _brought(call)
     opened = _opened(call, streams, shared)
@@ -570,7 +575,7 @@ def _brought(
         if query.streams is not UNSET or query.shared:
             detail = "streams: of JSON, they stand in the body"
             raise invalid(Error(detail=detail, parameter="streams"))
-        return body.streams, body.shared, *_of_json(body.passwords)
+        return body.streams, body.shared, *_of_json(body.passwords, call.now)
     if query.streams is UNSET:
         detail = "streams: of a CSV, name here what its passwords open"
         raise invalid(Error(detail=detail, parameter="streams"))
@@ -579,12 +584,12 @@ def _brought(
     if found.problems:
         raise invalid(*(Error(detail=each.text, line=each.line) for each in found.problems))
     entries = [(each.password, each.settings) for each in found.passwords]
-    warnings = [Warning(detail=each.text, line=each.line) for each in found.warnings()]
+    warnings = [Warning(detail=each.text, line=each.line) for each in found.warnings(call.now)]
     return query.streams, query.shared, entries, warnings
 
 
 def _of_json(
-    sent: Sequence[OwnPassword],
+    sent: Sequence[OwnPassword], now: int
 ) -> tuple[list[tuple[str, PasswordSettings]], list[Warning]]:
     errors: list[Error] = []
     entries: list[tuple[str, PasswordSettings]] = []
@@ -606,12 +611,14 @@ def _of_json(
         entries.append((each.password, settings))
     if errors:
         raise invalid(*errors)
-    return entries, list(_warnings([text for text, _ in entries]))
+    return entries, list(_warnings(entries, now))
 
 
-def _warnings(texts: Sequence[str]) -> Iterable[Warning]:
-    together: dict[int, Guessable] = guessable_together(texts)
-    for index, text in enumerate(texts):
+def _warnings(entries: Sequence[tuple[str, PasswordSettings]], now: int) -> Iterable[Warning]:
+    together: dict[int, Guessable] = guessable_together([text for text, _ in entries])
+    for index, (text, settings) in enumerate(entries):
+        if is_over(settings, now):
+            yield Warning(detail=OVER, index=index)
         why = guessable(text) or together.get(index)
         if why is not None:
             yield Warning(detail=f"the password can be guessed: {why.value}", index=index)

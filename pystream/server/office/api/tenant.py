@@ -12,6 +12,7 @@ from pystream.acl.streams import Tenant
 from pystream.acl.traffic import Kind as Sent
 from pystream.acl.traffic import month_of
 from pystream.acl.viewers import notice_version
+from pystream.server.office import films
 from pystream.server.office.api.operations import (
     JSON,
     MERGE_PATCH,
@@ -28,6 +29,7 @@ from pystream.server.office.api.operations import (
     operation,
 )
 from pystream.server.office.api.streams import Name
+from pystream.server.office.values import Office
 
 Display = Annotated[str, Meta(max_length=200, description="The name for people.")]
 TimeZone = Annotated[
@@ -42,7 +44,7 @@ Notice = Annotated[
     str,
     Meta(
         max_length=4000,
-        description="What viewers are told before they type a password: plain text, with empty lines"
+        description="What viewers are told before anything is recorded: plain text, with empty lines"
         " between paragraphs; empty: nothing.",
     ),
 ]
@@ -152,7 +154,8 @@ class Difference(Struct, kw_only=True):
 
 class EntryView(Struct, kw_only=True):
     """Something that somebody did: `person:NAME` at the console, `token:NAME` at the API, or whoever gave a
-    command. No password and no label is ever in it."""
+    command. No password and no label is ever in it. Films are named as in the tenant's folder of films; null
+    stands for what lies elsewhere."""
 
     id: str
     at: Moment
@@ -251,7 +254,7 @@ def audit(call: Call[AuditQuery, None]) -> Given:
         before=number_of_cursor(query.cursor) or None,
         most=query.limit + 1,
     )
-    items = [_entry(each) for each in found[: query.limit]]
+    items = [_entry(call.office, each) for each in found[: query.limit]]
     following = as_cursor(items[-1].id) if len(found) > query.limit else None
     return Given(AuditPage(items=items, next=following), headers=list(next_link(call, following)))
 
@@ -269,12 +272,23 @@ def _view(tenant: Tenant) -> TenantView:
     )
 
 
-def _entry(entry: Entry) -> EntryView:
+def _entry(office: Office, entry: Entry) -> EntryView:
+    def told(name: str, value: Any) -> Any:
+        if name == "sources" and value is not None:
+            return films.names(office, entry.tenant, value)
+        if name == "download_source" and value is not None:
+            found = films.names(office, entry.tenant, [value])
+            return found[0] if found else None
+        return value
+
     return EntryView(
         id=str(entry.id),
         at=at(entry.at),
         who=entry.who,
         kind=entry.kind.value,
         stream=entry.stream,
-        values={name: Difference(old=old, new=new) for name, (old, new) in entry.values.items()},
+        values={
+            name: Difference(old=told(name, old), new=told(name, new))
+            for name, (old, new) in entry.values.items()
+        },
     )

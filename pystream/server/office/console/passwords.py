@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pystream.acl import password_csv
-from pystream.acl.passwords import PasswordSettings, canonical, generate
+from pystream.acl.passwords import PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream
@@ -102,6 +102,9 @@ def create(office: Office, actor: Actor, request: Request) -> Reply:
         stream = _opened(office, actor, form.get("stream", ""))
         count = _count("count", form.get("count", ""), MOST_AT_ONCE) or 1
         settings = _settings(office, actor, form)
+        if is_over(settings, now):
+            text = "that is over; such a password opens nothing"
+            raise InvalidValue(Said("over", text, of="valid_until"))
         office.issuer.add(
             actor.tenant_id,
             [stream.id],
@@ -251,6 +254,7 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
     except InvalidValue as error:
         said += error.problems
     warned = [each for each in found.passwords if each.guessable is not None]
+    over = [each for each in found.passwords if is_over(each.settings, office.now())]
     values: dict[str, Any] = {
         "chosen": form.get("stream", ""),
         "streams": _takers(office, actor),
@@ -260,6 +264,8 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
         "first": found.passwords[:_PREVIEWED],
         "warned": warned[:_WARNED],
         "warned_count": len(warned),
+        "over": over[:_WARNED],
+        "over_count": len(over),
         "list": data.decode("utf-8", "replace"),
         "zone": zone,
     }

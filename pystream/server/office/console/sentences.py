@@ -165,6 +165,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "no-password": "Dieses Passwort gibt es nicht",
     "none-made": "Zu dieser Zeit wurde kein Passwort angelegt",
     "opens-none": "Ein Passwort öffnet keinen Stream mehr, den es noch gibt",
+    "over": "das ist schon vorbei; solch ein Passwort öffnet nichts",
     "password-characters": "Ein Passwort hat weder Steuerzeichen noch Zeilenenden",
     "password-long": "Ein Passwort hat höchstens {most} Zeichen",
     "password-mistyped": "Das Passwort sieht aus wie eines von hier, hat aber ein falsches Zeichen",

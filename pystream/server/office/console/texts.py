@@ -473,6 +473,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "These passwords can be guessed ({count}). Better have some made here.",
         "Diese Passwörter sind erratbar ({count}). Besser, Sie lassen hier welche anlegen.",
     ),
+    "import_over": (
+        "These are over already ({count}), and open nothing.",
+        "Diese sind schon abgelaufen ({count}) und öffnen nichts.",
+    ),
     "import_line": ("Line {line}", "Zeile {line}"),
     "import_more": ("… and {count} more", "… und {count} weitere"),
     "import_first": ("The first lines", "Die ersten Zeilen"),
