@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class PystreamError(Exception):
@@ -49,6 +49,21 @@ class PlanError(PystreamError):
 
 class OutputError(PystreamError):
     """The output cannot be written where it was asked for."""
+
+
+class Said(str):
+    """A sentence that says what is wrong, in English, and what is needed to say it otherwise: `key` is
+    what it says, `of` the value that it is about (the sentence begins with that, then), `values` what
+    stands in it."""
+
+    key: str
+    of: str
+    values: Mapping[str, object]
+
+    def __new__(cls, key: str, text: str, /, of: str = "", **values: object) -> Said:
+        self = super().__new__(cls, f"{of}: {text}" if of else text)
+        self.key, self.of, self.values = key, of, values
+        return self
 
 
 class InvalidValue(PystreamError):

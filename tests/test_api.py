@@ -69,7 +69,7 @@ class Got:
         """What is at fault of a request."""
         return [
             error.get("pointer") or error.get("parameter") or error.get("header") or error["line"]
-            for error in self.json["errors"]
+            for error in self.json.get("errors", [])
         ]
 
 

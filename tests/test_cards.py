@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -9,9 +10,10 @@ from zoneinfo import ZoneInfo
 import pypdfium2
 import pytest
 import zxingcpp
-from PIL.Image import Image
+from PIL import ImageDraw
+from PIL.Image import Image, new
 
-from pystream.acl.cards import MOST_CARDS, Card, cards
+from pystream.acl.cards import MOST_CARDS, Card, cards, qr_svg
 from pystream.acl.passwords import canonical, derive, generate
 from pystream.errors import InvalidValue
 
@@ -307,3 +309,28 @@ def test_all_that_cannot_be_printed_is_said() -> None:
 
 def test_a_card_shows_no_password_by_accident() -> None:
     assert "0012345" not in repr(card(password="0012345", label="0012345"))
+
+
+# What is shown on a page
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "otpauth://totp/acme:eva?secret=" + "A7" * 16 + "&issuer=acme", "ä" * 300]
+)
+def test_a_code_on_a_page_is_read_by_others(text: str) -> None:
+    assert zxingcpp.read_barcodes(drawn(qr_svg(text)), formats=QR)[0].text == text
+
+
+def drawn(svg: bytes, scale: int = 6) -> Image:
+    """The picture: squares of one unit, black, on white."""
+    found = re.search(rb'viewBox="0 0 (\d+) \1"', svg)
+    assert found and svg.count(b"<path") == 2
+    side = int(found[1])
+    picture = new("L", (side * scale, side * scale), 255)
+    pen = ImageDraw.Draw(picture)
+    for x, y in re.findall(rb"M(\d+) (\d+)h1v1h-1z", svg):
+        left, top = int(x) * scale, int(y) * scale
+        # The quiet zone stays free (ISO/IEC 18004 6.3.8).
+        assert 4 <= int(x) < side - 4 and 4 <= int(y) < side - 4
+        pen.rectangle((left, top, left + scale - 1, top + scale - 1), 0)
+    return picture

@@ -628,12 +628,12 @@ def test_a_browser_signs_in_and_finds_it_accessible(house: House, chromium: Chro
             page.run(CHANGE, old=password, password=PASSWORD, then=root)
             password = PASSWORD
         accessible(page)
-        assert page.js("document.querySelectorAll('main tbody tr').length") == 3
+        assert page.js("document.querySelectorAll('main .films > li').length") == 3
         assert page.js("document.documentElement.lang") == ("de" if context else "en")
         # No script reads the cookie.
         assert page.js("document.cookie") == ""
         page.run(
-            'await page.click("header button"); await page.waitForURL(values.then)',
+            'await page.click("form[action$=sign-out] button"); await page.waitForURL(values.then)',
             then=f"{root}sign-in",
         )
         assert page.seen("refused") == [] and page.seen("errors") == []

@@ -194,6 +194,28 @@ def test_who_signs_out_is_out_there_alone(store: Store, accounts: Accounts) -> N
     assert accounts.session(one, NOW) is None and accounts.session(two, NOW) is not None
 
 
+def test_whoever_is_signed_in_sees_where_and_ends_it_everywhere(
+    store: Store, accounts: Accounts
+) -> None:
+    eva, max = add(store), add(store, "max")
+    first, second = (
+        accounts.sign_in("acme", "eva", PASSWORD, "", NOW + at).secret for at in (0, 60)
+    )
+    other = accounts.sign_in("acme", "max", PASSWORD, "", NOW).secret
+    assert accounts.sessions(eva, first, NOW + 60) == ((False, NOW + 60), (True, NOW))
+    # One that was used goes to the front; one that was idle for too long is none.
+    assert accounts.session(first, NOW + 120) is not None
+    assert accounts.sessions(eva, first, NOW + 120) == ((True, NOW + 120), (False, NOW + 60))
+    idle = NOW + 60 + sign_in.SESSION_IDLE_S
+    assert accounts.sessions(eva, first, idle) == ((True, NOW + 120),)
+    accounts.sign_out_everywhere(eva, NOW + 120)
+    assert accounts.session(first, NOW + 120) is accounts.session(second, NOW + 120) is None
+    assert accounts.sessions(eva, first, NOW + 120) == ()
+    assert accounts.sessions(max, other, NOW + 120) == ((True, NOW),)
+    ended = {"person": ("eva", "eva"), "sessions_ended": (None, True)}
+    assert told(store)[0] == ("person:eva", "change", ended)
+
+
 @pytest.mark.parametrize(
     ("tenant", "name", "password"),
     [
@@ -377,6 +399,27 @@ def test_a_lost_authenticator_is_taken_away(
     accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
     with pytest.raises(SignInError):
         accounts.finish_totp(add(store, "max"), guarded[1][0], NOW)
+
+
+def test_an_authenticator_that_waits_is_shown_until_it_is_in_use_and_given_up_by_its_owner(
+    store: Store, accounts: Accounts, keys: KeyStore, acme: int
+) -> None:
+    eva = add(store)
+    assert accounts.begun_totp(eva) is None
+    secret = accounts.begin_totp(eva, NOW)
+    assert accounts.begun_totp(eva) == secret
+    accounts.finish_totp(eva, sign_in.totp(secret, NOW // 30), NOW)
+    assert accounts.begun_totp(eva) is None
+    reference = store.people.account(acme, "eva").reference
+    assert reference is not None
+    with pytest.raises(SignInError):
+        accounts.give_up_totp(eva, "wrong", NOW)
+    with pytest.raises(SignInError):
+        accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+    accounts.give_up_totp(eva, PASSWORD, NOW)
+    accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+    assert keys.record_keys(acme, [reference]) == {}
+    assert accounts.begun_totp(eva) is None
 
 
 def test_without_its_key_no_code_is_right_and_recovery_still_is(

@@ -270,6 +270,8 @@ CALLS: dict[type, dict[str, Call]] = {
             stranger(full), 9, [b"y" * 32], **WHO
         ),
         "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
+        "sessions": lambda full: full.store.people.sessions(stranger(full), 3600, NOW),
+        "end_sessions": lambda full: full.store.people.end_sessions(stranger(full), **WHO),
         "add_token": lambda full: (
             full.store.people.add_token(full.other, "new", b"z" * 32, [], None, **WHO) and None
         ),
@@ -286,6 +288,7 @@ CALLS: dict[type, dict[str, Call]] = {
         ),
         "listed": lambda full: [*full.issuer.listed(full.other, theirs(full))],
         "page": lambda full: full.issuer.page(full.other, theirs(full)),
+        "made": lambda full: full.issuer.made(full.other, theirs(full), NOW, 10),
         "shown": lambda full: full.issuer.shown(full.other, [full.passwords["acme"]]),
         "rotate": lambda full: full.issuer.rotate(
             full.other, full.passwords["acme"], [theirs(full)], grace_s=0, **WHO

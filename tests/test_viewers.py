@@ -236,6 +236,23 @@ def test_the_tenant_sees_what_it_handed_out_and_the_files_show_nothing(
     assert "Muster" not in repr(shown) and texts[0] not in repr(shown)
 
 
+def test_what_was_made_in_one_second_is_found_again(stores: Stores) -> None:
+    film, course = stores.ids["acme/film"], stores.ids["acme/course"]
+    texts = [generate() for _ in range(3)]
+    stores.add(*texts, label="Hall 1")
+    stores.add(generate(), stream="acme/course")
+    later = [(generate(), PasswordSettings())]
+    stores.issuer.add(stores.acme, [film], later, who="eva", now=NOW + 1)
+    found = stores.issuer.made(stores.acme, film, NOW, 10)
+    assert sorted(each.text or "" for each in found) == sorted(texts)
+    assert len(stores.issuer.made(stores.acme, film, NOW, 2)) == 2
+    assert [each.text for each in stores.issuer.made(stores.acme, film, NOW + 1, 10)] == [
+        later[0][0]
+    ]
+    assert stores.issuer.made(stores.acme, course, NOW + 1, 10) == []
+    assert stores.issuer.made(stores.other, film, NOW, 10) == []
+
+
 def test_revoked_is_revoked_once_and_of_ones_own_alone(stores: Stores) -> None:
     ids = stores.add(*(generate() for _ in range(3)))
     viewers = stores.store.viewers

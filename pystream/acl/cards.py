@@ -30,7 +30,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from pystream.acl.passwords import MOST_LABEL_CHARACTERS, canonical
 from pystream.acl.streams import time_zone
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 LOCALES: Final = ("de", "en")
 # A hundred of them take about a second of a processor's time.
@@ -107,7 +107,8 @@ def cards(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
     than `MOST_CARDS`, and for an unknown locale or time zone.
     """
     if locale not in LOCALES:
-        raise InvalidValue(f"locale: {locale!r} is none of {', '.join(LOCALES)}")
+        text = f"{locale!r} is none of {', '.join(LOCALES)}"
+        raise InvalidValue(Said("one-of", text, of="locale", value=locale))
     zone = time_zone(timezone)
     _fonts()
     file = BytesIO()
@@ -169,7 +170,8 @@ class _Drawn:
 def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
     drawn: list[_Drawn] = []
     if not 1 <= len(sheet) <= MOST_CARDS:
-        raise InvalidValue(f"from 1 to {MOST_CARDS:,} cards can be printed at a time")
+        text = f"from 1 to {MOST_CARDS:,} cards can be printed at a time"
+        raise InvalidValue(Said("cards", text, most=MOST_CARDS))
     # Of all cards it is one, nearly always, and is said once.
     wrong = [
         problem for url in dict.fromkeys(card.url for card in sheet) for problem in _of_url(url)
@@ -180,7 +182,10 @@ def _checked(sheet: Sequence[Card], locale: str, zone: tzinfo) -> list[_Drawn]:
         try:
             drawn.append(_laid_out(card, locale, zone))
         except InvalidValue as error:
-            wrong += [f"card {number}: {problem}" for problem in error.problems]
+            wrong += [
+                Said("card", f"{problem}", of=f"card {number}", number=number, problem=problem)
+                for problem in error.problems
+            ]
     if wrong:
         raise InvalidValue(*wrong)
     return drawn
@@ -192,18 +197,21 @@ _URL = re.compile(r"https?://[!-~]+")
 def _of_url(url: str) -> Iterator[str]:
     """What is wrong with it."""
     if not _URL.fullmatch(url) or "#" in url:
-        yield "url: an address is wanted as in https://www.example.org/a/b, in ASCII"
+        text = "an address is wanted as in https://www.example.org/a/b, in ASCII"
+        yield Said("card-address", text, of="url")
     elif _address(url.removeprefix("https://")) is None:
-        yield "url: it is too long for a card"
+        yield Said("card-address-long", "it is too long for a card", of="url")
 
 
 def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
     for name, text in (("title", card.title), ("label", card.label)):
         if len(text) > MOST_LABEL_CHARACTERS or not text.isprintable():
-            raise InvalidValue(f"{name}: at most {MOST_LABEL_CHARACTERS} characters are wanted")
+            said = f"at most {MOST_LABEL_CHARACTERS} characters are wanted"
+            raise InvalidValue(Said("text", said, of=name, most=MOST_LABEL_CHARACTERS))
     canonical(card.password)
     if not _can_be_printed(card.password):
-        raise InvalidValue("password: it has a character that the cards' typeface lacks")
+        text = "it has a character that the cards' typeface lacks"
+        raise InvalidValue(Said("card-typeface", text, of="password"))
     fragment = _fragment(card.password)
     address = _address(card.url.removeprefix("https://"))
     assert address is not None
@@ -277,10 +285,33 @@ def _modules(address: str, fragment: str) -> Sequence[Sequence[bool]]:
     code.addData(fragment)
     code.version = code.calculate_version()
     if code.version > _MOST_VERSION:
-        raise InvalidValue("url: it is too long for a QR code that can be read from a card")
+        text = "it is too long for a QR code that can be read from a card"
+        raise InvalidValue(Said("card-address-long", text, of="url"))
     code.make()
     rows: Sequence[Sequence[bool]] = code.modules
     return rows
+
+
+def qr_svg(text: str) -> bytes:
+    """A QR code of a text, as an SVG that is black on white whatever lies below, with its quiet zone
+    of four modules (ISO/IEC 18004 6.3.8)."""
+    code = QRCode(None, QRErrorCorrectLevel.M)
+    code.addData(text)
+    code.version = code.calculate_version()
+    code.make()
+    rows: Sequence[Sequence[bool]] = code.modules
+    path = "".join(
+        f"M{x + 4} {y + 4}h1v1h-1z"
+        for y, row in enumerate(rows)
+        for x, dark in enumerate(row)
+        if dark
+    )
+    side = len(rows) + 8
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {side} {side}"'
+        f' shape-rendering="crispEdges"><path fill="#fff" d="M0 0h{side}v{side}H0z"/>'
+        f'<path d="{path}"/></svg>'
+    ).encode()
 
 
 # Lines

@@ -34,6 +34,11 @@ from pystream.errors import GrantError
 
 LENGTH: Final = 62
 SESSION_LENGTH: Final = 16
+# Flags.
+ADMITTED: Final = 1
+"""The session is in the node's table."""
+PICTURES: Final = 2
+"""It opens single pictures alone, in no session: for a tenant's own people, who are no viewers."""
 # No grant lives longer: its key is gone then.
 LONGEST_S: Final = 7 * 86400
 # How far the clocks of two nodes may differ when a grant begins.

@@ -43,7 +43,7 @@ from pystream.acl.passwords import (
     problems,
 )
 from pystream.acl.streams import time_zone
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 # What an export is headed with, and the order without a header.
 COLUMNS: Final = ("password", "label", "valid from", "valid until", "max devices", "test")
@@ -141,7 +141,7 @@ def read_csv(data: bytes, *, timezone: str = "UTC") -> ImportedPasswords:
         known[form] = (line, password)
         rows.append((line, password, form, settings))
     if not rows and not found:
-        found.append(Problem(1, "there is no password in the file"))
+        found.append(Problem(1, Said("list-empty", "there is no password in the file")))
     together = guessable_together([password for _, password, _, _ in rows])
     passwords = (
         ImportedPassword(
@@ -200,7 +200,7 @@ def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, s
             return
     for line, cells in _cells(lines, separator, found):
         if any(cells[len(columns) :]):
-            found.append(Problem(line, _TOO_MANY))
+            found.append(Problem(line, Said("cells", _TOO_MANY)))
             continue
         filled = {column: cell for column, cell in zip(columns, cells, strict=False) if cell}
         if filled:
@@ -215,10 +215,11 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 def _lines(data: bytes, found: list[Problem]) -> list[tuple[int, str]]:
     """The lines that are not blank, with their numbers."""
     if len(data) > MOST_BYTES:
-        found.append(Problem(1, f"the file has more than {MOST_BYTES >> 20} MiB"))
+        text = f"the file has more than {MOST_BYTES >> 20} MiB"
+        found.append(Problem(1, Said("list-large", text, most=MOST_BYTES >> 20)))
         return []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        found.append(Problem(1, f"the file is UTF-16: {_SAVE}"))
+        found.append(Problem(1, Said("not-utf-8", f"the file is UTF-16: {_SAVE}")))
         return []
     lines: list[tuple[int, str]] = []
     text = data.decode("utf-8-sig", "surrogateescape")
@@ -226,12 +227,14 @@ def _lines(data: bytes, found: list[Problem]) -> list[tuple[int, str]]:
         if not line or line.isspace():
             continue
         if len(lines) > MOST_ROWS:
-            found.append(Problem(number, f"the file has more than {MOST_ROWS:,} passwords"))
+            text = f"the file has more than {MOST_ROWS:,} passwords"
+            found.append(Problem(number, Said("list-long", text, most=MOST_ROWS)))
             break
         if len(line) > MOST_LINE:
-            found.append(Problem(number, f"the line has more than {MOST_LINE:,} characters"))
+            said = f"the line has more than {MOST_LINE:,} characters"
+            found.append(Problem(number, Said("line-long", said, most=MOST_LINE)))
         elif _ESCAPED_BYTE.search(line):
-            found.append(Problem(number, f"the line is not UTF-8: {_SAVE}"))
+            found.append(Problem(number, Said("not-utf-8", f"the line is not UTF-8: {_SAVE}")))
         else:
             lines.append((number, line))
     return lines
@@ -247,7 +250,8 @@ def _cells(
     for line, text in lines:
         cells = _split(text, separator)
         if cells is None:
-            found.append(Problem(line, "a quoted cell does not end, or goes on behind its quote"))
+            said = "a quoted cell does not end, or goes on behind its quote"
+            found.append(Problem(line, Said("quotes", said)))
         else:
             yield line, cells
 
@@ -296,15 +300,16 @@ def _header(cells: list[str]) -> tuple[str, ...] | None:
     return columns if columns and named else None
 
 
-def _wrong_header(columns: tuple[str, ...]) -> str:
+def _wrong_header(columns: tuple[str, ...]) -> Said | None:
     if "password" not in columns:
-        return "no column is named password"
+        return Said("no-column", "no column is named password")
     for column, times in Counter(columns).items():
         if column not in COLUMNS:
-            return f"there is no column {column[:40]!r} in such a list, only {', '.join(COLUMNS)}"
+            text = f"there is no column {column[:40]!r} in such a list, only {', '.join(COLUMNS)}"
+            return Said("column", text, name=column[:40])
         if times > 1:
-            return f"there are two columns for {column}"
-    return ""
+            return Said("column-twice", f"there are two columns for {column}", name=column)
+    return None
 
 
 def _plain(name: str) -> str:
@@ -316,10 +321,15 @@ def _check_new(password: str, form: str, known: dict[str, tuple[int, str]]) -> N
         return
     line, other = known[form]
     if password == other:
-        raise InvalidValue(f"the password is that of line {line} once more")
+        text = f"the password is that of line {line} once more"
+        raise InvalidValue(Said("line-again", text, line=line))
     raise InvalidValue(
-        f"the password is too much like that of line {line}: case, blanks, hyphens, O for 0, and I and"
-        " L for 1 make no difference"
+        Said(
+            "line-alike",
+            f"the password is too much like that of line {line}: case, blanks, hyphens, O for 0, and"
+            " I and L for 1 make no difference",
+            line=line,
+        )
     )
 
 
@@ -338,9 +348,9 @@ def _row(cells: dict[str, str], zone: tzinfo) -> tuple[str, str, PasswordSetting
         text = cells.get(column, "").strip()
         try:
             return parse(text) if text else None
-        except (ValueError, OverflowError) as error:
-            wrong.append(f"{column}: {error}")
-            return None
+        except InvalidValue as error:
+            wrong.extend(_of(column, each) for each in error.problems)
+        return None
 
     settings = PasswordSettings(
         label=cells.get("label", ""),
@@ -365,35 +375,44 @@ _MOMENT = re.compile(
 def moment(text: str, timezone: str, *, end: bool) -> int:
     """Unix seconds of a time, written as in a list; `end` for one until which something is valid.
     Raises `InvalidValue`."""
-    try:
-        return _moment(text, time_zone(timezone), end=end)
-    except ValueError as error:
-        raise InvalidValue(str(error)) from None
+    return _moment(text, time_zone(timezone), end=end)
 
 
 def _moment(text: str, zone: tzinfo, *, end: bool) -> int:
-    """Unix seconds of what is written; without a time, of the day's begin or end."""
+    """Unix seconds of what is written; without a time, of the day's begin or end. Raises
+    `InvalidValue`."""
     found = _MOMENT.fullmatch(text)
     if not found:
-        raise ValueError(_NO_TIME)
+        raise InvalidValue(_no_time())
     year, month, day = found["y"] or found["Y"], found["m"] or found["M"], found["d"] or found["D"]
     time = f"{found['time'] or '0:00':0>5}"
     written = f"{year}-{month:0>2}-{day:0>2}T{time:0>5}{found['zone'] or ''}"
     try:
         moment = datetime.fromisoformat(written)
-    except ValueError:
-        raise ValueError(_NO_TIME) from None
-    if end and not found["time"]:
-        moment += timedelta(days=1)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())
+        if end and not found["time"]:
+            moment += timedelta(days=1)
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp())
+    except (ValueError, OverflowError):
+        raise InvalidValue(_no_time()) from None
 
 
-_NO_TIME = "no date; one is written as 2031-05-01 or 01.05.2031, with a time as 2031-05-01 18:00"
+def _no_time() -> Said:
+    return Said(
+        "date",
+        "no date; one is written as 2031-05-01 or 01.05.2031, with a time as 2031-05-01 18:00",
+    )
+
+
+def _of(column: str, problem: str) -> str:
+    """What is wrong, and in which column."""
+    if isinstance(problem, Said):
+        return Said(problem.key, problem, of=column, **problem.values)
+    return f"{column}: {problem}"
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise ValueError("a whole number is wanted")
+        raise InvalidValue(Said("number", "a whole number is wanted"))
     return int(text)
 
 
@@ -407,7 +426,7 @@ def _answer(text: str) -> bool:
     try:
         return _ANSWERS[text.casefold()]
     except KeyError:
-        raise ValueError("yes or no is wanted") from None
+        raise InvalidValue(Said("yes-no", "yes or no is wanted")) from None
 
 
 # Writing

@@ -48,7 +48,7 @@ from enum import Enum
 from itertools import pairwise
 from typing import Final
 
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 MOST_CHARACTERS: Final = 128
 MOST_LABEL_CHARACTERS: Final = 200
@@ -107,15 +107,30 @@ def check(settings: PasswordSettings) -> None:
 
 def _of_settings(settings: PasswordSettings) -> Iterator[str]:
     if len(settings.label) > MOST_LABEL_CHARACTERS or not settings.label.isprintable():
-        yield f"label: at most {MOST_LABEL_CHARACTERS} characters are wanted, and no line ends"
+        yield Said(
+            "text",
+            f"at most {MOST_LABEL_CHARACTERS} characters are wanted, and no line ends",
+            of="label",
+            most=MOST_LABEL_CHARACTERS,
+        )
     begin, end = settings.valid_from, settings.valid_until
     for name, moment in (("valid_from", begin), ("valid_until", end)):
         if moment is not None and not 0 <= moment <= _LATEST:
-            yield f"{name}: a time from 1970 on is wanted, in Unix seconds, or none"
+            yield Said("time", "a time from 1970 on is wanted, in Unix seconds, or none", of=name)
     if begin is not None and end is not None and begin >= end:
-        yield "valid_until: it is not after valid_from, so the password would never be valid"
+        yield Said(
+            "never-valid",
+            "it is not after valid_from, so the password would never be valid",
+            of="valid_until",
+        )
     if settings.max_devices is not None and not 1 <= settings.max_devices <= MOST_DEVICES:
-        yield f"max_devices: from 1 to {MOST_DEVICES} are wanted, or none"
+        yield Said(
+            "range-or-none",
+            f"from 1 to {MOST_DEVICES} are wanted, or none",
+            of="max_devices",
+            least=1,
+            most=MOST_DEVICES,
+        )
 
 
 # Passwords that are made here
@@ -172,14 +187,24 @@ def canonical(text: str) -> str:
     """
     text = text.strip()
     if len(text) > MOST_CHARACTERS:
-        raise InvalidValue(f"a password has at most {MOST_CHARACTERS} characters")
+        raise InvalidValue(_too_long())
     plain = text.isascii() and text.isprintable()
     form = text.translate(_ASCII) if plain else _folded(text)
     if not form:
-        raise InvalidValue("there is no password, only blanks or hyphens at most")
+        raise InvalidValue(
+            Said("password-none", "there is no password, only blanks or hyphens at most")
+        )
     if len(form) > MOST_CHARACTERS:
-        raise InvalidValue(f"a password has at most {MOST_CHARACTERS} characters")
+        raise InvalidValue(_too_long())
     return form
+
+
+def _too_long() -> Said:
+    return Said(
+        "password-long",
+        f"a password has at most {MOST_CHARACTERS} characters",
+        most=MOST_CHARACTERS,
+    )
 
 
 def importable(text: str) -> str:
@@ -188,7 +213,10 @@ def importable(text: str) -> str:
     form = canonical(text)
     if mistyped(form):
         raise InvalidValue(
-            "the password looks like one that was made here, and has a wrong character in it"
+            Said(
+                "password-mistyped",
+                "the password looks like one that was made here, and has a wrong character in it",
+            )
         )
     return form
 
@@ -230,7 +258,12 @@ _REFUSED = frozenset(("Cc", "Cn", "Co", "Cs", "Zl", "Zp"))
 
 def _folded(text: str) -> str:
     if any(unicodedata.category(each) in _REFUSED for each in text):
-        raise InvalidValue("a password has no control characters and no line ends in it")
+        raise InvalidValue(
+            Said(
+                "password-characters",
+                "a password has no control characters and no line ends in it",
+            )
+        )
     # Unicode 3.13 D146. One round of folding and composing leaves what a second one changes.
     for _ in range(2):
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 SUPPORT_LONGEST_S: Final = 14 * 86_400
 """For so long a tenant can let a support in at most."""
@@ -169,8 +169,12 @@ def check_leave(seconds: int) -> None:
     """Raises `InvalidValue` where no support can be let in for so long."""
     if not 60 <= seconds <= SUPPORT_LONGEST_S:
         raise InvalidValue(
-            f"a support is let in for 60 to {SUPPORT_LONGEST_S} seconds, which is"
-            f" {SUPPORT_LONGEST_S // 86_400} days"
+            Said(
+                "leave",
+                f"a support is let in for 60 to {SUPPORT_LONGEST_S} seconds, which is"
+                f" {SUPPORT_LONGEST_S // 86_400} days",
+                days=SUPPORT_LONGEST_S // 86_400,
+            )
         )
 
 
@@ -191,8 +195,12 @@ def check_name(what: str, name: str) -> None:
     """Raises `InvalidValue` where no person or token (`what`) can have that name."""
     if not _NAME.fullmatch(name):
         raise InvalidValue(
-            f"this is no name of a {what}: 1 to {MOST_NAME_CHARACTERS} small letters, digits and"
-            " . _ @ + - are, with a letter or a digit first"
+            Said(
+                "name",
+                f"this is no name of a {what}: 1 to {MOST_NAME_CHARACTERS} small letters, digits and"
+                " . _ @ + - are, with a letter or a digit first",
+                most=MOST_NAME_CHARACTERS,
+            )
         )
 
 
@@ -201,7 +209,8 @@ def role_of(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise InvalidValue(f"role: one of {', '.join(Role)} is wanted") from None
+        known = f"one of {', '.join(Role)} is wanted"
+        raise InvalidValue(Said("one-of", known, of="role", value=text)) from None
 
 
 def scopes_of(texts: Iterable[str]) -> frozenset[Right]:
@@ -210,5 +219,5 @@ def scopes_of(texts: Iterable[str]) -> frozenset[Right]:
     wrong = sorted(wanted - set(SCOPES))
     if wrong or not wanted:
         known = ", ".join(sorted(SCOPES))
-        raise InvalidValue(f"scopes: one or several of {known} are wanted")
+        raise InvalidValue(Said("scopes", f"one or several of {known} are wanted", of="scopes"))
     return frozenset(map(Right, wanted))

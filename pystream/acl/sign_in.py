@@ -29,7 +29,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -57,7 +57,8 @@ def password_form(text: str) -> str:
     keyboard writes an accent. Raises `InvalidValue` for what can be none."""
     form = unicodedata.normalize("NFC", text)
     if not 0 < len(form) <= MOST_PASSWORD or not form.isprintable():
-        raise InvalidValue(f"a password has at most {MOST_PASSWORD} characters, and no line ends")
+        text = f"a password has at most {MOST_PASSWORD} characters, and no line ends"
+        raise InvalidValue(Said("own-password-long", text, most=MOST_PASSWORD))
     return form
 
 
@@ -66,12 +67,14 @@ def check_new_password(text: str, *known: str) -> None:
     tries first, the person's name for one."""
     form = password_form(text)
     if len(form) < LEAST_PASSWORD:
-        raise InvalidValue(f"a password of at least {LEAST_PASSWORD} characters is wanted")
+        text = f"a password of at least {LEAST_PASSWORD} characters is wanted"
+        raise InvalidValue(Said("own-password-short", text, least=LEAST_PASSWORD))
     folded = form.casefold()
     for word in sorted(filter(None, known), key=len, reverse=True):
         folded = folded.replace(word.casefold(), "")
     if len(set(folded)) < 5:
-        raise InvalidValue("this password is too easy to guess: names and repetitions do not count")
+        text = "this password is too easy to guess: names and repetitions do not count"
+        raise InvalidValue(Said("own-password-easy", text))
 
 
 def hash_password(text: str) -> str:

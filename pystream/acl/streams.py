@@ -17,7 +17,7 @@ from pystream.acl.entrances.conditions import Conditions
 from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
 from pystream.acl.viewers import DEVICE_MODES
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 # First path elements that are the server's own.
 RESERVED_TENANTS: Final = frozenset(("t", "s", "api", "console"))
@@ -153,7 +153,9 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     known = {field.name for field in fields(settings)}
     unknown = sorted(set(changes) - known)
     if unknown:
-        raise InvalidValue(*(f"there is no setting {name!r}" for name in unknown))
+        raise InvalidValue(
+            *(Said("no-setting", f"there is no setting {name!r}", name=name) for name in unknown)
+        )
     return replace(settings, **changes)
 
 
@@ -179,8 +181,13 @@ def time_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):
         raise InvalidValue(
-            f"timezone: {name!r} is no time zone that this machine knows; they are named as in"
-            " Europe/Berlin"
+            Said(
+                "time-zone",
+                f"{name!r} is no time zone that this machine knows; they are named as in"
+                " Europe/Berlin",
+                of="timezone",
+                value=name,
+            )
         ) from None
 
 
@@ -188,7 +195,13 @@ def check_tenant_name(name: str) -> None:
     """Raises `InvalidValue` where no tenant can have that name."""
     _check_slug("tenant", name)
     if name in RESERVED_TENANTS:
-        raise InvalidValue(f"no tenant can be named {name!r}: such paths are the server's own")
+        raise InvalidValue(
+            Said(
+                "reserved",
+                f"no tenant can be named {name!r}: such paths are the server's own",
+                name=name,
+            )
+        )
 
 
 def check_stream_name(name: str) -> None:
@@ -199,8 +212,12 @@ def check_stream_name(name: str) -> None:
 def _check_slug(what: str, name: str) -> None:
     if not _SLUG.fullmatch(name):
         raise InvalidValue(
-            f"{name!r} is no {what} name: 1 to 63 small letters, digits and hyphens are, with no"
-            " hyphen first"
+            Said(
+                "slug",
+                f"{name!r} is no {what} name: 1 to 63 small letters, digits and hyphens are, with no"
+                " hyphen first",
+                name=name,
+            )
         )
 
 
@@ -213,7 +230,7 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
     yield from _at_least("max_rate_bps", settings.max_rate_bps, 1000)
     notice = settings.notice
     if len(notice) > 4000 or not all(c.isprintable() or c == "\n" for c in notice):
-        yield "notice: at most 4000 characters of plain text are wanted"
+        yield Said("notice", "at most 4000 characters of plain text are wanted", of="notice")
 
 
 def _of_stream(settings: StreamSettings) -> Iterator[str]:
@@ -224,12 +241,20 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _one_of("encryption", settings.encryption, ENCRYPTIONS)
     yield from _one_of("cache", settings.cache, CACHES)
     if not 100 <= settings.segment_duration_ms <= 3_600_000:
-        yield "segment_duration_ms: from 100 to 3600000 is wanted"
+        yield _range("segment_duration_ms", 100, 3_600_000)
     yield from _at_least("rotate_every", settings.rotate_every, 1)
     if settings.rotate_every is not None and settings.encryption == "none":
-        yield "rotate_every: there are no keys to rotate with encryption 'none'"
+        yield Said(
+            "no-keys", "there are no keys to rotate with encryption 'none'", of="rotate_every"
+        )
     if settings.pace is not None and not 1 <= settings.pace <= 1000:
-        yield "pace: from 1 to 1000 times real time is wanted, or off: below 1 nothing would play"
+        yield Said(
+            "range-or-none",
+            "from 1 to 1000 times real time is wanted, or off: below 1 nothing would play",
+            of="pace",
+            least=1,
+            most=1000,
+        )
     yield from _of_download(settings)
     yield from _of_origins("origins", settings.origins)
     yield from _of_origins("embed_origins", settings.embed_origins)
@@ -243,11 +268,11 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
 def _of_sessions(settings: StreamSettings) -> Iterator[str]:
     yield from _one_of("device_mode", settings.device_mode, DEVICE_MODES)
     if not 60 <= settings.session_s <= LONGEST_S:
-        yield f"session_s: from 60 to {LONGEST_S} seconds are wanted"
+        yield _range("session_s", 60, LONGEST_S, "seconds are")
     if settings.idle_s is not None and not 60 <= settings.idle_s <= LONGEST_S:
-        yield f"idle_s: from 60 to {LONGEST_S} seconds are wanted, or none"
+        yield _range("idle_s", 60, LONGEST_S, "seconds are", ", or none")
     if settings.max_devices is not None and not 1 <= settings.max_devices <= 100:
-        yield "max_devices: from 1 to 100 are wanted, or none"
+        yield _range("max_devices", 1, 100, "are", ", or none")
 
 
 def conditions(settings: StreamSettings) -> Conditions:
@@ -270,11 +295,13 @@ def sites(settings: StreamSettings) -> tuple[str, ...]:
 
 def _of_conditions(settings: StreamSettings) -> Iterator[str]:
     if settings.embed_lock and "*" in sites(settings):
-        yield "embed_lock: '*' lets every site show it, so there is nothing to lock"
+        yield Said(
+            "lock-all", "'*' lets every site show it, so there is nothing to lock", of="embed_lock"
+        )
         return
     for problem in problems_of_conditions(conditions(settings)):
-        name, colon, what = problem.partition(":")
-        yield _SETTING_OF.get(name, name) + colon + what
+        text = problem.removeprefix(f"{problem.of}: ")
+        yield Said(problem.key, text, of=_SETTING_OF.get(problem.of, problem.of), **problem.values)
 
 
 _SETTING_OF = {"expires": "closes_at", "origins": "embed_origins"}
@@ -283,62 +310,91 @@ _SETTING_OF = {"expires": "closes_at", "origins": "embed_origins"}
 def _of_shared_cache(settings: StreamSettings) -> Iterator[str]:
     """What a CDN hands out, it hands out to anybody, as often and as fast as they ask."""
     if settings.encryption == "aes-128-per-viewer":
-        yield "cache: 'shared' and per-viewer keys exclude each other: no two viewers' bytes are the same"
+        yield Said(
+            "cache-keys",
+            "'shared' and per-viewer keys exclude each other: no two viewers' bytes are the same",
+            of="cache",
+        )
     if settings.encryption == "none" and settings.access != "open":
-        yield (
-            "cache: 'shared' hands media to anybody, so that of a stream that is not open has to be"
-            " encrypted"
+        yield Said(
+            "cache-clear",
+            "'shared' hands media to anybody, so that of a stream that is not open has to be"
+            " encrypted",
+            of="cache",
         )
     elif settings.encryption == "none" and conditions(settings) != Conditions(
         allow_unknown_country=settings.allow_unknown_country
     ):
-        yield (
-            "cache: 'shared' hands media to anybody at any time, so what is bound to a time, a network, a"
-            " country or a site has to be encrypted"
+        yield Said(
+            "cache-bound",
+            "'shared' hands media to anybody at any time, so what is bound to a time, a network, a"
+            " country or a site has to be encrypted",
+            of="cache",
         )
     if settings.pace is not None:
-        yield "cache: 'shared' and a pace exclude each other: a cache keeps none (pace off)"
+        yield Said(
+            "cache-pace",
+            "'shared' and a pace exclude each other: a cache keeps none (pace off)",
+            of="cache",
+        )
 
 
 def _of_sources(sources: tuple[str, ...]) -> Iterator[str]:
     if not 1 <= len(sources) <= _MOST_SOURCES:
-        yield f"sources: from 1 to {_MOST_SOURCES} are wanted"
+        yield _range("sources", 1, _MOST_SOURCES, "are")
     if len(set(sources)) < len(sources):
-        yield "sources: one is named twice"
+        yield Said("twice", "one is named twice", of="sources")
     for source in sources:
         if not source.startswith("/") or not source.isprintable() or len(source) > 4096:
-            yield f"sources: {source!r} is no absolute path"
+            yield Said("no-path", f"{source!r} is no absolute path", of="sources")
 
 
 def _of_download(settings: StreamSettings) -> Iterator[str]:
     yield from _at_least("download_rate_bps", settings.download_rate_bps, 1000)
     named = settings.download_source
     if named is not None and named not in settings.sources:
-        yield f"download_source: {named!r} is none of the stream's sources"
+        yield Said("no-source", f"{named!r} is none of the stream's sources", of="download_source")
     if settings.download and named is None and len(settings.sources) > 1:
-        yield "download: the stream has several sources, so download_source has to name one of them"
+        yield Said(
+            "which-source",
+            "the stream has several sources, so download_source has to name one of them",
+            of="download",
+        )
 
 
 def _of_origins(name: str, origins: tuple[str, ...]) -> Iterator[str]:
     if len(origins) > _MOST_ORIGINS:
-        yield f"{name}: no more than {_MOST_ORIGINS} are wanted"
+        yield Said(
+            "too-many", f"no more than {_MOST_ORIGINS} are wanted", of=name, most=_MOST_ORIGINS
+        )
     if "*" in origins and len(origins) > 1:
-        yield f"{name}: '*' stands for all origins, and alone"
+        yield Said("all-alone", "'*' stands for all origins, and alone", of=name)
     for origin in origins:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
-            yield f"{name}: {origin!r} is no origin; one is written as https://www.example.org"
+            yield Said(
+                "no-origin",
+                f"{origin!r} is no origin; one is written as https://www.example.org",
+                of=name,
+                value=origin,
+            )
 
 
 def _text(name: str, value: str) -> Iterator[str]:
     if len(value) > 200 or not value.isprintable():
-        yield f"{name}: at most 200 characters are wanted, and no line ends"
+        yield Said("text", "at most 200 characters are wanted, and no line ends", of=name, most=200)
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> Iterator[str]:
     if value not in known:
-        yield f"{name}: {value!r} is none of {', '.join(known)}"
+        yield Said("one-of", f"{value!r} is none of {', '.join(known)}", of=name, value=value)
 
 
 def _at_least(name: str, value: int | None, least: int) -> Iterator[str]:
     if value is not None and not least <= value <= 10**15:
-        yield f"{name}: {least} or more is wanted, or none"
+        yield Said("at-least", f"{least} or more is wanted, or none", of=name, least=least)
+
+
+def _range(name: str, least: int, most: int, are: str = "is", or_none: str = "") -> Said:
+    key = "range-or-none" if or_none else "range"
+    text = f"from {least} to {most} {are} wanted{or_none}"
+    return Said(key, text, of=name, least=least, most=most)

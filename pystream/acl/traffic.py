@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import IntEnum
 from zoneinfo import ZoneInfo
 
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 _MONTH = re.compile(r"(19[7-9][0-9]|2[0-9]{3})-(0[1-9]|1[0-2])")
 
@@ -59,7 +59,8 @@ def hours_of(month: str, timezone: str) -> range:
     """The hours that begin in a month, `YYYY-MM`. Raises `InvalidValue` where that is none."""
     found = _MONTH.fullmatch(month)
     if not found:
-        raise InvalidValue(f"{month!r} is no month; one is written as 2031-05")
+        text = f"{month!r} is no month; one is written as 2031-05"
+        raise InvalidValue(Said("month", text, value=month))
     zone = ZoneInfo(timezone)
     year, number = int(found[1]), int(found[2])
     after = (year + 1, 1) if number == 12 else (year, number + 1)

@@ -16,7 +16,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.entrances import bunny
-from pystream.acl.grants import LONGEST_S, SESSION_LENGTH, Grant, Grants
+from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, Grant, Grants
 from pystream.acl.streams import Stream
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
@@ -42,8 +42,6 @@ _PAUSES_SECONDS = 3600
 _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _SILENT_SECONDS = 60.0
-_ADMITTED = 1
-"""The flag of a grant whose session is in the node's table."""
 _NO_STORE = ("Cache-Control", "private, no-store")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
@@ -324,10 +322,14 @@ class Answers:
         if asked.grant is not None:
             now = int(time.time())
             grant = self.grants.check(asked.grant, stream.id, now)
-            if stream.settings.access != "open":
-                self._look_up(grant, now)
-            if self._door is not None:
-                self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
+            if grant.flags & PICTURES:
+                if kind is not Kind.FRAME:
+                    raise GrantError("stream")
+            else:
+                if stream.settings.access != "open":
+                    self._look_up(grant, now)
+                if self._door is not None:
+                    self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
@@ -346,6 +348,8 @@ class Answers:
             return self._when_known(request, self._origin.look(film))
         if kind is Kind.MULTIVARIANT:
             return _text(film.multivariant, request, stream, cors)
+        if kind is Kind.FRAME and not asked.version:
+            asked = _poster(asked, film)
         if film.version != asked.version:
             raise HttpError(404, "this version of the film is gone")
         if kind is Kind.PLAYLIST:
@@ -606,7 +610,7 @@ class Answers:
     def _look_up(self, grant: Grant, now: int) -> None:
         """Raises `GrantError` or `HttpError` where the session of a stream that is not open is not
         open either."""
-        if not grant.flags & _ADMITTED or self._sessions is None:
+        if not grant.flags & ADMITTED or self._sessions is None:
             # Issued when the stream was open to all.
             raise GrantError("stream")
         standing = self._sessions.check(grant.session, grant.stream_id, now)
@@ -634,7 +638,7 @@ class Answers:
                 lifetime,
                 self._replaced(request),
             )
-            flags = _ADMITTED
+            flags = ADMITTED
         else:
             raise HttpError(503, "nobody can be let in at present")
         if self._door is not None:
@@ -701,6 +705,16 @@ def _lifetime(stream: Stream, film: Film | None, now: int) -> int:
     lifetime = min(max(settings.session_s, least), LONGEST_S)
     return (
         lifetime if settings.closes_at is None else max(1, min(lifetime, settings.closes_at - now))
+    )
+
+
+def _poster(asked: Route, film: Film) -> Route:
+    """The picture that stands for a film: early, and not the black before the first scene."""
+    large = page.stills(film.presentation).get("poster")
+    if large is None:
+        raise HttpError(404, "this film has no pictures")
+    return asked._replace(
+        version=film.version, rendition=large.name, number=page.poster_ms(film.presentation)
     )
 
 

@@ -4,6 +4,7 @@
 /{tenant}/{stream}/session                                session (POST)
 /{tenant}/{stream}/master.m3u8, download.mp4              entrance: to a fresh grant, without a page
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
+/t/{grant}/{tenant}/{stream}/frame.mp4                    frame: the one that stands for the film
 /t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
@@ -97,6 +98,8 @@ _OF_A_STREAM = {"": Kind.PAGE, "session": Kind.SESSION}
 
 def _granted(parts: list[str]) -> Route | None:
     _, _, grant, tenant, stream, *rest = parts
+    if rest == ["frame.mp4"]:
+        return Route(Kind.FRAME, tenant, stream, grant)
     if len(rest) == 1:
         kind = _WHOLE.get(rest[0])
         return Route(kind, tenant, stream, grant) if kind else None

@@ -25,6 +25,8 @@ from ipaddress import (
 )
 from typing import Final
 
+from pystream.errors import Said
+
 MOST_ORIGINS: Final = 64
 MOST_NETWORKS: Final = 256
 
@@ -152,21 +154,21 @@ def _prefixes(networks: tuple[str, ...], version: int) -> tuple[tuple[int, int],
     )
 
 
-def problems(conditions: Conditions) -> tuple[str, ...]:
+def problems(conditions: Conditions) -> tuple[Said, ...]:
     """Everything that is wrong, a sentence each; nothing where all is well."""
     return tuple(_problems(conditions))
 
 
-def _problems(conditions: Conditions) -> Iterator[str]:
+def _problems(conditions: Conditions) -> Iterator[Said]:
     begin, end = conditions.not_before, conditions.expires
     if begin is not None and end is not None and end <= begin:
-        yield "expires: it is over before it begins"
+        yield Said("never-open", "it is over before it begins", of="expires")
     if len(conditions.origins) > MOST_ORIGINS:
-        yield f"origins: no more than {MOST_ORIGINS} are wanted"
+        yield _too_many("origins", MOST_ORIGINS)
     for origin in conditions.origins:
         yield from _of_origin(origin)
     if len(conditions.networks) > MOST_NETWORKS:
-        yield f"networks: no more than {MOST_NETWORKS} are wanted"
+        yield _too_many("networks", MOST_NETWORKS)
     for network in conditions.networks:
         yield from _of_network(network)
     for name, countries in (
@@ -175,31 +177,48 @@ def _problems(conditions: Conditions) -> Iterator[str]:
     ):
         for country in countries:
             if not _COUNTRY.fullmatch(country):
-                yield f"{name}: {country!r} is no country; one is written as DE (ISO 3166-1)"
+                text = f"{country!r} is no country; one is written as DE (ISO 3166-1)"
+                yield Said("no-country", text, of=name, value=country)
     for country in sorted(set(conditions.countries) & set(conditions.countries_denied)):
-        yield f"countries: {country!r} is both let in and kept out"
+        text = f"{country!r} is both let in and kept out"
+        yield Said("in-and-out", text, of="countries", value=country)
 
 
-def _of_origin(origin: str) -> Iterator[str]:
+def _of_origin(origin: str) -> Iterator[Said]:
     if not _PATTERN.fullmatch(origin):
-        yield (
-            f"origins: {origin!r} is no origin; one is written as https://www.example.org, in small"
-            " letters, or as https://*.example.org for all names below it"
+        yield Said(
+            "no-origin",
+            f"{origin!r} is no origin; one is written as https://www.example.org, in small"
+            " letters, or as https://*.example.org for all names below it",
+            of="origins",
+            value=origin,
         )
     elif _DEFAULT_PORT.fullmatch(origin):
-        yield f"origins: {origin!r} names the port that its scheme has anyway; leave it out"
+        yield Said(
+            "usual-port",
+            f"{origin!r} names the port that its scheme has anyway; leave it out",
+            of="origins",
+            value=origin,
+        )
 
 
-def _of_network(network: str) -> Iterator[str]:
+def _of_network(network: str) -> Iterator[Said]:
     try:
         parsed = ip_network(network)
     except ValueError:
         try:
             meant = ip_network(network, strict=False)
         except ValueError:
-            yield f"networks: {network!r} is no network; one is written as 192.0.2.0/24"
+            text = f"{network!r} is no network; one is written as 192.0.2.0/24"
+            yield Said("no-network", text, of="networks", value=network)
         else:
-            yield f"networks: {network!r} is an address inside of {meant}; write that, or one address"
+            text = f"{network!r} is an address inside of {meant}; write that, or one address"
+            yield Said("inside", text, of="networks", value=network, meant=str(meant))
         return
     if isinstance(parsed, IPv6Network) and parsed.network_address.ipv4_mapped is not None:
-        yield f"networks: {network!r} holds IPv4 addresses; write it as an IPv4 network"
+        text = f"{network!r} holds IPv4 addresses; write it as an IPv4 network"
+        yield Said("mapped", text, of="networks", value=network)
+
+
+def _too_many(name: str, most: int) -> Said:
+    return Said("too-many", f"no more than {most} are wanted", of=name, most=most)

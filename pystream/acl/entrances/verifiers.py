@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from pystream.acl.entrances import Entry, akamai, bunny, links, wowza
 from pystream.acl.entrances._reading import viewer as checked_viewer
-from pystream.errors import EntranceError, InvalidValue
+from pystream.errors import EntranceError, InvalidValue, Said
 
 SIGNED: Final = ("link", "akamai", "bunny", "wowza")
 EXTERNAL: Final = ("jwt", "jwks", "question")
@@ -114,6 +114,11 @@ def access_of(kind: str) -> str:
     return "signed" if kind in SIGNED else "external"
 
 
+def settings_of(kind: str) -> tuple[str, ...]:
+    """What a verifier of a kind has beside it, in the order of `Verifier`; nothing of what is no kind."""
+    return tuple(each.name for each in fields(Verifier) if each.name in _OF_KIND.get(kind, ()))
+
+
 def new_secret(kind: str) -> str:
     """A fresh secret of a kind; empty where it has none."""
     data = secrets.token_bytes(32)
@@ -142,26 +147,26 @@ def check(name: str, verifier: Verifier) -> None:
 
 def _problems(name: str, verifier: Verifier) -> Iterator[str]:
     if not _NAME.fullmatch(name):
-        yield "name: 1 to 16 letters, digits, `-` and `_` are wanted"
+        yield Said("key-name", "1 to 16 letters, digits, `-` and `_` are wanted", of="name")
     kind = verifier.kind
     if kind not in KINDS:
-        yield f"kind: {kind!r} is none of {', '.join(KINDS)}"
+        yield Said("one-of", f"{kind!r} is none of {', '.join(KINDS)}", of="kind", value=kind)
         return
     usual = Verifier(kind=kind)
     for each in fields(Verifier):
         given = getattr(verifier, each.name) != getattr(usual, each.name)
         if given and each.name not in ("kind", *_OF_KIND[kind]):
-            yield f"{each.name}: {kind} has no use for it"
+            yield Said("no-use", f"{kind} has no use for it", of=each.name, kind=kind)
     if "url" in _OF_KIND[kind] and not _URL.fullmatch(verifier.url):
-        yield "url: one like https://login.example.org/keys is wanted"
+        yield Said("url", "one like https://login.example.org/keys is wanted", of="url")
     if verifier.seconds is not None and not 0 < verifier.seconds <= 10:
-        yield "seconds: more than 0 and at most 10 are wanted"
+        yield Said("seconds", "more than 0 and at most 10 are wanted", of="seconds")
     if not 0 <= verifier.kept_s <= 3600:
-        yield "kept_s: from 0 to 3600 are wanted"
+        yield Said("range", "from 0 to 3600 are wanted", of="kept_s", least=0, most=3600)
     try:
         _make(verifier)
     except ValueError as error:
-        yield f"secret: {error}"
+        yield Said(f"secret-{kind}", str(error), of="secret")
 
 
 def _make(verifier: Verifier) -> None:

@@ -54,7 +54,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, NotFound, Outdated, StoreError
+from pystream.errors import Exists, NotFound, Outdated, Said, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -273,7 +273,8 @@ class Store:
             take_turn(connection)
             owner = _tenant(connection, tenant)
             if _find_stream(connection, owner, name) is not None:
-                raise Exists(f"there is a stream {tenant}/{name} already")
+                text = f"there is a stream {tenant}/{name} already"
+                raise Exists(Said("stream-there", text, name=name))
             row = {
                 "tenant_id": owner.id,
                 "name": name,
@@ -462,7 +463,8 @@ def _select_streams() -> Select[Any]:
 def _stream(connection: Connection, tenant: Tenant, name: str) -> Stream:
     found = _find_stream(connection, tenant, name)
     if found is None:
-        raise NotFound(f"there is no stream {tenant.name}/{name}")
+        text = f"there is no stream {tenant.name}/{name}"
+        raise NotFound(Said("no-stream", text, name=name))
     return found
 
 

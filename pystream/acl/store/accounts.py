@@ -18,7 +18,7 @@ from pystream.acl.people import Person, Right, Role, Token, is_let_in
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import Account, PeopleStore
-from pystream.errors import InvalidValue, PystreamError, SignInError
+from pystream.errors import InvalidValue, PystreamError, Said, SignInError
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class Accounts:
             raise SignInError
         sign_in.check_new_password(new, person.name, person.tenant)
         if sign_in.password_form(new) == sign_in.password_form(old):
-            raise InvalidValue("this is the password that you had")
+            raise InvalidValue(Said("own-password-same", "this is the password that you had"))
         self._people.set_hash(
             person.tenant_id,
             person.name,
@@ -171,7 +171,7 @@ class Accounts:
         """
         account = self._people.account(person.tenant_id, person.name)
         if account.person.has_totp:
-            raise InvalidValue("there is an authenticator already")
+            raise InvalidValue(Said("totp-there", "there is an authenticator already"))
         keys = self._key_store()
         (key,) = keys.add_record_keys(person.tenant_id, 1, now)
         secret = sign_in.new_totp_secret()
@@ -197,6 +197,30 @@ class Accounts:
         digests = [digest for each in codes if (digest := sign_in.recovery_digest(each))]
         self._people.finish_totp(person, step, digests, who=f"person:{person.name}", now=now)
         return codes
+
+    def begun_totp(self, person: Person) -> bytes | None:
+        """The secret of one's authenticator that waits for its first code; None where none does."""
+        account = self._people.account(person.tenant_id, person.name)
+        if account.person.has_totp or account.sealed_totp is None:
+            return None
+        return self._secret(account)
+
+    def give_up_totp(self, person: Person, password: str, now: int) -> None:
+        """Asks for no codes of one's own authenticator any more. Raises `SignInError` where the password
+        is wrong: whoever finds a session open shall not be able to."""
+        account = self._people.account(person.tenant_id, person.name)
+        if not sign_in.verify(account.hash, password):
+            raise SignInError
+        self.remove_totp(person.tenant_id, person.name, who=f"person:{person.name}", now=now)
+
+    def sessions(self, person: Person, secret: bytes, now: int) -> tuple[tuple[bool, int], ...]:
+        """One's sessions: whether it is the present one, and when it was used last."""
+        present = sign_in.digest(secret)
+        found = self._people.sessions(person, sign_in.SESSION_IDLE_S, now)
+        return tuple((digest == present, seen_at) for digest, seen_at in found)
+
+    def sign_out_everywhere(self, person: Person, now: int) -> None:
+        self._people.end_sessions(person, who=f"person:{person.name}", now=now)
 
     def _secret(self, account: Account | None) -> bytes:
         """The secret of an authenticator. Of whoever has none, it is looked for all the same; what is

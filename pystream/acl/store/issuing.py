@@ -17,7 +17,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
 
 _PAGE = 5000
 
@@ -29,6 +29,17 @@ class Shown:
     password: Password
     text: str | None = field(repr=False)
     label: str | None = field(repr=False)
+
+    @property
+    def settings(self) -> PasswordSettings:
+        password = self.password
+        return PasswordSettings(
+            label=self.label or "",
+            valid_from=password.valid_from,
+            valid_until=password.valid_until,
+            max_devices=password.max_devices,
+            is_test=password.is_test,
+        )
 
     def state(self, now: int) -> str:
         """`erased`, `revoked`, `over`, `to come` or `valid`."""
@@ -102,6 +113,11 @@ class Issuer:
         found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most)
         return list(self._shown(tenant_id, found))
 
+    def made(self, tenant_id: int, stream_id: int, at: int, most: int) -> list[Shown]:
+        """The first passwords of a stream that were added in that second."""
+        found = self._viewers.passwords(tenant_id, stream_id, most=most, made_at=at)
+        return list(self._shown(tenant_id, found))
+
     def shown(self, tenant_id: int, ids: Collection[int]) -> list[Shown]:
         """Passwords of a tenant by their ids, at most some thousands; those that it has."""
         found = self._viewers.passwords(tenant_id, ids=ids, most=len(ids))
@@ -172,20 +188,14 @@ class Issuer:
         """
         found = self.shown(tenant_id, [id])
         if not found:
-            raise NotFound("there is no such password")
+            raise NotFound(Said("no-password", "there is no such password"))
         old = found[0].password
         over = old.valid_until is not None and old.valid_until <= now
         if found[0].text is None or old.revoked_at is not None or over:
-            raise InvalidValue("the password lets nobody in any more: make a new one instead")
-        settings = PasswordSettings(
-            label=found[0].label or "",
-            valid_from=old.valid_from,
-            valid_until=old.valid_until,
-            max_devices=old.max_devices,
-            is_test=old.is_test,
-        )
+            text = "the password lets nobody in any more: make a new one instead"
+            raise InvalidValue(Said("password-over", text))
         text = passwords.generate()
-        entries = [(text, settings)]
+        entries = [(text, found[0].settings)]
         (made,) = self.add(tenant_id, stream_ids, entries, who=who, now=now, shared=old.shared)
         if grace_s:
             self._viewers.let_out(tenant_id, id, now + grace_s, who=who, now=now)

@@ -19,7 +19,7 @@ from pystream.acl.people import Person, Right, Role, Token, check_leave, check_n
 from pystream.acl.store import tables
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
-from pystream.errors import Exists, InvalidValue, NotFound
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 
 # A session's last use is written down that often at most.
 _SEEN_S = 60
@@ -80,7 +80,8 @@ class PeopleStore:
             try:
                 connection.execute(insert(tables.person).values(row))
             except IntegrityError:
-                raise Exists(f"there is a person {name!r} already") from None
+                text = f"there is a person {name!r} already"
+                raise Exists(Said("person-there", text, name=name)) from None
             what = {"person": (None, name), "role": (None, role.value)}
             record(connection, tenant_id, who, now, what)
             return _account(connection, tenant_id, name).person
@@ -129,12 +130,11 @@ class PeopleStore:
         with self._database.writing() as connection:
             before = _account(connection, tenant_id, name).person
             if before.role is not Role.SUPPORT:
-                raise InvalidValue(
-                    f"{name!r} is no support: only one of these is let in for a time"
-                )
+                text = f"{name!r} is no support: only one of these is let in for a time"
+                raise InvalidValue(Said("no-support", text, name=name))
             _set(connection, before, let_in_until=until)
             if not seconds:
-                _end_sessions(connection, before.id)
+                _end_sessions(connection, before)
             what = {"person": (name, name), "let_in_until": (before.let_in_until, until)}
             record(connection, tenant_id, who, now, what)
             return _account(connection, tenant_id, name).person
@@ -155,7 +155,7 @@ class PeopleStore:
         with self._database.writing() as connection:
             person = _account(connection, tenant_id, name).person
             _set(connection, person, hash=hash, password_until=password_until)
-            _end_sessions(connection, person.id, keep)
+            _end_sessions(connection, person, keep)
             record(
                 connection, tenant_id, who, now, {"person": (name, name), "password": (None, True)}
             )
@@ -176,7 +176,7 @@ class PeopleStore:
             person = account.person
             if person.role is Role.ADMIN:
                 _check_other_admin(connection, person)
-            _end_sessions(connection, person.id)
+            _end_sessions(connection, person)
             _delete_codes(connection, person)
             connection.execute(delete(tables.person).where(tables.person.c.id == person.id))
             what = {"person": (name, None), "role": (person.role.value, None)}
@@ -279,6 +279,27 @@ class PeopleStore:
         with self._database.writing() as connection:
             connection.execute(delete(tables.console_session).where(column.digest == digest))
 
+    def sessions(self, person: Person, idle_s: int, now: int) -> tuple[tuple[bytes, int], ...]:
+        """The digests of somebody's sessions that go on, and when each was used last, to the minute;
+        that first which was so latest."""
+        column = tables.console_session.c
+        wanted = (
+            select(column.digest, column.seen_at)
+            .where(column.person_id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.expires > now, column.seen_at > now - idle_s)
+            .order_by(column.seen_at.desc(), column.digest)
+        )
+        with self._database.reading() as connection:
+            return tuple((row.digest, row.seen_at) for row in connection.execute(wanted))
+
+    def end_sessions(self, person: Person, *, who: str, now: int) -> None:
+        """Signs somebody out everywhere."""
+        check_who(who)
+        with self._database.writing() as connection:
+            _end_sessions(connection, person)
+            what = {"person": (person.name, person.name), "sessions_ended": (None, True)}
+            record(connection, person.tenant_id, who, now, what)
+
     # Tokens
 
     def add_token(
@@ -296,7 +317,7 @@ class PeopleStore:
         check_name("token", name)
         check_who(who)
         if expires is not None and expires <= now:
-            raise InvalidValue("expires: this is not in the future")
+            raise InvalidValue(Said("past", "this is not in the future", of="expires"))
         row = {
             "id": secrets.randbelow(2**63 - 1) + 1,
             "tenant_id": tenant_id,
@@ -311,7 +332,8 @@ class PeopleStore:
             try:
                 connection.execute(insert(tables.token).values(row))
             except IntegrityError:
-                raise Exists(f"there is a token {name!r} already") from None
+                text = f"there is a token {name!r} already"
+                raise Exists(Said("token-there", text, name=name)) from None
             what = {"token": (None, name), "scopes": (None, row["scopes"])}
             record(connection, tenant_id, who, now, what)
             return _tokens(connection, tables.token.c.id == row["id"])[0]
@@ -328,7 +350,7 @@ class PeopleStore:
         with self._database.writing() as connection:
             gone = delete(tables.token).where(column.tenant_id == tenant_id, column.name == name)
             if not connection.execute(gone).rowcount:
-                raise NotFound(f"there is no token {name!r}")
+                raise NotFound(Said("no-token", f"there is no token {name!r}", name=name))
             record(connection, tenant_id, who, now, {"token": (name, None)})
 
     def token(self, digest: bytes, now: int) -> Token | None:
@@ -357,7 +379,7 @@ def _account(connection: Connection, tenant_id: int, name: str) -> Account:
     where = tables.person.c.tenant_id == tenant_id, tables.person.c.name == name
     row = connection.execute(_PEOPLE.where(*where)).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"there is no person {name!r}")
+        raise NotFound(Said("no-person", f"there is no person {name!r}", name=name))
     return _as_account(row)
 
 
@@ -428,21 +450,22 @@ def _check_other_admin(connection: Connection, person: Person) -> None:
         column.id != person.id,
     )
     if connection.execute(others).first() is None:
-        raise InvalidValue(f"{person.name!r} is the last tenant-admin: name another one first")
+        text = f"{person.name!r} is the last tenant-admin: name another one first"
+        raise InvalidValue(Said("last-admin", text, name=person.name))
 
 
 def _set(connection: Connection, person: Person, **values: Any) -> None:
     column = tables.person.c
     where = column.tenant_id == person.tenant_id, column.id == person.id
     if not connection.execute(update(tables.person).where(*where).values(**values)).rowcount:
-        raise NotFound(f"there is no person {person.name!r}")
+        text = f"there is no person {person.name!r}"
+        raise NotFound(Said("no-person", text, name=person.name))
 
 
-def _end_sessions(connection: Connection, person_id: int, keep: bytes = b"") -> None:
+def _end_sessions(connection: Connection, person: Person, keep: bytes = b"") -> None:
     column = tables.console_session.c
-    connection.execute(
-        delete(tables.console_session).where(column.person_id == person_id, column.digest != keep)
-    )
+    theirs = column.tenant_id == person.tenant_id, column.person_id == person.id
+    connection.execute(delete(tables.console_session).where(*theirs, column.digest != keep))
 
 
 def _delete_codes(connection: Connection, person: Person) -> None:

@@ -26,7 +26,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
 
 _ACCESSES = (SIGNED, EXTERNAL)
 
@@ -114,7 +114,8 @@ class Verifiers:
             wanted = _active(tenant_id).where(column.name == name)
             row = connection.execute(wanted).mappings().one_or_none()
             if row is None:
-                raise NotFound(f"the tenant has no active key {name!r}")
+                text = f"the tenant has no active key {name!r}"
+                raise NotFound(Said("no-verifier", text, name=name))
             change = update(tables.verifier).where(column.id == row["id"])
             connection.execute(change.values(revoked_at=now))
             what = {"verifier_revoked": (None, f"{row['kind']} {name}")}
@@ -148,25 +149,32 @@ def _check_stream(connection: Any, tenant_id: int, stream_id: int | None) -> Non
         column.tenant_id == tenant_id, column.id == stream_id, column.removed_at.is_(None)
     )
     if connection.scalar(there) is None:
-        raise NotFound("this stream is not there, or not this tenant's")
+        text = "this stream is not there, or not this tenant's"
+        raise NotFound(Said("no-streams", text))
 
 
 def _check_room(there: Sequence[RowMapping], new: dict[str, Any]) -> None:
     if any(row["name"] == new["name"] for row in there):
-        raise Exists(f"the tenant has an active key {new['name']!r} already")
+        text = f"the tenant has an active key {new['name']!r} already"
+        raise Exists(Said("verifier-there", text, name=new["name"]))
     (kinds,) = (kinds for kinds in _ACCESSES if new["kind"] in kinds)
     beside = [row for row in there if row["stream_id"] == new["stream_id"] and row["kind"] in kinds]
     others = {row["kind"] for row in beside} - {new["kind"]}
     if others:
+        kind = others.pop()
         raise InvalidValue(
-            f"kind: the active ones here are of the kind {others.pop()}, and all have to be of one:"
-            " revoke them first"
+            Said(
+                "other-kind",
+                f"the active ones here are of the kind {kind}, and all have to be of one:"
+                " revoke them first",
+                of="kind",
+                kind=kind,
+            )
         )
     if len(beside) >= MOST_ACTIVE:
         names = " and ".join(sorted(row["name"] for row in beside))
-        raise InvalidValue(
-            f"there are {MOST_ACTIVE} active ones already, {names}: revoke one first"
-        )
+        text = f"there are {MOST_ACTIVE} active ones already, {names}: revoke one first"
+        raise InvalidValue(Said("two-active", text, most=MOST_ACTIVE, names=names))
 
 
 def _unsealed(row: RowMapping, key: bytes) -> Verifier:

@@ -30,7 +30,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
-from pystream.errors import Exists, NotFound
+from pystream.errors import Exists, NotFound, Said
 
 # Bound variables of one statement: SQLite takes 32,766.
 _AT_ONCE = 10_000
@@ -96,9 +96,10 @@ class ViewerStore:
                 try:
                     connection.execute(insert(tables.password), rows)
                 except IntegrityError:
-                    raise Exists(
+                    text = (
                         "at least one of these passwords is there already; none of them was added"
-                    ) from None
+                    )
+                    raise Exists(Said("passwords-there", text)) from None
             opened = [
                 {"stream_id": stream_id, "password_id": each.id, "tenant_id": tenant_id}
                 for stream_id in sorted(stream_ids)
@@ -139,16 +140,19 @@ class ViewerStore:
         most: int = 1000,
         named: bool = False,
         ids: Collection[int] | None = None,
+        made_at: int | None = None,
     ) -> tuple[Sealed, ...]:
         """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`;
         with `named`, of the viewers whom links or tokens name instead. Of `ids`, at most some thousands,
-        those that are the tenant's."""
+        those that are the tenant's; with `made_at`, those that were added in that second."""
         column = tables.password.c
         wanted = select(tables.password).where(
             column.tenant_id == tenant_id, column.id > after, column.named == named
         )
         if ids is not None:
             wanted = wanted.where(column.id.in_(sorted(ids)))
+        if made_at is not None:
+            wanted = wanted.where(column.created_at == made_at)
         if stream_id is not None:
             opened = tables.admission.c
             wanted = wanted.join(tables.admission, opened.password_id == column.id)
@@ -218,7 +222,7 @@ class ViewerStore:
         with self._database.writing() as connection:
             found = connection.execute(select(column.valid_until).where(*where)).first()
             if found is None:
-                raise NotFound("there is no such password")
+                raise NotFound(Said("no-password", "there is no such password"))
             if found.valid_until is not None and found.valid_until <= until:
                 return
             connection.execute(update(tables.password).where(*where).values(valid_until=until))
@@ -291,7 +295,7 @@ class ViewerStore:
         with self._database.writing() as connection:
             take_turn(connection)
             if connection.execute(select(column.id).where(*where)).first() is None:
-                raise NotFound("there is no such password")
+                raise NotFound(Said("no-password", "there is no such password"))
             row = {"at": now, "tenant_id": tenant_id, "password_id": password_id}
             connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
             what: Mapping[str, Any] = {"sessions_of_password_ended": (None, True)}
@@ -513,7 +517,8 @@ def _check_streams(connection: Connection, tenant_id: int, stream_ids: Collectio
         )
     )
     if set(stream_ids) - set(known):
-        raise NotFound("one of these streams is not there, or not this tenant's")
+        text = "one of these streams is not there, or not this tenant's"
+        raise NotFound(Said("no-streams", text))
 
 
 def _slices(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -16,6 +16,7 @@ import trio
 from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
 from pystream.server import child, log
+from pystream.server.gauges import Board
 from pystream.server.http import HttpError
 from pystream.server.keys import open_key_store
 from pystream.server.office import line, routing
@@ -65,6 +66,7 @@ async def serve(node: dict[str, Any]) -> None:
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
+        viewers=Board(node["gauges"]).viewers,
         tries=node["sign_in_tries"],
         practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )

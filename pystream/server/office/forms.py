@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from pystream.errors import Said
 from pystream.server.http import HttpError
 
 _MOST_PARTS = 50
@@ -44,7 +45,8 @@ def multipart(kind: str, body: bytes) -> tuple[dict[str, str], dict[str, File]]:
     for piece in pieces[1:-1]:
         name, file, data = _part(piece)
         if name in fields or name in files:
-            raise HttpError(400, "a field of the form or the query comes twice")
+            reason = "a field of the form or the query comes twice"
+            raise HttpError(400, Said("malformed", reason))
         if file is None:
             fields[name] = _utf8(data)
         else:
@@ -64,11 +66,12 @@ def _part(piece: bytes) -> tuple[str, str | None, bytes]:
 
 
 def _malformed() -> HttpError:
-    return HttpError(400, "the form is no multipart/form-data as browsers send it (RFC 7578)")
+    reason = "the form is no multipart/form-data as browsers send it (RFC 7578)"
+    return HttpError(400, Said("malformed", reason))
 
 
 def _utf8(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise HttpError(400, "the form is not UTF-8") from None
+        raise HttpError(400, Said("malformed", "the form is not UTF-8")) from None

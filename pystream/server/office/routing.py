@@ -8,19 +8,21 @@ everybody may who is somebody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
 from pystream.acl.people import Actor, Right
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, SignInError
+from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said, SignInError
 from pystream.server import log
 from pystream.server.http import HttpError
 from pystream.server.office import api, console
 from pystream.server.office.api import document, passwords, tenant, tokens, verifiers
 from pystream.server.office.api import streams as api_streams
-from pystream.server.office.console import doors, start
+from pystream.server.office.console import account, doors, records, staff, streams
+from pystream.server.office.console import passwords as viewers
+from pystream.server.office.console import verifiers as keys
 from pystream.server.office.values import Asked, Office, Reply, Request
 
 
@@ -52,6 +54,9 @@ class Route:
 
 
 _STREAM = "/api/v1/streams/{stream}"
+_VIEWERS = "/console/passwords"
+_KEYS = "/console/verifiers"
+_TOTP = "/console/account/authenticator"
 _PASSWORD = "/api/v1/passwords/{password}"
 
 ROUTES: Final = (
@@ -105,8 +110,52 @@ ROUTES: Final = (
     Route("POST", "/console/sign-out", SIGNED_IN, doors.sign_out, first=True),
     Route("GET", "/console/password", SIGNED_IN, doors.password_page, first=True),
     Route("POST", "/console/password", SIGNED_IN, doors.change_password, heavy=True, first=True),
-    Route("GET", "/console", SIGNED_IN, start.unslashed),
-    Route("GET", "/console/", SIGNED_IN, start.page),
+    Route("POST", "/console/language", ANYBODY, console.speak, first=True),
+    Route("GET", "/console", SIGNED_IN, streams.unslashed),
+    Route("GET", "/console/", SIGNED_IN, streams.listed),
+    Route("GET", "/console/streams", Right.STREAMS_CHANGE, streams.new),
+    Route("POST", "/console/streams", Right.STREAMS_CHANGE, streams.add, heavy=True),
+    Route("GET", "/console/streams/{stream}", Right.STREAMS_READ, streams.page),
+    Route("POST", "/console/streams/{stream}", Right.STREAMS_CHANGE, streams.change),
+    Route("POST", "/console/streams/{stream}/{action}", Right.STREAMS_CHANGE, streams.act),
+    # Whoever has a secret makes viewers, as whoever hands out passwords does.
+    Route("GET", _KEYS, Right.PASSWORDS_READ, keys.listed),
+    Route("GET", f"{_KEYS}/-/new", Right.PASSWORDS_CHANGE, keys.new),
+    Route("POST", f"{_KEYS}/-/new", Right.PASSWORDS_CHANGE, keys.add),
+    Route("POST", f"{_KEYS}/{{name}}", Right.PASSWORDS_CHANGE, keys.change),
+    Route("GET", _VIEWERS, Right.PASSWORDS_READ, viewers.listed, heavy=True),
+    Route("GET", f"{_VIEWERS}/new", Right.PASSWORDS_CHANGE, viewers.new),
+    Route("POST", f"{_VIEWERS}/new", Right.PASSWORDS_CHANGE, viewers.create, heavy=True),
+    Route("GET", f"{_VIEWERS}/sheet", Right.PASSWORDS_READ, viewers.sheet, heavy=True),
+    Route("POST", f"{_VIEWERS}/cards", Right.PASSWORDS_READ, viewers.cards, heavy=True),
+    Route("GET", f"{_VIEWERS}/export", Right.PASSWORDS_READ, viewers.exported, heavy=True),
+    Route("GET", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.import_page),
+    Route(
+        *("POST", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.bring),
+        body=8 << 20,
+        heavy=True,
+    ),
+    Route("POST", f"{_VIEWERS}/revoke", Right.PASSWORDS_CHANGE, viewers.revoke),
+    Route("POST", f"{_VIEWERS}/rotate", Right.PASSWORDS_CHANGE, viewers.rotate, heavy=True),
+    Route("POST", f"{_VIEWERS}/erase", Right.PASSWORDS_ERASE, viewers.erase, heavy=True),
+    Route("GET", "/console/traffic", Right.TRAFFIC_READ, records.traffic),
+    Route("GET", "/console/audit", Right.AUDIT_READ, records.audit),
+    Route("GET", "/console/people", Right.PEOPLE_CHANGE, staff.people),
+    Route("POST", "/console/people", Right.PEOPLE_CHANGE, staff.add_person, heavy=True),
+    Route(
+        *("POST", "/console/people/{name}", Right.PEOPLE_CHANGE, staff.change_person), heavy=True
+    ),
+    Route("GET", "/console/tokens", Right.TOKENS_CHANGE, staff.tokens),
+    Route("POST", "/console/tokens", Right.TOKENS_CHANGE, staff.add_token),
+    Route("POST", "/console/tokens/{name}", Right.TOKENS_CHANGE, staff.revoke_token),
+    Route("GET", "/console/organisation", Right.TENANT_CHANGE, staff.organisation),
+    Route("POST", "/console/organisation", Right.TENANT_CHANGE, staff.change_organisation),
+    Route("GET", "/console/account", SIGNED_IN, account.page),
+    Route("POST", "/console/account/sign-out", SIGNED_IN, account.sign_out_everywhere),
+    Route("GET", _TOTP, SIGNED_IN, account.authenticator, heavy=True),
+    Route("POST", _TOTP, SIGNED_IN, account.finish),
+    Route("POST", f"{_TOTP}/begin", SIGNED_IN, account.begin),
+    Route("POST", f"{_TOTP}/remove", SIGNED_IN, account.give_up, heavy=True),
 )
 
 
@@ -133,10 +182,11 @@ def find(method: str, path: str) -> Found:
         if route.method == wanted:
             return Found(route, place)
     if not there:
-        raise HttpError(404, "there is nothing here")
+        raise HttpError(404, Said("nothing", "there is nothing here"))
     allowed = {route.method for route, _ in there}
     allowed |= {"HEAD"} if "GET" in allowed else set()
-    raise HttpError(405, "not with this method", (("Allow", ", ".join(sorted(allowed))),))
+    reason = Said("method", "not with this method")
+    raise HttpError(405, reason, (("Allow", ", ".join(sorted(allowed))),))
 
 
 def longest_body(method: str, path: str) -> int:
@@ -172,17 +222,20 @@ def answer(office: Office, asked: Asked) -> Reply:
     except HttpError as error:
         reply = _refusal(request, error)
     except PystreamError as error:
-        reply = _refusal(request, _told(error))
+        said = error.problems if isinstance(error, InvalidValue) else error.args[:1]
+        reply = _refusal(request, _told(error), said)
     except Exception as error:
         log.error("bug", kind="office", **log.fault(error))
-        reply = _refusal(request, HttpError(500, "the server has a bug, which its log tells of"))
+        reason = Said("bug", "the server has a bug, which its log tells of")
+        reply = _refusal(request, HttpError(500, reason))
     reply.headers.extend(request.said)
     return reply
 
 
 def busy(asked: Asked) -> Reply:
     """The reply where there is too much to do."""
-    error = HttpError(503, "there is too much to do at present", (("Retry-After", "5"),))
+    reason = Said("busy", "there is too much to do at present")
+    error = HttpError(503, reason, (("Retry-After", "5"),))
     return _refusal(Request(asked, {}), error)
 
 
@@ -190,9 +243,10 @@ def _answered(office: Office, request: Request) -> Reply:
     asked = request.asked
     route, request.place = find(asked.method, asked.path)
     if not (asked.secure or asked.local):
-        raise HttpError(403, "this is served by HTTPS only, save on the server's own machine")
+        reason = "this is served by HTTPS only, save on the server's own machine"
+        raise HttpError(403, Said("in-the-clear", reason))
     if len(asked.body) > route.body:
-        raise HttpError(413, "the body is too long")
+        raise HttpError(413, Said("long", "the body is too long"))
     is_api = asked.path.startswith("/api/")
     actor: Actor | None = None
     if is_api:
@@ -202,6 +256,7 @@ def _answered(office: Office, request: Request) -> Reply:
         actor = console.whose(office, request)
         if actor is None and route.needs is not ANYBODY:
             return console.to_sign_in(request)
+        request.actor = actor
         if asked.method == "POST":
             console.check_own_site(request)
         if actor is not None and _has_to_change(actor) and not route.first:
@@ -211,14 +266,16 @@ def _answered(office: Office, request: Request) -> Reply:
     elif isinstance(route.needs, Right) and route.needs not in actor.rights:
         if is_api:
             raise api.lacking(route.needs)
-        raise HttpError(403, f"this takes the right {route.needs}, which you do not have")
+        reason = f"this takes the right {route.needs}, which you do not have"
+        raise HttpError(403, Said("right", reason, right=str(route.needs)))
     return route.handler(office, actor, request)
 
 
-def _refusal(request: Request, error: HttpError) -> Reply:
+def _refusal(request: Request, error: HttpError, said: Sequence[str] = ()) -> Reply:
+    """`said`: what is wrong, a sentence each, where that is more than the error's reason."""
     if request.path.startswith("/api/"):
         return api.refusal(request, error)
-    return console.refusal(request, error)
+    return console.refusal(request, error, said or (error.reason,))
 
 
 NOBODY: Final = Actor(tenant_id=0, tenant="", who="nobody", rights=frozenset())
@@ -234,7 +291,8 @@ def _told(error: PystreamError) -> HttpError:
         if isinstance(error, kind):
             return HttpError(status, str(error))
     log.error("office-cannot", **log.fault(error))
-    return HttpError(503, "this cannot be done at present", (("Retry-After", "5"),))
+    reason = Said("cannot", "this cannot be done at present")
+    return HttpError(503, reason, (("Retry-After", "5"),))
 
 
 _STATUS: Final[dict[type[PystreamError], int]] = {

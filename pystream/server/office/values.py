@@ -16,11 +16,13 @@ import msgspec
 from pystream import _core
 from pystream.acl.disclosure import Practice
 from pystream.acl.keys import Keyring
+from pystream.acl.people import Actor
 from pystream.acl.retention import Rules
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore
+from pystream.errors import Said
 from pystream.server.http import HttpError
 from pystream.server.office.forms import File, multipart
 from pystream.server.office.once import Once
@@ -61,11 +63,11 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 class Request:
     """What handlers get of a request. `place` has what stood in the path where the route has names in
-    braces, `session` the secret of the console's session, if there is one. `said`: header fields that
-    go with the answer, whatever it is."""
+    braces, `session` the secret of the console's session, if there is one, `actor` who asks. `said`: header
+    fields that go with the answer, whatever it is."""
 
     __slots__ = (
-        *("_form", "asked", "fields", "files", "method", "path", "place", "root", "said"),
+        *("_form", "actor", "asked", "fields", "files", "method", "path", "place", "root", "said"),
         "session",
     )
 
@@ -77,6 +79,7 @@ class Request:
         self.fields = asked.fields
         self.place = place
         self.session: bytes | None = None
+        self.actor: Actor | None = None
         self.said: list[tuple[str, str]] = []
         self.files: dict[str, File] = {}
         self._form: dict[str, str] | None = None
@@ -123,7 +126,7 @@ class Request:
         try:
             return self.asked.body.decode()
         except UnicodeDecodeError:
-            raise HttpError(400, "the body is not UTF-8") from None
+            raise HttpError(400, Said("malformed", "the body is not UTF-8")) from None
 
 
 def _once(text: str) -> dict[str, str]:
@@ -132,10 +135,11 @@ def _once(text: str) -> dict[str, str]:
             text, keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
         )
     except ValueError:
-        raise HttpError(400, "the fields of a form or a query are malformed, or too many") from None
+        reason = "the fields of a form or a query are malformed, or too many"
+        raise HttpError(400, Said("malformed", reason)) from None
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise HttpError(400, "a field of the form or the query comes twice")
+        raise HttpError(400, Said("malformed", "a field of the form or the query comes twice"))
     return found
 
 
@@ -143,7 +147,8 @@ def _once(text: str) -> dict[str, str]:
 class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice`: what of
-    the node's settings says what it keeps."""
+    the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
+    none is not in it."""
 
     store: Store
     keys: KeyStore
@@ -157,6 +162,7 @@ class Office:
     films: str | None = None
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
+    viewers: Callable[[], Mapping[int, int]] = dict
 
     @classmethod
     def of(
@@ -168,6 +174,7 @@ class Office:
         films: str | None = None,
         requests_per_minute: int = 600,
         practice: Practice | None = None,
+        viewers: Callable[[], Mapping[int, int]] = dict,
         tries: int | None = None,
     ) -> Office:
         """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
@@ -190,6 +197,7 @@ class Office:
             films=films,
             practice=practice or Practice(Rules()),
             clock=clock,
+            viewers=viewers,
         )
 
     def now(self) -> int:

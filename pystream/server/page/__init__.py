@@ -49,6 +49,7 @@ STILL_MS = 5000
 """Pictures are shown at multiples of this. They are clear whatever the film is, so they are no film."""
 _POSTER_MS = 30_000
 """The large ones are of the begin alone."""
+_POSTER_PART = 0.1
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -188,12 +189,19 @@ def load() -> Page:
     assets = {}
     for file, type in {**_FILES, **_FETCHED}.items():
         data = _with_hashed_imports((folder / file).read_bytes(), names)
+        if file == "page.css":
+            data = theme() + data
         stem, _, suffix = file.rpartition(".")
         names[file] = f"{stem}-{sha256(data).hexdigest()[:12]}.{suffix}"
         assets[names[file]] = Asset(type, data, gzip.compress(data, 9, mtime=0))
     kept = {file: name for file, name in names.items() if file in _PLACES}
     template, refusal = ((folder / name).read_text("utf-8") for name in _TEMPLATES)
     return Page(template, refusal, assets, kept)
+
+
+def theme() -> bytes:
+    """What stands before a style: the colours of light and dark, and the typeface."""
+    return (resources.files(__package__) / "theme.css").read_bytes()
 
 
 def _with_hashed_imports(data: bytes, names: Mapping[str, str]) -> bytes:
@@ -219,6 +227,12 @@ def stills(presentation: Presentation) -> dict[str, Rendition]:
         "poster": _fitting(videos, _POSTER_HEIGHT),
         "preview": _fitting(videos, _PREVIEW_HEIGHT),
     }
+
+
+def poster_ms(presentation: Presentation) -> int:
+    """Where the player takes its poster from."""
+    ms = min(float(presentation.duration) * 1000 * _POSTER_PART, _POSTER_MS)
+    return round(ms / STILL_MS) * STILL_MS
 
 
 def shows(presentation: Presentation, rendition: Rendition, ms: int) -> bool:

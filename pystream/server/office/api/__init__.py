@@ -71,4 +71,5 @@ def refusal(request: Request, error: HttpError) -> Reply:
         errors=error.errors[:MOST_ERRORS] if isinstance(error, Refusal) else [],
     )
     headers = [("Content-Type", problems.TYPE), *ALWAYS, *error.headers]
-    return Reply(error.status, headers, msgspec.json.encode(said))
+    # Sentences that could be said in other languages are still texts.
+    return Reply(error.status, headers, msgspec.json.encode(said, enc_hook=str))

@@ -328,7 +328,7 @@ def exported(call: Call[ExportQuery, None]) -> Given:
     """
     stream = _stream(call, call.query.stream)
     rows = [
-        password_csv.Row(each.text, _settings_of(each))
+        password_csv.Row(each.text, each.settings)
         for each in call.office.issuer.listed(call.tenant_id, stream.id if stream else None)
         if each.text is not None and each.password.revoked_at is None
     ]
@@ -634,17 +634,6 @@ def _settings(body: NewPasswords | OwnPassword) -> PasswordSettings:
         valid_until=seconds(body.valid_until),
         max_devices=body.max_devices,
         is_test=body.test,
-    )
-
-
-def _settings_of(shown: Shown) -> PasswordSettings:
-    password = shown.password
-    return PasswordSettings(
-        label=shown.label or "",
-        valid_from=password.valid_from,
-        valid_until=password.valid_until,
-        max_devices=password.max_devices,
-        is_test=password.is_test,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -23,9 +22,9 @@ from pystream.acl.streams import (
     check_stream_name,
 )
 from pystream.acl.viewers import DEVICE_MODES
-from pystream.errors import InvalidValue, PystreamError
+from pystream.errors import InvalidValue
 from pystream.server.http import matches
-from pystream.server.office import embedding
+from pystream.server.office import embedding, films
 from pystream.server.office.api.operations import (
     JSON,
     MERGE_PATCH,
@@ -385,7 +384,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     wanted = changed(before.settings, changes)
     _check(call, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
-        _plan(wanted, film_names(call.office, tenant, wanted.sources) or ["the film"])
+        _plan(wanted, films.names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
     return _given(call, stream)
 
@@ -461,38 +460,17 @@ def _view(office: Office, stream: Stream) -> StreamView:
         name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
     }
     named = settings.download_source
-    names = None if named is None else film_names(office, stream.tenant, [named])
+    names = None if named is None else films.names(office, stream.tenant, [named])
     told |= {
         "name": stream.name,
         "path": f"/{stream.tenant}/{stream.name}/",
-        "sources": film_names(office, stream.tenant, settings.sources),
+        "sources": films.names(office, stream.tenant, settings.sources),
         "download_source": names[0] if names else None,
         "opens_at": moment(settings.opens_at),
         "closes_at": moment(settings.closes_at),
         "created_at": at(stream.created_at),
     }
     return StreamView(**told)
-
-
-def _folder(office: Office, tenant: str) -> str:
-    """Of a tenant's films. Raises `Refusal` where the operator has not set one."""
-    if office.films is None:
-        raise Refusal(
-            "forbidden",
-            "this server's operator has set no folder of films ([console] films), and adds streams by"
-            " `pystream stream add`",
-        )
-    return os.path.realpath(os.path.join(office.films, tenant))
-
-
-def film_names(office: Office, tenant: str, sources: Sequence[str]) -> list[str] | None:
-    """Films as their tenant knows them; None where one lies elsewhere, which is the operator's affair."""
-    if office.films is None:
-        return None
-    begin = _folder(office, tenant) + "/"
-    if not all(each.startswith(begin) for each in sources):
-        return None
-    return [each.removeprefix(begin) for each in sources]
 
 
 def _given_settings(values: StreamValues) -> dict[str, Any]:
@@ -513,11 +491,14 @@ def _with_paths(call: Call[Any, Any], values: Mapping[str, Any]) -> dict[str, An
 
 
 def _path(call: Call[Any, Any], name: str, pointer: str) -> str:
-    # Another tenant's films, and all else of the server's, lie beyond this folder: neither dots nor a
-    # symbolic link lead there.
-    folder = _folder(call.office, call.actor.tenant)
-    path = os.path.realpath(os.path.join(folder, name)) if name.isprintable() else ""
-    if not path.startswith(folder + "/") or not os.path.isfile(path):
+    if call.office.films is None:
+        raise Refusal(
+            "forbidden",
+            "this server's operator has set no folder of films ([console] films), and adds streams by"
+            " `pystream stream add`",
+        )
+    path = films.path(call.office, call.actor.tenant, name)
+    if path is None:
         detail = "there is no such file in the tenant's folder of films"
         raise invalid(Error(detail=detail, pointer=pointer))
     return path
@@ -528,25 +509,14 @@ def _check(call: Call[Any, Any], settings: StreamSettings) -> None:
     try:
         check(settings)
     except InvalidValue as error:
-        films = call.office.films
-        folder = None if films is None else _folder(call.office, call.actor.tenant) + "/"
+        folder = films.folder(call.office, call.actor.tenant)
         raise InvalidValue(
-            *(each.replace(folder, "") if folder else each for each in error.problems)
+            *(each.replace(folder + "/", "") if folder else each for each in error.problems)
         ) from None
 
 
 def _plan(settings: StreamSettings, names: Sequence[str]) -> None:
     """Raises `Refusal` for what cannot be packaged."""
-    import pystream
-
-    try:
-        pystream.plan(
-            [pystream.open(source) for source in settings.sources],
-            format=settings.format,
-            segment_duration=settings.segment_duration_ms / 1000,
-        )
-    except (PystreamError, OSError) as error:
-        said = str(error)
-        for path, name in zip(settings.sources, names, strict=False):
-            said = said.replace(path, name)
-        raise invalid(Error(detail=said, pointer="#/sources")) from None
+    said = films.unpackable(settings, names)
+    if said is not None:
+        raise invalid(Error(detail=said, pointer="#/sources"))

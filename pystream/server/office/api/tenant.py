@@ -12,6 +12,7 @@ from pystream.acl.streams import Tenant
 from pystream.acl.traffic import Kind as Sent
 from pystream.acl.traffic import month_of
 from pystream.acl.viewers import notice_version
+from pystream.server.office import films
 from pystream.server.office.api.operations import (
     JSON,
     MERGE_PATCH,
@@ -27,7 +28,7 @@ from pystream.server.office.api.operations import (
     number_of_cursor,
     operation,
 )
-from pystream.server.office.api.streams import Name, film_names
+from pystream.server.office.api.streams import Name
 from pystream.server.office.values import Office
 
 Display = Annotated[str, Meta(max_length=200, description="The name for people.")]
@@ -274,9 +275,9 @@ def _view(tenant: Tenant) -> TenantView:
 def _entry(office: Office, entry: Entry) -> EntryView:
     def told(name: str, value: Any) -> Any:
         if name == "sources" and value is not None:
-            return film_names(office, entry.tenant, value)
+            return films.names(office, entry.tenant, value)
         if name == "download_source" and value is not None:
-            found = film_names(office, entry.tenant, [value])
+            found = films.names(office, entry.tenant, [value])
             return found[0] if found else None
         return value
 

@@ -15,11 +15,16 @@ under `/console/-/` by names with their hash.
 from __future__ import annotations
 
 import hmac
+import re
+from collections.abc import Sequence
+from typing import Any
 
 from pystream.acl import sign_in
 from pystream.acl.people import Actor, of_person
+from pystream.errors import Said
 from pystream.server.http import HttpError
 from pystream.server.office.console import pages
+from pystream.server.office.console.texts import TEXTS
 from pystream.server.office.values import Office, Reply, Request
 
 
@@ -41,11 +46,13 @@ def check_own_site(request: Request) -> None:
     scheme = "https" if request.asked.secure else "http"
     own = f"{scheme}://{request.fields.get('host', '')}"
     if request.fields.get("origin", "").lower() != own.lower():
-        raise HttpError(403, "this form did not come from the console's own page: open that anew")
+        reason = "this form did not come from the console's own page: open that anew"
+        raise HttpError(403, Said("other-site", reason))
     if request.session is not None and request.path != SIGN_IN:
         shown, wanted = request.form.get("csrf", ""), sign_in.csrf(request.session)
         if not hmac.compare_digest(shown.encode(), wanted.encode()):
-            raise HttpError(403, "this form is of a session that is over: open the page anew")
+            reason = "this form is of a session that is over: open the page anew"
+            raise HttpError(403, Said("other-session", reason))
 
 
 def begin_session(request: Request, secret: bytes) -> tuple[str, str]:
@@ -84,17 +91,38 @@ def to_password(request: Request) -> Reply:
     return to(request, "/console/password")
 
 
-def refusal(request: Request, error: HttpError) -> Reply:
-    """The page that says what is wrong."""
-    values = {"number": error.status, "reason": error.reason}
-    return pages.page(request, None, "refusal.html", error.status, *error.headers, **values)
+def refusal(request: Request, error: HttpError, reasons: Sequence[str]) -> Reply:
+    """The page that says what is wrong: what that means, and below it what it was."""
+    kind = f"refused_{error.status}"
+    values: dict[str, Any] = {"number_of": error.status, "reasons": reasons, "kind": kind}
+    actor = request.actor
+    return pages.page(request, actor, "refusal.html", error.status, *error.headers, **values)
+
+
+def speak(office: Office, actor: Actor, request: Request) -> Reply:
+    """Keeps the language that was chosen, and goes back to where that was."""
+    chosen, back = request.form.get("to", ""), request.form.get("back", "")
+    if chosen not in TEXTS:
+        raise HttpError(400, Said("malformed", "the console does not speak that language"))
+    if not _PATH.fullmatch(back):
+        back = "/console/"
+    secure = "; Secure" if request.asked.secure else ""
+    cookie = (
+        f"{pages.LANGUAGE_COOKIE}={chosen}; Path={request.root}/console; Max-Age=31536000; HttpOnly;"
+        f" SameSite=Strict{secure}"
+    )
+    return to(request, back, ("Set-Cookie", cookie))
+
+
+# A page of the console's own, and no other site: one element after another.
+_PATH = re.compile(r"/console(/[a-z0-9-]*)+")
 
 
 def asset(office: Office, actor: Actor, request: Request) -> Reply:
     """One of the console's own files, which never changes under its name."""
     found = pages.assets().get(request.place["asset"])
     if found is None:
-        raise HttpError(404, "there is nothing here")
+        raise HttpError(404, Said("nothing", "there is nothing here"))
     kind, data = found
     headers = [
         ("Content-Type", kind),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from pystream.acl.people import Actor
-from pystream.errors import InvalidValue, SignInError
+from pystream.errors import InvalidValue, Said, SignInError
 from pystream.server.http import HttpError
 from pystream.server.office import console
 from pystream.server.office.console import pages
@@ -69,7 +69,7 @@ def change_password(office: Office, actor: Actor, request: Request) -> Reply:
     anybody else."""
     form, person = request.form, actor.person
     if person is None or request.session is None:
-        raise HttpError(403, "this is for people alone")
+        raise HttpError(403, Said("people-alone", "this is for people alone"))
     if form.get("new") != form.get("again"):
         return _password(request, actor, 422, problem="differ")
     key, now = (person.tenant, person.name, request.asked.network), office.clock()

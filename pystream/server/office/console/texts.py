@@ -1,76 +1,799 @@
-"""What the console says, in each language that it speaks. All languages have the same keys."""
+"""What the console says, in each language that it speaks: English and German side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-ENGLISH: Final[Mapping[str, str]] = {
-    "console": "Console",
-    "skip": "Go to the content",
-    "sign_in": "Sign in",
-    "sign_out": "Sign out",
-    "tenant": "Organisation",
-    "name": "Name",
-    "password": "Password",
-    "code": "Code",
-    "code_hint": "From your authenticator app or your recovery codes, if you have set them up.",
-    "sign_in_wrong": "Name, password or code are wrong, or not valid any more.",
-    "sign_in_wait": "There were too many attempts from this network. Please wait a little.",
-    "streams": "Streams",
-    "no_streams": "There is no stream yet.",
-    "title": "Title",
-    "access": "Access",
-    "access_open": "open",
-    "access_shared": "one password for all",
-    "access_personal": "personal passwords",
-    "access_signed": "signed links",
-    "access_external": "by your own site",
-    "account": "Account",
-    "change_password": "Change password",
-    "first_password": "Somebody else has seen your password. Please choose one of your own.",
-    "old_password": "Present password",
-    "new_password": "New password",
-    "new_password_hint": "12 characters or more. Several words do well.",
-    "again": "New password once more",
-    "differ": "The two new passwords differ.",
-    "old_wrong": "The present password is wrong.",
-    "save": "Save",
-    "refused": "This did not work",
-    "back": "Back to the start page",
+LANGUAGES: Final = (("en", "English"), ("de", "Deutsch"))
+
+_SAID: Final[Mapping[str, tuple[str, str]]] = {
+    # All pages
+    "console": ("Console", "Konsole"),
+    "skip": ("Go to the content", "Zum Inhalt"),
+    "language": ("Language", "Sprache"),
+    "save": ("Save", "Speichern"),
+    "back": ("Back to the start page", "Zurück zur Startseite"),
+    "cancel": ("Cancel", "Abbrechen"),
+    "copy_it": ("Copy", "Kopieren"),
+    "copied": ("Copied", "Kopiert"),
+    "print": ("Print", "Drucken"),
+    "saved": ("Saved.", "Gespeichert."),
+    "wrong": ("Please correct this", "Bitte korrigieren Sie das"),
+    "sum": ("Total", "Summe"),
+    "next": ("Next page", "Nächste Seite"),
+    "first_page": ("First page", "Erste Seite"),
+    "name": ("Name", "Name"),
+    "yes": ("yes", "ja"),
+    "no": ("no", "nein"),
+    "none": ("none", "keine"),
+    "optional": ("optional", "freiwillig"),
+    # Signing in
+    "sign_in": ("Sign in", "Anmelden"),
+    "embed_lock_short": ("Only on these sites", "Nur auf diesen Websites"),
+    "pace": ("Pace", "Tempo"),
+    "sign_out": ("Sign out", "Abmelden"),
+    "tenant": ("Organisation", "Organisation"),
+    "password": ("Password", "Passwort"),
+    "code": ("Code", "Code"),
+    "code_hint": (
+        "From your authenticator app or your recovery codes, if you have set them up.",
+        "Aus Ihrer Authenticator-App oder von Ihren Wiederherstellungscodes, falls eingerichtet.",
+    ),
+    "sign_in_wrong": (
+        "Name, password or code are wrong, or not valid any more.",
+        "Name, Passwort oder Code sind falsch oder nicht mehr gültig.",
+    ),
+    "sign_in_wait": (
+        "There were too many attempts from this network. Please wait a little.",
+        "Aus diesem Netz kamen zu viele Versuche. Bitte warten Sie ein wenig.",
+    ),
+    # Streams
+    "streams": ("Streams", "Streams"),
+    "no_streams": ("There is no stream yet.", "Es gibt noch keinen Stream."),
+    "may_no_streams": (
+        "You may not see streams. What you may see is in the menu.",
+        "Streams dürfen Sie nicht sehen. Was Sie sehen dürfen, steht im Menü.",
+    ),
+    "operator_adds": (
+        "Films of this server are added by its operator: ask there, and the stream is here.",
+        "Filme fügt auf diesem Server dessen Betreiber hinzu: Fragen Sie dort, dann steht der Stream hier.",
+    ),
+    "add_stream": ("Add a stream", "Stream hinzufügen"),
+    "stream_name": ("Name in the address", "Name in der Adresse"),
+    "stream_name_hint": (
+        "Small letters, digits and hyphens. It cannot be changed later.",
+        "Kleinbuchstaben, Ziffern und Bindestriche. Er lässt sich später nicht ändern.",
+    ),
+    "films": ("Films", "Filme"),
+    "films_hint": (
+        "From your folder on the server. Several make one stream: the same film in several qualities,"
+        " and other languages' sound.",
+        "Aus Ihrem Ordner auf dem Server. Mehrere ergeben einen Stream: derselbe Film in mehreren Qualitäten"
+        " und der Ton weiterer Sprachen.",
+    ),
+    "no_films": (
+        "There is no MP4 file in your folder on the server yet. Put one there, and load this page again.",
+        "In Ihrem Ordner auf dem Server liegt noch keine MP4-Datei. Legen Sie eine dorthin, und laden Sie die"
+        " Seite neu.",
+    ),
+    "conditions": ("When, where and how many", "Wann, wo und wie viele"),
+    "opens_at": ("Opens", "Öffnet"),
+    "closes_at": ("Closes", "Schließt"),
+    "networks": ("Networks that viewers may come from", "Netze, aus denen Zuschauer kommen dürfen"),
+    "networks_hint": (
+        "One a line, as in 192.0.2.0/24 or 2001:db8::/32. Empty: all.",
+        "Eines je Zeile, etwa 192.0.2.0/24 oder 2001:db8::/32. Leer: alle.",
+    ),
+    "countries": (
+        "Countries that viewers may come from",
+        "Länder, aus denen Zuschauer kommen dürfen",
+    ),
+    "countries_hint": (
+        "As in DE, AT, CH (ISO 3166-1). Empty: no bound.",
+        "Etwa DE, AT, CH (ISO 3166-1). Leer: keine Grenze.",
+    ),
+    "countries_denied": (
+        "Countries that they may not come from",
+        "Länder, aus denen sie nicht kommen dürfen",
+    ),
+    "unknown_country": (
+        "Let in whose country is not known",
+        "Einlassen, wessen Land nicht bekannt ist",
+    ),
+    "max_viewers": ("Viewers at a time", "Zuschauer gleichzeitig"),
+    "protection": ("Encryption", "Verschlüsselung"),
+    "encryption": ("Encryption of the film", "Verschlüsselung des Films"),
+    "encryption_none": ("none", "keine"),
+    "encryption_aes-128": ("AES-128, the same keys for all", "AES-128, gleiche Schlüssel für alle"),
+    "encryption_aes-128-per-viewer": (
+        "AES-128, keys of each viewer's own",
+        "AES-128, eigene Schlüssel je Zuschauer",
+    ),
+    "encryption_hint": (
+        "With keys of each viewer's own, what one viewer is sent opens nothing for another.",
+        "Mit eigenen Schlüsseln je Zuschauer öffnet, was einer bekommt, keinem anderen etwas.",
+    ),
+    "all_at_once": ("The whole stream", "Der ganze Stream"),
+    "maximum_hint": (
+        "All that protects a film in one step: personal passwords, one device each, keys of each viewer's"
+        " own, and only on the sites that you have named.",
+        "Alles, was einen Film schützt, auf einmal: persönliche Passwörter, je ein Gerät, eigene Schlüssel je"
+        " Zuschauer und nur auf den Websites, die Sie genannt haben.",
+    ),
+    "is_maximum": (
+        "This stream has all the protection that there is.",
+        "Dieser Stream hat allen Schutz, den es gibt.",
+    ),
+    "maximum_stream": ("Protect to the maximum", "Maximal schützen"),
+    "maximum_stream_title": ("Protect {name} to the maximum?", "{name} maximal schützen?"),
+    "maximum_stream_what": (
+        "These settings change. Each can be changed back by itself. Passwords of another kind than personal"
+        " ones stop opening the film.",
+        "Diese Einstellungen ändern sich. Jede lässt sich einzeln zurückstellen. Passwörter, die keine"
+        " persönlichen sind, öffnen den Film dann nicht mehr.",
+    ),
+    "setting": ("Setting", "Einstellung"),
+    "now": ("Now", "Jetzt"),
+    "then": ("Then", "Dann"),
+    "end_stream": ("Stop all who watch", "Alle Zuschauer trennen"),
+    "end_stream_title": ("Stop all who watch {name}?", "Alle Zuschauer von {name} trennen?"),
+    "end_stream_what": (
+        "Whoever watches is stopped within one segment, some seconds, and has to come in anew. Passwords"
+        " stay as they are.",
+        "Wer zusieht, wird binnen eines Segments gestoppt, also nach Sekunden, und muss neu hereinkommen."
+        " Passwörter bleiben, wie sie sind.",
+    ),
+    "done_end": ("All who watched are stopped.", "Alle Zuschauer sind getrennt."),
+    "remove_stream": ("Remove this stream", "Diesen Stream entfernen"),
+    "remove_stream_title": ("Remove {name}?", "{name} entfernen?"),
+    "remove_stream_what": (
+        "Whoever watches is stopped, and its address and its passwords open nothing any more. The film's"
+        " file stays, and so does what was sent of it. This cannot be undone.",
+        "Wer zusieht, wird gestoppt; Adresse und Passwörter öffnen nichts mehr. Die Filmdatei bleibt, und was"
+        " davon gesendet wurde, bleibt verzeichnet. Das lässt sich nicht rückgängig machen.",
+    ),
+    "done_remove_stream": ("The stream is removed.", "Der Stream ist entfernt."),
+    # Links and tokens of the customer's site
+    "verifiers": ("Link keys", "Link-Schlüssel"),
+    "to_verifiers": ("Keys of its links", "Schlüssel seiner Links"),
+    "verifiers_hint": (
+        "With these keys your own site lets viewers in: it signs links or tokens, and they are checked"
+        " here. Two keys can be valid at a time, so that one can be replaced.",
+        "Mit diesen Schlüsseln lässt Ihre eigene Website Zuschauer ein: Sie signiert Links oder Tokens, und"
+        " hier werden sie geprüft. Zwei können zugleich gelten, damit sich einer ersetzen lässt.",
+    ),
+    "no_verifiers": ("There is no key yet.", "Es gibt noch keinen Schlüssel."),
+    "no_keys_yet": (
+        "Nobody can come in yet: there is no key for its links.",
+        "Noch kann niemand herein: Es gibt keinen Schlüssel für seine Links.",
+    ),
+    "add_verifier": ("Add a key", "Schlüssel hinzufügen"),
+    "for_signed": ("for signed links", "für signierte Links"),
+    "for_external": ("by your own site", "über Ihre eigene Website"),
+    "kind_of_link": ("pystream's signed link", "signierter Link von pystream"),
+    "kind_of_akamai": ("Akamai Auth Token 2.0", "Akamai Auth Token 2.0"),
+    "kind_of_bunny": ("bunny.net token", "bunny.net-Token"),
+    "kind_of_wowza": ("Wowza SecureToken 2", "Wowza SecureToken 2"),
+    "kind_of_jwt": ("JSON Web Token, shared secret", "JSON Web Token, gemeinsames Geheimnis"),
+    "kind_of_jwks": (
+        "JSON Web Token, your public keys",
+        "JSON Web Token, Ihre öffentlichen Schlüssel",
+    ),
+    "kind_of_question": ("Question to your site", "Frage an Ihre Website"),
+    "does_link": (
+        "Your site signs each link with HMAC-SHA256.",
+        "Ihre Website signiert jeden Link mit HMAC-SHA256.",
+    ),
+    "does_akamai": (
+        "For sites that make such tokens already. Enter the key that they sign with.",
+        "Für Websites, die solche Tokens schon machen. Tragen Sie den Schlüssel ein, mit dem sie signieren.",
+    ),
+    "does_bunny": (
+        "For sites that make such links already. Enter the token authentication key.",
+        "Für Websites, die solche Links schon machen. Tragen Sie den Token Authentication Key ein.",
+    ),
+    "does_wowza": (
+        "For sites that make such links already. Enter the shared secret.",
+        "Für Websites, die solche Links schon machen. Tragen Sie das Shared Secret ein.",
+    ),
+    "does_jwt": (
+        "Your site signs a token for each viewer (HS256), which opens the film once.",
+        "Ihre Website signiert je Zuschauer ein Token (HS256), das den Film einmal öffnet.",
+    ),
+    "does_jwks": (
+        "Your site signs a token for each viewer with a key of its own; the public ones lie at an"
+        " address of yours.",
+        "Ihre Website signiert je Zuschauer ein Token mit eigenem Schlüssel; die öffentlichen liegen unter"
+        " einer Adresse von Ihnen.",
+    ),
+    "does_question": (
+        "Your site is asked each time whether a viewer may watch. Without an answer nobody comes in.",
+        "Ihre Website wird jedes Mal gefragt, ob ein Zuschauer sehen darf. Ohne Antwort kommt niemand"
+        " herein.",
+    ),
+    "verifier_stream_hint": (
+        "All: for those that have no keys of their own.",
+        "Alle: für die, die keine eigenen Schlüssel haben.",
+    ),
+    "key_name": ("Name of the key", "Name des Schlüssels"),
+    "key_name_hint": (
+        "As key of a link and kid of a token have it. Empty: one is made.",
+        "Wie key eines Links und kid eines Tokens ihn haben. Leer: Es wird einer gemacht.",
+    ),
+    "secret": ("Secret", "Geheimnis"),
+    "secret_hint": (
+        "Empty: one is made here, and shown once.",
+        "Leer: Hier wird eines gemacht und einmal gezeigt.",
+    ),
+    "secret_of_link": ("64 hexadecimal digits.", "64 hexadezimale Ziffern."),
+    "secret_of_akamai": ("Hexadecimal digits.", "Hexadezimale Ziffern."),
+    "secret_of_bunny": ("Printable ASCII.", "Druckbares ASCII."),
+    "secret_of_wowza": ("8 letters and digits or more.", "8 Buchstaben und Ziffern oder mehr."),
+    "secret_of_jwt": ("base64url of 32 bytes or more.", "base64url von 32 Bytes oder mehr."),
+    "secret_of_question": (
+        "whsec_ and base64, or a bearer token.",
+        "whsec_ und base64, oder ein Bearer-Token.",
+    ),
+    "salt": ("Salt", "Salt"),
+    "algorithm": ("Algorithm", "Verfahren"),
+    "escape_early": ("Escape token input", "Escape token input"),
+    "token_name": ("Name of parameter and cookie", "Name von Parameter und Cookie"),
+    "with_address": (
+        "The viewer's address is signed, too",
+        "Auch die Adresse des Zuschauers ist signiert",
+    ),
+    "prefix": ("Hash query parameter prefix", "Hash query parameter prefix"),
+    "content": (
+        "Content path, if it is not tenant/stream",
+        "Content path, falls nicht Organisation/Stream",
+    ),
+    "url": ("Address", "Adresse"),
+    "bearer": ("Send the secret as a bearer token", "Das Geheimnis als Bearer-Token senden"),
+    "seconds": ("Seconds to answer in", "Sekunden für die Antwort"),
+    "kept_s": ("Seconds for which a yes is kept", "Sekunden, für die ein Ja gilt"),
+    "since": ("Since", "Seit"),
+    "removed_stream": ("a removed stream", "ein entfernter Stream"),
+    "second_key": ("Second key", "Zweiter Schlüssel"),
+    "go_on": ("Go on", "Weiter"),
+    "verifier_title": ("Key {name}", "Schlüssel {name}"),
+    "verifier_what": (
+        "The secret is shown this once. Put it where your site signs. If it replaces another one, revoke"
+        " that when your site uses this.",
+        "Das Geheimnis wird nur jetzt gezeigt. Tragen Sie es dort ein, wo Ihre Website signiert. Ersetzt es"
+        " ein anderes, so widerrufen Sie jenes, sobald Ihre Website dieses benutzt.",
+    ),
+    "back_to_verifiers": ("Back to the keys", "Zurück zu den Schlüsseln"),
+    "revoke_verifier_title": ("Revoke the key {name}?", "Schlüssel {name} widerrufen?"),
+    "revoke_verifier_what": (
+        "What is signed with it lets nobody in any more, from now on, and its secret is destroyed. Who came"
+        " in with it goes on watching.",
+        "Was damit signiert ist, lässt ab sofort niemanden mehr ein, und das Geheimnis wird vernichtet. Wer"
+        " damit hereinkam, sieht weiter zu.",
+    ),
+    "done_add_verifier": ("The key is added.", "Der Schlüssel ist hinzugefügt."),
+    "title": ("Title", "Titel"),
+    "access": ("Access", "Zugang"),
+    "access_open": ("open", "offen"),
+    "access_shared": ("one password for all", "ein Passwort für alle"),
+    "access_personal": ("personal passwords", "persönliche Passwörter"),
+    "access_signed": ("signed links", "signierte Links"),
+    "access_external": ("by your own site", "über Ihre eigene Website"),
+    "watching_one": ("1 is watching", "1 sieht zu"),
+    "watching": ("{count} are watching", "{count} sehen zu"),
+    "watching_all": (
+        "watching now, all streams together",
+        "sehen gerade zu, alle Streams zusammen",
+    ),
+    "can_download": ("download allowed", "Download erlaubt"),
+    "open_page": ("Open the player page", "Player-Seite öffnen"),
+    "to_passwords": ("Passwords of this stream", "Passwörter dieses Streams"),
+    "embed": ("Embed code", "Einbettungscode"),
+    "embed_hint": (
+        "Paste this into the page of your site. The site has to be among those that may embed it.",
+        "Fügen Sie das in eine Seite Ihrer Website ein. Die Website muss zu denen gehören, die einbetten"
+        " dürfen.",
+    ),
+    "settings": ("Settings", "Einstellungen"),
+    "devices": ("Devices", "Geräte"),
+    "max_devices": (
+        "Devices at a time with one password",
+        "Geräte gleichzeitig mit einem Passwort",
+    ),
+    "max_devices_hint": ("Empty: any number.", "Leer: beliebig viele."),
+    "device_mode": ("One device more", "Ein Gerät mehr"),
+    "reject_new": ("is refused", "wird abgewiesen"),
+    "kick_oldest": ("takes over from the first one", "löst das erste ab"),
+    "embedding": ("Embedding", "Einbettung"),
+    "embed_origins": (
+        "Sites that may embed the player",
+        "Websites, die den Player einbetten dürfen",
+    ),
+    "embed_origins_hint": (
+        "One a line, as in https://www.example.org; * alone means all.",
+        "Eine je Zeile, etwa https://www.example.org; nur * heißt: alle.",
+    ),
+    "embed_lock": (
+        "Show it on these sites only, not on its own page",
+        "Nur auf diesen Websites zeigen, nicht auf der eigenen Seite",
+    ),
+    "download": ("Download", "Download"),
+    "download_switch": (
+        "Viewers may download the film as an MP4 file",
+        "Zuschauer dürfen den Film als MP4-Datei herunterladen",
+    ),
+    "download_warning": (
+        "Whoever has the file needs nothing else: it plays without a password, on any device, on"
+        " any site"
+        " and without your notice, can be passed on, cannot be revoked, and nobody's attendance can"
+        " be told"
+        " by it.",
+        "Wer die Datei hat, braucht nichts weiter: Sie läuft ohne Passwort, auf jedem Gerät, auf"
+        " jeder Website"
+        " und ohne Ihren Hinweis, lässt sich weitergeben und nicht widerrufen, und Anwesenheit ist"
+        " damit nicht"
+        " nachweisbar.",
+    ),
+    "notice": ("Notice to viewers", "Hinweis an die Zuschauer"),
+    "notice_where": (
+        "It is one for all streams and is shown before a password is typed.",
+        "Er gilt für alle Streams und wird gezeigt, bevor ein Passwort eingegeben wird.",
+    ),
+    "notice_none": ("There is no notice.", "Es gibt keinen Hinweis."),
+    "changed_meanwhile": (
+        "Somebody has changed this stream since you opened the page. These are its present settings.",
+        "Jemand hat diesen Stream geändert, seit Sie die Seite geöffnet haben. Das sind die jetzigen"
+        " Einstellungen.",
+    ),
+    "has_passwords": (
+        "Passwords of another kind than the access stop opening the film.",
+        "Passwörter anderer Art als der Zugang öffnen den Film nicht mehr.",
+    ),
+    # Passwords
+    "passwords": ("Passwords", "Passwörter"),
+    "create": ("Create passwords", "Passwörter anlegen"),
+    "import": ("Import a list", "Liste importieren"),
+    "stream": ("Stream", "Stream"),
+    "all_streams": ("All streams", "Alle Streams"),
+    "search": ("Search", "Suchen"),
+    "search_hint": ("Password or label", "Passwort oder Bezeichnung"),
+    "no_passwords": ("There is no password here.", "Hier gibt es kein Passwort."),
+    "search_limit": (
+        "Only the first {count} passwords were searched. Choose a stream, or type a whole password.",
+        "Nur die ersten {count} Passwörter wurden durchsucht. Wählen Sie einen Stream, oder geben"
+        " Sie ein"
+        " ganzes Passwort ein.",
+    ),
+    "label": ("Label", "Bezeichnung"),
+    "label_hint": (
+        "Your own note. It is stored encrypted and need not be anybody's name.",
+        "Ihre eigene Notiz. Sie wird verschlüsselt gespeichert und muss kein Name sein.",
+    ),
+    "state": ("State", "Zustand"),
+    "state_valid": ("valid", "gültig"),
+    "state_to_come": ("not yet", "noch nicht"),
+    "state_over": ("expired", "abgelaufen"),
+    "state_revoked": ("revoked", "widerrufen"),
+    "state_erased": ("erased", "gelöscht"),
+    "test": ("test access", "Testzugang"),
+    "valid_from": ("Valid from", "Gültig ab"),
+    "valid_until": ("Valid until", "Gültig bis"),
+    "valid_hint": (
+        "As 2031-05-01 or 2031-05-01 18:00, in the time zone {zone}. Until a date is to its end.",
+        "Als 01.05.2031 oder 01.05.2031 18:00, in der Zeitzone {zone}. Bis zu einem Tag heißt: bis"
+        " zu dessen"
+        " Ende.",
+    ),
+    "count": ("How many", "Wie viele"),
+    "devices_hint": ("Empty: as the stream has it.", "Leer: wie beim Stream."),
+    "test_hint": (
+        "For whoever examines the event: in no sum and no report's total.",
+        "Für die Prüfung der Veranstaltung: in keiner Summe und keiner Gesamtzahl eines Berichts.",
+    ),
+    "no_password_streams": (
+        "No stream takes passwords. Choose that access in a stream's settings first.",
+        "Kein Stream nimmt Passwörter. Wählen Sie diesen Zugang erst in den Einstellungen eines"
+        " Streams.",
+    ),
+    "select": ("Select", "Auswählen"),
+    "select_all": ("Select all on this page", "Alle auf dieser Seite auswählen"),
+    "nothing_selected": ("Nothing was selected.", "Es war nichts ausgewählt."),
+    "revoke": ("Revoke", "Widerrufen"),
+    "rotate": ("Replace", "Ersetzen"),
+    "erase": ("Erase", "Löschen"),
+    "revoke_title": ("Revoke passwords?", "Passwörter widerrufen?"),
+    "rotate_title": ("Replace passwords?", "Passwörter ersetzen?"),
+    "erase_title": ("Erase passwords?", "Passwörter löschen?"),
+    "revoke_what": (
+        "Whoever watches with one is stopped within one segment, some seconds. This cannot be undone.",
+        "Wer damit zusieht, wird binnen eines Segments gestoppt, also nach Sekunden. Das lässt sich"
+        " nicht"
+        " rückgängig machen.",
+    ),
+    "rotate_what": (
+        "Each gets a new one in its place, with the same label, validity and devices. The old ones"
+        " are revoked.",
+        "Jedes wird durch ein neues ersetzt, mit gleicher Bezeichnung, Gültigkeit und Gerätezahl."
+        " Die alten"
+        " werden widerrufen.",
+    ),
+    "erase_what": (
+        "They are revoked, and what they and their labels are encrypted with is destroyed: nobody"
+        " can read them"
+        " again. This cannot be undone.",
+        "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird"
+        " vernichtet: Niemand"
+        " kann sie je wieder lesen. Das lässt sich nicht rückgängig machen.",
+    ),
+    "selected_one": ("1 password is selected.", "1 Passwort ist ausgewählt."),
+    "selected": ("{count} passwords are selected.", "{count} Passwörter sind ausgewählt."),
+    "done_revoke": ("Revoked.", "Widerrufen."),
+    "done_erase": ("Erased.", "Gelöscht."),
+    "done_import": ("Imported.", "Importiert."),
+    "sheet": ("New passwords", "Neue Passwörter"),
+    "sheet_what": (
+        "Print this list now, or the cards. Each view of passwords is on record.",
+        "Drucken Sie diese Liste jetzt oder die Karten. Jeder Blick auf Passwörter wird protokolliert.",
+    ),
+    "sheet_address": ("Address", "Adresse"),
+    "cards": ("Cards as PDF", "Karten als PDF"),
+    "export": ("Export as CSV", "Als CSV exportieren"),
+    "cards_all": ("Cards of all valid passwords", "Karten aller gültigen Passwörter"),
+    "cards_hint": (
+        "Ten on a page, to cut, with a code to scan.",
+        "Zehn je Seite zum Ausschneiden, mit Code zum Scannen.",
+    ),
+    "cards_url": ("Address on the cards", "Adresse auf den Karten"),
+    "cards_url_hint": (
+        "Your own page that embeds the film, or the player page.",
+        "Ihre eigene Seite mit dem eingebetteten Film oder die Player-Seite.",
+    ),
+    "cards_language": ("Language of the cards", "Sprache der Karten"),
+    "import_file": ("CSV file", "CSV-Datei"),
+    "import_hint": (
+        "Columns: password, label, valid from, valid until, max devices, test; the first line may"
+        " name them. UTF-8,"
+        " at most 8 MB.",
+        "Spalten: Passwort, Bezeichnung, gültig ab, gültig bis, Geräte, Test; die erste Zeile darf"
+        " sie nennen. UTF-8,"
+        " höchstens 8 MB.",
+    ),
+    "import_check": ("Check the list", "Liste prüfen"),
+    "import_go": ("Import {count} passwords", "{count} Passwörter importieren"),
+    "import_preview": ("Check before the import", "Prüfung vor dem Import"),
+    "import_sound": (
+        "{count} passwords can be imported.",
+        "{count} Passwörter können importiert werden.",
+    ),
+    "import_wrong": (
+        "Nothing was imported, because this is wrong:",
+        "Nichts wurde importiert, weil das falsch ist:",
+    ),
+    "import_warned": (
+        "These passwords can be guessed ({count}). Better have some made here.",
+        "Diese Passwörter sind erratbar ({count}). Besser, Sie lassen hier welche anlegen.",
+    ),
+    "import_over": (
+        "These are over already ({count}), and open nothing.",
+        "Diese sind schon abgelaufen ({count}) und öffnen nichts.",
+    ),
+    "import_line": ("Line {line}", "Zeile {line}"),
+    "import_more": ("… and {count} more", "… und {count} weitere"),
+    "import_first": ("The first lines", "Die ersten Zeilen"),
+    "guess_MAIL": ("it is an e-mail address", "es ist eine E-Mail-Adresse"),
+    "guess_EFN": ("it is a physician's training number (EFN)", "es ist eine EFN"),
+    "guess_LANR": (
+        "it is a physician's number (LANR), which is on every prescription",
+        "es ist eine LANR, die auf jedem Rezept steht",
+    ),
+    "guess_DATE": ("it is a date", "es ist ein Datum"),
+    "guess_DIGITS": ("it has few digits", "es hat nur wenige Ziffern"),
+    "guess_ROUNDED": (
+        "a spreadsheet has rounded it: make the column text there",
+        "eine Tabellenkalkulation hat es gerundet: Machen Sie die Spalte dort zu Text",
+    ),
+    "guess_SHORT": ("it is too short", "es ist zu kurz"),
+    "guess_REPEATED": ("it repeats a few characters", "es wiederholt wenige Zeichen"),
+    "guess_WORDS": ("it is made of words", "es besteht aus Wörtern"),
+    "guess_SEQUENCE": ("it is one of a sequence", "es gehört zu einer fortlaufenden Reihe"),
+    "guess_ALIKE": (
+        "it is too much like others of the list",
+        "es ist anderen der Liste zu ähnlich",
+    ),
+    "shared_kind": ("one password for all viewers", "ein Passwort für alle Zuschauer"),
+    # Traffic
+    "traffic": ("Traffic", "Traffic"),
+    "month": ("Month", "Monat"),
+    "show": ("Show", "Zeigen"),
+    "no_traffic": ("Nothing was sent in this month.", "In diesem Monat wurde nichts gesendet."),
+    "requests": ("Requests", "Anfragen"),
+    "bytes": ("Sent", "Gesendet"),
+    "aborted": ("Broken off", "Abgebrochen"),
+    "kind": ("Kind", "Art"),
+    "sent_playlist": ("playlists", "Playlists"),
+    "sent_segment": ("film", "Film"),
+    "sent_key": ("keys", "Schlüssel"),
+    "sent_download": ("downloads", "Downloads"),
+    "traffic_hint": (
+        "What reached viewers, by the time zone {zone}.",
+        "Was Zuschauer erreicht hat, nach der Zeitzone {zone}.",
+    ),
+    # Audit
+    "audit": ("Audit log", "Protokoll"),
+    "audit_hint": (
+        "Who changed what, who saw how many passwords, who signed in. No password is ever in it.",
+        "Wer was geändert, wie viele Passwörter gesehen und sich angemeldet hat. Nie steht ein"
+        " Passwort darin.",
+    ),
+    "all_kinds": ("All", "Alles"),
+    "kind_change": ("Changes", "Änderungen"),
+    "kind_view": ("Views", "Einsichten"),
+    "kind_access": ("Sign-ins", "Anmeldungen"),
+    "one_change": ("change", "Änderung"),
+    "one_view": ("view", "Einsicht"),
+    "one_access": ("sign-in", "Anmeldung"),
+    "no_entries": ("There is no entry.", "Es gibt keinen Eintrag."),
+    "at": ("When", "Wann"),
+    "who": ("Who", "Wer"),
+    "what": ("What", "Was"),
+    "before": ("before", "vorher"),
+    "nothing": ("nothing", "nichts"),
+    "of_passwords_shown": ("passwords seen", "Passwörter gesehen"),
+    "of_passwords_added": ("passwords added", "Passwörter hinzugefügt"),
+    "of_passwords_revoked": ("passwords revoked", "Passwörter widerrufen"),
+    "of_passwords_erased": ("passwords erased", "Passwörter gelöscht"),
+    "of_password_valid_until": ("password valid until", "Passwort gültig bis"),
+    "of_signed_in": ("signed in with", "angemeldet mit"),
+    "of_person": ("person", "Person"),
+    "of_role": ("role", "Rolle"),
+    "of_password": ("own password changed", "eigenes Passwort geändert"),
+    "of_totp": ("authenticator", "Authenticator"),
+    "of_let_in_until": ("let in until", "eingelassen bis"),
+    "of_sessions_ended": ("signed out everywhere", "überall abgemeldet"),
+    "of_token": ("token", "Token"),
+    "of_scopes": ("rights", "Rechte"),
+    "of_title": ("title", "Titel"),
+    "of_access": ("access", "Zugang"),
+    "of_download": ("download", "Download"),
+    "of_max_devices": ("devices", "Geräte"),
+    "of_device_mode": ("one device more", "ein Gerät mehr"),
+    "of_embed_origins": ("may embed", "dürfen einbetten"),
+    "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
+    "of_notice": ("notice", "Hinweis"),
+    "of_display": ("name for people", "Name für Menschen"),
+    "of_timezone": ("time zone", "Zeitzone"),
+    "of_encryption": ("encryption", "Verschlüsselung"),
+    "of_removed_at": ("removed", "entfernt"),
+    "of_cache": ("cache", "Zwischenspeicher"),
+    "of_pace": ("pace", "Tempo"),
+    "of_format": ("format", "Format"),
+    "of_origins": ("sites with players of their own", "Websites mit eigenem Player"),
+    "of_max_viewers": ("viewers at a time", "Zuschauer gleichzeitig"),
+    "of_max_rate_bps": ("rate of all", "Datenrate aller"),
+    "of_session_s": ("longest session", "längste Sitzung"),
+    "of_idle_s": ("idle end", "Ende bei Untätigkeit"),
+    "of_rotate_every": ("new keys", "neue Schlüssel"),
+    "of_revision": ("revision", "Fassung"),
+    "of_segment_duration_ms": ("length of segments", "Länge der Segmente"),
+    "of_download_rate_bps": ("rate of downloads", "Datenrate von Downloads"),
+    "of_download_source": ("film to download", "Film zum Herunterladen"),
+    "of_opens_at": ("opens", "öffnet"),
+    "of_closes_at": ("closes", "schließt"),
+    "of_networks": ("networks", "Netze"),
+    "of_countries": ("countries", "Länder"),
+    "of_countries_denied": ("countries kept out", "ausgeschlossene Länder"),
+    "of_allow_unknown_country": ("unknown country", "Land unbekannt"),
+    "of_verifier_added": ("key added", "Schlüssel hinzugefügt"),
+    "of_verifier_revoked": ("key revoked", "Schlüssel widerrufen"),
+    # People
+    "people": ("People", "Personen"),
+    "people_hint": (
+        "Names are yours to choose; none has to be a person's real one.",
+        "Namen wählen Sie; keiner muss der wirkliche einer Person sein.",
+    ),
+    "role": ("Role", "Rolle"),
+    "role_tenant-admin": ("Administrator", "Administration"),
+    "role_tenant-editor": ("Editor", "Redaktion"),
+    "role_tenant-reporter": ("Reporter", "Berichte"),
+    "role_dpo": ("Data protection", "Datenschutz"),
+    "role_auditor": ("Auditor", "Prüfung"),
+    "role_operator": ("Operator", "Betreiber"),
+    "role_support": ("Support", "Support"),
+    "does_tenant-admin": ("everything", "alles"),
+    "does_tenant-editor": (
+        "streams, passwords, traffic",
+        "Streams, Passwörter, Traffic",
+    ),
+    "does_tenant-reporter": (
+        "sees streams, passwords, traffic and reports",
+        "sieht Streams, Passwörter, Traffic und Berichte",
+    ),
+    "does_dpo": (
+        "sees streams, passwords and the audit log; erases",
+        "sieht Streams, Passwörter und Protokoll; löscht",
+    ),
+    "does_auditor": (
+        "sees streams, traffic and the audit log",
+        "sieht Streams, Traffic und Protokoll",
+    ),
+    "does_operator": (
+        "of the server's operator: streams and traffic, no passwords",
+        "vom Betreiber des Servers: Streams und Traffic, keine Passwörter",
+    ),
+    "does_support": (
+        "of the server's operator: only while you let it in",
+        "vom Betreiber des Servers: nur solange Sie es einlassen",
+    ),
+    "add_person": ("Add a person", "Person hinzufügen"),
+    "name_hint": (
+        "Small letters, digits and . _ @ + -",
+        "Kleinbuchstaben, Ziffern und . _ @ + -",
+    ),
+    "add": ("Add", "Hinzufügen"),
+    "authenticator": ("Authenticator", "Authenticator"),
+    "first_pending": ("has a first password", "hat ein Erstpasswort"),
+    "you": ("you", "Sie"),
+    "set_role": ("Set role", "Rolle setzen"),
+    "reset": ("New first password", "Neues Erstpasswort"),
+    "remove": ("Remove", "Entfernen"),
+    "remove_totp": ("Lost authenticator", "Authenticator verloren"),
+    "let_in": ("Let in for a day", "Für einen Tag einlassen"),
+    "let_out": ("Let in no longer", "Nicht mehr einlassen"),
+    "let_in_until": ("let in until {when}", "eingelassen bis {when}"),
+    "not_let_in": ("not let in", "nicht eingelassen"),
+    "remove_title": ("Remove {name}?", "{name} entfernen?"),
+    "remove_what": (
+        "The person is signed out and cannot sign in again. The name stays in the audit log.",
+        "Die Person wird abgemeldet und kann sich nicht mehr anmelden. Der Name bleibt im Protokoll.",
+    ),
+    "reset_title": ("A new first password for {name}?", "Neues Erstpasswort für {name}?"),
+    "reset_what": (
+        "The present one is not valid any more, and the person is signed out everywhere.",
+        "Das bisherige gilt nicht mehr, und die Person wird überall abgemeldet.",
+    ),
+    "totp_title": ("Remove the authenticator of {name}?", "Authenticator von {name} entfernen?"),
+    "totp_what": (
+        "No code is asked for any more until the person sets up a new one. Be sure who asks you for it.",
+        "Bis die Person einen neuen einrichtet, wird kein Code mehr verlangt. Seien Sie sicher, wer"
+        " Sie darum bittet.",
+    ),
+    "first_title": ("First password of {name}", "Erstpasswort von {name}"),
+    "first_what": (
+        "It is shown this once. Hand it over yourself; it has to be changed at the first sign-in,"
+        " within 14 days.",
+        "Es wird nur jetzt gezeigt. Übergeben Sie es selbst; es muss bei der ersten Anmeldung"
+        " binnen 14 Tagen geändert"
+        " werden.",
+    ),
+    "shown_once": ("Shown this once", "Wird nur jetzt gezeigt"),
+    "to_people": ("Back to the people", "Zurück zu den Personen"),
+    # Tokens
+    "tokens": ("API tokens", "API-Tokens"),
+    "tokens_hint": (
+        "A token lets a program of yours use the API, with the rights that you give it.",
+        "Ein Token lässt ein Programm von Ihnen die API benutzen, mit den Rechten, die Sie ihm geben.",
+    ),
+    "no_tokens": ("There is no token.", "Es gibt kein Token."),
+    "add_token": ("Make a token", "Token anlegen"),
+    "scopes": ("Rights", "Rechte"),
+    "expires": ("Expires", "Läuft ab"),
+    "expires_never": ("never", "nie"),
+    "expires_days": ("{count} days", "{count} Tage"),
+    "lifetime": ("Lifetime", "Laufzeit"),
+    "used_on": ("Last used", "Zuletzt benutzt"),
+    "never": ("never", "nie"),
+    "token_title": ("Token {name}", "Token {name}"),
+    "token_what": (
+        "It is shown this once. Keep it where your program finds it, and nobody else.",
+        "Es wird nur jetzt gezeigt. Legen Sie es dorthin, wo Ihr Programm es findet und sonst niemand.",
+    ),
+    "to_tokens": ("Back to the tokens", "Zurück zu den Tokens"),
+    "revoke_token_title": ("Revoke the token {name}?", "Token {name} widerrufen?"),
+    "revoke_token_what": (
+        "The program that uses it gets nothing any more, from now on.",
+        "Das Programm, das es benutzt, bekommt ab sofort nichts mehr.",
+    ),
+    # The organisation
+    "organisation": ("Organisation", "Organisation"),
+    "display": ("Name for people", "Name für Menschen"),
+    "timezone": ("Time zone", "Zeitzone"),
+    "timezone_hint": ("As in Europe/Berlin.", "Etwa Europe/Berlin."),
+    "notice_hint": (
+        "What viewers read before they type a password: plain text, with empty lines between"
+        " paragraphs.",
+        "Was Zuschauer lesen, bevor sie ein Passwort eingeben: einfacher Text, Leerzeilen zwischen"
+        " den Absätzen.",
+    ),
+    # One's own account
+    "account": ("Account", "Konto"),
+    "signed_in_as": ("You are {name}, {role}.", "Sie sind {name}, {role}."),
+    "change_password": ("Change password", "Passwort ändern"),
+    "first_password": (
+        "Somebody else has seen your password. Please choose one of your own.",
+        "Ihr Passwort hat noch jemand gesehen. Bitte wählen Sie ein eigenes.",
+    ),
+    "old_password": ("Present password", "Bisheriges Passwort"),
+    "new_password": ("New password", "Neues Passwort"),
+    "new_password_hint": (
+        "12 characters or more. Several words do well.",
+        "12 Zeichen oder mehr. Mehrere Wörter sind gut.",
+    ),
+    "again": ("New password once more", "Neues Passwort noch einmal"),
+    "differ": ("The two new passwords differ.", "Die beiden neuen Passwörter sind verschieden."),
+    "old_wrong": ("The present password is wrong.", "Das bisherige Passwort ist falsch."),
+    "totp_on": (
+        "A code is asked for whenever you sign in.",
+        "Bei jeder Anmeldung wird ein Code verlangt.",
+    ),
+    "totp_off": (
+        "Your password alone lets you in. An authenticator app makes that two things.",
+        "Ihr Passwort allein lässt Sie ein. Mit einer Authenticator-App sind es zwei Dinge.",
+    ),
+    "totp_set_up": ("Set up an authenticator", "Authenticator einrichten"),
+    "totp_scan": (
+        "Scan this with your authenticator app, or type the key into it.",
+        "Scannen Sie das mit Ihrer Authenticator-App, oder tippen Sie den Schlüssel dort ein.",
+    ),
+    "totp_picture": ("QR code for the authenticator app", "QR-Code für die Authenticator-App"),
+    "totp_key": ("Key", "Schlüssel"),
+    "totp_first_code": ("The code that it shows", "Der Code, den sie zeigt"),
+    "totp_turn_on": ("Turn on", "Einschalten"),
+    "totp_wrong": (
+        "This code is not right, or was used before. Please wait for the next one.",
+        "Dieser Code stimmt nicht oder wurde schon benutzt. Bitte warten Sie auf den nächsten.",
+    ),
+    "totp_turn_off": ("Turn off", "Ausschalten"),
+    "totp_off_what": (
+        "For this your password is needed.",
+        "Dafür wird Ihr Passwort gebraucht.",
+    ),
+    "recovery": ("Recovery codes", "Wiederherstellungscodes"),
+    "recovery_what": (
+        "The authenticator is on. Each of these codes lets you in once without it. They are shown"
+        " this once: print them,"
+        " and keep them elsewhere.",
+        "Der Authenticator ist eingeschaltet. Jeder dieser Codes lässt Sie einmal ohne ihn ein. Sie"
+        " werden nur jetzt"
+        " gezeigt: Drucken Sie sie, und bewahren Sie sie woanders auf.",
+    ),
+    "to_account": ("Back to your account", "Zurück zum Konto"),
+    "sessions": ("Where you are signed in", "Wo Sie angemeldet sind"),
+    "session_this": ("this browser", "dieser Browser"),
+    "session_other": ("another browser", "ein anderer Browser"),
+    "seen": ("last used {when}", "zuletzt benutzt {when}"),
+    "sign_out_everywhere": ("Sign out everywhere", "Überall abmelden"),
+    # Refusals
+    "refused": ("This did not work", "Das ging nicht"),
+    "refused_403": (
+        "You may not do this, or the page was open for too long. Open it anew, or ask an"
+        " administrator of your"
+        " organisation.",
+        "Das dürfen Sie nicht, oder die Seite war zu lange offen. Öffnen Sie sie neu, oder fragen"
+        " Sie die Administration"
+        " Ihrer Organisation.",
+    ),
+    "refused_404": (
+        "There is nothing here, or no longer.",
+        "Hier gibt es nichts oder nichts mehr.",
+    ),
+    "refused_409": (
+        "There is one already, or it has changed meanwhile.",
+        "Das gibt es schon, oder es hat sich inzwischen geändert.",
+    ),
+    "refused_413": ("That was too much at once.", "Das war zu viel auf einmal."),
+    "refused_422": (
+        "Something of what you entered does not fit.",
+        "Etwas von Ihrer Eingabe passt nicht.",
+    ),
+    "refused_500": (
+        "The server made a mistake. It is in its log.",
+        "Der Server hat einen Fehler gemacht. Er steht in seinem Protokoll.",
+    ),
+    "refused_503": (
+        "The server cannot do this at present. Please try again in a moment.",
+        "Der Server kann das gerade nicht. Bitte versuchen Sie es gleich noch einmal.",
+    ),
 }
-GERMAN: Final[Mapping[str, str]] = {
-    "console": "Konsole",
-    "skip": "Zum Inhalt",
-    "sign_in": "Anmelden",
-    "sign_out": "Abmelden",
-    "tenant": "Organisation",
-    "name": "Name",
-    "password": "Passwort",
-    "code": "Code",
-    "code_hint": "Aus Ihrer Authenticator-App oder von Ihren Wiederherstellungscodes, falls eingerichtet.",
-    "sign_in_wrong": "Name, Passwort oder Code sind falsch oder nicht mehr gültig.",
-    "sign_in_wait": "Aus diesem Netz kamen zu viele Versuche. Bitte warten Sie ein wenig.",
-    "streams": "Streams",
-    "no_streams": "Es gibt noch keinen Stream.",
-    "title": "Titel",
-    "access": "Zugang",
-    "access_open": "offen",
-    "access_shared": "ein Passwort für alle",
-    "access_personal": "persönliche Passwörter",
-    "access_signed": "signierte Links",
-    "access_external": "über Ihre eigene Website",
-    "account": "Konto",
-    "change_password": "Passwort ändern",
-    "first_password": "Ihr Passwort hat noch jemand gesehen. Bitte wählen Sie ein eigenes.",
-    "old_password": "Bisheriges Passwort",
-    "new_password": "Neues Passwort",
-    "new_password_hint": "12 Zeichen oder mehr. Mehrere Wörter sind gut.",
-    "again": "Neues Passwort noch einmal",
-    "differ": "Die beiden neuen Passwörter sind verschieden.",
-    "old_wrong": "Das bisherige Passwort ist falsch.",
-    "save": "Speichern",
-    "refused": "Das ging nicht",
-    "back": "Zurück zur Startseite",
-}
+ENGLISH: Final[Mapping[str, str]] = {name: said[0] for name, said in _SAID.items()}
+GERMAN: Final[Mapping[str, str]] = {name: said[1] for name, said in _SAID.items()}
 TEXTS: Final[Mapping[str, Mapping[str, str]]] = {"en": ENGLISH, "de": GERMAN}

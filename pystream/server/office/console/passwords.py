@@ -1,0 +1,423 @@
+"""Viewers' passwords: listed, made, imported, printed, ended. Each view of them is on record.
+
+What is made is shown on a page of its own (`sheet`), which is found by the stream and the second of its
+making: to load it again makes nothing. What ends passwords asks first, on a page that a form leads to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from pystream.acl import password_csv
+from pystream.acl.passwords import PasswordSettings, canonical, generate, is_over
+from pystream.acl.people import Actor
+from pystream.acl.store.issuing import Shown
+from pystream.acl.streams import Stream
+from pystream.errors import InvalidValue, Said
+from pystream.server.http import HttpError
+from pystream.server.office import console, embedding
+from pystream.server.office.console import pages
+from pystream.server.office.values import Office, Reply, Request
+
+MOST_AT_ONCE = 2000
+_PAGE = 100
+_SEARCHED = 20_000
+_PREVIEWED = 20
+_WARNED = 100
+_TAKES_PASSWORDS = ("personal", "shared")
+
+
+def listed(office: Office, actor: Actor, request: Request) -> Reply:
+    query = request.query
+    stream = _stream(office, actor, query.get("stream", ""))
+    after = _whole(query.get("after", "0"))
+    text = query.get("search", "").strip()
+    if text:
+        found, is_all = _searched(office, actor, stream, text)
+        following = None
+    else:
+        id = stream.id if stream else None
+        page = office.issuer.page(actor.tenant_id, id, after=after, most=_PAGE + 1)
+        found, is_all = page[:_PAGE], True
+        following = found[-1].password.id if len(page) > _PAGE else None
+    _record(office, actor, stream, len(found))
+    values: dict[str, Any] = {
+        "streams": _streams(office, actor),
+        "stream": stream,
+        "search": text,
+        "url": stream and embedding.page_url(request, stream.tenant, stream.name),
+        "at": None,
+        "rows": _rows(office, actor, found),
+        "after": after,
+        "next": following and _query(stream=query.get("stream", ""), after=str(following)),
+        "searched": None if is_all else _SEARCHED,
+        "done": query.get("done"),
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "passwords.html", **values)
+
+
+def _searched(
+    office: Office, actor: Actor, stream: Stream | None, text: str
+) -> tuple[list[Shown], bool]:
+    """Passwords with a text in them or in their labels, a page of them at most; and whether all were
+    looked at. They lie sealed, so one after another has to be opened; a whole password is found at
+    once."""
+    try:
+        whole = office.issuer.find(actor.tenant_id, text)
+        form = canonical(text)
+    except InvalidValue:
+        whole, form = None, ""
+    if whole is not None:
+        return office.issuer.shown(actor.tenant_id, [whole.id]), True
+    wanted, found = text.casefold(), list[Shown]()
+    for number, each in enumerate(
+        office.issuer.listed(actor.tenant_id, stream.id if stream else None)
+    ):
+        if number >= _SEARCHED:
+            return found, False
+        if wanted in (each.label or "").casefold() or (form and form in _form(each)):
+            found.append(each)
+            if len(found) == _PAGE:
+                return found, False
+    return found, True
+
+
+def _form(shown: Shown) -> str:
+    return canonical(shown.text) if shown.text else ""
+
+
+# Making
+
+
+def new(office: Office, actor: Actor, request: Request) -> Reply:
+    return _new(office, actor, request, {"stream": request.query.get("stream", ""), "count": "10"})
+
+
+def create(office: Office, actor: Actor, request: Request) -> Reply:
+    form, now = request.form, office.now()
+    try:
+        stream = _opened(office, actor, form.get("stream", ""))
+        count = _count("count", form.get("count", ""), MOST_AT_ONCE) or 1
+        settings = _settings(office, actor, form)
+        if is_over(settings, now):
+            text = "that is over; such a password opens nothing"
+            raise InvalidValue(Said("over", text, of="valid_until"))
+        office.issuer.add(
+            actor.tenant_id,
+            [stream.id],
+            [(generate(), settings) for _ in range(count)],
+            who=actor.who,
+            now=now,
+            shared=stream.settings.access == "shared",
+        )
+    except InvalidValue as error:
+        return _new(office, actor, request, form, 422, said=error.problems)
+    return console.to(
+        request, f"/console/passwords/sheet?{_query(stream=stream.name, at=str(now))}"
+    )
+
+
+def _new(
+    office: Office,
+    actor: Actor,
+    request: Request,
+    form: Mapping[str, str],
+    status: int = 200,
+    **values: Any,
+) -> Reply:
+    empty = dict.fromkeys(("count", "label", "valid_from", "valid_until", "max_devices"), "")
+    values |= {
+        "form": {"stream": "", **empty, **form},
+        "streams": _takers(office, actor),
+        "most": MOST_AT_ONCE,
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "new_passwords.html", status, **values)
+
+
+def sheet(office: Office, actor: Actor, request: Request) -> Reply:
+    """What was made in one second, as a list to be printed."""
+    stream = office.store.stream(actor.tenant, request.query.get("stream", ""))
+    at = _whole(request.query.get("at", ""))
+    found = office.issuer.made(actor.tenant_id, stream.id, at, MOST_AT_ONCE)
+    if not found:
+        raise HttpError(404, Said("none-made", "no password was made then"))
+    _record(office, actor, stream, len(found))
+    values: dict[str, Any] = {
+        "stream": stream,
+        "at": at,
+        "rows": _rows(office, actor, found),
+        "url": embedding.page_url(request, stream.tenant, stream.name),
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "sheet.html", **values)
+
+
+def cards(office: Office, actor: Actor, request: Request) -> Reply:
+    """A PDF of the cards of what was made in one second, or of all that lets in now or later."""
+    # Reads typefaces.
+    from pystream.acl.cards import MOST_CARDS, Card
+    from pystream.acl.cards import cards as printed
+
+    form = request.form
+    stream = office.store.stream(actor.tenant, form.get("stream", ""))
+    found: Iterable[Shown] = (
+        office.issuer.made(actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE)
+        if form.get("at")
+        else office.issuer.listed(actor.tenant_id, stream.id)
+    )
+    sheet = list[Card]()
+    for each in found:
+        if each.state(office.now()) not in ("valid", "to come"):
+            continue
+        if len(sheet) == MOST_CARDS:
+            text = f"there are more than {MOST_CARDS:,} passwords: print a list at a time"
+            raise InvalidValue(Said("cards-many", text, most=MOST_CARDS))
+        sheet.append(
+            Card(
+                url=form.get("url", "").strip(),
+                password=each.text or "",
+                title=stream.settings.title or stream.name,
+                label=each.label or "",
+                valid_until=each.password.valid_until,
+            )
+        )
+    if not sheet:
+        raise InvalidValue(Said("cards-none", "there is no valid password to print"))
+    data = printed(sheet, locale=form.get("locale", "en"), timezone=_zone(office, actor))
+    _record(office, actor, stream, len(sheet))
+    return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
+
+
+def exported(office: Office, actor: Actor, request: Request) -> Reply:
+    """A list that can be imported again: what is neither revoked nor erased."""
+    stream = _stream(office, actor, request.query.get("stream", ""))
+    rows = [
+        password_csv.Row(each.text, each.settings)
+        for each in office.issuer.listed(actor.tenant_id, stream.id if stream else None)
+        if each.text is not None and each.password.revoked_at is None
+    ]
+    _record(office, actor, stream, len(rows))
+    # A German spreadsheet wants semicolons.
+    separator = ";" if pages.spoken_to(request) == "de" else ","
+    data = b"".join(
+        password_csv.write_csv(rows, timezone=_zone(office, actor), separator=separator)
+    )
+    name = f"{stream.name}-passwords" if stream else "passwords"
+    return _file(f"{name}.csv", "text/csv; charset=utf-8", data)
+
+
+def _file(name: str, kind: str, data: bytes) -> Reply:
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Disposition", f'attachment; filename="{name}"'),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Reply(200, headers, data)
+
+
+# Importing
+
+
+def import_page(office: Office, actor: Actor, request: Request) -> Reply:
+    chosen = request.query.get("stream", "")
+    values: dict[str, Any] = {"chosen": chosen, "streams": _takers(office, actor), "said_more": 0}
+    return pages.page(request, actor, "import.html", **values)
+
+
+def bring(office: Office, actor: Actor, request: Request) -> Reply:
+    """Says what would be imported of a file; imports it once that was seen (`go` of the form)."""
+    form = request.form
+    data = request.files["file"].data if "file" in request.files else form.get("list", "").encode()
+    zone = _zone(office, actor)
+    found = password_csv.read_csv(data, timezone=zone)
+    said: list[str] = [
+        Said("line", str(each), line=each.line, problem=each.text) for each in found.problems
+    ]
+    try:
+        stream = _opened(office, actor, form.get("stream", ""))
+        if not found.problems and form.get("go"):
+            office.issuer.add(
+                actor.tenant_id,
+                [stream.id],
+                [(each.password, each.settings) for each in found.passwords],
+                who=actor.who,
+                now=office.now(),
+                shared=stream.settings.access == "shared",
+            )
+            query = _query(stream=stream.name, done="done_import")
+            return console.to(request, f"/console/passwords?{query}")
+    except InvalidValue as error:
+        said += error.problems
+    warned = [each for each in found.passwords if each.guessable is not None]
+    over = [each for each in found.passwords if is_over(each.settings, office.now())]
+    values: dict[str, Any] = {
+        "chosen": form.get("stream", ""),
+        "streams": _takers(office, actor),
+        "said": said[:_WARNED],
+        "said_more": max(0, len(said) - _WARNED),
+        "found": found,
+        "first": found.passwords[:_PREVIEWED],
+        "warned": warned[:_WARNED],
+        "warned_count": len(warned),
+        "over": over[:_WARNED],
+        "over_count": len(over),
+        "list": data.decode("utf-8", "replace"),
+        "zone": zone,
+    }
+    return pages.page(request, actor, "import.html", 422 if said else 200, **values)
+
+
+# Ending
+
+
+def revoke(office: Office, actor: Actor, request: Request) -> Reply:
+    return _ended(office, actor, request, "revoke")
+
+
+def erase(office: Office, actor: Actor, request: Request) -> Reply:
+    return _ended(office, actor, request, "erase")
+
+
+def rotate(office: Office, actor: Actor, request: Request) -> Reply:
+    return _ended(office, actor, request, "rotate")
+
+
+def _ended(office: Office, actor: Actor, request: Request, action: str) -> Reply:
+    """Asks first; what was asked comes again with `sure`."""
+    form = request.form
+    back = _query(stream=form.get("stream", ""))
+    ids = [_whole(name[1:]) for name in form if name[:1] == "p" and name[1:].isdigit()]
+    if not ids:
+        return console.to(request, f"/console/passwords?{back}&done=nothing_selected")
+    if not form.get("sure"):
+        values: dict[str, Any] = {
+            "action": action,
+            "ids": ids,
+            "stream_name": form.get("stream", ""),
+        }
+        return pages.page(request, actor, "sure.html", **values)
+    by: dict[str, Any] = {"who": actor.who, "now": office.now()}
+    if action == "rotate":
+        return _rotated(office, actor, request, ids, by)
+    end = office.store.viewers.revoke if action == "revoke" else office.issuer.erase
+    end(actor.tenant_id, ids, **by)
+    return console.to(request, f"/console/passwords?{back}&done=done_{action}")
+
+
+def _rotated(
+    office: Office, actor: Actor, request: Request, ids: Sequence[int], by: dict[str, Any]
+) -> Reply:
+    there = {each.id: each for each in office.store.streams(actor.tenant)}
+    old = {each.password.id: each for each in office.issuer.shown(actor.tenant_id, ids)}
+    name = ""
+    for id in ids:
+        opens = sorted(old[id].password.streams & there.keys()) if id in old else []
+        if not opens:
+            raise InvalidValue(Said("opens-none", "a password opens no stream that is there"))
+        office.issuer.rotate(actor.tenant_id, id, opens, grace_s=0, **by)
+        name = there[opens[0]].name
+    return console.to(request, f"/console/passwords/sheet?{_query(stream=name, at=str(by['now']))}")
+
+
+# What lies below
+
+
+def _stream(office: Office, actor: Actor, name: str) -> Stream | None:
+    """Raises `NotFound`."""
+    return office.store.stream(actor.tenant, name) if name else None
+
+
+def _streams(office: Office, actor: Actor) -> tuple[Stream, ...]:
+    return office.store.streams(actor.tenant)
+
+
+def _takers(office: Office, actor: Actor) -> list[Stream]:
+    return [s for s in _streams(office, actor) if s.settings.access in _TAKES_PASSWORDS]
+
+
+def _opened(office: Office, actor: Actor, name: str) -> Stream:
+    """The stream that passwords are to open. Raises `InvalidValue`, and `NotFound`."""
+    stream = office.store.stream(actor.tenant, name)
+    if stream.settings.access not in _TAKES_PASSWORDS:
+        text = f"{name} takes no passwords: change its access first"
+        raise InvalidValue(Said("takes-none", text, name=name))
+    return stream
+
+
+def _settings(office: Office, actor: Actor, form: Mapping[str, str]) -> PasswordSettings:
+    """Raises `InvalidValue`."""
+    zone = _zone(office, actor)
+
+    def moment(name: str, *, end: bool) -> int | None:
+        text = form.get(name, "").strip()
+        if not text:
+            return None
+        try:
+            return password_csv.moment(text, zone, end=end)
+        except InvalidValue as error:
+            raise InvalidValue(*(pages.about(name, each) for each in error.problems)) from None
+
+    return PasswordSettings(
+        label=form.get("label", "").strip(),
+        valid_from=moment("valid_from", end=False),
+        valid_until=moment("valid_until", end=True),
+        max_devices=_count("max_devices", form.get("max_devices", ""), 10_000),
+        is_test="test" in form,
+    )
+
+
+def _count(name: str, text: str, most: int) -> int | None:
+    """Raises `InvalidValue`."""
+    text = text.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        text = f"from 1 to {most} are wanted"
+        raise InvalidValue(Said("range", text, of=name, least=1, most=most))
+    return int(text)
+
+
+def _whole(text: str) -> int:
+    """A number of an address. Raises `HttpError`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        raise HttpError(400, Said("malformed", "there is a number wanted in the address"))
+    return int(text)
+
+
+def _zone(office: Office, actor: Actor) -> str:
+    return office.store.tenant(actor.tenant).settings.timezone
+
+
+def _rows(office: Office, actor: Actor, found: Sequence[Shown]) -> list[dict[str, Any]]:
+    names = {each.id: each.name for each in _streams(office, actor)}
+    now = office.now()
+    return [
+        {
+            "id": each.password.id,
+            "text": each.text,
+            "label": each.label,
+            "state": each.state(now).replace(" ", "_"),
+            "is_test": each.password.is_test,
+            "streams": sorted(names[id] for id in each.password.streams if id in names),
+            "valid_from": each.password.valid_from,
+            "valid_until": each.password.valid_until,
+            "max_devices": each.password.max_devices,
+        }
+        for each in found
+    ]
+
+
+def _record(office: Office, actor: Actor, stream: Stream | None, count: int) -> None:
+    what = {"passwords_shown": count}
+    id = stream.id if stream else None
+    by: dict[str, Any] = {"who": actor.who, "now": office.now()}
+    office.store.audit.record_view(actor.tenant_id, id, what, **by)
+
+
+def _query(**values: str) -> str:
+    return urlencode({name: value for name, value in values.items() if value})

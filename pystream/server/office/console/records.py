@@ -1,0 +1,81 @@
+"""What was sent, and what was done: traffic by month, and the audit log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pystream.acl.audit import ALL_KINDS, Entry, Kind
+from pystream.acl.people import Actor
+from pystream.acl.traffic import Traffic, month_of
+from pystream.errors import Said
+from pystream.server.http import HttpError
+from pystream.server.office.console import pages
+from pystream.server.office.values import Office, Reply, Request
+
+_PAGE = 50
+# Where films lie on the server is its operator's affair.
+_OPERATORS = frozenset(("sources", "download_source"))
+_NAMES = frozenset(("person", "token"))
+_TIMES = frozenset(
+    ("let_in_until", "removed_at", "password_valid_until", "expires", "opens_at", "closes_at")
+)
+_COUNTERS = ("requests", "bytes", "aborted")
+
+
+def traffic(office: Office, actor: Actor, request: Request) -> Reply:
+    zone = office.store.tenant(actor.tenant).settings.timezone
+    month = request.query.get("month") or month_of(office.now(), zone)
+    rows = office.store.traffic(actor.tenant, month)
+    values: dict[str, Any] = {
+        "rows": rows,
+        "month": month,
+        "total": {name: sum(getattr(row, name) for row in rows) for name in _COUNTERS},
+        "shares": _shares(rows),
+        "zone": zone,
+    }
+    return pages.page(request, actor, "traffic.html", **values)
+
+
+def _shares(rows: tuple[Traffic, ...]) -> list[tuple[str, int, int]]:
+    """Each stream's name, bytes, and how many hundredths of the largest that is."""
+    sums: dict[tuple[int, str], int] = {}
+    for row in rows:
+        key = row.stream_id, row.stream
+        sums[key] = sums.get(key, 0) + row.bytes
+    most = max(sums.values(), default=0) or 1
+    largest = sorted(sums.items(), key=lambda item: -item[1])
+    return [(name, count, round(100 * count / most)) for (_, name), count in largest]
+
+
+def audit(office: Office, actor: Actor, request: Request) -> Reply:
+    query = request.query
+    chosen = query.get("kind", "")
+    kinds = {Kind(chosen)} if chosen in set(Kind) else ALL_KINDS
+    before = query.get("before", "")
+    if before and not re.fullmatch(r"[1-9][0-9]{0,17}", before):
+        raise HttpError(400, Said("malformed", "there is a number wanted in the address"))
+    found = office.store.audit.entries(
+        actor.tenant_id, kinds=kinds, before=int(before) if before else None, most=_PAGE + 1
+    )
+    values: dict[str, Any] = {
+        "entries": found[:_PAGE],
+        "next": found[_PAGE - 1].id if len(found) > _PAGE else None,
+        "chosen": chosen,
+        "kinds": list(Kind),
+        "before": before,
+        "zone": office.store.tenant(actor.tenant).settings.timezone,
+        "told_of": _told_of,
+        "times": _TIMES,
+    }
+    return pages.page(request, actor, "audit.html", **values)
+
+
+def _told_of(entry: Entry) -> Iterator[tuple[str, Any, Any]]:
+    """What an entry is about: names, and each value that is another one now."""
+    for name, (old, new) in entry.values.items():
+        if name in _OPERATORS:
+            continue
+        if name in _NAMES or old != new:
+            yield name, old, new

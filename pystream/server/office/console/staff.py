@@ -1,0 +1,175 @@
+"""Who works for a tenant and what works for it: people, tokens, and the organisation's own settings.
+
+A first password and a token's text are shown once, so they are in the answer to the form itself. Who has
+that sent again gets no second one: there is a person or a token of that name by then.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pystream.acl.people import SCOPES, Actor, Person, Role, role_of, scopes_of
+from pystream.errors import Exists, InvalidValue, Said
+from pystream.server.http import HttpError
+from pystream.server.office import console
+from pystream.server.office.console import pages
+from pystream.server.office.values import Office, Reply, Request
+
+_DAY_S = 86_400
+LIFETIMES = (30, 90, 365)
+ASKED_FIRST = ("remove", "reset", "totp")
+
+
+# People
+
+
+def people(office: Office, actor: Actor, request: Request) -> Reply:
+    return _people(office, actor, request, done=request.query.get("done"))
+
+
+def add_person(office: Office, actor: Actor, request: Request) -> Reply:
+    name = request.form.get("name", "").strip().lower()
+    try:
+        role = role_of(request.form.get("role", ""))
+        person, password = office.accounts.add(
+            actor.tenant_id, name, role, who=actor.who, now=office.now()
+        )
+    except (InvalidValue, Exists) as error:
+        return _people(office, actor, request, 422, said=pages.sentences_of(error), name=name)
+    return _first_password(request, actor, person, password)
+
+
+def change_person(office: Office, actor: Actor, request: Request) -> Reply:
+    """Does one thing with one person, as `action` of the form says; some of them are asked first."""
+    name, action = request.place["name"], request.form.get("action", "")
+    # Raises `NotFound`.
+    person = office.store.people.account(actor.tenant_id, name).person
+    if action in ASKED_FIRST and not request.form.get("sure"):
+        return pages.page(request, actor, "sure_person.html", person=person, action=action)
+    by: dict[str, Any] = {"who": actor.who, "now": office.now()}
+    try:
+        if action == "reset":
+            return _first_password(
+                request, actor, *office.accounts.reset(actor.tenant_id, name, **by)
+            )
+        _change(office, actor, name, action, request.form.get("role", ""), by)
+    except InvalidValue as error:
+        return _people(office, actor, request, 422, said=error.problems)
+    return console.to(request, "/console/people?done=saved")
+
+
+def _change(
+    office: Office, actor: Actor, name: str, action: str, role: str, by: dict[str, Any]
+) -> None:
+    id, store = actor.tenant_id, office.store.people
+    if action == "role":
+        store.set_role(id, name, role_of(role), **by)
+    elif action == "let-in":
+        store.let_in(id, name, _DAY_S, **by)
+    elif action == "let-out":
+        store.let_in(id, name, 0, **by)
+    elif action == "totp":
+        office.accounts.remove_totp(id, name, **by)
+    elif action == "remove":
+        office.accounts.remove(id, name, **by)
+    else:
+        raise HttpError(400, Said("malformed", "the form says not what to do"))
+
+
+def _people(
+    office: Office, actor: Actor, request: Request, status: int = 200, **values: Any
+) -> Reply:
+    values |= {
+        "people": office.store.people.listed(actor.tenant_id),
+        "roles": list(Role),
+        "now": office.now(),
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "people.html", status, **({"name": ""} | values))
+
+
+def _first_password(request: Request, actor: Actor, person: Person, password: str) -> Reply:
+    values: dict[str, Any] = {"person": person, "secret": password}
+    return pages.page(request, actor, "first_password.html", **values)
+
+
+# Tokens
+
+
+def tokens(office: Office, actor: Actor, request: Request) -> Reply:
+    return _tokens(office, actor, request, done=request.query.get("done"))
+
+
+def add_token(office: Office, actor: Actor, request: Request) -> Reply:
+    form, now = request.form, office.now()
+    name = form.get("name", "").strip().lower()
+    days = form.get("days", "")
+    try:
+        # Nobody gives away what they may not do themselves.
+        wanted = [scope for scope in SCOPES & actor.rights if f"scope.{scope}" in form]
+        if days not in {"", *map(str, LIFETIMES)}:
+            text = "this is none of the lifetimes"
+            raise InvalidValue(Said("one-of", text, of="expires", value=days))
+        expires = now + int(days) * _DAY_S if days else None
+        token, text = office.accounts.add_token(
+            actor.tenant_id, name, scopes_of(wanted), expires, who=actor.who, now=now
+        )
+    except (InvalidValue, Exists) as error:
+        return _tokens(office, actor, request, 422, said=pages.sentences_of(error), name=name)
+    return pages.page(request, actor, "token.html", token=token, secret=text)
+
+
+def revoke_token(office: Office, actor: Actor, request: Request) -> Reply:
+    name = request.place["name"]
+    if not request.form.get("sure"):
+        if name not in {each.name for each in office.store.people.tokens(actor.tenant_id)}:
+            raise HttpError(404, Said("no-token", "there is no such token", name=name))
+        return pages.page(request, actor, "sure_token.html", name=name)
+    office.store.people.revoke_token(actor.tenant_id, name, who=actor.who, now=office.now())
+    return console.to(request, "/console/tokens?done=saved")
+
+
+def _tokens(
+    office: Office, actor: Actor, request: Request, status: int = 200, **values: Any
+) -> Reply:
+    values |= {
+        "tokens": office.store.people.tokens(actor.tenant_id),
+        "scopes": sorted(SCOPES & actor.rights),
+        "lifetimes": LIFETIMES,
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "tokens.html", status, **({"name": ""} | values))
+
+
+# The organisation
+
+
+def organisation(office: Office, actor: Actor, request: Request) -> Reply:
+    return _organisation(office, actor, request, done=request.query.get("done"))
+
+
+def change_organisation(office: Office, actor: Actor, request: Request) -> Reply:
+    form = request.form
+    changes = {
+        "display": form.get("display", "").strip(),
+        "timezone": form.get("timezone", "").strip(),
+        # HTML has forms send CR LF.
+        "notice": form.get("notice", "").replace("\r\n", "\n").strip(),
+    }
+    try:
+        office.store.set_tenant(actor.tenant, changes, who=actor.who, now=office.now())
+    except InvalidValue as error:
+        return _organisation(office, actor, request, 422, said=error.problems, form=changes)
+    return console.to(request, "/console/organisation?done=saved")
+
+
+def _organisation(
+    office: Office, actor: Actor, request: Request, status: int = 200, **values: Any
+) -> Reply:
+    settings = office.store.tenant(actor.tenant).settings
+    form = {name: getattr(settings, name) for name in ("display", "timezone", "notice")}
+    return pages.page(request, actor, "organisation.html", status, **({"form": form} | values))
+
+
+def _zone(office: Office, actor: Actor) -> str:
+    return office.store.tenant(actor.tenant).settings.timezone

@@ -1,0 +1,258 @@
+"""What the console says: in each language the same, and what the rooms below find wrong as well."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import pytest
+
+from pystream.acl.entrances.verifiers import KINDS, Verifier
+from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.errors import Said
+from pystream.server.office.console.sentences import GERMAN, NAMES, tell
+from pystream.server.office.console.texts import TEXTS
+from tests.test_office_routes import MARK, House, house
+
+__all__ = ["house"]
+
+PACKAGE = Path(__file__).resolve().parent.parent / "pystream"
+# What a tenant's people may see errors of. The stores' own machinery is their operator's affair.
+SHOWN = (
+    *("acl/passwords.py", "acl/password_csv.py", "acl/people.py"),
+    *("acl/sign_in.py", "acl/streams.py", "acl/cards.py", "acl/traffic.py"),
+    *("acl/entrances/conditions.py", "acl/entrances/verifiers.py"),
+    *("acl/store/accounts.py", "acl/store/issuing.py", "acl/store/people.py"),
+    *("acl/store/verifiers.py", "acl/store/viewers.py"),
+    *("server/office/routing.py", "server/office/forms.py"),
+    *(f"server/office/console/{each.name}" for each in PACKAGE.glob("server/office/console/*.py")),
+)
+ERRORS = ("InvalidValue", "NotFound", "Exists", "HttpError")
+# By machines, or by who is no browser: tokens, the viewers of links, whoever derives ids.
+NOT_IN_THE_CONSOLE = (
+    *(
+        "there is no identifier",
+        "scopes: a token gives others",
+        "expires: a token makes none",
+        "one of these viewers",
+    ),
+    "there is no such tenant",
+)
+
+
+def calls(path: Path, *names: str) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+            yield node
+
+
+def said() -> Iterator[ast.Call]:
+    for path in PACKAGE.rglob("*.py"):
+        yield from calls(path, "Said")
+
+
+def literal(node: ast.AST) -> str:
+    """The fixed text of a text or an f-string."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(str(each.value) for each in parts if isinstance(each, ast.Constant))
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("name", TEXTS["en"])
+def test_both_languages_say_it(name: str) -> None:
+    english, german = TEXTS["en"][name], TEXTS["de"][name]
+    assert english.strip() and german.strip() and places(english) == places(german)
+
+
+def test_every_sentence_is_said_in_german() -> None:
+    """A new one fails this until it is."""
+    used = {f"secret-{kind}" for kind in KINDS} - {"secret-jwks"}
+    for call in said():
+        key, *_ = call.args
+        if not (isinstance(key, ast.Constant) and isinstance(key.value, str)):
+            continue
+        used.add(key.value)
+        german = GERMAN.get(key.value)
+        assert german is not None, key.value
+        assert places(german) <= {each.arg for each in call.keywords}, key.value
+        for each in call.keywords:
+            if each.arg == "of" and isinstance(each.value, ast.Constant):
+                assert each.value.value in NAMES, each.value.value
+    # `_range` of streams makes two.
+    assert used | {"range", "range-or-none"} == set(GERMAN)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_no_error_of_the_consoles_reach_is_a_text_alone(name: str) -> None:
+    for call in calls(PACKAGE / name, *ERRORS):
+        for each in call.args:
+            if isinstance(each, ast.Constant | ast.JoinedStr) and literal(each).strip():
+                assert str(getattr(each, "value", "")).isdigit() or literal(each).startswith(
+                    NOT_IN_THE_CONSOLE
+                ), ast.unparse(call)
+
+
+def test_each_setting_has_a_name_in_the_console() -> None:
+    for kind in (StreamSettings, TenantSettings, PasswordSettings, Verifier):
+        for each in fields(kind):
+            if each.name not in ("is_test", *SWITCHES):
+                assert NAMES[each.name] in TEXTS["en"], each.name
+    assert set(NAMES.values()) <= TEXTS["en"].keys()
+
+
+# They cannot be wrong.
+SWITCHES = ("escape_early", "with_address", "bearer")
+
+
+def test_a_sentence_names_what_the_console_calls_it_and_escapes_it() -> None:
+    one = Said(
+        "range-or-none", "from 1 to 9 are wanted, or none", of="max_devices", least=1, most=9
+    )
+    assert one == "max_devices: from 1 to 9 are wanted, or none"
+    assert tell("en", one) == "Devices at a time with one password: from 1 to 9 are wanted, or none"
+    assert tell("de", one).endswith("Passwort: von 1 bis 9 ist möglich, oder nichts")
+    line = Said("line", f"line 3: {one}", line=3, problem=one)
+    assert tell("de", line).startswith("Zeile 3: Geräte gleichzeitig")
+    evil = Said("no-stream", "there is no stream <b>", name="<b>")
+    assert "<b>" not in tell("de", evil) and "&lt;b&gt;" in tell("en", evil)
+    assert tell("de", "the disk is <full>") == '<span lang="en">the disk is &lt;full&gt;</span>'
+
+
+# Whole pages
+
+LIST = "password;label;gültig bis;geräte\nx7Q2-9TRD-40PZ-LL1V-8M3N;a;morgen;viele\n\n;b\n"
+WRONG: list[tuple[str, dict[str, str]]] = [
+    ("streams/{mark}", {"max_devices": "x"}),
+    (
+        "streams/{mark}",
+        {
+            "title": "x" * 201,
+            "access": "none",
+            "max_devices": "101",
+            "max_viewers": "0",
+            "embed_origins": "ftp://a *",
+            "networks": "192.0.2.1/24 ::ffff:192.0.2.0/120 hier",
+            "countries": "Deutschland, DE",
+            "countries_denied": "DE",
+            "opens_at": "2031-05-01",
+            "closes_at": "2030-05-01",
+            "device_mode": "no",
+            "encryption": "no",
+        },
+    ),
+    ("streams/{mark}", {"opens_at": "morgen"}),
+    ("streams", {"name": "Ein Film"}),
+    ("streams", {"name": "film", "access": "open"}),
+    ("streams", {"name": "film", "film.../x.mp4": "on"}),
+    ("streams/{mark}/nothing", {}),
+    ("passwords/new", {"stream": "{mark}", "count": "0"}),
+    ("passwords/new", {"stream": "{mark}", "count": "1", "valid_until": "morgen"}),
+    (
+        "passwords/new",
+        {"stream": "{mark}", "count": "1", "valid_from": "2031-05-02", "valid_until": "2031-05-01"},
+    ),
+    ("passwords/new", {"stream": "{mark}", "count": "1", "label": "x" * 201, "max_devices": "101"}),
+    ("passwords/new", {"stream": "none", "count": "1"}),
+    ("passwords/new", {"stream": "{mark}", "count": "1", "valid_until": "2001-05-01"}),
+    ("passwords/import", {"stream": "{mark}", "list": LIST, "go": "yes"}),
+    ("passwords/import", {"stream": "{mark}", "list": "passwort;kunde\nabc;1\n"}),
+    ("passwords/import", {"stream": "{mark}", "list": ""}),
+    ("passwords/cards", {"stream": "{mark}", "url": "ftp://x"}),
+    ("verifiers/-/new", {"kind": "link", "name": "a b", "secret": "xyz"}),
+    ("verifiers/-/new", {"kind": "jwks", "url": "x"}),
+    ("verifiers/-/new", {"kind": "akamai", "secret": "xyz"}),
+    ("verifiers/-/new", {"kind": "wowza", "secret": "x"}),
+    ("verifiers/-/new", {"kind": "jwt", "secret": "x"}),
+    ("verifiers/-/new", {"kind": "bunny", "secret": "ä"}),
+    ("verifiers/-/new", {"kind": "question", "url": "https://a.example/", "secret": "x"}),
+    ("verifiers/-/new", {"kind": "question", "url": "https://a.example/", "kept_s": "x"}),
+    ("verifiers/-/new", {"kind": "question", "url": "https://a.example/", "seconds": "11"}),
+    ("verifiers/nothing", {"action": "revoke"}),
+    ("people", {"name": "Eva", "role": "dpo"}),
+    ("people", {"name": "eva", "role": "dpo"}),
+    ("people", {"name": "mia", "role": "no"}),
+    ("people/nobody", {"action": "remove"}),
+    ("people/eva", {"action": "remove", "sure": "yes"}),
+    ("people/eva", {"action": "let-in"}),
+    ("people/eva", {"action": "dance"}),
+    ("tokens", {"name": "x"}),
+    ("tokens", {"name": "evas", "scope.streams:read": "on"}),
+    ("tokens", {"name": "x", "scope.streams:read": "on", "days": "7"}),
+    ("tokens/nobody", {}),
+    ("organisation", {"timezone": "Mars/Olympus", "display": "x" * 201, "notice": "x" * 4001}),
+    ("password", {"old": "correct horse of acme", "new": "short", "again": "short"}),
+    ("password", {"old": "correct horse of acme", "new": "eva" * 6, "again": "eva" * 6}),
+    ("password", {"old": "wrong", "new": "x" * 12, "again": "x" * 12}),
+    ("language", {"to": "fr"}),
+    ("sign-in", {"tenant": "acme", "name": "eva", "password": "wrong"}),
+]
+MAIN = re.compile(r"<main.*</main>", re.DOTALL)
+
+
+@pytest.mark.parametrize(("path", "form"), WRONG, ids=lambda each: str(each)[:40])
+def test_what_is_wrong_is_told_in_german(house: House, path: str, form: dict[str, str]) -> None:
+    body = {
+        name.replace("{mark}", MARK): text.replace("{mark}", MARK) for name, text in form.items()
+    }
+    if path == "streams/{mark}":
+        body = {"revision": "1"} | body
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    reply = house.ask("POST", f"/console/{path.replace('{mark}', MARK)}", body=body, **german)
+    page = reply.body.decode()
+    assert reply.status >= 400, page
+    found = MAIN.search(page)
+    assert found and 'lang="en"' not in found[0], found
+    assert not re.search(r"\b(?:wanted|none of|there is|this is)\b", found[0]), found[0]
+
+
+@pytest.mark.parametrize(
+    "path", ["nothing", "passwords?after=x", "traffic?month=x", "audit?before=x"]
+)
+def test_what_cannot_be_shown_is_told_in_german(house: House, path: str) -> None:
+    name, _, query = path.partition("?")
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    page = house.ask("GET", f"/console/{name}", query=query, **german).body.decode()
+    assert "Das ging nicht" in page and 'lang="en"' not in MAIN.findall(page)[0]
+
+
+def test_a_list_is_warned_of_before_it_is_imported(house: House) -> None:
+    body = {"stream": MARK, "list": f"{generate()};a;;01.05.2001\n123456789\n{generate()}\n"}
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    page = house.ask("POST", "/console/passwords/import", body=body, **german).body.decode()
+    over, guessed = re.findall(r'<div class="warning".*?</div>', page, re.DOTALL)
+    assert "schon abgelaufen (1)" in over and "Zeile 1" in over and "Zeile 2" not in over
+    assert "erratbar (1)" in guessed and "Zeile 2: es hat nur wenige Ziffern" in guessed
+
+
+def test_films_are_a_tenants_own_and_of_its_folder(house: House, tmp_path: Path) -> None:
+    for name in ("acme/deep/course.mp4", "acme/notes.txt", "other/theirs.mp4", "secret.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"no film at all")
+    (tmp_path / "acme" / "link.mp4").symlink_to(tmp_path / "other" / "theirs.mp4")
+    before, office = house.rows(), house.office
+    house.office = replace(office, films=str(tmp_path))
+    try:
+        page = house.ask("GET", "/console/streams", session="eva").body.decode()
+        assert re.findall(r'name="film\.([^"]*)"', page) == ["deep/course.mp4"]
+        for name in ("link.mp4", "../other/theirs.mp4", "../secret.mp4", f"{tmp_path}/secret.mp4"):
+            body = {"name": "film", "access": "open", f"film.{name}": "on"}
+            reply = house.ask("POST", "/console/streams", body=body, session="eva")
+            assert reply.status == 422 and b"is not in your folder" in reply.body
+        # It is looked at first; where the folder lies is not said.
+        body = {"name": "film", "access": "open", "film.deep/course.mp4": "on"}
+        reply = house.ask("POST", "/console/streams", body=body, session="eva")
+        assert reply.status == 422 and str(tmp_path) not in reply.body.decode()
+    finally:
+        house.office = office
+    assert house.rows() == before
+    page = house.ask("GET", "/console/streams", session="eva").body.decode()
+    assert "added by its operator" in page
