@@ -284,7 +284,12 @@ def test_a_customer_prints_embeds_and_revokes(house: House, chromium: Chromium, 
     page.close()
     # Another tenant gets nothing.
     stranger = entered(chromium, house, "otto", "other")
-    for path in ("streams/course", "passwords?stream=course", f"passwords?search={words[9]}"):
+    for path in (
+        "streams/course",
+        "passwords",
+        "passwords?stream=course",
+        f"passwords?search={words[9]}",
+    ):
         stranger.goto(house.root + path)
         assert words[9] not in stranger.js("document.querySelector('main').innerText")
         assert stranger.js("document.querySelectorAll('tbody tr').length") == 0

@@ -372,3 +372,26 @@ def test_what_pages_say_to_a_browser(house: House) -> None:
         # Nothing is inline: no script or style with a body, no attribute that is one.
         text = reply.body.decode()
         assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|javascript:", text)
+
+
+def test_whoever_signs_in_gets_a_fresh_session(house: House) -> None:
+    """Session fixation: a session that somebody has put into a browser is none of who signs in there."""
+    form = {"tenant": "acme", "name": "eva", "password": PASSWORDS["eva"], "code": ""}
+    planted = house.office.accounts.sign_in(
+        "other", "otto", PASSWORDS["otto"], "", house.now
+    ).secret
+    made_up = bytes(range(32))
+    for secret in (planted, made_up):
+        house.sessions["browser"] = secret
+        reply = house.ask("POST", "/console/sign-in", body=form, session="browser")
+        assert reply.status == 303
+        (cookie,) = [value for name, value in reply.headers if name == "Set-Cookie"]
+        found = re.fullmatch(
+            r"__Host-pystream=([\w-]{43}); Path=/; HttpOnly; SameSite=Strict; Secure", cookie
+        )
+        assert found
+        own = sign_in.from_text(found[1])
+        assert own not in (None, planted, made_up)
+        assert own is not None and house.office.accounts.session(own, house.now) is not None
+        # What was there opens nothing: not to who put it there, and not to who signed in.
+        assert house.office.accounts.session(secret, house.now) is None

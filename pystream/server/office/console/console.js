@@ -16,6 +16,9 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// On a phone the menu is wider than the screen: the page that one is on is in sight.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 for (const button of document.querySelectorAll("button[data-print]")) {
   button.hidden = false;
   button.addEventListener("click", () => print());

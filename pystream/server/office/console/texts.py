@@ -133,6 +133,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Diese Einstellungen ändern sich. Jede lässt sich einzeln zurückstellen. Passwörter, die keine"
         " persönlichen sind, öffnen den Film dann nicht mehr.",
     ),
+    "no_limit": ("no limit", "ohne Grenze"),
     "setting": ("Setting", "Einstellung"),
     "now": ("Now", "Jetzt"),
     "then": ("Then", "Dann"),
@@ -156,6 +157,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "done_remove_stream": ("The stream is removed.", "Der Stream ist entfernt."),
     # Links and tokens of the customer's site
     "verifiers": ("Link keys", "Link-Schlüssel"),
+    "verifiers_short": ("Link keys", "Schlüssel"),
     "to_verifiers": ("Keys of its links", "Schlüssel seiner Links"),
     "verifiers_hint": (
         "With these keys your own site lets viewers in: it signs links or tokens, and they are checked"
