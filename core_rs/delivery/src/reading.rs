@@ -268,3 +268,111 @@ impl Threads {
         work.waiting.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::answer::Producer;
+
+    /// Does not answer until it is open.
+    #[derive(Default)]
+    struct Gate {
+        is_open: Mutex<bool>,
+        opened: Condvar,
+        asked: AtomicUsize,
+    }
+
+    impl Producer for Arc<Gate> {
+        fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let is_open = held(&self.is_open);
+            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+            Ok(window.len())
+        }
+    }
+
+    impl Gate {
+        fn begun(&self, count: usize) {
+            while self.asked.load(Ordering::Relaxed) < count {
+                std::thread::yield_now();
+            }
+            assert_eq!(self.asked.load(Ordering::Relaxed), count);
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    fn ask(reading: &mut Reading<u64>, gate: &Arc<Gate>, store: u64, of: u64, now: Instant) -> Vec<Option<Ticket>> {
+        let place = |n| Place { store, source: n % of, name: "film.mp4".into() };
+        let reel = || Reel::new(Box::new(Arc::clone(gate)), vec![0; 16]);
+        (0..40).map(|n| reading.ask(n, place(n), reel(), now).ok()).collect()
+    }
+
+    /// All that comes back, of `count` windows.
+    fn back(reading: &mut Reading<u64>, count: usize, now: Instant) -> Vec<u64> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            all.extend(reading.take(now).into_iter().map(|back| match back {
+                Back::Made(by, _) => by,
+                Back::Late(..) => unreachable!(),
+            }));
+            std::thread::yield_now();
+        }
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_has_as_many_threads_as_may_be_and_no_more() {
+        let (gate, start) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        let mut now = start;
+        for begun in [AT_ONCE, STUCK] {
+            assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+            gate.begun(begun);
+            assert_eq!(reading.counts(now), (40, (begun - AT_ONCE) as u64));
+            now += PATIENCE - Duration::from_millis(1);
+            assert!(reading.tick(now).is_empty());
+            now += Duration::from_millis(1);
+            let late = reading.tick(now);
+            assert!(late.iter().all(|back| matches!(back, Back::Late(_, Failure(why)) if why.contains("film.mp4"))));
+            assert_eq!((late.len(), reading.counts(now)), (40, (0, begun as u64)));
+        }
+        assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_none));
+        gate.begun(STUCK);
+        // Another store has nothing to do with it; one source in it has half of its threads.
+        let other = Arc::new(Gate::default());
+        assert!(ask(&mut reading, &other, 2, 1, now).iter().all(Option::is_some));
+        other.begun(OF_ONE);
+        for gate in [&other, &gate] {
+            *held(&gate.is_open) = true;
+            gate.opened.notify_all();
+        }
+        assert_eq!(back(&mut reading, 40, now), (0..40).collect::<Vec<_>>());
+        while reading.counts(now) != (0, 0) {
+            assert!(reading.take(now).is_empty());
+        }
+        assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+        back(&mut reading, 40, now);
+    }
+
+    #[test]
+    fn what_waits_behind_a_source_that_does_not_answer_is_read_in_turn() {
+        let (gate, open, now) = (Arc::new(Gate::default()), Arc::new(Gate::default()), Instant::now());
+        *held(&open.is_open) = true;
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        let tickets = ask(&mut reading, &gate, 1, 1, now);
+        let place = Place { store: 1, source: 9, name: "other.mp4".into() };
+        for n in 100..120 {
+            assert!(reading.ask(n, place.clone(), Reel::new(Box::new(Arc::clone(&open)), vec![0; 16]), now).is_ok());
+        }
+        assert_eq!(back(&mut reading, 20, now), (100..120).collect::<Vec<_>>());
+        // Who goes takes along what no thread has.
+        let left = tickets.into_iter().flatten().filter_map(|ticket| reading.forget(ticket)).count();
+        assert_eq!((left, reading.counts(now)), (40 - OF_ONE, (0, 0)));
+        *held(&gate.is_open) = true;
+        gate.opened.notify_all();
+    }
+}
