@@ -15,6 +15,7 @@ import select
 import signal
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _LOOKUP, _FORGET, _GETATTR, _OPEN, _READ, _RELEASE, _FLUSH = 1, 2, 3, 14, 15, 18, 25
@@ -82,11 +83,9 @@ class Files:
                 data = os.pread(file.fileno(), size, offset)
         elif asked not in (_RELEASE, _RELEASEDIR, _FLUSH):
             error = -errno.ENOSYS
-        try:
+        # Somebody may have gone who waited for it.
+        with suppress(FileNotFoundError):
             os.write(self._device, struct.pack("<IiQ", 16 + len(data), error, number) + data)
-        except FileNotFoundError:
-            # Nobody waits for it any more.
-            pass
 
     def _state(self, node: int) -> bytes:
         found = self._paths[node].stat()

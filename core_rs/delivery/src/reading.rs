@@ -295,10 +295,21 @@ mod tests {
 
     impl Gate {
         fn begun(&self, count: usize) {
-            while self.asked.load(Ordering::Relaxed) < count {
-                std::thread::yield_now();
-            }
+            until(|| self.asked.load(Ordering::Relaxed) >= count);
             assert_eq!(self.asked.load(Ordering::Relaxed), count);
+        }
+
+        fn open(&self) {
+            *held(&self.is_open) = true;
+            self.opened.notify_all();
+        }
+    }
+
+    fn until(mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
         }
     }
 
@@ -313,13 +324,13 @@ mod tests {
     /// All that comes back, of `count` windows.
     fn back(reading: &mut Reading<u64>, count: usize, now: Instant) -> Vec<u64> {
         let mut all = Vec::new();
-        while all.len() < count {
+        until(|| {
             all.extend(reading.take(now).into_iter().map(|back| match back {
                 Back::Made(by, _) => by,
                 Back::Late(..) => unreachable!(),
             }));
-            std::thread::yield_now();
-        }
+            all.len() >= count
+        });
         all.sort_unstable();
         all
     }
@@ -342,26 +353,77 @@ mod tests {
         }
         assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_none));
         gate.begun(STUCK);
-        // Another store has nothing to do with it; one source in it has half of its threads.
+        // Another store has nothing to do with it.
         let other = Arc::new(Gate::default());
+        other.open();
         assert!(ask(&mut reading, &other, 2, 1, now).iter().all(Option::is_some));
-        other.begun(OF_ONE);
-        for gate in [&other, &gate] {
-            *held(&gate.is_open) = true;
-            gate.opened.notify_all();
-        }
         assert_eq!(back(&mut reading, 40, now), (0..40).collect::<Vec<_>>());
-        while reading.counts(now) != (0, 0) {
+        gate.open();
+        until(|| {
             assert!(reading.take(now).is_empty());
-        }
+            reading.counts(now) == (0, 0)
+        });
         assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
         back(&mut reading, 40, now);
     }
 
     #[test]
+    fn a_source_that_does_not_answer_has_half_of_its_stores_threads() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for later in [now, now + PATIENCE] {
+            let asked = ask(&mut reading, &gate, 1, 1, later);
+            assert!(asked.iter().all(|ticket| ticket.is_some() == (later == now)));
+            gate.begun(OF_ONE);
+        }
+        // It says nothing of the others.
+        assert!(ask(&mut reading, &gate, 1, 2, now + PATIENCE).iter().skip(1).step_by(2).all(Option::is_some));
+        gate.begun(2 * OF_ONE);
+        gate.open();
+    }
+
+    #[test]
+    fn what_waits_goes_on_when_others_are_known_not_to_be_answered() {
+        let (gate, start) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for (seconds, begun) in [(0, AT_ONCE), (5, AT_ONCE), (8, STUCK), (12, STUCK)] {
+            let now = start + Duration::from_secs(seconds);
+            reading.tick(now);
+            gate.begun(if seconds == 0 { 0 } else { begun });
+            assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+            gate.begun(begun);
+        }
+        // Those are as many as may be.
+        reading.tick(start + Duration::from_secs(16));
+        gate.begun(STUCK);
+        gate.open();
+    }
+
+    #[test]
+    fn sources_are_read_in_turn() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for source in 0..3 {
+            let place = Place { store: 1, source, name: "film.mp4".into() };
+            for n in 0..20 {
+                let reel = Reel::new(Box::new(Arc::clone(&gate)), vec![0; 16]);
+                assert!(reading.ask(20 * source + n, place.clone(), reel, now).is_ok());
+            }
+        }
+        gate.open();
+        until(|| {
+            reading.take(now);
+            reading.wanted.values().any(|wanted| wanted.place.source == 2 && wanted.begun.is_some())
+        });
+        // The last one does not wait until the others have all they want.
+        let waiting: Vec<u64> = reading.stores[&1].waiting.iter().map(|(source, _)| *source).collect();
+        assert!(waiting.contains(&0) && waiting.contains(&1), "{waiting:?}");
+    }
+
+    #[test]
     fn what_waits_behind_a_source_that_does_not_answer_is_read_in_turn() {
         let (gate, open, now) = (Arc::new(Gate::default()), Arc::new(Gate::default()), Instant::now());
-        *held(&open.is_open) = true;
+        open.open();
         let mut reading = Reading::new(PATIENCE).unwrap();
         let tickets = ask(&mut reading, &gate, 1, 1, now);
         let place = Place { store: 1, source: 9, name: "other.mp4".into() };
@@ -372,7 +434,6 @@ mod tests {
         // Who goes takes along what no thread has.
         let left = tickets.into_iter().flatten().filter_map(|ticket| reading.forget(ticket)).count();
         assert_eq!((left, reading.counts(now)), (40 - OF_ONE, (0, 0)));
-        *held(&gate.is_open) = true;
-        gate.opened.notify_all();
+        gate.open();
     }
 }
