@@ -343,7 +343,7 @@ def test_a_list_is_looked_at_before_it_is_imported(house: House, chromium: Chrom
     strong = generate()
     for text, wanted in (
         ("password;label\n123456789;<Dr A>\n" + strong + ";B\n", "nur wenige Ziffern"),
-        (strong + ";B;heute\n", "valid from"),
+        (strong + ";B;heute\n", "Gültig ab: kein Datum"),
     ):
         page.goto(house.root + "passwords/import")
         page.run(CHOOSE, text=text)
