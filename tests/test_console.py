@@ -229,7 +229,7 @@ def test_a_customer_prints_embeds_and_revokes(house: House, chromium: Chromium, 
     assert page.js("document.querySelector('tbody td:last-child').textContent") == "1 May 2031"
     pdf = page.run(
         "const [got] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }),"
-        " page.click('form[action$=cards] button')]);"
+        " page.click('form[action$=cards] button', { timeout: 120_000 })]);"
         "const pieces = []; for await (const each of await got.createReadStream()) pieces.push(each);"
         "return Buffer.concat(pieces).toString('latin1')"
     )
