@@ -81,7 +81,7 @@ BASE_OF := -c 'import os, sys; print(os.path.realpath(sys._base_executable))'
 venv: $(VENV)/.venv-stamp ## make .venv with what building and testing need
 
 $(VENV)/.venv-stamp: constraints.txt
-	@$(SELF) --no-print-directory check-machine
+	@MAKEFLAGS='$(filter-out -j% --jobserver%,$(MAKEFLAGS))' $(SELF) --no-print-directory check-machine
 	python=$$(PATH='$(MACHINE_PATH)'; $(find_python))
 	echo "Making $(VENV) with $$python ($$("$$python" -V)) and what constraints.txt names"
 	"$$python" -m venv --clear $(VENV)

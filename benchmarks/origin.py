@@ -19,8 +19,11 @@ import argparse
 import contextlib
 import gzip
 import json
+import re
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -603,6 +606,49 @@ def _held(server: Server, url: str, count: int) -> tuple[int, int]:
     return held, held - before
 
 
+def unknown(bench: Bench) -> Iterator[Line]:
+    """Each another path of another tenant that is not there: none may be remembered."""
+    count = bench.options.unknown
+    with bench.both({"film": bench.film(6)}) as (ours, *_):
+        # What is made once, such as buffers, is there after some.
+        _ask_for_nothing(ours, count // 50)
+        before = ours.rss()
+        seconds = _ask_for_nothing(ours, count)
+        grown = ours.rss() - before
+    line = Line(f"{count:,} unknown paths", f"+{grown / _MB:.1f} MB, {count / seconds:,.0f}/s")
+    line.wanted = "<= +5 MB"
+    line.met = grown <= 5 * _MB
+    yield line
+
+
+def _ask_for_nothing(server: Server, count: int) -> float:
+    """Seconds that so many 404 take, on one connection."""
+    address = urlsplit(server.clear)
+    group = 16
+    begin = time.perf_counter()
+    with socket.create_connection((address.hostname, address.port)) as peer:
+        peer.settimeout(60)
+        for _ in range(0, count, group):
+            paths = [secrets.token_hex(16) for _ in range(group)]
+            head = f"Host: {address.netloc}"
+            requests = [f"GET /{path[:8]}/{path}/ HTTP/1.1\r\n{head}\r\n\r\n" for path in paths]
+            peer.sendall("".join(requests).encode())
+            answered = b""
+            while answered.count(b"HTTP/1.1 404 ") < group or not _is_whole(answered):
+                piece = peer.recv(1 << 16)
+                if not piece:
+                    raise Unavailable(f"{server.name}: hung up on who asks for what is not there")
+                answered += piece
+    return time.perf_counter() - begin
+
+
+def _is_whole(answers: bytes) -> bool:
+    """Whether the last one has come to its end."""
+    head, _, body = answers[answers.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
+    found = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+    return found is not None and len(body) == int(found[1])
+
+
 ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "playlist": playlists,
     "made": made,
@@ -616,6 +662,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
     "half-day": half_day,
     "opening": opening,
     "idle": idle,
+    "unknown": unknown,
 }
 _HEAD = ["", "pystream", "peer", "ratio", "wanted", "met", ""]
 
@@ -658,6 +705,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--viewers", type=int, default=1000, metavar="N", help="who play (default: 1000)")
     add("--play-seconds", type=float, default=60, metavar="S", help="for so long (default: 60)")
     add("--idle", type=int, default=10_000, metavar="N", help="idle connections (default: 10000)")
+    add("--unknown", type=int, default=1_000_000, metavar="N", help="paths (default: 1000000)")
     add("--server-core", default="1", metavar="LIST", help="processors of servers (default: 1)")
     add("--client-core", default="0", metavar="LIST", help="processors of the load (default: 0)")
     add("--small", action="store_true", help="on the project's own clip, to try it out")

@@ -31,7 +31,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -55,13 +55,14 @@ class Unavailable(Exception):
 @dataclass(frozen=True, slots=True)
 class Server:
     """One that runs. `clear`, `secure` and `admin` are the addresses of its roots, without a slash;
-    nginx has no `admin`."""
+    nginx has no `admin`, and no `settings`, a file that pystream's commands take."""
 
     name: str
     process: subprocess.Popen[bytes]
     clear: str
     secure: str
     admin: str = ""
+    settings: str = ""
 
     def pids(self) -> list[int]:
         """Its processes, the first one first."""
@@ -207,11 +208,15 @@ def pystream(
     cores: str | None = None,
     workers: int = 1,
     cache: int = 0,
+    store: str = "",
+    more: str = "",
 ) -> Iterator[Server]:
-    """A node with these streams of one tenant. `cache`: bytes for segments that several want."""
+    """A node with these streams of one tenant. `cache`: bytes for segments that several want. `store`:
+    the address of an empty database, if it is to be another one than SQLite's; `more`: further
+    settings."""
     home = folder / f"pystream-{secrets.token_hex(4)}"
     home.mkdir()
-    store = f"sqlite:///{home}/store.db"
+    store = store or f"sqlite:///{home}/store.db"
     clear, secure, admin = free_port(), free_port(), free_port()
     chain, key = certificate(folder)
     master = home / "master.key"
@@ -235,7 +240,7 @@ url = "{store}"
 master_key_file = "{master}"
 [cache]
 segment_bytes = {cache}
-"""
+{more}"""
     )
     now = int(time.time())
     with Store.open(store) as opened:
@@ -244,7 +249,7 @@ segment_bytes = {cache}
             opened.add_stream(TENANT, name, stream, who="benchmarks", now=now)
     command = [sys.executable, "-m", "pystream", "serve", "--config", str(settings)]
     with _running("pystream", command, cores, home, clear, secure, admin) as server:
-        yield server
+        yield replace(server, settings=str(settings))
 
 
 def entrance(server: Server, stream: str, secure: bool = False) -> str:

@@ -168,6 +168,12 @@ def test_pystream_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not measured" not in out
 
 
+def test_who_asks_for_nothing_gets_it_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert origin.main(["unknown", "--small", "--unknown", "2000"]) == 0
+    out = capsys.readouterr().out
+    assert "2,000 unknown paths" in out and "not measured" not in out
+
+
 def test_bytes_are_those_of_the_traffic(tmp_path: Path) -> None:
     """What viewers have counted is what `pystream traffic` says, to the byte."""
     film = Bench.stream(inputs.film(small=True))

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,34 +53,57 @@ def initialise(data: str) -> None:
     run("initdb", "-D", data, "-A", "trust", "-U", "pystream", "--no-sync")
 
 
-@contextmanager
-def serving(data: str, socket: str, *settings: str) -> Iterator[None]:
-    """A server on the folder `data`, which takes changes; it ends with the block, at once."""
-    quiet = ("listen_addresses=", "fsync=off", "timezone=UTC", *settings)
-    server = subprocess.Popen(
-        [
-            *(program("postgres"), "-D", data, "-k", socket),
+class Server:
+    """A server on the folder `data`, at a unix socket in the folder `socket`, which takes changes."""
+
+    def __init__(self, data: str, socket: str, *settings: str) -> None:
+        quiet = ("listen_addresses=", "fsync=off", "timezone=UTC", *settings)
+        self._command = [
+            *(str(program("postgres")), "-D", data, "-k", socket),
             *(word for each in quiet for word in ("-c", each)),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd="/",
-        **_user(),
-    )
-    assert server.stderr is not None
-    try:
+        ]
+
+    def start(self) -> None:
+        """Returns when it takes connections. Raises `AssertionError` with what it said where it ends."""
+        self.process = subprocess.Popen(
+            self._command, stderr=subprocess.PIPE, text=True, cwd="/", **_user()
+        )
+        assert self.process.stderr is not None
         log = []
-        for line in server.stderr:
+        for line in self.process.stderr:
             log.append(line)
             if "ready to accept connections" in line:
-                break
-        else:
-            raise AssertionError("".join(log))
+                return
+        self.end()
+        raise AssertionError("".join(log))
+
+    def processes(self) -> dict[str, list[int]]:
+        """Its processes by what they call themselves, as "checkpointer"; the first one is "postgres"."""
+        pid = self.process.pid
+        found = {"postgres": [pid]}
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):
+                words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split()
+                # Of one that has just begun, it is nothing.
+                found.setdefault(" ".join(words[1:2]), []).append(int(child))
+        return found
+
+    def end(self, number: int = signal.SIGQUIT) -> None:
+        self.process.send_signal(number)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        self.process.wait()
+
+
+@contextmanager
+def serving(data: str, socket: str, *settings: str) -> Iterator[None]:
+    """A server that ends with the block, at once."""
+    server = Server(data, socket, *settings)
+    server.start()
+    try:
         yield
     finally:
-        server.send_signal(signal.SIGQUIT)
-        server.stderr.close()
-        server.wait()
+        server.end()
 
 
 def url(socket: str, name: str = "postgres") -> str:

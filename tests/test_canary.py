@@ -1,11 +1,15 @@
 """A whole run with a marked viewer; then every byte that pystream wrote is searched for the marks.
 
 The marks are an address (as a proxy says it, and a real one of the loopback network), a kind of browser, a
-query and two passwords. None may be anywhere, in no encoding and no plain hash, except a password in
-what the tenant's own people have asked for, which is listed here by name.
+query, passwords, and whatever lets a customer's people, programs and viewers in: tokens, what the API has
+answered, authenticators, links, and what signs them. None may be anywhere, in no encoding and no plain
+hash, except a password, a label or a viewer's name in what the tenant's own people have asked for, which is
+listed here by name; and the store finds what has 80 random bits or more by a plain hash of it.
 
-What is new and writes something belongs into `lived`, and what shows passwords to the tenant into
-`OWN_VIEW`.
+At last the tenant is deleted, and none of its names is in what the node has.
+
+What is new and writes something belongs into `lived` or `worked`, and what shows passwords to the tenant
+into `OWN_VIEW`.
 """
 
 from __future__ import annotations
@@ -13,27 +17,38 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import hmac
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
+from pystream.acl import sign_in
+from pystream.acl.entrances import links
 from pystream.acl.passwords import generate
+from pystream.acl.people import SCOPES
 from pystream.acl.store import Store
+from pystream.acl.store.accounts import Accounts
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.server.keys import open_key_store
+from pystream.server.settings import load
+from tests import test_variants
 from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
@@ -48,7 +63,27 @@ QUERY = "merkmal-der-anfrage-0815-wellensittich"
 WRONG = "falsches Passwort eines Wellensittichs"
 
 # What shows passwords to those who handed them out.
-OWN_VIEW = {"said/list.csv", "said/list.json", "cards.pdf", "acme.zip"}
+OWN_VIEW = {
+    *("said/list.csv", "said/list.json", "said/viewers.json", "cards.pdf", "acme.zip"),
+    *("said/token.txt", "said/person.json"),
+}
+# What the tenant has named: it is in the store until the tenant is deleted.
+TITLE = "Balzverhalten des Wellensittichs, Teil 4711"
+NOTICE = "Hinweis der Vogelwarte Kanaria-4711 an alle"
+DISPLAY = "Vogelwarte Kanaria 4711 e. V."
+PERSON = "vogelwartin-4711"
+LABEL = "Etikett am Ring: Sittich 4711 gelb"
+VIEWER = "sittich-4711-gelbgruen"
+NAMES = [
+    Secret(name, (text,))
+    for name, text in (
+        *(("title", TITLE), ("notice", NOTICE), ("display", DISPLAY), ("person", PERSON)),
+        *(("label", LABEL), ("viewer", VIEWER)),
+    )
+]
+# Of these the store has the SHA-256: 80 random bits or more, which nobody finds by trying.
+BY_HASH = {"token", "token by the API", "session of the console", "code for recovery"}
+STORES = {"pystream.db", "pystream.db-wal"}
 
 
 class Viewer:
@@ -64,6 +99,7 @@ class Viewer:
         body: bytes | None = None,
         *,
         proxied: bool = True,
+        marked: bool = True,
         **more: str,
     ) -> tuple[int, dict[str, str], bytes]:
         one = http.client.HTTPConnection(
@@ -78,9 +114,9 @@ class Viewer:
             fields["X-Forwarded-For"] = PROXIED
         if body is not None:
             fields["Content-Type"] = "application/json"
-        marked = path + ("&" if "?" in path else "?") + QUERY
+        target = path + ("&" if "?" in path else "?") + QUERY if marked else path
         with closing(one):
-            one.request(method, marked, body, fields | more)
+            one.request(method, target, body, fields | more)
             answer = one.getresponse()
             named = {name.lower(): value for name, value in answer.getheaders()}
             return answer.status, named, answer.read()
@@ -140,9 +176,10 @@ def command(node: Node, name: str, *words: str, code: int = 0, given: str = "") 
     return done.stdout
 
 
-def lived(node: Node, kept: str, erased: str) -> None:
-    """Everything that a node does, with the marks in it."""
+def lived(node: Node, kept: str, erased: str) -> list[Secret]:
+    """Everything that a node does, with the marks in it; what people, programs and sites had in hand."""
     viewer = Viewer(node)
+    held = worked(node)
     passwords = "".join(f"{each}\n" for each in (kept, erased))
     command(node, "import.txt", *"password import acme/course --list -".split(), given=passwords)
     for path in ("/", "/acme/course", "/acme/course/", "/acme/nothing/", f"/{QUERY}/{QUERY}/"):
@@ -192,7 +229,209 @@ def lived(node: Node, kept: str, erased: str) -> None:
     command(node, "status.json", *"keyring status --json".split())
     (node.folder / "vault").mkdir()
     command(node, "backup.txt", "keyring", "backup", "vault")
+    command(node, "viewers.json", *"password list acme --viewers --json".split())
     command(node, "export.txt", *"tenant export acme -o acme.zip".split())
+    return held
+
+
+def worked(node: Node) -> list[Secret]:
+    """What a customer's people and programs do, and whom its site lets in; what they hold then."""
+    words = f"person add acme {PERSON} --role tenant-admin --json".split()
+    first = json.loads(command(node, "person.json", *words))["password"]
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    token = command(node, "token.txt", *"token add acme site".split(), *scopes).decode().strip()
+    return [
+        Secret("token", of_token(token)),
+        *_programs(Viewer(node), token),
+        *_people(node, Viewer(node), first),
+        *_sites(Viewer(node), token),
+        Secret("first password of a person", (first,)),
+    ]
+
+
+Forms = tuple[str | bytes, ...]
+
+
+def of_token(text: str) -> Forms:
+    """Of the API: all of it, and what of it is secret."""
+    return text, text[4:47]
+
+
+def of_authenticator(secret: bytes) -> Forms:
+    return secret, base64.b32encode(secret).decode()
+
+
+def of_recovery(code: str) -> Forms:
+    plain = code.replace("-", "").upper()
+    return code, plain, base64.b32decode(plain)
+
+
+def of_session(text: str) -> Forms:
+    """Base64url of 32 bytes."""
+    return text, base64.urlsafe_b64decode(f"{text}=")
+
+
+def of_hex(text: str) -> Forms:
+    return text, bytes.fromhex(text)
+
+
+def of_signed(text: str) -> Forms:
+    """A link, or a token of a site or a CDN: all of it, and its signature."""
+    return text, re.split(r"[.=]", text)[-1]
+
+
+def asked(viewer: Viewer, token: str, path: str, method: str, body: Any, **more: Any) -> Any:
+    """The API's answer."""
+    status, _, data = viewer.ask(
+        f"/api/v1{path}",
+        method,
+        None if body is None else json.dumps(body).encode(),
+        proxied=False,
+        marked=False,
+        **_bearer(token, more),
+    )
+    assert status < 300, data
+    return json.loads(data) if data else None
+
+
+def _bearer(token: str, more: dict[str, Any]) -> dict[str, Any]:
+    return {"Authorization": f"Bearer {token}", **more}
+
+
+def _programs(viewer: Viewer, token: str) -> list[Secret]:
+    """A site makes passwords and a token, each once, and is refused for this and that."""
+    once = {"Idempotency-Key": "wellensittich-einmal-4711"}
+    body = {"streams": ["course"], "label": LABEL}
+    made = asked(viewer, token, "/passwords", "POST", body, **once)["items"][0]["password"]
+    assert made == asked(viewer, token, "/passwords", "POST", body, **once)["items"][0]["password"]
+    again = {"Idempotency-Key": "noch-einmal-4711"}
+    new = {"name": "other", "scopes": ["streams:read"]}
+    other = asked(viewer, token, "/tokens", "POST", new, **again)["token"]
+    forged = sign_in.new_token()
+    for shown, path, sent in (
+        (forged, "/passwords", body),
+        (f"{token}x", "/passwords", body),
+        (token, f"/passwords?{QUERY}", body),
+        (token, "/passwords", {**body, "label": WRONG + "\n"}),
+        (token, f"/streams/{QUERY}", None),
+        (other, "/passwords", body),
+    ):
+        viewer.ask(
+            f"/api/v1{path}",
+            "POST",
+            json.dumps(sent).encode(),
+            proxied=False,
+            **_bearer(shown, once),
+        )
+    for path in ("/passwords", "/passwords/export", "/audit", "/tokens", "/traffic", "/privacy"):
+        viewer.ask(f"/api/v1{path}", proxied=False, marked=False, Authorization=f"Bearer {token}")
+    return [
+        Secret("password by the API", traces.password(made)),
+        Secret("token by the API", of_token(other)),
+        Secret("forged token", of_token(forged)),
+        Secret("idempotency key", (*once.values(), *again.values())),
+    ]
+
+
+def _people(node: Node, viewer: Viewer, first: str) -> list[Secret]:
+    """Somebody signs in, takes another password, and has an authenticator from then on."""
+    chosen, wrong = "Nymphensittich im Ahorn 0815", "Graupapagei in der Linde 0815"
+
+    def sent(path: str, session: str = "", **form: str) -> tuple[int, str]:
+        fields: dict[str, Any] = {"Content-Type": "application/x-www-form-urlencoded"}
+        fields["Origin"] = f"http://127.0.0.1:{node.port}"
+        if session:
+            fields["Cookie"] = f"pystream={session}; id={QUERY}"
+            secret = sign_in.from_text(session)
+            assert secret is not None
+            form["csrf"] = sign_in.csrf(secret)
+        status, headers, _ = viewer.ask(
+            path, "POST", urlencode(form).encode(), proxied=False, **fields
+        )
+        found = re.match(r"pystream=([\w-]{43})", headers.get("set-cookie", ""))
+        return status, found[1] if found else ""
+
+    def entered(password: str, code: str = "") -> tuple[int, str]:
+        form = {"tenant": "acme", "name": PERSON, "password": password, "code": code}
+        return sent("/console/sign-in", **form)
+
+    assert entered(wrong)[0] == 403
+    _, session = entered(first)
+    assert sent("/console/password", session, old=first, new=chosen, again=chosen)[0] == 303
+    now = int(time.time())
+    with (
+        Store.open(str(node.folder / "pystream.db")) as store,
+        open_key_store(load(str(node.folder / "pystream.toml"), {}).keys, environment()) as keys,
+    ):
+        accounts = Accounts(store.people, keys)
+        person = store.people.account(store.tenant("acme").id, PERSON).person
+        secret = accounts.begin_totp(person, now)
+        step = now // 30
+        codes = accounts.finish_totp(person, sign_in.totp(secret, step), now)
+    assert entered(chosen)[0] == 403
+    status, session = entered(chosen, codes[0])
+    assert status == 303 and viewer.ask(
+        "/console/", proxied=False, Cookie=f"pystream={session}; id={QUERY}"
+    )
+    return [
+        Secret("password of a person", (chosen,)),
+        Secret("wrong password of a person", (wrong,)),
+        Secret("authenticator", of_authenticator(secret)),
+        Secret("code for recovery", of_recovery(codes[1])),
+        Secret("session of the console", of_session(session)),
+    ]
+
+
+def _sites(viewer: Viewer, token: str) -> list[Secret]:
+    """Viewers come in by a link, a token of the site's, and one of a CDN; and some who may not."""
+
+    def verifier(**body: str) -> Any:
+        return asked(viewer, token, "/verifiers", "POST", body)["secret"]
+
+    def entered(stream: str, **shown: str) -> int:
+        body = json.dumps(shown).encode()
+        return viewer.ask(f"/acme/{stream}/session", "POST", body)[0]
+
+    linked = verifier(kind="link", stream="signed", name="7f")
+    shared = verifier(kind="jwt", stream="external", name="hs")
+    cdn = os.urandom(16).hex()
+    salt = "salzig-4711-nymphensittich"
+    verifier(kind="akamai", stream="cdn", name="ak", secret=cdn, salt=salt)
+    link = links.sign(
+        links.Link(
+            tenant="acme",
+            stream="signed",
+            key="7f",
+            expires=int(time.time()) + 3600,
+            viewer=VIEWER,
+        ),
+        bytes.fromhex(linked),
+    )
+    assert entered("signed", link=link) == 200
+    assert entered("signed", link=f"{link[:-1]}-") == 403
+    viewer.ask(f"/acme/signed/?{link}", marked=False)
+    assert viewer.ask(f"/acme/signed/master.m3u8?{link}", marked=False)[0] == 302
+    jti = os.urandom(12).hex()
+    jwt = test_variants.token(shared, "acme/external", "hs", sub=VIEWER, jti=jti)
+    assert entered("external", token=jwt) == 200
+    assert entered("external", token=jwt) == 403
+    assert entered("external", token=test_variants.token("A" * 43, sub=VIEWER)) == 403
+    # Akamai Auth Token 2.0: the salt is signed, and not shown.
+    body = f"exp={int(time.time()) + 3600}~acl=/acme/cdn/*"
+    mac = hmac.digest(bytes.fromhex(cdn), f"{body}~salt={salt}".encode(), "sha256").hex()
+    akamai = f"{body}~hmac={mac}"
+    shown: dict[str, Any] = {"hdnts": akamai, "Cookie": f"id={QUERY}; hdnts={akamai}"}
+    assert entered("cdn", link=f"hdnts={akamai}") == 200
+    assert viewer.ask("/acme/cdn/master.m3u8", "GET", None, **shown)[0] == 302
+    assert viewer.ask(f"/acme/cdn/master.m3u8?hdnts={akamai}", marked=False)[0] == 302
+    return [
+        Secret("secret of links", of_hex(linked)),
+        Secret("link", of_signed(link)),
+        Secret("secret of tokens", of_session(shared)),
+        Secret("token of the site", (*of_signed(jwt), jti)),
+        Secret("secret of the CDN", (*of_hex(cdn), salt)),
+        Secret("token of the CDN", of_signed(akamai)),
+    ]
 
 
 def _answers(viewer: Viewer, path: str) -> bool:
@@ -220,7 +459,8 @@ def node(tmp_path: Path) -> Iterator[Node]:
             settings.read_text().replace("admin = []", f'admin = ["127.0.0.1:{admin}"]')
         )
         with Store.open(str(tmp_path / "pystream.db")) as store:
-            store.add_tenant("acme", TenantSettings(notice="Hinweis"), who="eva", now=0)
+            settings_of = TenantSettings(notice=NOTICE, display=DISPLAY)
+            store.add_tenant("acme", settings_of, who="eva", now=0)
             film = StreamSettings(
                 sources=(str(SAMPLE),),
                 encryption="aes-128",
@@ -228,8 +468,12 @@ def node(tmp_path: Path) -> Iterator[Node]:
                 pace=None,
                 access="personal",
                 download=True,
+                title=TITLE,
             )
             store.add_stream("acme", "course", film, who="eva", now=0)
+            for name, access in (("signed", "signed"), ("external", "external"), ("cdn", "signed")):
+                opened = replace(film, access=access)
+                store.add_stream("acme", name, opened, who="eva", now=0)
         made.start()
         made.hear("READY=1")
         yield made
@@ -248,22 +492,52 @@ def test_nothing_that_was_written_holds_a_mark(node: Node) -> None:
         Secret("password", traces.password(kept)),
         Secret("erased password", traces.password(erased)),
     ]
-    lived(node, kept, erased)
+    held = lived(node, kept, erased)
+    named = [each for each in NAMES if each.name in ("label", "viewer")]
     # With its write-ahead logs, and once more as it is after the end.
-    found = set(in_files(node.folder, viewers + passwords))
+    found = set(in_files(node.folder, viewers + passwords + held + named))
     assert {"pystream.db-wal", "keys.db", "log"} <= {each.name for each in node.folder.iterdir()}
+    leave(node)
     assert node.stop() == 0
-    found |= set(in_files(node.folder, viewers + passwords))
-    assert {each for each in found if each[0] not in OWN_VIEW} == set()
-    shown = {(file, secret) for file, secret, _ in found}
+    found |= set(in_files(node.folder, viewers + passwords + held + named))
+    left = {each for each in found if each[0] not in OWN_VIEW}
+    by_hash = {each for each in left if each[0] in STORES and each[1:] in HASHED}
+    assert left - by_hash == set()
+    # Nothing is looked for in vain: all of these are there by then.
+    assert {secret for _, secret, _ in by_hash} == BY_HASH
+    shown = {(file, secret) for file, secret, _ in found if file in OWN_VIEW}
     # The tenant sees what it handed out, and that is all that is in there; of what it erased, nothing
     # in what was made since.
-    assert {secret for _, secret in shown} == {"password", "erased password"}
-    assert {file for file, secret in shown if secret == "password"} >= OWN_VIEW - {"cards.pdf"}
+    assert {secret for _, secret in shown} == {
+        *("password", "erased password", "password by the API", "label", "viewer"),
+        *("token", "first password of a person"),
+    }
+    listed = {"said/list.csv", "said/list.json", "acme.zip"}
+    for secret in ("password", "password by the API", "label"):
+        assert {file for file, each in shown if each == secret} == listed | (
+            {"cards.pdf"} if (("cards.pdf", secret) in shown) else set()
+        )
+    assert {file for file, each in shown if each == "viewer"} == {"said/viewers.json", "acme.zip"}
+    assert {file for file, each in shown if each == "token"} == {"said/token.txt"}
     assert ("acme.zip", "erased password") not in shown
     assert "request" in {json.loads(line)["event"] for line in node.said().splitlines()}
     with zipfile.ZipFile(node.folder / "acme.zip") as archive:
         assert kept in archive.read("data/password.jsonl").decode()
+
+
+HASHED = {(name, "sha256 raw") for name in BY_HASH}
+
+
+def leave(node: Node) -> None:
+    """The end of the contract: of all that the tenant has named, nothing is left in what the node has, but
+    in the archive that was made for the tenant, and in what commands have printed."""
+    before = {secret for file, secret, _ in in_files(node.folder, NAMES) if file in STORES}
+    assert before == {"title", "notice", "display", "person"}
+    words = "tenant delete acme --confirm acme --force -o proof.json".split()
+    command(node, "delete.txt", *words)
+    for _ in range(2):
+        left = {each for each in in_files(node.folder, NAMES) if each[0] not in OWN_VIEW}
+        assert {each for each in left if not each[0].startswith("said/")} == set()
 
 
 # The search finds what is there
@@ -338,6 +612,39 @@ def test_a_planted_leak_is_found(
 ) -> None:
     place(tmp_path / "planted", LEAKS[leak])
     assert {file for file, _, _ in in_files(tmp_path, [MARK])} == {"planted"}
+
+
+KINDS: dict[str, Callable[[], Forms]] = {
+    "token": lambda: of_token(sign_in.new_token()),
+    "authenticator": lambda: of_authenticator(sign_in.new_totp_secret()),
+    "recovery": lambda: of_recovery(sign_in.new_recovery_codes()[0]),
+    "session": lambda: of_session(sign_in.as_text(sign_in.new_session())),
+    "link's secret": lambda: of_hex(os.urandom(32).hex()),
+    "link": lambda: of_signed(f"expires=1&key=7f&signature={sign_in.as_text(bytes(range(32)))}"),
+    "JWT": lambda: of_signed(".".join(["eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiI0NzExIn0", "c2ln" * 9])),
+    "CDN token": lambda: of_signed(f"exp=1~acl=/acme/*~hmac={os.urandom(32).hex()}"),
+    "password of a person": lambda: ("Nymphensittich im Ahorn 0815",),
+    "idempotency key": lambda: ("wellensittich-einmal-4711",),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_planted_leak_of_each_kind_is_found(tmp_path: Path, kind: str) -> None:
+    """Each form of it by itself, as it is and as programs like to write it."""
+    forms = KINDS[kind]()
+    secret = Secret(kind, forms)
+    for form in forms:
+        plain = form.encode() if isinstance(form, str) else form
+        for leak in (
+            *(plain, plain.hex().encode(), base64.b64encode(plain)),
+            *(base64.urlsafe_b64encode(b"x" + plain), hashlib.sha256(plain).digest()),
+            hashlib.sha256(plain).hexdigest().encode(),
+        ):
+            for place in (in_a_file, in_a_database):
+                path = tmp_path / place.__name__
+                place(path, leak)
+                assert {file for file, _, _ in in_files(tmp_path, [secret])} == {path.name}
+                path.unlink()
 
 
 def test_an_address_is_found_in_all_its_forms(tmp_path: Path) -> None:

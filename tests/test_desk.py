@@ -1,25 +1,33 @@
-"""Two desks on one socket, as they are while the program is replaced: one of them decides."""
+"""The writer's desk: two of them on one socket, as they are while the program is replaced, of which one
+decides; and what it makes of what changes meanwhile."""
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from pystream import _core
+from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.viewers import End
 from pystream.server import desk
 from pystream.server.desk import Answered, Line, Open
-from pystream.server.keys import ensure_keys
+from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Keys
+from tests.test_serve import until
 
 pytestmark = pytest.mark.slow
 
@@ -65,44 +73,85 @@ def writer(folder: Path, listener: int, table: int) -> Iterator[subprocess.Popen
             process.kill()
 
 
-def test_of_two_desks_one_decides(tmp_path: Path) -> None:
-    keys = Keys(
-        master_key_file=f"{tmp_path}/key",
-        store=f"sqlite:///{tmp_path}/keys.db",
-        erasures=f"{tmp_path}/erasures",
-    )
-    ensure_keys(keys, {}, NOW)
-    with Store.open(f"{tmp_path}/store.db") as store:
-        store.add_tenant("acme", TenantSettings(), who="test", now=NOW)
-        film = StreamSettings(sources=("/film.mp4",))
-        stream = store.add_stream("acme", "film", film, who="test", now=NOW)
-    listener, table = desk.listen(), _core.Sessions.create(256)
+class House:
+    """What a desk works with: the two stores, its socket and the table. `stream` is a film's."""
 
-    def ask(viewer: str, token: bytes = b"") -> Open:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keys = Keys(
+            master_key_file=f"{folder}/key",
+            store=f"sqlite:///{folder}/keys.db",
+            erasures=f"{folder}/erasures",
+        )
+        ensure_keys(self.keys, {}, NOW)
+        self.store = Store.open(f"{folder}/store.db")
+        self.store.add_tenant("acme", TenantSettings(), who="test", now=NOW)
+        film = StreamSettings(sources=("/film.mp4",))
+        self.stream = self.store.add_stream("acme", "film", film, who="test", now=NOW)
+        self.listener = desk.listen()
+        self.memory = _core.Sessions.create(256)
+        self.table = _core.Sessions(os.dup(self.memory))
+
+    def writer(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return writer(self.folder, self.listener, self.memory)
+
+    def password(self) -> int:
+        issuer = Issuer(self.store.viewers, open_key_store(self.keys, {}, migrate=False))
+        entries = [(generate(), PasswordSettings())]
+        tenant, streams = self.stream.tenant_id, [self.stream.id]
+        return issuer.add(tenant, streams, entries, who="test", now=NOW)[0]
+
+    def ask(self, **more: Any) -> Open:
+        """One device more of somebody, where two may be."""
+        wanted: dict[str, Any] = {"holder": None, "devices": 2, "mode": "reject_new", **more}
         return Open(
             number=0,
             id=os.urandom(16),
-            tenant_id=stream.tenant_id,
-            stream_id=stream.id,
-            holder=None,
+            tenant_id=self.stream.tenant_id,
+            stream_id=self.stream.id,
             expires=NOW + 3600,
             idle_s=None,
-            devices=2,
-            mode="reject_new",
             grace_s=15,
-            viewer=viewer,
-            token=token,
             token_expires=NOW + 60,
+            **wanted,
         )
 
+    def answers(self, *asked: Open) -> list[str]:
+        """What is answered to these, one after the other: `open`, or why not."""
+        found: list[str] = []
+
+        async def ask_all() -> None:
+            line = Line(self.listener)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(line.run)
+                for each in asked:
+                    answered = await line.open(each)
+                    assert not answered.unavailable
+                    found.append(str(answered.refusal or "open"))
+                nursery.cancel_scope.cancel()
+
+        trio.run(ask_all)
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.store.close()
+    for fd in (made.listener, made.memory):
+        os.close(fd)
+
+
+def test_of_two_desks_one_decides(house: House) -> None:
     async def asked_at_once(viewer: str, token: bytes = b"") -> Counter[str]:
         """Sixteen workers' lines, each with a session of its own for the same viewer."""
         answers: list[Answered] = []
 
         async def one(line: Line) -> None:
-            answers.append(await line.open(ask(viewer, token)))
+            answers.append(await line.open(house.ask(viewer=viewer, token=token)))
 
-        lines = [Line(listener) for _ in range(16)]
+        lines = [Line(house.listener) for _ in range(16)]
         async with trio.open_nursery() as keeping:
             for line in lines:
                 keeping.start_soon(line.run)
@@ -112,7 +161,7 @@ def test_of_two_desks_one_decides(tmp_path: Path) -> None:
             keeping.cancel_scope.cancel()
         return Counter(answer.refusal or "open" for answer in answers)
 
-    with writer(tmp_path, listener, table) as first, writer(tmp_path, listener, table):
+    with house.writer() as first, house.writer():
         assert trio.run(asked_at_once, "4711") == {"open": 2, "devices": 14}
         assert trio.run(asked_at_once, "4712", b"t" * 16) == {"open": 1, "spent": 15}
         first.kill()
@@ -121,5 +170,50 @@ def test_of_two_desks_one_decides(tmp_path: Path) -> None:
         assert trio.run(asked_at_once, "4711") == {"devices": 16}
         assert trio.run(asked_at_once, "4713") == {"open": 2, "devices": 14}
         assert trio.run(asked_at_once, "4714", b"t" * 16) == {"spent": 16}
-    for fd in (listener, table):
-        os.close(fd)
+
+
+def test_what_was_revoked_while_its_viewer_waited_lets_nobody_in(house: House) -> None:
+    """A worker has found it in the store, and asks for the session afterwards."""
+    tenant = house.stream.tenant_id
+    before, at_once, later, other = (house.password() for _ in range(4))
+    house.store.viewers.revoke(tenant, [before], who="test", now=NOW - 60)
+    with house.writer():
+        house.store.viewers.revoke(tenant, [at_once], who="test", now=NOW)
+        asked = [house.ask(holder=id) for id in (before, at_once, later, other)]
+        assert house.answers(*asked) == ["password", "password", "open", "open"]
+        # By a clock that is behind this one, or before the second that the session was opened in.
+        house.store.viewers.revoke(tenant, [later], who="test", now=NOW - 1)
+        until(lambda: house.table.check(asked[2].id, house.stream.id, NOW) == End.REVOKED)
+        # What only ended may begin again.
+        house.store.viewers.end_sessions_of(tenant, other, who="test", now=NOW - 1)
+        once_more = house.password()
+        assert house.answers(house.ask(holder=once_more)) == ["open"]
+        house.store.viewers.revoke(tenant, [once_more], who="test", now=NOW)
+        until(lambda: not any(found.holder == once_more for found in standing(house)))
+        assert [found.holder for found in standing(house)] == [other]
+
+
+def standing(house: House) -> list[_core.Session]:
+    return [each for each in house.table.entries() if each.standing == _core.Sessions.OPEN]
+
+
+def test_what_ended_before_a_writer_was_killed_does_not_begin_again(house: House) -> None:
+    """It ends in memory before it does in the store."""
+    holder = house.password()
+    first = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    second = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    path = f"{house.folder}/store.db"
+    with house.writer() as killed, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        assert house.answers(first) == ["open"]
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor() as pool:
+            asking = pool.submit(house.answers, second)
+            until(lambda: house.table.check(first.id, house.stream.id, NOW) == End.KICKED)
+            killed.kill()
+            killed.wait()
+            other.execute("ROLLBACK")
+            with house.writer():
+                assert asking.result() == ["open"]
+                until(
+                    lambda: [each.id for each in house.store.viewers.sessions(NOW)] == [second.id]
+                )

@@ -103,7 +103,8 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     with node_in(tmp_path) as node:
-        node.settings(rest="[console]\nrequests_per_minute = 1_000_000\n")
+        rest = "[console]\nrequests_per_minute = 1_000_000\n[limits]\nbody_seconds = 600\n"
+        node.settings(rest=rest)
         made = House(node)
         node.start()
         node.hear("READY=1")

@@ -7,7 +7,7 @@ import os
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ import pytest
 from joserfc import jwt as jose
 from joserfc.jwk import OKPKey, RSAKey
 
+from pystream.acl import sign_in
 from pystream.acl.passwords import generate
+from pystream.acl.people import SCOPES, Right
+from pystream.acl.store.accounts import Accounts
 from tests.test_serve import until
 from tests.test_variants import HOUR, Doors, Portal, _base64, link, running, signed, token
 
@@ -393,6 +396,264 @@ def test_what_was_tried(world: World, name: str) -> None:
         assert "location" not in headers
 
 
+# The API
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Tokens, and something that is acme's: what an attacker may have of other tenants, of a program that
+    may little, of one whose time is over."""
+
+    world: World
+    full: str
+    reader: str
+    foreign: str
+    revoked: str
+    over: str
+    password: str
+
+    def ask(
+        self, token: str | None, path: str, method: str = "GET", body: Any = None, **more: str
+    ) -> tuple[int, dict[str, str], Any]:
+        fields = {} if token is None else {"Authorization": f"Bearer {token}"}
+        fields |= {name.replace("_", "-"): value for name, value in more.items()}
+        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        doors: Any = self.world.doors
+        status, headers, data = doors.ask(
+            f"/api/v1{path}", method, sent, "application/json", **fields
+        )
+        is_json = "json" in headers.get("content-type", "")
+        return status, headers, json.loads(data) if is_json else data.decode()
+
+
+@pytest.fixture(scope="module")
+def programs(world: World) -> Programs:
+    now = int(time.time())
+    with world.doors.store() as store:
+        accounts = Accounts(store.people)
+        ids = {name: store.tenant(name).id for name in ("acme", "other")}
+
+        def made(tenant: str, name: str, scopes: Any = SCOPES, **more: Any) -> str:
+            given = {"expires": None, "who": "test", "now": now, **more}
+            return accounts.add_token(ids[tenant], name, frozenset(scopes), **given)[1]
+
+        full, foreign = made("acme", "full"), made("other", "foreign")
+        reader = made("acme", "reader", [Right.STREAMS_READ])
+        over = made("acme", "over", expires=1000, now=1)
+        revoked = made("acme", "revoked")
+        store.people.revoke_token(ids["acme"], "revoked", who="test", now=now)
+    found = Programs(world, full, reader, foreign, revoked, over, "")
+    status, _, said = found.ask(full, "/passwords", "POST", {"streams": ["course"]})
+    assert status == 201
+    return replace(found, password=said["items"][0]["id"])
+
+
+Asked = tuple[Any, ...]
+NEW = {"streams": ["course"], "count": 1}
+
+
+def forged() -> str:
+    """With a secret of one's own, and a check that fits it."""
+    return sign_in.new_token()
+
+
+API: dict[str, tuple[int, str | None, Callable[[Programs], Asked]]] = {
+    # What is meant to be
+    "a token": (200, None, lambda p: (p.full, "/streams")),
+    "a token that may read": (200, None, lambda p: (p.reader, "/streams")),
+    # Tokens
+    "no token": (401, "unauthorized", lambda p: (None, "/streams")),
+    "an empty token": (401, "unauthorized", lambda p: ("", "/streams")),
+    "a forged token": (401, "unauthorized", lambda p: (forged(), "/streams")),
+    "a token with another character": (
+        401,
+        "unauthorized",
+        lambda p: (flipped(p.full, 20), "/streams"),
+    ),
+    "a token cut off": (401, "unauthorized", lambda p: (p.full[:-1], "/streams")),
+    "a token with one character more": (401, "unauthorized", lambda p: (f"{p.full}0", "/streams")),
+    "a token in small letters": (401, "unauthorized", lambda p: (p.full.lower(), "/streams")),
+    "two tokens": (401, "unauthorized", lambda p: (f"{p.reader}, {p.full}", "/streams")),
+    "a token that was revoked": (401, "unauthorized", lambda p: (p.revoked, "/streams")),
+    "a token that is over": (401, "unauthorized", lambda p: (p.over, "/streams")),
+    "a token in the query": (401, "unauthorized", lambda p: (None, f"/streams?token={p.full}")),
+    "a token in a cookie": (
+        401,
+        "unauthorized",
+        lambda p: (None, "/streams", "GET", None, {"Cookie": f"token={p.full}; pystream={p.full}"}),
+    ),
+    "a token as a password": (
+        401,
+        "unauthorized",
+        lambda p: (None, "/streams", "GET", None, {"Authorization": f"Basic {p.full}"}),
+    ),
+    "a viewer's grant as a token": (
+        401,
+        "unauthorized",
+        lambda p: (p.world.grant, "/streams"),
+    ),
+    "a secret of links as a token": (401, "unauthorized", lambda p: (p.world.secret, "/streams")),
+    # Scopes
+    "a change by who may read": (
+        403,
+        "insufficient-scope",
+        lambda p: (p.reader, "/streams/open", "PATCH", {"download": True}),
+    ),
+    "passwords for who may not see them": (
+        403,
+        "insufficient-scope",
+        lambda p: (p.reader, "/passwords"),
+    ),
+    "a token by who may make none": (
+        403,
+        "insufficient-scope",
+        lambda p: (p.reader, "/tokens", "POST", {"name": "x", "scopes": ["streams:read"]}),
+    ),
+    "a token that makes tokens": (
+        422,
+        "invalid",
+        lambda p: (p.full, "/tokens", "POST", {"name": "x", "scopes": ["tokens:change"]}),
+    ),
+    "a token that may change people": (
+        422,
+        "invalid",
+        lambda p: (p.full, "/tokens", "POST", {"name": "x", "scopes": ["people:change"]}),
+    ),
+    "a verifier by who may read": (
+        403,
+        "insufficient-scope",
+        lambda p: (p.reader, "/verifiers", "POST", {"kind": "link"}),
+    ),
+    "another method in a field": (
+        405,
+        "method-not-allowed",
+        lambda p: (p.full, "/traffic", "POST", None, {"X_HTTP_Method_Override": "GET"}),
+    ),
+    # Other tenants
+    "another tenant's stream": (404, "not-found", lambda p: (p.foreign, "/streams/alone")),
+    "a change of another tenant's stream": (
+        404,
+        "not-found",
+        lambda p: (p.foreign, "/streams/alone", "PATCH", {"access": "open"}),
+    ),
+    "another tenant's password": (
+        404,
+        "not-found",
+        lambda p: (p.foreign, f"/passwords/{p.password}"),
+    ),
+    "another tenant's token taken back": (
+        404,
+        "not-found",
+        lambda p: (p.foreign, "/tokens/full", "DELETE"),
+    ),
+    "another tenant's verifier taken back": (
+        404,
+        "not-found",
+        lambda p: (p.foreign, "/verifiers/hs", "DELETE"),
+    ),
+    "a verifier for another tenant's stream": (
+        404,
+        "not-found",
+        lambda p: (p.foreign, "/verifiers", "POST", {"kind": "link", "stream": "alone"}),
+    ),
+    "passwords for another tenant's stream": (
+        422,
+        "invalid",
+        lambda p: (p.foreign, "/passwords", "POST", {"streams": ["alone"]}),
+    ),
+    "a tenant in the body": (
+        422,
+        "invalid",
+        lambda p: (p.foreign, "/passwords", "POST", {**NEW, "tenant": "acme"}),
+    ),
+    "a tenant in the query": (400, "malformed", lambda p: (p.foreign, "/streams?tenant=acme")),
+    "a tenant in the path": (404, "not-found", lambda p: (p.foreign, "/acme/streams")),
+    # Paths and bodies
+    "a path in a stream's place": (
+        400,
+        None,
+        lambda p: (p.foreign, "/streams/..%2f..%2facme%2fcourse"),
+    ),
+    "a film of another tenant's folder": (
+        403,
+        "forbidden",
+        lambda p: (
+            p.foreign,
+            "/streams",
+            "POST",
+            {"name": "x", "sources": ["../acme/film.mp4"]},
+        ),
+    ),
+    "SQL in a cursor": (422, "invalid", lambda p: (p.full, "/audit?cursor=JyBPUiAxPTE")),
+    "a name twice in a body": (
+        400,
+        "malformed",
+        lambda p: (p.full, "/passwords", "POST", b'{"streams":["course"],"streams":["open"]}'),
+    ),
+    "a deep body": (400, "malformed", lambda p: (p.full, "/passwords", "POST", b"[" * 60_000)),
+    "a number that is none": (
+        400,
+        "malformed",
+        lambda p: (p.full, "/passwords", "POST", b'{"streams":["course"],"count":NaN}'),
+    ),
+    "from elsewhere without TLS": (
+        403,
+        "forbidden",
+        lambda p: (p.full, "/streams", "GET", None, {"X_Forwarded_For": "192.0.2.7"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", API)
+def test_what_programs_tried(programs: Programs, name: str) -> None:
+    status, kind, attack = API[name]
+    token, path, *more = attack(programs)
+    usual: Asked = ("GET", None, {})
+    method, body, fields = (*more, *usual[len(more) :])
+    found, headers, said = programs.ask(token, path, method, body, **fields)
+    assert found == status, said
+    assert "access-control-allow-origin" not in headers
+    if kind is not None:
+        assert said["type"].rpartition("/")[2] == kind
+        assert len(json.dumps(said)) < 1000 and programs.password not in str(said)
+
+
+def test_what_was_answered_is_of_one_token_alone(programs: Programs) -> None:
+    """Whoever sends a request again has to be who has sent it, and has to be let in still."""
+    once = {"Idempotency_Key": "the-same-everywhere"}
+    _, _, first = programs.ask(programs.full, "/passwords", "POST", NEW, **once)
+    status, headers, again = programs.ask(programs.full, "/passwords", "POST", NEW, **once)
+    assert (status, again) == (201, first) and headers["idempotent-replayed"] == "true"
+    # Another tenant's program with the same key and the same request gets its own answer.
+    status, headers, said = programs.ask(programs.foreign, "/passwords", "POST", NEW, **once)
+    assert status == 201 and "idempotent-replayed" not in headers
+    text = first["items"][0]["password"]
+    assert text not in str(said)
+    # So does another one of the same tenant's, and who may not do it gets no answer at all.
+    for shown, wanted in (
+        (programs.reader, 403),
+        (programs.revoked, 401),
+        (programs.over, 401),
+        (None, 401),
+    ):
+        status, headers, said = programs.ask(shown, "/passwords", "POST", NEW, **once)
+        assert status == wanted and text not in str(said)
+        assert "idempotent-replayed" not in headers
+    new = {"name": "second", "scopes": ["passwords:change"]}
+    second = programs.ask(programs.full, "/tokens", "POST", new)[2]["token"]
+    status, headers, own = programs.ask(second, "/passwords", "POST", NEW, **once)
+    assert status == 201 and own["items"][0]["password"] != text
+    # The key with another request is no way to an answer either, nor on another path.
+    other = programs.ask(programs.full, "/passwords", "POST", {**NEW, "count": 2}, **once)
+    assert other[0] == 422 and other[2]["type"].endswith("key-reused")
+    moved = programs.ask(programs.full, "/tokens", "POST", {**new, "name": "third"}, **once)
+    assert moved[0] == 422 and moved[2]["type"].endswith("key-reused")
+    # Whoever was taken back gets not even its own answer again.
+    assert programs.ask(programs.full, "/tokens/second", "DELETE")[0] == 204
+    status, _, said = programs.ask(second, "/passwords", "POST", NEW, **once)
+    assert status == 401 and own["items"][0]["password"] not in str(said)
+
+
 def test_nobody_chooses_the_session_of_another(world: World) -> None:
     """Session fixation: whoever brings a session, a grant or an id gets a fresh one all the same."""
     ours = world.visit["grant"]
@@ -414,8 +675,13 @@ def test_nobody_chooses_the_session_of_another(world: World) -> None:
     assert world.doors.standing(world.visit) == "open"
 
 
-def test_nothing_of_it_is_in_the_log(world: World) -> None:
+def test_nothing_of_it_is_in_the_log(world: World, programs: Programs) -> None:
     said = world.doors.node.said()
-    for secret in (world.secret, world.shared, world.grant, "eva@example.org", "etc/passwd"):
+    tokens = (programs.full, programs.reader, programs.foreign, programs.revoked, programs.over)
+    for secret in (
+        *(world.secret, world.shared, world.grant, "eva@example.org", "etc/passwd"),
+        *tokens,
+        "the-same-everywhere",
+    ):
         assert secret not in said
     assert "process-ended" not in said and "Traceback" not in said

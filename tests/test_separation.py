@@ -25,7 +25,7 @@ from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Person, Role
 from pystream.acl.proofs import broken_at, certificate, wrong_with
 from pystream.acl.retention import DataClass
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
@@ -61,6 +61,7 @@ class Full(Stores):
         text = self.texts[tenant] = generate()
         (password,) = self.add(text, stream=f"{tenant}/film", label=f"label of {tenant}")
         self.passwords[tenant] = password
+        self.issuer.named(id, [f"viewer of {tenant}"], NOW)
         session = Session(
             id=bytes([number]) * 16,
             tenant_id=id,
@@ -118,6 +119,21 @@ def full(tmp_path: Path, url: str) -> Iterator[Full]:
 
 
 # Tables
+
+# What belongs to no tenant, and why that is so.
+OF_THE_NODE = {
+    "audit_release": "what lets go of the audit log, within a transaction",
+    "revision": "a number that grows",
+    "meter_cursor": "how far rows of the meter were read",
+    "proof": "proofs of deletion: numbers and hashes, which are there to stay",
+    "key_store": "the name of the root",
+}
+
+
+def test_every_table_is_a_tenants_or_the_nodes() -> None:
+    """A new table is in the inventory of what tenants have, or here."""
+    assert set(tables.metadata.tables) == set(INVENTORY) | set(OF_THE_NODE)
+    assert not set(INVENTORY) & set(OF_THE_NODE)
 
 
 def test_every_table_with_a_tenants_number_is_covered() -> None:
@@ -458,15 +474,17 @@ def test_an_export_holds_everything_of_the_tenant(full: Full) -> None:
         assert all(set(each) == wanted for each in lines)
         assert manifest["left_out"].get(table.name, {}) == held.without
     listed = [json.loads(each) for each in members["data/password.jsonl"].splitlines()]
-    assert {each["text"] for each in listed} == {full.texts["acme"], None}
+    assert {each["text"] for each in listed} == {full.texts["acme"], None, "viewer of acme"}
     assert {each["label"] for each in listed} == {"label of acme", None}
     assert full.texts["acme"] in members["passwords.csv"].decode()
+    # Nobody types the names of viewers, so they are no list to import.
+    assert "viewer of" not in members["passwords.csv"].decode()
     assert members["traffic.csv"].decode().splitlines()[1] == (
         f"2031-05-16T12:00:00Z,{HOUR},{theirs(full)},2,1,1000,0"
     )
     assert full.texts["other"] not in str(members) and "other" not in str(members)
     # That it was made is on record.
-    assert full.store.audit.entries(full.acme)[0].values == {"passwords_shown": (None, 2)}
+    assert full.store.audit.entries(full.acme)[0].values == {"passwords_shown": (None, 3)}
     with pytest.raises(NotFound):
         leaving(full).export("nobody", str(full.folder / "nobody.zip"), who="eva", now=NOW)
     assert not [
@@ -489,7 +507,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 4}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 5}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()
@@ -506,6 +524,36 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     again = leaving(full).delete("acme", who="eva", now=NOW + 1)
     assert again.proof.document["previous"] == done.proof.digest
     assert broken_at(ProofLog(full.store.database).all()) is None
+
+
+def test_nothing_in_either_store_is_a_deleted_tenants(full: Full) -> None:
+    """Table by table, those that are thought to be the node's as well."""
+
+    def whole() -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for database, metadata in (
+            (full.store.database, tables.metadata),
+            (full.keys.database, key_tables.metadata),
+        ):
+            with database.reading() as connection:
+                for name, table in metadata.tables.items():
+                    rows = connection.execute(select(table)).mappings()
+                    found[f"{metadata is tables.metadata} {name}"] = list(map(dict, rows))
+        return found
+
+    def naming(rows: list[Any]) -> list[Any]:
+        return [
+            row for row in rows if row.get("tenant_id") == full.acme or "acme" in str(row.values())
+        ]
+
+    before = {name: naming(rows) for name, rows in whole().items()}
+    assert sum(map(bool, before.values())) >= len(INVENTORY) + 2
+    full.issuer.named(full.acme, ["sent away"], NOW)
+    full.store.viewers.revoke(full.acme, [full.passwords["acme"]], **WHO)
+    verifiers(full).revoke(full.acme, "k1", **WHO)
+    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    after = {name: naming(rows) for name, rows in whole().items()}
+    assert [name for name, rows in after.items() if rows] == []
 
 
 def test_a_deletion_that_was_interrupted_goes_on(full: Full, monkeypatch: Any) -> None:

@@ -32,12 +32,13 @@ import pytest
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.server import descriptors
 from pystream.server.check import check
 from pystream.server.edge import lifetime
 from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys
 from pystream.server.listeners import Place
-from pystream.server.settings import Settings, Tls, load
+from pystream.server.settings import Settings, Tls, load, parse
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
 
@@ -1420,6 +1421,38 @@ def test_a_node_takes_all_descriptors_that_it_may_have_and_says_what_is_missing(
     node.signal(signal.SIGHUP)
     until(lambda: node.events("settings-read"))
     assert len(node.events("descriptors-do-not-suffice")) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "workers", "limit", "taken", "told"),
+    [
+        # What fits.
+        (20_000, 2, 20_000, 10_000, False),
+        (500, 1, 1024, 500, False),
+        # The usual number is nobody's wish: as many as fit do as well, unless they are few.
+        (20_000, 1, 20_000, 18_808, False),
+        (20_000, 2, 4096, 2904, False),
+        (20_000, 2, 1024, 576, False),
+        (20_000, 1, 1024, 576, True),
+        (20_000, 1, 64, 1, True),
+        # What somebody wants and cannot have.
+        (20_001, 1, 20_000, 18_808, True),
+        (19_999, 1, 20_000, 18_808, True),
+        (3000, 1, 1024, 576, True),
+    ],
+)
+def test_a_warning_of_descriptors_is_neither_noise_nor_missing(
+    wanted: int, workers: int, limit: int, taken: int, told: bool
+) -> None:
+    settings = parse(f"[server]\nmax_connections = {wanted}", "x", {})
+    assert descriptors.most_connections(settings, workers, limit) == taken
+    said = descriptors.missing(settings, workers, limit)
+    assert (said is not None) == told
+    if said is not None:
+        # Who does as it says hears nothing any more.
+        room = int(said.rpartition("to ")[2].partition(" or")[0])
+        fits = parse(f"[server]\nmax_connections = {max(1, room)}", "x", {})
+        assert descriptors.missing(fits, workers, limit) is None or limit == 64
 
 
 @pytest.mark.needs("setpriv")

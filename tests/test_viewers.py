@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import create_engine
+from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Verifier, new_secret
 from pystream.acl.entrances.verifiers import check as check_verifier
@@ -24,6 +28,7 @@ from pystream.acl.viewers import (
     DEVICE_MODES,
     End,
     Password,
+    Refusal,
     Seen,
     Session,
     Spent,
@@ -33,6 +38,7 @@ from pystream.acl.viewers import (
     opens,
 )
 from pystream.errors import Exists, InvalidValue, NotFound
+from tests.test_serve import until
 
 NOW = 1_936_699_200
 MASTER = bytes(range(32))
@@ -401,15 +407,15 @@ def test_a_token_is_spent_for_one_session(stores: Stores) -> None:
         id = tenant or stores.acme
         return Spent(tenant_id=id, token=b"t" * 16, session=bytes([number]) * 16, expires=NOW + 9)
 
-    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == frozenset()
+    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == {}
     # Said twice, it is kept once; said for another session, that is not kept.
-    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == frozenset()
+    assert viewers.keep([session(1)], {}, NOW, [spent(1)]) == {}
     lost = viewers.keep([session(2), session(3)], {}, NOW, [spent(2)])
-    assert lost == {bytes([2]) * 16}
+    assert lost == {bytes([2]) * 16: Refusal.SPENT}
     assert [each.id[0] for each in viewers.sessions(NOW)] == [1, 3]
     assert {each.holder for each in viewers.sessions(NOW)} == {2**62}
     # Another tenant's token is another one.
-    assert viewers.keep([session(4)], {}, NOW, [spent(4, stores.other)]) == frozenset()
+    assert viewers.keep([session(4)], {}, NOW, [spent(4, stores.other)]) == {}
     place = stores.acme, b"t" * 16
     assert viewers.spent([place, (stores.acme, b"u" * 16)]) == {place: bytes([1]) * 16}
     viewers.forget_spent(NOW + 8)
@@ -503,3 +509,44 @@ def test_a_fresh_secret_fits_its_kind() -> None:
     assert new_secret("jwks") == ""
     with pytest.raises(InvalidValue, match="name: 1 to 16"):
         check_verifier("a name", question)
+
+
+def test_whoever_follows_endings_misses_none(stores: Stores, url: str) -> None:
+    """What was read is told by its number: none may come to light after one of a higher number."""
+    first, second, third = stores.add(*(generate() for _ in range(3)))
+    film = stores.ids["acme/film"]
+    seen: list[int] = []
+    with Store.open(url) as beside, ThreadPoolExecutor() as pool:
+
+        def follow() -> None:
+            seen.extend(each.id for each in beside.viewers.endings(max(seen, default=0)))
+
+        with stores.store.together():
+            stores.store.viewers.revoke(stores.acme, [first], who="eva", now=NOW)
+            viewers = beside.viewers
+            by: dict[str, Any] = {"who": "eva", "now": NOW}
+            changes: list[Future[Any]] = [
+                pool.submit(partial(viewers.revoke, stores.acme, [second], **by)),
+                pool.submit(partial(viewers.end_sessions, stores.acme, film, **by)),
+                pool.submit(partial(viewers.end_sessions_of, stores.acme, third, **by)),
+            ]
+            until(lambda: waiting(url) + sum(each.done() for each in changes) == len(changes))
+            follow()
+        for change in changes:
+            change.result()
+        follow()
+        assert seen == [each.id for each in beside.viewers.endings(0)]
+        assert len(seen) == 1 + len(changes)
+
+
+def waiting(url: str) -> int:
+    """How many transactions wait for another one."""
+    if url.startswith("sqlite"):
+        # They cannot be counted; none of them ever sees half of another.
+        return 3
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with engine.connect() as connection:
+        found = connection.scalar(sql(f"{query} AND datname = current_database()"))
+    engine.dispose()
+    return int(found or 0)

@@ -51,6 +51,8 @@ _SWEEP_SECONDS = 60.0
 _RETRY_SECONDS = 0.05
 # The writer is back in a second or two. Viewers who wait longer than that are told to come again.
 _PATIENCE_SECONDS = 15.0
+# Later than any time.
+_NEVER = 2**62
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -209,13 +211,17 @@ class Desk:
         return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
 
     @staticmethod
-    def _kept(ask: Open, answered: Answered, lost: frozenset[bytes] | None) -> Answered:
+    def _kept(ask: Open, answered: Answered, lost: dict[bytes, Refusal] | None) -> Answered:
         """The answer, once it is known what the store has kept."""
-        if answered.refusal is None and lost is None:
+        if answered.refusal is not None:
+            return answered
+        if lost is None:
             return Answered(ask.number, unavailable=True)
-        if answered.refusal is None and lost and ask.id in lost:
-            return Answered(ask.number, Refusal.SPENT)
-        return answered
+        refusal = lost.get(ask.id)
+        # As the worker would say it, had it looked a moment later.
+        if refusal is Refusal.REVOKED and ask.viewer is None:
+            refusal = Refusal.PASSWORD
+        return answered if refusal is None else Answered(ask.number, refusal)
 
     async def _look_up(self, asked: Sequence[Open]) -> _Known:
         """Raises `PystreamError`."""
@@ -310,17 +316,17 @@ class Desk:
 
     # What is written
 
-    async def _keep(self, asked: Sequence[Open] = ()) -> frozenset[bytes] | None:
-        """Stores what was opened and ended; returns the sessions that were not kept, since another node
-        has let somebody in with the same token. Where that fails, it is None, what these have opened is
-        closed again, and what has ended is written with the next."""
+    async def _keep(self, asked: Sequence[Open] = ()) -> dict[bytes, Refusal] | None:
+        """Stores what was opened and ended; returns the sessions that were not kept, which are closed
+        again. Where that fails, it is None, what these have opened is closed again, and what has ended
+        is written with the next."""
         opened, self._opened = self._opened, []
         spent, self._spent = self._spent, []
         ended, self._ended = self._ended, {}
         if not opened and not ended:
-            return frozenset()
+            return {}
         now = int(self._clock())
-        lost: frozenset[bytes] | None = None
+        lost: dict[bytes, Refusal] | None = None
         try:
             lost = await trio.to_thread.run_sync(
                 self._store.viewers.keep, opened, ended, now, spent
@@ -348,15 +354,21 @@ class Desk:
         # In the table, what is restored was opened now, and so after these.
         over = _Over(endings)
         for each in stored:
-            if self._table.get(each.id) is None and not over.has(each):
+            found = self._table.get(each.id)
+            if found is not None and found.standing != _core.Sessions.OPEN:
+                # The one before was killed when it was about to write that.
+                self._ended[each.id] = End(found.standing)
+            elif found is None and not over.has(each):
                 with suppress(TableFull):
                     self._open(each, now)
-        for found in self._table.entries():
-            if found.holder and found.standing == _core.Sessions.OPEN:
-                self._held.setdefault(found.holder, {})[found.id] = found.opened
+        for entry in self._table.entries():
+            if entry.holder and entry.standing == _core.Sessions.OPEN:
+                self._held.setdefault(entry.holder, {})[entry.id] = entry.opened
         for ending in endings:
             self._apply(ending)
             self._last_ending = ending.id
+        if self._ended:
+            self._work.set()
 
     def _open(self, session: Session, now: int) -> None:
         """Raises `TableFull`."""
@@ -390,7 +402,7 @@ class Desk:
     def _apply(self, ending: Ending) -> None:
         if ending.password_id is not None:
             held = self._held.get(ending.password_id, {})
-            over = [id for id, opened in held.items() if opened <= ending.at]
+            over = [id for id, opened in held.items() if opened <= _until(ending)]
         else:
             over = [
                 found.id
@@ -426,6 +438,12 @@ def _is_taken(listener: socket.socket) -> bool:
     return True
 
 
+def _until(ending: Ending) -> int:
+    """When a session was opened at the latest that is to end. What is revoked is so for good, whatever
+    clocks say, and who came in at the same time has it no better."""
+    return _NEVER if ending.reason is End.REVOKED else ending.at
+
+
 class _Over:
     """Which stored sessions were to end."""
 
@@ -434,7 +452,8 @@ class _Over:
         self._streams: dict[int, int] = {}
         for ending in endings:
             if ending.password_id is not None:
-                self._passwords[ending.password_id] = ending.at
+                before = self._passwords.get(ending.password_id, -1)
+                self._passwords[ending.password_id] = max(before, _until(ending))
             elif ending.stream_id is not None:
                 self._streams[ending.stream_id] = ending.at
 

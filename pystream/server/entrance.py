@@ -167,6 +167,8 @@ class Entrance:
         match answered.refusal:
             case Refusal.DEVICES:
                 raise Refused(409, "devices", _IN_USE, ask.grace_s)
+            case Refusal.PASSWORD:
+                raise Refused(403, "password", _WRONG)
             case Refusal.REVOKED:
                 raise Refused(403, "revoked", _REVOKED)
             case Refusal.SPENT:

@@ -33,9 +33,9 @@ from pystream.server.routes import Kind
 
 KINDS: Final = (*(kind.value for kind in Kind), "none")
 """Of requests; `none` asked for nothing that there is."""
-ENDS: Final = ("gone", "stalled", "failed")
+ENDS: Final = ("gone", "stalled", "failed", "silent")
 """Of answers under way that did not go out whole: the viewer left, or took nothing for too long, or the
-bytes could not be made."""
+bytes could not be made, or the storage that they are made from did not answer."""
 UNACCEPTED: Final = ("limit", "descriptors", "memory")
 """Why connections were not accepted: there are as many as may be, or the system has nothing left."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
@@ -51,6 +51,8 @@ _GAUGES = (
     "window_bytes",
     "index_bytes",
     "delivery_beats",
+    "reads",
+    "reads_stuck",
     "lag_recent_us",
     "lag_p50_us",
     "lag_p99_us",
@@ -59,7 +61,7 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 4
+_VERSION = 5
 
 
 class State(IntEnum):

@@ -142,7 +142,7 @@ def _requests(board: Board) -> Iterator[Family]:
         "pystream_broken_off_total",
         "counter",
         "Answers under way that did not go out whole: the viewer went, or took nothing, or the bytes "
-        "could not be made.",
+        "could not be made, or storage did not answer.",
         [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
     )
     yield Family(
@@ -194,6 +194,8 @@ _OF_WORKERS = {
     "answers": "Answers under way.",
     "window_bytes": "Bytes made and not yet taken by sockets.",
     "index_bytes": "Bytes of films' indexes.",
+    "reads": "Windows of answers that wait for storage.",
+    "reads_stuck": "Threads that wait for storage which did not answer in time.",
 }
 _LAGS = {"0.5": "lag_p50_us", "0.99": "lag_p99_us", "1": "lag_max_us"}
 

@@ -76,7 +76,7 @@ class Observer:
         """An answer under way has ended before all of it was out. `why` names the operator's files, and
         nothing that a viewer sent."""
         self._seat.break_off(end)
-        if end != "failed" or request is None or request.place is None:
+        if end not in ("failed", "silent") or request is None or request.place is None:
             return
         now = self._clock()
         film = "/".join(request.place), request.kind or "answer"

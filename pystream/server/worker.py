@@ -23,7 +23,7 @@ from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.connections import Connections, Limits
-from pystream.server.descriptors import allowed, most_films
+from pystream.server.descriptors import allowed, most_connections, most_films
 from pystream.server.desk import Line
 from pystream.server.door import Door
 from pystream.server.edge import Edge, edge_of
@@ -207,7 +207,7 @@ def limits_of(settings: Settings, count: int) -> Limits:
         limits.header_seconds,
         limits.body_seconds,
         limits.idle_seconds,
-        -(-settings.server.max_connections // count),
+        most_connections(settings, count, allowed()),
         http.Limits(
             limits.request_line,
             limits.headers,
@@ -272,12 +272,15 @@ async def serve(node: dict[str, Any]) -> None:
 
     def gauges() -> dict[str, int]:
         under_way, waiting = delivery.counters()
+        reads, stuck = delivery.reading()
         return {
             "connections": connections.count,
             "answers": under_way,
             "window_bytes": waiting,
             "index_bytes": origin.nbytes,
             "delivery_beats": delivery.beats(),
+            "reads": reads,
+            "reads_stuck": stuck,
             "handshakes": connections.handshakes,
             "makings": delivery.makings(),
         }

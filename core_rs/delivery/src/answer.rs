@@ -19,6 +19,26 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Where a source lies. Those of one store answer together, or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// The disk, or the network's file system.
+    pub store: u64,
+    /// The source among those of its store.
+    pub source: u64,
+    /// What failures call it.
+    pub name: Arc<str>,
+}
+
+/// What came of filling a window without waiting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Filled {
+    /// So many bytes.
+    Bytes(usize),
+    /// None: the source that lies here has to be waited for. It is as if nothing had been asked for.
+    Later(Place),
+}
+
 /// What makes the bytes of a body, window by window.
 pub trait Producer: Send {
     /// Writes the next bytes to the start of `window` and returns how many; fewer than the window holds is the end,
@@ -28,8 +48,17 @@ pub trait Producer: Send {
     /// [`Failure`] where there are none to be had; the answer breaks off.
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure>;
 
+    /// As [`Self::fill`], but waits for nothing: it is called by the thread that sends for everybody. What comes to
+    /// [`Filled::Later`] is filled by another one.
+    ///
+    /// # Errors
+    /// As of [`Self::fill`].
+    fn fill_now(&mut self, window: &mut [u8]) -> Result<Filled, Failure> {
+        self.fill(window).map(Filled::Bytes)
+    }
+
     /// Asked when the last bytes that are wanted are there, and before any of them goes out: whether all that was filled
-    /// belongs together.
+    /// belongs together. Where the last window was filled without waiting, this must not wait either.
     ///
     /// # Errors
     /// [`Failure`] where what it is made from has changed meanwhile; the answer breaks off.
@@ -61,6 +90,19 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// [`Failure`] where they are not to be had; the answer breaks off.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure>;
+
+    /// As [`Self::read_exact_at`], but waits for nothing: says where the source lies if it has to be waited for.
+    ///
+    /// # Errors
+    /// As of [`Self::read_exact_at`].
+    fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<Place>, Failure> {
+        self.read_exact_at(offset, buffer).map(|()| None)
+    }
+
+    /// Where it lies, if whatever it is asked may take its time, [`Self::check`] as well.
+    fn is_remote(&self) -> Option<Place> {
+        None
+    }
 
     /// Asked when bytes were read, and before any of them goes out: whether they belong to what was read before.
     ///
@@ -136,6 +178,8 @@ pub enum End {
     Stalled,
     /// The body could not be made. The connection has to be reset.
     Failed(Failure),
+    /// What it is made from did not answer in time. The connection has to be reset.
+    Silent(Failure),
     /// Somebody asked for that.
     Cancelled,
 }

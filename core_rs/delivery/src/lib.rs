@@ -34,11 +34,13 @@ mod answer;
 mod line;
 mod making;
 mod outlet;
+mod pieces;
 mod queue;
+mod reading;
 mod sending;
 mod sharing;
 
 pub use account::{Ledger, Row};
-pub use answer::{Body, End, Failure, Order, Outcome, Piece, Producer, Recipe, Shared, Source};
+pub use answer::{Body, End, Failure, Filled, Order, Outcome, Piece, Place, Producer, Recipe, Shared, Source};
 pub use line::{Line, Received, Rest};
 pub use outlet::{Counters, Delivery, Settings};

@@ -14,9 +14,10 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use crate::answer::{End, Order, Outcome};
-use crate::making::{for_one, make_together};
+use crate::answer::{End, Failure, Order, Outcome, Place};
+use crate::making::{Reel, for_one, make_together};
 use crate::queue::Queue;
+use crate::reading::{Back, Reading};
 use crate::sending::{Progress, Sending};
 use crate::sharing::{Choice, Filled, Key, LOOK, Sharing};
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub window: usize,
     /// How long a peer may take nothing before its answer is given up.
     pub stall: Duration,
+    /// How long a source may take to answer before its answers are given up.
+    pub patience: Duration,
 }
 
 /// Sums since the start.
@@ -41,6 +44,10 @@ pub struct Counters {
     pub beats: AtomicU64,
     /// Segments of [`Body::Shared`](crate::Body::Shared) whose making was begun, be it for one answer or for many.
     pub makings: AtomicU64,
+    /// Windows that wait for their sources.
+    pub reading: AtomicU64,
+    /// Threads that wait for sources which have not answered in time.
+    pub stuck: AtomicU64,
 }
 
 /// One thread that makes and sends answers.
@@ -133,6 +140,7 @@ struct Outlet {
     lanes: usize,
     answers: HashMap<u64, Sending>,
     sharing: Sharing,
+    reading: Reading<Turn>,
     /// In the order in which they get a window.
     ready: Vec<Turn>,
     /// Answers that wait for their next byte to be due.
@@ -153,6 +161,8 @@ enum Turn {
 
 /// What the descriptor of the command queue is known by in the kernel's list.
 const COMMANDS: u64 = u64::MAX;
+/// And that of windows which are back.
+const WINDOWS: u64 = u64::MAX - 1;
 /// Windows kept for answers to come.
 const SPARE: usize = 64;
 /// So many answers are many: what they hold together counts for more than what a window less costs.
@@ -162,9 +172,12 @@ impl Outlet {
     fn new(shared: Arc<Shared>, settings: Settings, cache: Option<Cache>) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, shared.commands.as_fd(), EventData::new_u64(COMMANDS), EventFlags::IN)?;
+        let reading = Reading::new(settings.patience)?;
+        epoll::add(&epoll, reading.signal(), EventData::new_u64(WINDOWS), EventFlags::IN)?;
         Ok(Self {
             shared,
             settings,
+            reading,
             epoll,
             lanes: Kernel::best().lanes(),
             answers: HashMap::new(),
@@ -225,7 +238,7 @@ impl Outlet {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => unreachable!("epoll_wait: {error}"),
         }
-        let writable = events.iter().map(|event| event.data.u64()).filter(|&id| id != COMMANDS);
+        let writable = events.iter().map(|event| event.data.u64()).filter(|&id| id < WINDOWS);
         self.ready.extend(writable.map(Turn::Answer));
         let now = Instant::now();
         while let Some(&(due, id)) = self.held.first().filter(|(due, _)| *due <= now) {
@@ -233,6 +246,8 @@ impl Outlet {
             self.ready.push(Turn::Answer(id));
         }
         self.look(now);
+        let back = self.reading.take(now);
+        self.take_back(back, now);
     }
 
     /// Sees to answers that wait for what another worker makes.
@@ -317,12 +332,73 @@ impl Outlet {
         }
         let for_one = answers.iter_mut().filter_map(|(_, answer)| answer.making());
         make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), window);
-        for (key, filled) in segments {
-            self.put(key, filled);
-        }
         let now = Instant::now();
-        for (id, answer) in answers {
-            self.send(id, answer, now);
+        for (key, mut filled) in segments {
+            match filled.making().lend() {
+                None => self.put(key, filled),
+                Some((place, reel)) => {
+                    self.sharing.lend(key, filled);
+                    self.read(Turn::Segment(key), place, reel, now);
+                }
+            }
+        }
+        for (id, mut answer) in answers {
+            match answer.lend() {
+                None => self.send(id, answer, now),
+                Some((place, reel)) => {
+                    self.answers.insert(id, answer);
+                    self.read(Turn::Answer(id), place, reel, now);
+                }
+            }
+        }
+    }
+
+    /// Has somebody else wait for a source.
+    fn read(&mut self, turn: Turn, place: Place, reel: Reel, now: Instant) {
+        match self.reading.ask(turn, place, reel, now) {
+            Err((reel, failure)) => {
+                self.keep(reel.into_window());
+                self.give_up(turn, &failure);
+            }
+            Ok(ticket) => {
+                if let Turn::Answer(id) = turn
+                    && let Some(answer) = self.answers.get_mut(&id)
+                {
+                    answer.reading = Some(ticket);
+                }
+            }
+        }
+    }
+
+    /// Goes on with those whose sources have answered, and gives up the others.
+    fn take_back(&mut self, back: Vec<Back<Turn>>, now: Instant) {
+        for back in back {
+            match back {
+                Back::Late(turn, failure) => self.give_up(turn, &failure),
+                Back::Made(turn, reel) => {
+                    match &turn {
+                        Turn::Segment(key) => self.sharing.take_back(key, reel),
+                        Turn::Answer(id) => {
+                            if let Some(answer) = self.answers.get_mut(id) {
+                                answer.take_back(reel, now);
+                            }
+                        }
+                    }
+                    self.ready.push(turn);
+                }
+            }
+        }
+    }
+
+    /// The source does not answer: whoever waits for it has waited long enough.
+    fn give_up(&mut self, turn: Turn, failure: &Failure) {
+        match turn {
+            Turn::Answer(id) => self.end(id, End::Silent(failure.clone())),
+            Turn::Segment(key) => {
+                for id in self.sharing.give_up(&key) {
+                    self.end(id, End::Silent(failure.clone()));
+                }
+            }
         }
     }
 
@@ -409,6 +485,9 @@ impl Outlet {
             let _ = answer.line().on_socket(|socket| epoll::delete(&self.epoll, socket));
         }
         self.held.retain(|&(_, held)| held != id);
+        if let Some(reel) = answer.reading.and_then(|ticket| self.reading.forget(ticket)) {
+            self.keep(reel.into_window());
+        }
         self.shared.counters.answers.fetch_sub(1, Ordering::Relaxed);
         self.shared.counters.waiting.fetch_sub(answer.counted, Ordering::Relaxed);
         if end == End::Handed {
@@ -422,16 +501,22 @@ impl Outlet {
         self.ended.push(Outcome { id, end });
     }
 
-    /// Gives up answers whose peers take nothing.
+    /// Gives up answers whose peers take nothing, or whose sources do not answer.
     fn tick(&mut self) {
         let now = Instant::now();
         if now < self.next_tick {
             return;
         }
         self.next_tick = now + TICK;
+        let late = self.reading.tick(now);
+        self.take_back(late, now);
+        let (reading, stuck) = self.reading.counts(now);
+        self.shared.counters.reading.store(reading, Ordering::Relaxed);
+        self.shared.counters.stuck.store(stuck, Ordering::Relaxed);
         let stalled: Vec<u64> = self
             .answers
             .iter()
+            .filter(|(_, answer)| answer.reading.is_none())
             .filter(|(_, answer)| now.saturating_duration_since(answer.last_progress()) > self.settings.stall)
             .map(|(&id, _)| id)
             .collect();

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use pystream_shm::{Entry, Progress as Filled};
 use pystream_tls::sealed_len;
 
-use crate::answer::{Body, End, Failure, Order, Piece, Shared, Source};
+use crate::answer::{Body, End, Failure, Order, Place, Shared};
 use crate::line::{Line, Rest, share};
-use crate::making::Making;
+use crate::making::{Making, Reel};
+use crate::pieces::Pieces;
+use crate::reading::Ticket;
 
 /// An order on its way.
 ///
@@ -35,9 +37,10 @@ pub(crate) struct Sending {
     /// Of the body: the next byte to be loaded, and the end.
     at: u64,
     end: u64,
-    /// The part of the content's memory, or of `window`, that is loaded.
+    /// The part of the content's memory that is loaded.
     from: usize,
     to: usize,
+    /// For a making that is yet to begin.
     window: Vec<u8>,
     /// Bytes of TLS records that wait in the line; none on a clear one.
     sealed: usize,
@@ -49,6 +52,8 @@ pub(crate) struct Sending {
     handed: u64,
     last_progress: Instant,
     pub(crate) watched: bool,
+    /// What its next window is known by while a thread waits for it.
+    pub(crate) reading: Option<Ticket>,
     /// As many bytes the outlet has counted as waiting.
     pub(crate) counted: u64,
 }
@@ -57,7 +62,6 @@ enum Content {
     Made(Making),
     Cached(Entry),
     Bytes(Arc<dyn AsRef<[u8]> + Send + Sync>),
-    Pieces(Arc<dyn Source>, Arc<[Piece]>),
 }
 
 /// What an answer needs next.
@@ -91,8 +95,9 @@ impl Sending {
                 Content::Bytes(Arc::new([]))
             }
             Body::Pieces(source, pieces) => {
-                spare = window;
-                Content::Pieces(source, pieces)
+                let most = paced(rate, usize::try_from(length).unwrap_or(usize::MAX));
+                let pieces = Pieces { source, pieces, wanted: at..end };
+                Content::Made(Making::part(Box::new(pieces), window, at, most))
             }
             Body::Rest(Rest { wire, plain, at: from }, bytes) => {
                 (at, end) = (from as u64, (*bytes).as_ref().len() as u64);
@@ -125,6 +130,7 @@ impl Sending {
             handed: 0,
             last_progress: started,
             watched: false,
+            reading: None,
             counted: 0,
         }
     }
@@ -184,6 +190,23 @@ impl Sending {
         !self.begun || self.loaded() == 0
     }
 
+    /// What is to be made by a thread that can wait, and where.
+    pub(crate) fn lend(&mut self) -> Option<(Place, Reel)> {
+        match &mut self.content {
+            Content::Made(making) => making.lend(),
+            _ => None,
+        }
+    }
+
+    /// Has back what was made. Waiting for it was no stall.
+    pub(crate) fn take_back(&mut self, reel: Reel, now: Instant) {
+        self.reading = None;
+        self.last_progress = self.last_progress.max(now);
+        if let Content::Made(making) = &mut self.content {
+            making.take_back(reel);
+        }
+    }
+
     /// What has to make a window before there is anything to load.
     pub(crate) fn making(&mut self) -> Option<&mut Making> {
         let wanting = self.is_empty() && self.at < self.end && self.joined.is_none();
@@ -215,7 +238,7 @@ impl Sending {
             return;
         }
         self.at += (self.to - self.from) as u64;
-        let parts = [&self.head[self.head_at..], chunk(&self.content, &self.window, self.from, self.to)];
+        let parts = [&self.head[self.head_at..], chunk(&self.content, self.from, self.to)];
         self.sealed_plain = (parts[0].len() + parts[1].len()) as u64;
         match self.line.queue(parts) {
             Ok(true) => self.sealed = parts.iter().map(|part| sealed_len(part.len())).sum(),
@@ -224,11 +247,10 @@ impl Sending {
         }
     }
 
-    /// Bytes that may be loaded, or lent, at once: where there is a rate, of a quarter of a second, so that they flow.
+    /// Bytes that may be loaded, or lent, at once.
     fn most(&self, window: usize) -> usize {
-        let paced = self.rate.map_or(window, |rate| usize::try_from(rate / 4).unwrap_or(window).max(LEAST));
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        window.min(paced).min(left)
+        paced(self.rate, window).min(left)
     }
 
     fn load_body(&mut self, most: usize) -> Result<(), Failure> {
@@ -259,16 +281,6 @@ impl Sending {
             Content::Cached(entry) => {
                 self.from = self.at as usize;
                 self.to = self.from + entry.lend(self.at, most).len();
-            }
-            Content::Pieces(source, pieces) => {
-                let Some((piece, within)) = find(pieces, self.at) else { return Err(short(self.end - self.at)) };
-                self.to = most.min(usize::try_from(piece.len() - within).unwrap_or(usize::MAX));
-                self.window.resize(self.to, 0);
-                match piece {
-                    Piece::Bytes(bytes) => self.window.copy_from_slice(&bytes[within as usize..][..self.to]),
-                    Piece::Range(range) => source.read_exact_at(range.start + within, &mut self.window)?,
-                }
-                source.check()?;
             }
         }
         Ok(())
@@ -383,7 +395,7 @@ impl Sending {
         // A head goes into the same packet as what is lent.
         let more = self.lent(window).is_some_and(|(.., count)| count > 0);
         let head = &self.head[self.head_at..];
-        let body = chunk(&self.content, &self.window, self.from, self.to);
+        let body = chunk(&self.content, self.from, self.to);
         let sent = self.line.write(&[IoSlice::new(head), IoSlice::new(body)], more)?;
         let (of_head, left) = (sent.min(head.len()), head.len());
         let plain = match &mut self.rest {
@@ -408,26 +420,19 @@ const LENT: usize = 1024 * 1024;
 /// The least that is loaded at once, however low a rate is.
 const LEAST: usize = 4096;
 
+/// Of `window` bytes as many as go at once: where there is a rate, those of a quarter of a second, so that they flow.
+fn paced(rate: Option<u64>, window: usize) -> usize {
+    rate.map_or(window, |rate| usize::try_from(rate / 4).unwrap_or(window).max(LEAST).min(window))
+}
+
 fn short(missing: u64) -> Failure {
     Failure(format!("the body ends {missing} bytes before its length"))
 }
 
-/// The piece that byte `at` lies in, and where in it.
-fn find(pieces: &[Piece], mut at: u64) -> Option<(&Piece, u64)> {
-    for piece in pieces {
-        if at < piece.len() {
-            return Some((piece, at));
-        }
-        at -= piece.len();
-    }
-    None
-}
-
-fn chunk<'a>(content: &'a Content, window: &'a [u8], from: usize, to: usize) -> &'a [u8] {
+fn chunk(content: &Content, from: usize, to: usize) -> &[u8] {
     match content {
         Content::Made(making) => &making.made().1[from..to],
         Content::Bytes(bytes) => &(**bytes).as_ref()[from..to],
         Content::Cached(entry) => entry.lend(from as u64, to - from),
-        Content::Pieces(..) => &window[from..to],
     }
 }

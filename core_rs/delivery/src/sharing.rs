@@ -25,7 +25,7 @@ use pystream_shm::{Cache, Entry, Filling, Progress};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::answer::Shared;
-use crate::making::Making;
+use crate::making::{Making, Reel};
 
 pub(crate) type Key = [u8; 16];
 
@@ -161,6 +161,23 @@ impl Sharing {
 
     pub(crate) fn take(&mut self, key: &Key) -> Option<Filled> {
         self.fillings.remove(key)
+    }
+
+    /// Puts away what a thread is making.
+    pub(crate) fn lend(&mut self, key: Key, filled: Filled) {
+        self.fillings.insert(key, filled);
+    }
+
+    /// Has back what it made.
+    pub(crate) fn take_back(&mut self, key: &Key, reel: Reel) {
+        if let Some(filled) = self.fillings.get_mut(key) {
+            filled.making.take_back(reel);
+        }
+    }
+
+    /// Abandons what cannot be made at present; the answers that waited for it.
+    pub(crate) fn give_up(&mut self, key: &Key) -> Vec<u64> {
+        self.fillings.remove(key).map(|filled| filled.waiting).unwrap_or_default()
     }
 
     /// Puts away what was just made; the answers that waited for it, and the window, if it was the last one. A making that

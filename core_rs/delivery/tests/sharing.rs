@@ -15,7 +15,7 @@ use pystream_cipher::{Lane, padded_len};
 use pystream_delivery::{Body, Delivery, End, Failure, Order, Piece, Producer, Recipe, Settings, Shared, Source};
 use pystream_shm::{BLOCK, Cache};
 
-use common::{Sums, made, order, outcomes, pair, pattern};
+use common::{PATIENCE, Sums, made, order, outcomes, pair, pattern};
 
 const WINDOW: usize = 4096;
 
@@ -95,7 +95,7 @@ impl Producer for Reel {
 }
 
 fn delivery(cache: Option<Cache>) -> Delivery {
-    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30) }, cache).unwrap()
+    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30), patience: PATIENCE }, cache).unwrap()
 }
 
 fn cache(blocks: usize, seats: usize) -> OwnedFd {

@@ -19,4 +19,4 @@ mod window;
 
 pub use error::{Error, ErrorKind, Result};
 pub use reader::FourCc;
-pub use source::ReadAt;
+pub use source::{Made, Place, ReadAt};

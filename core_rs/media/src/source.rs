@@ -2,6 +2,24 @@
 
 use crate::{Error, Result};
 
+/// Where an input lies, for whoever has threads wait for it: those of one store answer together, or not at all.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// The disk, or the network's file system.
+    pub store: u64,
+    /// The input among those of its store.
+    pub input: u64,
+}
+
+/// What came of making bytes without waiting for an input.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Made {
+    /// So many bytes.
+    Bytes(usize),
+    /// None: the input that lies here has to be waited for.
+    Later(Place),
+}
+
 /// Random access to an input whose size is known.
 pub trait ReadAt: Send + Sync {
     /// Size in bytes.
@@ -12,6 +30,24 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::Source`] where the bytes cannot be had, an input that shrank among them.
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Fills `buf`, if the bytes are at hand, and says whether it did. Waits for nothing.
+    ///
+    /// # Errors
+    /// As of [`Self::read_exact_at`].
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        self.read_exact_at(offset, buf).map(|()| true)
+    }
+
+    /// Whether whatever it is asked may take its time, [`Self::check_unchanged`] as well.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Where it lies.
+    fn place(&self) -> Place {
+        Place::default()
+    }
 
     /// The whole input, where it lies in memory anyway: then nothing is copied.
     fn as_slice(&self) -> Option<&[u8]> {
@@ -40,6 +76,18 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
         (**self).read_exact_at(offset, buf)
     }
 
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        (**self).read_now(offset, buf)
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
+    }
+
+    fn place(&self) -> Place {
+        (**self).place()
+    }
+
     fn as_slice(&self) -> Option<&[u8]> {
         (**self).as_slice()
     }
@@ -60,6 +108,18 @@ impl<T: ReadAt + ?Sized> ReadAt for std::sync::Arc<T> {
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         (**self).read_exact_at(offset, buf)
+    }
+
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        (**self).read_now(offset, buf)
+    }
+
+    fn is_remote(&self) -> bool {
+        (**self).is_remote()
+    }
+
+    fn place(&self) -> Place {
+        (**self).place()
     }
 
     fn as_slice(&self) -> Option<&[u8]> {

@@ -277,6 +277,11 @@ impl Cursor {
         Some(sample)
     }
 
+    /// Goes back to where [`Self::index`] was `index`.
+    pub(crate) fn rewind(&mut self, index: usize) {
+        self.next = index;
+    }
+
     /// Takes the last [`Self::next`] back.
     pub(crate) fn unread(&mut self) {
         self.next -= 1;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, ReadAt, Result};
+use crate::{Error, Place, ReadAt, Result};
 
 /// Bytes in a window. Small beside an L2 cache, large beside the cost of a system call.
 const WINDOW: u64 = 32 * 1024;
@@ -19,6 +19,9 @@ pub(crate) struct Windows {
     latest: usize,
     /// Of what is read past the slots.
     passed: Ahead,
+    /// Only what is at hand is read; `missed`: something was not.
+    hasty: bool,
+    missed: bool,
 }
 
 #[derive(Default)]
@@ -58,7 +61,20 @@ impl Slot {
 
 impl Windows {
     pub(crate) fn new(source: Arc<dyn ReadAt>) -> Self {
-        Self { source, slots: Default::default(), latest: 0, passed: Ahead::default() }
+        Self { source, slots: Default::default(), latest: 0, passed: Ahead::default(), hasty: false, missed: false }
+    }
+
+    /// From now on reads only what is at hand, and fails where something is not. An input of which nothing ever is says so
+    /// at once.
+    pub(crate) fn hurry(&mut self) -> std::result::Result<(), Place> {
+        (self.hasty, self.missed) = (true, false);
+        if self.source.is_remote() { Err(self.source.place()) } else { Ok(()) }
+    }
+
+    /// From now on waits again; returns the input that was not at hand.
+    pub(crate) fn relax(&mut self) -> Option<Place> {
+        self.hasty = false;
+        std::mem::take(&mut self.missed).then(|| self.source.place())
     }
 
     /// Between `min` and `max` bytes from `offset` on. `limit` is where reading ahead stops being of use.
@@ -84,7 +100,7 @@ impl Windows {
     /// Bytes straight into `out`, past the windows.
     pub(crate) fn read(&mut self, offset: u64, out: &mut [u8]) -> Result<()> {
         self.passed.at = offset + out.len() as u64;
-        self.source.read_exact_at(offset, out)
+        read(&*self.source, self.hasty, &mut self.missed, offset, out)
     }
 
     /// Tells the source what will be read next where each of the windows, and what went past them, has come to: as much as
@@ -128,12 +144,25 @@ impl Windows {
         buffer.resize((end - start) as usize, 0);
         *place = start;
         ahead.at = end;
-        if let Err(error) = self.source.read_exact_at(start, buffer) {
+        if let Err(error) = read(&*self.source, self.hasty, &mut self.missed, start, buffer) {
             buffer.clear();
             return Err(error);
         }
         Ok(slot)
     }
+}
+
+/// # Errors
+/// The source's; and, in a hurry, that the bytes are not at hand, which is kept in `missed`.
+fn read(source: &dyn ReadAt, hasty: bool, missed: &mut bool, offset: u64, out: &mut [u8]) -> Result<()> {
+    if !hasty {
+        return source.read_exact_at(offset, out);
+    }
+    if source.read_now(offset, out)? {
+        return Ok(());
+    }
+    *missed = true;
+    Err(Error::source_failed("the bytes are not at hand", None).at(offset))
 }
 
 fn ends_inside_a_sample(offset: u64) -> Error {

@@ -11,8 +11,10 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use pystream_cipher::Lane;
 use pystream_delivery as delivery;
-use pystream_delivery::{Body, End, Failure, Order, Piece, Producer, Received, Recipe, Row, Shared, Source};
-use pystream_media::mp4;
+use pystream_delivery::{
+    Body, End, Failure, Filled, Order, Piece, Place, Producer, Received, Recipe, Row, Shared, Source,
+};
+use pystream_media::{Error, Made, mp4};
 use pystream_tls::{Certificate, Pem, TicketKeys};
 
 use crate::errors::Fault;
@@ -141,19 +143,24 @@ pub(crate) struct Delivery {
     inner: delivery::Delivery,
 }
 
+/// Players wait some ten seconds for bytes.
+const PATIENCE_MS: u64 = 8000;
+
 /// What of a body is to be sent: bytes to skip, bytes to send.
 type Range = (u64, u64);
 
 #[pymethods]
 impl Delivery {
-    /// `window` is in bytes; `cache` is where segments go that several viewers want.
+    /// `window` is in bytes; `cache` is where segments go that several viewers want; `patience_ms` is how long sources may
+    /// take to answer.
     #[new]
-    #[pyo3(signature = (window, stall_ms, cache = None))]
-    fn new(window: usize, stall_ms: u64, cache: Option<&Cache>) -> PyResult<Self> {
+    #[pyo3(signature = (window, stall_ms, cache = None, patience_ms = PATIENCE_MS))]
+    fn new(window: usize, stall_ms: u64, cache: Option<&Cache>, patience_ms: u64) -> PyResult<Self> {
         if window == 0 || !window.is_multiple_of(32) {
             return Err(PyValueError::new_err("a window is a positive multiple of 32 bytes"));
         }
-        let settings = delivery::Settings { window, stall: Duration::from_millis(stall_ms) };
+        let [stall, patience] = [stall_ms, patience_ms].map(Duration::from_millis);
+        let settings = delivery::Settings { window, stall, patience };
         Ok(Self { inner: delivery::Delivery::start(settings, cache.map(|cache| cache.inner.clone()))? })
     }
 
@@ -231,13 +238,14 @@ impl Delivery {
     }
 
     /// `(id, end, reason)` of each order that has ended since the last call; `end` is one of `handed`, `gone`, `stalled`,
-    /// `failed`, `cancelled`.
+    /// `failed`, `silent` (a source has not answered in time), `cancelled`.
     fn outcomes(&self) -> Vec<(u64, &'static str, Option<String>)> {
         let told = |outcome: delivery::Outcome| match outcome.end {
             End::Handed => (outcome.id, "handed", None),
             End::Gone => (outcome.id, "gone", None),
             End::Stalled => (outcome.id, "stalled", None),
             End::Failed(Failure(reason)) => (outcome.id, "failed", Some(reason)),
+            End::Silent(Failure(reason)) => (outcome.id, "silent", Some(reason)),
             End::Cancelled => (outcome.id, "cancelled", None),
         };
         self.inner.outcomes().into_iter().map(told).collect()
@@ -248,6 +256,13 @@ impl Delivery {
         use std::sync::atomic::Ordering::Relaxed;
         let counters = self.inner.counters();
         (counters.answers.load(Relaxed), counters.waiting.load(Relaxed))
+    }
+
+    /// Windows that wait for their sources, and threads that wait for such as have not answered in time.
+    fn reading(&self) -> (u64, u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let counters = self.inner.counters();
+        (counters.reading.load(Relaxed), counters.stuck.load(Relaxed))
     }
 
     /// Counts on as long as the thread lives and does not hang, four times a second at least.
@@ -301,11 +316,26 @@ struct Making {
 
 impl Producer for Making {
     fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
-        self.muxer.fill(window).map_err(|error| Failure(format!("{}: {error}", self.input)))
+        self.muxer.fill(window).map_err(|error| self.failed(&error))
+    }
+
+    fn fill_now(&mut self, window: &mut [u8]) -> Result<Filled, Failure> {
+        match self.muxer.fill_now(window).map_err(|error| self.failed(&error))? {
+            Made::Bytes(filled) => Ok(Filled::Bytes(filled)),
+            Made::Later(pystream_media::Place { store, input }) => {
+                Ok(Filled::Later(Place { store, source: input, name: Arc::clone(&self.input) }))
+            }
+        }
     }
 
     fn check(&self) -> Result<(), Failure> {
-        self.muxer.check_unchanged().map_err(|error| Failure(format!("{}: {error}", self.input)))
+        self.muxer.check_unchanged().map_err(|error| self.failed(&error))
+    }
+}
+
+impl Making {
+    fn failed(&self, error: &Error) -> Failure {
+        Failure(format!("{}: {error}", self.input))
     }
 }
 

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pystream_cipher::{Kernel, Lane, padded_len};
 use pystream_media::rendition::Stream;
-use pystream_media::{Error, fmp4, playlist, ts};
+use pystream_media::{Error, Made, fmp4, playlist, ts};
 
 use crate::buffers::{Column, Output, Segment, zeros};
 use crate::errors::{Fault, Result};
@@ -105,6 +105,13 @@ impl Muxer {
         match self {
             Self::Ts(muxer) => muxer.fill(out),
             Self::Fmp4(muxer) => muxer.fill(out),
+        }
+    }
+
+    pub(crate) fn fill_now(&mut self, out: &mut [u8]) -> std::result::Result<Made, Error> {
+        match self {
+            Self::Ts(muxer) => muxer.fill_now(out),
+            Self::Fmp4(muxer) => muxer.fill_now(out),
         }
     }
 

@@ -1,18 +1,23 @@
 //! Inputs: a file, bytes, or a Python object with `size` and `read_at(offset, n)`.
 
 use std::fs::{File, Metadata};
+use std::io::IoSliceMut;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pystream_delivery as delivery;
 use pystream_delivery::{Failure, Source};
-use pystream_media::{Error, ReadAt, Result};
-use rustix::fs::{Advice, fadvise};
+use pystream_media::{Error, Place, ReadAt, Result};
+use rustix::fs::{Advice, fadvise, fstatfs};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use crate::errors::{numbered_os_error, os_error};
 
@@ -22,9 +27,37 @@ const ESPIPE: i32 = 29;
 
 /// A local file, read with `pread`: a file that shrinks is an error, where a map of it would be a SIGBUS.
 pub(crate) struct FileSource {
-    file: File,
+    /// Here as long as this is.
+    file: Option<File>,
+    storage: Storage,
     state: State,
+    place: Place,
     path: PathBuf,
+}
+
+/// How to get from a file what takes no time.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Storage {
+    /// It lies in memory.
+    Memory,
+    /// The kernel gives what is in its cache, and says of the rest that one would have to wait (preadv2(2), RWF_NOWAIT); what
+    /// it knows of the file itself it has in memory.
+    Disk,
+    /// Not at all: network file systems and FUSE, which may have to ask elsewhere for anything, and overlays.
+    Remote,
+}
+
+impl Storage {
+    fn of(file: &File) -> Self {
+        // statfs(2): TMPFS_MAGIC, RAMFS_MAGIC.
+        let memory = fstatfs(file).is_ok_and(|found| matches!(found.f_type as u32, 0x0102_1994 | 0x8584_58F6));
+        let asked = || preadv2(file, &mut [IoSliceMut::new(&mut [0])], 0, ReadWriteFlags::NOWAIT);
+        match memory {
+            true => Self::Memory,
+            false if matches!(asked(), Ok(_) | Err(Errno::AGAIN)) => Self::Disk,
+            false => Self::Remote,
+        }
+    }
 }
 
 /// What of a file changes with its bytes: size, and seconds and nanoseconds of its last change.
@@ -32,9 +65,8 @@ pub(crate) struct FileSource {
 struct State(u64, i64, i64);
 
 impl State {
-    fn of(file: &File) -> std::io::Result<Self> {
-        let found = file.metadata()?;
-        Ok(Self(found.len(), found.mtime(), found.mtime_nsec()))
+    fn of(found: &Metadata) -> Self {
+        Self(found.len(), found.mtime(), found.mtime_nsec())
     }
 }
 
@@ -77,13 +109,35 @@ impl FileSource {
     }
 
     fn of(file: File, path: &Path) -> PyResult<Self> {
-        let state = State::of(&file).map_err(|error| os_error(&error, path))?;
-        Ok(Self { file, state, path: path.to_owned() })
+        let found = file.metadata().map_err(|error| os_error(&error, path))?;
+        let (state, place) = (State::of(&found), Place { store: found.dev(), input: found.ino() });
+        Ok(Self { storage: Storage::of(&file), file: Some(file), state, place, path: path.to_owned() })
     }
 
     /// Open as long as this is.
     pub(crate) fn descriptor(&self) -> RawFd {
-        self.file.as_raw_fd()
+        self.file().as_raw_fd()
+    }
+
+    fn file(&self) -> &File {
+        self.file.as_ref().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl Drop for FileSource {
+    /// To close a file is to ask where it lies, too (FUSE_FLUSH), and who lets go of one last may be who must not wait.
+    fn drop(&mut self) {
+        static CLOSING: LazyLock<Sender<File>> = LazyLock::new(|| {
+            let (closing, files) = channel();
+            // Without a thread, whoever sends has its file back, and closes it itself.
+            let _ = std::thread::Builder::new().name("closing".into()).spawn(move || files.into_iter().for_each(drop));
+            closing
+        });
+        if self.storage == Storage::Remote
+            && let Some(file) = self.file.take()
+        {
+            let _ = CLOSING.send(file);
+        }
     }
 }
 
@@ -92,10 +146,31 @@ impl ReadAt for FileSource {
         self.state.0
     }
 
+    fn read_now(&self, offset: u64, buf: &mut [u8]) -> Result<bool> {
+        match self.storage {
+            Storage::Remote => Ok(false),
+            Storage::Memory => ReadAt::read_exact_at(self, offset, buf).map(|()| true),
+            // What it does not give for whatever reason is read by somebody who can wait, and who is told why not.
+            Storage::Disk => {
+                let count = buf.len();
+                let read = preadv2(self.file(), &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT);
+                Ok(read.is_ok_and(|read| read == count))
+            }
+        }
+    }
+
+    fn is_remote(&self) -> bool {
+        self.storage == Storage::Remote
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
     /// By its time: the kernel sets that before the first byte is written (a file that is mapped, when it is first written to).
     fn check_unchanged(&self) -> Result<()> {
-        match State::of(&self.file) {
-            Ok(state) if state == self.state => Ok(()),
+        match self.file().metadata() {
+            Ok(found) if State::of(&found) == self.state => Ok(()),
             Ok(_) => Err(Error::source_failed("the file was written to since it was opened", None)),
             Err(error) => Err(Error::source_failed(error.to_string(), None)),
         }
@@ -103,11 +178,11 @@ impl ReadAt for FileSource {
 
     fn will_read(&self, offset: u64, len: u64) {
         // What cannot be read ahead is read when it is needed.
-        let _ = fadvise(&self.file, offset, NonZeroU64::new(len), Advice::WillNeed);
+        let _ = fadvise(self.file(), offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(|error| match error.kind() {
+        self.file().read_exact_at(buf, offset).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => shrank(offset),
             _ => {
                 let failed = ReadFailed { error, path: self.path.clone() };
@@ -119,12 +194,31 @@ impl ReadAt for FileSource {
 
 impl Source for FileSource {
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> std::result::Result<(), Failure> {
-        let failed = |error: Error| Failure(format!("{}: {error}", self.path.display()));
-        ReadAt::read_exact_at(self, offset, buffer).map_err(failed)
+        ReadAt::read_exact_at(self, offset, buffer).map_err(|error| self.failed(&error))
+    }
+
+    fn read_now(&self, offset: u64, buffer: &mut [u8]) -> std::result::Result<Option<delivery::Place>, Failure> {
+        let there = ReadAt::read_now(self, offset, buffer).map_err(|error| self.failed(&error))?;
+        Ok((!there).then(|| self.named_place()))
+    }
+
+    fn is_remote(&self) -> Option<delivery::Place> {
+        ReadAt::is_remote(self).then(|| self.named_place())
     }
 
     fn check(&self) -> std::result::Result<(), Failure> {
-        self.check_unchanged().map_err(|error| Failure(format!("{}: {error}", self.path.display())))
+        self.check_unchanged().map_err(|error| self.failed(&error))
+    }
+}
+
+impl FileSource {
+    fn failed(&self, error: &Error) -> Failure {
+        Failure(format!("{}: {error}", self.path.display()))
+    }
+
+    fn named_place(&self) -> delivery::Place {
+        let Place { store, input } = self.place;
+        delivery::Place { store, source: input, name: self.path.to_string_lossy().into() }
     }
 }
 

@@ -38,7 +38,7 @@ from sqlalchemy.exc import IntegrityError
 from pystream.acl.audit import Entry, check_who
 from pystream.acl.store import audit, tables
 from pystream.acl.store.audit import AuditStore
-from pystream.acl.store.database import Database
+from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.verifiers import Verifiers
@@ -128,7 +128,7 @@ class Store:
         """Note which key store belongs to this store, where none does yet: `root` is the name of its
         root. Raises `StoreError` where another one does."""
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             if connection.scalar(select(tables.key_store.c.root)) is None:
                 connection.execute(insert(tables.key_store).values(id=1, root=root))
         self.check_key_store(root)
@@ -137,7 +137,7 @@ class Store:
         """Have another key store belong to this store. What was sealed with the one before cannot be
         read with it."""
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             connection.execute(delete(tables.key_store))
             connection.execute(insert(tables.key_store).values(id=1, root=root))
 
@@ -217,7 +217,7 @@ class Store:
         check(settings)
         check_who(who)
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             if _find_tenant(connection, name) is not None:
                 raise Exists(f"there is a tenant {name!r} already")
             row = {"name": name, "created_at": now, **_columns(settings)}
@@ -231,7 +231,7 @@ class Store:
         `NotFound`."""
         check_who(who)
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             before = _tenant(connection, name)
             after = changed(before.settings, changes)
             check(after)
@@ -248,7 +248,7 @@ class Store:
         """Only one that nothing is on record of; its name is free then. Raises `NotFound`, and
         `StoreError` where it stays."""
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             owner = _tenant(connection, name)
             tenant = tables.tenant
             try:
@@ -270,7 +270,7 @@ class Store:
         check(settings)
         check_who(who)
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             owner = _tenant(connection, tenant)
             if _find_stream(connection, owner, name) is not None:
                 text = f"there is a stream {tenant}/{name} already"
@@ -302,7 +302,7 @@ class Store:
         another revision by now."""
         check_who(who)
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             owner = _tenant(connection, tenant)
             before = _stream(connection, owner, name)
             _check_seen(before, seen)
@@ -322,7 +322,7 @@ class Store:
         `set_stream` does."""
         check_who(who)
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             owner = _tenant(connection, tenant)
             stream = _stream(connection, owner, name)
             _check_seen(stream, seen)
@@ -339,7 +339,7 @@ class Store:
         """
         with self._database.writing() as connection:
             # A second writer of the same meter waits here, before it reads how far the first came.
-            _take_turn(connection)
+            take_turn(connection)
             cursors, owners = _cursors(connection), _owners(connection)
             added, read, left_out = [], [], []
             for row in rows:
@@ -497,11 +497,6 @@ def _frozen(value: Any) -> Any:
 
 
 # Writing
-
-
-def _take_turn(connection: Connection) -> None:
-    """Waits for whoever writes now; SQLite's transaction has waited by itself."""
-    connection.execute(select(tables.revision.c.value).with_for_update())
 
 
 def _check_seen(stream: Stream, seen: int | None) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
@@ -205,6 +205,12 @@ class Database:
             raise StoreError(f"{self.name}: {_sentence(error)}") from error
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {error}") from error
+
+
+def take_turn(connection: Connection) -> None:
+    """Waits for whoever else writes and takes a turn; SQLite's transaction has waited by itself. What
+    is numbered within a turn can be seen in that order."""
+    connection.execute(select(tables.revision.c.value).with_for_update())
 
 
 class _Joint(threading.local):

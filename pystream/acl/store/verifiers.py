@@ -24,7 +24,7 @@ from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
-from pystream.acl.store.database import Database
+from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
 from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
 
@@ -74,7 +74,7 @@ class Verifiers:
         }
         try:
             with self._database.writing() as connection:
-                _take_turn(connection)
+                take_turn(connection)
                 _check_stream(connection, tenant_id, stream_id)
                 there = connection.execute(_active(tenant_id)).mappings().all()
                 _check_room(there, row)
@@ -110,7 +110,7 @@ class Verifiers:
         answers = AnswerStore(self._database).references(tenant_id)
         column = tables.verifier.c
         with self._database.writing() as connection:
-            _take_turn(connection)
+            take_turn(connection)
             wanted = _active(tenant_id).where(column.name == name)
             row = connection.execute(wanted).mappings().one_or_none()
             if row is None:
@@ -139,11 +139,6 @@ class Verifiers:
 def _active(tenant_id: int) -> Select[Any]:
     column = tables.verifier.c
     return select(tables.verifier).where(column.tenant_id == tenant_id, column.revoked_at.is_(None))
-
-
-def _take_turn(connection: Any) -> None:
-    """Waits for whoever else adds one: of two at a time, one may be too many."""
-    connection.execute(select(tables.revision.c.value).with_for_update())
 
 
 def _check_stream(connection: Any, tenant_id: int, stream_id: int | None) -> None:

@@ -28,8 +28,8 @@ from sqlalchemy.exc import IntegrityError
 from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
-from pystream.acl.store.database import Database
-from pystream.acl.viewers import End, Ending, Password, Session, Spent
+from pystream.acl.store.database import Database, take_turn
+from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
 from pystream.errors import Exists, NotFound, Said
 
 # Bound variables of one statement: SQLite takes 32,766.
@@ -164,6 +164,7 @@ class ViewerStore:
         """Revokes passwords; their sessions end. Returns how many were not revoked before."""
         column = tables.password.c
         with self._database.writing() as connection:
+            take_turn(connection)
             fresh = sorted(
                 each
                 for some in _slices(sorted(set(ids)))
@@ -280,6 +281,7 @@ class ViewerStore:
     def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
         """Ends all sessions of a stream: whoever watches has to come in anew. Raises `NotFound`."""
         with self._database.writing() as connection:
+            take_turn(connection)
             _check_streams(connection, tenant_id, {stream_id})
             row = {"at": now, "tenant_id": tenant_id, "stream_id": stream_id}
             connection.execute(insert(tables.ending).values(**row, reason=End.CLOSED))
@@ -291,6 +293,7 @@ class ViewerStore:
         column = tables.password.c
         where = column.tenant_id == tenant_id, column.id == password_id
         with self._database.writing() as connection:
+            take_turn(connection)
             if connection.execute(select(column.id).where(*where)).first() is None:
                 raise NotFound(Said("no-password", "there is no such password"))
             row = {"at": now, "tenant_id": tenant_id, "password_id": password_id}
@@ -306,13 +309,14 @@ class ViewerStore:
         ended: Mapping[bytes, End],
         now: int,
         spent: Collection[Spent] = (),
-    ) -> frozenset[bytes]:
+    ) -> dict[bytes, Refusal]:
         """Stores what happened since the last time. A session that is there is left as it is, so what
-        is said twice is kept once. Returns the sessions whose token somebody else has spent, on another
-        node: these are not kept."""
+        is said twice is kept once. Returns the sessions that are not kept: `SPENT`, whose token somebody
+        else has spent, on another node; `REVOKED`, whose password is not there any more. One that is
+        revoked later than that has its ending behind those that could be read before."""
         column = tables.session.c
         with self._database.writing() as connection:
-            lost = _spend(connection, spent)
+            lost = _without_password(connection, opened) | _spend(connection, spent)
             opened = [each for each in opened if each.id not in lost]
             if opened:
                 known = {
@@ -415,10 +419,24 @@ def _session_row(session: Session) -> dict[str, Any]:
     }
 
 
-def _spend(connection: Connection, spent: Collection[Spent]) -> frozenset[bytes]:
+def _without_password(connection: Connection, opened: Collection[Session]) -> dict[bytes, Refusal]:
+    """The sessions whose password was revoked, or deleted."""
+    asked = {each.password_id for each in opened if each.password_id is not None}
+    column = tables.password.c
+    valid = {
+        each
+        for some in _slices(sorted(asked))
+        for each in connection.scalars(
+            select(column.id).where(column.id.in_(some), column.revoked_at.is_(None))
+        )
+    }
+    return {each.id: Refusal.REVOKED for each in opened if each.password_id in asked - valid}
+
+
+def _spend(connection: Connection, spent: Collection[Spent]) -> dict[bytes, Refusal]:
     """Notes tokens as spent; returns the sessions of those that were."""
     if not spent:
-        return frozenset()
+        return {}
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     rows = [
         {
@@ -433,7 +451,7 @@ def _spend(connection: Connection, spent: Collection[Spent]) -> frozenset[bytes]
     connection.execute(dialect.insert(tables.spent).on_conflict_do_nothing(), rows)
     found = _spent(connection, [(each.tenant_id, each.token) for each in spent])
     won = ((each, found[each.tenant_id, each.token]) for each in spent)
-    return frozenset(each.session for each, winner in won if winner != each.session)
+    return {each.session: Refusal.SPENT for each, winner in won if winner != each.session}
 
 
 def _spent(

@@ -11,6 +11,9 @@ use pystream_cipher::{Lane, encrypt, pad_pkcs7, padded_len};
 use pystream_delivery::{Body, Delivery, Failure, Ledger, Line, Order, Outcome, Producer, Row, Settings};
 use rustix::event::{PollFd, PollFlags, poll};
 
+/// Longer than any test.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+
 pub const ROW: Row = Row { stream: 7, kind: 2 };
 
 #[derive(Default)]
@@ -80,7 +83,7 @@ pub fn pair(ledger: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
 }
 
 pub fn delivery(window: usize, stall: u64) -> Delivery {
-    Delivery::start(Settings { window, stall: Duration::from_millis(stall) }, None).unwrap()
+    Delivery::start(Settings { window, stall: Duration::from_millis(stall), patience: PATIENCE }, None).unwrap()
 }
 
 pub fn order(id: u64, line: &Arc<Line>, body: Body, length: u64) -> Order {

@@ -7,7 +7,7 @@ use super::{boxed, full_box, put};
 use crate::rendition::Stream;
 use crate::track::{Cursor, Kind, Track};
 use crate::window::Windows;
-use crate::{Error, ReadAt, Result};
+use crate::{Error, Made, ReadAt, Result};
 
 /// Sample flags (ISO/IEC 14496-12 8.8.3.1): depends on no other; depends on others and is no sync sample.
 const SYNC: u32 = 0x0200_0000;
@@ -293,6 +293,24 @@ impl Muxer {
         }
         self.windows.read_ahead(out.len(), self.limit);
         Ok(at)
+    }
+
+    /// As [`Self::fill`], but waits for no source. Where one has to be waited for, it is as if this had not been called.
+    ///
+    /// # Errors
+    /// As of [`Self::fill`].
+    pub fn fill_now(&mut self, out: &mut [u8]) -> Result<Made> {
+        if let Err(place) = self.windows.hurry() {
+            self.windows.relax();
+            return Ok(Made::Later(place));
+        }
+        let before = (self.header_at, self.samples.index(), self.run);
+        let made = self.fill(out);
+        let Some(place) = self.windows.relax() else { return made.map(Made::Bytes) };
+        let sample;
+        (self.header_at, sample, self.run) = before;
+        self.samples.rewind(sample);
+        Ok(Made::Later(place))
     }
 
     /// Whether all that was written is of one input.

@@ -8,7 +8,7 @@ use crate::codec::avc::AvcConfig;
 use crate::rendition::Stream;
 use crate::track::{Config, Sample};
 use crate::window::Windows;
-use crate::{Error, Result};
+use crate::{Error, Made, Place, Result};
 
 /// A segment being made. Resumable: each call of [`Self::fill`] goes on where the last one stopped.
 pub struct Muxer {
@@ -28,7 +28,7 @@ pub struct Muxer {
 }
 
 /// The PES packet being written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Pes {
     stream: usize,
     clock: Option<i64>,
@@ -42,7 +42,7 @@ struct Pes {
     body: Body,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 enum Body {
     #[default]
     Empty,
@@ -107,6 +107,30 @@ impl Muxer {
             }
         }
         Ok(at)
+    }
+
+    /// As [`Self::fill`], but waits for no source. Where one has to be waited for, it is as if this had not been called.
+    ///
+    /// # Errors
+    /// As of [`Self::fill`].
+    pub fn fill_now(&mut self, out: &mut [u8]) -> Result<Made> {
+        let mut windows = self.windows.iter_mut().flatten();
+        if let Err(place) = windows.try_for_each(Windows::hurry) {
+            self.relax();
+            return Ok(Made::Later(place));
+        }
+        let before = (self.tables, self.counters, self.pes.clone(), self.spill, self.spilled);
+        let mark = self.units.mark();
+        let made = self.fill(out);
+        let Some(place) = self.relax() else { return made.map(Made::Bytes) };
+        (self.tables, self.counters, self.pes, self.spill, self.spilled) = before;
+        self.units.rewind(mark);
+        Ok(Made::Later(place))
+    }
+
+    fn relax(&mut self) -> Option<Place> {
+        let windows = self.windows.iter_mut().flatten();
+        windows.filter_map(Windows::relax).last()
     }
 
     /// Whether all that was written is of one input.

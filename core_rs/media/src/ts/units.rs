@@ -322,7 +322,7 @@ struct Picture {
     grown: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Group {
     frames: [Sample; GROUP_FRAMES],
     count: usize,
@@ -333,7 +333,29 @@ struct Group {
     spent: bool,
 }
 
+/// Where a walk was: all of it that changes.
+pub(super) struct Mark {
+    samples: [usize; 2],
+    picture: Option<Picture>,
+    group: Group,
+    frame: Option<Sample>,
+    clock: Option<i64>,
+    any: bool,
+}
+
 impl Units {
+    pub(super) fn mark(&self) -> Mark {
+        let &Self { ref video, ref audio, picture, group, frame, clock, any, .. } = self;
+        Mark { samples: [video.index(), audio.index()], picture, group, frame, clock, any }
+    }
+
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.video.rewind(mark.samples[0]);
+        self.audio.rewind(mark.samples[1]);
+        (self.picture, self.group, self.frame) = (mark.picture, mark.group, mark.frame);
+        (self.clock, self.any) = (mark.clock, mark.any);
+    }
+
     /// The units to be made. `clock` is the last clock reference before segment `n`.
     pub(super) fn new(layout: &Layout, n: usize, clock: Option<i64>) -> Self {
         Self::over(layout, n, clock, Cursor::new, false)

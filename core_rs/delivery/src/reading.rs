@@ -1,0 +1,270 @@
+//! Who waits for sources that have not at hand what the next window is made from.
+//!
+//! # Theory
+//!
+//! What lies in the system's cache is read by the thread that sends; asked for the rest, a disk that has to seek, or a
+//! network's store, would have that thread wait, and with it all viewers of the process. So whatever has to be waited for goes,
+//! as a whole window, to a thread of its own, and comes back when the window's bytes are there.
+//!
+//! A source that does not answer keeps who asks in the kernel, at times so that nobody can end the wait. So nobody waits for a
+//! window longer than `patience`: its answer breaks off then, and the thread is left alone. What does not answer is a
+//! store, mostly, with all sources in it, and no others: each store has at most [`AT_ONCE`] threads, of which one source
+//! takes at most [`OF_ONE`]. Those of a store that were not answered in time are not counted among them, up to [`STUCK`]; then, and
+//! where all that a source may take were not, nothing more is asked there until one comes back.
+//!
+//! What decides here is called by the one thread that sends, and asks no clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::answer::{Failure, Place};
+use crate::making::Reel;
+use crate::queue::{Queue, held};
+
+/// Threads of a store that read, or are thought to.
+const AT_ONCE: usize = 8;
+/// Those of them, and of those that were not answered in time, that are at one source.
+const OF_ONE: usize = 4;
+/// Threads of a store that were not answered in time.
+const STUCK: usize = 16;
+/// For how long a thread without work is kept.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A window that a thread fills, known by its number.
+pub(crate) type Ticket = u64;
+
+/// Windows on their way; `T` is what each is for.
+pub(crate) struct Reading<T> {
+    patience: Duration,
+    threads: Arc<Threads>,
+    next: Ticket,
+    wanted: HashMap<Ticket, Wanted<T>>,
+    stores: HashMap<u64, Store>,
+}
+
+struct Wanted<T> {
+    /// None where nobody wants it any more, but a thread is still at it.
+    by: Option<T>,
+    place: Place,
+    asked: Instant,
+    begun: Option<Instant>,
+    /// Until it is begun.
+    reel: Option<Reel>,
+}
+
+/// Of one store: what waits, by source, and whose turn it is; and what threads are at.
+#[derive(Default)]
+struct Store {
+    waiting: VecDeque<(u64, VecDeque<Ticket>)>,
+    begun: Vec<Ticket>,
+}
+
+/// What came of a window.
+pub(crate) enum Back<T> {
+    /// It is there, or could not be made.
+    Made(T, Reel),
+    /// It was waited for in vain.
+    Late(T, Failure),
+}
+
+impl<T> Reading<T> {
+    pub(crate) fn new(patience: Duration) -> io::Result<Self> {
+        let threads = Arc::new(Threads { done: Queue::new()?, work: Mutex::default(), more: Condvar::new() });
+        Ok(Self { patience, threads, next: 0, wanted: HashMap::new(), stores: HashMap::new() })
+    }
+
+    /// Readable while windows are back.
+    pub(crate) fn signal(&self) -> BorrowedFd<'_> {
+        self.threads.done.as_fd()
+    }
+
+    /// Has a window made. Gives the reel back where nothing is asked for at present.
+    pub(crate) fn ask(&mut self, by: T, place: Place, reel: Reel, now: Instant) -> Result<Ticket, (Reel, Failure)> {
+        let (store, source) = (place.store, place.source);
+        if self.is_silent(&place, now) {
+            return Err((reel, silence(&place)));
+        }
+        let ticket = self.next;
+        self.next += 1;
+        let wanted = Wanted { by: Some(by), place, asked: now, begun: None, reel: Some(reel) };
+        self.wanted.insert(ticket, wanted);
+        let waiting = &mut self.stores.entry(store).or_default().waiting;
+        match waiting.iter_mut().find(|(each, _)| *each == source) {
+            Some((_, tickets)) => tickets.push_back(ticket),
+            None => waiting.push_back((source, VecDeque::from([ticket]))),
+        }
+        self.begin(store, now);
+        Ok(ticket)
+    }
+
+    /// Nobody wants that window any more. Gives back what no thread has.
+    pub(crate) fn forget(&mut self, ticket: Ticket) -> Option<Reel> {
+        let wanted = self.wanted.get_mut(&ticket)?;
+        wanted.by = None;
+        let reel = wanted.reel.take()?;
+        self.drop_waiting(ticket);
+        Some(reel)
+    }
+
+    /// What is back by now, and what has waited for too long.
+    pub(crate) fn take(&mut self, now: Instant) -> Vec<Back<T>> {
+        let mut back = Vec::new();
+        for (ticket, reel) in self.threads.done.take() {
+            let Some(Wanted { by, place, .. }) = self.wanted.remove(&ticket) else { continue };
+            if let Some(store) = self.stores.get_mut(&place.store) {
+                store.begun.retain(|&each| each != ticket);
+            }
+            back.extend(by.map(|by| Back::Made(by, reel)));
+            self.begin(place.store, now);
+        }
+        back
+    }
+
+    /// Gives up what has waited for too long, and goes on with what waits behind that.
+    pub(crate) fn tick(&mut self, now: Instant) -> Vec<Back<T>> {
+        let patience = self.patience;
+        let late = |wanted: &Wanted<T>| wanted.by.is_some() && now.saturating_duration_since(wanted.asked) >= patience;
+        let late: Vec<Ticket> = self.wanted.iter().filter(|(_, wanted)| late(wanted)).map(|(&at, _)| at).collect();
+        let mut back = Vec::new();
+        for ticket in late {
+            let Some(wanted) = self.wanted.get_mut(&ticket) else { continue };
+            let failure = silence(&wanted.place);
+            back.extend(wanted.by.take().map(|by| Back::Late(by, failure)));
+            if wanted.begun.is_none() {
+                self.drop_waiting(ticket);
+            }
+        }
+        for store in self.stores.keys().copied().collect::<Vec<_>>() {
+            self.begin(store, now);
+        }
+        self.stores.retain(|_, store| !store.begun.is_empty() || !store.waiting.is_empty());
+        back
+    }
+
+    /// Windows that are waited for, and threads that were not answered in time.
+    pub(crate) fn counts(&self, now: Instant) -> (u64, u64) {
+        let stuck = self.stores.values().map(|store| self.stuck(store, now).count());
+        (self.wanted.values().filter(|wanted| wanted.by.is_some()).count() as u64, stuck.sum::<usize>() as u64)
+    }
+
+    fn drop_waiting(&mut self, ticket: Ticket) {
+        let Some(wanted) = self.wanted.remove(&ticket) else { return };
+        let Some(store) = self.stores.get_mut(&wanted.place.store) else { return };
+        for (_, tickets) in store.waiting.iter_mut().filter(|(source, _)| *source == wanted.place.source) {
+            // In the order of their numbers.
+            if let Ok(at) = tickets.binary_search(&ticket) {
+                tickets.remove(at);
+            }
+        }
+        store.waiting.retain(|(_, tickets)| !tickets.is_empty());
+    }
+
+    fn stuck<'a>(&'a self, store: &'a Store, now: Instant) -> impl Iterator<Item = &'a Wanted<T>> {
+        let begun = store.begun.iter().filter_map(|ticket| self.wanted.get(ticket));
+        begun.filter(move |wanted| wanted.begun.is_some_and(|at| now.saturating_duration_since(at) >= self.patience))
+    }
+
+    /// Whether nothing is asked there until a thread comes back.
+    fn is_silent(&self, place: &Place, now: Instant) -> bool {
+        let Some(store) = self.stores.get(&place.store) else { return false };
+        let of_one = self.stuck(store, now).filter(|wanted| wanted.place.source == place.source).count();
+        of_one >= OF_ONE || self.stuck(store, now).count() >= STUCK
+    }
+
+    /// Has as many threads read in a store as may, one source after the other.
+    fn begin(&mut self, at: u64, now: Instant) {
+        loop {
+            let Some(store) = self.stores.get(&at) else { return };
+            let stuck = self.stuck(store, now).count();
+            if stuck >= STUCK || store.begun.len() - stuck >= AT_ONCE {
+                return;
+            }
+            let of = |source| {
+                let begun = store.begun.iter().filter_map(|ticket| self.wanted.get(ticket));
+                begun.filter(|wanted| wanted.place.source == source).count()
+            };
+            let Some(turn) = store.waiting.iter().position(|(source, _)| of(*source) < OF_ONE) else { return };
+            let Some(store) = self.stores.get_mut(&at) else { return };
+            let Some((source, mut tickets)) = store.waiting.remove(turn) else { return };
+            let Some(ticket) = tickets.pop_front() else { continue };
+            if !tickets.is_empty() {
+                store.waiting.push_back((source, tickets));
+            }
+            let Some(wanted) = self.wanted.get_mut(&ticket) else { continue };
+            wanted.begun = Some(now);
+            if let Some(reel) = wanted.reel.take() {
+                store.begun.push(ticket);
+                self.threads.run(ticket, reel);
+            }
+        }
+    }
+}
+
+impl<T> Drop for Reading<T> {
+    /// Threads that wait for a source end when it has answered, or with the process.
+    fn drop(&mut self) {
+        let mut work = held(&self.threads.work);
+        work.stopped = true;
+        work.waiting.clear();
+        drop(work);
+        self.threads.more.notify_all();
+    }
+}
+
+fn silence(place: &Place) -> Failure {
+    Failure(format!("{}: the file system does not answer", place.name))
+}
+
+/// Threads that fill windows, as many as there is work for.
+struct Threads {
+    done: Queue<(Ticket, Reel)>,
+    work: Mutex<Work>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Work {
+    waiting: VecDeque<(Ticket, Reel)>,
+    idle: usize,
+    stopped: bool,
+}
+
+impl Threads {
+    fn run(self: &Arc<Self>, ticket: Ticket, reel: Reel) {
+        let mut work = held(&self.work);
+        work.waiting.push_back((ticket, reel));
+        if work.waiting.len() <= work.idle {
+            return self.more.notify_one();
+        }
+        drop(work);
+        let this = Arc::clone(self);
+        let started = std::thread::Builder::new().name("reading".into()).spawn(move || this.work());
+        if started.is_err()
+            && let Some((ticket, mut reel)) = held(&self.work).waiting.pop_back()
+        {
+            reel.fail(Failure("the system has no thread left to read with".into()));
+            self.done.put([(ticket, reel)]);
+        }
+    }
+
+    fn work(&self) {
+        while let Some((ticket, mut reel)) = self.next() {
+            reel.fill();
+            self.done.put([(ticket, reel)]);
+        }
+    }
+
+    /// None where there was nothing to do for a while.
+    fn next(&self) -> Option<(Ticket, Reel)> {
+        let mut work = held(&self.work);
+        work.idle += 1;
+        let nothing = |work: &mut Work| work.waiting.is_empty() && !work.stopped;
+        let waited = self.more.wait_timeout_while(work, IDLE, nothing);
+        work = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        work.idle -= 1;
+        work.waiting.pop_front()
+    }
+}
