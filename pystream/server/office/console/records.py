@@ -21,6 +21,14 @@ _NAMES = frozenset(("person", "token"))
 _TIMES = frozenset(
     ("let_in_until", "removed_at", "password_valid_until", "expires", "opens_at", "closes_at")
 )
+# What values of these are called stands in `texts`, under a name that begins so.
+_WORDS = {
+    "access": "access_",
+    "device_mode": "",
+    "encryption": "encryption_",
+    "role": "role_",
+    "signed_in": "with_",
+}
 _COUNTERS = ("requests", "bytes", "aborted")
 
 
@@ -68,6 +76,7 @@ def audit(office: Office, actor: Actor, request: Request) -> Reply:
         "zone": office.store.tenant(actor.tenant).settings.timezone,
         "told_of": _told_of,
         "times": _TIMES,
+        "words": _WORDS,
     }
     return pages.page(request, actor, "audit.html", **values)
 

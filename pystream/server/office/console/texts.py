@@ -546,6 +546,9 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_passwords_erased": ("passwords erased", "Passwörter gelöscht"),
     "of_password_valid_until": ("password valid until", "Passwort gültig bis"),
     "of_signed_in": ("signed in with", "angemeldet mit"),
+    "with_password": ("password", "Passwort"),
+    "with_code": ("password and code", "Passwort und Code"),
+    "with_recovery code": ("password and recovery code", "Passwort und Wiederherstellungscode"),
     "of_person": ("person", "Person"),
     "of_role": ("role", "Rolle"),
     "of_password": ("own password changed", "eigenes Passwort geändert"),
@@ -562,7 +565,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_embed_origins": ("may embed", "dürfen einbetten"),
     "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
     "of_notice": ("notice", "Hinweis"),
-    "of_display": ("name for people", "Name für Menschen"),
+    "of_display": ("display name", "Anzeigename"),
     "of_timezone": ("time zone", "Zeitzone"),
     "of_encryption": ("encryption", "Verschlüsselung"),
     "of_removed_at": ("removed", "entfernt"),
@@ -697,7 +700,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     # The organisation
     "organisation": ("Organisation", "Organisation"),
-    "display": ("Name for people", "Name für Menschen"),
+    "display": ("Display name", "Anzeigename"),
     "timezone": ("Time zone", "Zeitzone"),
     "timezone_hint": ("As in Europe/Berlin.", "Etwa Europe/Berlin."),
     "notice_hint": (
