@@ -143,18 +143,15 @@ pub(crate) struct Delivery {
     inner: delivery::Delivery,
 }
 
-/// Players wait some ten seconds for bytes.
-const PATIENCE_MS: u64 = 8000;
-
 /// What of a body is to be sent: bytes to skip, bytes to send.
 type Range = (u64, u64);
 
 #[pymethods]
 impl Delivery {
     /// `window` is in bytes; `cache` is where segments go that several viewers want; `patience_ms` is how long sources may
-    /// take to answer.
+    /// take to answer: players wait some ten seconds for bytes.
     #[new]
-    #[pyo3(signature = (window, stall_ms, cache = None, patience_ms = PATIENCE_MS))]
+    #[pyo3(signature = (window, stall_ms, cache = None, patience_ms = 8000))]
     fn new(window: usize, stall_ms: u64, cache: Option<&Cache>, patience_ms: u64) -> PyResult<Self> {
         if window == 0 || !window.is_multiple_of(32) {
             return Err(PyValueError::new_err("a window is a positive multiple of 32 bytes"));
