@@ -8,7 +8,6 @@ pipes, so that nobody else sees them.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -73,5 +72,4 @@ def _main() -> int:
 
 
 if __name__ == "__main__":
-    os.nice(5)
     sys.exit(_main())
