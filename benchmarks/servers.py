@@ -44,7 +44,8 @@ from pystream.acl.streams import StreamSettings, TenantSettings
 TENANT = "bench"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_READY_SECONDS = 30.0
+# It ends where the server does; this is for machines that have much else to do.
+_READY_SECONDS = 120.0
 _READY_ANSWERS = 16
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,8 @@ from PIL.Image import Image, new
 
 from pystream.acl.cards import MOST_CARDS, Card, cards, qr_svg
 from pystream.acl.passwords import canonical, derive, generate
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
+from pystream.server.office import printing
 
 URL = "https://live.example.org/kongress/herz-2031/"
 # A page in points, and the cards' places on it: 95 x 55 mm, two columns, five rows.
@@ -334,3 +337,37 @@ def drawn(svg: bytes, scale: int = 6) -> Image:
         assert 4 <= int(x) < side - 4 and 4 <= int(y) < side - 4
         pen.rectangle((left, top, left + scale - 1, top + scale - 1), 0)
     return picture
+
+
+# In a process of their own
+
+
+def test_the_office_has_them_printed_by_another_process() -> None:
+    sheet = [
+        Card(url="https://tv.example/kurs/", password=generate(), title="Ärzte & Co. \u2013 1")
+    ]
+    about = {"locale": "de", "timezone": "Europe/Berlin"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    assert printing.printed(sheet, **about) == cards(sheet, **about)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > before
+    cases: list[tuple[list[Card], dict[str, str]]] = [
+        ([], about),
+        (sheet, {**about, "locale": "fr"}),
+        (sheet, {**about, "timezone": "Berlin"}),
+        ([*sheet, replace(sheet[0], url="ftp://x")], about),
+        ([replace(sheet[0], url=f"{URL}#x")], about),
+    ]
+    for wrong, more in cases:
+        with pytest.raises(InvalidValue) as here:
+            cards(wrong, **more)
+        with pytest.raises(InvalidValue) as there:
+            printing.printed(wrong, **more)
+        assert told(there.value) == told(here.value)
+
+
+def told(error: InvalidValue) -> list[object]:
+    """What is said, and what it takes to say it in another language."""
+    return [
+        (str(each), *((each.key, each.of, dict(each.values)) if isinstance(each, Said) else ()))
+        for each in error.problems
+    ]

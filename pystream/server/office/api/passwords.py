@@ -355,7 +355,7 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
     """
     # Reads typefaces.
     from pystream.acl.cards import MOST_CARDS, Card
-    from pystream.acl.cards import cards as printed
+    from pystream.server.office.printing import printed
 
     stream = _stream(call, call.body.stream)
     assert stream is not None

@@ -160,7 +160,7 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
     """A PDF of the cards of what was made in one second, or of all that lets in now or later."""
     # Reads typefaces.
     from pystream.acl.cards import MOST_CARDS, Card
-    from pystream.acl.cards import cards as printed
+    from pystream.server.office.printing import printed
 
     form = request.form
     stream = office.store.stream(actor.tenant, form.get("stream", ""))

@@ -1,0 +1,75 @@
+"""Cards, printed in a process of their own.
+
+Hundreds of them take some seconds of an interpreter. In the office's own, whatever else it is asked would
+get its turn, at each step, only some milliseconds later (`sys.getswitchinterval`). Passwords go through
+pipes, so that nobody else sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pystream.acl.cards import Card, cards
+from pystream.errors import InvalidValue, Said
+from pystream.server import service
+
+_WRONG = 3
+
+
+def printed(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
+    """What `pystream.acl.cards.cards` makes of these, and raises; `OSError` where no process starts, and
+    `RuntimeError` where one dies."""
+    asked = {"sheet": [asdict(card) for card in sheet], "locale": locale, "timezone": timezone}
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        input=json.dumps(asked).encode(),
+        stdout=subprocess.PIPE,
+        env=_environment(),
+    )
+    if done.returncode == _WRONG:
+        raise InvalidValue(*map(_said, json.loads(done.stdout)))
+    if done.returncode:
+        raise RuntimeError(f"the process that prints cards ended with {done.returncode}")
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Without what may be a secret: it needs no settings."""
+    found = service.environment()
+    return {name: value for name, value in found.items() if not name.startswith("PYSTREAM_")}
+
+
+def _said(problem: dict[str, Any]) -> str:
+    text, of = problem["text"], problem["of"]
+    if not problem["key"]:
+        return str(text)
+    return Said(problem["key"], text.removeprefix(f"{of}: "), of=of, **problem["values"])
+
+
+def _problems(error: InvalidValue) -> Iterator[dict[str, Any]]:
+    for each in error.problems:
+        said = each if isinstance(each, Said) else Said("", each)
+        yield {"text": str(each), "key": said.key, "of": said.of, "values": dict(said.values)}
+
+
+def _main() -> int:
+    # What a terminal sends is the supervisor's affair.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked = json.loads(sys.stdin.buffer.read())
+    sheet = [Card(**card) for card in asked.pop("sheet")]
+    try:
+        sys.stdout.buffer.write(cards(sheet, **asked))
+    except InvalidValue as error:
+        sys.stdout.write(json.dumps([*_problems(error)]))
+        return _WRONG
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
