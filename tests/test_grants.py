@@ -195,3 +195,49 @@ def test_what_cannot_be_issued(grants: Grants) -> None:
     for keys, current in (({}, 0), ({0: KEY}, 1), ({16: KEY}, 16), ({0: b"short"}, 0)):
         with pytest.raises(ValueError, match="grant key"):
             Grants(keys, current)
+
+
+# Renewal, as live streams will have it
+
+
+@given(st.lists(st.integers(1, 900), max_size=60), st.integers(1, 3600), st.integers(60, 600))
+def test_who_fetches_the_playlist_watches_to_the_hard_end_and_who_does_not_is_out(
+    pauses: list[int], whole: int, window: int
+) -> None:
+    """A player that comes back after each of the pauses, with the grant that it was given last."""
+    grants = Grants({3: bytes(32)}, 3)
+    ends = NOW + whole
+    token = grants.issue(7, SESSION, NOW, min(window, whole), flags=1)
+    grant, now = grants.check(token, 7, NOW), NOW
+    for pause in pauses:
+        now += pause
+        if now >= grant.expires:
+            # It was away for longer than half a window at least, or that was the end.
+            assert pause >= window // 2 or now >= ends
+            with pytest.raises(GrantError) as caught:
+                grants.renewed(grant, now, window, ends)
+            assert caught.value.kind == "expired"
+            break
+        new = grants.renewed(grant, now, window, ends)
+        if new is None:
+            assert grant.expires - now > window // 2 or grant.expires == ends
+            continue
+        # What was named under the old one is still to be had.
+        assert grants.check(token, 7, now) == grant
+        assert now + window // 2 >= grant.expires
+        token, before, grant = new, grant, grants.check(new, 7, now)
+        assert grant.expires == min(now + window, ends) > before.expires
+        assert (grant.session, grant.flags, grant.stream_id) == (SESSION, 1, 7)
+
+
+def test_a_player_that_asks_in_time_never_meets_an_end_but_the_hard_one(grants: Grants) -> None:
+    window, ends = 60, NOW + 3 * 3600 + 17
+    grant = grants.check(grants.issue(7, SESSION, NOW, window), 7, NOW)
+    given = 1
+    for now in range(NOW, ends, window // 2 - 1):
+        new = grants.renewed(grant, now, window, ends)
+        if new is not None:
+            grant, given = grants.check(new, 7, now), given + 1
+    assert grant.expires == ends
+    # Not one for each playlist, or each would be verified anew.
+    assert given <= 2 + (ends - NOW) // (window // 2)

@@ -494,7 +494,8 @@ def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(
     def fail(name: str, *, kind: str = "segment", end: str = "failed") -> list[str]:
         request = Request("GET", f"/t/{CANARY}/acme/{name}/1/v0/0.ts", CANARY)
         request.kind, request.place = kind, ("acme", name)
-        observer.broke_off(request, end, "film.mp4: it ends early" if end == "failed" else None)
+        why = "film.mp4: it ends early" if end in ("failed", "silent") else None
+        observer.broke_off(request, end, why)
         told = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
         assert all(each["reason"] == "film.mp4: it ends early" for each in told)
         assert CANARY not in json.dumps(told)
@@ -505,11 +506,12 @@ def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(
     assert fail("other") == ["segment-failed acme/other"]
     assert fail("film", kind="download") == ["download-failed acme/film"]
     assert fail("third", end="gone") == fail("third", end="stalled") == []
+    assert fail("third", end="silent") == ["segment-failed acme/third"]
     now[0] = 59.9
     assert fail("film") == []
     now[0] = 60.0
     assert fail("film") == ["segment-failed acme/film"]
-    assert node.totals().broken_off == {"gone": 1, "stalled": 1, "failed": 7}
+    assert node.totals().broken_off == {"gone": 1, "stalled": 1, "failed": 7, "silent": 1}
     told = metrics.exposition(
         metrics.families(node, metrics.Streams(), 0, 0, True, metrics.Cached())
     )

@@ -71,6 +71,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.command = SERVE
         self.port = free_port()
         self.log = folder / "log"
         self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -101,7 +102,7 @@ class Node:
     def start(self, *arguments: str, **more: str) -> None:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*SERVE, *arguments],
+                [*self.command, *arguments],
                 cwd=self.folder,
                 env=environment(NOTIFY_SOCKET=str(self.folder / "notify"), **more),
                 stdin=subprocess.DEVNULL,
@@ -148,9 +149,9 @@ class Node:
         with closing(connection):
             return fetch(connection, path)
 
-    def film(self) -> str:
+    def film(self, stream: str = "film") -> str:
         """The path of a segment, found as a player does."""
-        _, headers, _ = self.get("/acme/film/master.m3u8")
+        _, headers, _ = self.get(f"/acme/{stream}/master.m3u8")
         path = headers["location"]
         for _ in range(2):
             _, _, text = self.get(path)

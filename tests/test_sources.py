@@ -10,9 +10,12 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +33,7 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
-from tests.test_serve import SAMPLE, Node, alive, fetch, node_in, until
+from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in, until
 from tests.test_server import MEDIA, Server, serving
 
 trio_testing = pytest.importorskip("trio.testing")
@@ -230,6 +233,81 @@ def test_who_leaves_while_a_film_is_opened_is_gone(
         peer.sendall(b"GET /acme/far/master.m3u8 HTTP/1.1\r\nHost: x\r\n\r\n")
         peer.shutdown(socket.SHUT_WR)
         assert peer.makefile("rb").read().startswith(b"HTTP/1.1 302 ")
+
+
+@contextmanager
+def silent_node(folder: Path) -> Iterator[tuple[Node, Path]]:
+    """A node with two films, of which one, `far`, lies where nobody who reads is answered while there is
+    a file `silent` in the folder that comes with it."""
+    source, mount, control = (folder / name for name in ("source", "mount", "control"))
+    for each in (source, mount, control):
+        each.mkdir()
+    shutil.copy(SAMPLE, source / "film.mp4")
+    script = Path(__file__).parent / "silent_files.py"
+    words = ("unshare", "-m", sys.executable, "-P", script, source, mount, control)
+    command = [str(word) for word in words]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no mount")
+    with node_in(folder) as node:
+        node.settings("workers = 1\n")
+        node.add_film()
+        with Store.open(str(folder / "pystream.db")) as store:
+            far = StreamSettings(
+                sources=(str(mount / "film.mp4"),),
+                segment_duration_ms=1000,
+                encryption="none",
+                pace=None,
+                download=True,
+            )
+            store.add_stream("acme", "far", far, who="test", now=0)
+            near = replace(far, sources=(str(SAMPLE),))
+            store.set_stream("acme", "film", settings_changes(near), who="test", now=0)
+        node.command = [*command, *SERVE]
+        node.start()
+        node.hear("READY=1")
+        yield node, control
+
+
+def settings_changes(settings: StreamSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in ("encryption", "pace", "download")}
+
+
+@pytest.mark.slow
+@pytest.mark.needs("unshare")
+def test_a_film_that_is_not_read_in_time_delays_no_other(tmp_path: Path) -> None:
+    with silent_node(tmp_path) as (node, control):
+        near, far = node.film(), node.film("far")
+        ways = [far, f"{far.rsplit('/', 3)[0]}/download.mp4"]
+        bytes_of = [node.get(way)[2] for way in (near, f"{near.rsplit('/', 3)[0]}/download.mp4")]
+        assert [node.get(way)[2] for way in ways] == bytes_of
+        workers = node.processes()["worker"]
+        (control / "silent").touch()
+
+        def ended(way: str) -> object:
+            try:
+                return node.get(way)[0]
+            except (OSError, http.client.HTTPException):
+                return "reset"
+
+        # More than a store has threads; and then, when it is known not to answer.
+        got = []
+        for _ in range(2):
+            with ThreadPoolExecutor(20) as pool:
+                ends = [pool.submit(ended, ways[n % 2]) for n in range(20)]
+                until((control / "asked").exists)
+                while not all(end.done() for end in ends):
+                    assert node.get(near)[2] == bytes_of[0]
+                    got.append(near)
+            assert {end.result() for end in ends} <= {"reset", 503}
+        assert len(got) > 20
+        (event,) = node.events("segment-failed")
+        assert event["reason"] == f"{tmp_path}/mount/film.mp4: the file system does not answer"
+        assert (control / "asked").stat().st_size < 30
+        (control / "silent").unlink()
+        until(lambda: [ended(way) for way in ways] == [200, 200])
+        assert [node.get(way)[2] for way in ways] == bytes_of
+        assert node.processes()["worker"] == workers and node.events("worker-hangs") == []
+        assert node.stop() == 0
 
 
 def test_each_mount_has_threads_of_its_own(tmp_path: Path) -> None:

@@ -116,6 +116,23 @@ class Grants:
             raise GrantError("early")
         return grant
 
+    def renewed(self, grant: Grant, now: int, window: int, ends: int) -> str | None:
+        """What a live stream's playlist names its next segments under, where that is to be a new grant;
+        None where the old one still does.
+
+        A file's playlist is fetched once, so its grant has the session's hard end. That of a live stream
+        is fetched again and again: its grants hold for `window` seconds, and from the middle of that on
+        each playlist has a new one, of the same session. The old one is good until its own end: what was
+        named under it is still being fetched. None holds beyond `ends`, the session's hard end. Whether
+        the session is open is for whoever asks to look up. Raises `GrantError` for one that is over.
+        """
+        if now >= grant.expires:
+            raise GrantError("expired")
+        lifetime = min(window, ends - now)
+        if grant.expires >= ends or grant.expires - now > window // 2 or lifetime <= 0:
+            return None
+        return self.issue(grant.stream_id, grant.session, now, lifetime, flags=grant.flags)
+
     def session_of(self, token: str) -> bytes:
         """The session of a grant that was issued here, whatever its stream and its times. Raises
         `GrantError`."""

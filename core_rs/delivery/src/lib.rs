@@ -19,6 +19,9 @@
 //! [`Delivery::outcomes`] and a descriptor becomes readable. Whoever asks first gets a window first: a new answer
 //! joins between two groups.
 //!
+//! Nor does it wait for a source: what is not at hand is read by threads of their own (`reading.rs`), and the answers that
+//! want it go on when it is there.
+//!
 //! A [`Line`] is a connection: its socket, its TLS state, and the account of what its peer has acknowledged. Bytes
 //! count as sent when the peer's kernel has acknowledged them, not when ours has taken them.
 //!

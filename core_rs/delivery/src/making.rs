@@ -22,6 +22,10 @@ pub(crate) struct Reel {
 }
 
 impl Reel {
+    pub(crate) fn new(producer: Box<dyn Producer>, window: Vec<u8>) -> Self {
+        Self { producer, window, waited: None, checked: None }
+    }
+
     /// Waits for whatever has to be waited for.
     pub(crate) fn fill(&mut self) {
         let Self { producer, window, .. } = self;
@@ -66,7 +70,7 @@ pub(crate) struct Making {
 
 impl Making {
     pub(crate) fn new(producer: Box<dyn Producer>, lane: Option<Box<Lane>>, window: Vec<u8>) -> Self {
-        let reel = Some(Reel { producer, window, waited: None, checked: None });
+        let reel = Some(Reel::new(producer, window));
         Self { reel, lane, begin: 0, fresh: 0, most: usize::MAX, exhausted: false, failure: None, later: None }
     }
 

@@ -268,3 +268,172 @@ impl Threads {
         work.waiting.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::answer::Producer;
+
+    /// Does not answer until it is open.
+    #[derive(Default)]
+    struct Gate {
+        is_open: Mutex<bool>,
+        opened: Condvar,
+        asked: AtomicUsize,
+    }
+
+    impl Producer for Arc<Gate> {
+        fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            let is_open = held(&self.is_open);
+            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+            Ok(window.len())
+        }
+    }
+
+    impl Gate {
+        fn begun(&self, count: usize) {
+            until(|| self.asked.load(Ordering::Relaxed) >= count);
+            assert_eq!(self.asked.load(Ordering::Relaxed), count);
+        }
+
+        fn open(&self) {
+            *held(&self.is_open) = true;
+            self.opened.notify_all();
+        }
+    }
+
+    fn until(mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            std::thread::yield_now();
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    fn ask(reading: &mut Reading<u64>, gate: &Arc<Gate>, store: u64, of: u64, now: Instant) -> Vec<Option<Ticket>> {
+        let place = |n| Place { store, source: n % of, name: "film.mp4".into() };
+        let reel = || Reel::new(Box::new(Arc::clone(gate)), vec![0; 16]);
+        (0..40).map(|n| reading.ask(n, place(n), reel(), now).ok()).collect()
+    }
+
+    /// All that comes back, of `count` windows.
+    fn back(reading: &mut Reading<u64>, count: usize, now: Instant) -> Vec<u64> {
+        let mut all = Vec::new();
+        until(|| {
+            all.extend(reading.take(now).into_iter().map(|back| match back {
+                Back::Made(by, _) => by,
+                Back::Late(..) => unreachable!(),
+            }));
+            all.len() >= count
+        });
+        all.sort_unstable();
+        all
+    }
+
+    #[test]
+    fn a_store_that_does_not_answer_has_as_many_threads_as_may_be_and_no_more() {
+        let (gate, start) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        let mut now = start;
+        for begun in [AT_ONCE, STUCK] {
+            assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+            gate.begun(begun);
+            assert_eq!(reading.counts(now), (40, (begun - AT_ONCE) as u64));
+            now += PATIENCE - Duration::from_millis(1);
+            assert!(reading.tick(now).is_empty());
+            now += Duration::from_millis(1);
+            let late = reading.tick(now);
+            assert!(late.iter().all(|back| matches!(back, Back::Late(_, Failure(why)) if why.contains("film.mp4"))));
+            assert_eq!((late.len(), reading.counts(now)), (40, (0, begun as u64)));
+        }
+        assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_none));
+        gate.begun(STUCK);
+        // Another store has nothing to do with it.
+        let other = Arc::new(Gate::default());
+        other.open();
+        assert!(ask(&mut reading, &other, 2, 1, now).iter().all(Option::is_some));
+        assert_eq!(back(&mut reading, 40, now), (0..40).collect::<Vec<_>>());
+        gate.open();
+        until(|| {
+            assert!(reading.take(now).is_empty());
+            reading.counts(now) == (0, 0)
+        });
+        assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+        back(&mut reading, 40, now);
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_has_half_of_its_stores_threads() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for later in [now, now + PATIENCE] {
+            let asked = ask(&mut reading, &gate, 1, 1, later);
+            assert!(asked.iter().all(|ticket| ticket.is_some() == (later == now)));
+            gate.begun(OF_ONE);
+        }
+        // It says nothing of the others.
+        assert!(ask(&mut reading, &gate, 1, 2, now + PATIENCE).iter().skip(1).step_by(2).all(Option::is_some));
+        gate.begun(2 * OF_ONE);
+        gate.open();
+    }
+
+    #[test]
+    fn what_waits_goes_on_when_others_are_known_not_to_be_answered() {
+        let (gate, start) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for (seconds, begun) in [(0, AT_ONCE), (5, AT_ONCE), (8, STUCK), (12, STUCK)] {
+            let now = start + Duration::from_secs(seconds);
+            reading.tick(now);
+            gate.begun(if seconds == 0 { 0 } else { begun });
+            assert!(ask(&mut reading, &gate, 1, 10, now).iter().all(Option::is_some));
+            gate.begun(begun);
+        }
+        // Those are as many as may be.
+        reading.tick(start + Duration::from_secs(16));
+        gate.begun(STUCK);
+        gate.open();
+    }
+
+    #[test]
+    fn sources_are_read_in_turn() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        for source in 0..3 {
+            let place = Place { store: 1, source, name: "film.mp4".into() };
+            for n in 0..20 {
+                let reel = Reel::new(Box::new(Arc::clone(&gate)), vec![0; 16]);
+                assert!(reading.ask(20 * source + n, place.clone(), reel, now).is_ok());
+            }
+        }
+        gate.open();
+        until(|| {
+            reading.take(now);
+            reading.wanted.values().any(|wanted| wanted.place.source == 2 && wanted.begun.is_some())
+        });
+        // The last one does not wait until the others have all they want.
+        let waiting: Vec<u64> = reading.stores[&1].waiting.iter().map(|(source, _)| *source).collect();
+        assert!(waiting.contains(&0) && waiting.contains(&1), "{waiting:?}");
+    }
+
+    #[test]
+    fn what_waits_behind_a_source_that_does_not_answer_is_read_in_turn() {
+        let (gate, open, now) = (Arc::new(Gate::default()), Arc::new(Gate::default()), Instant::now());
+        open.open();
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        let tickets = ask(&mut reading, &gate, 1, 1, now);
+        let place = Place { store: 1, source: 9, name: "other.mp4".into() };
+        for n in 100..120 {
+            assert!(reading.ask(n, place.clone(), Reel::new(Box::new(Arc::clone(&open)), vec![0; 16]), now).is_ok());
+        }
+        assert_eq!(back(&mut reading, 20, now), (100..120).collect::<Vec<_>>());
+        // Who goes takes along what no thread has.
+        let left = tickets.into_iter().flatten().filter_map(|ticket| reading.forget(ticket)).count();
+        assert_eq!((left, reading.counts(now)), (40 - OF_ONE, (0, 0)));
+        gate.open();
+    }
+}

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    Table,
     bindparam,
     delete,
     insert,
@@ -34,6 +35,30 @@ from pystream.errors import Exists, NotFound, Said
 
 # Bound variables of one statement: SQLite takes 32,766.
 _AT_ONCE = 10_000
+
+# What each sign-in asks, put together once: that takes as long as to run it. The first finds a password
+# with all streams that it opens in one go, so the way is the same where there is none.
+_FIND = (
+    select(
+        *(
+            tables.password.c[name]
+            for name in (
+                *("id", "tenant_id", "shared", "is_test", "named", "valid_from", "valid_until"),
+                *("max_devices", "created_at", "revoked_at"),
+            )
+        ),
+        tables.admission.c.stream_id,
+    )
+    .outerjoin(tables.admission, tables.admission.c.password_id == tables.password.c.id)
+    .where(
+        tables.password.c.tenant_id == bindparam("tenant"),
+        tables.password.c.lookup.in_(bindparam("lookups", expanding=True)),
+    )
+)
+_VALID = select(tables.password.c.id).where(
+    tables.password.c.id.in_(bindparam("ids", expanding=True)),
+    tables.password.c.revoked_at.is_(None),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +148,11 @@ class ViewerStore:
 
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use."""
-        column = tables.password.c
-        where = column.tenant_id == tenant_id, column.lookup.in_(lookups)
+        asked = {"tenant": tenant_id, "lookups": list(lookups)}
         with self._database.reading() as connection:
-            row = connection.execute(select(tables.password).where(*where)).mappings().first()
-            # Asked for one that nobody has, too: the way is the same.
-            streams = _streams_of(connection, [row["id"] if row else 0])
-        return None if row is None else _password(row, streams[row["id"]])
+            rows = connection.execute(_FIND, asked).mappings().all()
+        streams = {row["stream_id"] for row in rows} - {None}
+        return _password(rows[0], streams) if rows else None
 
     def passwords(
         self,
@@ -317,16 +340,9 @@ class ViewerStore:
         column = tables.session.c
         with self._database.writing() as connection:
             lost = _without_password(connection, opened) | _spend(connection, spent)
-            opened = [each for each in opened if each.id not in lost]
-            if opened:
-                known = {
-                    each
-                    for some in _slices([each.id for each in opened])
-                    for each in connection.scalars(select(column.id).where(column.id.in_(some)))
-                }
-                rows = [_session_row(each) for each in opened if each.id not in known]
-                if rows:
-                    connection.execute(insert(tables.session), rows)
+            rows = [_session_row(each) for each in opened if each.id not in lost]
+            if rows:
+                connection.execute(_unless_there(connection, tables.session), rows)
             if ended:
                 connection.execute(
                     update(tables.session)
@@ -419,16 +435,19 @@ def _session_row(session: Session) -> dict[str, Any]:
     }
 
 
+def _unless_there(connection: Connection, table: Table) -> Any:
+    """Inserts rows, and leaves those as they are that are there already."""
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
 def _without_password(connection: Connection, opened: Collection[Session]) -> dict[bytes, Refusal]:
     """The sessions whose password was revoked, or deleted."""
     asked = {each.password_id for each in opened if each.password_id is not None}
-    column = tables.password.c
     valid = {
         each
         for some in _slices(sorted(asked))
-        for each in connection.scalars(
-            select(column.id).where(column.id.in_(some), column.revoked_at.is_(None))
-        )
+        for each in connection.scalars(_VALID, {"ids": some})
     }
     return {each.id: Refusal.REVOKED for each in opened if each.password_id in asked - valid}
 
@@ -437,7 +456,6 @@ def _spend(connection: Connection, spent: Collection[Spent]) -> dict[bytes, Refu
     """Notes tokens as spent; returns the sessions of those that were."""
     if not spent:
         return {}
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     rows = [
         {
             "tenant_id": each.tenant_id,
@@ -448,7 +466,7 @@ def _spend(connection: Connection, spent: Collection[Spent]) -> dict[bytes, Refu
         for each in spent
     ]
     # Waits for whoever is about to spend the same one.
-    connection.execute(dialect.insert(tables.spent).on_conflict_do_nothing(), rows)
+    connection.execute(_unless_there(connection, tables.spent), rows)
     found = _spent(connection, [(each.tenant_id, each.token) for each in spent])
     won = ((each, found[each.tenant_id, each.token]) for each in spent)
     return {each.session: Refusal.SPENT for each, winner in won if winner != each.session}
