@@ -18,23 +18,21 @@ import csv
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from benchmarks import inputs, launch, servers
-from benchmarks.origin import Bench, Line, compared
-from benchmarks.peers import cpu_name, note, show
+from benchmarks.origin import Bench, Line, Rows, compared, measure, parser
+from benchmarks.peers import note
 from benchmarks.servers import Server, Unavailable, addresses, entrance
 from pystream import _core
 from pystream.acl.grants import Grants
@@ -319,7 +317,7 @@ def cards(bench: Bench) -> Iterator[Line]:
         yield line
 
 
-ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
+ROWS: Rows = {
     "grant": grant,
     "import": imported,
     "sign-in": signing_in,
@@ -329,39 +327,12 @@ ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns 1 where a row could not be measured."""
-    options = _parser().parse_args(arguments)
-    # So that servers end and folders go as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    lines: list[Line] = []
-    failed = False
-    with tempfile.TemporaryDirectory(prefix="pystream-access-", dir=options.output) as folder:
-        bench = Bench(options, Path(folder))
-        for name in options.rows or ROWS:
-            note(name)
-            try:
-                lines += ROWS[name](bench)
-            except Unavailable as missing:
-                lines.append(Line(name, f"not measured: {missing}"))
-                failed = True
-    print(f"{cpu_name()}; turns of {options.seconds:g} s\n")
-    show([line.cells() for line in lines], _HEAD, options.markdown)
-    if options.json:
-        found = {"machine": cpu_name(), "lines": [asdict(line) for line in lines]}
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
-    return int(failed)
+    return measure(ROWS, _parser().parse_args(arguments), _HEAD)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.access",
-        description=__doc__.split("\n", 1)[1] if __doc__ else None,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("rows", nargs="*", metavar="ROW", help="which rows (default: all)")
-    add("--turns", type=int, default=3, metavar="N", help="of each side (default: 3)")
-    add("--seconds", type=float, default=4, metavar="S", help="of each turn (default: 4)")
+    asked = parser("benchmarks.access", __doc__, _EPILOG)
+    add = asked.add_argument
     add(
         "--passwords",
         type=int,
@@ -370,18 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the tenant whose viewers sign in (default: 1000000)",
     )
     add("--sign-ins", type=int, default=5000, metavar="N", help="how many (default: 5000)")
-    add("--server-core", default="1", metavar="LIST", help="processors of servers (default: 1)")
-    add("--client-core", default="0", metavar="LIST", help="processors of the load (default: 0)")
-    add("--small", action="store_true", help="on the project's own clip, to try it out")
-    add(
-        "--output",
-        default=tempfile.gettempdir(),
-        metavar="DIR",
-        help="for what is written meanwhile",
-    )
-    add("--markdown", action="store_true", help="print a Markdown table")
-    add("--json", metavar="FILE", help="write everything measured, turn by turn")
-    return parser
+    return asked
 
 
 _EPILOG = f"""\

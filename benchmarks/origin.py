@@ -649,7 +649,9 @@ def _is_whole(answers: bytes) -> bool:
     return found is not None and len(body) == int(found[1])
 
 
-ROWS: dict[str, Callable[[Bench], Iterator[Line]]] = {
+Rows = dict[str, Callable[[Bench], Iterator[Line]]]
+
+ROWS: Rows = {
     "playlist": playlists,
     "made": made,
     "cache": from_cache,
@@ -669,43 +671,44 @@ _HEAD = ["", "pystream", "peer", "ratio", "wanted", "met", ""]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns 1 where a row could not be measured."""
-    options = _parser().parse_args(arguments)
+    return measure(ROWS, _parser().parse_args(arguments), _HEAD)
+
+
+def measure(rows: Rows, options: argparse.Namespace, head: list[str]) -> int:
+    """Measures and prints what `parser` was asked for; returns 1 where a row could not be measured."""
     # So that servers end and folders go as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lines: list[Line] = []
     failed = False
-    with tempfile.TemporaryDirectory(prefix="pystream-origin-", dir=options.output) as folder:
+    with tempfile.TemporaryDirectory(prefix="pystream-bench-", dir=options.output) as folder:
         bench = Bench(options, Path(folder))
-        for name in options.rows or ROWS:
+        for name in options.rows or rows:
             note(name)
             try:
-                lines += ROWS[name](bench)
+                lines += rows[name](bench)
             except Unavailable as missing:
                 lines.append(Line(name, f"not measured: {missing}"))
                 failed = True
     print(f"{cpu_name()}; turns of {options.seconds:g} s\n")
-    show([line.cells() for line in lines], _HEAD, options.markdown)
+    show([line.cells() for line in lines], head, options.markdown)
     if options.json:
         found = {"machine": cpu_name(), "lines": [asdict(line) for line in lines]}
         Path(options.json).write_text(json.dumps(found, indent=1) + "\n")
     return int(failed)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.origin",
-        description=__doc__.split("\n", 1)[1] if __doc__ else None,
-        epilog=_EPILOG,
+def parser(module: str, doc: str | None, epilog: str) -> argparse.ArgumentParser:
+    """What is asked of each of these benchmarks."""
+    asked = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=doc.split("\n", 1)[1] if doc else None,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
+    add = asked.add_argument
     add("rows", nargs="*", metavar="ROW", help="which rows (default: all)")
     add("--turns", type=int, default=3, metavar="N", help="of each side (default: 3)")
     add("--seconds", type=float, default=4, metavar="S", help="of each turn (default: 4)")
-    add("--viewers", type=int, default=1000, metavar="N", help="who play (default: 1000)")
-    add("--play-seconds", type=float, default=60, metavar="S", help="for so long (default: 60)")
-    add("--idle", type=int, default=10_000, metavar="N", help="idle connections (default: 10000)")
-    add("--unknown", type=int, default=1_000_000, metavar="N", help="paths (default: 1000000)")
     add("--server-core", default="1", metavar="LIST", help="processors of servers (default: 1)")
     add("--client-core", default="0", metavar="LIST", help="processors of the load (default: 0)")
     add("--small", action="store_true", help="on the project's own clip, to try it out")
@@ -717,7 +720,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--markdown", action="store_true", help="print a Markdown table")
     add("--json", metavar="FILE", help="write everything measured, turn by turn")
-    return parser
+    return asked
+
+
+def _parser() -> argparse.ArgumentParser:
+    asked = parser("benchmarks.origin", __doc__, _EPILOG)
+    add = asked.add_argument
+    add("--viewers", type=int, default=1000, metavar="N", help="who play (default: 1000)")
+    add("--play-seconds", type=float, default=60, metavar="S", help="for so long (default: 60)")
+    add("--idle", type=int, default=10_000, metavar="N", help="idle connections (default: 10000)")
+    add("--unknown", type=int, default=1_000_000, metavar="N", help="paths (default: 1000000)")
+    return asked
 
 
 _EPILOG = f"""\
