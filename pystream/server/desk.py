@@ -206,7 +206,11 @@ class Desk:
         except PystreamError as error:
             log.error("viewers-not-looked-up", **log.fault(error))
             return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
-        decided = [(ask, self._decided(ask, known), answer) for ask, answer in asked]
+        decided: list[tuple[Open, Answered, _Answer]] = []
+        for ask, answer in asked:
+            decided.append((ask, self._decided(ask, known), answer))
+            # A crowd keeps nobody waiting whose password was revoked.
+            await trio.lowlevel.checkpoint()
         lost = await self._keep([ask for ask, _, _ in decided])
         return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
 
@@ -269,12 +273,10 @@ class Desk:
             notice=ask.notice,
         )
         if ask.id not in held and self._table.get(ask.id) is None:
-            self._drop_what_is_over(held)
             if ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
                 held.pop(ask.replaces)
-            seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
-            leaving = giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
+            leaving = self._leaving(ask, held, now)
             if leaving is None:
                 return Answered(ask.number, Refusal.DEVICES)
             for id in leaving:
@@ -298,6 +300,15 @@ class Desk:
                 )
             )
         return Answered(ask.number)
+
+    def _leaving(self, ask: Open, held: dict[bytes, int], now: int) -> tuple[bytes, ...] | None:
+        """Whose place one more takes, or None where it gets none. Thousands may share a password that
+        has no limit, so only where there is one are they looked at."""
+        if ask.devices is None:
+            return ()
+        self._drop_what_is_over(held)
+        seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
+        return giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
 
     def _drop_what_is_over(self, held: dict[bytes, int]) -> None:
         now = int(self._clock())
@@ -417,8 +428,9 @@ class Desk:
             await trio.sleep(_SWEEP_SECONDS)
             now = int(self._clock())
             self._table.sweep(now)
-            for held in self._held.values():
+            for held in list(self._held.values()):
                 self._drop_what_is_over(held)
+                await trio.lowlevel.checkpoint()
             self._held = {holder: held for holder, held in self._held.items() if held}
             try:
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
