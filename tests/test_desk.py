@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -239,6 +240,28 @@ def test_others_get_their_turn_while_a_crowd_comes_in(house: House) -> None:
     assert done.count("open") == 20
     # Two may follow one another: each had its turn in its own round.
     assert ["open"] * 3 not in [done[n : n + 3] for n in range(len(done))]
+
+
+def test_an_ask_that_cannot_be_decided_costs_itself_alone(house: House) -> None:
+    bad, good = msgspec.structs.replace(house.ask(), id=b"short"), house.ask()
+    answers: dict[bytes, bool] = {}
+
+    async def ask_all() -> None:
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+
+            async def one(ask: Open) -> None:
+                answers[ask.id] = (await line.open(ask)).unavailable
+
+            nursery.start_soon(line.run)
+            async with trio.open_nursery() as asking:
+                asking.start_soon(one, bad)
+                asking.start_soon(one, good)
+            nursery.cancel_scope.cancel()
+
+    with house.writer():
+        trio.run(ask_all)
+    assert answers == {bad.id: True, good.id: False}
 
 
 def test_what_was_revoked_while_its_viewer_waited_lets_nobody_in(house: House) -> None:

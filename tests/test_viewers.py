@@ -22,7 +22,7 @@ from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
-from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import (
@@ -432,6 +432,29 @@ def test_a_viewer_of_links_is_one_however_often_it_comes(stores: Stores) -> None
     assert stores.issuer.find_named(stores.acme, "4711") == found["4711"]
     stores.issuer.erase(stores.acme, [found["4711"].id], who="eva", now=NOW)
     assert stores.issuer.find_named(stores.acme, "4711") is None
+
+
+def test_two_nodes_name_the_same_viewers_at_once(stores: Stores) -> None:
+    class Slower(KeyStore):
+        """The other node is faster with one of the names."""
+
+        def add_record_keys(self, *wanted: Any) -> tuple[RecordKey, ...]:
+            first.extend(stores.issuer.named(stores.acme, ["b"], NOW).values())
+            return super().add_record_keys(*wanted)
+
+    first: list[Password] = []
+    folder = stores.folder
+    keys = Slower.open(
+        str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+    )
+    found = Issuer(stores.store.viewers, keys).named(stores.acme, ["a", "b", "c"], NOW)
+    keys.close()
+    assert set(found) == {"a", "b", "c"}
+    assert [found["b"]] == first
+    assert stores.issuer.named(stores.acme, ["a", "b", "c"], NOW) == found
+    # What each of them was sealed with is there.
+    listed = stores.issuer.listed(stores.acme, named=True)
+    assert {each.text for each in listed} == {"a", "b", "c"}
 
 
 def test_a_token_is_spent_for_one_session(stores: Stores) -> None:

@@ -208,10 +208,11 @@ class Desk:
             return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
         decided: list[tuple[Open, Answered, _Answer]] = []
         for ask, answer in asked:
-            decided.append((ask, self._decided(ask, known), answer))
+            decided.append((ask, self._decided_alone(ask, known), answer))
             # A crowd keeps nobody waiting whose password was revoked.
             await trio.lowlevel.checkpoint()
-        lost = await self._keep([ask for ask, _, _ in decided])
+        let_in = [ask for ask, each, _ in decided if each.refusal is None and not each.unavailable]
+        lost = await self._keep(let_in)
         return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
 
     @staticmethod
@@ -247,6 +248,14 @@ class Desk:
             return _Known(viewers, self._store.viewers.spent(tokens) if tokens else {})
 
         return await trio.to_thread.run_sync(ask_stores)
+
+    def _decided_alone(self, ask: Open, known: _Known) -> Answered:
+        """The decision. A fault in it costs this viewer alone, not all who wait with it."""
+        try:
+            return self._decided(ask, known)
+        except Exception as error:
+            log.error("session-not-decided", **log.fault(error))
+            return Answered(ask.number, unavailable=True)
 
     def _decided(self, ask: Open, known: _Known) -> Answered:
         """Opens the session in memory, where nobody knows it yet, or says why not."""

@@ -17,7 +17,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
+from pystream.errors import InvalidValue, NotFound, PystreamError, Said
 
 _PAGE = 5000
 
@@ -162,13 +162,13 @@ class Issuer:
             _sealed(tenant_id, name, named_form(name), PasswordSettings(), key, peppers, named=True)
             for name, key in zip(names, keys, strict=True)
         ]
+        added: frozenset[bytes] = frozenset()
         try:
-            self._viewers.add_named(tenant_id, made, now)
-        except PystreamError as error:
-            self._keys.erase(tenant_id, [key.reference for key in keys], now)
-            # Another node was faster.
-            if not isinstance(error, Exists):
-                raise
+            added = self._viewers.add_named(tenant_id, made, now)
+        finally:
+            useless = [key.reference for key in keys if key.reference not in added]
+            if useless:
+                self._keys.erase(tenant_id, useless, now)
 
     def rotate(
         self,

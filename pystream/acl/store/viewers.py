@@ -137,15 +137,23 @@ class ViewerStore:
             for stream_id in sorted(stream_ids):
                 record(connection, tenant_id, who, now, what, stream_id)
 
-    def add_named(self, tenant_id: int, viewers: Sequence[NewPassword], now: int) -> None:
-        """Adds viewers whom the customer's links or tokens name. Raises `Exists` where one is there;
-        none is added then."""
+    def add_named(
+        self, tenant_id: int, viewers: Sequence[NewPassword], now: int
+    ) -> frozenset[bytes]:
+        """Adds viewers whom the customer's links or tokens name, but those that are there already, as
+        another node may have been faster; returns the references of those that it added."""
         with self._database.writing() as connection:
-            rows = [_row(tenant_id, each, now) for each in viewers]
-            try:
-                connection.execute(insert(tables.password), rows)
-            except IntegrityError:
-                raise Exists("one of these viewers is there already") from None
+            there = _indexed_otherwise(connection, tenant_id, viewers)
+            rows = [
+                _row(tenant_id, each, now) for each in viewers if there.isdisjoint(each.otherwise)
+            ]
+            if rows:
+                connection.execute(_unless_there(connection, tables.password), rows)
+            column = tables.password.c
+            added = select(column.reference).where(
+                column.tenant_id == tenant_id, column.reference.in_([r["reference"] for r in rows])
+            )
+            return frozenset(connection.scalars(added))
 
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use."""
