@@ -421,7 +421,10 @@ def test_the_pepper_is_rotated_while_viewers_come_in(house: House) -> None:
         house.let_in("acme/course", texts[rounds % len(texts)])
         rounds += 1
     assert rounds > 0 and command.returncode == 0
-    assert command.stdout is not None and json.loads(command.stdout.read()) == {"indexed": 5}
+    assert command.stdout is not None and json.loads(command.stdout.read()) == {
+        "indexed": 5,
+        "doubles": [],
+    }
     command.stdout.close()
     for text in texts:
         house.let_in("acme/course", text)

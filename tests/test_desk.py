@@ -4,6 +4,7 @@ decides; and what it makes of what changes meanwhile."""
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -24,7 +26,7 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import End
 from pystream.server import desk
-from pystream.server.desk import Answered, Line, Open
+from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Keys
 from tests.test_serve import until
@@ -85,6 +87,7 @@ class House:
         )
         ensure_keys(self.keys, {}, NOW)
         self.store = Store.open(f"{folder}/store.db")
+        self.issuer = Issuer(self.store.viewers, open_key_store(self.keys, {}, migrate=False))
         self.store.add_tenant("acme", TenantSettings(), who="test", now=NOW)
         film = StreamSettings(sources=("/film.mp4",))
         self.stream = self.store.add_stream("acme", "film", film, who="test", now=NOW)
@@ -96,10 +99,9 @@ class House:
         return writer(self.folder, self.listener, self.memory)
 
     def password(self) -> int:
-        issuer = Issuer(self.store.viewers, open_key_store(self.keys, {}, migrate=False))
         entries = [(generate(), PasswordSettings())]
         tenant, streams = self.stream.tenant_id, [self.stream.id]
-        return issuer.add(tenant, streams, entries, who="test", now=NOW)[0]
+        return self.issuer.add(tenant, streams, entries, who="test", now=NOW)[0]
 
     def ask(self, **more: Any) -> Open:
         """One device more of somebody, where two may be."""
@@ -170,6 +172,90 @@ def test_of_two_desks_one_decides(house: House) -> None:
         assert trio.run(asked_at_once, "4711") == {"devices": 16}
         assert trio.run(asked_at_once, "4713") == {"open": 2, "devices": 14}
         assert trio.run(asked_at_once, "4714", b"t" * 16) == {"spent": 16}
+
+
+class Watched:
+    """A table that notes what it was asked."""
+
+    def __init__(self, table: _core.Sessions) -> None:
+        self._table = table
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked.append(name)
+        return getattr(self._table, name)
+
+
+def asked_of(house: House, watched: Watched, *asked: Open) -> None:
+    """Has a desk in this process open sessions, all at a time. Between its decisions, others note their
+    turns."""
+
+    async def turns() -> None:
+        while True:
+            watched.asked.append("turn")
+            await trio.lowlevel.checkpoint()
+
+    async def ask_all() -> None:
+        table: Any = watched
+        deciding = Desk(table, house.store, house.issuer, lambda: NOW)
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(deciding.run, socket.socket(fileno=os.dup(house.listener)))
+            watched.asked.clear()
+            async with trio.open_nursery() as asking:
+                for each in asked:
+                    asking.start_soon(line.open, each)
+                # Only now is anything sent.
+                nursery.start_soon(turns)
+                nursery.start_soon(line.run)
+            nursery.cancel_scope.cancel()
+
+    trio.run(ask_all)
+
+
+def test_one_more_costs_the_same_however_many_share_a_password(house: House) -> None:
+    holder = house.password()
+
+    def gets() -> int:
+        watched = Watched(house.table)
+        asked_of(house, watched, house.ask(holder=holder, devices=None))
+        return watched.asked.count("get")
+
+    def let_in(count: int) -> None:
+        for _ in range(count):
+            house.table.open(
+                os.urandom(16), house.stream.id, NOW, expires=NOW + 60, idle_s=0, holder=holder
+            )
+
+    let_in(5)
+    few = gets()
+    let_in(200)
+    assert gets() == few > 0
+
+
+def test_others_get_their_turn_while_a_crowd_comes_in(house: House) -> None:
+    holder, watched = house.password(), Watched(house.table)
+    asked_of(house, watched, *(house.ask(holder=holder, devices=None) for _ in range(20)))
+    done = [each for each in watched.asked if each in ("open", "turn")]
+    assert done.count("open") == 20
+    # Two may follow one another: each had its turn in its own round.
+    assert ["open"] * 3 not in [done[n : n + 3] for n in range(len(done))]
+
+
+def test_an_ask_that_cannot_be_decided_costs_itself_alone(house: House) -> None:
+    found: list[bool] = []
+
+    async def ask_both() -> None:
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            for ask in (msgspec.structs.replace(house.ask(), id=b"short"), house.ask()):
+                found.append((await line.open(ask)).unavailable)
+            nursery.cancel_scope.cancel()
+
+    with house.writer():
+        trio.run(ask_both)
+    assert found == [True, False]
 
 
 def test_what_was_revoked_while_its_viewer_waited_lets_nobody_in(house: House) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from sqlalchemy import event
 
 import pystream
@@ -177,3 +178,46 @@ def test_each_of_them_is_one_of_the_tries(house: House) -> None:
     trio.run(house.try_all, try_often)
     # The nine that were generated count, and so the guesses end earlier.
     assert kinds == ["password"] * TRIES + ["tries"] * 9
+
+
+def test_as_many_guesses_at_once_are_no_more_than_one_after_the_other(house: House) -> None:
+    """The store answers nobody before all who may be looked at are."""
+    kinds: list[str] = []
+
+    def wait_for_all(*_: Any) -> None:
+        trio.from_thread.run(trio.testing.wait_all_tasks_blocked)
+
+    async def try_at_once(entrance: Entrance, name: str, text: str) -> None:
+        async def guess() -> None:
+            kinds.append((await house.refused(entrance, "a guess")).kind)
+
+        if name == "warm":
+            event.listen(house.store.database.engine, "before_cursor_execute", wait_for_all)
+            async with trio.open_nursery() as nursery:
+                for _ in range(TRIES + 40):
+                    nursery.start_soon(guess)
+            event.remove(house.store.database.engine, "before_cursor_execute", wait_for_all)
+
+    trio.run(house.try_all, try_at_once)
+    assert (kinds.count("password"), kinds.count("tries")) == (TRIES, 40)
+
+
+def test_a_crowd_that_is_right_uses_up_no_tries(house: House) -> None:
+    """All with one password of the customer's own, at once; the writer is not there."""
+    text = "all together 4711 Q"
+    entries = [(text, PasswordSettings())]
+    house.issuer.add(house.stream.tenant_id, [house.stream.id], entries, who="test", now=NOW)
+    kinds: list[str] = []
+
+    async def come_at_once(entrance: Entrance, name: str, _: str) -> None:
+        async def come() -> None:
+            kinds.append((await house.refused(entrance, text)).kind)
+
+        if name == "warm":
+            async with trio.open_nursery() as nursery:
+                for _ in range(TRIES + 40):
+                    nursery.start_soon(come)
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    trio.run(house.try_all, come_at_once, clock=clock)
+    assert kinds == ["later"] * (TRIES + 40)

@@ -18,11 +18,12 @@ from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Verifier, new_secret
 from pystream.acl.entrances.verifiers import check as check_verifier
-from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
-from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.keystore import KeyStore, RecordKey
+from pystream.acl.store.viewers import NewPassword
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import (
     DEVICE_MODES,
@@ -324,6 +325,51 @@ def test_the_pepper_is_changed_and_everybody_is_found_meanwhile(stores: Stores) 
     assert stores.issuer.find(stores.acme, texts[3]) is None
 
 
+def test_what_is_added_while_the_pepper_is_changed_is_there_once(stores: Stores) -> None:
+    old = stores.issuer.named(stores.acme, ["4711"], NOW)
+    stores.add("SecureID 4711 Q")
+    stores.keys.begin_pepper(NOW)
+    with pytest.raises(Exists):
+        stores.add("another 4711 Q", "SecureID 4711 Q")
+    assert stores.issuer.find(stores.acme, "another 4711 Q") is None
+    assert len(stores.add("SecureID 4711 Q", stream="other/film")) == 1
+    assert stores.issuer.named(stores.acme, ["4711"], NOW + 9) == old
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+    with pytest.raises(Exists):
+        stores.add("SecureID 4711 Q")
+
+
+def test_what_came_twice_while_the_pepper_was_changed_does_not_stop_that(stores: Stores) -> None:
+    """Somebody who did not know of the new pepper yet added it once more."""
+    viewers, twice = stores.store.viewers, list[int]()
+    (late,) = stores.add("SecureID 4711 Q")
+    row = raw_password(stores, late)
+    both = stores.keys.begin_pepper(NOW)
+    index = both.newest.index(stores.acme, canonical("SecureID 4711 Q").encode())
+    newer = replace(row, id=late + 1, pepper=both.newest.generation, lookup=index)
+    viewers.add_passwords(stores.acme, [stores.ids["acme/film"]], [newer], who="eva", now=NOW)
+
+    def reindex(peppers: Peppers) -> int:
+        return stores.issuer.reindex(peppers, twice=twice.append)
+
+    assert len(stores.keys.rotate_pepper(reindex, NOW).active) == 1
+    assert twice == [late]
+    found = stores.issuer.find(stores.acme, "SecureID 4711 Q")
+    assert found is not None and found.id == newer.id
+
+
+def raw_password(stores: Stores, id: int) -> NewPassword:
+    (found,) = stores.store.viewers.passwords(stores.acme, ids=[id])
+    return NewPassword(
+        id=id,
+        reference=found.reference,
+        pepper=0,
+        lookup=b"",
+        sealed_text=found.text,
+        sealed_label=None,
+    )
+
+
 def test_sessions_are_kept_once_and_end_once(stores: Stores) -> None:
     viewers = stores.store.viewers
     (password,) = stores.add(generate())
@@ -386,6 +432,29 @@ def test_a_viewer_of_links_is_one_however_often_it_comes(stores: Stores) -> None
     assert stores.issuer.find_named(stores.acme, "4711") == found["4711"]
     stores.issuer.erase(stores.acme, [found["4711"].id], who="eva", now=NOW)
     assert stores.issuer.find_named(stores.acme, "4711") is None
+
+
+def test_two_nodes_name_the_same_viewers_at_once(stores: Stores) -> None:
+    class Slower(KeyStore):
+        """The other node is faster with one of the names."""
+
+        def add_record_keys(self, *wanted: Any) -> tuple[RecordKey, ...]:
+            first.extend(stores.issuer.named(stores.acme, ["b"], NOW).values())
+            return super().add_record_keys(*wanted)
+
+    first: list[Password] = []
+    folder = stores.folder
+    keys = Slower.open(
+        str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+    )
+    found = Issuer(stores.store.viewers, keys).named(stores.acme, ["a", "b", "c"], NOW)
+    keys.close()
+    assert set(found) == {"a", "b", "c"}
+    assert [found["b"]] == first
+    assert stores.issuer.named(stores.acme, ["a", "b", "c"], NOW) == found
+    # What each of them was sealed with is there.
+    listed = stores.issuer.listed(stores.acme, named=True)
+    assert {each.text for each in listed} == {"a", "b", "c"}
 
 
 def test_a_token_is_spent_for_one_session(stores: Stores) -> None:

@@ -299,13 +299,13 @@ def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any],
     from pystream.acl.store import Store
     from pystream.acl.store.issuing import Issuer
 
-    done = 0
+    done, doubles = 0, list[int]()
     with Store.open(settings.store.url, migrate=False) as main:
         issuer = Issuer(main.viewers, store)
 
         def reindex(peppers: Peppers) -> int:
             nonlocal done
-            count = issuer.reindex(peppers)
+            count = issuer.reindex(peppers, twice=doubles.append)
             done += count
             return count
 
@@ -314,7 +314,11 @@ def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any],
         time.sleep(_FOLLOWED_SECONDS)
         store.rotate_pepper(reindex, _store.now())
     line = f"the pepper is new; {_terminal.counted(done, 'password')} indexed anew"
-    return {"indexed": done}, line
+    for id in doubles:
+        line += (
+            f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
+        )
+    return {"indexed": done, "doubles": doubles}, line
 
 
 def _warn_of_traces(parser: Parser, store: KeyStore) -> None:

@@ -206,8 +206,13 @@ class Desk:
         except PystreamError as error:
             log.error("viewers-not-looked-up", **log.fault(error))
             return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
-        decided = [(ask, self._decided(ask, known), answer) for ask, answer in asked]
-        lost = await self._keep([ask for ask, _, _ in decided])
+        decided: list[tuple[Open, Answered, _Answer]] = []
+        for ask, answer in asked:
+            decided.append((ask, self._decided_alone(ask, known), answer))
+            # A crowd keeps nobody waiting whose password was revoked.
+            await trio.lowlevel.checkpoint()
+        let_in = [ask for ask, each, _ in decided if each.refusal is None and not each.unavailable]
+        lost = await self._keep(let_in)
         return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
 
     @staticmethod
@@ -244,6 +249,14 @@ class Desk:
 
         return await trio.to_thread.run_sync(ask_stores)
 
+    def _decided_alone(self, ask: Open, known: _Known) -> Answered:
+        """The decision. A fault in it costs this viewer alone, not all who wait with it."""
+        try:
+            return self._decided(ask, known)
+        except Exception as error:
+            log.error("session-not-decided", **log.fault(error))
+            return Answered(ask.number, unavailable=True)
+
     def _decided(self, ask: Open, known: _Known) -> Answered:
         """Opens the session in memory, where nobody knows it yet, or says why not."""
         now = int(self._clock())
@@ -269,12 +282,10 @@ class Desk:
             notice=ask.notice,
         )
         if ask.id not in held and self._table.get(ask.id) is None:
-            self._drop_what_is_over(held)
             if ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
                 held.pop(ask.replaces)
-            seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
-            leaving = giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
+            leaving = self._leaving(ask, held, now)
             if leaving is None:
                 return Answered(ask.number, Refusal.DEVICES)
             for id in leaving:
@@ -298,6 +309,15 @@ class Desk:
                 )
             )
         return Answered(ask.number)
+
+    def _leaving(self, ask: Open, held: dict[bytes, int], now: int) -> tuple[bytes, ...] | None:
+        """Whose place one more takes, or None where it gets none. Thousands may share a password that
+        has no limit, so only where there is one are they looked at."""
+        if ask.devices is None:
+            return ()
+        self._drop_what_is_over(held)
+        seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
+        return giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
 
     def _drop_what_is_over(self, held: dict[bytes, int]) -> None:
         now = int(self._clock())
@@ -417,8 +437,9 @@ class Desk:
             await trio.sleep(_SWEEP_SECONDS)
             now = int(self._clock())
             self._table.sweep(now)
-            for held in self._held.values():
+            for held in list(self._held.values()):
                 self._drop_what_is_over(held)
+                await trio.lowlevel.checkpoint()
             self._held = {holder: held for holder, held in self._held.items() if held}
             try:
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)

@@ -9,7 +9,9 @@ Devices are counted for a holder: the password, or the viewer whom a link or a t
 names nobody, the link itself is the holder, by a number that is made of it.
 
 **Guessing.** Wrong tries are counted by stream and address prefix (IPv4 /24, IPv6 /48), in shared
-memory, for all workers together, and nowhere else; right ones are not counted. Where a prefix has
+memory, for all workers together, and nowhere else. A try is counted before it is looked at, so that a
+thousand at once are no more than one after the other; a right one is given back, and few of one place
+are looked at in a worker at a time, so that a crowd with right ones does not use them up. Where a prefix has
 used up its tries, nothing typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
 not locked out. A slip in such a password shows by its check characters, and is no try.
@@ -26,6 +28,7 @@ from functools import partial
 from math import ceil
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -51,6 +54,8 @@ from pystream.server.http import HttpError, Request
 TRIES: Final = 120
 """Wrong tries at a time from one prefix at one stream: several for each tenth of 300 people."""
 TRIES_A_MINUTE: Final = 20
+# Of one network at one stream, in one worker.
+_AT_ONCE: Final = 16
 
 _FORM = "application/x-www-form-urlencoded"
 _WRONG = "this password does not open this film"
@@ -140,6 +145,7 @@ class Entrance:
         self._verifiers = verifiers
         self._handoffs = handoffs
         self._silent_until: dict[int, float] = {}
+        self._turns: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
         self._clock = clock
         self._monotonic = monotonic
 
@@ -286,9 +292,34 @@ class Entrance:
         if passwords.mistyped(form):
             raise Refused(403, "mistyped", _MISTYPED)
         place = _place(stream, request.peer)
-        wait = 0 if passwords.is_written(form) else self._throttled(place)
+        if passwords.is_written(form):
+            found = await self._found(stream, form)
+            if found is None:
+                self._count(place)
+        else:
+            turns = self._turns.setdefault(place, trio.Semaphore(_AT_ONCE))
+            async with turns:
+                found = await self._tried(stream, form, place)
+        if found is None:
+            raise Refused(403, "password", _WRONG)
+        return found
+
+    async def _tried(self, stream: Stream, form: str, place: bytes) -> Password | None:
+        """What was found, as a try that is given back if it was none."""
+        wait = self._count(place)
         if wait:
             raise Refused(429, "tries", _TOO_MANY, wait / _US)
+        try:
+            found = await self._found(stream, form)
+        except Refused:
+            self._give_back(place)
+            raise
+        if found is not None:
+            self._give_back(place)
+        return found
+
+    async def _found(self, stream: Stream, form: str) -> Password | None:
+        """The password of that form, if it opens the stream now."""
         indexes = self.peppers.indexes(stream.tenant_id, form.encode())
         lookups = [index for _, index in indexes]
         try:
@@ -298,18 +329,15 @@ class Entrance:
         except StoreError as error:
             log.error("store-unreachable", **log.fault(error))
             raise Refused(503, "later", _LATER, 2) from None
-        if not opens(found, stream.settings.access, stream.id, int(self._clock())):
-            self._count(place)
-            raise Refused(403, "password", _WRONG)
-        assert found is not None
-        return found
+        is_right = opens(found, stream.settings.access, stream.id, int(self._clock()))
+        return found if is_right else None
 
-    def _throttled(self, place: bytes) -> int:
-        """Microseconds to wait before this network may try again."""
-        return self._tries.peek(place, self._monotonic(), _EMISSION_US, _BURST_US)
+    def _count(self, place: bytes) -> int:
+        """0, or the microseconds to wait before this network may try again."""
+        return self._tries.check(place, self._monotonic(), _EMISSION_US, _BURST_US)
 
-    def _count(self, place: bytes) -> None:
-        self._tries.check(place, self._monotonic(), _EMISSION_US, _BURST_US)
+    def _give_back(self, place: bytes) -> None:
+        self._tries.give_back(place, self._monotonic(), _EMISSION_US)
 
 
 _EMISSION_US = 60 * _US // TRIES_A_MINUTE

@@ -8,7 +8,7 @@ left of the password is noise.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pystream.acl import passwords
@@ -17,7 +17,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
+from pystream.errors import InvalidValue, NotFound, PystreamError, Said
 
 _PAGE = 5000
 
@@ -162,13 +162,13 @@ class Issuer:
             _sealed(tenant_id, name, named_form(name), PasswordSettings(), key, peppers, named=True)
             for name, key in zip(names, keys, strict=True)
         ]
+        added: frozenset[bytes] = frozenset()
         try:
-            self._viewers.add_named(tenant_id, made, now)
-        except PystreamError as error:
-            self._keys.erase(tenant_id, [key.reference for key in keys], now)
-            # Another node was faster.
-            if not isinstance(error, Exists):
-                raise
+            added = self._viewers.add_named(tenant_id, made, now)
+        finally:
+            useless = [key.reference for key in keys if key.reference not in added]
+            if useless:
+                self._keys.erase(tenant_id, useless, now)
 
     def rotate(
         self,
@@ -216,21 +216,24 @@ class Issuer:
         self._viewers.forget_lookups(tenant_id, ids, who=who, now=now)
         return len(references)
 
-    def reindex(self, peppers: Peppers, most: int = _PAGE) -> int:
+    def reindex(
+        self, peppers: Peppers, most: int = _PAGE, *, twice: Callable[[int], None] = lambda id: None
+    ) -> int:
         """Indexes passwords anew whose index is not of the newest pepper, as many as that at most;
-        returns how many. For `KeyStore.rotate_pepper`."""
+        returns how many. For `KeyStore.rotate_pepper`. `twice` is told the id of one that is there
+        already under the newest pepper: nobody finds the older one of the two any more."""
         page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
-        changed: list[tuple[int, int, bytes]] = []
         for tenant_id, some in _by_tenant(page):
             keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
+            changed: list[tuple[int, bytes]] = []
             for each in some:
                 text = _opened(keys.get(each.reference), each, "text", each.text)
                 # Of an erased one, nobody finds the index again.
                 form = _form(each.password, text) if text else secrets.token_bytes(32)
-                index = peppers.newest.index(tenant_id, form)
-                changed.append((each.password.id, peppers.newest.generation, index))
-        self._viewers.reindex(changed)
-        return len(changed)
+                changed.append((each.password.id, peppers.newest.index(tenant_id, form)))
+            for id in self._viewers.reindex(tenant_id, peppers.newest.generation, changed):
+                twice(id)
+        return len(page)
 
 
 def _sealed(
@@ -246,12 +249,13 @@ def _sealed(
 ) -> NewPassword:
     id = secrets.randbelow(2**63 - 1) + 1
     label = settings.label
-    newest = peppers.newest
+    (_, lookup), *others = peppers.indexes(tenant_id, form)
     return NewPassword(
         id=id,
         reference=key.reference,
-        pepper=newest.generation,
-        lookup=newest.index(tenant_id, form),
+        pepper=peppers.newest.generation,
+        lookup=lookup,
+        otherwise=tuple(index for _, index in others),
         sealed_text=seal(key.key, Place(tenant_id, "password", id, "text"), text.encode()),
         sealed_label=seal(key.key, Place(tenant_id, "password", id, "label"), label.encode())
         if label

@@ -64,7 +64,8 @@ _VALID = select(tables.password.c.id).where(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPassword:
     """A password to store. `reference`: of its key in the key store; `lookup`: 32 bytes, under the
-    pepper of that generation; the rest is as in `Password`."""
+    pepper of that generation; `otherwise`: those under the other peppers in use; the rest is as in
+    `Password`."""
 
     id: int
     reference: bytes
@@ -78,6 +79,7 @@ class NewPassword:
     valid_until: int | None = None
     max_devices: int | None = None
     named: bool = False
+    otherwise: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,15 +118,14 @@ class ViewerStore:
         """
         with self._database.writing() as connection:
             _check_streams(connection, tenant_id, stream_ids)
+            if _indexed_otherwise(connection, tenant_id, passwords):
+                raise _there_already()
             for some in _slices(passwords):
                 rows = [_row(tenant_id, each, now) for each in some]
                 try:
                     connection.execute(insert(tables.password), rows)
                 except IntegrityError:
-                    text = (
-                        "at least one of these passwords is there already; none of them was added"
-                    )
-                    raise Exists(Said("passwords-there", text)) from None
+                    raise _there_already() from None
             opened = [
                 {"stream_id": stream_id, "password_id": each.id, "tenant_id": tenant_id}
                 for stream_id in sorted(stream_ids)
@@ -136,15 +137,23 @@ class ViewerStore:
             for stream_id in sorted(stream_ids):
                 record(connection, tenant_id, who, now, what, stream_id)
 
-    def add_named(self, tenant_id: int, viewers: Sequence[NewPassword], now: int) -> None:
-        """Adds viewers whom the customer's links or tokens name. Raises `Exists` where one is there;
-        none is added then."""
+    def add_named(
+        self, tenant_id: int, viewers: Sequence[NewPassword], now: int
+    ) -> frozenset[bytes]:
+        """Adds viewers whom the customer's links or tokens name, but those that are there already, as
+        another node may have been faster; returns the references of those that it added."""
         with self._database.writing() as connection:
-            rows = [_row(tenant_id, each, now) for each in viewers]
-            try:
-                connection.execute(insert(tables.password), rows)
-            except IntegrityError:
-                raise Exists("one of these viewers is there already") from None
+            there = _indexed_otherwise(connection, tenant_id, viewers)
+            rows = [
+                _row(tenant_id, each, now) for each in viewers if there.isdisjoint(each.otherwise)
+            ]
+            if rows:
+                connection.execute(_unless_there(connection, tables.password), rows)
+            column = tables.password.c
+            added = select(column.reference).where(
+                column.tenant_id == tenant_id, column.reference.in_([r["reference"] for r in rows])
+            )
+            return frozenset(connection.scalars(added))
 
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use."""
@@ -286,20 +295,32 @@ class ViewerStore:
         with self._database.reading() as connection:
             return tuple(_passwords(connection, wanted))
 
-    def reindex(self, changed: Collection[tuple[int, int, bytes]]) -> None:
-        """Gives passwords another look-up: (id, pepper, look-up)."""
+    def reindex(
+        self, tenant_id: int, pepper: int, changed: Collection[tuple[int, bytes]]
+    ) -> frozenset[int]:
+        """Gives a tenant's passwords look-ups of that pepper: (id, look-up). Returns the ids of those
+        that are there twice, as one was added by who did not know of this pepper yet: these get noise."""
         if not changed:
-            return
+            return frozenset()
+        column = tables.password.c
+        twice = set[int]()
+        rows: list[dict[str, Any]] = []
         with self._database.writing() as connection:
+            take_turn(connection)
+            there = _there(connection, tenant_id, [lookup for _, lookup in changed])
+            for id, lookup in changed:
+                if lookup in there:
+                    twice.add(id)
+                row = {"this": id, "index": secrets.token_bytes(32) if id in twice else lookup}
+                rows.append(row)
+                there.add(lookup)
             connection.execute(
                 update(tables.password)
-                .where(tables.password.c.id == bindparam("this"))
-                .values(pepper=bindparam("generation"), lookup=bindparam("index")),
-                [
-                    {"this": id, "generation": pepper, "index": lookup}
-                    for id, pepper, lookup in changed
-                ],
+                .where(column.tenant_id == tenant_id, column.id == bindparam("this"))
+                .values(pepper=pepper, lookup=bindparam("index")),
+                rows,
             )
+        return frozenset(twice)
 
     def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
         """Ends all sessions of a stream: whoever watches has to come in anew. Raises `NotFound`."""
@@ -400,6 +421,30 @@ class ViewerStore:
                 )
                 for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
             )
+
+
+def _there_already() -> Exists:
+    text = "at least one of these passwords is there already; none of them was added"
+    return Exists(Said("passwords-there", text))
+
+
+def _indexed_otherwise(
+    connection: Connection, tenant_id: int, passwords: Collection[NewPassword]
+) -> set[bytes]:
+    """Look-ups under other peppers that the tenant has already: of those under the newest one, the
+    database itself sees to it that there are no two."""
+    return _there(connection, tenant_id, [one for each in passwords for one in each.otherwise])
+
+
+def _there(connection: Connection, tenant_id: int, lookups: Sequence[bytes]) -> set[bytes]:
+    column = tables.password.c
+    return {
+        each
+        for some in _slices(lookups)
+        for each in connection.scalars(
+            select(column.lookup).where(column.tenant_id == tenant_id, column.lookup.in_(some))
+        )
+    }
 
 
 def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
