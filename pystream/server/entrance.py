@@ -10,9 +10,14 @@ names nobody, the link itself is the holder, by a number that is made of it.
 
 **Guessing.** Wrong tries are counted by stream and address prefix (IPv4 /24, IPv6 /48), in shared
 memory, for all workers together, and nowhere else; right ones are not counted. Where a prefix has
-used up its tries, nothing typed there is looked at any more for a while, except passwords that were
+used up its tries, no password typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
 not locked out. A slip in such a password shows by its check characters, and is no try.
+
+What is signed cannot be guessed either: a link or a token that is right opens the stream however many were
+wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few calls at
+a time: so a token counts as a try before its site is asked, and is given back unless the site says no, or
+takes all the time that it has. One network has at most half of those calls; the others of it wait.
 """
 
 from __future__ import annotations
@@ -21,10 +26,10 @@ import ipaddress
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 
 import trio
@@ -45,8 +50,10 @@ from pystream.errors import EntranceError, InvalidValue, PystreamError, StoreErr
 from pystream.server import log
 from pystream.server.desk import Line, Open
 from pystream.server.gate import Gate
-from pystream.server.handoffs import Handoffs
+from pystream.server.handoffs import Handoffs, Unavailable
 from pystream.server.http import HttpError, Request
+
+T = TypeVar("T")
 
 TRIES: Final = 120
 """Wrong tries at a time from one prefix at one stream: several for each tenth of 300 people."""
@@ -56,7 +63,7 @@ _FORM = "application/x-www-form-urlencoded"
 _WRONG = "this password does not open this film"
 _MISTYPED = "this password has a slip in it"
 _IN_USE = "this password is in use on as many devices as it may be"
-_TOO_MANY = "too many wrong passwords came from this network: wait a little"
+_TOO_MANY = "too many wrong tries came from this network: wait a little"
 _LATER = "nobody can be let in at present"
 _UNREAD = "the notice that was shown is not the one that stands now: show this one"
 _REVOKED = "this viewer is not let in any more"
@@ -67,6 +74,8 @@ _LINKS = {
     "missing": ("link_missing", "this film opens with a link of the site that offers it"),
 }
 _LINK = ("link", "this link does not open this film")
+# What was right once, or will be, was not made up.
+_HONEST = ("expired", "early", "replayed", "missing")
 _US = 1_000_000
 _SILENT_SECONDS = 60.0
 
@@ -140,6 +149,7 @@ class Entrance:
         self._verifiers = verifiers
         self._handoffs = handoffs
         self._silent_until: dict[int, float] = {}
+        self._asking: dict[bytes, trio.CapacityLimiter] = {}
         self._clock = clock
         self._monotonic = monotonic
 
@@ -214,7 +224,9 @@ class Entrance:
             return _Bearer(password, max_devices=password.max_devices)
         try:
             if stream.settings.access == "signed":
-                return self._of_link(stream, await self._link(stream, request, path))
+                find = partial(self._link, stream, request, path)
+                place = _place(stream, request.peer)
+                return self._of_link(stream, await self._counted(place, find))
             return await self._of_token(stream, request)
         except EntranceError as error:
             raise _refused_link(error) from None
@@ -259,7 +271,10 @@ class Entrance:
         if not token:
             raise EntranceError("missing")
         configured = await self._configured(stream)
-        found = await self._handoffs.ask(stream, configured, token, request.peer)
+        ask = partial(self._handoffs.ask, stream, configured, token, request.peer)
+        costs = any(each.kind == "question" for each in configured)
+        count = self._in_turn if costs else self._counted
+        found = await count(_place(stream, request.peer), ask)
         return _Bearer(
             viewer=found.viewer,
             mark=self._mark(stream, "holder", token),
@@ -303,6 +318,43 @@ class Entrance:
             raise Refused(403, "password", _WRONG)
         assert found is not None
         return found
+
+    async def _counted(self, place: bytes, check: Callable[[], Awaitable[T]]) -> T:
+        """What comes of a check that costs nobody anything."""
+        try:
+            return await check()
+        except EntranceError as error:
+            if error.reason not in _HONEST:
+                self._try(place)
+            raise
+
+    async def _in_turn(self, place: bytes, ask: Callable[[], Awaitable[T]]) -> T:
+        """What comes of asking a site."""
+        own = self._asking.setdefault(place, trio.CapacityLimiter(self._handoffs.share))
+        try:
+            async with own:
+                self._try(place)
+                try:
+                    found = await ask()
+                except Unavailable as error:
+                    if not error.slow:
+                        self._give_back(place)
+                    raise
+                self._give_back(place)
+                return found
+        finally:
+            state = own.statistics()
+            if not state.borrowed_tokens and not state.tasks_waiting:
+                self._asking.pop(place, None)
+
+    def _try(self, place: bytes) -> None:
+        """Counts a try. Raises `Refused` where there is none left."""
+        wait = self._tries.check(place, self._monotonic(), _EMISSION_US, _BURST_US)
+        if wait:
+            raise Refused(429, "tries", _TOO_MANY, wait / _US)
+
+    def _give_back(self, place: bytes) -> None:
+        self._tries.give_back(place, self._monotonic(), _EMISSION_US)
 
     def _throttled(self, place: bytes) -> int:
         """Microseconds to wait before this network may try again."""
