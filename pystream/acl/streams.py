@@ -122,9 +122,11 @@ MAXIMUM: Final[Mapping[str, Any]] = {
     "pace": 2.0,
     "max_devices": 1,
     "embed_lock": True,
+    "download": False,
 }
 """All that protects a film, as settings: a password for each viewer, keys of each viewer's own, kept by no
-cache, sent no faster than a player needs, on one device, and on the sites that are named alone."""
+cache, sent no faster than a player needs, on one device, on the sites that are named alone, and in no file
+that could be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,27 @@ def check(settings: TenantSettings | StreamSettings) -> None:
     wrong = problems(settings)
     if wrong:
         raise InvalidValue(*wrong)
+
+
+def bound_to_countries(settings: StreamSettings) -> tuple[str, ...]:
+    """The settings that bind a stream to countries, by name."""
+    return tuple(name for name in ("countries", "countries_denied") if getattr(settings, name))
+
+
+def check_countries(before: StreamSettings | None, wanted: StreamSettings) -> None:
+    """For a node that can look up no countries: raises `InvalidValue` where a stream is newly bound to some.
+    `before`: what it was, None where it is new."""
+    new = [
+        name
+        for name in bound_to_countries(wanted)
+        if before is None or getattr(before, name) != getattr(wanted, name)
+    ]
+    if new:
+        text = (
+            "this server cannot tell countries, so nobody would be let in: its operator has to name a"
+            " database of them first (geo.database)"
+        )
+        raise InvalidValue(*(Said("no-geo", text, of=name) for name in new))
 
 
 def problems(settings: TenantSettings | StreamSettings) -> tuple[str, ...]:

@@ -161,10 +161,12 @@ class PeopleStore:
             )
             return _account(connection, tenant_id, name).person
 
-    def renew_hash(self, person: Person, hash: str) -> None:
-        """The same password, hashed with newer parameters."""
+    def renew_hash(self, person: Person, old: str, hash: str) -> None:
+        """The same password, hashed with newer parameters; where it was changed meanwhile, it stays so."""
+        column = tables.person.c
+        same = column.tenant_id == person.tenant_id, column.id == person.id, column.hash == old
         with self._database.writing() as connection:
-            _set(connection, person, hash=hash)
+            connection.execute(update(tables.person).where(*same).values(hash=hash))
 
     def remove(self, tenant_id: int, name: str, *, who: str, now: int) -> bytes | None:
         """Takes a person away, with sessions and codes; the name stays on record. The last admin stays:
@@ -185,19 +187,44 @@ class PeopleStore:
 
     # Authenticators
 
-    def begin_totp(self, person: Person, reference: bytes, sealed: bytes) -> None:
-        """Keeps a secret that is asked for only when its owner has shown a code of it."""
+    def begin_totp(self, person: Person, reference: bytes, sealed: bytes) -> bool:
+        """Keeps a secret that is asked for only when its owner has shown a code of it. False, and nothing
+        is kept, where there is one in use."""
+        column = tables.person.c
+        idle = (
+            update(tables.person)
+            .where(column.id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.totp_on.is_(False))
+            .values(reference=reference, sealed_totp=sealed)
+        )
         with self._database.writing() as connection:
-            _set(connection, person, reference=reference, sealed_totp=sealed)
+            return bool(connection.execute(idle).rowcount)
 
     def finish_totp(
-        self, person: Person, step: int, codes: Collection[bytes], *, who: str, now: int
-    ) -> None:
+        self,
+        person: Person,
+        reference: bytes | None,
+        step: int,
+        codes: Collection[bytes],
+        *,
+        who: str,
+        now: int,
+    ) -> bool:
         """From now on codes are asked for; `codes` are the digests of those for recovery, which take the
-        place of all earlier ones."""
+        place of all earlier ones. False, and nothing is kept, where they are asked for already, the secret
+        that waits is not the one of the reference, or the step was used (RFC 6238 5.2)."""
         check_who(who)
+        column = tables.person.c
+        begun = (
+            update(tables.person)
+            .where(column.id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.totp_on.is_(False), column.reference == reference)
+            .where(column.totp_step < step)
+            .values(totp_on=True, totp_step=step)
+        )
         with self._database.writing() as connection:
-            _set(connection, person, totp_on=True, totp_step=step)
+            if not connection.execute(begun).rowcount:
+                return False
             _delete_codes(connection, person)
             about = {"person_id": person.id, "tenant_id": person.tenant_id}
             connection.execute(
@@ -205,6 +232,7 @@ class PeopleStore:
             )
             what = {"person": (person.name, person.name), "totp": (None, True)}
             record(connection, person.tenant_id, who, now, what)
+            return True
 
     def remove_totp(self, person: Person, *, who: str, now: int) -> None:
         check_who(who)
@@ -224,12 +252,17 @@ class PeopleStore:
         expires: int,
         now: int,
         *,
+        checked: str | None = None,
         step: int | None = None,
         code: bytes | None = None,
     ) -> bool:
         """Signs somebody in, and uses up the step of an authenticator or the recovery code that was
-        shown. False, and nothing is kept, where that had been used already."""
+        shown. False, and nothing is kept, where that had been used already; or, as it takes a while to
+        check a password, where `checked` is not the hash of the present one by now, or codes are asked for
+        that were not."""
         with self._database.writing() as connection:
+            if checked is not None and not _stands(connection, person, checked):
+                return False
             if step is not None and not _use_step(connection, person, step):
                 return False
             if code is not None and not _use_code(connection, person, code):
@@ -471,6 +504,13 @@ def _end_sessions(connection: Connection, person: Person, keep: bytes = b"") -> 
 def _delete_codes(connection: Connection, person: Person) -> None:
     column = tables.recovery_code.c
     connection.execute(delete(tables.recovery_code).where(column.person_id == person.id))
+
+
+def _stands(connection: Connection, person: Person, hash: str) -> bool:
+    column = tables.person.c
+    # What changes the row meanwhile waits, and ends the session with the others.
+    row = select(column.hash, column.totp_on).where(column.id == person.id).with_for_update()
+    return connection.execute(row).one_or_none() == (hash, person.has_totp)
 
 
 def _use_step(connection: Connection, person: Person, step: int) -> bool:

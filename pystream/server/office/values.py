@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,6 +14,7 @@ import msgspec
 
 from pystream import _core
 from pystream.acl.disclosure import Practice
+from pystream.acl.entrances.verifiers import cookie
 from pystream.acl.keys import Keyring
 from pystream.acl.people import Actor
 from pystream.acl.retention import Rules
@@ -116,11 +116,7 @@ class Request:
             raise HttpError(400, "the body is no JSON") from None
 
     def cookie(self, name: str) -> str | None:
-        try:
-            found = SimpleCookie(self.fields.get("cookie") or "").get(name)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        return cookie(self.fields.get("cookie") or "", name)
 
     def _text(self) -> str:
         try:
@@ -148,7 +144,7 @@ class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice`: what of
     the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
-    none is not in it."""
+    none is not in it. `knows_countries`: whether the node can look up any."""
 
     store: Store
     keys: KeyStore
@@ -163,6 +159,7 @@ class Office:
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
     viewers: Callable[[], Mapping[int, int]] = dict
+    knows_countries: Callable[[], bool] = lambda: True
 
     @classmethod
     def of(
@@ -175,6 +172,7 @@ class Office:
         requests_per_minute: int = 600,
         practice: Practice | None = None,
         viewers: Callable[[], Mapping[int, int]] = dict,
+        knows_countries: Callable[[], bool] = lambda: True,
         tries: int | None = None,
     ) -> Office:
         """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
@@ -198,6 +196,7 @@ class Office:
             practice=practice or Practice(Rules()),
             clock=clock,
             viewers=viewers,
+            knows_countries=knows_countries,
         )
 
     def now(self) -> int:
