@@ -382,6 +382,39 @@ def test_a_password_is_replaced(house: House) -> None:
     assert house.ask("POST", f"/passwords/{new['id']}/rotate", {}).kind == "invalid"
 
 
+def test_a_passwords_label_validity_and_devices_are_changed(house: House) -> None:
+    (old,) = house.make(1, label="Ward 3", max_devices=1, valid_until="2032-01-01T00:00:00Z")
+    place = f"/passwords/{old['id']}"
+    changes = {"label": "Ward 4", "valid_from": "2031-06-01T00:00:00+02:00", "max_devices": None}
+    got = house.ask("PATCH", place, changes)
+    assert got.status == 200, got.body
+    told = {"label": "Ward 4", "valid_from": "2031-05-31T22:00:00Z", "max_devices": None}
+    assert got.json == old | told | {"state": "to come"} == house.ask("GET", place).json
+    assert house.ask("PATCH", place, {"valid_from": None}).json["state"] == "valid"
+    # What is on record is no label; what stays as it was is not.
+    assert house.recorded("password_label_changed") == [True]
+    assert house.recorded("password_valid_from") == [None, 1_938_031_200]
+    assert house.recorded("password_max_devices") == [None]
+    assert house.ask("PATCH", place, {"label": "Ward 4", "max_devices": None}).status == 200
+    assert house.recorded("password_label_changed") == [True]
+    assert house.endings() == []
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"valid_from": "2032-02-01T00:00:00Z"}, "#/valid_until"),
+        ({"valid_until": "2031-01-01T00:00:00Z"}, "#/valid_until"),
+        ({"label": "a\nb"}, "#/label"),
+        ({"max_devices": 0}, "#/max_devices"),
+        ({"test": True}, "#/test"),
+    ]
+    for body, pointer in wrong:
+        got = house.ask("PATCH", place, body)
+        assert (got.kind, got.places) == ("invalid", [pointer])
+    assert house.ask("GET", place).json == old | told | {"valid_from": None}
+    assert house.ask("PATCH", place, {"label": None}).json["label"] == ""
+    house.ask("POST", "/passwords/erase", {"ids": [old["id"]]})
+    assert house.ask("PATCH", place, {"label": "back"}).kind == "invalid"
+    assert house.ask("PATCH", "/passwords/1", {"label": "x"}).kind == "not-found"
+
+
 def test_sessions_end(house: House) -> None:
     (password,) = house.make()
     assert house.ask("POST", f"/passwords/{password['id']}/end-sessions").status == 204

@@ -80,11 +80,12 @@ def test_extras_are_really_missing() -> None:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "": "add import list cards rotate end revoke erase derive check",
+        "": "add import list cards set rotate end revoke erase derive check",
         "add": "--count --shared --label --valid-from --valid-until --devices --test --by --json",
         "import": "--list --shared --by --config --json",
         "list": "--csv --by --config --json",
         "cards": "--url --output --locale --by --config --json",
+        "set": "--list --id --label --valid-from --valid-until --devices --by --config --json",
         "rotate": "--list --id --grace --by --config --json",
         "end": "--list --id --viewers --by --config --json",
         "revoke": "--list --id --by --config --json",
@@ -108,7 +109,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
     [
         (
             "",
-            "no action is given: add, import, list, cards, rotate, end, revoke, erase, derive, check",
+            "no action is given: add, import, list, cards, set, rotate, end, revoke, erase, derive, check",
         ),
         ("derve", "there is no action 'derve'"),
         ("derive", "--secret-file"),

@@ -454,6 +454,26 @@ def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_what_can_be_changed_of_passwords() -> None:
+    made = told("password", "add", "acme/a", "--count", "2", "--label", "A", "--devices", "1")
+    ids = [each["id"] for each in made["passwords"]]
+    change = ("password", "set", "acme", "--id", *ids)
+    said = done(*change, "--label", "B", "--valid-until", "30.06.2031", "--devices", "none")
+    assert said == "2 passwords set\n"
+    for each in told("password", "list", "acme")["passwords"]:
+        assert (each["label"], each["max_devices"]) == ("B", None)
+        assert each["valid_until"] == "2031-06-30T22:00:00Z"
+    assert "valid_until: it is not after valid_from" in refused(
+        2, *change, "--valid-from", "2032-01-01"
+    )
+    assert "that is over" in refused(2, *change, "--valid-until", "2020-01-01")
+    assert "no setting is given" in refused(2, *change)
+    assert told(*change, "--valid-until", "none") == {"set": 2}
+    for each in told("password", "list", "acme")["passwords"]:
+        assert (each["label"], each["valid_until"]) == ("B", None)
+
+
+@pytest.mark.usefixtures("keys")
 def test_sessions_of_a_password_and_of_a_stream_are_ended() -> None:
     (made,) = told("password", "add", "acme/a")["passwords"]
     end = ("password", "end", "acme")

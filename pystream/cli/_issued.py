@@ -382,6 +382,63 @@ def _ended(words: list[str], action: str, description: str) -> int:
     return 0
 
 
+# set
+
+
+def change(words: list[str]) -> int:
+    parser = _parser(
+        "set",
+        "TENANT --list FILE|- | --id ID... [--label TEXT]\n"
+        "         [--valid-from DATE|none] [--valid-until DATE|none] [--devices N|none]",
+        "Changes what the options name of passwords; all else stays as it is. Who watches\n"
+        "with one goes on as before: the next to come in do so by what it is then.\n"
+        f"{_NEVER_TYPED}",
+        "echo 9R2K-... | pystream password set acme --list - --valid-until 2031-06-01",
+    )
+    _add_choice(parser)
+    option = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS).add_argument
+    option("--label", metavar="TEXT", help="a note for the customer's own lists; '': none")
+    option("--valid-from", metavar="DATE", help="as 2031-05-01, or 2031-05-01 18:00; none: at once")
+    option("--valid-until", metavar="DATE", help="the same; a day is to its end; none: for ever")
+    option(
+        "--devices",
+        dest="max_devices",
+        type=_store.count_or_none,
+        metavar="N",
+        help="how many may play at a time; none: as the stream has it",
+    )
+    options = parser.parse(words)
+    given = {name: getattr(options, name) for name in _SETTINGS if name in options}
+    if not given:
+        parser.error("no setting is given")
+    try:
+        with _stores(options) as (store, issuer):
+            tenant, ids = _chosen(options, store, issuer)
+            changes = _changes(given, tenant.settings.timezone)
+            for id in ids:
+                issuer.change(tenant.id, id, changes, who=_store.who(options), now=_store.now())
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    said = f"{_terminal.counted(len(ids), 'password')} set"
+    _store.report(options, {"set": len(ids)}, said)
+    return 0
+
+
+_SETTINGS = ("label", "valid_from", "valid_until", "max_devices")
+
+
+def _changes(given: Mapping[str, Any], timezone: str) -> dict[str, Any]:
+    """Raises `InvalidValue` for a date that is none."""
+    from pystream.acl.password_csv import moment
+
+    changes = dict(given)
+    for name, end in (("valid_from", False), ("valid_until", True)):
+        if name in changes:
+            text = changes[name]
+            changes[name] = None if text == "none" else moment(text, timezone, end=end)
+    return changes
+
+
 # end
 
 

@@ -371,6 +371,15 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Your own note. It is stored encrypted and need not be anybody's name.",
         "Ihre eigene Notiz. Sie wird verschlüsselt gespeichert und muss kein Name sein.",
     ),
+    "change_hint": (
+        "Choose a password to change its label, validity or devices.",
+        "Wählen Sie ein Passwort, um Bezeichnung, Gültigkeit oder Geräte zu ändern.",
+    ),
+    "change_viewers_password": ("Change a viewer's password", "Passwort eines Zuschauers ändern"),
+    "change_viewers_password_what": (
+        "Who watches with it goes on. The next to come in do so by what you set here.",
+        "Wer damit zusieht, sieht weiter zu. Was Sie hier festlegen, gilt beim nächsten Hereinkommen.",
+    ),
     "state": ("State", "Zustand"),
     "state_valid": ("valid", "gültig"),
     "state_to_come": ("not yet", "noch nicht"),
@@ -544,6 +553,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_passwords_added": ("passwords added", "Passwörter hinzugefügt"),
     "of_passwords_revoked": ("passwords revoked", "Passwörter widerrufen"),
     "of_passwords_erased": ("passwords erased", "Passwörter gelöscht"),
+    "of_password_label_changed": (
+        "label of a password changed",
+        "Bezeichnung eines Passworts geändert",
+    ),
+    "of_password_valid_from": ("password valid from", "Passwort gültig ab"),
+    "of_password_max_devices": ("devices of a password", "Geräte eines Passworts"),
     "of_password_valid_until": ("password valid until", "Passwort gültig bis"),
     "of_signed_in": ("signed in with", "angemeldet mit"),
     "with_password": ("password", "Passwort"),
