@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hmac
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pystream.acl.entrances import links
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
@@ -1036,6 +1039,22 @@ def test_verifiers_are_added_listed_and_revoked(house: House) -> None:
     house.ask("DELETE", "/streams/course")
     removed = house.ask("GET", "/verifiers").json["items"][0]
     assert (removed["stream"], removed["of_tenant"]) == (None, False)
+
+
+def test_the_document_says_how_a_site_signs(one: House) -> None:
+    """By what stands there alone, a link is signed that opens."""
+    told = one.ask("GET", "/openapi.json").json["paths"]["/api/v1/verifiers"]["post"]["description"]
+    found = re.search(r"(?:^    \S+\n)+", told, re.M)
+    assert found
+    lines = [line.strip() for line in found[0].splitlines()]
+    signature = hmac.digest(bytes(range(32)), "\n".join(lines).encode(), "sha256")
+    text = urlsafe_b64encode(signature).decode().rstrip("=")
+    assert text in told
+    query = "&".join([*lines[2:], f"signature={text}"])
+    link = links.verify(lines[1], query, {"7f": bytes(range(32))}, now=1_936_702_800)
+    assert link.viewer == "4711"
+    for claim in ("aud", "sub", "iat", "exp", "jti", "webhook-signature", "allow", "#token="):
+        assert claim in told
 
 
 def test_a_secret_that_the_site_has_already_is_not_said_back(one: House) -> None:

@@ -308,3 +308,20 @@ def test_a_passwords_label_validity_and_devices_are_changed_in_a_form(house: Hou
     reply = house.ask("POST", place, body={"label": MARK}, session="eva")
     (after,) = house.office.issuer.shown(tenant_id, [int(house.theirs)])
     assert reply.status == 303 and after.settings == before.settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [("link", "pystream-link-1"), ("jwt", "jti"), ("jwks", "jti"), ("question", "allow")],
+)
+def test_where_a_key_is_added_stands_what_the_site_does_with_it(
+    house: House, kind: str, word: str
+) -> None:
+    for language in ("en", "de"):
+        reply = house.ask(
+            *("GET", "/console/verifiers/-/new"),
+            query=f"kind={kind}",
+            session="eva",
+            fields={"accept_language": language},
+        )
+        assert word in reply.body.decode()
