@@ -235,10 +235,10 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     secret 000102...1f it is `Y9Gt-2viLK5r7O8M2Y0VRUeVsKxOjLbYX7vfeiaItiM`.
 
     **`jwt` and `jwks`.** The viewer comes to the page's address with `#token=` and a JSON Web Token behind
-    it. Its header names `kid`, if there are several keys: a verifier's name, or one of the key set. `jwt`
-    is HS256; `jwks` is ES256, EdDSA, RS256 or PS256. It has the claims `aud` (`acme` or `acme/film`), `sub`
-    (an opaque name), `iat`, `exp` (at most 300 seconds after it) and `jti` (another one each time: a token
-    opens once), and, if wanted, `nbf`, `stream` and `max_devices`.
+    it. Its header has to have `kid`: the verifier's name, or, of `jwks`, that of a key of the set.
+    `jwt` is HS256; `jwks` is ES256, EdDSA, RS256 or PS256. It has the claims `aud` (`acme` or
+    `acme/film`), `sub` (an opaque name), `iat`, `exp` (at most 300 seconds after it) and `jti` (another
+    one each time: a token opens once), and, if wanted, `nbf`, `stream` and `max_devices`.
 
     **`question`.** The viewer comes with `#token=` and any text that the site knows. The endpoint gets a
     POST of `{"tenant": "acme", "stream": "film", "token": "..."}` and answers with status 200 and
