@@ -226,7 +226,7 @@ def grant(bench: Bench) -> Iterator[Line]:
         beside = addresses(entrance(server, "open")).playlist
         turns = bench.pairs((server, [asked]), (server, [beside]), "--connections", "50")
     line = compared(
-        "playlist of a 90-minute film, with a session and all conditions, 50 connections",
+        "playlist of a 90-minute film, with a session (conditions were asked at entry), 50 connections",
         turns,
         unit="us a request",
         value=lambda turn: turn.per_request * 1e6,

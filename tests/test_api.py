@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hmac
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pystream.acl.entrances import links
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
@@ -381,6 +384,39 @@ def test_a_password_is_replaced(house: House) -> None:
     assert house.ask("GET", f"/passwords/{new['id']}").json["state"] == "revoked"
     assert house.endings() == [(int(new["id"]), End.REVOKED)]
     assert house.ask("POST", f"/passwords/{new['id']}/rotate", {}).kind == "invalid"
+
+
+def test_a_passwords_label_validity_and_devices_are_changed(house: House) -> None:
+    (old,) = house.make(1, label="Ward 3", max_devices=1, valid_until="2032-01-01T00:00:00Z")
+    place = f"/passwords/{old['id']}"
+    changes = {"label": "Ward 4", "valid_from": "2031-06-01T00:00:00+02:00", "max_devices": None}
+    got = house.ask("PATCH", place, changes)
+    assert got.status == 200, got.body
+    told = {"label": "Ward 4", "valid_from": "2031-05-31T22:00:00Z", "max_devices": None}
+    assert got.json == old | told | {"state": "to come"} == house.ask("GET", place).json
+    assert house.ask("PATCH", place, {"valid_from": None}).json["state"] == "valid"
+    # What is on record is no label; what stays as it was is not.
+    assert house.recorded("password_label_changed") == [True]
+    assert house.recorded("password_valid_from") == [None, 1_938_031_200]
+    assert house.recorded("password_max_devices") == [None]
+    assert house.ask("PATCH", place, {"label": "Ward 4", "max_devices": None}).status == 200
+    assert house.recorded("password_label_changed") == [True]
+    assert house.endings() == []
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"valid_from": "2032-02-01T00:00:00Z"}, "#/valid_until"),
+        ({"valid_until": "2031-01-01T00:00:00Z"}, "#/valid_until"),
+        ({"label": "a\nb"}, "#/label"),
+        ({"max_devices": 0}, "#/max_devices"),
+        ({"test": True}, "#/test"),
+    ]
+    for body, pointer in wrong:
+        got = house.ask("PATCH", place, body)
+        assert (got.kind, got.places) == ("invalid", [pointer])
+    assert house.ask("GET", place).json == old | told | {"valid_from": None}
+    assert house.ask("PATCH", place, {"label": None}).json["label"] == ""
+    house.ask("POST", "/passwords/erase", {"ids": [old["id"]]})
+    assert house.ask("PATCH", place, {"label": "back"}).kind == "invalid"
+    assert house.ask("PATCH", "/passwords/1", {"label": "x"}).kind == "not-found"
 
 
 def test_sessions_end(house: House) -> None:
@@ -1004,6 +1040,22 @@ def test_verifiers_are_added_listed_and_revoked(house: House) -> None:
     house.ask("DELETE", "/streams/course")
     removed = house.ask("GET", "/verifiers").json["items"][0]
     assert (removed["stream"], removed["of_tenant"]) == (None, False)
+
+
+def test_the_document_says_how_a_site_signs(one: House) -> None:
+    """By what stands there alone, a link is signed that opens."""
+    told = one.ask("GET", "/openapi.json").json["paths"]["/api/v1/verifiers"]["post"]["description"]
+    found = re.search(r"(?:^    \S+\n)+", told, re.M)
+    assert found
+    lines = [line.strip() for line in found[0].splitlines()]
+    signature = hmac.digest(bytes(range(32)), "\n".join(lines).encode(), "sha256")
+    text = urlsafe_b64encode(signature).decode().rstrip("=")
+    assert text in told
+    query = "&".join([*lines[2:], f"signature={text}"])
+    link = links.verify(lines[1], query, {"7f": bytes(range(32))}, now=1_936_702_800)
+    assert link.viewer == "4711"
+    for claim in ("aud", "sub", "iat", "exp", "jti", "webhook-signature", "allow", "#token="):
+        assert claim in told
 
 
 def test_a_secret_that_the_site_has_already_is_not_said_back(one: House) -> None:

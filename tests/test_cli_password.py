@@ -80,11 +80,14 @@ def test_extras_are_really_missing() -> None:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "": "add import list cards revoke erase derive check",
+        "": "add import list cards set rotate end revoke erase derive check",
         "add": "--count --shared --label --valid-from --valid-until --devices --test --by --json",
         "import": "--list --shared --by --config --json",
         "list": "--csv --by --config --json",
         "cards": "--url --output --locale --by --config --json",
+        "set": "--list --id --label --valid-from --valid-until --devices --by --config --json",
+        "rotate": "--list --id --grace --by --config --json",
+        "end": "--list --id --viewers --by --config --json",
         "revoke": "--list --id --by --config --json",
         "erase": "--list --id --by --config --json",
         "derive": "--secret-file --new-secret --column --keep-identifiers",
@@ -104,7 +107,10 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("", "no action is given: add, import, list, cards, revoke, erase, derive, check"),
+        (
+            "",
+            "no action is given: add, import, list, cards, set, rotate, end, revoke, erase, derive, check",
+        ),
         ("derve", "there is no action 'derve'"),
         ("derive", "--secret-file"),
         ("derive --secret-file s --colum x", "did you mean --column?"),

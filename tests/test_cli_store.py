@@ -32,6 +32,7 @@ COMMAND = [
 PAGES = (
     *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "tenant remove", "stream"),
     *("stream add", "stream list", "stream set", "stream remove", "stream changes"),
+    *("stream embed", "stream end"),
 )
 
 pytestmark = pytest.mark.slow
@@ -81,7 +82,9 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         "tenant remove": "--config --store --json",
         "tenant add": "--display --timezone --max-rate --notice-file --by --config --store --json",
         "tenant list": "--config --store --json",
-        "stream": "add list set remove changes",
+        "stream": "add list set remove changes embed end",
+        "stream embed": "--url --config --store --json",
+        "stream end": "--by --config --store --json",
         "stream set": "--source --title --format --segment-duration --access --encryption"
         " --rotate-every --cache --pace --max-viewers --download --no-download --download-source"
         " --download-rate --origin --embed-origin --max-devices --device-mode --session --idle"
@@ -439,6 +442,84 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
     # Who is revoked already is no mistake.
     assert done("password", "revoke", "acme", "--id", made["id"]) == "1 password revoked\n"
     assert done("password", "revoke", "acme", "--id", made["id"]) == "0 passwords revoked\n"
+
+
+@pytest.mark.usefixtures("keys")
+def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
+    add = ("password", "add", "acme/a", "acme/b", "--label", "Group A", "--devices", "2")
+    first, second = done(*add, "--count", "2").split()
+    rotate = ("password", "rotate", "acme", "--list", "-")
+    new, fresh = done(*rotate, input=f"{second}\n{first.lower()}\n").split()
+    found = {each["password"]: each for each in told("password", "list", "acme")["passwords"]}
+    assert found[first]["revoked_at"] and found[second]["revoked_at"]
+    for text in (new, fresh):
+        assert found[text]["label"] == "Group A" and found[text]["streams"] == ["a", "b"]
+        assert found[text]["max_devices"] == 2 and found[text]["revoked_at"] is None
+    text = refused(1, *rotate, input=f"{new}\n{first}\n")
+    assert "lets nobody in any more" in text and first not in text
+    found = {each["password"]: each for each in told("password", "list", "acme")["passwords"]}
+    assert len(found) == 4 and found[new]["revoked_at"] is None
+    (last,) = told("password", "rotate", "acme", "--id", found[new]["id"], "--grace", "2h")[
+        "passwords"
+    ]
+    assert last["replaces"] == found[new]["id"]
+    found = {each["id"]: each for each in told("password", "list", "acme")["passwords"]}
+    old = found[last["replaces"]]
+    assert old["revoked_at"] is None and old["valid_until"] and found[last["id"]]["password"]
+    assert "a time like 90s" in refused(2, *rotate, "--grace", "2")
+    assert "at most 30d" in refused(2, *rotate, "--grace", "31d")
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_can_be_changed_of_passwords() -> None:
+    made = told("password", "add", "acme/a", "--count", "2", "--label", "A", "--devices", "1")
+    ids = [each["id"] for each in made["passwords"]]
+    change = ("password", "set", "acme", "--id", *ids)
+    said = done(*change, "--label", "B", "--valid-until", "30.06.2031", "--devices", "none")
+    assert said == "2 passwords set\n"
+    for each in told("password", "list", "acme")["passwords"]:
+        assert (each["label"], each["max_devices"]) == ("B", None)
+        assert each["valid_until"] == "2031-06-30T22:00:00Z"
+    assert "valid_until: it is not after valid_from" in refused(
+        2, *change, "--valid-from", "2032-01-01"
+    )
+    assert "that is over" in refused(2, *change, "--valid-until", "2020-01-01")
+    assert "no setting is given" in refused(2, *change)
+    assert told(*change, "--valid-until", "none") == {"set": 2}
+    for each in told("password", "list", "acme")["passwords"]:
+        assert (each["label"], each["valid_until"]) == ("B", None)
+
+
+@pytest.mark.usefixtures("keys")
+def test_sessions_of_a_password_and_of_a_stream_are_ended() -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    end = ("password", "end", "acme")
+    said = done(*end, "--list", "-", "--by", "Ina", input=f"{made['password']}\n")
+    assert said == "the sessions of 1 password are ended\n"
+    assert "nothing was changed" in refused(1, *end, "--id", made["id"], "1")
+    assert told("stream", "end", "acme/a", "--by", "Ina") == {"tenant": "acme", "name": "a"}
+    assert "no stream" in refused(1, "stream", "end", "acme/x")
+    with Store.open("sqlite:///acl.db", create=False) as store:
+        ended = [(each.password_id, each.stream_id) for each in store.viewers.endings(0)]
+        assert ended == [(int(made["id"]), None), (None, store.stream("acme", "a").id)]
+    (listed,) = told("password", "list", "acme")["passwords"]
+    assert listed["revoked_at"] is None
+    assert done("audit", "acme").count(" Ina ") == 2
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_code_that_embeds_a_stream_names_its_page_and_who_may() -> None:
+    url = "https://video.example.org/acme/a/"
+    embed = ("stream", "embed", "acme/a", "--url")
+    finished = run(*embed, url)
+    assert finished.returncode == 0 and f'<iframe src="{url}"' in finished.stdout
+    assert "no site may embed acme/a yet" in finished.stderr
+    done("stream", "set", "acme/a", "--embed-origin", "https://www.example.org", "--title", '"A"')
+    html = done(*embed, url)
+    assert 'title="&quot;A&quot;"' in html and len(html.splitlines()) == 1
+    found = told(*embed, url)
+    assert found["embed_origins"] == ["https://www.example.org"] and found["html"] == html.strip()
+    assert "https://" in refused(2, *embed, "video.example.org")
 
 
 @pytest.mark.usefixtures("keys")

@@ -73,6 +73,9 @@ CASES = {
     ("POST", "/api/v1/passwords/revoke"): Case(200, body={"ids": [THEIRS]}),
     ("POST", "/api/v1/passwords/erase"): Case(200, body={"ids": [THEIRS]}),
     ("GET", "/api/v1/passwords/{password}"): Case(404, {"password": THEIRS}),
+    ("PATCH", "/api/v1/passwords/{password}"): Case(
+        404, {"password": THEIRS}, body={"label": "mine"}
+    ),
     ("POST", "/api/v1/passwords/{password}/rotate"): Case(404, {"password": THEIRS}, body={}),
     ("POST", "/api/v1/passwords/{password}/end-sessions"): Case(404, {"password": THEIRS}),
     ("GET", "/api/v1/tenant"): Case(200),
@@ -114,6 +117,9 @@ CASES = {
     ),
     ("GET", "/console/passwords/export"): Case(404, query=f"stream={MARK}"),
     ("GET", "/console/passwords"): Case(404, query=f"stream={MARK}"),
+    ("POST", "/console/passwords"): Case(404, body={"stream": MARK, "search": "x"}),
+    ("GET", "/console/passwords/{password}"): Case(404, {"password": THEIRS}),
+    ("POST", "/console/passwords/{password}"): Case(404, {"password": THEIRS}, body={"label": "x"}),
     ("GET", "/console/passwords/new"): Case(200, query=f"stream={MARK}"),
     ("POST", "/console/passwords/new"): Case(404, body={"stream": MARK, "count": "1"}),
     ("GET", "/console/passwords/sheet"): Case(404, query=f"stream={MARK}&at={int(NOW)}"),

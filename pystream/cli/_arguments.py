@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # What a man page has, however wide the terminal is: long lines are hard to read.
 _WIDTH = 80
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Parser(argparse.ArgumentParser):
@@ -124,3 +125,12 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
         raise argparse.ArgumentTypeError("a whole number above 0 is wanted")
     return int(text)
+
+
+def duration(text: str) -> int:
+    """Seconds, with the unit behind the number."""
+    digits, unit = text[:-1], text[-1:]
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 7 and digits[0] != "0"
+    if not is_number or unit not in _UNITS:
+        raise argparse.ArgumentTypeError("a time like 90s, 10m, 2h or 7d is wanted")
+    return int(digits) * _UNITS[unit]

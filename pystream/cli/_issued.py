@@ -1,4 +1,4 @@
-"""The actions of `pystream password` that need the stores: add, import, list, cards, revoke, erase."""
+"""The actions of `pystream password` that need the stores: all but derive and check."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from pystream.acl.passwords import PasswordSettings
@@ -33,6 +33,8 @@ Dates are of the tenant's time zone, and are shown as they are typed: one
 without a time is its begin, or as an end its end. JSON has times of RFC 3339 in
 UTC, and ids as text: a number of theirs is longer than JavaScript can hold.
 """
+
+_MOST_GRACE_S = 30 * 86_400
 
 
 # add
@@ -367,36 +369,196 @@ def erase(words: list[str]) -> int:
 
 
 def _ended(words: list[str], action: str, description: str) -> int:
-    parser = _parser(
-        action,
-        "TENANT --list FILE|- | --id ID... [--viewers]",
-        f"{description}\nPasswords are never given on the command line, where others can see them.",
-        f"echo 9R2K-... | pystream password {action} acme --list -",
-    )
-    parser.add_argument("tenant", metavar="TENANT")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
-    which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
-    parser.add_argument(
-        "--viewers",
-        action="store_true",
-        help="the list has names of viewers, as the customer's links and tokens have them",
+    parser = _choosing(
+        action, description, f"echo 9R2K-... | pystream password {action} acme --list -"
     )
     options = parser.parse(words)
     with _stores(options) as (store, issuer):
-        tenant = store.tenant(options.tenant)
-        find = issuer.find_named if options.viewers else issuer.find
-        ids = options.id or _ids_of(find, tenant, options.list)
-        known = store.viewers.known(tenant.id, ids)
-        if unknown := [str(id) for id in ids if id not in known]:
-            raise NotFound(
-                f"the tenant has no password with the id {', '.join(unknown)}; nothing was changed"
-            )
+        tenant, ids = _chosen(options, store, issuer)
         change = issuer.erase if action == "erase" else store.viewers.revoke
         count = change(tenant.id, ids, who=_store.who(options), now=_store.now())
     done = "erased" if action == "erase" else "revoked"
     _store.report(options, {done: count}, f"{_terminal.counted(count, 'password')} {done}")
     return 0
+
+
+# set
+
+
+def change(words: list[str]) -> int:
+    parser = _parser(
+        "set",
+        "TENANT --list FILE|- | --id ID... [--label TEXT]\n"
+        "         [--valid-from DATE|none] [--valid-until DATE|none] [--devices N|none]",
+        "Changes what the options name of passwords; all else stays as it is. Who watches\n"
+        "with one goes on as before: the next to come in do so by what it is then.\n"
+        f"{_NEVER_TYPED}",
+        "echo 9R2K-... | pystream password set acme --list - --valid-until 2031-06-01",
+    )
+    _add_choice(parser)
+    option = parser.add_argument_group("settings", argument_default=argparse.SUPPRESS).add_argument
+    option("--label", metavar="TEXT", help="a note for the customer's own lists; '': none")
+    option("--valid-from", metavar="DATE", help="as 2031-05-01, or 2031-05-01 18:00; none: at once")
+    option("--valid-until", metavar="DATE", help="the same; a day is to its end; none: for ever")
+    option(
+        "--devices",
+        dest="max_devices",
+        type=_store.count_or_none,
+        metavar="N",
+        help="how many may play at a time; none: as the stream has it",
+    )
+    options = parser.parse(words)
+    given = {name: getattr(options, name) for name in _SETTINGS if name in options}
+    if not given:
+        parser.error("no setting is given")
+    try:
+        with _stores(options) as (store, issuer):
+            tenant, ids = _chosen(options, store, issuer)
+            changes = _changes(given, tenant.settings.timezone)
+            for id in ids:
+                issuer.change(tenant.id, id, changes, who=_store.who(options), now=_store.now())
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    said = f"{_terminal.counted(len(ids), 'password')} set"
+    _store.report(options, {"set": len(ids)}, said)
+    return 0
+
+
+_SETTINGS = ("label", "valid_from", "valid_until", "max_devices")
+
+
+def _changes(given: Mapping[str, Any], timezone: str) -> dict[str, Any]:
+    """Raises `InvalidValue` for a date that is none."""
+    from pystream.acl.password_csv import moment
+
+    changes = dict(given)
+    for name, end in (("valid_from", False), ("valid_until", True)):
+        if name in changes:
+            text = changes[name]
+            changes[name] = None if text == "none" else moment(text, timezone, end=end)
+    return changes
+
+
+# end
+
+
+def end(words: list[str]) -> int:
+    parser = _choosing(
+        "end",
+        "Ends all sessions of passwords, which go on letting in: who watches with one is\n"
+        "stopped within one segment, and types it anew. `pystream stream end` does so for\n"
+        "all who watch a stream.",
+        "echo 9R2K-... | pystream password end acme --list -",
+    )
+    options = parser.parse(words)
+    with _stores(options) as (store, issuer):
+        tenant, ids = _chosen(options, store, issuer)
+        for id in ids:
+            store.viewers.end_sessions_of(tenant.id, id, who=_store.who(options), now=_store.now())
+    said = f"the sessions of {_terminal.counted(len(ids), 'password')} are ended"
+    _store.report(options, {"ended": len(ids)}, said)
+    return 0
+
+
+# rotate
+
+
+def rotate(words: list[str]) -> int:
+    parser = _parser(
+        "rotate",
+        "TENANT --list FILE|- | --id ID... [--grace TIME]",
+        "Makes a new password in the place of each, and prints them, one a line, in the\n"
+        "order of the old ones. It opens the same streams, with the same label, validity\n"
+        "and devices. The old one is revoked, or lets in for a while more.\n"
+        f"{_NEVER_TYPED}",
+        "echo 9R2K-... | pystream password rotate acme --list - --grace 2h",
+    )
+    _add_choice(parser)
+    parser.add_argument(
+        "--grace",
+        type=_arguments.duration,
+        default=0,
+        metavar="TIME",
+        help="how long the old ones still let in, as 90s, 10m, 2h or 7d (default: not at all)",
+    )
+    options = parser.parse(words)
+    if options.grace > _MOST_GRACE_S:
+        parser.error("argument --grace: at most 30d are wanted")
+    with _stores(options) as (store, issuer):
+        tenant, ids = _chosen(options, store, issuer)
+        there = {each.id for each in store.streams(tenant.name)}
+        opened = _opened_by(issuer.shown(tenant.id, ids), there)
+        by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+        made = [
+            (id, *issuer.rotate(tenant.id, id, opened[id], grace_s=options.grace, **by))
+            for id in ids
+        ]
+    with _terminal.output():
+        if options.json:
+            passwords = [
+                {"id": str(new), "password": text, "replaces": str(old)} for old, new, text in made
+            ]
+            _terminal.print_json({"passwords": passwords})
+        else:
+            print("\n".join(text for _, _, text in made))
+    return 0
+
+
+def _opened_by(shown: Sequence[Shown], there: Collection[int]) -> dict[int, list[int]]:
+    """The streams that are there by the passwords that open them. Raises `InvalidValue` where one
+    password lets nobody in any more: before any of them is replaced."""
+    opened = {}
+    for each in shown:
+        opened[each.password.id] = sorted(each.password.streams.intersection(there))
+        if each.state(_store.now()) not in ("valid", "to come") or not opened[each.password.id]:
+            raise PystreamError(
+                f"the password {each.password.id} lets nobody in any more: make a new one instead;"
+                " nothing was changed"
+            )
+    return opened
+
+
+# Which passwords
+
+
+_NEVER_TYPED = "Passwords are never given on the command line, where others can see them."
+
+
+def _choosing(action: str, description: str, example: str) -> Parser:
+    """The parser of an action that ends something of passwords, or of named viewers."""
+    usage = "TENANT --list FILE|- | --id ID... [--viewers]"
+    parser = _parser(action, usage, f"{description}\n{_NEVER_TYPED}", example)
+    _add_choice(parser)
+    parser.add_argument(
+        "--viewers",
+        action="store_true",
+        help="the list has names of viewers, as the customer's links and tokens have them",
+    )
+    return parser
+
+
+def _add_choice(parser: Parser) -> None:
+    parser.add_argument("tenant", metavar="TENANT")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
+    which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
+
+
+def _chosen(
+    options: argparse.Namespace, store: Store, issuer: Issuer
+) -> tuple[Tenant, Sequence[int]]:
+    """The passwords that the options name, each once. Raises `NotFound` where one is not there."""
+    tenant = store.tenant(options.tenant)
+    # Not all actions are for viewers whom links name.
+    is_named = getattr(options, "viewers", False)
+    find = issuer.find_named if is_named else issuer.find
+    ids = list(dict.fromkeys(options.id or _ids_of(find, tenant, options.list)))
+    known = store.viewers.known(tenant.id, ids)
+    if unknown := [str(id) for id in ids if id not in known]:
+        raise NotFound(
+            f"the tenant has no password with the id {', '.join(unknown)}; nothing was changed"
+        )
+    return tenant, ids
 
 
 def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: str) -> list[int]:

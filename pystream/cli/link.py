@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from pystream.cli import _arguments, _store
 from pystream.cli._arguments import Parser
@@ -31,8 +30,6 @@ example:
       --url https://video.example.org/acme/film/
 """
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
@@ -49,7 +46,7 @@ def run(arguments: list[str]) -> int:
     add(
         "--expires",
         required=True,
-        type=_seconds,
+        type=_arguments.duration,
         metavar="TIME",
         help="from now, as 90s, 10m, 2h or 7d",
     )
@@ -113,10 +110,3 @@ def _key(found: Sequence[Configured], name: str | None) -> tuple[str, str]:
     raise PystreamError(
         "there is no such key to sign links with: pystream verifier add TENANT --kind link makes one"
     )
-
-
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
-    if not found:
-        raise argparse.ArgumentTypeError("a time like 90s, 10m, 2h or 7d is wanted")
-    return int(found[1]) * _UNITS[found[2]]

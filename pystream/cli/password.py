@@ -21,6 +21,9 @@ usage: pystream password add TENANT/STREAM... [--count N] [--shared]
        pystream password import TENANT/STREAM... --list FILE
        pystream password list TENANT[/STREAM] [--csv]
        pystream password cards TENANT/STREAM --url URL -o FILE
+       pystream password set TENANT --list FILE SETTING...
+       pystream password rotate TENANT --list FILE [--grace TIME]
+       pystream password end TENANT --list FILE
        pystream password revoke TENANT --list FILE
        pystream password erase TENANT --list FILE
        pystream password derive --secret-file FILE [IDS|-]
@@ -34,6 +37,9 @@ actions:
   import  add a customer's own passwords or opaque ids
   list    list passwords, or export them
   cards   print cards with codes to scan
+  set     change the label, validity or devices of passwords
+  rotate  make new passwords in the place of others
+  end     end the sessions of passwords, which go on letting in
   revoke  take passwords back; who watches with one is stopped
   erase   take them back, and make them impossible to read for good
   derive  make opaque passwords of identifiers, on the customer's own machine
@@ -105,6 +111,9 @@ def run(arguments: list[str]) -> int:
         "import": _issued.import_list,
         "list": _issued.list_all,
         "cards": _issued.cards,
+        "set": _issued.change,
+        "rotate": _issued.rotate,
+        "end": _issued.end,
         "revoke": _issued.revoke,
         "erase": _issued.erase,
         "derive": _derive,

@@ -23,6 +23,8 @@ usage: pystream stream add TENANT/STREAM --source PATH... [SETTING...]
        pystream stream set TENANT/STREAM SETTING...
        pystream stream remove TENANT/STREAM
        pystream stream changes TENANT[/STREAM]
+       pystream stream embed TENANT/STREAM --url URL
+       pystream stream end TENANT/STREAM
        pystream stream ACTION --help
 
 A stream is a film at /TENANT/STREAM/ of the server, made from one MP4 file or
@@ -34,6 +36,8 @@ actions:
   set      change a stream's settings
   remove   take a stream away; what was sent of it stays on record
   changes  tell who changed what, and when
+  embed    print the HTML that shows its page on a site
+  end      end all of its sessions: who watches has to come in anew
 
 {_store.EXIT_CODES}
 examples:
@@ -91,7 +95,15 @@ _SETTINGS = (
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    actions = {"add": _add, "list": _list, "set": _set, "remove": _remove, "changes": _changes}
+    actions = {
+        "add": _add,
+        "list": _list,
+        "set": _set,
+        "remove": _remove,
+        "changes": _changes,
+        "embed": _embed,
+        "end": _end,
+    }
     return _store.dispatch("stream", _HELP, actions, arguments)
 
 
@@ -241,7 +253,69 @@ def _changes(words: list[str]) -> int:
     return 0
 
 
+def _embed(words: list[str]) -> int:
+    parser = Parser(
+        "stream embed",
+        usage="TENANT/STREAM --url URL\n         [--config FILE | --store URL] [--json]",
+        description="Prints the HTML that shows a stream's page on a site. That site has to be one\n"
+        "of --embed-origin (pystream stream set), or browsers show nothing.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n"
+        "  pystream stream embed acme/launch \\\n"
+        "      --url https://video.example.org/acme/launch/",
+    )
+    parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
+    parser.add_argument("--url", required=True, type=_url, metavar="URL", help="of its page")
+    _store.add_common(parser, changes=False)
+    options = parser.parse(words)
+    with _store.open_store(options) as store:
+        stream = store.stream(*options.stream)
+    from pystream.server.office.embedding import code
+
+    html, sites = (
+        code(options.url, stream.settings.title or stream.name),
+        stream.settings.embed_origins,
+    )
+    if not sites:
+        place = f"{stream.tenant}/{stream.name}"
+        _terminal.complain(
+            parser.prog,
+            f"warning: no site may embed {place} yet: pystream stream set {place} --embed-origin"
+            " ORIGIN",
+        )
+    facts = {"url": options.url, "html": html, "embed_origins": list(sites)}
+    _store.report(options, facts, html)
+    return 0
+
+
+def _end(words: list[str]) -> int:
+    parser = Parser(
+        "stream end",
+        usage="TENANT/STREAM [--by NAME]\n         [--config FILE | --store URL] [--json]",
+        description="Ends all sessions of a stream: who watches is stopped within one segment, and\n"
+        "has to come in anew.",
+        epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
+    )
+    parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
+    _store.add_common(parser, changes=True)
+    options = parser.parse(words)
+    tenant, name = options.stream
+    with _store.open_store(options) as store:
+        stream = store.stream(tenant, name)
+        store.viewers.end_sessions(
+            stream.tenant_id, stream.id, who=_store.who(options), now=_store.now()
+        )
+    said = f"the sessions of /{tenant}/{name}/ are ended"
+    _store.report(options, {"tenant": tenant, "name": name}, said)
+    return 0
+
+
 # Arguments
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("an address with https:// before it is wanted")
+    return text
 
 
 def _add_settings(parser: Parser) -> None:

@@ -8,8 +8,9 @@ left of the password is noise.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from pystream.acl import passwords
 from pystream.acl.passwords import PasswordSettings
@@ -20,6 +21,8 @@ from pystream.acl.viewers import Password, named_form
 from pystream.errors import InvalidValue, NotFound, PystreamError, Said
 
 _PAGE = 5000
+# Beside the label, which lies sealed.
+_CHANGEABLE: Final = frozenset(("valid_from", "valid_until", "max_devices"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,35 @@ class Issuer:
             if useless:
                 self._keys.erase(tenant_id, useless, now)
 
+    def change(
+        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+    ) -> None:
+        """Changes some of a password's label, validity and devices, by their names in
+        `PasswordSettings`. Who is in stays in; whoever comes in next does so by what it is then.
+
+        Raises `NotFound`, and `InvalidValue` for what cannot be: a new end that is over (to revoke it
+        says so), or anything of a password that was erased.
+        """
+        passwords.check(PasswordSettings(label=changes.get("label") or ""))
+        found = self._viewers.passwords(tenant_id, ids=[id], most=1)
+        if not found:
+            raise NotFound(Said("no-password", "there is no such password"))
+        old = found[0].password
+        key = self._keys.record_keys(tenant_id, [found[0].reference]).get(found[0].reference)
+        if key is None:
+            text = "the password was erased, and there is nothing of it to change"
+            raise InvalidValue(Said("password-erased", text))
+        until = changes.get("valid_until")
+        if until is not None and until != old.valid_until and until <= now:
+            text = "that is over; such a password opens nothing"
+            raise InvalidValue(Said("over", text, of="valid_until"))
+        columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
+        if "label" in changes:
+            label = changes["label"] or ""
+            if label != (_opened(key, found[0], "label", found[0].label) or ""):
+                columns["sealed_label"] = _sealed_label(tenant_id, id, key, label)
+        self._viewers.set_password(tenant_id, id, columns, who=who, now=now)
+
     def rotate(
         self,
         tenant_id: int,
@@ -248,7 +280,6 @@ def _sealed(
     named: bool = False,
 ) -> NewPassword:
     id = secrets.randbelow(2**63 - 1) + 1
-    label = settings.label
     (_, lookup), *others = peppers.indexes(tenant_id, form)
     return NewPassword(
         id=id,
@@ -257,9 +288,7 @@ def _sealed(
         lookup=lookup,
         otherwise=tuple(index for _, index in others),
         sealed_text=seal(key.key, Place(tenant_id, "password", id, "text"), text.encode()),
-        sealed_label=seal(key.key, Place(tenant_id, "password", id, "label"), label.encode())
-        if label
-        else None,
+        sealed_label=_sealed_label(tenant_id, id, key.key, settings.label),
         shared=shared,
         is_test=settings.is_test,
         valid_from=settings.valid_from,
@@ -267,6 +296,12 @@ def _sealed(
         max_devices=settings.max_devices,
         named=named,
     )
+
+
+def _sealed_label(tenant_id: int, id: int, key: bytes, label: str) -> bytes | None:
+    if not label:
+        return None
+    return seal(key, Place(tenant_id, "password", id, "label"), label.encode())
 
 
 def _form(password: Password, text: str) -> bytes:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from pystream.acl.passwords import PasswordSettings, check
 from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
@@ -260,6 +261,34 @@ class ViewerStore:
             connection.execute(update(tables.password).where(*where).values(valid_until=until))
             what = {"password_valid_until": (found.valid_until, until)}
             record(connection, tenant_id, who, now, what)
+
+    def set_password(
+        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+    ) -> None:
+        """Changes some of a password's `sealed_label`, `valid_from`, `valid_until` and `max_devices`.
+
+        What is on record of a label is that there is another one. Raises `NotFound`, and `InvalidValue`
+        for validity or devices that cannot be, together with what stays.
+        """
+        column = tables.password.c
+        where = column.tenant_id == tenant_id, column.id == id
+        with self._database.writing() as connection:
+            wanted = select(column.valid_from, column.valid_until, column.max_devices)
+            found = connection.execute(wanted.where(*where).with_for_update()).mappings().first()
+            if found is None:
+                raise NotFound(Said("no-password", "there is no such password"))
+            rules = {name: changes.get(name, value) for name, value in found.items()}
+            check(PasswordSettings(**rules))
+            what: dict[str, Any] = {
+                f"password_{name}": (found[name], value)
+                for name, value in rules.items()
+                if value != found[name]
+            }
+            if "sealed_label" in changes:
+                what["password_label_changed"] = (None, True)
+            if what:
+                connection.execute(update(tables.password).where(*where).values(**changes))
+                record(connection, tenant_id, who, now, what)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
         """Of the keys in the key store of those passwords that are this tenant's."""

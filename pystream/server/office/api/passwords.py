@@ -30,6 +30,7 @@ from pystream.server.office import embedding
 from pystream.server.office.api.operations import (
     CSV,
     JSON,
+    MERGE_PATCH,
     PDF,
     Call,
     Given,
@@ -38,6 +39,7 @@ from pystream.server.office.api.operations import (
     Paging,
     as_cursor,
     at,
+    given_only,
     moment,
     next_link,
     number,
@@ -248,6 +250,15 @@ class Rotation(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = 0
 
 
+class PasswordChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Changes of a password (a JSON Merge Patch, RFC 7396): what is left out stays as it is."""
+
+    label: Label | UnsetType | None = UNSET
+    valid_from: ValidFrom | UnsetType | None = UNSET
+    valid_until: ValidUntil | UnsetType | None = UNSET
+    max_devices: MaxDevices | UnsetType | None = UNSET
+
+
 class Cards(Struct, kw_only=True, forbid_unknown_fields=True):
     """Cards to be printed. Without `ids`, of all that let in now or later."""
 
@@ -314,9 +325,7 @@ def shown(call: Call[NoQuery, None]) -> Given:
 
     As the customer knows it. That it was shown is on record.
     """
-    (view,) = _one(call)
-    _record_view(call, None, 1)
-    return Given(view)
+    return _shown(call)
 
 
 @operation(query=ExportQuery, gives=CsvFile, kind=CSV, problems=("not-found",))
@@ -525,6 +534,28 @@ def rotate(call: Call[NoQuery, Rotation]) -> Given:
     return Given(view, 201, [("Location", f"{call.request.root}/api/v1/passwords/{id}")])
 
 
+# Changing
+
+
+@operation(
+    bodies={MERGE_PATCH: PasswordChange, JSON: PasswordChange},
+    gives=PasswordView,
+    once="whole",
+    problems=("not-found",),
+    example={"label": "Group B", "valid_until": "2031-06-01T00:00:00+02:00", "max_devices": None},
+)
+def change(call: Call[NoQuery, PasswordChange]) -> Given:
+    """Change a password.
+
+    Its label, validity and devices. What is left out stays as it is; null takes a label or a limit away. Who
+    watches with it goes on as before: the next to come in do so by what it is then. An end that is over is
+    refused: revoke the password instead. Of one that was erased, there is nothing to change.
+    """
+    id, changes = number(call.place["password"]), given_only(call.body)
+    call.office.issuer.change(call.tenant_id, id, changes, who=call.who, now=call.now)
+    return _shown(call)
+
+
 # Ending
 
 
@@ -674,6 +705,13 @@ def _numbers(ids: Collection[str]) -> list[int]:
             raise invalid(Error(detail="this is no id of a password", pointer=pointer))
         found.append(int(text))
     return found
+
+
+def _shown(call: Call[Any, Any]) -> Given:
+    """The password that the path names, shown, and on record. Raises `NotFound`."""
+    (view,) = _one(call)
+    _record_view(call, None, 1)
+    return Given(view)
 
 
 def _one(call: Call[Any, Any]) -> list[PasswordView]:

@@ -218,6 +218,34 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     a secret, add the second one, have the customer's site sign with it, and revoke the first.
 
     A secret that is made here is shown this once. One that the site has already can be sent along.
+
+    **`link`.** Behind the page's address comes a query of `expires` (Unix seconds), `key` (the verifier's
+    name), `signature`, and, if wanted, `viewer` (an opaque name), `devices`, `not_before`, `networks`,
+    `countries`, `origins`, and `scope` (`tenant`: it opens all streams). Signed is this text, with a line
+    feed between its lines and none at its end: the format's name, the path (of the scope `tenant`,
+    `/acme/`), and all parameters but the signature, decoded and sorted by name:
+
+        pystream-link-1
+        /acme/film/
+        expires=1936702800
+        key=7f
+        viewer=4711
+
+    The signature is HMAC-SHA256 of it by the 32 bytes of the secret, in base64url without padding. With the
+    secret 000102...1f it is `Y9Gt-2viLK5r7O8M2Y0VRUeVsKxOjLbYX7vfeiaItiM`.
+
+    **`jwt` and `jwks`.** The viewer comes to the page's address with `#token=` and a JSON Web Token behind
+    it. Its header has to have `kid`: the verifier's name, or, of `jwks`, that of a key of the set.
+    `jwt` is HS256; `jwks` is ES256, EdDSA, RS256 or PS256. It has the claims `aud` (`acme` or
+    `acme/film`), `sub` (an opaque name), `iat`, `exp` (at most 300 seconds after it) and `jti` (another
+    one each time: a token opens once), and, if wanted, `nbf`, `stream` and `max_devices`.
+
+    **`question`.** The viewer comes with `#token=` and any text that the site knows. The endpoint gets a
+    POST of `{"tenant": "acme", "stream": "film", "token": "..."}` and answers with status 200 and
+    `{"allow": true, "viewer": "an opaque name", "expires_in": 3600, "max_devices": 2}`, of which only
+    `allow` has to be there. The fields `webhook-id`, `webhook-timestamp` and `webhook-signature` are those
+    of Standard Webhooks 1.0.0: `v1,` and the base64 of HMAC-SHA256, by the secret's bytes, of id, timestamp
+    and body with dots between them; with `bearer`, the secret is sent as a bearer token instead.
     """
     values = given_only(call.body)
     stream, name = values.pop("stream", None), values.pop("name", None) or new_name()

@@ -15,7 +15,7 @@ from pystream.acl.passwords import PasswordSettings, canonical, generate, is_ove
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream
-from pystream.errors import InvalidValue, Said
+from pystream.errors import InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console, embedding
 from pystream.server.office.console import pages
@@ -26,37 +26,71 @@ _PAGE = 100
 _SEARCHED = 20_000
 _PREVIEWED = 20
 _WARNED = 100
+_CHANGED = ("label", "valid_from", "valid_until", "max_devices")
 _TAKES_PASSWORDS = ("personal", "shared")
 
 
 def listed(office: Office, actor: Actor, request: Request) -> Reply:
     query = request.query
-    stream = _stream(office, actor, query.get("stream", ""))
-    after = _whole(query.get("after", "0"))
-    text = query.get("search", "").strip()
-    if text:
-        found, is_all = _searched(office, actor, stream, text)
-        following = None
-    else:
-        id = stream.id if stream else None
-        page = office.issuer.page(actor.tenant_id, id, after=after, most=_PAGE + 1)
-        found, is_all = page[:_PAGE], True
-        following = found[-1].password.id if len(page) > _PAGE else None
+    stream, after = _stream(office, actor, query.get("stream", "")), _whole(query.get("after", "0"))
+    return _listed(office, actor, request, stream, after, done=query.get("done"))
+
+
+def search(office: Office, actor: Actor, request: Request) -> Reply:
+    """What is searched for is a password or a label, and comes in a form: addresses are kept by browsers
+    and logged on the way."""
+    form = request.form
+    name, text = form.get("stream", ""), form.get("search", "").strip()
+    if not text:
+        return console.to(request, f"/console/passwords?{_query(stream=name)}")
+    stream = _stream(office, actor, name)
+    found, is_all = _searched(office, actor, stream, text)
+    searched = None if is_all else _SEARCHED
+    return _list(office, actor, request, stream, found, search=text, searched=searched)
+
+
+def _listed(
+    office: Office,
+    actor: Actor,
+    request: Request,
+    stream: Stream | None,
+    after: int = 0,
+    status: int = 200,
+    **values: Any,
+) -> Reply:
+    """A page of all, or of those of one stream."""
+    id = stream.id if stream else None
+    page = office.issuer.page(actor.tenant_id, id, after=after, most=_PAGE + 1)
+    found = page[:_PAGE]
+    if len(page) > _PAGE:
+        name = stream.name if stream else ""
+        values["next"] = _query(stream=name, after=str(found[-1].password.id))
+    return _list(office, actor, request, stream, found, status, after=after, **values)
+
+
+def _list(
+    office: Office,
+    actor: Actor,
+    request: Request,
+    stream: Stream | None,
+    found: Sequence[Shown],
+    status: int = 200,
+    **values: Any,
+) -> Reply:
     _record(office, actor, stream, len(found))
-    values: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "streams": _streams(office, actor),
         "stream": stream,
-        "search": text,
+        "search": "",
         "url": stream and embedding.page_url(request, stream.tenant, stream.name),
         "at": None,
         "rows": _rows(office, actor, found),
-        "after": after,
-        "next": following and _query(stream=query.get("stream", ""), after=str(following)),
-        "searched": None if is_all else _SEARCHED,
-        "done": query.get("done"),
+        "after": 0,
+        "next": None,
+        "searched": None,
         "zone": _zone(office, actor),
     }
-    return pages.page(request, actor, "passwords.html", **values)
+    return pages.page(request, actor, "passwords.html", status, **usual | values)
 
 
 def _searched(
@@ -141,29 +175,53 @@ def _new(
 def sheet(office: Office, actor: Actor, request: Request) -> Reply:
     """What was made in one second, as a list to be printed."""
     stream = office.store.stream(actor.tenant, request.query.get("stream", ""))
-    at = _whole(request.query.get("at", ""))
+    return _sheet(office, actor, request, stream, _whole(request.query.get("at", "")))
+
+
+def _sheet(
+    office: Office,
+    actor: Actor,
+    request: Request,
+    stream: Stream,
+    at: int,
+    status: int = 200,
+    **values: Any,
+) -> Reply:
     found = office.issuer.made(actor.tenant_id, stream.id, at, MOST_AT_ONCE)
     if not found:
         raise HttpError(404, Said("none-made", "no password was made then"))
     _record(office, actor, stream, len(found))
-    values: dict[str, Any] = {
+    usual: dict[str, Any] = {
         "stream": stream,
         "at": at,
         "rows": _rows(office, actor, found),
         "url": embedding.page_url(request, stream.tenant, stream.name),
         "zone": _zone(office, actor),
     }
-    return pages.page(request, actor, "sheet.html", **values)
+    return pages.page(request, actor, "sheet.html", status, **usual | values)
 
 
 def cards(office: Office, actor: Actor, request: Request) -> Reply:
-    """A PDF of the cards of what was made in one second, or of all that lets in now or later."""
+    """A PDF of the cards of what was made in one second, or of all that lets in now or later. Where it
+    cannot be, the page from which it was asked for, which says why."""
+    form = request.form
+    stream = office.store.stream(actor.tenant, form.get("stream", ""))
+    try:
+        data = _printed(office, actor, form, stream)
+    except InvalidValue as error:
+        again: dict[str, Any] = {"said": error.problems, "url": form.get("url", "")}
+        if form.get("at"):
+            return _sheet(office, actor, request, stream, _whole(form["at"]), 422, **again)
+        return _listed(office, actor, request, stream, status=422, **again)
+    return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
+
+
+def _printed(office: Office, actor: Actor, form: Mapping[str, str], stream: Stream) -> bytes:
+    """Raises `InvalidValue`."""
     # Reads typefaces.
     from pystream.acl.cards import MOST_CARDS, Card
     from pystream.server.office.printing import printed
 
-    form = request.form
-    stream = office.store.stream(actor.tenant, form.get("stream", ""))
     found: Iterable[Shown] = (
         office.issuer.made(actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE)
         if form.get("at")
@@ -189,7 +247,7 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
         raise InvalidValue(Said("cards-none", "there is no valid password to print"))
     data = printed(sheet, locale=form.get("locale", "en"), timezone=_zone(office, actor))
     _record(office, actor, stream, len(sheet))
-    return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
+    return data
 
 
 def exported(office: Office, actor: Actor, request: Request) -> Reply:
@@ -270,6 +328,63 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
         "zone": zone,
     }
     return pages.page(request, actor, "import.html", 422 if said else 200, **values)
+
+
+# Changing
+
+
+def page(office: Office, actor: Actor, request: Request) -> Reply:
+    """A password with its label, validity and devices, to be changed."""
+    shown, zone = _one(office, actor, request), _zone(office, actor)
+    settings = shown.settings
+    form = {
+        "label": settings.label,
+        "valid_from": password_csv.written(settings.valid_from, zone, end=False),
+        "valid_until": password_csv.written(settings.valid_until, zone, end=True),
+        "max_devices": "" if settings.max_devices is None else str(settings.max_devices),
+    }
+    return _changing(office, actor, request, shown, form)
+
+
+def change(office: Office, actor: Actor, request: Request) -> Reply:
+    form, shown = request.form, _one(office, actor, request)
+    try:
+        settings = _settings(office, actor, form)
+        changes = {name: getattr(settings, name) for name in _CHANGED}
+        by: dict[str, Any] = {"who": actor.who, "now": office.now()}
+        office.issuer.change(actor.tenant_id, shown.password.id, changes, **by)
+    except InvalidValue as error:
+        return _changing(office, actor, request, shown, form, 422, said=error.problems)
+    names = [each.name for each in _streams(office, actor) if each.id in shown.password.streams]
+    query = _query(stream=names[0] if names else "", done="saved")
+    return console.to(request, f"/console/passwords?{query}")
+
+
+def _changing(
+    office: Office,
+    actor: Actor,
+    request: Request,
+    shown: Shown,
+    form: Mapping[str, str],
+    status: int = 200,
+    **values: Any,
+) -> Reply:
+    _record(office, actor, None, 1)
+    (row,) = _rows(office, actor, [shown])
+    values |= {
+        "row": row,
+        "form": {**dict.fromkeys(_CHANGED, ""), **form},
+        "zone": _zone(office, actor),
+    }
+    return pages.page(request, actor, "change_password.html", status, **values)
+
+
+def _one(office: Office, actor: Actor, request: Request) -> Shown:
+    """The password whose number the path has, unless it was erased. Raises `NotFound`."""
+    found = office.issuer.shown(actor.tenant_id, [_whole(request.place["password"])])
+    if not found or found[0].text is None:
+        raise NotFound(Said("no-password", "there is no such password"))
+    return found[0]
 
 
 # Ending

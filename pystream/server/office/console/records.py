@@ -19,7 +19,15 @@ _PAGE = 50
 _OPERATORS = frozenset(("sources", "download_source"))
 _NAMES = frozenset(("person", "token"))
 _TIMES = frozenset(
-    ("let_in_until", "removed_at", "password_valid_until", "expires", "opens_at", "closes_at")
+    (
+        "let_in_until",
+        "removed_at",
+        "password_valid_from",
+        "password_valid_until",
+        "expires",
+        "opens_at",
+        "closes_at",
+    )
 )
 # What values of these are called stands in `texts`, under a name that begins so.
 _WORDS = {

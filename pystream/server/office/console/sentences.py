@@ -169,6 +169,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "opens-none": "Ein Passwort öffnet keinen Stream mehr, den es noch gibt",
     "over": "das ist schon vorbei; solch ein Passwort öffnet nichts",
     "password-characters": "Ein Passwort hat weder Steuerzeichen noch Zeilenenden",
+    "password-erased": "Das Passwort wurde gelöscht, und es gibt nichts mehr daran zu ändern",
     "password-long": "Ein Passwort hat höchstens {most} Zeichen",
     "password-mistyped": "Das Passwort sieht aus wie eines von hier, hat aber ein falsches Zeichen",
     "password-none": "Da steht kein Passwort, nur Leerzeichen oder Striche",

@@ -214,6 +214,46 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Ihre Website wird jedes Mal gefragt, ob ein Zuschauer sehen darf. Ohne Antwort kommt niemand"
         " herein.",
     ),
+    "how_title": ("What your site does", "Was Ihre Website tut"),
+    "how_more": (
+        "The whole of it, with examples, stands in the description of the HTTP API.",
+        "Alles mit Beispielen steht in der Beschreibung der HTTP-API (englisch).",
+    ),
+    "how_link": (
+        "It puts expires (Unix seconds), key (the key's name), viewer (an opaque name, if you want one) and"
+        " signature behind the page's address, as a query. Signed is a text of lines: pystream-link-1, the"
+        " path (/organisation/stream/), then each parameter but the signature as name=value, sorted by"
+        " name; with line feeds between them and none at the end. The signature is HMAC-SHA256 of it by the"
+        " secret's 32 bytes, as base64url without padding.",
+        "Sie hängt expires (Unix-Sekunden), key (Name des Schlüssels), viewer (ein undurchsichtiger Name,"
+        " wenn Sie wollen) und signature als Query an die Adresse der Seite. Signiert wird ein Text aus"
+        " Zeilen: pystream-link-1, der Pfad (/organisation/stream/), dann jeder Parameter außer signature"
+        " als name=wert, nach Namen sortiert; mit Zeilenvorschub dazwischen und keinem am Ende. signature"
+        " ist HMAC-SHA256 davon mit den 32 Bytes des Geheimnisses, als base64url ohne Auffüllung.",
+    ),
+    "how_token": (
+        "It signs a token for one viewer and one visit, and sends the viewer to the page's address with"
+        " #token= and the token behind it. The claims: aud (organisation/stream), sub (an opaque name), iat"
+        " and exp (at most 300 seconds later), jti (a new name each time: a token opens once); max_devices,"
+        " if you want. The header has kid, the key's name.",
+        "Sie signiert ein Token für einen Zuschauer und einen Besuch und schickt ihn zur Adresse der Seite"
+        " mit #token= und dem Token dahinter. Die Claims: aud (organisation/stream), sub (ein"
+        " undurchsichtiger Name), iat und exp (höchstens 300 Sekunden später), jti (jedes Mal ein neuer"
+        " Name: ein Token öffnet einmal); max_devices, wenn Sie wollen. Der Header hat kid, den Namen des"
+        " Schlüssels.",
+    ),
+    "how_question": (
+        "It sends viewers to the page's address with #token= and a text of its own behind it. Its endpoint"
+        " gets a POST of a JSON object with tenant, stream and token, and answers with status 200 and a JSON"
+        " object: allow (true or false); viewer (an opaque name), expires_in (seconds) and max_devices, if"
+        " you want. It is signed as Standard Webhooks 1.0.0 has it (webhook-id, webhook-timestamp,"
+        " webhook-signature), or has your bearer token.",
+        "Sie schickt Zuschauer zur Adresse der Seite mit #token= und einem eigenen Text dahinter. Ihr"
+        " Endpunkt bekommt ein POST mit einem JSON-Objekt aus tenant, stream und token und antwortet mit"
+        " Status 200 und einem JSON-Objekt: allow (true oder false); viewer (ein undurchsichtiger Name),"
+        " expires_in (Sekunden) und max_devices, wenn Sie wollen. Signiert ist es nach Standard Webhooks"
+        " 1.0.0 (webhook-id, webhook-timestamp, webhook-signature), oder es trägt Ihr Bearer-Token.",
+    ),
     "verifier_stream_hint": (
         "All: for those that have no keys of their own.",
         "Alle: für die, die keine eigenen Schlüssel haben.",
@@ -370,6 +410,15 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "label_hint": (
         "Your own note. It is stored encrypted and need not be anybody's name.",
         "Ihre eigene Notiz. Sie wird verschlüsselt gespeichert und muss kein Name sein.",
+    ),
+    "change_hint": (
+        "Choose a password to change its label, validity or devices.",
+        "Wählen Sie ein Passwort, um Bezeichnung, Gültigkeit oder Geräte zu ändern.",
+    ),
+    "change_viewers_password": ("Change a viewer's password", "Passwort eines Zuschauers ändern"),
+    "change_viewers_password_what": (
+        "Who watches with it goes on. The next to come in do so by what you set here.",
+        "Wer damit zusieht, sieht weiter zu. Was Sie hier festlegen, gilt beim nächsten Hereinkommen.",
     ),
     "state": ("State", "Zustand"),
     "state_valid": ("valid", "gültig"),
@@ -544,6 +593,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_passwords_added": ("passwords added", "Passwörter hinzugefügt"),
     "of_passwords_revoked": ("passwords revoked", "Passwörter widerrufen"),
     "of_passwords_erased": ("passwords erased", "Passwörter gelöscht"),
+    "of_password_label_changed": (
+        "label of a password changed",
+        "Bezeichnung eines Passworts geändert",
+    ),
+    "of_password_valid_from": ("password valid from", "Passwort gültig ab"),
+    "of_password_max_devices": ("devices of a password", "Geräte eines Passworts"),
     "of_password_valid_until": ("password valid until", "Passwort gültig bis"),
     "of_signed_in": ("signed in with", "angemeldet mit"),
     "with_password": ("password", "Passwort"),
