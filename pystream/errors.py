@@ -189,6 +189,9 @@ class OutgoingError(PystreamError):
     | `tls`                 | the certificate is not that name's, or TLS failed otherwise  | `site`   |
     | `slow`                | the whole answer was not there in time                       | `site`   |
     | `answer`              | the answer is none that was asked for                        | `site`   |
+    | `refused`             | its status is 401, 403 or 404                                | `site`   |
+    | `rejected`            | it finds fault with what was sent: any other status of 4xx,  | `site`   |
+    |                       | save 408 and 429                                             |          |
     | `paused`              | it failed so often that it is left alone for a while         | `site`   |
     | `busy`                | too many calls at a time                                     | `node`   |
     """

@@ -677,7 +677,8 @@ def test_what_is_no_answer(answer: bytes | Handler, said: str) -> None:
         site = Site(answer)
         async with running(site):
             error = await refusal(get(client_of(site), site.url))
-            assert (error.kind, error.fault) == ("answer", "site")
+            kind = "refused" if said == "404" else "answer"
+            assert (error.kind, error.fault) == (kind, "site")
             assert said in str(error) and "login.example" in str(error)
 
     run(main)
@@ -1269,7 +1270,7 @@ def test_answers_take_a_bounded_space() -> None:
         ok({"allow": True, "max_devices": 10**30}),
         ok(b'{"allow": true, "x": ' + b"[" * 15_000),
         ok({"allow": True, "x": "x" * 20_000}),
-        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 500 Oops\r\nContent-Length: 15\r\n\r\n" + b'{"allow": true}',
         b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 15\r\n\r\n" + b'{"allow": true}',
         b"garbage",
@@ -1284,6 +1285,36 @@ def test_what_is_no_answer_lets_nobody_in(answer: bytes) -> None:
         assert (await questions.ask(site.url, [KEY], FILM)).allow
 
     with_questions(test, answer)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_site_may_say_no_by_its_status(status: int) -> None:
+    async def test(site: Site, questions: Questions, clock: MockClock) -> None:
+        # As often as anybody likes: that is no failure of the site.
+        for number in range(8):
+            question = Question("acme", "film", token=str(number))
+            assert not (await questions.ask(site.url, [KEY], question)).allow
+        assert len(site.requests) == 8
+        # Kept as any no is, and then asked again.
+        site.answer = ok({"allow": True})
+        assert not (await questions.ask(site.url, [KEY], question)).allow
+        clock.jump(5)
+        assert (await questions.ask(site.url, [KEY], question)).allow
+        assert (await questions.ask(site.url, [KEY], FILM)).allow
+
+    with_questions(test, b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
+
+
+@pytest.mark.parametrize("status", [400, 405, 422])
+def test_what_a_site_finds_fault_with_is_neither_a_no_nor_a_failure(status: int) -> None:
+    async def test(site: Site, questions: Questions, clock: MockClock) -> None:
+        for number in range(8):
+            question = Question("acme", "film", token=str(number))
+            assert (await refusal(questions.ask(site.url, [KEY], question))).kind == "rejected"
+        site.answer = ok({"allow": True})
+        assert (await questions.ask(site.url, [KEY], question)).allow
+
+    with_questions(test, b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status)
 
 
 @pytest.mark.slow

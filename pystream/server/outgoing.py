@@ -346,7 +346,7 @@ class Client:
         try:
             async with asked as response:
                 if response.status != 200:
-                    raise OutgoingError("answer", _unwanted(target.host, response.status))
+                    raise _unwanted(target.host, response.status)
                 received = tuple(
                     (name.decode("latin-1"), value.decode("latin-1"))
                     for name, value in response.headers
@@ -383,10 +383,22 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _unwanted(host: str, status: int) -> str:
+# RFC 9110 15.5: who asks is not known, may not, or asks for what is not there.
+_REFUSALS = (401, 403, 404)
+# RFC 9110 15.5.9, RFC 6585 4: the site has no time; nothing is wrong with what was sent.
+_OVERLOADED = (408, 429)
+
+
+def _unwanted(host: str, status: int) -> OutgoingError:
     if 300 <= status < 400:
-        return f"{host}: it redirects ({status}), which is not followed: enter the URL it leads to"
-    return f"{host}: the answer has status {status}, and 200 is wanted"
+        reason = f"it redirects ({status}), which is not followed: enter the URL it leads to"
+        return OutgoingError("answer", f"{host}: {reason}")
+    kind = "answer"
+    if status in _REFUSALS:
+        kind = "refused"
+    elif 400 <= status < 500 and status not in _OVERLOADED:
+        kind = "rejected"
+    return OutgoingError(kind, f"{host}: the answer has status {status}, and 200 is wanted")
 
 
 def _explained(host: str, error: Exception) -> OutgoingError:
@@ -756,14 +768,16 @@ class Questions:
 
         {"allow": true, "viewer": "an opaque id", "expires_in": 3600, "max_devices": 2}
 
-    of which only `allow` has to be there; other members are not read. Nothing else is a no: a site
-    that fails has not answered, and that is an `OutgoingError`, upon which nobody comes in.
+    of which only `allow` has to be there; other members are not read. Status 401, 403 or 404 is a no as
+    well, whatever comes with it. Nothing else is: a site that fails has not answered, and that is an
+    `OutgoingError`, upon which nobody comes in.
 
     A yes is kept for a minute, or as long as the caller says, but no longer than it holds; a no for
     five seconds at most. Both take at most `kept_bytes`, and those not used for longest go. A question
     that is being asked is not asked again meanwhile. After five failures in a row an endpoint is left
     alone for 5 s; one question is let through then, and if it fails, the next pause is twice as long,
-    up to a minute. `clock` gives Unix time.
+    up to a minute. An answer with a status of 4xx is no failure (save 408 and 429), as it may be the
+    token's fault, and anybody can show one. `clock` gives Unix time.
     """
 
     def __init__(
@@ -847,9 +861,13 @@ class Questions:
             )
             verdict = _read_verdict(parse_url(url).host, reply.body)
         except OutgoingError as error:
-            if error.kind not in ("busy", "paused"):
+            if error.kind == "rejected":
+                self._breakers.drop((tenant, url))
+            elif error.kind not in ("busy", "paused", "refused"):
                 self._failed(tenant, url, began)
-            raise
+            if error.kind != "refused":
+                raise
+            verdict = Verdict(allow=False)
         self._breakers.drop((tenant, url))
         self._keep(key, verdict, kept_s)
         return verdict
