@@ -14,8 +14,11 @@ import sys
 import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,7 @@ HOUR = 3600
 
 
 class Portal(ThreadingHTTPServer):
-    """A customer's site: its key set, and its answer to questions."""
+    """A customer's site: its key set, and its answer to questions. Tokens of strangers get a status."""
 
     daemon_threads = True
 
@@ -49,6 +52,7 @@ class Portal(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answering)
         self.keys: list[dict[str, Any]] = []
         self.verdict: dict[str, Any] | None = {"allow": True}
+        self.strangers = 403
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -70,7 +74,8 @@ class _Answering(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.asked.append((self.path, headers, sent))
         data = json.dumps(body).encode()
-        self.send_response(500 if body is None else 200)
+        status = self.server.strangers if b"stranger" in sent else 200
+        self.send_response(500 if body is None else status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -497,6 +502,38 @@ def test_the_site_is_asked(doors: Doors, portal: Portal) -> None:
     assert doors.kind("acme/external", token="x") == "open"
     assert portal.asked[-1][1]["authorization"] == f"Bearer {bearer}"
     assert "webhook-signature" not in portal.asked[-1][1]
+
+
+def test_strangers_shut_nobody_out(doors: Doors, portal: Portal) -> None:
+    """Without any credential: tokens that nobody gave out, and links that nobody signed."""
+    doors.verifier("acme", kind="question", url=portal.url("/may"))
+
+    def kinds(place: str, network: str, shown: list[dict[str, str]]) -> Counter[str]:
+        come = partial(doors.kind, place, {"X-Forwarded-For": f"{network}.7"})
+        with ThreadPoolExecutor(8) as pool:
+            return Counter(pool.map(lambda each: come(**each), shown))
+
+    for status in (401, 403, 404):
+        portal.strangers = status
+        theirs = [{"token": f"stranger {status} {n}"} for n in range(8)]
+        assert kinds("acme/external", "192.0.2", theirs) == {"link": 8}
+    ours = [{"token": f"ours {n}"} for n in range(8)]
+    assert kinds("acme/external", "198.51.100", ours) == {"open": 8}
+    # One network asks the site so often, and is not heard then; what is right costs no try.
+    portal.asked.clear()
+    theirs = [{"token": f"stranger {n}"} for n in range(120)]
+    found = kinds("acme/external", "192.0.2", theirs)
+    assert found.keys() == {"link", "tries"} and found["tries"] > 10
+    assert len(portal.asked) == found["link"]
+    ours = [{"token": f"ours as well {n}"} for n in range(130)]
+    assert kinds("acme/external", "198.51.100", ours) == {"open": 130}
+    # Whoever makes up links is told so, and beside them those that are signed are good.
+    secret = doors.verifier("acme/signed", "own", kind="link")
+    forged = [{"link": link("00" * 32, key="own", seconds=HOUR + n)} for n in range(130)]
+    assert kinds("acme/signed", "192.0.2", forged)["tries"] > 5
+    signed = [{"link": link(secret, key="own", seconds=HOUR + n)} for n in range(8)]
+    over = [{"link": link(secret, key="own", seconds=-HOUR)}]
+    assert kinds("acme/signed", "192.0.2", signed + over) == {"open": 8, "link_over": 1}
 
 
 def test_a_private_address_is_not_asked(tmp_path: Path, portal: Portal) -> None:

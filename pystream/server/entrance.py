@@ -12,9 +12,14 @@ names nobody, the link itself is the holder, by a number that is made of it.
 memory, for all workers together, and nowhere else. A try is counted before it is looked at, so that a
 thousand at once are no more than one after the other; a right one is given back, and few of one place
 are looked at in a worker at a time, so that a crowd with right ones does not use them up. Where a prefix has
-used up its tries, nothing typed there is looked at any more for a while, except passwords that were
+used up its tries, no password typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
 not locked out. A slip in such a password shows by its check characters, and is no try.
+
+What is signed cannot be guessed either: a link or a token that is right opens the stream however many were
+wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few calls at
+a time: so a token counts as a try before its site is asked, and is given back unless the site says no, or
+takes all the time that it has. One network has at most half of those calls; the others of it wait.
 """
 
 from __future__ import annotations
@@ -23,10 +28,10 @@ import ipaddress
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 from weakref import WeakValueDictionary
 
@@ -48,8 +53,10 @@ from pystream.errors import EntranceError, InvalidValue, PystreamError, StoreErr
 from pystream.server import log
 from pystream.server.desk import Line, Open
 from pystream.server.gate import Gate
-from pystream.server.handoffs import Handoffs
+from pystream.server.handoffs import Handoffs, Unavailable
 from pystream.server.http import HttpError, Request
+
+T = TypeVar("T")
 
 TRIES: Final = 120
 """Wrong tries at a time from one prefix at one stream: several for each tenth of 300 people."""
@@ -61,7 +68,7 @@ _FORM = "application/x-www-form-urlencoded"
 _WRONG = "this password does not open this film"
 _MISTYPED = "this password has a slip in it"
 _IN_USE = "this password is in use on as many devices as it may be"
-_TOO_MANY = "too many wrong passwords came from this network: wait a little"
+_TOO_MANY = "too many wrong tries came from this network: wait a little"
 _LATER = "nobody can be let in at present"
 _UNREAD = "the notice that was shown is not the one that stands now: show this one"
 _REVOKED = "this viewer is not let in any more"
@@ -72,6 +79,8 @@ _LINKS = {
     "missing": ("link_missing", "this film opens with a link of the site that offers it"),
 }
 _LINK = ("link", "this link does not open this film")
+# What was right once, or will be, was not made up.
+_HONEST = ("expired", "early", "replayed", "missing")
 _US = 1_000_000
 _SILENT_SECONDS = 60.0
 
@@ -146,6 +155,7 @@ class Entrance:
         self._handoffs = handoffs
         self._silent_until: dict[int, float] = {}
         self._turns: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
+        self._asking: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
         self._clock = clock
         self._monotonic = monotonic
 
@@ -220,7 +230,9 @@ class Entrance:
             return _Bearer(password, max_devices=password.max_devices)
         try:
             if stream.settings.access == "signed":
-                return self._of_link(stream, await self._link(stream, request, path))
+                find = partial(self._link, stream, request, path)
+                place = _place(stream, request.peer)
+                return self._of_link(stream, await self._counted(place, find))
             return await self._of_token(stream, request)
         except EntranceError as error:
             raise _refused_link(error) from None
@@ -265,7 +277,10 @@ class Entrance:
         if not token:
             raise EntranceError("missing")
         configured = await self._configured(stream)
-        found = await self._handoffs.ask(stream, configured, token, request.peer)
+        ask = partial(self._handoffs.ask, stream, configured, token, request.peer)
+        costs = any(each.kind == "question" for each in configured)
+        count = self._in_turn if costs else self._counted
+        found = await count(_place(stream, request.peer), ask)
         return _Bearer(
             viewer=found.viewer,
             mark=self._mark(stream, "holder", token),
@@ -306,9 +321,7 @@ class Entrance:
 
     async def _tried(self, stream: Stream, form: str, place: bytes) -> Password | None:
         """What was found, as a try that is given back if it was none."""
-        wait = self._count(place)
-        if wait:
-            raise Refused(429, "tries", _TOO_MANY, wait / _US)
+        self._try(place)
         try:
             found = await self._found(stream, form)
         except Refused:
@@ -331,6 +344,35 @@ class Entrance:
             raise Refused(503, "later", _LATER, 2) from None
         is_right = opens(found, stream.settings.access, stream.id, int(self._clock()))
         return found if is_right else None
+
+    async def _counted(self, place: bytes, check: Callable[[], Awaitable[T]]) -> T:
+        """What comes of a check that costs nobody anything."""
+        try:
+            return await check()
+        except EntranceError as error:
+            if error.reason not in _HONEST:
+                self._try(place)
+            raise
+
+    async def _in_turn(self, place: bytes, ask: Callable[[], Awaitable[T]]) -> T:
+        """What comes of asking a site."""
+        turns = self._asking.setdefault(place, trio.Semaphore(self._handoffs.share))
+        async with turns:
+            self._try(place)
+            try:
+                found = await ask()
+            except Unavailable as error:
+                if not error.slow:
+                    self._give_back(place)
+                raise
+            self._give_back(place)
+            return found
+
+    def _try(self, place: bytes) -> None:
+        """Counts a try. Raises `Refused` where there is none left."""
+        wait = self._count(place)
+        if wait:
+            raise Refused(429, "tries", _TOO_MANY, wait / _US)
 
     def _count(self, place: bytes) -> int:
         """0, or the microseconds to wait before this network may try again."""

@@ -54,12 +54,13 @@ class Named:
 
 
 class Unavailable(HttpError):
-    """The customer's site has given nothing that can be used."""
+    """The customer's site has given nothing that can be used. `slow`: it took all the time that it has."""
 
     kind = "later"
 
-    def __init__(self) -> None:
+    def __init__(self, slow: bool) -> None:
         super().__init__(503, _UNAVAILABLE, (("Retry-After", "5"),))
+        self.slow = slow
 
 
 class Handoffs:
@@ -79,6 +80,13 @@ class Handoffs:
         self._importing = trio.Lock()
         self._sites: tuple[Client, Keysets, Questions] | None = None
         self._silent_until: dict[int, float] = {}
+        # Of one worker, and for one tenant.
+        self._calls = -(-TENANT_CALLS // workers)
+
+    @property
+    def share(self) -> int:
+        """How many of a tenant's calls one network may have at a time."""
+        return -(-self._calls // 2)
 
     @property
     def settings(self) -> Outgoing:
@@ -104,7 +112,7 @@ class Handoffs:
             return await self._verified(stream, found, token)
         except OutgoingError as error:
             self._warn(stream, error)
-            raise Unavailable from None
+            raise Unavailable(error.kind == "slow") from None
 
     def _warn(self, stream: Stream, error: OutgoingError) -> None:
         """Once a minute for a stream: anybody can show a token."""
@@ -124,7 +132,7 @@ class Handoffs:
                 client = Client(
                     self._settings,
                     calls=-(-CALLS // self._workers),
-                    tenant_calls=-(-TENANT_CALLS // self._workers),
+                    tenant_calls=self._calls,
                 )
                 self._sites = (
                     client,

@@ -58,7 +58,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "entry_mistyped": "There is a slip in this password. Please compare it with your card.",
     "entry_devices": "This password is in use on another device. Close the film there; then try again in"
     " {seconds} s.",
-    "entry_tries": "Too many wrong passwords came from your network. Please try again in {seconds} s.",
+    "entry_tries": "Too many wrong tries came from your network. Please try again in {seconds} s.",
     "entry_full": "Every place is taken just now. Please try again in {seconds} s.",
     "entry_later": "Nobody can be let in just now. Please try again in {seconds} s.",
     "entry_offline": "The server cannot be reached. Please try again.",
@@ -146,7 +146,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "entry_mistyped": "In diesem Passwort ist ein Tippfehler. Bitte vergleichen Sie es mit Ihrer Karte.",
     "entry_devices": "Dieses Passwort ist auf einem anderen Gerät in Gebrauch. Schließen Sie dort den Film;"
     " dann geht es in {seconds} s.",
-    "entry_tries": "Aus Ihrem Netz kamen zu viele falsche Passwörter. Bitte versuchen Sie es in {seconds} s"
+    "entry_tries": "Aus Ihrem Netz kamen zu viele falsche Versuche. Bitte versuchen Sie es in {seconds} s"
     " wieder.",
     "entry_full": "Gerade sind alle Plätze besetzt. Bitte versuchen Sie es in {seconds} s wieder.",
     "entry_later": "Gerade kann niemand eingelassen werden. Bitte versuchen Sie es in {seconds} s wieder.",
