@@ -7,6 +7,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -340,6 +342,51 @@ def test_a_code_is_asked_for_once_its_owner_has_shown_one(store: Store, accounts
         accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
     with pytest.raises(InvalidValue, match="an authenticator already"):
         accounts.begin_totp(eva, NOW)
+
+
+def test_codes_for_recovery_are_made_once_for_an_authenticator(
+    store: Store, accounts: Accounts, guarded: tuple[bytes, tuple[str, ...]]
+) -> None:
+    """Whoever finds a session open, and the phone beside it, takes over no second factor."""
+    secret, recovery = guarded
+    eva = store.people.account(store.tenant("acme").id, "eva").person
+    later = NOW + 60
+    for code in (sign_in.totp(secret, later // 30), "000000"):
+        with pytest.raises(InvalidValue, match="an authenticator already"):
+            accounts.finish_totp(eva, code, later)
+    accounts.sign_in("acme", "eva", PASSWORD, recovery[0], later)
+
+
+def test_an_authenticator_is_switched_on_as_it_was_when_its_code_was_shown(
+    store: Store, accounts: Accounts, keys: KeyStore
+) -> None:
+    eva = add(store)
+    secret = accounts.begin_totp(eva, NOW)
+    finish = partial(store.people.finish_totp, eva, who="test", now=NOW)
+
+    def waits() -> bytes | None:
+        return store.people.account(eva.tenant_id, "eva").reference
+
+    seen = waits()
+    accounts.begin_totp(eva, NOW)
+    # Nobody of another tenant has it.
+    stranger = replace(eva, tenant_id=store.tenant("other").id)
+    assert not store.people.begin_totp(stranger, bytes(16), secret)
+    of_other = store.people.finish_totp
+    assert not of_other(stranger, waits(), NOW // 30, [bytes(32)], who="test", now=NOW)
+    # Another secret waits by now.
+    assert not finish(seen, NOW // 30, [bytes(32)])
+    seen = waits()
+    assert finish(seen, NOW // 30, [bytes(32)])
+    # It is in use by now, and neither replaced nor switched on again.
+    assert not finish(seen, NOW // 30 + 1, [bytes([1]) * 32])
+    assert not store.people.begin_totp(eva, bytes(16), secret)
+    accounts.remove_totp(eva.tenant_id, "eva", who="test", now=NOW)
+    # A code counts once, also for another secret (RFC 6238 5.2).
+    accounts.begin_totp(eva, NOW)
+    seen = waits()
+    assert not finish(seen, NOW // 30, [bytes(32)])
+    assert finish(seen, NOW // 30 + 1, [bytes(32)])
 
 
 def test_each_code_lets_in_once(

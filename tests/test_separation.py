@@ -78,7 +78,7 @@ class Full(Stores):
         person = people.add(id, "maria", Role.EDITOR, "a hash", None, who="eva", now=NOW)
         (key,) = self.keys.add_record_keys(id, 1, NOW)
         people.begin_totp(person, key.reference, b"sealed")
-        people.finish_totp(person, 1, [bytes([number]) * 32], who="eva", now=NOW)
+        people.finish_totp(person, key.reference, 1, [bytes([number]) * 32], who="eva", now=NOW)
         people.open_session(person, bytes([number]) * 32, NOW + 100, NOW)
         people.add_token(id, "site", bytes([number]) * 32, [], None, who="eva", now=NOW)
         verifiers = Verifiers(self.store.database, self.keys)
@@ -283,7 +283,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "renew_hash": lambda full: full.store.people.renew_hash(stranger(full), "h"),
         "begin_totp": lambda full: full.store.people.begin_totp(stranger(full), b"x" * 16, b"x"),
         "finish_totp": lambda full: full.store.people.finish_totp(
-            stranger(full), 9, [b"y" * 32], **WHO
+            stranger(full), reference_of(full), 9, [b"y" * 32], **WHO
         ),
         "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
         "sessions": lambda full: full.store.people.sessions(stranger(full), 3600, NOW),
@@ -397,6 +397,10 @@ def stranger(full: Full) -> Person:
     """Somebody of acme's who says to be other's."""
     (person,) = [each for each in full.store.people.listed(full.acme) if each.name == "maria"]
     return replace(person, tenant_id=full.other, tenant="other")
+
+
+def reference_of(full: Full) -> bytes | None:
+    return full.store.people.account(full.acme, "maria").reference
 
 
 def leaving(full: Full) -> Leaving:

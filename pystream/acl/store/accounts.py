@@ -171,13 +171,14 @@ class Accounts:
         """
         account = self._people.account(person.tenant_id, person.name)
         if account.person.has_totp:
-            raise InvalidValue(Said("totp-there", "there is an authenticator already"))
+            raise _totp_there()
         keys = self._key_store()
         (key,) = keys.add_record_keys(person.tenant_id, 1, now)
         secret = sign_in.new_totp_secret()
         try:
             sealed = seal(key.key, _place(person), secret)
-            self._people.begin_totp(person, key.reference, sealed)
+            if not self._people.begin_totp(person, key.reference, sealed):
+                raise _totp_there()
         except PystreamError:
             self._erase(person.tenant_id, key.reference, now)
             raise
@@ -186,8 +187,11 @@ class Accounts:
 
     def finish_totp(self, person: Person, code: str, now: int) -> tuple[str, ...]:
         """Has codes asked for from now on, since one was shown; returns those for recovery, which are
-        shown once. Raises `SignInError` for a wrong one."""
+        shown once. Raises `SignInError` for a wrong one, and `InvalidValue` where codes are asked for
+        already: whoever finds a session open shall not get fresh codes for recovery."""
         account = self._people.account(person.tenant_id, person.name)
+        if account.person.has_totp:
+            raise _totp_there()
         if account.sealed_totp is None:
             raise SignInError
         step = sign_in.step_of(self._secret(account), code, now, account.totp_step)
@@ -195,7 +199,9 @@ class Accounts:
             raise SignInError
         codes = sign_in.new_recovery_codes()
         digests = [digest for each in codes if (digest := sign_in.recovery_digest(each))]
-        self._people.finish_totp(person, step, digests, who=f"person:{person.name}", now=now)
+        reference, who = account.reference, f"person:{person.name}"
+        if not self._people.finish_totp(person, reference, step, digests, who=who, now=now):
+            raise SignInError
         return codes
 
     def begun_totp(self, person: Person) -> bytes | None:
@@ -237,6 +243,10 @@ class Accounts:
         if self._keys is None:
             raise ValueError("authenticators need the key store")
         return self._keys
+
+
+def _totp_there() -> InvalidValue:
+    return InvalidValue(Said("totp-there", "there is an authenticator already"))
 
 
 def _may_come_in(account: Account, now: int) -> bool:

@@ -185,19 +185,44 @@ class PeopleStore:
 
     # Authenticators
 
-    def begin_totp(self, person: Person, reference: bytes, sealed: bytes) -> None:
-        """Keeps a secret that is asked for only when its owner has shown a code of it."""
+    def begin_totp(self, person: Person, reference: bytes, sealed: bytes) -> bool:
+        """Keeps a secret that is asked for only when its owner has shown a code of it. False, and nothing
+        is kept, where there is one in use."""
+        column = tables.person.c
+        idle = (
+            update(tables.person)
+            .where(column.id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.totp_on.is_(False))
+            .values(reference=reference, sealed_totp=sealed)
+        )
         with self._database.writing() as connection:
-            _set(connection, person, reference=reference, sealed_totp=sealed)
+            return bool(connection.execute(idle).rowcount)
 
     def finish_totp(
-        self, person: Person, step: int, codes: Collection[bytes], *, who: str, now: int
-    ) -> None:
+        self,
+        person: Person,
+        reference: bytes | None,
+        step: int,
+        codes: Collection[bytes],
+        *,
+        who: str,
+        now: int,
+    ) -> bool:
         """From now on codes are asked for; `codes` are the digests of those for recovery, which take the
-        place of all earlier ones."""
+        place of all earlier ones. False, and nothing is kept, where they are asked for already, the secret
+        that waits is not the one of the reference, or the step was used (RFC 6238 5.2)."""
         check_who(who)
+        column = tables.person.c
+        begun = (
+            update(tables.person)
+            .where(column.id == person.id, column.tenant_id == person.tenant_id)
+            .where(column.totp_on.is_(False), column.reference == reference)
+            .where(column.totp_step < step)
+            .values(totp_on=True, totp_step=step)
+        )
         with self._database.writing() as connection:
-            _set(connection, person, totp_on=True, totp_step=step)
+            if not connection.execute(begun).rowcount:
+                return False
             _delete_codes(connection, person)
             about = {"person_id": person.id, "tenant_id": person.tenant_id}
             connection.execute(
@@ -205,6 +230,7 @@ class PeopleStore:
             )
             what = {"person": (person.name, person.name), "totp": (None, True)}
             record(connection, person.tenant_id, who, now, what)
+            return True
 
     def remove_totp(self, person: Person, *, who: str, now: int) -> None:
         check_who(who)

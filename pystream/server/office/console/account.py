@@ -50,12 +50,18 @@ def authenticator(office: Office, actor: Actor, request: Request) -> Reply:
 
 
 def finish(office: Office, actor: Actor, request: Request) -> Reply:
-    """Has codes asked for from now on, and shows those for recovery, which are in this answer alone."""
+    """Has codes asked for from now on, and shows those for recovery, which are in this answer alone. Six
+    digits are guessed soon: tries are counted as those of a password are."""
     person, _ = _whose(actor, request)
+    key, now = (person.tenant, person.name, request.asked.network), office.clock()
+    if wait := office.tries.take(key, now):
+        after = (("Retry-After", str(ceil(wait))),)
+        return _authenticator(office, actor, request, 429, problem="sign_in_wait", headers=after)
     try:
         codes = office.accounts.finish_totp(person, request.form.get("code", ""), office.now())
     except SignInError:
         return _authenticator(office, actor, request, 403, problem="totp_wrong")
+    office.tries.give_back(key)
     return pages.page(request, actor, "recovery.html", codes=codes)
 
 
@@ -75,7 +81,12 @@ def give_up(office: Office, actor: Actor, request: Request) -> Reply:
 
 
 def _authenticator(
-    office: Office, actor: Actor, request: Request, status: int, problem: str | None = None
+    office: Office,
+    actor: Actor,
+    request: Request,
+    status: int,
+    problem: str | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> Reply:
     person, _ = _whose(actor, request)
     secret = office.accounts.begun_totp(person)
@@ -87,7 +98,7 @@ def _authenticator(
         "key": " ".join(key[at : at + 4] for at in range(0, len(key), 4)),
         "problem": problem,
     }
-    return pages.page(request, actor, "authenticator.html", status, **values)
+    return pages.page(request, actor, "authenticator.html", status, *headers, **values)
 
 
 def _picture(text: str) -> str:
