@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pystream import _core
@@ -568,6 +568,15 @@ def asked(method: str, path: str, query: str = "", **fields: str) -> Request:
 def test_any_cookie_is_read_or_none(text: str) -> None:
     found = asked("GET", "/", cookie=text).cookie("pystream")
     assert found is None or isinstance(found, str)
+
+
+@given(st.lists(st.text().filter(lambda text: ";" not in text and "pystream" not in text)))
+@example(['prefs={"a":1,"b":[2]}'])
+@example(["x=a b", "novalue", "a[b]=1", "x=\u00fc", "="])
+def test_cookies_of_others_hide_no_session(others: list[str]) -> None:
+    for at in range(len(others) + 1):
+        sent = "; ".join([*others[:at], "__Host-pystream=abc_-9", *others[at:]])
+        assert asked("GET", "/", cookie=sent).cookie("__Host-pystream") == "abc_-9"
 
 
 @given(st.text(alphabet="/abc-{}.%"), st.sampled_from(["GET", "HEAD", "POST", "PUT", "OPTIONS"]))

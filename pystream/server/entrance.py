@@ -16,10 +16,11 @@ used up its tries, no password typed there is looked at any more for a while, ex
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
 not locked out. A slip in such a password shows by its check characters, and is no try.
 
-What is signed cannot be guessed either: a link or a token that is right opens the stream however many were
-wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few calls at
-a time: so a token counts as a try before its site is asked, and is given back unless the site says no, or
-takes all the time that it has. One network has at most half of those calls; the others of it wait.
+What is signed cannot be guessed either: a link or a token that is right opens the stream however many
+were wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few
+calls at a time: so a token counts as a try before its site is asked, and is given back unless the site
+says no, or takes all the time that it has. One network has at most half of those calls; the others of it
+wait.
 """
 
 from __future__ import annotations

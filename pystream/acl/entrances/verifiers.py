@@ -248,7 +248,7 @@ def verify(
 
 def _of_akamai(verifier: Verifier, brought: Brought, content: str, now: int) -> Entry:
     name = verifier.token_name
-    token = akamai.carried(brought.query, name) or _cookie(brought.cookies, name) or brought.header
+    token = akamai.carried(brought.query, name) or cookie(brought.cookies, name) or brought.header
     if not token:
         raise EntranceError("missing")
     rules = _akamai(verifier)
@@ -278,8 +278,9 @@ _VERIFIED: Mapping[str, Callable[[Verifier, Brought, str, int], Entry]] = {
 }
 
 
-def _cookie(cookies: str, name: str) -> str | None:
-    """RFC 6265 5.4: pairs with a semicolon and a blank between them. Of several, none is believed."""
+def cookie(cookies: str, name: str) -> str | None:
+    """The value of a cookie in a Cookie field (RFC 6265 5.4): pairs with a semicolon and a blank between
+    them. What the others look like is nobody's affair. Of several with the name, none is believed."""
     found = [
         value.strip()
         for pair in cookies.split(";")

@@ -7,7 +7,6 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,6 +14,7 @@ import msgspec
 
 from pystream import _core
 from pystream.acl.disclosure import Practice
+from pystream.acl.entrances.verifiers import cookie
 from pystream.acl.keys import Keyring
 from pystream.acl.people import Actor
 from pystream.acl.retention import Rules
@@ -116,11 +116,7 @@ class Request:
             raise HttpError(400, "the body is no JSON") from None
 
     def cookie(self, name: str) -> str | None:
-        try:
-            found = SimpleCookie(self.fields.get("cookie") or "").get(name)
-        except CookieError:
-            return None
-        return None if found is None else found.value
+        return cookie(self.fields.get("cookie") or "", name)
 
     def _text(self) -> str:
         try:
