@@ -434,6 +434,37 @@ def test_of_many_who_show_one_code_one_comes_in(
         assert sorted(came_in) == [False] * 7 + [True]
 
 
+@pytest.mark.parametrize("meanwhile", ["reset", "nothing", "guarded", "removed"])
+def test_what_changes_while_a_password_is_checked_counts(
+    store: Store, keys: KeyStore, meanwhile: str
+) -> None:
+    """Between the look at the hash and the session, some 50 ms of another thread's."""
+    eva = add(store)
+
+    class Interrupted(PeopleStore):
+        def open_session(self, *given: Any, **more: Any) -> bool:
+            people = Accounts(store.people, keys)
+            if meanwhile == "reset":
+                people.reset(eva.tenant_id, "eva", who="max", now=NOW)
+            elif meanwhile == "removed":
+                add(store, "max")
+                people.remove(eva.tenant_id, "eva", who="max", now=NOW)
+            elif meanwhile == "guarded":
+                secret = people.begin_totp(eva, NOW)
+                people.finish_totp(eva, sign_in.totp(secret, NOW // 30), NOW)
+            return super().open_session(*given, **more)
+
+    accounts = Accounts(Interrupted(store.database), keys)
+    if meanwhile == "nothing":
+        assert accounts.sign_in("acme", "eva", PASSWORD, "", NOW).person == eva
+        store.people.renew_hash(eva, "another hash", "a newer one")
+        accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+        return
+    with pytest.raises(SignInError):
+        accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+    assert store.people.sessions(eva, 60, NOW) == ()
+
+
 def test_a_lost_authenticator_is_taken_away(
     store: Store, accounts: Accounts, keys: KeyStore, acme: int,
     guarded: tuple[bytes, tuple[str, ...]],

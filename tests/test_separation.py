@@ -280,7 +280,7 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, "only-theirs", "h", None, **WHO
         ),
         "remove": lambda full: full.store.people.remove(full.other, "only-theirs", **WHO),
-        "renew_hash": lambda full: full.store.people.renew_hash(stranger(full), "h"),
+        "renew_hash": lambda full: full.store.people.renew_hash(stranger(full), "a hash", "h"),
         "begin_totp": lambda full: full.store.people.begin_totp(stranger(full), b"x" * 16, b"x"),
         "finish_totp": lambda full: full.store.people.finish_totp(
             stranger(full), reference_of(full), 9, [b"y" * 32], **WHO

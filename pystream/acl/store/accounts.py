@@ -110,13 +110,15 @@ class Accounts:
             sign_in.digest(secret),
             now + sign_in.SESSION_LONGEST_S,
             now,
+            checked=account.hash,
             step=step,
             code=recovery,
         )
         if not opened:
             raise SignInError
         if sign_in.is_outdated(account.hash):
-            self._people.renew_hash(account.person, sign_in.hash_password(password))
+            hash = sign_in.hash_password(password)
+            self._people.renew_hash(account.person, account.hash, hash)
         return Opened(account.person, secret)
 
     def _shown(

@@ -161,10 +161,12 @@ class PeopleStore:
             )
             return _account(connection, tenant_id, name).person
 
-    def renew_hash(self, person: Person, hash: str) -> None:
-        """The same password, hashed with newer parameters."""
+    def renew_hash(self, person: Person, old: str, hash: str) -> None:
+        """The same password, hashed with newer parameters; where it was changed meanwhile, it stays so."""
+        column = tables.person.c
+        same = column.tenant_id == person.tenant_id, column.id == person.id, column.hash == old
         with self._database.writing() as connection:
-            _set(connection, person, hash=hash)
+            connection.execute(update(tables.person).where(*same).values(hash=hash))
 
     def remove(self, tenant_id: int, name: str, *, who: str, now: int) -> bytes | None:
         """Takes a person away, with sessions and codes; the name stays on record. The last admin stays:
@@ -250,12 +252,17 @@ class PeopleStore:
         expires: int,
         now: int,
         *,
+        checked: str | None = None,
         step: int | None = None,
         code: bytes | None = None,
     ) -> bool:
         """Signs somebody in, and uses up the step of an authenticator or the recovery code that was
-        shown. False, and nothing is kept, where that had been used already."""
+        shown. False, and nothing is kept, where that had been used already; or, as it takes a while to
+        check a password, where `checked` is not the hash of the present one by now, or codes are asked for
+        that were not."""
         with self._database.writing() as connection:
+            if checked is not None and not _stands(connection, person, checked):
+                return False
             if step is not None and not _use_step(connection, person, step):
                 return False
             if code is not None and not _use_code(connection, person, code):
@@ -497,6 +504,13 @@ def _end_sessions(connection: Connection, person: Person, keep: bytes = b"") -> 
 def _delete_codes(connection: Connection, person: Person) -> None:
     column = tables.recovery_code.c
     connection.execute(delete(tables.recovery_code).where(column.person_id == person.id))
+
+
+def _stands(connection: Connection, person: Person, hash: str) -> bool:
+    column = tables.person.c
+    # What changes the row meanwhile waits, and ends the session with the others.
+    row = select(column.hash, column.totp_on).where(column.id == person.id).with_for_update()
+    return connection.execute(row).one_or_none() == (hash, person.has_totp)
 
 
 def _use_step(connection: Connection, person: Person, step: int) -> bool:
