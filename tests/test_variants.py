@@ -598,6 +598,15 @@ def test_a_grant_ends_when_its_stream_closes(door: Doors) -> None:
             return int(door.post(place, shown)[1]["expires"])
 
         until(lambda ends=ends: ends() <= closes)  # type: ignore[misc]
+    # A closing that is set, or moved forward, ends what plays.
+    _, visit = door.post("acme/course", {"password": password})
+    _, freely = door.post("acme/open", {})
+    assert (door.standing(visit), door.standing(freely)) == ("open", "open")
+    for place in ("acme/open", "acme/course"):
+        door.set(place, closes_at=int(time.time()) - 1)
+    until(lambda: door.standing(visit) == "late" and door.standing(freely) == "late")
+    door.set("acme/course", closes_at=None)
+    until(lambda: door.standing(visit) == "open")
 
 
 def test_a_locked_stream_is_shown_on_its_sites_only(door: Doors) -> None:

@@ -27,7 +27,7 @@ from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
-from pystream.server.gate import Gate
+from pystream.server.gate import Closed, Gate
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -326,6 +326,10 @@ class Answers:
                 if kind is not Kind.FRAME:
                     raise GrantError("stream")
             else:
+                closes = stream.settings.closes_at
+                # What was given out before this was set may say a later end.
+                if closes is not None and closes <= now:
+                    raise Closed("late")
                 if stream.settings.access != "open":
                     self._look_up(grant, now)
                 if self._door is not None:
