@@ -554,7 +554,7 @@ def test_settings_of_a_tenant(store: Store, changes: dict[str, Any], said: str) 
 
 def test_maximum_is_exactly_these_settings() -> None:
     """A password of each viewer's own, keys of each viewer's own, a pace, in no cache, on one device, and
-    locked to the sites that are named."""
+    locked to the sites that are named, and not as a file."""
     assert dict(MAXIMUM) == {
         "access": "personal",
         "encryption": "aes-128-per-viewer",
@@ -562,6 +562,7 @@ def test_maximum_is_exactly_these_settings() -> None:
         "cache": "private",
         "max_devices": 1,
         "embed_lock": True,
+        "download": False,
     }
 
 

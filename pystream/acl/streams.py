@@ -122,9 +122,11 @@ MAXIMUM: Final[Mapping[str, Any]] = {
     "pace": 2.0,
     "max_devices": 1,
     "embed_lock": True,
+    "download": False,
 }
 """All that protects a film, as settings: a password for each viewer, keys of each viewer's own, kept by no
-cache, sent no faster than a player needs, on one device, and on the sites that are named alone."""
+cache, sent no faster than a player needs, on one device, on the sites that are named alone, and in no file
+that could be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

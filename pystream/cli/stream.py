@@ -63,9 +63,10 @@ With --cache shared, encrypted media can be fetched without a grant, so that a
 CDN may keep it. It excludes per-viewer keys and a pace (--pace off).
 
 --maximum is all that protects a film: --access personal --max-devices 1
---encryption aes-128-per-viewer --cache private --pace 2 --embed-lock. What
-other options say beside it counts. It is a bundle and no access of its own, so
-that each of its settings can be seen, and changed by itself.
+--encryption aes-128-per-viewer --cache private --pace 2 --embed-lock
+--no-download. What other options say beside it counts. It is a bundle and no
+access of its own, so that each of its settings can be seen, and changed by
+itself.
 
 Countries are looked up in the database that geo.database of the settings names.
 

@@ -117,9 +117,9 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "all_at_once": ("The whole stream", "Der ganze Stream"),
     "maximum_hint": (
         "All that protects a film in one step: personal passwords, one device each, keys of each viewer's"
-        " own, and only on the sites that you have named.",
+        " own, only on the sites that you have named, and no download.",
         "Alles, was einen Film schützt, auf einmal: persönliche Passwörter, je ein Gerät, eigene Schlüssel je"
-        " Zuschauer und nur auf den Websites, die Sie genannt haben.",
+        " Zuschauer, nur auf den Websites, die Sie genannt haben, und kein Download.",
     ),
     "is_maximum": (
         "This stream has all the protection that there is.",
