@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -1042,6 +1043,20 @@ def test_a_verifier_that_cannot_be(one: House, body: Any, kind: str, places: lis
     for secret in ("short", "a.example"):
         assert secret not in got.body.decode()
     assert len(one.ask("GET", "/verifiers").json["items"]) == 1
+
+
+def test_a_server_that_knows_no_countries_binds_to_none(one: House) -> None:
+    one.ask("PATCH", "/streams/course", {"countries": ["DE"]})
+    one.office = replace(one.office, knows_countries=lambda: False)
+    for name in ("countries", "countries_denied"):
+        got = one.ask("PATCH", "/streams/open", {name: ["DE"]})
+        assert (got.status, got.kind, got.places) == (422, "invalid", [f"#/{name}"])
+        assert b"geo.database" in got.body
+    body = {"name": "new", "sources": ["acme.mp4"], "countries": ["DE"]}
+    assert one.ask("POST", "/streams", body).places == ["#/countries"]
+    # What was so already keeps nobody from changing something else, or from giving it up.
+    assert one.ask("PATCH", "/streams/course", {"title": "x"}).status == 200
+    assert one.ask("PATCH", "/streams/course", {"countries": []}).status == 200
 
 
 def test_all_that_protects_a_film_in_one_word(one: House) -> None:

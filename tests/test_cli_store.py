@@ -161,6 +161,8 @@ def test_all_that_is_wrong_is_said(here: Path) -> None:
 
 
 def test_conditions_and_the_maximum(here: Path) -> None:
+    with (here / "pystream.toml").open("a") as file:
+        file.write("[geo]\ntest = ['192.0.2.0/24 = DE']\n")
     done("tenant", "add", "acme", "--timezone", "Europe/Berlin")
     words = ("--opens", "2031-05-01 18:00", "--closes", "2031-05-03", "--network", "192.0.2.0/24")
     more = ("--country", "DE", "--country", "AT", "--country-denied", "FR", "--embed-lock")
@@ -185,6 +187,21 @@ def test_conditions_and_the_maximum(here: Path) -> None:
     assert faster["pace"] is None
     slower = told("stream", "set", "acme/film", "--maximum")
     assert (slower["pace"], slower["max_devices"]) == (2.0, 1)
+    # Whatever was on before.
+    told("stream", "set", "acme/film", "--download")
+    assert told("stream", "set", "acme/film", "--maximum")["download"] is False
+
+
+def test_a_server_that_knows_no_countries_is_told_of(here: Path) -> None:
+    done("tenant", "add", "acme")
+    film = ("stream", "add", "acme/film", "--source", "x.mp4", "--unchecked")
+    for words in ((*film, "--country", "DE"), ("stream", "set", "acme/film", "--title", "x")):
+        finished = run(*words)
+        assert finished.returncode == 0
+        assert finished.stderr.startswith("pystream stream: warning: acme/film: geo.database ")
+    # The store of a server elsewhere, whose settings are not these.
+    done("stream", "set", "acme/film", "--title", "y", "--store", "acl.db")
+    done("stream", "set", "acme/film", "--country", "none")
 
 
 def test_tenants(here: Path) -> None:

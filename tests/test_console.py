@@ -113,13 +113,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         films = node.folder / "films" / "acme"
         films.mkdir(parents=True)
         (films / "hall-1.mp4").hardlink_to(SAMPLE)
-        node.settings("workers = 2", f'{BUSY}[console]\nfilms = "{films.parent}"\n')
+        node.settings("workers = 2", f'{BUSY}[console]\nfilms = "{films.parent}"\n{GEO}')
         made = House(node)
         node.start()
         node.hear("READY=1")
         yield made
 
 
+GEO = '[geo]\ntest = ["192.0.2.0/24 = DE"]\n'
 SIGN_IN = """
 await page.goto(values.root + "sign-in");
 await page.fill("#tenant", values.tenant);

@@ -1365,6 +1365,11 @@ def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
         for name, sources in films.items():
             film = StreamSettings(sources=tuple(map(str, sources)), segment_duration_ms=2000)
             store.add_stream("acme", name, film, who="test", now=0)
+        store.set_stream("acme", "film", {"countries": ("DE",)}, who="test", now=0)
+    code, lines, said = checked(node)
+    assert "note: acme/film is bound to countries, and geo.database names nothing" in said
+    with Store.open(str(tmp_path / "pystream.db")) as store:
+        store.set_stream("acme", "film", {"countries": ()}, who="test", now=0)
     code, lines, said = checked(node)
     assert (code, lines) == (0, []) and "Nothing speaks against serving." in said
     for wanted in (

@@ -168,6 +168,27 @@ def check(settings: TenantSettings | StreamSettings) -> None:
         raise InvalidValue(*wrong)
 
 
+def bound_to_countries(settings: StreamSettings) -> tuple[str, ...]:
+    """The settings that bind a stream to countries, by name."""
+    return tuple(name for name in ("countries", "countries_denied") if getattr(settings, name))
+
+
+def check_countries(before: StreamSettings | None, wanted: StreamSettings) -> None:
+    """For a node that can look up no countries: raises `InvalidValue` where a stream is newly bound to some.
+    `before`: what it was, None where it is new."""
+    new = [
+        name
+        for name in bound_to_countries(wanted)
+        if before is None or getattr(before, name) != getattr(wanted, name)
+    ]
+    if new:
+        text = (
+            "this server cannot tell countries, so nobody would be let in: its operator has to name a"
+            " database of them first (geo.database)"
+        )
+        raise InvalidValue(*(Said("no-geo", text, of=name) for name in new))
+
+
 def problems(settings: TenantSettings | StreamSettings) -> tuple[str, ...]:
     """Everything that is wrong, a sentence each; nothing where all is well."""
     found = _of_tenant if isinstance(settings, TenantSettings) else _of_stream

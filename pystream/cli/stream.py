@@ -125,6 +125,7 @@ def _add(words: list[str]) -> int:
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
+    _warn_of_countries(options, stream)
     place = f"/{tenant}/{name}/"
     said = f"stream {place} is added: a page, and {place}master.m3u8 for other players"
     said += _told_of_download(stream) + _told_of_access(stream, has_passwords=False)
@@ -163,6 +164,7 @@ def _set(words: list[str]) -> int:
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
+    _warn_of_countries(options, stream)
     said = f"stream /{tenant}/{name}/ is set{_told_of_download(stream)}"
     if {"access", "max_devices"} & set(changes):
         said += _told_of_access(stream, has_passwords=has_passwords)
@@ -480,6 +482,19 @@ def _told_of_access(stream: Stream, *, has_passwords: bool) -> str:
         told += f"; --max-devices does nothing while it is {settings.access}: it is of passwords of"
         told += " each viewer's own"
     return told
+
+
+def _warn_of_countries(options: argparse.Namespace, stream: Stream) -> None:
+    """Where the settings are those of the server: they may be on another machine."""
+    from pystream.acl.streams import bound_to_countries
+    from pystream.server import settings
+
+    if options.store is not None or not bound_to_countries(stream.settings):
+        return
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    if not found.geo.knows_countries:
+        said = "geo.database of the settings names no database of countries, so no viewer has a known one"
+        _terminal.complain("pystream stream", f"warning: {stream.tenant}/{stream.name}: {said}")
 
 
 def _told_of_address(options: argparse.Namespace, place: str) -> str:

@@ -20,7 +20,7 @@ import pystream
 from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import root_name
-from pystream.acl.streams import Stream, problems
+from pystream.acl.streams import Stream, bound_to_countries, problems
 from pystream.errors import NoStore, PystreamError
 from pystream.server import descriptors, listeners
 from pystream.server.edge import lifetime, load_tls
@@ -169,6 +169,11 @@ def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
     for stream in streams:
         wrong = [f"{_name(stream)}: {each}" for each in problems(stream.settings)]
         findings.wrong += wrong
+        if bound_to_countries(stream.settings) and not settings.geo.knows_countries:
+            findings.notes.append(
+                f"{_name(stream)} is bound to countries, and geo.database names nothing to look them up"
+                " in: whoever watches has no known country"
+            )
         if not wrong:
             sound.append(stream)
     findings.notes += _films(sound, film_seconds)

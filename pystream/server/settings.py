@@ -253,6 +253,11 @@ class Geo(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     database: str = ""
     test: tuple[Located, ...] = ()
 
+    @property
+    def knows_countries(self) -> bool:
+        """Whether there is anything to look them up in."""
+        return bool(self.database or self.test)
+
 
 class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[retention]"""

@@ -60,13 +60,14 @@ async def serve(node: dict[str, Any]) -> None:
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url, migrate=False)
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    console = settings.console
+    console, geo = settings.console, [settings.geo]
     office = Office.of(
         store,
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
+        knows_countries=lambda: geo[0].knows_countries,
         tries=node["sign_in_tries"],
         practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
     )
@@ -77,7 +78,8 @@ async def serve(node: dict[str, Any]) -> None:
         await line.take(stream, counter.answer)
 
     async def follow_supervisor() -> None:
-        async for _ in child.new_settings():
+        async for changed in child.new_settings():
+            geo[0] = changed.geo
             child.tell(node, child.RELOADED)
         accepting.cancel()
 

@@ -144,7 +144,7 @@ class Office:
     """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice`: what of
     the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
-    none is not in it."""
+    none is not in it. `knows_countries`: whether the node can look up any."""
 
     store: Store
     keys: KeyStore
@@ -159,6 +159,7 @@ class Office:
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
     viewers: Callable[[], Mapping[int, int]] = dict
+    knows_countries: Callable[[], bool] = lambda: True
 
     @classmethod
     def of(
@@ -171,6 +172,7 @@ class Office:
         requests_per_minute: int = 600,
         practice: Practice | None = None,
         viewers: Callable[[], Mapping[int, int]] = dict,
+        knows_countries: Callable[[], bool] = lambda: True,
         tries: int | None = None,
     ) -> Office:
         """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
@@ -194,6 +196,7 @@ class Office:
             practice=practice or Practice(Rules()),
             clock=clock,
             viewers=viewers,
+            knows_countries=knows_countries,
         )
 
     def now(self) -> int:

@@ -19,6 +19,7 @@ from pystream.acl.streams import (
     StreamSettings,
     changed,
     check,
+    check_countries,
     check_stream_name,
 )
 from pystream.acl.viewers import DEVICE_MODES
@@ -353,7 +354,7 @@ def add(call: Call[NoQuery, NewStream]) -> Given:
     name = values.pop("name")
     check_stream_name(name)
     settings = StreamSettings(**_with_paths(call, values))
-    _check(call, settings)
+    _check(call, None, settings)
     _plan(settings, call.body.sources)
     store, tenant = call.office.store, call.actor.tenant
     stream = store.add_stream(tenant, name, settings, who=call.who, now=call.now)
@@ -382,7 +383,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     seen = _seen(call.request, before)
     changes = _with_paths(call, _given_settings(call.body))
     wanted = changed(before.settings, changes)
-    _check(call, wanted)
+    _check(call, before.settings, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
         _plan(wanted, films.names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
@@ -504,10 +505,12 @@ def _path(call: Call[Any, Any], name: str, pointer: str) -> str:
     return path
 
 
-def _check(call: Call[Any, Any], settings: StreamSettings) -> None:
+def _check(call: Call[Any, Any], before: StreamSettings | None, settings: StreamSettings) -> None:
     """Raises `InvalidValue`, with names of films as the tenant knows them."""
     try:
         check(settings)
+        if not call.office.knows_countries():
+            check_countries(before, settings)
     except InvalidValue as error:
         folder = films.folder(call.office, call.actor.tenant)
         raise InvalidValue(

@@ -135,6 +135,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "never-open": "das Ende liegt nicht nach dem Anfang",
     "no-country": "„{value}“ ist kein Land; eines schreibt man DE (ISO 3166-1)",
     "no-keys": "ohne Verschlüsselung gibt es keine Schlüssel zu wechseln",
+    "no-geo": "Dieser Server kennt keine Länder, so käme niemand hinein: Wer ihn betreibt, muss erst eine"
+    " Datenbank davon angeben (geo.database)",
     "no-network": "„{value}“ ist kein Netz; eines schreibt man 192.0.2.0/24",
     "no-origin": "„{value}“ ist keine Website; eine schreibt man https://www.example.org",
     "no-film": "„{name}“ liegt nicht in Ihrem Ordner von Filmen",

@@ -24,6 +24,7 @@ from pystream.acl.streams import (
     StreamSettings,
     changed,
     check,
+    check_countries,
     check_stream_name,
 )
 from pystream.acl.viewers import DEVICE_MODES
@@ -179,7 +180,10 @@ def _set(
     office: Office, actor: Actor, request: Request, stream: Stream, changes: Mapping[str, Any]
 ) -> Reply:
     """Raises `InvalidValue`."""
-    check(changed(stream.settings, changes))
+    wanted = changed(stream.settings, changes)
+    check(wanted)
+    if not office.knows_countries():
+        check_countries(stream.settings, wanted)
     seen = _number("revision", request.form.get("revision", ""))
     try:
         office.store.set_stream(
