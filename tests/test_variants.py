@@ -630,6 +630,27 @@ def test_a_locked_stream_is_shown_on_its_sites_only(door: Doors) -> None:
     assert door.kind("acme/open", {"Origin": "null"}) == "site"
 
 
+def test_a_page_that_lets_in_nobody_asks_for_no_password(door: Doors) -> None:
+    def page(**fields: str) -> tuple[int, bytes]:
+        status, _, body = door.ask("/acme/course/", Accept="text/html", **fields)
+        assert (b'id="entry"' in body) is (status == 200)
+        return status, body
+
+    alone, framed = {"Sec-Fetch-Dest": "document"}, {"Sec-Fetch-Dest": "iframe"}
+    assert page(**alone)[0] == 200
+    door.set("acme/course", embed_lock=True, embed_origins=("https://www.example.org",))
+    until(lambda: page(**alone)[0] == 403)
+    assert b"on the site that offers it only" in page(**alone)[1]
+    # In a frame, its policy keeps other sites from showing it; some browsers say nothing.
+    assert page(**framed)[0] == page()[0] == 200
+    # With no site named, the page is where it is shown.
+    door.set("acme/course", embed_origins=())
+    until(lambda: page(**alone)[0] == 200)
+    door.set("acme/course", closes_at=int(time.time()) - 1)
+    until(lambda: page(**framed)[0] == 403)
+    assert b"cannot be watched any more" in page()[1]
+
+
 def test_conditions_of_a_link_come_on_top(doors: Doors) -> None:
     secret = doors.verifier("acme", kind="link")
     conditions = Conditions(networks=("192.0.2.0/24",), countries=("AT", "DE"))

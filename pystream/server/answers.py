@@ -596,6 +596,7 @@ class Answers:
     def _shown(self, request: Request, stream: Stream) -> Answer:
         if self._page is None:
             raise HttpError(404, "there is no page here, only the film")
+        self._gate.admits_page(stream, request)
         settings = stream.settings
         is_signed = settings.access == "signed"
         body = self._page.html(

@@ -76,6 +76,17 @@ class Gate:
             raise Closed("site")
         self.ask(asked, request, said)
 
+    def admits_page(self, stream: Stream, request: Request) -> None:
+        """Raises `Closed` where the stream's own page could let in nobody, so that it asks for no password in
+        vain: the stream has closed, or is shown on other sites alone, and the page in no frame (Fetch
+        Metadata 2.1, which not every browser sends)."""
+        settings = stream.settings
+        if settings.closes_at is not None and settings.closes_at <= self._clock():
+            raise Closed("late")
+        alone = request.fields.sec_fetch_dest == "document"
+        if settings.embed_lock and sites(settings) and alone:
+            raise Closed("site")
+
     def ask(self, asked: Conditions, request: Request, said: str | None) -> None:
         """The same of conditions that a link or a token has. Raises `Closed`."""
         if asked == NONE:

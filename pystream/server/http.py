@@ -176,6 +176,7 @@ class Fields:
         "origin",
         "range",
         "referer",
+        "sec_fetch_dest",
         "x_forwarded_for",
         "x_forwarded_proto",
     )
@@ -202,6 +203,7 @@ class Fields:
         self.origin = field(b"origin")
         self.range = field(b"range")
         self.referer = field(b"referer")
+        self.sec_fetch_dest = field(b"sec-fetch-dest")
         self.x_forwarded_for = field(b"x-forwarded-for")
         self.x_forwarded_proto = field(b"x-forwarded-proto")
         conditions = (
@@ -286,6 +288,7 @@ _KEPT = {
     b"origin",
     b"range",
     b"referer",
+    b"sec-fetch-dest",
     b"transfer-encoding",
     b"x-forwarded-for",
     b"x-forwarded-proto",
