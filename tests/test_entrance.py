@@ -215,7 +215,7 @@ def test_a_crowd_that_is_right_uses_up_no_tries(house: House) -> None:
 
         if name == "warm":
             async with trio.open_nursery() as nursery:
-                for _ in range(TRIES + 40):
+                for _one in range(TRIES + 40):
                     nursery.start_soon(come)
 
     clock = trio.testing.MockClock(autojump_threshold=0)

@@ -12,7 +12,7 @@ names nobody, the link itself is the holder, by a number that is made of it.
 memory, for all workers together, and nowhere else. A try is counted before it is looked at, so that a
 thousand at once are no more than one after the other; a right one is given back, and few of one place
 are looked at in a worker at a time, so that a crowd with right ones does not use them up. Where a prefix has
-used up its tries, nothing typed there is looked at any more for a while, except passwords that were
+used up its tries, no password typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
 not locked out. A slip in such a password shows by its check characters, and is no try.
 
@@ -156,7 +156,11 @@ class Entrance:
         self._handoffs = handoffs
         self._silent_until: dict[int, float] = {}
         self._turns: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
+<<<<<<< HEAD
         self._asking: dict[bytes, trio.CapacityLimiter] = {}
+=======
+        self._asking: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
+>>>>>>> 7b96c013a418626cdbcdd48fa3b2848604e195e0
         self._clock = clock
         self._monotonic = monotonic
 
@@ -357,6 +361,7 @@ class Entrance:
 
     async def _in_turn(self, place: bytes, ask: Callable[[], Awaitable[T]]) -> T:
         """What comes of asking a site."""
+<<<<<<< HEAD
         own = self._asking.setdefault(place, trio.CapacityLimiter(self._handoffs.share))
         try:
             async with own:
@@ -373,6 +378,19 @@ class Entrance:
             state = own.statistics()
             if not state.borrowed_tokens and not state.tasks_waiting:
                 self._asking.pop(place, None)
+=======
+        turns = self._asking.setdefault(place, trio.Semaphore(self._handoffs.share))
+        async with turns:
+            self._try(place)
+            try:
+                found = await ask()
+            except Unavailable as error:
+                if not error.slow:
+                    self._give_back(place)
+                raise
+            self._give_back(place)
+            return found
+>>>>>>> 7b96c013a418626cdbcdd48fa3b2848604e195e0
 
     def _try(self, place: bytes) -> None:
         """Counts a try. Raises `Refused` where there is none left."""
