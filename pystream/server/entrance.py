@@ -156,11 +156,7 @@ class Entrance:
         self._handoffs = handoffs
         self._silent_until: dict[int, float] = {}
         self._turns: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
-<<<<<<< HEAD
-        self._asking: dict[bytes, trio.CapacityLimiter] = {}
-=======
         self._asking: WeakValueDictionary[bytes, trio.Semaphore] = WeakValueDictionary()
->>>>>>> 7b96c013a418626cdbcdd48fa3b2848604e195e0
         self._clock = clock
         self._monotonic = monotonic
 
@@ -361,24 +357,6 @@ class Entrance:
 
     async def _in_turn(self, place: bytes, ask: Callable[[], Awaitable[T]]) -> T:
         """What comes of asking a site."""
-<<<<<<< HEAD
-        own = self._asking.setdefault(place, trio.CapacityLimiter(self._handoffs.share))
-        try:
-            async with own:
-                self._try(place)
-                try:
-                    found = await ask()
-                except Unavailable as error:
-                    if not error.slow:
-                        self._give_back(place)
-                    raise
-                self._give_back(place)
-                return found
-        finally:
-            state = own.statistics()
-            if not state.borrowed_tokens and not state.tasks_waiting:
-                self._asking.pop(place, None)
-=======
         turns = self._asking.setdefault(place, trio.Semaphore(self._handoffs.share))
         async with turns:
             self._try(place)
@@ -390,7 +368,6 @@ class Entrance:
                 raise
             self._give_back(place)
             return found
->>>>>>> 7b96c013a418626cdbcdd48fa3b2848604e195e0
 
     def _try(self, place: bytes) -> None:
         """Counts a try. Raises `Refused` where there is none left."""
