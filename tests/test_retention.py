@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from pystream.acl import proofs
 from pystream.acl.passwords import generate
@@ -206,6 +207,27 @@ def test_a_named_viewer_goes_with_the_last_session(stores: Stores) -> None:
     again = stores.issuer.named(stores.acme, ["once", "out"], NOW + 20 * DAY_S)
     assert again["once"].id != named["once"].id and again["once"].revoked_at is None
     assert again["out"].id == named["out"].id and again["out"].revoked_at == NOW
+
+
+def test_a_named_viewer_who_comes_in_meanwhile_stays(stores: Stores) -> None:
+    viewers, now = stores.store.viewers, NOW + 11 * DAY_S
+    named = stores.issuer.named(stores.acme, ["back", "gone"], NOW)
+    back, reads = named["back"], []
+
+    def come_in(_: Any) -> None:
+        """Those who are old were read, which of three kinds of passwords is the last."""
+        reads.append(back)
+        if len(reads) == 3:
+            opened = session(stores, 1, password_id=back.id, opened_at=now, expires=now + 60)
+            viewers.keep([opened], {}, now)
+
+    database = stores.store.database.engine
+    event.listen(database, "commit", come_in)
+    assert deleted(engine(stores, sessions=10).run(now)) == {"named_viewers": 1}
+    event.remove(database, "commit", come_in)
+    assert stores.issuer.named(stores.acme, ["back"], now)["back"] == back
+    (left,) = stores.issuer.listed(stores.acme, named=True)
+    assert left.text == "back"
 
 
 def test_kept_answers_lose_their_keys_and_then_their_rows(stores: Stores) -> None:

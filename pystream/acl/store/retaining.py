@@ -226,15 +226,17 @@ class Retention:
                 old = connection.execute(wanted).all()
             if not old:
                 return
-            for tenant in {row.tenant_id for row in old}:
-                references = [row.reference for row in old if row.tenant_id == tenant]
-                self.keys.erase(tenant, references, now, missing_ok=True)
             with self.database.writing() as connection:
-                # A viewer who has come in meanwhile stays.
-                still = select(column.id).where(
-                    column.id.in_([row.id for row in old]), self._old_passwords(data, now)
-                )
-                ids = list(connection.scalars(still))
+                these = column.id.in_([row.id for row in old])
+                # From here on, no session of theirs can be stored; who has come in meanwhile stays.
+                connection.execute(select(column.id).where(these).with_for_update())
+                still = select(column.id).where(these, self._old_passwords(data, now))
+                ids = set(connection.scalars(still))
+                for tenant in {row.tenant_id for row in old if row.id in ids}:
+                    references = [
+                        row.reference for row in old if row.tenant_id == tenant and row.id in ids
+                    ]
+                    self.keys.erase(tenant, references, now, missing_ok=True)
                 done[DataClass.SESSIONS] += delete_naming(
                     connection, tables.session, "password_id", ids
                 )
