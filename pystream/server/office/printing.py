@@ -46,16 +46,19 @@ def _environment() -> dict[str, str]:
 
 
 def _said(problem: dict[str, Any]) -> str:
-    text, of = problem["text"], problem["of"]
+    text: str = problem["text"]
     if not problem["key"]:
-        return str(text)
+        return text
+    of = problem["of"]
     return Said(problem["key"], text.removeprefix(f"{of}: "), of=of, **problem["values"])
 
 
 def _problems(error: InvalidValue) -> Iterator[dict[str, Any]]:
     for each in error.problems:
-        said = each if isinstance(each, Said) else Said("", each)
-        yield {"text": str(each), "key": said.key, "of": said.of, "values": dict(said.values)}
+        problem: dict[str, Any] = {"text": str(each), "key": ""}
+        if isinstance(each, Said):
+            problem |= {"key": each.key, "of": each.of, "values": dict(each.values)}
+        yield problem
 
 
 def _main() -> int:

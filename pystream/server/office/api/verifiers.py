@@ -243,9 +243,10 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     **`question`.** The viewer comes with `#token=` and any text that the site knows. The endpoint gets a
     POST of `{"tenant": "acme", "stream": "film", "token": "..."}` and answers with status 200 and
     `{"allow": true, "viewer": "an opaque name", "expires_in": 3600, "max_devices": 2}`, of which only
-    `allow` has to be there. The fields `webhook-id`, `webhook-timestamp` and `webhook-signature` are those
-    of Standard Webhooks 1.0.0: `v1,` and the base64 of HMAC-SHA256, by the secret's bytes, of id, timestamp
-    and body with dots between them; with `bearer`, the secret is sent as a bearer token instead.
+    `allow` has to be there; 401, 403 and 404 are a no as well. The fields `webhook-id`,
+    `webhook-timestamp` and `webhook-signature` are those of Standard Webhooks 1.0.0: `v1,` and the base64
+    of HMAC-SHA256, by the secret's bytes, of id, timestamp and body with dots between them; with
+    `bearer`, the secret is sent as a bearer token instead.
     """
     values = given_only(call.body)
     stream, name = values.pop("stream", None), values.pop("name", None) or new_name()
