@@ -209,7 +209,8 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, [theirs(full)], [new_password(full)], **WHO
         ),
         "add_named": lambda full: (
-            full.store.viewers.add_named(full.other, [new_password(full)], NOW) and None
+            full.store.viewers.add_named(full.other, [new_password(full)], NOW)
+            - {new_password(full).reference}
         ),
         "spent": lambda full: full.store.viewers.spent([(full.other, bytes([1]) * 16)]),
         "find": lambda full: full.store.viewers.find(
