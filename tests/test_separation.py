@@ -233,6 +233,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "end_sessions_of": lambda full: full.store.viewers.end_sessions_of(
             full.other, full.passwords["acme"], **WHO
         ),
+        "set_password": lambda full: full.store.viewers.set_password(
+            full.other, full.passwords["acme"], {"max_devices": 1}, **WHO
+        ),
         "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
         "let_out": lambda full: full.store.viewers.let_out(
@@ -307,6 +310,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "page": lambda full: full.issuer.page(full.other, theirs(full)),
         "made": lambda full: full.issuer.made(full.other, theirs(full), NOW, 10),
         "shown": lambda full: full.issuer.shown(full.other, [full.passwords["acme"]]),
+        "change": lambda full: full.issuer.change(
+            full.other, full.passwords["acme"], {"label": "x", "max_devices": 1}, **WHO
+        ),
         "rotate": lambda full: full.issuer.rotate(
             full.other, full.passwords["acme"], [theirs(full)], grace_s=0, **WHO
         ),
