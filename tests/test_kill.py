@@ -23,6 +23,7 @@ import random
 import signal
 import threading
 import time
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -227,9 +228,9 @@ class Crowd(Busy):
         finally:
             device.close()
 
+    @abstractmethod
     def live(self, device: Device) -> Iterator[None]:
         """Gives way after each thing that it does."""
-        raise NotImplementedError
 
 
 class Watchers(Crowd):
