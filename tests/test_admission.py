@@ -31,7 +31,8 @@ from pystream.server.settings import load
 from tests.browser.chromium import Chromium
 from tests.test_mp4 import sparse
 from tests.test_page import Site, accessible, site
-from tests.test_serve import BUSY, SAMPLE, Node, node_in, until
+from tests.test_serve import BUSY, SAMPLE, Node, node_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

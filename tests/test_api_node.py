@@ -16,7 +16,7 @@ import pytest
 from pystream.acl.people import SCOPES
 from pystream.acl.store.accounts import Accounts
 from tests.test_admission import House, house
-from tests.test_serve import until
+from tests.waiting import pause, until
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +133,7 @@ def test_whatever_dies_a_request_is_carried_out_once(house: House, website: Site
         sending.start()
         # Its keys are made before it is done.
         while sending.is_alive() and count(keys, "record_key") == before:
-            os.sched_yield()
+            pause()
         if sending.is_alive():
             killed += 1
             for pid in house.node.processes()["office"]:

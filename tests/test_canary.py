@@ -52,7 +52,8 @@ from tests import test_variants
 from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
-from tests.test_serve import SAMPLE, Node, environment, node_in, until
+from tests.test_serve import SAMPLE, Node, environment, node_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,6 @@ import ssl
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -36,6 +35,7 @@ from pystream.server.connections import Connections, Limits
 from pystream.server.edge import Edge, load_tls
 from pystream.server.http import Request
 from pystream.server.settings import Certificate, Network
+from tests.waiting import pause, until
 
 LOOPBACK = (Network("127.0.0.0/8"),)
 GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
@@ -647,14 +647,6 @@ def test_it_is_told_why_an_answer_did_not_go_out_whole(server: Server) -> None:
     assert [whole for _, whole in server.ended[-2:]] == [False, False]
 
 
-def until(what: Callable[[], object]) -> None:
-    """Waits for something that another thread does."""
-    deadline = time.monotonic() + 30
-    while not what():
-        assert time.monotonic() < deadline
-        os.sched_yield()
-
-
 def test_no_more_connections_than_are_allowed(tmp_path: Path) -> None:
     with serving(tmp_path, Limits(connections=1)) as server, server.connect() as peer:
         ask(peer)
@@ -812,7 +804,7 @@ def test_a_patient_end_lets_everybody_ask_once_more(tmp_path: Path) -> None:
             ask(peer)
             ended = server.drain(60)
             while not server.connections._draining:
-                os.sched_yield()
+                pause()
             peer.sendall(GET)
             assert b"\r\nConnection: close\r\n" in rest(peer)
             ended.join(30)

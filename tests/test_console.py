@@ -32,7 +32,8 @@ from pystream.server.keys import open_key_store
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium, Page
 from tests.test_page import Site, accessible, site
-from tests.test_serve import BUSY, SAMPLE, Node, node_in, until
+from tests.test_serve import BUSY, SAMPLE, Node, node_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -27,8 +27,9 @@ from Crypto.Cipher import AES
 from pystream import _core
 from pystream.acl.streams import StreamSettings, problems
 from pystream.server.pace import Pace
-from tests.test_serve import SAMPLE, node_in, until
+from tests.test_serve import SAMPLE, node_in
 from tests.test_server import MEDIA, Server, decrypt, planned, serving, settings
+from tests.waiting import pause, until
 
 CLIPS = ("plain.mp4", "moov_last.mp4", "co64.mp4", "fragmented.mp4")
 
@@ -532,7 +533,7 @@ def test_a_worker_killed_in_the_middle_of_segments_costs_no_other_viewer_anythin
             for _ in range(3):
                 wanted = bodies[True] + 20
                 while bodies[True] < wanted:
-                    os.sched_yield()
+                    pause()
                 os.kill(min(node.processes()["worker"]), signal.SIGKILL)
                 until(lambda: len(node.processes()["worker"]) == 2)
             ended.set()

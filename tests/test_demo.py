@@ -18,6 +18,7 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.free_ports import free_port
+from tests.waiting import pause
 
 pytest.importorskip("trio")
 
@@ -50,7 +51,7 @@ def fetch(address: str) -> tuple[str, bytes]:
                 return answer.url, answer.read()
         except (urllib.error.URLError, ConnectionError):
             assert time.monotonic() < deadline
-            os.sched_yield()
+            pause()
 
 
 def play(address: str) -> int:

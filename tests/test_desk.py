@@ -29,7 +29,7 @@ from pystream.server import desk
 from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Keys
-from tests.test_serve import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,8 @@ from pystream.acl.streams import Tenant, TenantSettings
 from pystream.acl.viewers import notice_version
 from pystream.server.keys import ensure_keys
 from pystream.server.settings import load
-from tests.test_serve import SAMPLE, Node, node_in, until
+from tests.test_serve import SAMPLE, Node, node_in
+from tests.waiting import until
 
 WELL_KNOWN = "/.well-known/pystream-privacy.json"
 ACME = Tenant(

@@ -38,7 +38,8 @@ import pytest
 from pystream.acl.passwords import generate
 from pystream.errors import StoreError
 from tests.test_admission import House
-from tests.test_serve import BUSY, PATIENCE, Busy, alive, node_in, until
+from tests.test_serve import BUSY, Busy, alive, node_in
+from tests.waiting import PATIENCE, pause, until
 
 pytestmark = pytest.mark.slow
 
@@ -446,7 +447,7 @@ def strike(trial: Trial, victims: Victims, kills: dict[str, int], asked: Device)
         trial.kills.append(kill)
         pid = victims.kill(role, trial.random)
         while alive(pid):
-            os.sched_yield()
+            pause()
         kill.dead = time.monotonic()
         victims.revive(role, pid)
         asked.let_in("acme/course", password)

@@ -46,6 +46,7 @@ from pystream.server.gauges import (  # noqa: E402
 from pystream.server.http import Request  # noqa: E402
 from pystream.server.observer import Observer  # noqa: E402
 from pystream.server.overload import Reason  # noqa: E402
+from tests.waiting import pause  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 MEDIA = ROOT / "tests" / "media"
@@ -196,7 +197,7 @@ def test_the_meter_is_read_so_that_nothing_counts_twice() -> None:
         assert line.respond(b"", body, (stream, 2)) is None
         assert peer.recv(100, socket.MSG_WAITALL if len(body) == 100 else 0)
         while not line.settle():
-            os.sched_yield()
+            pause()
 
     with peer:
         send(3, bytes(100))
@@ -580,7 +581,7 @@ class Node:
             except (OSError, http.client.HTTPException):
                 pass
             assert time.monotonic() < deadline and self.process.poll() is None, self.said()
-            os.sched_yield()
+            pause()
 
     def ready(self) -> bool:
         return self.ask("/readyz")[0] == 200
@@ -625,13 +626,14 @@ def test_connections_for_which_no_descriptor_is_left_are_counted_and_said_once(
     tmp_path: Path,
 ) -> None:
     name = "pystream_connections_not_accepted_total"
-    with running(tmp_path) as node, ExitStack() as peers:
+    # More come than one worker has room for, and there is no other that could take them.
+    with running(tmp_path, PYSTREAM_SERVER_WORKERS="1") as node, ExitStack() as peers:
         worker = node.child("worker")
         limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
         used = len(os.listdir(f"/proc/{worker}/fd"))
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
         place = "127.0.0.1", node.port
-        waiting = [peers.enter_context(socket.create_connection(place)) for _ in range(6)]
+        waiting = [peers.enter_context(socket.create_connection(place)) for _ in range(9)]
         node.until(lambda: node.sum(name) > 1)
         assert node.said().count('"connections-not-accepted"') == 1
         assert "LimitNOFILE" in node.said()

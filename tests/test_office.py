@@ -37,7 +37,8 @@ from pystream.server.office.tries import Tries
 from pystream.server.office.values import Asked, Request
 from tests.browser.chromium import Chromium
 from tests.test_page import accessible
-from tests.test_serve import SAMPLE, Node, node_in, until
+from tests.test_serve import SAMPLE, Node, node_in
+from tests.waiting import until
 
 FORM = "application/x-www-form-urlencoded"
 PASSWORD = "correct horse of acme"

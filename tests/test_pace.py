@@ -19,7 +19,8 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace
-from tests.test_serve import BUSY, Node, node_in, until
+from tests.test_serve import BUSY, Node, node_in
+from tests.waiting import until
 
 US = 1_000_000
 

@@ -35,6 +35,7 @@ from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
 from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.acl.viewers import End, Session
 from tests.test_viewers import NOW, Stores
+from tests.waiting import pause
 
 KEY = bytes(32)
 
@@ -345,7 +346,7 @@ def test_whoever_adds_an_erasure_while_old_ones_go_loses_none(tmp_path: Path) ->
         adding = threading.Thread(target=listed.add, args=({b"x" * 16: 30},))
         adding.start()
         while "FLOCK" not in Path("/proc/locks").read_text().split("->", 1)[-1]:
-            os.sched_yield()
+            pause()
         Path(f"{path}.new").write_bytes(Path(path).read_bytes())
         os.chmod(f"{path}.new", 0o600)
         os.rename(f"{path}.new", path)

@@ -19,8 +19,8 @@ from pystream.acl import sign_in
 from pystream.acl.passwords import generate
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.store.accounts import Accounts
-from tests.test_serve import until
 from tests.test_variants import HOUR, Doors, Portal, _base64, link, running, signed, token
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

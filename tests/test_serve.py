@@ -20,7 +20,7 @@ import time
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,24 +41,16 @@ from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls, load, parse
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "pystream" / "cli" / "sample.mp4"
 UNITS = ROOT / "pystream" / "server" / "systemd"
 SERVE = [sys.executable, "-m", "pystream", "serve"]
-PATIENCE = 120
 # Where newcomers must not be turned away because the machine is busy with something else.
 BUSY = "[overload]\nloop_lag_ms = 60_000\n"
 
 pytestmark = pytest.mark.slow
-
-
-def until(what: Callable[[], object]) -> None:
-    """Waits for something that other processes do."""
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -134,7 +126,9 @@ class Node:
         """The node's processes by their role."""
         pid = self.process.pid
         found: dict[str, set[int]] = {"worker": set(), "writer": set()}
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        # A trial is a thread's, proc_pid_task(5).
+        threads = Path(f"/proc/{pid}/task").glob("*/children")
+        for child in [each for thread in threads for each in _read(thread).split()]:
             with suppress(OSError):
                 words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
                 role = words[-2].rpartition(b".")[2].decode() if len(words) > 1 else ""
@@ -170,6 +164,19 @@ def fetch(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[
     answer = connection.getresponse()
     fields = {name.lower(): value for name, value in answer.getheaders()}
     return answer.status, fields, answer.read()
+
+
+def _read(thread: Path) -> str:
+    """Nothing where it has ended."""
+    with suppress(OSError):
+        return thread.read_text()
+    return ""
+
+
+def executed(pid: int) -> bool:
+    """Whether a new process is past its fork: PF_FORKNOEXEC (include/linux/sched.h) of `flags`, proc(5)."""
+    flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+    return not flags & 0x40
 
 
 @contextmanager
@@ -986,6 +993,8 @@ def test_a_stop_meanwhile_is_no_fault_of_the_new_program(node: Node) -> None:
         node.signal(signal.SIGUSR2)
         until(lambda: node.processes().get("serve"))
         (trial,) = node.processes()["serve"]
+        # Until then it is the node's own program, which waits for it.
+        until(lambda: executed(trial))
         os.kill(trial, signal.SIGSTOP)
         node.signal(signal.SIGTERM)
         node.hear("STOPPING=1")

@@ -34,6 +34,7 @@ from pystream.server.answers import Answer, Answers
 from pystream.server.connections import Connections, Limits
 from pystream.server.http import Fields, Request
 from pystream.server.origin import Origin, Source
+from tests.waiting import pause
 
 trio_testing = pytest.importorskip("trio.testing")
 
@@ -499,7 +500,7 @@ def test_what_is_sent_is_metered(server: Server) -> None:
         # It is booked when the peer's end of the connection is seen.
         while (rows := {row[2]: row[4] for row in server.meter.rows()})[2] != (1, got, 0):
             assert time.monotonic() < deadline, rows
-            os.sched_yield()
+            pause()
         assert rows[1][0] == 2
 
 
@@ -516,7 +517,7 @@ def test_what_is_sent_is_metered_while_the_connection_lasts() -> None:
             deadline = time.monotonic() + 30
             while not enough({row[2]: row[4] for row in server.meter.rows()}[2][1]):
                 assert time.monotonic() < deadline
-                os.sched_yield()
+                pause()
 
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.connect(("127.0.0.1", server.port))

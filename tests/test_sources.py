@@ -33,8 +33,9 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
-from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in, until
+from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in
 from tests.test_server import MEDIA, Server, serving
+from tests.waiting import until
 
 trio_testing = pytest.importorskip("trio.testing")
 

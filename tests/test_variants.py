@@ -36,7 +36,8 @@ from pystream.acl.viewers import notice_version
 from tests.browser.chromium import Chromium
 from tests.test_admission import ASKS, PLAYS, House, address
 from tests.test_page import accessible
-from tests.test_serve import BUSY, Node, node_in, until
+from tests.test_serve import BUSY, Node, node_in
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

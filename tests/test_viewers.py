@@ -39,7 +39,7 @@ from pystream.acl.viewers import (
     opens,
 )
 from pystream.errors import Exists, InvalidValue, NotFound
-from tests.test_serve import until
+from tests.waiting import until
 
 NOW = 1_936_699_200
 MASTER = bytes(range(32))

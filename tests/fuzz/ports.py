@@ -36,7 +36,8 @@ from typing import NamedTuple
 from tests.free_ports import free_port
 from tests.test_connections import certificate, trusting
 from tests.test_http import FRAGMENTS
-from tests.test_serve import BUSY, PATIENCE, Busy, Node, fetch, held, node_in, until
+from tests.test_serve import BUSY, Busy, Node, fetch, held, node_in
+from tests.waiting import PATIENCE, until
 
 NAME = "film.example"
 # In every request's query; whatever is logged may not quote it.

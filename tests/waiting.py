@@ -1,0 +1,22 @@
+"""How tests wait for what other threads and processes do."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+PATIENCE = 120
+
+
+def until(what: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Asks over and over until the answer is true; one that takes `patience` seconds is a fault."""
+    deadline = time.monotonic() + patience
+    while not what():
+        assert time.monotonic() < deadline
+        pause()
+
+
+def pause() -> None:
+    """Leaves the processor to whoever is waited for: asking without a pause would keep it busy."""
+    select.select((), (), (), 0.002)
