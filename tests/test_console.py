@@ -174,8 +174,8 @@ PAGES = (
 STILLS = """Array.from(document.querySelectorAll('video')).every((each) => each.readyState >= 2)"""
 
 
-@pytest.mark.parametrize("locale", ["en-US", "de-DE"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+# What one language says is as long in either scheme, and a scheme's colours are those of all languages.
+@pytest.mark.parametrize(("locale", "scheme"), [("en-US", "light"), ("de-DE", "dark")])
 def test_every_page_is_accessible_in_each_language_and_scheme(
     house: House, chromium: Chromium, locale: str, scheme: str
 ) -> None:
