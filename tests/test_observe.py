@@ -633,8 +633,13 @@ def test_connections_for_which_no_descriptor_is_left_are_counted_and_said_once(
         used = len(os.listdir(f"/proc/{worker}/fd"))
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
         place = "127.0.0.1", node.port
-        waiting = [peers.enter_context(socket.create_connection(place)) for _ in range(9)]
-        node.until(lambda: node.sum(name) > 1)
+        waiting: list[socket.socket] = []
+
+        def one_more_is_one_too_many() -> bool:
+            waiting.append(peers.enter_context(socket.create_connection(place)))
+            return node.sum(name) > 1
+
+        node.until(one_more_is_one_too_many)
         assert node.said().count('"connections-not-accepted"') == 1
         assert "LimitNOFILE" in node.said()
         resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)

@@ -37,7 +37,7 @@ from tests.browser.chromium import Chromium
 from tests.test_admission import ASKS, PLAYS, House, address
 from tests.test_page import accessible
 from tests.test_serve import BUSY, Node, node_in
-from tests.waiting import until
+from tests.waiting import everywhere, until
 
 pytestmark = pytest.mark.slow
 
@@ -709,7 +709,7 @@ def telling(doors: Doors, notice: str) -> None:
     with doors.store() as store:
         store.set_tenant("acme", {"notice": notice}, who="test", now=int(time.time()))
     mark = f'data-notice="{notice_version(notice) or ""}"'
-    until(lambda: all(mark in doors.ask("/acme/signed/")[2].decode() for _ in range(8)))
+    until(lambda: everywhere(lambda: mark in doors.ask("/acme/signed/")[2].decode()))
 
 
 def kept(doors: Doors) -> list[str | None]:

@@ -17,6 +17,11 @@ def until(what: Callable[[], object], patience: float = PATIENCE) -> None:
         pause()
 
 
+def everywhere(what: Callable[[], object]) -> bool:
+    """Whether it is true of both workers: either is as likely to be met by each new connection."""
+    return all(what() for _ in range(24))
+
+
 def pause() -> None:
     """Leaves the processor to whoever is waited for: asking without a pause would keep it busy."""
     select.select((), (), (), 0.002)
