@@ -85,7 +85,7 @@ impl<T> Reading<T> {
     pub(crate) fn ask(&mut self, by: T, place: Place, reel: Reel, now: Instant) -> Result<Ticket, (Reel, Failure)> {
         let (store, source) = (place.store, place.source);
         if self.is_silent(&place, now) {
-            return Err((reel, silence(&place)));
+            return Err((reel, Failure::silence(&place.name)));
         }
         let ticket = self.next;
         self.next += 1;
@@ -131,7 +131,7 @@ impl<T> Reading<T> {
         let mut back = Vec::new();
         for ticket in late {
             let Some(wanted) = self.wanted.get_mut(&ticket) else { continue };
-            let failure = silence(&wanted.place);
+            let failure = Failure::silence(&wanted.place.name);
             back.extend(wanted.by.take().map(|by| Back::Late(by, failure)));
             if wanted.begun.is_none() {
                 self.drop_waiting(ticket);
@@ -212,10 +212,6 @@ impl<T> Drop for Reading<T> {
         drop(work);
         self.threads.more.notify_all();
     }
-}
-
-fn silence(place: &Place) -> Failure {
-    Failure(format!("{}: the file system does not answer", place.name))
 }
 
 /// Threads that fill windows, as many as there is work for.

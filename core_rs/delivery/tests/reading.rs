@@ -117,6 +117,10 @@ impl Recipe for Far {
     fn begin(&self) -> (Box<dyn Producer>, Option<Box<pystream_cipher::Lane>>) {
         (Box::new(Reel { far: self.clone(), at: 0 }), None)
     }
+
+    fn source(&self) -> &str {
+        "film.mp4"
+    }
 }
 
 struct Reel {
