@@ -14,9 +14,9 @@ use crate::line::{Line, Rest};
 pub struct Failure(pub String);
 
 impl Failure {
-    /// Of a source that was waited for in vain.
+    /// Of a source that was waited for in vain, be it that it does not answer at all or that it is too slow for all who ask.
     pub(crate) fn silence(source: &str) -> Self {
-        Self(format!("{source}: the file system does not answer"))
+        Self(format!("{source}: the file system did not answer in time"))
     }
 }
 

@@ -351,7 +351,7 @@ fn a_source_that_does_not_answer_one_worker_has_kept_the_viewers_of_all_waiting(
     let (here, there) = (patient(Some(attach(&fd, 0)), patience[0]), patient(Some(attach(&fd, 1)), patience[1]));
     let (film, open) = Film::far(1, 100_000);
     let _peers = waiting_elsewhere(&here, &there, &film, &sums);
-    let silent = End::Silent(Failure("film.mp4: the file system does not answer".into()));
+    let silent = End::Silent(Failure("film.mp4: the file system did not answer in time".into()));
     assert!(outcomes(&here, 2).iter().all(|outcome| outcome.end == silent));
     assert_eq!(outcomes(&there, 1)[0].end, silent);
     assert_eq!(film.begun(), 2);
