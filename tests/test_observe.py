@@ -512,7 +512,9 @@ def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(
     assert fail("film") == []
     now[0] = 60.0
     assert fail("film") == ["segment-failed acme/film"]
-    assert node.totals().broken_off == {"gone": 1, "stalled": 1, "failed": 7, "silent": 1}
+    assert fail("third", end="cut") == []
+    ends = {"gone": 1, "stalled": 1, "failed": 7, "silent": 1, "cut": 1}
+    assert node.totals().broken_off == ends
     told = metrics.exposition(
         metrics.families(node, metrics.Streams(), 0, 0, True, metrics.Cached())
     )

@@ -354,12 +354,13 @@ def test_an_end_is_as_patient_as_the_settings_say(node: Node) -> None:
         # systemd is asked for that, and for the time in which all is written down.
         assert "EXTEND_TIMEOUT_USEC=15500000" in node.hear("STOPPING=1")[-1].split("\n")
         assert node.process.wait(PATIENCE) == 0
-    (cut,) = node.events("workers-killed")
+    (cut,) = node.events("answers-cut")
     assert (cut["after_seconds"], cut["workers"]) == (0.5, 1)
+    assert node.events("workers-killed") == []
     with Store.open(str(node.folder / "pystream.db")) as store:
         rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
     (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
-    assert row.requests == 2 and row.bytes >= sent
+    assert (row.requests, row.aborted) == (2, 1) and row.bytes >= sent
 
 
 def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> None:

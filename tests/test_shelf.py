@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import trio
 
 import pystream
 from pystream.errors import MalformedMedia
-from pystream.server import shelf
+from pystream.server import log, shelf
 from pystream.server.origin import Film, Origin, Source
 from pystream.server.shelf import Loans, Put, Shelf
 from tests.test_sources import another_film, is_open, replaced, stream
@@ -217,6 +219,57 @@ def test_who_makes_versions_up_asks_the_shelf_once_a_second(tmp_path: Path) -> N
                         asked += 1
                 films.tick()
             assert asked == 3
+
+    trio.run(main)
+
+
+def test_that_a_film_was_replaced_is_told_once_for_all_workers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    film = tmp_path / "film.mp4"
+    stream(film)
+    source = Source(1, (str(film),), "ts", 1.0, 0, name="acme/film")
+    log.setup("json")
+
+    async def main() -> None:
+        its = Shelf()
+        told: list[tuple[str, str]] = []
+        marks = count()
+
+        async def opened(by: list[Origin], source: Source) -> None:
+            """Returns when the shelf has heard of all of it: what is put there later is there."""
+            for origin in by:
+                origin.tick()
+                await origin.film(source)
+                for mark in ("1", "2"):
+                    name = f"{next(marks)}{mark}"
+
+                    async def there(name: str = name) -> bool:
+                        return name in await on_shelf(loans, 2)
+
+                    put(loans, 2, name, tmp_path / "mark")
+                    await until(there)
+            events = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+            assert str(tmp_path) not in str(events)
+            told.extend((each["event"], each["stream"]) for each in events)
+
+        async with shelf_of(its) as loans:
+            workers = [Origin(1 << 24, loans=loans) for _ in range(3)]
+            await opened(workers[:2], source)
+            assert told == []
+            replaced(film)
+            # One that never had the old one says nothing, and is believed by nobody.
+            await opened([workers[2], *workers[:2]], source)
+            assert told == [("film-replaced", "acme/film")]
+            another_film(film)
+            for origin in workers:
+                # Who plays it finds that out, and has none then.
+                await origin.look(await origin.film(source))
+            await opened(workers, source)
+            assert told == 2 * [("film-replaced", "acme/film")]
+            # Other settings are no other film.
+            await opened(workers, replace(source, segment_duration=2.0))
+            assert len(told) == 2
 
     trio.run(main)
 

@@ -302,7 +302,9 @@ def test_a_film_that_is_not_read_in_time_delays_no_other(tmp_path: Path) -> None
             assert {end.result() for end in ends} <= {"reset", 503}
         assert len(got) > 20
         (event,) = node.events("segment-failed")
-        assert event["reason"] == f"{tmp_path}/mount/film.mp4: the file system does not answer"
+        assert (
+            event["reason"] == f"{tmp_path}/mount/film.mp4: the file system did not answer in time"
+        )
         assert (control / "asked").stat().st_size < 30
         (control / "silent").unlink()
         until(lambda: [ended(way) for way in ways] == [200, 200])

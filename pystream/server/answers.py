@@ -558,6 +558,7 @@ class Answers:
             settings.encryption,
             f"{stream.tenant}/{stream.name}" if _is_bare(stream) else "",
             keys,
+            f"{stream.tenant}/{stream.name}",
         )
 
     def _asset(self, asked: Route, request: Request) -> Answer:

@@ -22,7 +22,11 @@ from pystream.errors import PystreamError
 from pystream.server import log
 from pystream.server.settings import Settings, from_json
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+CUT = signal.SIGUSR1
+"""A worker that is finishing shall give up what is under way. Not a second SIGTERM: that may come from
+whoever sends it to all processes of a node at once."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, CUT)
 """Those that a process of the node gets, blocked until it is ready for them."""
 
 READY, RELOADED = b"1", b"2"

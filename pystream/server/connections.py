@@ -178,6 +178,13 @@ class Connections:
                     self._end(connection)
         await self._emptied.wait()
 
+    def cut(self) -> None:
+        """Ends all connections, whatever is under way on them, and says so of each answer."""
+        for connection in list(self._connections):
+            if connection.answering is not None:
+                self._tell_why(connection, "cut", None)
+            self._end(connection)
+
     async def _accept(self, listener: socket.socket, tls: bool) -> None:
         listener.setblocking(False)
         with listener:

@@ -33,9 +33,10 @@ from pystream.server.routes import Kind
 
 KINDS: Final = (*(kind.value for kind in Kind), "none")
 """Of requests; `none` asked for nothing that there is."""
-ENDS: Final = ("gone", "stalled", "failed", "silent")
+ENDS: Final = ("gone", "stalled", "failed", "silent", "cut")
 """Of answers under way that did not go out whole: the viewer left, or took nothing for too long, or the
-bytes could not be made, or the storage that they are made from did not answer."""
+bytes could not be made, or the storage that they are made from did not answer, or the node stopped and
+its patience was over."""
 UNACCEPTED: Final = ("limit", "descriptors", "memory")
 """Why connections were not accepted: there are as many as may be, or the system has nothing left."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")

@@ -142,7 +142,7 @@ def _requests(board: Board) -> Iterator[Family]:
         "pystream_broken_off_total",
         "counter",
         "Answers under way that did not go out whole: the viewer went, or took nothing, or the bytes "
-        "could not be made, or storage did not answer.",
+        "could not be made, or storage did not answer, or the node stopped.",
         [("", {"reason": end}, count) for end, count in totals.broken_off.items()],
     )
     yield Family(

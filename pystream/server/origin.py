@@ -60,7 +60,8 @@ class Source:
     `paths`: its files, a ladder's all; `segment_duration`: seconds; `rotate_every`: segments a key,
     0 keeps one; `encryption`: as in the stream's settings; `place`: where media lies outside the
     grants, `tenant/stream`, or nothing; `keys`: gives the key of (version, rendition, period), or None
-    for clear media. Per-viewer keys are none of a film's: whoever serves it puts them in.
+    for clear media. Per-viewer keys are none of a film's: whoever serves it puts them in. `name`: what
+    events call the stream.
     """
 
     stream: int
@@ -71,6 +72,7 @@ class Source:
     encryption: str = "none"
     place: str = ""
     keys: Callable[[str, str, int], bytes] | None = field(default=None, compare=False)
+    name: str = field(default="", compare=False)
 
 
 class Text:
@@ -343,6 +345,8 @@ class Origin:
         self._open_files = 0
         self._current: dict[int, tuple[Source, Film]] = {}
         self._failures: dict[int, _Failure] = {}
+        # The version that a stream's source had when it was last opened here.
+        self._opened: dict[int, tuple[Source, str]] = {}
         self._tick = 0
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[int, trio.Lock]()
@@ -374,7 +378,10 @@ class Origin:
             raise
         self._failures.pop(stream, None)
         self._keep(film)
-        self._put_on_shelf(film)
+        # What was the same source, and is another film now, others have put in its place.
+        before, self._opened[stream] = self._opened.get(stream), (source, film.version)
+        replaced = before is not None and before[0] == source and before[1] != film.version
+        self._put_on_shelf(film, source.name if replaced else "")
         self._current[stream] = source, film
         return film
 
@@ -441,11 +448,11 @@ class Origin:
             self._current.setdefault(source.stream, (source, found))
         return True
 
-    def _put_on_shelf(self, film: Film) -> None:
+    def _put_on_shelf(self, film: Film, replaced: str = "") -> None:
         if self._loans is not None:
             source = film.source
-            put = Put(source.stream, film.version, msgspec.msgpack.encode(_About.of(source)))
-            self._loans.put(put, film.files)
+            about = msgspec.msgpack.encode(_About.of(source))
+            self._loans.put(Put(source.stream, film.version, about, replaced), film.files)
 
     async def written(self, film: Film, rendition: Rendition) -> Text:
         """A media playlist of a film, which is written first."""

@@ -7,6 +7,8 @@ somebody asks for it. A worker that is asked for a version that it does not have
 a new one, one that never had it, one of the next program, to which the supervisor leaves the shelf
 with its other descriptors.
 
+Since it hears from all workers, it is also who says, once for all of them, that a film was replaced.
+
 The shelf opens no door: it is asked by workers, for a request that might have had the film from
 another worker just so, and its grant was looked at before. What lies there is closed when it was not
 put there for an hour, or when others need the room.
@@ -47,11 +49,13 @@ _RETRY_SECONDS = 0.05
 
 
 class Put(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A film, whose descriptors come with it. `about` is for workers: what else they need to open it."""
+    """A film, whose descriptors come with it. `about` is for workers: what else they need to open it.
+    `replaced`: the stream's name, where a worker has just seen it take another's place."""
 
     stream: int
     version: str
     about: bytes
+    replaced: str = ""
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -117,6 +121,8 @@ class Shelf:
         self._clock = clock
         # What was put there last is at the end.
         self._films: OrderedDict[tuple[int, str], _Left] = OrderedDict()
+        # Which version of a stream was told of as new: each worker finds out for itself.
+        self._told: dict[int, str] = {}
 
     async def run(self, listener: int) -> None:
         """Serves workers until it is cancelled."""
@@ -161,6 +167,7 @@ class Shelf:
                 packet, files = await _receive(peer)
                 asked = _ASKED.decode(packet)
                 if isinstance(asked, Put):
+                    self._tell(asked)
                     self._put(asked, files)
                     return
                 for (stream, _), each in list(self._films.items()):
@@ -170,6 +177,11 @@ class Shelf:
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 # A worker that was killed, or another program's: neither ends the shelf.
                 log.warning("shelf-line-broken", **log.fault(error))
+
+    def _tell(self, film: Put) -> None:
+        if film.replaced and self._told.get(film.stream) != film.version:
+            self._told[film.stream] = film.version
+            log.info("film-replaced", stream=film.replaced)
 
     def _put(self, film: Put, files: list[Descriptor]) -> None:
         key = film.stream, film.version

@@ -336,6 +336,8 @@ async def serve(node: dict[str, Any]) -> None:
                 # What a terminal sends reaches all processes; the supervisor says what it means.
                 if number == signal.SIGTERM:
                     nursery.start_soon(leave, 0)
+                elif number == child.CUT:
+                    connections.cut()
 
 
 async def follow_peppers(keys: KeyStore, entrance: Entrance) -> None:

@@ -556,12 +556,18 @@ class Supervisor:
 
     async def _lose_patience(self, grace: float) -> None:
         await trio.sleep(grace)
-        workers = [child for child in self._children.values() if child.role == "worker"]
-        # What is under way there may be an answer to be sent, or a wait for a file.
-        log.warning("workers-killed", after_seconds=grace, workers=len(workers))
+        workers = self._workers()
+        log.warning("answers-cut", after_seconds=grace, workers=len(workers))
         for worker in workers:
-            worker.kill()
+            # It counts what it breaks off, and ends.
+            os.kill(worker.pid, children.CUT)
         await trio.sleep(_DEATH_SECONDS)
+        if workers := self._workers():
+            # One hangs, or waits for a file.
+            log.warning("workers-killed", workers=len(workers))
+            for worker in workers:
+                worker.kill()
+            await trio.sleep(_DEATH_SECONDS)
         # The others write down what these have counted; that takes no time, if the store is well.
         self._let_others_end()
         await trio.sleep(_LAST_SECONDS / 2)
@@ -573,6 +579,9 @@ class Supervisor:
         )
         self._code = 1
         self._nursery.cancel_scope.cancel()
+
+    def _workers(self) -> list[_Child]:
+        return [child for child in self._children.values() if child.role == "worker"]
 
     def _let_others_end(self) -> None:
         for child in self._children.values():

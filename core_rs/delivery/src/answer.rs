@@ -13,6 +13,13 @@ use crate::line::{Line, Rest};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Failure(pub String);
 
+impl Failure {
+    /// Of a source that was waited for in vain, be it that it does not answer at all or that it is too slow for all who ask.
+    pub(crate) fn silence(source: &str) -> Self {
+        Self(format!("{source}: the file system did not answer in time"))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -71,6 +78,9 @@ pub trait Producer: Send {
 pub trait Recipe: Send {
     /// A making from the first byte on, and what encrypts it.
     fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>);
+
+    /// What failures call the source that it is made from.
+    fn source(&self) -> &str;
 }
 
 /// A body that several answers may want at the same time.

@@ -34,6 +34,7 @@
 
 mod account;
 mod answer;
+mod closing;
 mod line;
 mod making;
 mod outlet;
@@ -45,5 +46,6 @@ mod sharing;
 
 pub use account::{Ledger, Row};
 pub use answer::{Body, End, Failure, Filled, Order, Outcome, Piece, Place, Producer, Recipe, Shared, Source};
+pub use closing::let_go;
 pub use line::{Line, Received, Rest};
 pub use outlet::{Counters, Delivery, Settings};

@@ -19,7 +19,7 @@ use crate::making::{Reel, for_one, make_together};
 use crate::queue::Queue;
 use crate::reading::{Back, Reading};
 use crate::sending::{Progress, Sending};
-use crate::sharing::{Choice, Filled, Key, LOOK, Sharing};
+use crate::sharing::{Choice, Filled, Key, Sharing};
 
 /// What a [`Delivery`] is told when it starts.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +181,7 @@ impl Outlet {
             epoll,
             lanes: Kernel::best().lanes(),
             answers: HashMap::new(),
-            sharing: Sharing::new(cache)?,
+            sharing: Sharing::new(cache, settings.patience)?,
             ready: Vec::new(),
             held: BTreeSet::new(),
             next_tick: Instant::now() + TICK,
@@ -211,6 +211,7 @@ impl Outlet {
             }
             self.tick();
             self.tell();
+            self.sharing.stir();
         }
     }
 
@@ -228,8 +229,8 @@ impl Outlet {
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         let now = Instant::now();
         let mut next = self.held.first().map_or(self.next_tick, |(due, _)| self.next_tick.min(*due));
-        if self.sharing.is_watching() {
-            next = next.min(now + LOOK);
+        if let Some(look) = self.sharing.next_look(now) {
+            next = next.min(look);
         }
         let pause = if self.ready.is_empty() { next.saturating_duration_since(now) } else { Duration::ZERO };
         let pause = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: i64::from(pause.subsec_nanos()) };
@@ -439,7 +440,8 @@ impl Outlet {
     }
 
     fn wait_for_more(&mut self, id: u64, now: Instant) {
-        let Some(answer) = self.answers.get(&id) else { return };
+        let Some(answer) = self.answers.get_mut(&id) else { return };
+        answer.starved = true;
         if let (Some(shared), Some((entry, at))) = (answer.shared(), answer.reading()) {
             self.sharing.wait(id, &shared.key, entry, at, now);
         }
@@ -516,7 +518,7 @@ impl Outlet {
         let stalled: Vec<u64> = self
             .answers
             .iter()
-            .filter(|(_, answer)| answer.reading.is_none())
+            .filter(|(_, answer)| answer.reading.is_none() && !answer.starved)
             .filter(|(_, answer)| now.saturating_duration_since(answer.last_progress()) > self.settings.stall)
             .map(|(&id, _)| id)
             .collect();

@@ -12,6 +12,16 @@
 //! takes at most [`OF_ONE`]. Those of a store that were not answered in time are not counted among them, up to [`STUCK`]; then, and
 //! where all that a source may take were not, nothing more is asked there until one comes back.
 //!
+//! Patience counts from the asking, also of what stands in the queue and of what a thread has just begun: so does a player's,
+//! which gives up after some ten seconds whatever the reason, and then nobody would want what was read for it. Where a store
+//! is slow and not silent, little is lost by that: what has not begun is never read, and what has lies in the system's cache when
+//! the player asks again. That a *thread* was not answered in time counts from when it began: it speaks against the store, and
+//! a queue does not. So operators see which of both it is: windows that come too late while no thread is stuck are more than
+//! the store can give.
+//!
+//! It is looked at four times a second. Who joins a segment that has waited for its source for a while is told together with
+//! who asked first (`sharing.rs`), and who asks where nothing is asked any more at once: both sooner than after `patience`.
+//!
 //! What decides here is called by the one thread that sends, and asks no clock.
 
 use std::collections::{HashMap, VecDeque};
@@ -85,7 +95,7 @@ impl<T> Reading<T> {
     pub(crate) fn ask(&mut self, by: T, place: Place, reel: Reel, now: Instant) -> Result<Ticket, (Reel, Failure)> {
         let (store, source) = (place.store, place.source);
         if self.is_silent(&place, now) {
-            return Err((reel, silence(&place)));
+            return Err((reel, Failure::silence(&place.name)));
         }
         let ticket = self.next;
         self.next += 1;
@@ -131,7 +141,7 @@ impl<T> Reading<T> {
         let mut back = Vec::new();
         for ticket in late {
             let Some(wanted) = self.wanted.get_mut(&ticket) else { continue };
-            let failure = silence(&wanted.place);
+            let failure = Failure::silence(&wanted.place.name);
             back.extend(wanted.by.take().map(|by| Back::Late(by, failure)));
             if wanted.begun.is_none() {
                 self.drop_waiting(ticket);
@@ -212,10 +222,6 @@ impl<T> Drop for Reading<T> {
         drop(work);
         self.threads.more.notify_all();
     }
-}
-
-fn silence(place: &Place) -> Failure {
-    Failure(format!("{}: the file system does not answer", place.name))
 }
 
 /// Threads that fill windows, as many as there is work for.
@@ -397,6 +403,44 @@ mod tests {
         reading.tick(start + Duration::from_secs(16));
         gate.begun(STUCK);
         gate.open();
+    }
+
+    #[test]
+    fn patience_counts_from_the_asking_and_speaks_against_a_store_from_the_beginning() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let gates = [Arc::new(Gate::default()), Arc::new(Gate::default())];
+        let mut reading = Reading::new(PATIENCE).unwrap();
+        let place = Place { store: 1, source: 1, name: "film.mp4".into() };
+        let mut ask = |gate: &Arc<Gate>, by: u64, seconds| {
+            let reel = Reel::new(Box::new(Arc::clone(gate)), vec![0; 16]);
+            assert!(reading.ask(by, place.clone(), reel, at(seconds)).is_ok());
+        };
+        (0..OF_ONE as u64).for_each(|by| ask(&gates[0], by, 0));
+        ask(&gates[1], 9, 2);
+        gates[0].open();
+        assert_eq!(back(&mut reading, OF_ONE, at(7)), (0..OF_ONE as u64).collect::<Vec<_>>());
+        gates[1].begun(1);
+        assert!(reading.tick(at(10) - Duration::from_millis(1)).is_empty());
+        assert!(matches!(reading.tick(at(10))[..], [Back::Late(9, _)]));
+        assert_eq!([14, 15].map(|seconds| reading.counts(at(seconds))), [(0, 0), (0, 1)]);
+        gates[1].open();
+    }
+
+    #[test]
+    fn what_no_thread_has_taken_is_not_read_when_the_delivery_has_ended() {
+        let gates = [Arc::new(Gate::default()), Arc::new(Gate::default())];
+        let reading = Reading::<u64>::new(PATIENCE).unwrap();
+        let threads = Arc::clone(&reading.threads);
+        let reel = |gate: &Arc<Gate>| Reel::new(Box::new(Arc::clone(gate)), vec![0; 16]);
+        threads.run(0, reel(&gates[0]));
+        gates[0].begun(1);
+        // As where the thread that was started for it has not yet come so far.
+        held(&threads.work).waiting.push_back((1, reel(&gates[1])));
+        drop(reading);
+        gates.iter().for_each(|gate| gate.open());
+        until(|| Arc::strong_count(&threads) == 1);
+        gates[1].begun(0);
     }
 
     #[test]

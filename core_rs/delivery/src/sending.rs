@@ -54,6 +54,8 @@ pub(crate) struct Sending {
     pub(crate) watched: bool,
     /// What its next window is known by while a thread waits for it.
     pub(crate) reading: Option<Ticket>,
+    /// It waits for more of a segment that somebody makes.
+    pub(crate) starved: bool,
     /// As many bytes the outlet has counted as waiting.
     pub(crate) counted: u64,
 }
@@ -131,6 +133,7 @@ impl Sending {
             last_progress: started,
             watched: false,
             reading: None,
+            starved: false,
             counted: 0,
         }
     }
@@ -300,6 +303,10 @@ impl Sending {
 
     /// Gives the socket what is loaded, and what is lent.
     pub(crate) fn send(&mut self, now: Instant, window: usize) -> Progress {
+        if std::mem::take(&mut self.starved) {
+            // Nor was that a stall.
+            self.last_progress = self.last_progress.max(now);
+        }
         if let Some(failure) = self.failure.take() {
             return Progress::Ended(End::Failed(failure));
         }
@@ -362,6 +369,10 @@ impl Sending {
                 return match progress {
                     Filled::Filling => Progress::Starved,
                     Filled::Ready | Filled::Abandoned => Progress::Orphaned,
+                    Filled::Unanswered => {
+                        let source = self.shared.as_ref().map_or("", |shared| shared.recipe.source());
+                        Progress::Ended(End::Silent(Failure::silence(source)))
+                    }
                 };
             }
         }

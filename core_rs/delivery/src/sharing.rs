@@ -13,9 +13,14 @@
 //! Where the node's cache has no room, or there is none, answers of this process that want the same segment at the same time
 //! share it in a cache of the process's own, which takes nothing that only one wants.
 //!
-//! A segment that another worker is making is looked at every millisecond, which costs two loads from memory. A maker that gives
-//! up or dies leaves the segment abandoned (the supervisor takes back what a dead worker had); one that is stopped leaves
-//! it as it is, and after half a second a reader no longer waits for it.
+//! A segment that another worker is making is looked at every millisecond, which costs three loads from memory, and less often
+//! where it has not grown for a while. A maker that gives up or dies leaves the segment abandoned (the supervisor takes back
+//! what a dead worker had); one that is stopped leaves it as it is, and after half a second a reader no longer waits for it.
+//!
+//! A maker that waits for its source says again and again that it lives ([`Filling::stir`]), and is waited for: whoever went to
+//! the same source on his own would not be answered sooner, and would have a slow disk read the same once more. It gives up when
+//! its source has kept it for too long (`reading.rs`) and says so, and then all who waited have waited in vain, in whatever worker.
+//! Should it say for longer than that that it lives, and make nothing, it is waited for no more either.
 
 use std::collections::HashMap;
 use std::io;
@@ -36,7 +41,10 @@ const OWN: usize = 32 << 20;
 /// How often a segment that another worker makes is looked at.
 pub(crate) const LOOK: Duration = Duration::from_millis(1);
 
-/// For how long a maker elsewhere may make nothing.
+/// How often one that has not grown for `PATIENCE`, since its maker waits for its source.
+const SELDOM: Duration = Duration::from_millis(10);
+
+/// For how long a maker elsewhere may say nothing of itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What an answer is to be sent from.
@@ -61,6 +69,9 @@ struct Foreign {
     entry: Entry,
     seen: u64,
     since: Instant,
+    /// When its maker last said that it lives, and what it said.
+    alive: Instant,
+    stirred: u64,
 }
 
 pub(crate) struct Sharing {
@@ -70,12 +81,16 @@ pub(crate) struct Sharing {
     /// Answers that are made for one viewer alone.
     alone: HashMap<Key, Vec<u64>>,
     foreign: Vec<Foreign>,
+    /// How long makers elsewhere are waited for that live and make nothing.
+    longest: Duration,
 }
 
 impl Sharing {
-    pub(crate) fn new(node: Option<Cache>) -> io::Result<Self> {
+    /// `patience`: how long a source is waited for, by makers elsewhere, too.
+    pub(crate) fn new(node: Option<Cache>, patience: Duration) -> io::Result<Self> {
         let own = Cache::create(OWN, 1).and_then(|fd| Cache::attach(fd, 0)).map_err(io::Error::other)?;
-        Ok(Self { node, own, fillings: HashMap::new(), alone: HashMap::new(), foreign: Vec::new() })
+        let (fillings, alone, foreign) = (HashMap::new(), HashMap::new(), Vec::new());
+        Ok(Self { node, own, fillings, alone, foreign, longest: patience + PATIENCE })
     }
 
     /// What the answer `id` is to be sent from. `window` is for a making that has to begin; `orphaned`: the one that
@@ -134,27 +149,39 @@ impl Sharing {
     pub(crate) fn wait(&mut self, id: u64, key: &Key, entry: &Entry, at: u64, now: Instant) {
         match self.fillings.get_mut(key) {
             Some(filled) => filled.waiting.push(id),
-            None => self.foreign.push(Foreign { id, entry: entry.clone(), seen: at, since: now }),
+            None => {
+                let stirred = entry.stirred();
+                self.foreign.push(Foreign { id, entry: entry.clone(), seen: at, since: now, alive: now, stirred });
+            }
         }
     }
 
-    /// Whether segments of other workers have to be looked at.
-    pub(crate) fn is_watching(&self) -> bool {
-        !self.foreign.is_empty()
+    /// When segments of other workers have to be looked at next.
+    pub(crate) fn next_look(&self, now: Instant) -> Option<Instant> {
+        let latest = self.foreign.iter().map(|each| each.since).max()?;
+        Some(now + if now.saturating_duration_since(latest) > PATIENCE { SELDOM } else { LOOK })
+    }
+
+    /// Says of all segments that are made here that their maker lives.
+    pub(crate) fn stir(&self) {
+        self.fillings.values().for_each(|filled| filled.filling.stir());
     }
 
     /// Answers for which there is more by now, and answers that no longer wait for what comes from elsewhere.
     pub(crate) fn look(&mut self, now: Instant) -> (Vec<u64>, Vec<u64>) {
         let (mut more, mut tired) = (Vec::new(), Vec::new());
-        self.foreign.retain(|Foreign { id, entry, seen, since }| {
+        self.foreign.retain_mut(|Foreign { id, entry, seen, since, alive, stirred }| {
             if entry.progress() != Progress::Filling || entry.filled() > *seen {
                 more.push(*id);
-            } else if now.saturating_duration_since(*since) > PATIENCE {
-                tired.push(*id);
-            } else {
-                return true;
+                return false;
             }
-            false
+            if std::mem::replace(stirred, entry.stirred()) != *stirred {
+                *alive = now;
+            }
+            let waits = |since, most| now.saturating_duration_since(since) <= most;
+            let waits = waits(*alive, PATIENCE) && waits(*since, self.longest);
+            tired.extend((!waits).then_some(*id));
+            waits
         });
         (more, tired)
     }
@@ -175,9 +202,11 @@ impl Sharing {
         }
     }
 
-    /// Abandons what cannot be made at present; the answers that waited for it.
+    /// Abandons what cannot be made at present, since its source does not answer; the answers that waited for it.
     pub(crate) fn give_up(&mut self, key: &Key) -> Vec<u64> {
-        self.fillings.remove(key).map(|filled| filled.waiting).unwrap_or_default()
+        let Some(Filled { filling, waiting, .. }) = self.fillings.remove(key) else { return Vec::new() };
+        filling.unanswered();
+        waiting
     }
 
     /// Puts away what was just made; the answers that waited for it, and the window, if it was the last one. A making that

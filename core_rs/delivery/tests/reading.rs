@@ -117,6 +117,10 @@ impl Recipe for Far {
     fn begin(&self) -> (Box<dyn Producer>, Option<Box<pystream_cipher::Lane>>) {
         (Box::new(Reel { far: self.clone(), at: 0 }), None)
     }
+
+    fn source(&self) -> &str {
+        "film.mp4"
+    }
 }
 
 struct Reel {
@@ -289,7 +293,7 @@ fn who_waits_in_vain_is_told_and_a_source_that_is_back_is_read() {
         let in_vain = || {
             let _peers = send();
             for Outcome { end, .. } in outcomes(&delivery, 20) {
-                assert_eq!(end, End::Silent(Failure("film.mp4: the file system does not answer".into())));
+                assert_eq!(end, End::Silent(Failure("film.mp4: the file system did not answer in time".into())));
             }
         };
         in_vain();
@@ -319,6 +323,52 @@ fn what_was_written_over_while_it_was_waited_for_is_no_whole_answer() {
         let (_client, line) = pair(&sums);
         delivery.send(order(1, &line, bodies(&far), LENGTH));
         assert_eq!(outcomes(&delivery, 1)[0].end, End::Failed(Failure("changed".into())));
+    }
+}
+
+#[test]
+fn whether_it_was_written_over_is_asked_by_who_waits_for_it() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(PATIENCE);
+    for bodies in [Far::file, Far::made] {
+        let gate = Arc::new(Gate::default());
+        let far = Far::new(&gate, 1, 1);
+        let (mut client, line) = pair(&sums);
+        // In one window: when the last one is sent, nobody asks again.
+        delivery.send(order(1, &line, bodies(&far), 100));
+        until(|| gate.waiting() == 1);
+        far.changed.store(true, Ordering::Relaxed);
+        gate.set(true);
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Failed(Failure("changed".into())));
+        far.changed.store(false, Ordering::Relaxed);
+        let before = gate.asked();
+        delivery.send(order(2, &line, bodies(&far), 100));
+        client.read_exact(&mut [0; 104]).unwrap();
+        assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+        // For its bytes, and for that, however often it was looked at afterwards.
+        assert_eq!(gate.asked() - before, 2);
+    }
+}
+
+#[test]
+fn waiting_for_a_source_is_no_stall() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(PATIENCE);
+    for bodies in [Far::file, Far::made, Far::shared] {
+        let gate = Arc::new(Gate::default());
+        let far = Far::new(&gate, 1, 1);
+        let mut peers: Vec<_> = (0..3).map(|_| pair(&sums)).collect();
+        for (id, (_, line)) in (0..).zip(&peers) {
+            delivery.send(order(id, line, bodies(&far), LENGTH));
+        }
+        until(|| gate.waiting() >= 2);
+        // One that reads nothing, and is asked for later, is over.
+        let (_stalled, line) = pair(&sums);
+        delivery.send(order(9, &line, body(64 << 20, false), 64 << 20));
+        assert_eq!(outcomes(&delivery, 1), [Outcome { id: 9, end: End::Stalled }]);
+        gate.set(true);
+        peers.iter_mut().for_each(|(client, _)| is_whole(client));
+        assert!(outcomes(&delivery, 3).iter().all(|outcome| outcome.end == End::Handed));
     }
 }
 

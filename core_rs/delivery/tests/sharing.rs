@@ -4,6 +4,7 @@ mod common;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +13,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pystream_cipher::{Lane, padded_len};
-use pystream_delivery::{Body, Delivery, End, Failure, Order, Piece, Producer, Recipe, Settings, Shared, Source};
+use pystream_delivery::{
+    Body, Delivery, End, Failure, Filled, Line, Order, Piece, Place, Producer, Recipe, Settings, Shared, Source,
+};
 use pystream_shm::{BLOCK, Cache};
 
 use common::{PATIENCE, Sums, made, order, outcomes, pair, pattern};
@@ -30,6 +33,8 @@ struct Film {
     changed: Arc<AtomicBool>,
     /// Where there is one, a window is made for each message.
     gate: Option<Arc<Mutex<Receiver<()>>>>,
+    /// Where that has to be waited for.
+    place: Option<Place>,
     begun: Arc<AtomicU64>,
     made: Arc<AtomicU64>,
 }
@@ -37,12 +42,19 @@ struct Film {
 impl Film {
     fn new(key: u8, length: u64, encrypted: bool) -> Self {
         let (changed, begun, made) = Default::default();
-        Self { key, length, encrypted, broken: None, changed, gate: None, begun, made }
+        Self { key, length, encrypted, broken: None, changed, gate: None, place: None, begun, made }
     }
 
     fn gated(key: u8, length: u64) -> (Self, Sender<()>) {
         let (open, gate) = channel();
         (Self { gate: Some(Arc::new(Mutex::new(gate))), ..Self::new(key, length, true) }, open)
+    }
+
+    /// Of a store that is far away.
+    fn far(key: u8, length: u64) -> (Self, Sender<()>) {
+        let (film, open) = Self::gated(key, length);
+        let place = Place { store: 1, source: 1, name: "film.mp4".into() };
+        (Self { place: Some(place), ..film }, open)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -64,6 +76,10 @@ impl Recipe for Film {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let lane = self.encrypted.then(|| Box::new(Lane::new(&[5; 16], &[6; 16])));
         (Box::new(Reel { film: self.clone(), at: 0 }), lane)
+    }
+
+    fn source(&self) -> &str {
+        "film.mp4"
     }
 }
 
@@ -89,13 +105,24 @@ impl Producer for Reel {
         Ok(filled)
     }
 
+    fn fill_now(&mut self, window: &mut [u8]) -> Result<Filled, Failure> {
+        match &self.film.place {
+            Some(place) => Ok(Filled::Later(place.clone())),
+            None => self.fill(window).map(Filled::Bytes),
+        }
+    }
+
     fn check(&self) -> Result<(), Failure> {
         if self.film.changed.load(Ordering::Relaxed) { Err(changed()) } else { Ok(()) }
     }
 }
 
 fn delivery(cache: Option<Cache>) -> Delivery {
-    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30), patience: PATIENCE }, cache).unwrap()
+    patient(cache, PATIENCE)
+}
+
+fn patient(cache: Option<Cache>, patience: Duration) -> Delivery {
+    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30), patience }, cache).unwrap()
 }
 
 fn cache(blocks: usize, seats: usize) -> OwnedFd {
@@ -227,6 +254,14 @@ fn a_viewer_of_another_worker_reads_what_is_there_while_the_rest_is_made() {
     assert_eq!((film.begun(), other.begun()), (1, 0));
 }
 
+fn until(holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::yield_now();
+    }
+}
+
 fn monotonic_us() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
@@ -269,6 +304,83 @@ fn a_maker_that_is_stopped_is_not_waited_for() {
     filling.write(&film.bytes()[..50_000]).unwrap();
     assert!(watch(&delivery, 1, &film, &sums) == film.bytes());
     assert_eq!(film.begun(), 1);
+}
+
+/// `here` makes `film` for two viewers, and `there` another one waits for it, when this returns.
+fn waiting_elsewhere(here: &Delivery, there: &Delivery, film: &Film, sums: &Arc<Sums>) -> [(TcpStream, Arc<Line>); 3] {
+    let mut peers = [pair(sums), pair(sums), pair(sums)];
+    let begun = film.begun();
+    for (id, (_, line)) in (0..).zip(&peers[..2]) {
+        here.send(order(id, line, film.body(), film.bytes().len() as u64));
+    }
+    until(|| film.begun() == begun + 2);
+    there.send(order(2, &peers[2].1, film.body(), film.bytes().len() as u64));
+    peers[2].0.read_exact(&mut [0; 4]).unwrap();
+    peers
+}
+
+#[test]
+fn a_maker_that_waits_for_its_source_is_waited_for() {
+    let sums = Arc::new(Sums::default());
+    let fd = cache(16, 3);
+    let (here, there) = (delivery(Some(attach(&fd, 0))), delivery(Some(attach(&fd, 1))));
+    let (film, open) = Film::far(1, 100_000);
+    let mut peers = waiting_elsewhere(&here, &there, &film, &sums);
+    // By the time that one is given up who says nothing of itself.
+    let other = Film::new(2, 10_000, true);
+    let stopped = attach(&fd, 2).create_entry(&[2; 16], other.bytes().len() as u64).unwrap();
+    assert!(watch(&there, 3, &other, &sums) == other.bytes());
+    drop(stopped);
+    assert_eq!((other.begun(), film.begun()), (1, 2));
+    // For the one whom nobody had joined yet, too.
+    (0..2 * (film.length as usize / WINDOW + 1)).for_each(|_| open.send(()).unwrap());
+    for ((client, _), head) in peers.iter_mut().zip([4, 4, 0]) {
+        let mut got = vec![0; head + film.bytes().len()];
+        client.read_exact(&mut got).unwrap();
+        assert!(got[head..] == film.bytes());
+    }
+    assert_eq!(film.begun(), 2);
+}
+
+#[test]
+fn a_source_that_does_not_answer_one_worker_has_kept_the_viewers_of_all_waiting() {
+    let sums = Arc::new(Sums::default());
+    let fd = cache(16, 2);
+    // The other one would wait for longer.
+    let patience = [1, 5].map(Duration::from_secs);
+    let (here, there) = (patient(Some(attach(&fd, 0)), patience[0]), patient(Some(attach(&fd, 1)), patience[1]));
+    let (film, open) = Film::far(1, 100_000);
+    let _peers = waiting_elsewhere(&here, &there, &film, &sums);
+    let silent = End::Silent(Failure("film.mp4: the file system did not answer in time".into()));
+    assert!(outcomes(&here, 2).iter().all(|outcome| outcome.end == silent));
+    assert_eq!(outcomes(&there, 1)[0].end, silent);
+    assert_eq!(film.begun(), 2);
+    drop(open);
+}
+
+#[test]
+fn a_maker_that_is_dead_or_never_gets_on_is_not_waited_for() {
+    let sums = Arc::new(Sums::default());
+    let fd = cache(16, 2);
+    for (patience, dies) in [(PATIENCE, true), (Duration::from_millis(100), false)] {
+        let delivery = patient(Some(attach(&fd, 0)), patience);
+        let film = Film::new(1 + u8::from(dies), 300_000, true);
+        let filling = attach(&fd, 1).create_entry(&[film.key; 16], film.bytes().len() as u64).unwrap();
+        let (mut client, line) = pair(&sums);
+        delivery.send(order(1, &line, film.body(), film.bytes().len() as u64));
+        client.read_exact(&mut [0; 4]).unwrap();
+        if dies {
+            attach(&fd, 0).reap(1);
+        }
+        until(|| {
+            filling.stir();
+            film.begun() == 1
+        });
+        let mut got = vec![0; film.bytes().len()];
+        client.read_exact(&mut got).unwrap();
+        assert!(got == film.bytes());
+        std::mem::forget(filling);
+    }
 }
 
 #[test]

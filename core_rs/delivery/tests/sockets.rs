@@ -100,6 +100,10 @@ impl Recipe for Bug {
     fn begin(&self) -> (Box<dyn Producer>, Option<Box<Lane>>) {
         panic!("a bug before the first window")
     }
+
+    fn source(&self) -> &str {
+        "film.mp4"
+    }
 }
 
 impl Source for Bug {

@@ -63,7 +63,8 @@ pub trait ReadAt: Send + Sync {
         Ok(())
     }
 
-    /// The `len` bytes from `offset` on will be read soon. Waits for nothing.
+    /// The `len` bytes from `offset` on will be read soon. Comes back before they are there, but may have to wait for what says
+    /// where they lie, or for room in a disk's queue (readahead(2)): it is for who can wait.
     fn will_read(&self, _offset: u64, _len: u64) {}
 }
 

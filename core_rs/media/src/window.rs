@@ -106,7 +106,12 @@ impl Windows {
     /// Tells the source what will be read next where each of the windows, and what went past them, has come to: as much as
     /// twice `window`, which is what the one who asks gets at a time, up to `limit`. So a disk is at work while windows are
     /// sent, and not only while one is waited for.
+    ///
+    /// In a hurry nothing is told: of what is at hand there is no need, and of the rest the first one who waits does it.
     pub(crate) fn read_ahead(&mut self, window: usize, limit: u64) {
+        if self.hasty {
+            return;
+        }
         let Self { source, slots, passed, .. } = self;
         for ahead in slots.iter_mut().map(|slot| &mut slot.ahead).chain([passed]) {
             ahead.tell(source, window as u64, limit);
@@ -217,6 +222,21 @@ mod tests {
                 // The next windows, and no more.
                 assert!(told >= (at + OUT).min(LIMIT) && told <= LIMIT && told < at + 3 * OUT, "{at} {told}");
             }
+        }
+    }
+
+    #[test]
+    fn who_must_not_wait_tells_a_source_nothing() {
+        let source = Arc::new(Remote(vec![0; 1 << 20], Mutex::default()));
+        let mut windows = Windows::new(Arc::clone(&source) as Arc<dyn ReadAt>);
+        for hasty in [true, false] {
+            if hasty {
+                windows.hurry().unwrap();
+            }
+            windows.lend(8192, 16 * 1024, 16 * 1024, 1 << 20).unwrap();
+            windows.read_ahead(128 * 1024, 1 << 20);
+            assert_eq!(source.1.lock().unwrap().is_empty(), hasty);
+            windows.relax();
         }
     }
 

@@ -303,6 +303,10 @@ impl Recipe for Take {
         let making = Making { muxer: self.layout.muxer(self.n), input: Arc::clone(&self.input) };
         (Box::new(making), self.secret.map(|(key, iv)| Box::new(Lane::new(&key, &iv))))
     }
+
+    fn source(&self) -> &str {
+        &self.input
+    }
 }
 
 /// A segment being made, for the thread that sends it.

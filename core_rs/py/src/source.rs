@@ -6,8 +6,6 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-use std::sync::mpsc::{Sender, channel};
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -125,18 +123,11 @@ impl FileSource {
 }
 
 impl Drop for FileSource {
-    /// To close a file is to ask where it lies, too (FUSE_FLUSH), and who lets go of one last may be who must not wait.
     fn drop(&mut self) {
-        static CLOSING: LazyLock<Sender<File>> = LazyLock::new(|| {
-            let (closing, files) = channel();
-            // Without a thread, whoever sends has its file back, and closes it itself.
-            let _ = std::thread::Builder::new().name("closing".into()).spawn(move || files.into_iter().for_each(drop));
-            closing
-        });
         if self.storage == Storage::Remote
             && let Some(file) = self.file.take()
         {
-            let _ = CLOSING.send(file);
+            delivery::let_go(self.place.store, Box::new(file));
         }
     }
 }

@@ -294,6 +294,26 @@ fn a_maker_that_gives_up_leaves_what_it_made_to_its_readers_only() {
 }
 
 #[test]
+fn a_maker_says_that_it_lives_and_why_it_gave_up() {
+    let caches = cache(1, 2);
+    for unanswered in [true, false] {
+        let filling = caches[0].create_entry(&key(1), 100).unwrap();
+        let reader = caches[1].lookup(&key(1)).unwrap();
+        let before = reader.stirred();
+        assert_eq!(reader.stirred(), before);
+        filling.stir();
+        assert_ne!(reader.stirred(), before);
+        if unanswered {
+            filling.unanswered()
+        } else {
+            drop(filling)
+        }
+        assert_eq!(reader.progress(), if unanswered { Progress::Unanswered } else { Progress::Abandoned });
+        assert!(caches[1].lookup(&key(1)).is_none());
+    }
+}
+
+#[test]
 fn more_than_announced_is_refused_and_nothing_of_it_written() {
     let caches = cache(1, 1);
     let mut filling = caches[0].create_entry(&key(1), 5).unwrap();

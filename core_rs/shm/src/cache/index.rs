@@ -76,14 +76,17 @@ const NEXT_ALIKE: usize = 8;
 const BUCKET: usize = 9;
 /// A cache line further than the rest, since readers look at it while it grows.
 const FILLED: usize = 10;
+/// Counts on while the maker lives and is at it, whatever it began with.
+const STIRRED: usize = 11;
 
-// The low bits of a state. A FILLING state has the maker's seat above them.
+// The low bits of a state. A FILLING state has the maker's seat above them, an ABANDONED one why, where that is known.
 const FREE: u64 = 0;
 const FILLING: u64 = 1;
 const READY: u64 = 2;
 const ABANDONED: u64 = 3;
 const STATE_BITS: u32 = 2;
 const STATE_MASK: u64 = (1 << STATE_BITS) - 1;
+const UNANSWERED: u64 = ABANDONED | 1 << STATE_BITS;
 
 /// Links are numbers of rows counted from 1.
 const NONE: u64 = 0;
@@ -174,10 +177,11 @@ impl Index {
         self.row(head)[STATE].set(READY);
     }
 
-    /// By the maker, who has the segment pinned. A finished one stays.
-    pub(super) fn abandon(&self, head: usize) {
+    /// By the maker, who has the segment pinned. A finished one stays. `unanswered`: who makes it next would not get
+    /// further.
+    pub(super) fn abandon(&self, head: usize, unanswered: bool) {
         if self.state(head) == FILLING {
-            self.exclusive(|| self.give_up(head));
+            self.exclusive(|| self.give_up(head, if unanswered { UNANSWERED } else { ABANDONED }));
         }
     }
 
@@ -186,7 +190,7 @@ impl Index {
         self.exclusive(|| {
             for head in 0..self.layout.blocks {
                 if self.row(head)[STATE].get() == FILLING | (seat as u64) << STATE_BITS {
-                    self.give_up(head);
+                    self.give_up(head, ABANDONED);
                 }
                 if self.pin(head, seat).get() != 0 {
                     self.pin(head, seat).set(0);
@@ -207,15 +211,21 @@ impl Index {
     }
 
     pub(super) fn progress(&self, head: usize) -> Progress {
-        match self.state(head) {
+        let state = self.row(head)[STATE].get();
+        match state & STATE_MASK {
             READY => Progress::Ready,
             FILLING => Progress::Filling,
+            _ if state == UNANSWERED => Progress::Unanswered,
             _ => Progress::Abandoned,
         }
     }
 
     pub(super) fn filled(&self, head: usize) -> &Word {
         &self.row(head)[FILLED]
+    }
+
+    pub(super) fn stirred(&self, head: usize) -> &Word {
+        &self.row(head)[STIRRED]
     }
 
     pub(super) fn pin(&self, head: usize, seat: usize) -> &Word {
@@ -321,8 +331,8 @@ impl Index {
     }
 
     /// Nobody finds the segment any more. Who has it pinned keeps it, and it is the next to go.
-    fn give_up(&self, head: usize) {
-        self.row(head)[STATE].set(ABANDONED);
+    fn give_up(&self, head: usize, state: u64) {
+        self.row(head)[STATE].set(state);
         self.unlink_alike(head);
         self.unlink(head);
         self.link_oldest(head);

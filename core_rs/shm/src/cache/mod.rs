@@ -44,6 +44,8 @@ pub enum Progress {
     Ready,
     /// It will not be finished: its maker gave up or died. What is filled can still be read.
     Abandoned,
+    /// As `Abandoned`, since what it is made from does not answer: who makes it anew would wait for that, too.
+    Unanswered,
 }
 
 /// A segment cache that processes share.
@@ -174,7 +176,12 @@ impl Entry {
         self.cache.index.filled(self.head).get()
     }
 
-    /// How far it has come. Ask before [`filled`](Self::filled): after `Ready` and `Abandoned` nothing grows.
+    /// Changes while its maker lives and is at it ([`Filling::stir`]), though nothing may be filled.
+    pub fn stirred(&self) -> u64 {
+        self.cache.index.stirred(self.head).get()
+    }
+
+    /// How far it has come. Ask before [`filled`](Self::filled): after anything but `Filling` nothing grows.
     pub fn progress(&self) -> Progress {
         self.cache.index.progress(self.head)
     }
@@ -257,6 +264,16 @@ impl Filling {
         Ok(())
     }
 
+    /// Tells readers that the maker lives and is at it, though it has nothing to write at present.
+    pub fn stir(&self) {
+        self.entry.cache.index.stirred(self.entry.head).add(1);
+    }
+
+    /// Abandons it, and tells readers that what it is made from does not answer.
+    pub fn unanswered(self) {
+        self.entry.cache.index.abandon(self.entry.head, true);
+    }
+
     /// The segment as others see it, to read from.
     pub fn entry(&self) -> Entry {
         self.entry.clone()
@@ -279,7 +296,7 @@ impl Filling {
 
 impl Drop for Filling {
     fn drop(&mut self) {
-        self.entry.cache.index.abandon(self.entry.head);
+        self.entry.cache.index.abandon(self.entry.head, false);
     }
 }
 

@@ -14,7 +14,8 @@ fn life(cache: &Cache) {
     let mut given_up = cache.create_entry(&key(b'e'), size(1)).unwrap();
     given_up.write(&content(b'e', 10)).unwrap();
     let reader = given_up.entry();
-    drop(given_up);
+    given_up.stir();
+    given_up.unanswered();
     drop(reader);
     // Takes what was given up, and `b`.
     let filling = cache.create_entry(&key(b'f'), size(2)).unwrap();
