@@ -591,7 +591,11 @@ def test_the_page_asks_in_a_frame_on_another_site(
     with house.store() as store:
         store.set_stream("acme", "course", {"embed_origins": [site.origin]}, who="test", now=1)
     text = house.issue("acme/course")
-    until(lambda: site.origin in house.ask("/acme/course/")[1]["content-security-policy"])
+    until(
+        lambda: everywhere(
+            lambda: site.origin in house.ask("/acme/course/")[1]["content-security-policy"]
+        )
+    )
     site.framed = address(house, "acme/course")
     page = chromium.page()
     page.goto(site.origin)

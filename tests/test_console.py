@@ -33,7 +33,7 @@ from pystream.server.settings import load
 from tests.browser.chromium import Chromium, Page
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
-from tests.waiting import until
+from tests.waiting import everywhere, until
 
 pytestmark = pytest.mark.slow
 
@@ -429,7 +429,7 @@ def test_a_stream_is_added_bounded_protected_stopped_and_removed(
     page.run("await page.selectOption('#access', 'open')")
     go(page, "main form button")
     assert page.js("location.href") == house.root + "streams/hall-1"
-    until(lambda: house.ask("GET", "/acme/hall-1/")[0] == 200)
+    until(lambda: everywhere(lambda: house.ask("GET", "/acme/hall-1/")[0] == 200))
     # It opens when it is set to, in the tenant's time zone.
     fill(
         page,
@@ -485,7 +485,7 @@ def test_a_stream_is_added_bounded_protected_stopped_and_removed(
     accessible(page)
     go(page, "main button.danger")
     assert page.js("document.querySelector('.done').textContent") == "The stream is removed."
-    until(lambda: house.ask("GET", "/acme/hall-1/")[0] == 404)
+    until(lambda: everywhere(lambda: house.ask("GET", "/acme/hall-1/")[0] == 404))
     assert page.seen("refused") == []
     page.close()
 

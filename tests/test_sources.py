@@ -35,7 +35,7 @@ from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
 from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in
 from tests.test_server import MEDIA, Server, serving
-from tests.waiting import until
+from tests.waiting import everywhere, until
 
 trio_testing = pytest.importorskip("trio.testing")
 
@@ -837,7 +837,7 @@ def test_who_plays_a_replaced_film_goes_on_whatever_becomes_of_workers(tmp_path:
         assert node.get(path.replace("/t/" + grant, "/s"))[0] == 404
         with Store.open(str(node.folder / "pystream.db")) as store:
             store.add_stream("acme", "other", stream(tmp_path / "b.mp4"), who="test", now=0)
-        until(lambda: node.get("/acme/other/master.m3u8")[0] == 302)
+        until(lambda: everywhere(lambda: node.get("/acme/other/master.m3u8")[0] == 302))
         other = node.get("/acme/other/master.m3u8")[1]["location"].split("/")[2]
         assert node.get(path.replace(grant, other))[0] == 403
         assert node.get(path.replace(grant, other).replace("/film/", "/other/"))[0] == 404
@@ -1016,5 +1016,5 @@ def test_the_address_of_a_clear_segment_ends_with_it(tmp_path: Path) -> None:
         path = node.film()
         assert path.startswith("/s/") and {node.get(path)[0] for _ in range(20)} == {200}
         set_stream(node, encryption="aes-128")
-        until(lambda: {node.get(path)[0] for _ in range(20)} == {404})
+        until(lambda: everywhere(lambda: node.get(path)[0] == 404))
         assert {node.get(path)[0] for _ in range(20)} == {404}
