@@ -181,9 +181,7 @@ def theirs(full: Full, name: str = "film") -> int:
 
 
 def new_password(full: Full) -> NewPassword:
-    return NewPassword(
-        id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x", sealed_label=None
-    )
+    return NewPassword(id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x")
 
 
 # As `other`, with numbers and names of what is acme's.

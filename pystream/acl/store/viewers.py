@@ -73,7 +73,6 @@ class NewPassword:
     pepper: int
     lookup: bytes
     sealed_text: bytes
-    sealed_label: bytes | None
     shared: bool = False
     is_test: bool = False
     valid_from: int | None = None
@@ -265,7 +264,8 @@ class ViewerStore:
     def set_password(
         self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
     ) -> None:
-        """Changes some of a password's `sealed_label`, `valid_from`, `valid_until` and `max_devices`.
+        """Changes some of a password's `sealed_text` and `sealed_label`, in which its text stays,
+        `valid_from`, `valid_until` and `max_devices`.
 
         What is on record of a label is that there is another one. Raises `NotFound`, and `InvalidValue`
         for validity or devices that cannot be, together with what stays.
@@ -284,7 +284,7 @@ class ViewerStore:
                 for name, value in rules.items()
                 if value != found[name]
             }
-            if "sealed_label" in changes:
+            if "sealed_text" in changes:
                 what["password_label_changed"] = (None, True)
             if what:
                 connection.execute(update(tables.password).where(*where).values(**changes))
@@ -484,7 +484,6 @@ def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
         "pepper": password.pepper,
         "lookup": password.lookup,
         "sealed_text": password.sealed_text,
-        "sealed_label": password.sealed_label,
         "shared": password.shared,
         "is_test": password.is_test,
         "valid_from": password.valid_from,
