@@ -193,6 +193,7 @@ class Answers:
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
+        films: str = "",
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -208,6 +209,7 @@ class Answers:
         self._office = office
         self.privacy = privacy
         self._gate = gate or Gate()
+        self._films = films
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -513,7 +515,8 @@ class Answers:
 
     async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
         settings = stream.settings
-        found = await self._downloads.find(settings.download_source or settings.sources[0])
+        source = settings.download_source or settings.sources[0]
+        found = await self._downloads.find(source, self._films, stream.tenant)
         headers = [
             _TYPES["fmp4"],
             _NO_STORE,
@@ -557,6 +560,8 @@ class Answers:
             settings.rotate_every or 0,
             settings.encryption,
             f"{stream.tenant}/{stream.name}" if _is_bare(stream) else "",
+            self._films,
+            stream.tenant,
             keys,
         )
 
