@@ -236,6 +236,11 @@ CALLS: dict[type, dict[str, Call]] = {
         ),
         "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
+        "replace": lambda full: full.store.viewers.replace(
+            *(full.other, full.passwords["acme"], None, [full.ids["other/film"]]),
+            new_password(full),
+            **WHO,
+        ),
         "let_out": lambda full: full.store.viewers.let_out(
             full.other, full.passwords["acme"], NOW, **WHO
         ),

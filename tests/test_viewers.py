@@ -23,6 +23,7 @@ from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
 from pystream.acl.store import Store, tables
+from pystream.acl.store.database import take_turn
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.leaving import Leaving
@@ -41,7 +42,7 @@ from pystream.acl.viewers import (
     notice_version,
     opens,
 )
-from pystream.errors import Exists, InvalidValue, NotFound
+from pystream.errors import Exists, InvalidValue, NotFound, StoreError
 from tests.test_serve import until
 
 NOW = 1_936_699_200
@@ -273,6 +274,57 @@ def test_text_and_label_are_sealed_at_once(stores: Stores, tmp_path: Path) -> No
         assert said() == (text, label or "")
     (row,) = stores.store.viewers.passwords(stores.acme, ids=[id])
     assert row.label is None
+
+
+def rotate(stores: Stores, id: int, stream: str = "acme/film", grace_s: int = 0) -> None:
+    opens = [stores.ids[stream]]
+    stores.issuer.rotate(stores.acme, id, opens, grace_s=grace_s, who="eva", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("stream", "grace_s", "missing"),
+    [("acme/film", 0, "ending"), ("other/film", 0, None), ("other/film", 60, None)],
+    ids=["old", "new", "new, with grace"],
+)
+def test_a_password_is_replaced_or_stays(
+    stores: Stores, stream: str, grace_s: int, missing: str | None
+) -> None:
+    """Whether it is the old one of which that fails, or the new one."""
+    (id,) = stores.add("SecureID 4711 Q")
+
+    def left() -> tuple[Any, ...]:
+        shown = list(stores.issuer.listed(stores.acme))
+        entries = stores.store.audit.entries(stores.acme)
+        return shown, entries, stores.keys.status().records
+
+    def rename(name: str, other: str) -> None:
+        with stores.store.database.writing() as connection:
+            connection.execute(sql(f"ALTER TABLE {name} RENAME TO {other}"))
+
+    before = left()
+    if missing:
+        rename(missing, "away")
+    with pytest.raises(StoreError if missing else NotFound):
+        rotate(stores, id, stream, grace_s)
+    if missing:
+        rename("away", missing)
+    assert left() == before and not stores.store.viewers.endings(0)
+
+
+def test_of_many_who_replace_a_password_at_once_one_does(stores: Stores) -> None:
+    (id,) = stores.add("SecureID 4711 Q")
+    with ThreadPoolExecutor(4) as pool:
+        with stores.store.database.writing() as connection:
+            take_turn(connection)
+            tries = [pool.submit(rotate, stores, id) for _ in range(4)]
+            # All have found it valid.
+            until(lambda: stores.keys.status().records == 5)
+        errors = [each.exception() for each in tries]
+    assert errors.count(None) == 1
+    assert {type(each) for each in errors if each is not None} == {InvalidValue}
+    revoked = [each.password.revoked_at for each in stores.issuer.listed(stores.acme)]
+    assert sorted(revoked, key=str) == [NOW, None]
+    assert stores.keys.status().records == 2
 
 
 def test_what_was_made_in_one_second_is_found_again(stores: Stores) -> None:

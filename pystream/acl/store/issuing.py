@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -85,6 +86,19 @@ class Issuer:
         Raises `InvalidValue` for a text that cannot be a password, or wrong settings; `Exists` where
         the tenant has one of them; `NotFound` for a stream that is not the tenant's.
         """
+        with self._made(tenant_id, entries, shared, now) as made:
+            self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
+        return tuple(each.id for each in made)
+
+    @contextmanager
+    def _made(
+        self,
+        tenant_id: int,
+        entries: Sequence[tuple[str, PasswordSettings]],
+        shared: bool,
+        now: int,
+    ) -> Iterator[list[NewPassword]]:
+        """Passwords to be stored in the block, whose keys are erased where that fails."""
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
             passwords.check(settings)
@@ -95,11 +109,10 @@ class Issuer:
             for (text, settings), form, key in zip(entries, forms, keys, strict=True)
         ]
         try:
-            self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
+            yield made
         except PystreamError:
             self._keys.erase(tenant_id, [key.reference for key in keys], now)
             raise
-        return tuple(each.id for each in made)
 
     def listed(
         self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
@@ -216,7 +229,7 @@ class Issuer:
     ) -> tuple[int, str]:
         """Makes a new password in the place of one, which opens some streams, with its label, validity
         and devices; returns its id and text. The old one lets in for `grace_s` more, and its sessions
-        go on; for 0, it is revoked.
+        go on; for 0, it is revoked. Both happen, or neither.
 
         Raises `NotFound`, and `InvalidValue` for one that lets nobody in any more.
         """
@@ -225,17 +238,15 @@ class Issuer:
             raise NotFound(Said("no-password", "there is no such password"))
         old = found[0].password
         over = old.valid_until is not None and old.valid_until <= now
+        said = "the password lets nobody in any more: make a new one instead"
         if found[0].text is None or old.revoked_at is not None or over:
-            text = "the password lets nobody in any more: make a new one instead"
-            raise InvalidValue(Said("password-over", text))
-        text = passwords.generate()
-        entries = [(text, found[0].settings)]
-        (made,) = self.add(tenant_id, stream_ids, entries, who=who, now=now, shared=old.shared)
-        if grace_s:
-            self._viewers.let_out(tenant_id, id, now + grace_s, who=who, now=now)
-        else:
-            self._viewers.revoke(tenant_id, [id], who=who, now=now)
-        return made, text
+            raise InvalidValue(Said("password-over", said))
+        text, until = passwords.generate(), now + grace_s if grace_s else None
+        with self._made(tenant_id, [(text, found[0].settings)], old.shared, now) as (new,):
+            if not self._viewers.replace(tenant_id, id, until, stream_ids, new, who=who, now=now):
+                # Somebody was faster.
+                raise InvalidValue(Said("password-over", said))
+        return new.id, text
 
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how

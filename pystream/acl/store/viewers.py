@@ -261,6 +261,28 @@ class ViewerStore:
             what = {"password_valid_until": (found.valid_until, until)}
             record(connection, tenant_id, who, now, what)
 
+    def replace(
+        self,
+        tenant_id: int,
+        id: int,
+        until: int | None,
+        stream_ids: Collection[int],
+        new: NewPassword,
+        *,
+        who: str,
+        now: int,
+    ) -> bool:
+        """Has a new password take the place of one, which lets in until a time, or not any more for None.
+        False where that one was revoked before, or is not there; nothing is added then. Raises as
+        `add_passwords` and `let_out` do."""
+        with self._database.together():
+            if until is not None:
+                self.let_out(tenant_id, id, until, who=who, now=now)
+            elif not self.revoke(tenant_id, [id], who=who, now=now):
+                return False
+            self.add_passwords(tenant_id, stream_ids, [new], who=who, now=now)
+        return True
+
     def set_password(
         self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
     ) -> None:
