@@ -18,13 +18,14 @@ from typing import Any
 import msgspec
 import pytest
 import trio
+from sqlalchemy import delete
 
 from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
-from pystream.acl.store import Store
+from pystream.acl.store import Store, tables
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.acl.viewers import End
+from pystream.acl.viewers import End, Password
 from pystream.server import desk
 from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
@@ -256,6 +257,71 @@ def test_an_ask_that_cannot_be_decided_costs_itself_alone(house: House) -> None:
     with house.writer():
         trio.run(ask_both)
     assert found == [True, False]
+
+
+def test_what_a_database_cannot_hold_costs_itself_alone(house: House) -> None:
+    """It is no error of the store's: SQLite's module finds that a number is too large before."""
+    holder = house.password()
+    first = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    second = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    large = msgspec.structs.replace(second, token=b"t" * 16, token_expires=2**63)
+    found: list[bool] = []
+
+    async def ask_them() -> None:
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            for ask in (first, large, house.ask()):
+                found.append((await line.open(ask)).unavailable)
+            nursery.cancel_scope.cancel()
+
+    with house.writer() as its:
+        trio.run(ask_them)
+        assert its.poll() is None
+    assert found == [False, True, False]
+    assert house.table.get(large.id) is None
+    # Who gave way in memory has done so in the store, by now.
+    ended = [each.id for each in house.store.viewers.sessions(NOW)]
+    assert first.id not in ended and len(ended) == 1
+
+
+class Forgetful(Issuer):
+    """One whose viewers are removed once just after they were looked up, as retention does."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.store.viewers, open_key_store(house.keys, {}, migrate=False))
+        self._database = house.store.database
+        self.looked_up: list[int] = []
+
+    def named(self, *asked: Any) -> dict[str, Password]:
+        found = super().named(*asked)
+        if not self.looked_up:
+            with self._database.writing() as connection:
+                gone = tables.password.c.named
+                connection.execute(delete(tables.password).where(gone))
+        self.looked_up += [each.id for each in found.values()]
+        return found
+
+
+def test_a_viewer_who_is_forgotten_while_coming_in_comes_in(house: House) -> None:
+    issuer, answers = Forgetful(house), list[Answered]()
+    asked = [house.ask(viewer="4711"), house.ask()]
+
+    async def main() -> None:
+        deciding = Desk(house.table, house.store, issuer, lambda: NOW)
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(deciding.run, socket.socket(fileno=os.dup(house.listener)))
+            nursery.start_soon(line.run)
+            for ask in asked:
+                answers.append(await line.open(ask))
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert [(each.refusal, each.unavailable) for each in answers] == [(None, False)] * 2
+    kept = {each.id: each.password_id for each in house.store.viewers.sessions(NOW)}
+    assert kept == {asked[0].id: issuer.looked_up[1], asked[1].id: None}
+    assert len(set(issuer.looked_up)) == len(issuer.looked_up) == 2
 
 
 def test_what_was_revoked_while_its_viewer_waited_lets_nobody_in(house: House) -> None:
