@@ -5,20 +5,19 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import trio
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
@@ -45,12 +44,12 @@ from pystream.server.desk import Desk
 from pystream.server.keys import open_key_store
 from pystream.server.settings import Keys
 
-folder, listener, table = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, url, listener, table = *sys.argv[1:3], *map(int, sys.argv[3:])
 keys = Keys(master_key_file=folder + "/key", store="sqlite:///" + folder + "/keys.db",
             erasures=folder + "/erasures")
 
 async def main():
-    store = Store.open(folder + "/store.db")
+    store = Store.open(url)
     issuer = Issuer(store.viewers, open_key_store(keys, {}, migrate=False))
     desk = Desk(_core.Sessions(table), store, issuer, lambda: 1_800_000_000)
     async with trio.open_nursery() as nursery:
@@ -63,9 +62,9 @@ trio.run(main)
 
 
 @contextmanager
-def writer(folder: Path, listener: int, table: int) -> Iterator[subprocess.Popen[bytes]]:
+def writer(folder: Path, url: str, listener: int, table: int) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(
-        [sys.executable, "-c", WRITER, folder, str(listener), str(table)],
+        [sys.executable, "-c", WRITER, folder, url, str(listener), str(table)],
         pass_fds=(listener, table),
         stdout=subprocess.PIPE,
     ) as process:
@@ -79,15 +78,16 @@ def writer(folder: Path, listener: int, table: int) -> Iterator[subprocess.Popen
 class House:
     """What a desk works with: the two stores, its socket and the table. `stream` is a film's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
+        self.url = url
         self.keys = Keys(
             master_key_file=f"{folder}/key",
             store=f"sqlite:///{folder}/keys.db",
             erasures=f"{folder}/erasures",
         )
         ensure_keys(self.keys, {}, NOW)
-        self.store = Store.open(f"{folder}/store.db")
+        self.store = Store.open(url)
         self.issuer = Issuer(self.store.viewers, open_key_store(self.keys, {}, migrate=False))
         self.store.add_tenant("acme", TenantSettings(), who="test", now=NOW)
         film = StreamSettings(sources=("/film.mp4",))
@@ -97,7 +97,15 @@ class House:
         self.table = _core.Sessions(os.dup(self.memory))
 
     def writer(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return writer(self.folder, self.listener, self.memory)
+        return writer(self.folder, self.url, self.listener, self.memory)
+
+    @contextmanager
+    def no_sessions_written(self) -> Iterator[None]:
+        """Whoever writes sessions waits."""
+        with self.store.database.writing() as connection:
+            if self.url.startswith("postgresql"):
+                connection.execute(text("LOCK TABLE session IN EXCLUSIVE MODE"))
+            yield
 
     def password(self) -> int:
         entries = [(generate(), PasswordSettings())]
@@ -138,8 +146,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def house(tmp_path: Path, url: str) -> Iterator[House]:
+    made = House(tmp_path, url)
     yield made
     made.store.close()
     for fd in (made.listener, made.memory):
@@ -354,16 +362,14 @@ def test_what_ended_before_a_writer_was_killed_does_not_begin_again(house: House
     holder = house.password()
     first = house.ask(holder=holder, devices=1, mode="kick_oldest")
     second = house.ask(holder=holder, devices=1, mode="kick_oldest")
-    path = f"{house.folder}/store.db"
-    with house.writer() as killed, closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with house.writer() as killed:
         assert house.answers(first) == ["open"]
-        other.execute("BEGIN IMMEDIATE")
         with ThreadPoolExecutor() as pool:
-            asking = pool.submit(house.answers, second)
-            until(lambda: house.table.check(first.id, house.stream.id, NOW) == End.KICKED)
-            killed.kill()
-            killed.wait()
-            other.execute("ROLLBACK")
+            with house.no_sessions_written():
+                asking = pool.submit(house.answers, second)
+                until(lambda: house.table.check(first.id, house.stream.id, NOW) == End.KICKED)
+                killed.kill()
+                killed.wait()
             with house.writer():
                 assert asking.result() == ["open"]
                 until(
