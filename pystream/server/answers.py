@@ -27,7 +27,7 @@ from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
-from pystream.server.gate import Closed, Gate
+from pystream.server.gate import Closed, Gate, is_framed
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -611,6 +611,8 @@ class Answers:
             "" if settings.access == "open" else self._notice(stream.tenant),
             way=settings.access,
             query=request.query if is_signed else "",
+            framed=is_framed(stream),
+            opens_at=self._gate.opens_at(stream),
         )
         # A page that is opened with a link has it in it.
         kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")
