@@ -293,6 +293,7 @@ CALLS: dict[type, dict[str, Call]] = {
             stranger(full), reference_of(full), 9, [b"y" * 32], **WHO
         ),
         "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
+        "record_failures": lambda full: full.store.people.record_failures(stranger(full), 3, NOW),
         "sessions": lambda full: full.store.people.sessions(stranger(full), 3600, NOW),
         "end_sessions": lambda full: full.store.people.end_sessions(stranger(full), **WHO),
         "add_token": lambda full: (

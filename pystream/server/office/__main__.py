@@ -20,6 +20,7 @@ import trio
 
 from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
+from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.gauges import Board
 from pystream.server.http import HttpError
@@ -34,6 +35,7 @@ _WAITING = 64
 _WAITING_OF_ONE = 16
 # Look-ups of who asks, before that one's turn.
 _LOOKUPS = 4
+_RECORD_SECONDS = 5.0
 
 
 class Counter:
@@ -114,6 +116,17 @@ async def serve(node: dict[str, Any]) -> None:
             child.tell(node, child.RELOADED)
         accepting.cancel()
 
+    def record_failures(leaving: bool) -> None:
+        try:
+            office.accounts.failures.write(office.now(), leaving=leaving)
+        except StoreError as error:
+            log.warning("failures-not-recorded", **log.fault(error))
+
+    async def keep_record() -> None:
+        while True:
+            await trio.sleep(_RECORD_SECONDS)
+            await trio.to_thread.run_sync(record_failures, False)
+
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
         child.accept_signals()
         async with trio.open_nursery() as helpers:
@@ -128,11 +141,13 @@ async def serve(node: dict[str, Any]) -> None:
             )
             helpers.start_soon(follow_supervisor)
             helpers.start_soon(follow_signals)
+            helpers.start_soon(keep_record)
             child.tell(node, child.READY)
             async with trio.open_nursery() as answering:
                 with accepting:
                     await trio.serve_listeners(take, [listener], handler_nursery=answering)
             helpers.cancel_scope.cancel()
+    record_failures(leaving=True)
 
 
 if __name__ == "__main__":
