@@ -140,8 +140,18 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    with node_in(tmp_path) as node:
-        node.settings("workers = 2", BUSY)
+    yield from house_of(tmp_path, BUSY)
+
+
+@pytest.fixture
+def either(tmp_path: Path, url: str) -> Iterator[House]:
+    """On each of the databases, which order what happens at a time in ways of their own."""
+    yield from house_of(tmp_path, f'{BUSY}[store]\nurl = "{url}"\n')
+
+
+def house_of(folder: Path, settings: str) -> Iterator[House]:
+    with node_in(folder) as node:
+        node.settings("workers = 2", settings)
         made = House(node)
         node.start()
         node.hear("READY=1")
@@ -201,15 +211,15 @@ def test_who_has_none_gets_nothing(house: House) -> None:
     until(lambda: house.ask(there)[0] == 403)
 
 
-def test_revoked_stops_at_the_next_request(house: House) -> None:
-    text, other = house.issue("acme/course"), house.issue("acme/course")
-    visits = [house.let_in("acme/course", text) for _ in range(3)]
-    goes_on = house.let_in("acme/course", other)
-    house.revoke("acme", text)
+def test_revoked_stops_at_the_next_request(either: House) -> None:
+    text, other = either.issue("acme/course"), either.issue("acme/course")
+    visits = [either.let_in("acme/course", text) for _ in range(3)]
+    goes_on = either.let_in("acme/course", other)
+    either.revoke("acme", text)
     for visit in visits:
-        until(lambda visit=visit: house.standing(visit) == "revoked")  # type: ignore[misc]
-    assert house.standing(goes_on) == "open"
-    assert house.refused("acme/course", text) == "password"
+        until(lambda visit=visit: either.standing(visit) == "revoked")  # type: ignore[misc]
+    assert either.standing(goes_on) == "open"
+    assert either.refused("acme/course", text) == "password"
 
 
 def test_a_film_of_two_hours_goes_on_after_half_an_hour_and_stops_where_it_is_revoked(
@@ -261,33 +271,33 @@ def table_with(house: House, session: bytes) -> _core.Sessions:
     raise AssertionError("there is no such table")
 
 
-def test_devices(house: House) -> None:
-    text = house.issue("acme/one")
-    first = house.let_in("acme/one", text)
-    status, problem = house.sign_in("acme/one", text)
+def test_devices(either: House) -> None:
+    text = either.issue("acme/one")
+    first = either.let_in("acme/one", text)
+    status, problem = either.sign_in("acme/one", text)
     assert (status, problem["kind"]) == (409, "devices")
     # A page that was loaded again says whose place it takes.
-    second = house.let_in("acme/one", text, replaces=first["grant"])
-    assert house.standing(first) == "over"
-    assert house.standing(second) == "open"
+    second = either.let_in("acme/one", text, replaces=first["grant"])
+    assert either.standing(first) == "over"
+    assert either.standing(second) == "open"
     for wrong in ("nonsense", first["grant"][:-4] + "AAAA", first["grant"]):
-        status, _ = house.sign_in("acme/one", text, replaces=wrong)
+        status, _ = either.sign_in("acme/one", text, replaces=wrong)
         assert status == 409
     # Whoever goes on with another film in the same tab is one device, too.
-    both = house.issue("acme/one", "acme/kick")
-    third = house.let_in("acme/one", both)
-    fourth = house.let_in("acme/kick", both, replaces=third["grant"])
-    assert (house.standing(third), house.standing(fourth)) == ("over", "open")
+    both = either.issue("acme/one", "acme/kick")
+    third = either.let_in("acme/one", both)
+    fourth = either.let_in("acme/kick", both, replaces=third["grant"])
+    assert (either.standing(third), either.standing(fourth)) == ("over", "open")
     # Somebody else's session is nobody's to replace.
-    stranger = house.issue("acme/one")
-    house.let_in("acme/one", stranger, replaces=second["grant"])
-    assert house.standing(second) == "open"
+    stranger = either.issue("acme/one")
+    either.let_in("acme/one", stranger, replaces=second["grant"])
+    assert either.standing(second) == "open"
 
 
-def test_the_newest_device_may_come_before_the_oldest(house: House) -> None:
-    text = house.issue("acme/kick", max_devices=2)
-    visits = [house.let_in("acme/kick", text) for _ in range(4)]
-    assert [house.standing(visit) for visit in visits] == ["kicked", "kicked", "open", "open"]
+def test_the_newest_device_may_come_before_the_oldest(either: House) -> None:
+    text = either.issue("acme/kick", max_devices=2)
+    visits = [either.let_in("acme/kick", text) for _ in range(4)]
+    assert [either.standing(visit) for visit in visits] == ["kicked", "kicked", "open", "open"]
 
 
 def test_one_password_for_all(house: House) -> None:
@@ -302,11 +312,11 @@ def test_one_password_for_all(house: House) -> None:
         until(lambda visit=visit: house.standing(visit) == "over")  # type: ignore[misc]
 
 
-def test_of_many_at_once_as_many_come_in_as_may(house: House) -> None:
+def test_of_many_at_once_as_many_come_in_as_may(either: House) -> None:
     """The two workers ask one writer."""
-    text = house.issue("acme/one", max_devices=3)
+    text = either.issue("acme/one", max_devices=3)
     connections = [
-        http.client.HTTPConnection("127.0.0.1", house.node.port, timeout=60) for _ in range(20)
+        http.client.HTTPConnection("127.0.0.1", either.node.port, timeout=60) for _ in range(20)
     ]
     for one in connections:
         one.request("POST", "/acme/one/session", json.dumps({"password": text}))
@@ -314,6 +324,25 @@ def test_of_many_at_once_as_many_come_in_as_may(house: House) -> None:
     for one in connections:
         one.close()
     assert statuses == [200] * 3 + [409] * 17
+
+
+def test_who_comes_in_beside_a_revocation_does_not_stay(either: House) -> None:
+    """Whatever comes first of them, each of twenty: a worker's look-up, the session, the revocation."""
+    text = either.issue("acme/course")
+    with ThreadPoolExecutor(20) as pool:
+        tries = [pool.submit(either.sign_in, "acme/course", text) for _ in range(20)]
+        until(lambda: any(each.done() for each in tries))
+        tries += [pool.submit(either.sign_in, "acme/course", text) for _ in range(20)]
+        either.revoke("acme", text)
+        came = [each.result() for each in tries]
+    assert {status for status, _ in came} <= {200, 403}
+    visits = [visit for status, visit in came if status == 200]
+    assert visits
+    for visit in visits:
+        until(lambda visit=visit: either.standing(visit) == "revoked")  # type: ignore[misc]
+    with either.store() as store:
+        until(lambda: not store.viewers.sessions(int(time.time())))
+    assert either.refused("acme/course", text) == "password"
 
 
 def test_sessions_outlive_the_writer_and_nothing_that_ended_comes_back(house: House) -> None:

@@ -6,8 +6,9 @@ import csv
 import hmac
 import json
 import re
+import threading
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import parse_qsl
 import msgspec
 import pypdfium2
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,11 +26,13 @@ from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer, Shown
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.viewers import End
 from pystream.errors import StoreError
 from pystream.server.office import once, quotas, routing
+from pystream.server.office.__main__ import Counter
 from pystream.server.office.api import operations, streams
 from pystream.server.office.api.document import document
 from pystream.server.office.api.operations import Operation
@@ -118,6 +122,11 @@ class House:
         self, method: str, path: str, body: Any = None, *, of: str = "acme", **fields: str
     ) -> Got:
         """`of`: whose token is shown. A body that is no bytes is sent as JSON."""
+        return Got(routing.answer(self.office, self.asked(method, path, body, of=of, **fields)))
+
+    def asked(
+        self, method: str, path: str, body: Any = None, *, of: str = "acme", **fields: str
+    ) -> Asked:
         where, _, query = path.partition("?")
         named = {"host": HOST, "authorization": f"Bearer {self.tokens.get(of, of)}"}
         if body is not None:
@@ -125,10 +134,9 @@ class House:
         data = (
             body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         )
-        asked = Asked(
+        return Asked(
             method, f"/api/v1{where}", query, named | fields, data, True, False, b"\x0a\0\0", ""
         )
-        return Got(routing.answer(self.office, asked))
 
     def make(self, count: int = 1, stream: str = "course", **more: Any) -> list[dict[str, Any]]:
         body = {"streams": [stream], "count": count, **more}
@@ -1165,6 +1173,77 @@ def test_in_any_minute_no_more_than_twice_the_budget(waits: list[int], most: int
 
 
 # The document
+
+
+class Slow(Issuer):
+    """One that does nothing for a tenant until it may."""
+
+    def __init__(self, house: House, tenant: str) -> None:
+        super().__init__(house.store.viewers, house.keys)
+        self._slow = house.store.tenant(tenant).id
+        self.may = threading.Event()
+        self.waiting = 0
+
+    def page(self, tenant_id: int, *more: Any, **named: Any) -> list[Shown]:
+        self._wait(tenant_id)
+        return super().page(tenant_id, *more, **named)
+
+    def listed(self, tenant_id: int, *more: Any, **named: Any) -> Iterator[Shown]:
+        self._wait(tenant_id)
+        return super().listed(tenant_id, *more, **named)
+
+    def _wait(self, tenant_id: int) -> None:
+        if tenant_id == self._slow:
+            self.waiting += 1
+            self.may.wait()
+
+
+@pytest.mark.parametrize(
+    ("path", "most"), [("/passwords", 4), ("/passwords/export", 1)], ids=["light", "heavy"]
+)
+def test_one_tenant_leaves_places_to_the_others(one: House, path: str, most: int) -> None:
+    """However many it asks for, and whoever it has wait for them."""
+    slow = Slow(one, "acme")
+    counter = Counter(replace(one.office, issuer=slow))
+    statuses: list[int] = []
+
+    async def ask(of: str) -> int:
+        return (await counter.answer(one.asked("GET", path, of=of))).status
+
+    async def asks() -> None:
+        statuses.append(await ask("acme"))
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            try:
+                for _ in range(most + 16 + 3):
+                    nursery.start_soon(asks)
+                with trio.fail_after(60):
+                    while slow.waiting < most or len(statuses) < 3:
+                        await trio.sleep(0.01)
+                    assert await ask("other") == 200
+                assert slow.waiting == most and statuses == [503] * 3
+            finally:
+                slow.may.set()
+        assert sorted(statuses) == [200] * (most + 16) + [503] * 3
+        # Nobody is remembered who waits for nothing.
+        assert not counter._shares
+
+    trio.run(main)
+
+
+def test_whoever_is_nobody_takes_the_places_of_a_network(one: House) -> None:
+    def whose(asked: Asked) -> Hashable:
+        return routing.whose_share(one.office, asked)
+
+    acme, other = (one.store.tenant(name).id for name in ("acme", "other"))
+    assert [whose(one.asked("GET", "/passwords", of=of)) for of in ("acme", "other")] == [
+        acme,
+        other,
+    ]
+    wrong = one.asked("GET", "/passwords", of="pst_wrong")
+    sign_in = Asked("POST", "/console/sign-in", "", {}, b"", True, False, b"\x0a\0\1", "")
+    assert [whose(wrong), whose(sign_in)] == [b"\x0a\0\0", b"\x0a\0\1"]
 
 
 def test_the_document_has_every_route_and_no_other(one: House) -> None:

@@ -137,6 +137,8 @@ def test_a_person_signs_in_changes_the_password_and_signs_out(house: House) -> N
     start = house.ask("GET", "/console/", Accept_Language="de")
     assert start.status == 200 and b'<html lang="de">' in start.body
     assert b"&lt;course&gt;" in start.body and b"<course>" not in start.body
+    failed = b"fehlgeschlagene Anmeldungen: 1"
+    until(lambda: failed in house.ask("GET", "/console/audit", Accept_Language="de").body)
     out = house.send("/console/sign-out", page="/console/")
     assert (
         out.headers["location"] == "/console/sign-in" and "Max-Age=0" in out.headers["set-cookie"]

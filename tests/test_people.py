@@ -240,6 +240,64 @@ def test_who_is_wrong_gets_one_answer(
     assert all(kind != "access" for _, kind, _ in told(store))
 
 
+def test_what_failed_is_on_record_once_an_hour(store: Store, accounts: Accounts, acme: int) -> None:
+    eva = add(store)
+    add(store, tenant="other")
+
+    def fail(*times: int, name: str = "eva", tenant: str = "acme") -> None:
+        for now in times:
+            with pytest.raises(SignInError):
+                accounts.sign_in(tenant, name, "typed into the wrong field", "", now)
+            accounts.failures.write(now)
+
+    def recorded(tenant: str = "acme") -> list[tuple[int, str, int]]:
+        id = store.tenant(tenant).id
+        entries = store.audit.entries(id, kinds={Kind.ACCESS})
+        assert {name for each in entries for name in each.values} <= {"sign_ins_failed"}
+        return [(each.at, each.who, each.values["sign_ins_failed"][1]) for each in entries]
+
+    fail(NOW, name="nobody")
+    fail(NOW, tenant="nowhere")
+    fail(NOW, name="typed into the wrong field")
+    assert recorded() == recorded("other") == []
+    fail(*range(NOW, NOW + 5))
+    assert recorded() == [(NOW, "person:eva", 1)]
+    accounts.failures.write(NOW + 3599)
+    assert len(recorded()) == 1
+    accounts.failures.write(NOW + 3600)
+    accounts.failures.write(NOW + 3600)
+    assert recorded() == [(NOW + 3600, "person:eva", 4), (NOW, "person:eva", 1)]
+    # Whoever is another tenant's has a sum of their own, and whatever is left is written at the end.
+    fail(NOW + 3601, NOW + 3602)
+    fail(NOW + 3602, tenant="other")
+    assert recorded("other") == [(NOW + 3602, "person:eva", 1)]
+    accounts.failures.write(NOW + 3603, leaving=True)
+    assert recorded()[0] == (NOW + 3603, "person:eva", 2)
+    # Of who is gone, there is nothing more to say.
+    fail(NOW + 3604)
+    add(store, "max")
+    store.people.remove(acme, eva.name, who="max", now=NOW)
+    accounts.failures.write(NOW + 3605, leaving=True)
+    assert len(recorded()) == 3
+    assert "typed" not in str(told(store)) + str(told(store, "other"))
+
+
+def test_what_fails_to_be_written_is_written_later(store: Store, accounts: Accounts) -> None:
+    add(store)
+    with pytest.raises(SignInError):
+        accounts.sign_in("acme", "eva", "wrong", "", NOW)
+    with store.database.writing() as connection:
+        connection.execute(text("ALTER TABLE audit RENAME TO away"))
+    with pytest.raises(StoreError):
+        accounts.failures.write(NOW)
+    with store.database.writing() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO audit"))
+    accounts.failures.write(NOW)
+    assert told(store, kinds={Kind.ACCESS}) == [
+        ("person:eva", "access", {"sign_ins_failed": (None, 1)})
+    ]
+
+
 def test_nobody_costs_what_somebody_costs(
     store: Store, accounts: Accounts, keys: KeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

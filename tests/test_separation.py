@@ -181,9 +181,7 @@ def theirs(full: Full, name: str = "film") -> int:
 
 
 def new_password(full: Full) -> NewPassword:
-    return NewPassword(
-        id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x", sealed_label=None
-    )
+    return NewPassword(id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x")
 
 
 # As `other`, with numbers and names of what is acme's.
@@ -238,6 +236,11 @@ CALLS: dict[type, dict[str, Call]] = {
         ),
         "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
+        "replace": lambda full: full.store.viewers.replace(
+            *(full.other, full.passwords["acme"], None, [full.ids["other/film"]]),
+            new_password(full),
+            **WHO,
+        ),
         "let_out": lambda full: full.store.viewers.let_out(
             full.other, full.passwords["acme"], NOW, **WHO
         ),
@@ -290,6 +293,7 @@ CALLS: dict[type, dict[str, Call]] = {
             stranger(full), reference_of(full), 9, [b"y" * 32], **WHO
         ),
         "remove_totp": lambda full: full.store.people.remove_totp(stranger(full), **WHO),
+        "record_failures": lambda full: full.store.people.record_failures(stranger(full), 3, NOW),
         "sessions": lambda full: full.store.people.sessions(stranger(full), 3600, NOW),
         "end_sessions": lambda full: full.store.people.end_sessions(stranger(full), **WHO),
         "add_token": lambda full: (

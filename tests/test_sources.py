@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -573,7 +574,7 @@ def test_a_film_that_changes_while_it_is_opened_is_opened_again(
     shutil.copy(MEDIA / "video_late.mp4", new)
     times: list[str] = []
 
-    def opened(path: str, *, opened: Callable[[str], pystream.Input] = pystream.open) -> object:
+    def opened(path: str, name: str, *, opened: Callable[..., Any] = pystream.open) -> object:
         times.append(path)
         if len(times) > 1:
             return opened(path)
@@ -599,7 +600,7 @@ def test_a_film_that_is_being_written_is_not_served(
     film = tmp_path / "film.mp4"
     stream(film)
 
-    def opened(path: str, *, opened: Callable[[str], pystream.Input] = pystream.open) -> object:
+    def opened(path: str, name: str, *, opened: Callable[..., Any] = pystream.open) -> object:
         found = opened(path)
         with open(film, "ab") as file:
             file.write(b"\0\0\0\x08free")
@@ -608,6 +609,58 @@ def test_a_film_that_is_being_written_is_not_served(
     monkeypatch.setattr(pystream, "open", opened)
     with pytest.raises(SourceError, match="being written to"):
         trio.run(Origin(1 << 24).film, sources(film))
+
+
+@pytest.mark.parametrize("swapped", ["film", "folder"])
+def test_a_link_that_is_put_in_a_films_place_leads_to_no_film_of_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, swapped: str
+) -> None:
+    """Tenants may write into their folders after a stream was made."""
+    other, own = (tmp_path / "films" / tenant / "talks" for tenant in ("other", "acme"))
+    for folder in (other, own):
+        folder.mkdir(parents=True)
+    film, secret = own / "film.mp4", other / "film.mp4"
+    streams = {"film": stream(film, download=True)}
+    shutil.copy(MEDIA / "video_late.mp4", secret)
+    away = own.with_name("away")
+    clock = trio_testing.MockClock()
+    with serving(streams, clock=clock, films=str(tmp_path / "films")) as server:
+        master = server.master("film")
+        download = master.replace("master.m3u8", "download.mp4")
+
+        def asked() -> list[tuple[int, bytes]]:
+            later(server)
+            return [(status, body) for status, _, body in map(server.get, (master, download))]
+
+        before = asked()
+        assert [status for status, _ in before] == [200, 200]
+        if swapped == "film":
+            film.rename(own / "kept.mp4")
+            film.symlink_to(secret)
+        else:
+            own.rename(away)
+            own.symlink_to(other)
+        assert [status for status, _ in asked()] == [503, 503]
+        warned = (each for each in caplog.records if each.getMessage() == "film-unavailable")
+        said = [vars(each)["fields"] for each in warned]
+        error = f"{film}: a link on the way leads out of the tenant's folder of films"
+        assert said == 2 * [{"stream": "acme/film", "error": error}]
+        # One that stays within leads on.
+        if swapped == "film":
+            film.unlink()
+            film.symlink_to("kept.mp4")
+        else:
+            own.unlink()
+            own.symlink_to(away)
+        assert asked() == before
+
+
+def test_a_film_that_nothing_leads_to_is_named_as_its_stream_names_it(tmp_path: Path) -> None:
+    film = tmp_path / "films" / "acme" / "film.mp4"
+    film.mkdir(parents=True)
+    source = replace(sources(film), films=str(tmp_path / "films"), tenant="acme")
+    with pytest.raises(OSError, match=re.escape(str(film))):
+        trio.run(Origin(1 << 24).film, source)
 
 
 def is_open(film: Path) -> bool:
@@ -863,7 +916,7 @@ def test_a_broken_film_is_opened_once_until_it_changes(
     film = tmp_path / "film.mp4"
     opened: list[str] = []
 
-    def opening(path: str, *, opening: Callable[[str], pystream.Input] = pystream.open) -> object:
+    def opening(path: str, name: str, *, opening: Callable[..., Any] = pystream.open) -> object:
         opened.append(path)
         return opening(path)
 

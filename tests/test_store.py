@@ -24,7 +24,17 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import (
+    Executable,
+    Integer,
+    String,
+    bindparam,
+    cast,
+    create_engine,
+    select,
+    text,
+    update,
+)
 
 import pystream.acl.store
 from pystream.acl.store import Store, database, tables
@@ -40,6 +50,7 @@ from pystream.acl.streams import (
 )
 from pystream.acl.traffic import Kind, Metered, hours_of, month_of
 from pystream.errors import Exists, InvalidValue, NotFound, StoreError
+from pystream.server import log
 
 MIGRATIONS = Path(pystream.acl.store.__file__).parent / "migrations"
 # 2031-05-15 12:00 UTC
@@ -993,6 +1004,32 @@ def test_a_damaged_store_says_so(file: Path) -> None:
     file.write_bytes(data)
     with pytest.raises(StoreError, match="bring back a backup"):
         Store.open(str(file))
+
+
+def test_what_the_database_says_has_no_values_in_it(url: str) -> None:
+    """PostgreSQL quotes rows and parameters, and SQLAlchemy parameters; messages end up in logs."""
+    word = "wellensittich-4711"
+    wrong: dict[str, tuple[Executable, list[dict[str, str]] | None]] = {
+        "(23505)": (update(tables.tenant).values(name=word), None),
+        "(22P02)": (select(cast(bindparam("word", word, String), Integer)), None),
+        "InvalidRequestError": (
+            update(tables.tenant).values(name=bindparam("word")),
+            [{"word": word}, {}],
+        ),
+        "(42P01)": (text("DELETE FROM nowhere"), None),
+    }
+    if url.startswith("sqlite"):
+        del wrong["(22P02)"]
+        wrong["UNIQUE"] = wrong.pop("(23505)")
+        wrong["no such table"] = wrong.pop("(42P01)")
+    with Store.open(url) as store:
+        for name in ("acme", "other"):
+            store.add_tenant(name, TenantSettings(), who="eva", now=1)
+        for said, (statement, rows) in wrong.items():
+            with pytest.raises(StoreError) as caught, store.database.writing() as connection:
+                connection.execute(statement, rows)
+            message = str(log.fault(caught.value)["error"])
+            assert said in message and word not in message
 
 
 def test_who_waits_too_long_is_told(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

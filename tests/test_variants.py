@@ -652,6 +652,44 @@ def test_a_page_that_lets_in_nobody_asks_for_no_password(door: Doors) -> None:
     assert b"cannot be watched any more" in page()[1]
 
 
+def test_a_page_finds_out_that_it_lets_in_nobody(door: Doors, chromium: Chromium) -> None:
+    """Before a film opens, and where a browser does not say that the page is in no frame."""
+    place = "acme/course"
+    page = chromium.page(locale="en-US")
+    unsaid = """
+        await page.route(values.address, async (route) => {
+          const headers = { ...route.request().headers() };
+          delete headers["sec-fetch-dest"];
+          await route.fulfill({ response: await route.fetch({ headers }) });
+        });
+    """
+    page.run(unsaid, address=address(door, place))
+
+    def shown(html: bytes) -> bool:
+        return html in door.ask(f"/{place}/", Accept="text/html")[2]
+
+    def says(text: str) -> None:
+        page.until(f"document.getElementById('trouble-text').textContent.includes('{text}')")
+        assert page.js(ASKS) is False
+
+    door.set(place, embed_lock=True, embed_origins=("https://www.example.org",))
+    until(lambda: {shown(b" data-framed") for _ in range(8)} == {True})
+    page.goto(address(door, place))
+    says("on the site that offers it only")
+    door.set(place, embed_lock=False, opens_at=int(time.time()) + 3600)
+    until(lambda: {shown(b" data-opens=") for _ in range(8)} == {True})
+    page.goto(address(door, place))
+    says("This film opens on")
+    page.click("#again")
+    says("This film opens on")
+    door.set(place, opens_at=None)
+    until(lambda: {shown(b" data-opens=") for _ in range(8)} == {False})
+    page.click("#again")
+    page.until(ASKS)
+    assert page.seen("refused") == []
+    page.close()
+
+
 def test_conditions_of_a_link_come_on_top(doors: Doors) -> None:
     secret = doors.verifier("acme", kind="link")
     conditions = Conditions(networks=("192.0.2.0/24",), countries=("AT", "DE"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -13,16 +15,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, update
 from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Verifier, new_secret
 from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
-from pystream.acl.sealing import MasterKeys, Peppers
-from pystream.acl.store import Store
+from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
+from pystream.acl.store import Store, tables
+from pystream.acl.store.database import take_turn
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, RecordKey
+from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.viewers import NewPassword
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import (
@@ -38,7 +42,7 @@ from pystream.acl.viewers import (
     notice_version,
     opens,
 )
-from pystream.errors import Exists, InvalidValue, NotFound
+from pystream.errors import Exists, InvalidValue, NotFound, StoreError
 from tests.waiting import until
 
 NOW = 1_936_699_200
@@ -237,6 +241,92 @@ def test_the_tenant_sees_what_it_handed_out_and_the_files_show_nothing(
     assert "Muster" not in repr(shown) and texts[0] not in repr(shown)
 
 
+def test_text_and_label_are_sealed_at_once(stores: Stores, tmp_path: Path) -> None:
+    """A seal takes long: one for each password. Rows that have two are read, and changed, all the same."""
+    text = generate()
+    (id,) = stores.add(text, label="Saal 3")
+    (row,) = stores.store.viewers.passwords(stores.acme, ids=[id])
+    assert row.label is None
+    key = stores.keys.record_key(stores.acme, row.reference)
+    place = Place(stores.acme, "password", id, "text")
+    older = {
+        "sealed_text": seal(key, place, text.encode()),
+        "sealed_label": seal(key, replace(place, column="label"), b"Saal 4"),
+    }
+
+    def said() -> tuple[str | None, str | None]:
+        (shown,) = stores.issuer.shown(stores.acme, [id])
+        name = f"{shown.label}.zip"
+        Leaving(stores.store, stores.keys).export("acme", str(tmp_path / name), who="eva", now=NOW)
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            exported = json.loads(archive.read("data/password.jsonl"))
+            assert f"{text},{shown.label or ''}," in archive.read("passwords.csv").decode()
+        assert (exported["text"], exported["label"] or "") == (shown.text, shown.label)
+        return shown.text, shown.label
+
+    assert said() == (text, "Saal 3")
+    with stores.store.database.writing() as connection:
+        column = tables.password.c.id
+        connection.execute(update(tables.password).where(column == id).values(**older))
+    assert said() == (text, "Saal 4")
+    for label in ("Saal 5", None):
+        stores.issuer.change(stores.acme, id, {"label": label}, who="eva", now=NOW)
+        assert said() == (text, label or "")
+    (row,) = stores.store.viewers.passwords(stores.acme, ids=[id])
+    assert row.label is None
+
+
+def rotate(stores: Stores, id: int, stream: str = "acme/film", grace_s: int = 0) -> None:
+    opens = [stores.ids[stream]]
+    stores.issuer.rotate(stores.acme, id, opens, grace_s=grace_s, who="eva", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("stream", "grace_s", "missing"),
+    [("acme/film", 0, "ending"), ("other/film", 0, None), ("other/film", 60, None)],
+    ids=["old", "new", "new, with grace"],
+)
+def test_a_password_is_replaced_or_stays(
+    stores: Stores, stream: str, grace_s: int, missing: str | None
+) -> None:
+    """Whether it is the old one of which that fails, or the new one."""
+    (id,) = stores.add("SecureID 4711 Q")
+
+    def left() -> tuple[Any, ...]:
+        shown = list(stores.issuer.listed(stores.acme))
+        entries = stores.store.audit.entries(stores.acme)
+        return shown, entries, stores.keys.status().records
+
+    def rename(name: str, other: str) -> None:
+        with stores.store.database.writing() as connection:
+            connection.execute(sql(f"ALTER TABLE {name} RENAME TO {other}"))
+
+    before = left()
+    if missing:
+        rename(missing, "away")
+    with pytest.raises(StoreError if missing else NotFound):
+        rotate(stores, id, stream, grace_s)
+    if missing:
+        rename("away", missing)
+    assert left() == before and not stores.store.viewers.endings(0)
+
+
+def test_of_many_who_replace_a_password_at_once_one_does(stores: Stores) -> None:
+    (id,) = stores.add("SecureID 4711 Q")
+    with ThreadPoolExecutor(4) as pool:
+        with stores.store.database.writing() as connection:
+            take_turn(connection)
+            tries = [pool.submit(rotate, stores, id) for _ in range(4)]
+            # All have found it valid.
+            until(lambda: stores.keys.status().records == 5)
+        errors = [each.exception() for each in tries]
+    assert errors.count(None) == 1
+    assert {type(each) for each in errors if each is not None} == {InvalidValue}
+    revoked = [each.password.revoked_at for each in stores.issuer.listed(stores.acme)]
+    assert sorted(revoked, key=str) == [NOW, None]
+    assert stores.keys.status().records == 2
+
+
 def test_what_was_made_in_one_second_is_found_again(stores: Stores) -> None:
     film, course = stores.ids["acme/film"], stores.ids["acme/course"]
     texts = [generate() for _ in range(3)]
@@ -366,7 +456,6 @@ def raw_password(stores: Stores, id: int) -> NewPassword:
         pepper=0,
         lookup=b"",
         sealed_text=found.text,
-        sealed_label=None,
     )
 
 

@@ -1,4 +1,5 @@
-"""What goes on record: who changed what, who saw how many passwords or reports, who came in.
+"""What goes on record: who changed what, who saw how many passwords or reports, who came in, or
+tried to.
 
 The record says who, what and how many, and never the content: no password, label or name of a viewer
 is in it, so nothing of what was erased can be.
@@ -21,7 +22,7 @@ class Kind(StrEnum):
     VIEW = "view"
     """Somebody has seen passwords or reports."""
     ACCESS = "access"
-    """Somebody has signed in, or failed to with a right password."""
+    """Somebody has signed in as a person, or has tried to."""
 
 
 ALL_KINDS: Final = frozenset(Kind)

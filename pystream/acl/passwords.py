@@ -57,7 +57,12 @@ MOST_DEVICES: Final = 100
 LEAST_SECRET: Final = 16
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_VALUES = {character: value for value, character in enumerate(_ALPHABET.lower())}
+# Of the canonical form's bytes: their values, or what is none.
+_NO_VALUE = 255
+_VALUES = bytes(
+    value if value >= 0 else _NO_VALUE
+    for value in map(_ALPHABET.lower().find, map(chr, range(256)))
+)
 _DATA = 26
 _WRITTEN = 28
 _GROUP = 4
@@ -232,11 +237,11 @@ def is_written(form: str) -> bool:
     return values is not None and _remainder(values) == (0, 0)
 
 
-def _values_of(form: str) -> list[int] | None:
-    if len(form) != _WRITTEN:
+def _values_of(form: str) -> bytes | None:
+    if len(form) != _WRITTEN or not form.isascii():
         return None
-    values = [_VALUES.get(character, -1) for character in form]
-    return None if -1 in values else values
+    values = form.encode().translate(_VALUES)
+    return None if _NO_VALUE in values else values
 
 
 _LOOK_ALIKES = {"o": "0", "i": "1", "l": "1"}

@@ -160,6 +160,16 @@ def named_form(viewer: str) -> bytes:
     return b"viewer\0" + viewer.encode()
 
 
+def with_label(text: str, label: str) -> str:
+    """A password's text and label as they are sealed together: no text has a zero in it either."""
+    return f"{text}\0{label}" if label else text
+
+
+def without_label(sealed: str) -> tuple[str, str]:
+    text, _, label = sealed.partition("\0")
+    return text, label
+
+
 def notice_version(notice: str) -> str | None:
     """What names a text of a notice, for good: 16 hexadecimal digits of its SHA-256; None for none."""
     return sha256(notice.encode()).hexdigest()[:16] if notice else None

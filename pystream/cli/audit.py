@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Shows a tenant's audit log, the newest entries first: what was changed, who has
-seen how many passwords, who has signed in. The log only grows; what passwords
-and reports say is not in it.
+seen how many passwords, who has signed in, and how often that failed. The log
+only grows; what passwords and reports say is not in it.
 """
 
 _EPILOG = f"""\

@@ -27,7 +27,7 @@ from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
-from pystream.server.gate import Closed, Gate
+from pystream.server.gate import Closed, Gate, is_framed
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -193,6 +193,7 @@ class Answers:
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
+        films: str = "",
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -208,6 +209,7 @@ class Answers:
         self._office = office
         self.privacy = privacy
         self._gate = gate or Gate()
+        self._films = films
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -513,7 +515,8 @@ class Answers:
 
     async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
         settings = stream.settings
-        found = await self._downloads.find(settings.download_source or settings.sources[0])
+        source = settings.download_source or settings.sources[0]
+        found = await self._downloads.find(source, self._films, stream.tenant)
         headers = [
             _TYPES["fmp4"],
             _NO_STORE,
@@ -557,6 +560,8 @@ class Answers:
             settings.rotate_every or 0,
             settings.encryption,
             f"{stream.tenant}/{stream.name}" if _is_bare(stream) else "",
+            self._films,
+            stream.tenant,
             keys,
             f"{stream.tenant}/{stream.name}",
         )
@@ -607,6 +612,8 @@ class Answers:
             "" if settings.access == "open" else self._notice(stream.tenant),
             way=settings.access,
             query=request.query if is_signed else "",
+            framed=is_framed(stream),
+            opens_at=self._gate.opens_at(stream),
         )
         # A page that is opened with a link has it in it.
         kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")

@@ -13,6 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +25,7 @@ from pystream.acl.streams import Stream, bound_to_countries, problems
 from pystream.errors import NoStore, PystreamError
 from pystream.server import descriptors, listeners
 from pystream.server.edge import lifetime, load_tls
+from pystream.server.folders import held
 from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
 
@@ -176,10 +178,10 @@ def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
             )
         if not wrong:
             sound.append(stream)
-    findings.notes += _films(sound, film_seconds)
+    findings.notes += _films(sound, settings.console.films, film_seconds)
 
 
-def _films(streams: Sequence[Stream], seconds: float) -> Iterator[str]:
+def _films(streams: Sequence[Stream], films: str, seconds: float) -> Iterator[str]:
     """What keeps films from being shown, as far as it can be told in this time."""
     deadline = time.monotonic() + seconds
     said: list[str | None] = []
@@ -188,7 +190,7 @@ def _films(streams: Sequence[Stream], seconds: float) -> Iterator[str]:
         for stream in streams:
             if time.monotonic() >= deadline:
                 return
-            said.append(_said(_plan, stream))
+            said.append(_said(_plan, stream, films))
 
     # A read that does not come back cannot be called off, but left alone.
     thread = threading.Thread(target=look, daemon=True)
@@ -205,16 +207,20 @@ def _films(streams: Sequence[Stream], seconds: float) -> Iterator[str]:
         )
 
 
-def _plan(stream: Stream) -> None:
+def _plan(stream: Stream, films: str) -> None:
     """Raises what the server would have to say of a film."""
     settings = stream.settings
-    for source in settings.sources:
-        _read(source)
-    pystream.plan(
-        [pystream.open(source) for source in settings.sources],
-        format=settings.format,
-        segment_duration=settings.segment_duration_ms / 1000,
-    )
+    with ExitStack() as stack:
+        places = [
+            stack.enter_context(held(source, films, stream.tenant)) for source in settings.sources
+        ]
+        for place in places:
+            _read(place)
+        pystream.plan(
+            list(map(pystream.open, places, settings.sources)),
+            format=settings.format,
+            segment_duration=settings.segment_duration_ms / 1000,
+        )
 
 
 def _name(stream: Stream) -> str:

@@ -39,7 +39,7 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.viewers import End, Ending, Password, Refusal, Seen, Session, Spent, giving_way
-from pystream.errors import PystreamError, StoreError, TableFull
+from pystream.errors import StoreError, TableFull
 from pystream.server import log
 
 _BACKLOG = 1024
@@ -199,11 +199,13 @@ class Desk:
                 await answer(answered)
 
     async def _answers(
-        self, asked: Sequence[tuple[Open, _Answer]]
+        self, asked: Sequence[tuple[Open, _Answer]], *, again: bool = False
     ) -> list[tuple[Answered, _Answer]]:
+        """What is answered to all of these; `again`: to those whose viewer was removed meanwhile."""
         try:
             known = await self._look_up([ask for ask, _ in asked])
-        except PystreamError as error:
+        except Exception as error:
+            # Whatever it is, the desk goes on, and so do those who have a session.
             log.error("viewers-not-looked-up", **log.fault(error))
             return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
         decided: list[tuple[Open, Answered, _Answer]] = []
@@ -213,7 +215,19 @@ class Desk:
             await trio.lowlevel.checkpoint()
         let_in = [ask for ask, each, _ in decided if each.refusal is None and not each.unavailable]
         lost = await self._keep(let_in)
-        return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
+        gone = [
+            (ask, answer)
+            for ask, _, answer in decided
+            if lost and ask.viewer is not None and lost.get(ask.id) is Refusal.REVOKED
+        ]
+        if again or not gone:
+            return [(self._kept(ask, each, lost), answer) for ask, each, answer in decided]
+        # Revoked, or forgotten when nobody had come by that name for long: then there is a new one.
+        left = {ask.id for ask, _ in gone}
+        return [
+            *((self._kept(ask, each, lost), to) for ask, each, to in decided if ask.id not in left),
+            *await self._answers(gone, again=True),
+        ]
 
     @staticmethod
     def _kept(ask: Open, answered: Answered, lost: dict[bytes, Refusal] | None) -> Answered:
@@ -229,7 +243,6 @@ class Desk:
         return answered if refusal is None else Answered(ask.number, refusal)
 
     async def _look_up(self, asked: Sequence[Open]) -> _Known:
-        """Raises `PystreamError`."""
         names = defaultdict[int, set[str]](set)
         for ask in asked:
             if ask.viewer is not None:
@@ -339,7 +352,10 @@ class Desk:
     async def _keep(self, asked: Sequence[Open] = ()) -> dict[bytes, Refusal] | None:
         """Stores what was opened and ended; returns the sessions that were not kept, which are closed
         again. Where that fails, it is None, what these have opened is closed again, and what has ended
-        is written with the next."""
+        is written with the next.
+
+        Whatever fails is an answer to who asked, and no end of the desk: beside the store's own errors,
+        values that a database cannot hold, a thread that cannot be started."""
         opened, self._opened = self._opened, []
         spent, self._spent = self._spent, []
         ended, self._ended = self._ended, {}
@@ -351,9 +367,11 @@ class Desk:
             lost = await trio.to_thread.run_sync(
                 self._store.viewers.keep, opened, ended, now, spent
             )
-        except StoreError as error:
+        except Exception as error:
             log.error("sessions-not-stored", **log.fault(error))
-            self._ended = ended | self._ended
+        finally:
+            if lost is None:
+                self._ended = ended | self._ended
         for id in [ask.id for ask in asked] if lost is None else lost:
             self._close(id)
         return lost

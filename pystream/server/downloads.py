@@ -17,6 +17,7 @@ import trio
 from pystream import _core
 from pystream.errors import SourceError
 from pystream.server.files import Files
+from pystream.server.folders import held
 from pystream.server.origin import TRIES, state_of
 
 _FORMAT = 1
@@ -49,15 +50,18 @@ class Downloads:
         # Held by those who open one, and those who wait for it.
         self._opening = WeakValueDictionary[str, trio.Lock]()
 
-    async def find(self, path: str) -> Download:
-        """The file as it is now. Raises `OSError`, `MediaError`."""
+    async def find(self, path: str, films: str = "", tenant: str = "") -> Download:
+        """The file as it is now; `films` and `tenant` as in `folders.held`. Raises `OSError`,
+        `MediaError`."""
         async with self._opening.setdefault(path, trio.Lock()):
             known = self._open.get(path)
             try:
                 found = await self._files.ask(
-                    (path,), ("download", path), partial(_as_is, path, known)
+                    (path,),
+                    ("download", path, tenant),
+                    partial(_as_is, path, films, tenant, known),
                 )
-            except OSError:
+            except (OSError, SourceError):
                 self._close(path)
                 raise
             if found is not known:
@@ -88,16 +92,17 @@ class Downloads:
             self._close(next(iter(self._open)))
 
 
-def _as_is(path: str, known: Download | None) -> Download:
+def _as_is(path: str, films: str, tenant: str, known: Download | None) -> Download:
     """The file as it is now, which may be as it was known."""
     for _ in range(TRIES):
-        before = os.stat(path)
-        if known is not None and known.etag == _etag(before):
-            return known
-        file = _core.Download(path, path)
-        # The tables are those of the tag only if nothing happened from before to after.
-        if state_of(os.stat(path)) == state_of(before):
-            return Download(file, _etag(before), int(before.st_mtime))
+        with held(path, films, tenant) as place:
+            before = os.stat(place)
+            if known is not None and known.etag == _etag(before):
+                return known
+            file = _core.Download(place, path)
+            # The tables are those of the tag only if nothing happened from before to after.
+            if state_of(os.stat(place)) == state_of(before):
+                return Download(file, _etag(before), int(before.st_mtime))
     raise SourceError(f"{path} is being written to: it changed while it was opened")
 
 

@@ -79,13 +79,18 @@ class Gate:
     def admits_page(self, stream: Stream, request: Request) -> None:
         """Raises `Closed` where the stream's own page could let in nobody, so that it asks for no password in
         vain: the stream has closed, or is shown on other sites alone, and the page in no frame (Fetch
-        Metadata 2.1, which not every browser sends)."""
+        Metadata 2.1; where a browser does not say, the page finds out)."""
         settings = stream.settings
         if settings.closes_at is not None and settings.closes_at <= self._clock():
             raise Closed("late")
         alone = request.fields.sec_fetch_dest == "document"
-        if settings.embed_lock and sites(settings) and alone:
+        if is_framed(stream) and alone:
             raise Closed("site")
+
+    def opens_at(self, stream: Stream) -> int | None:
+        """When a stream opens, if that is to come."""
+        at = stream.settings.opens_at
+        return at if at is not None and at > self._clock() else None
 
     def ask(self, asked: Conditions, request: Request, said: str | None) -> None:
         """The same of conditions that a link or a token has. Raises `Closed`."""
@@ -108,6 +113,11 @@ class Gate:
             if address in each.network:
                 return each.country
         return None if self._countries is None else self._countries.country(address)
+
+
+def is_framed(stream: Stream) -> bool:
+    """Whether a stream is shown on other sites alone."""
+    return stream.settings.embed_lock and bool(sites(stream.settings))
 
 
 def _site(request: Request, said: str | None) -> str | None:

@@ -19,6 +19,7 @@ import os
 from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -34,6 +35,7 @@ from pystream.errors import PystreamError, SourceError
 from pystream.packager.presentation import Presentation, Rendition
 from pystream.packager.source import Input
 from pystream.server.files import Files
+from pystream.server.folders import held
 from pystream.server.shelf import Descriptor, Loans, Put
 
 T = TypeVar("T")
@@ -59,9 +61,10 @@ class Source:
 
     `paths`: its files, a ladder's all; `segment_duration`: seconds; `rotate_every`: segments a key,
     0 keeps one; `encryption`: as in the stream's settings; `place`: where media lies outside the
-    grants, `tenant/stream`, or nothing; `keys`: gives the key of (version, rendition, period), or None
-    for clear media. Per-viewer keys are none of a film's: whoever serves it puts them in. `name`: what
-    events call the stream.
+    grants, `tenant/stream`, or nothing; `films`, `tenant`: whose folder of films no path leads out of
+    that lies in it, as in `folders.held`; `keys`: gives the key of (version, rendition, period), or None
+    for clear media. Per-viewer keys are none of a film's: whoever serves it puts them in.
+    `name`: what events call the stream.
     """
 
     stream: int
@@ -71,6 +74,8 @@ class Source:
     rotate_every: int
     encryption: str = "none"
     place: str = ""
+    films: str = ""
+    tenant: str = ""
     keys: Callable[[str, str, int], bytes] | None = field(default=None, compare=False)
     name: str = field(default="", compare=False)
 
@@ -102,11 +107,6 @@ State = tuple[int, int, int, int]
 
 def state_of(stats: os.stat_result) -> State:
     return stats.st_size, stats.st_mtime_ns, stats.st_ino, stats.st_dev
-
-
-def _states(paths: tuple[str, ...]) -> list[State]:
-    """Of what the paths lead to now. Raises `OSError`."""
-    return [state_of(os.stat(path)) for path in paths]
 
 
 class Film:
@@ -251,17 +251,22 @@ def _open(source: Source, known: Film | None, failure: _Failure | None) -> Film 
     """Reads the sources' tables, where what is known of them does not hold any more. This asks the file
     system. Raises `OSError`, `SourceError`."""
     for _ in range(TRIES):
-        before = _states(source.paths)
-        if known is not None and known.states == before and known.is_intact():
-            return known
-        if failure is not None and failure.stands(before):
-            return _Opened(before, [], failure.error)
-        try:
-            inputs = [pystream.open(path) for path in source.paths]
-        except SourceError:
-            raise
-        except PystreamError as error:
-            return _Opened(before, [], error.with_traceback(None))
+        with ExitStack() as stack:
+            places = [
+                stack.enter_context(held(path, source.films, source.tenant))
+                for path in source.paths
+            ]
+            before = [state_of(os.stat(place)) for place in places]
+            if known is not None and known.states == before and known.is_intact():
+                return known
+            if failure is not None and failure.stands(before):
+                return _Opened(before, [], failure.error)
+            try:
+                inputs = list(map(pystream.open, places, source.paths))
+            except SourceError:
+                raise
+            except PystreamError as error:
+                return _Opened(before, [], error.with_traceback(None))
         # The tables are those of the version only if nothing happened from before to after.
         if [state_of(stats) for stats in _of_descriptors(inputs)] == before:
             return _Opened(before, inputs)

@@ -151,6 +151,7 @@ def answering(
         entrance=entrance,
         notice=streams.notice,
         gate=gate,
+        films=settings.console.films,
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
     )

@@ -16,6 +16,7 @@ from pystream.acl import sign_in
 from pystream.acl.passwords import generate
 from pystream.acl.people import Person, Right, Role, Token, is_let_in
 from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store.failures import Failures
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import Account, PeopleStore
 from pystream.errors import InvalidValue, PystreamError, Said, SignInError
@@ -36,6 +37,7 @@ class Accounts:
     def __init__(self, people: PeopleStore, keys: KeyStore | None = None) -> None:
         self._people = people
         self._keys = keys
+        self.failures = Failures(people)
 
     # By others
 
@@ -95,9 +97,18 @@ class Accounts:
     def sign_in(self, tenant: str, name: str, password: str, code: str, now: int) -> Opened:
         """Opens a session. `code` is of an authenticator, or for recovery; without either, it is "".
 
-        Some 50 ms and 64 MiB. Raises `SignInError` for whatever is wrong.
+        Some 50 ms and 64 MiB. Raises `SignInError` for whatever is wrong; of somebody who is there, that
+        is counted for the record (`failures`).
         """
         account = self._people.find(tenant, name)
+        try:
+            return self._signed_in(account, password, code, now)
+        except SignInError:
+            if account is not None:
+                self.failures.count(account.person)
+            raise
+
+    def _signed_in(self, account: Account | None, password: str, code: str, now: int) -> Opened:
         step, recovery = self._shown(account, code, now)
         right = sign_in.verify(account.hash if account else None, password)
         if account is None or not right or not _may_come_in(account, now):

@@ -4,6 +4,9 @@ SQLite runs in WAL mode: readers and the one writer do not wait for each other, 
 processes may use the file at once. What was committed is on the disk (`synchronous=FULL`). A
 transaction that writes says so when it begins (BEGIN IMMEDIATE): one that only finds out later
 that it has to would fail whenever somebody else wrote in between, however long it is ready to wait.
+
+Messages say what is wrong with a database, and nothing of what is in it: PostgreSQL's own quote values of
+rows and of parameters (`DETAIL: Key (name)=(...)`), and end up in logs.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
 from pystream.acl.store import tables
 from pystream.errors import InvalidValue, NoStore, StoreError
@@ -33,6 +36,10 @@ _PRAGMAS = (
     *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"),
     "secure_delete=ON",
 )
+
+# Classes of SQLSTATE (PostgreSQL, appendix A) whose messages are about the server, the session or the
+# tables. Those of the others, on data (22) and constraints (23) above all, quote values.
+_TELLING = frozenset(("08", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57", "58"))
 
 # SQLite's result codes that an operator can do something about.
 _SQLITE_ADVICE = {
@@ -110,9 +117,10 @@ class Database:
     def together(self) -> Iterator[None]:
         """All that this thread writes in the block is one transaction. It begins with the first that is
         written, and what is read after that sees it. An error that leaves `writing` has to leave this
-        block as well."""
+        block as well, and the outermost one, where one is in another."""
         if self._joint.stack is not None:
-            raise RuntimeError("a transaction has no other one in it")
+            yield
+            return
         with ExitStack() as stack:
             self._joint.stack = stack
             stack.callback(self._joint.end)
@@ -203,6 +211,9 @@ class Database:
             raise StoreError(f"{self.name}: {_sentence(error.orig)}") from error
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: {_sentence(error)}") from error
+        except StatementError as error:
+            # Before the database was asked; the message has the parameters in it.
+            raise StoreError(f"{self.name}: {type(error.orig).__name__} in a statement") from error
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {error}") from error
 
@@ -315,6 +326,11 @@ def _sentence(error: Any) -> str:
         for known, advice in _SQLITE_ADVICE.items():
             if code == known or code.startswith(f"{known}_"):
                 return f"{advice} ({code})"
-    if getattr(error, "sqlstate", None) == "55P03":
+    state = getattr(error, "sqlstate", None)
+    if state == "55P03":
         return _SQLITE_ADVICE["SQLITE_BUSY"]
-    return " ".join(str(error).split())
+    if state is None:
+        # SQLite's, which name columns, or of a server that was not reached.
+        return " ".join(str(error).split())
+    said = error.diag.message_primary if state[:2] in _TELLING else error.diag.constraint_name
+    return f"{type(error).__name__}{f', {said}' if said else ''} ({state})"

@@ -3,12 +3,17 @@
 A password's record key is made first, and the password stored after: of a failure in between, a key
 remains that opens nothing, and is erased. Erased the other way round: first the key, and what is
 left of the password is noise.
+
+**One seal for text and label.** Setting up a cipher takes far longer than what it does to some dozens
+of bytes, so both are sealed at once, the label behind a NUL, which no text has in it: a text alone is
+one without a label. Labels of their own (`sealed_label`) are in rows from before that, and are opened.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +22,7 @@ from pystream.acl.passwords import PasswordSettings
 from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
-from pystream.acl.viewers import Password, named_form
+from pystream.acl.viewers import Password, named_form, with_label, without_label
 from pystream.errors import InvalidValue, NotFound, PystreamError, Said
 
 _PAGE = 5000
@@ -81,6 +86,19 @@ class Issuer:
         Raises `InvalidValue` for a text that cannot be a password, or wrong settings; `Exists` where
         the tenant has one of them; `NotFound` for a stream that is not the tenant's.
         """
+        with self._made(tenant_id, entries, shared, now) as made:
+            self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
+        return tuple(each.id for each in made)
+
+    @contextmanager
+    def _made(
+        self,
+        tenant_id: int,
+        entries: Sequence[tuple[str, PasswordSettings]],
+        shared: bool,
+        now: int,
+    ) -> Iterator[list[NewPassword]]:
+        """Passwords to be stored in the block, whose keys are erased where that fails."""
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
             passwords.check(settings)
@@ -91,11 +109,10 @@ class Issuer:
             for (text, settings), form, key in zip(entries, forms, keys, strict=True)
         ]
         try:
-            self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
+            yield made
         except PystreamError:
             self._keys.erase(tenant_id, [key.reference for key in keys], now)
             raise
-        return tuple(each.id for each in made)
 
     def listed(
         self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
@@ -129,12 +146,8 @@ class Issuer:
     def _shown(self, tenant_id: int, page: Sequence[Sealed]) -> Iterator[Shown]:
         keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
         for each in page:
-            key = keys.get(each.reference)
-            yield Shown(
-                password=each.password,
-                text=_opened(key, each, "text", each.text),
-                label=_opened(key, each, "label", each.label) or "" if key else None,
-            )
+            text, label = _opened(keys.get(each.reference), each)
+            yield Shown(password=each.password, text=text, label=label)
 
     def find(self, tenant_id: int, text: str) -> Password | None:
         """The password of that text. Raises `InvalidValue` for one that cannot be."""
@@ -197,9 +210,11 @@ class Issuer:
             raise InvalidValue(Said("over", text, of="valid_until"))
         columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
         if "label" in changes:
+            whole, before = _opened(key, found[0])
             label = changes["label"] or ""
-            if label != (_opened(key, found[0], "label", found[0].label) or ""):
-                columns["sealed_label"] = _sealed_label(tenant_id, id, key, label)
+            if whole is not None and label != before:
+                columns["sealed_text"] = _sealed_text(tenant_id, id, key, whole, label)
+                columns["sealed_label"] = None
         self._viewers.set_password(tenant_id, id, columns, who=who, now=now)
 
     def rotate(
@@ -214,7 +229,7 @@ class Issuer:
     ) -> tuple[int, str]:
         """Makes a new password in the place of one, which opens some streams, with its label, validity
         and devices; returns its id and text. The old one lets in for `grace_s` more, and its sessions
-        go on; for 0, it is revoked.
+        go on; for 0, it is revoked. Both happen, or neither.
 
         Raises `NotFound`, and `InvalidValue` for one that lets nobody in any more.
         """
@@ -223,17 +238,15 @@ class Issuer:
             raise NotFound(Said("no-password", "there is no such password"))
         old = found[0].password
         over = old.valid_until is not None and old.valid_until <= now
+        said = "the password lets nobody in any more: make a new one instead"
         if found[0].text is None or old.revoked_at is not None or over:
-            text = "the password lets nobody in any more: make a new one instead"
-            raise InvalidValue(Said("password-over", text))
-        text = passwords.generate()
-        entries = [(text, found[0].settings)]
-        (made,) = self.add(tenant_id, stream_ids, entries, who=who, now=now, shared=old.shared)
-        if grace_s:
-            self._viewers.let_out(tenant_id, id, now + grace_s, who=who, now=now)
-        else:
-            self._viewers.revoke(tenant_id, [id], who=who, now=now)
-        return made, text
+            raise InvalidValue(Said("password-over", said))
+        text, until = passwords.generate(), now + grace_s if grace_s else None
+        with self._made(tenant_id, [(text, found[0].settings)], old.shared, now) as (new,):
+            if not self._viewers.replace(tenant_id, id, until, stream_ids, new, who=who, now=now):
+                # Somebody was faster.
+                raise InvalidValue(Said("password-over", said))
+        return new.id, text
 
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how
@@ -259,7 +272,7 @@ class Issuer:
             keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
             changed: list[tuple[int, bytes]] = []
             for each in some:
-                text = _opened(keys.get(each.reference), each, "text", each.text)
+                text, _ = _opened(keys.get(each.reference), each)
                 # Of an erased one, nobody finds the index again.
                 form = _form(each.password, text) if text else secrets.token_bytes(32)
                 changed.append((each.password.id, peppers.newest.index(tenant_id, form)))
@@ -287,8 +300,7 @@ def _sealed(
         pepper=peppers.newest.generation,
         lookup=lookup,
         otherwise=tuple(index for _, index in others),
-        sealed_text=seal(key.key, Place(tenant_id, "password", id, "text"), text.encode()),
-        sealed_label=_sealed_label(tenant_id, id, key.key, settings.label),
+        sealed_text=_sealed_text(tenant_id, id, key.key, text, settings.label),
         shared=shared,
         is_test=settings.is_test,
         valid_from=settings.valid_from,
@@ -298,21 +310,26 @@ def _sealed(
     )
 
 
-def _sealed_label(tenant_id: int, id: int, key: bytes, label: str) -> bytes | None:
-    if not label:
-        return None
-    return seal(key, Place(tenant_id, "password", id, "label"), label.encode())
+def _sealed_text(tenant_id: int, id: int, key: bytes, text: str, label: str) -> bytes:
+    plain = with_label(text, label).encode()
+    return seal(key, Place(tenant_id, "password", id, "text"), plain)
 
 
 def _form(password: Password, text: str) -> bytes:
     return named_form(text) if password.named else passwords.canonical(text).encode()
 
 
-def _opened(key: bytes | None, sealed: Sealed, column: str, value: bytes | None) -> str | None:
-    if key is None or value is None:
-        return None
-    place = Place(sealed.password.tenant_id, "password", sealed.password.id, column)
-    return unseal(key, place, value).decode()
+def _opened(key: bytes | None, sealed: Sealed) -> tuple[str | None, str | None]:
+    """Text and label; neither where there is no key any more."""
+    if key is None:
+        return None, None
+
+    def opened(column: str, value: bytes) -> str:
+        place = Place(sealed.password.tenant_id, "password", sealed.password.id, column)
+        return unseal(key, place, value).decode()
+
+    text, label = without_label(opened("text", sealed.text))
+    return text, label if sealed.label is None else opened("label", sealed.label)
 
 
 def _by_tenant(page: Iterable[Sealed]) -> Iterator[tuple[int, list[Sealed]]]:

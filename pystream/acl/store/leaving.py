@@ -58,6 +58,7 @@ from pystream.acl.store.inventory import (
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.retaining import add_proof, take_turn
 from pystream.acl.streams import Tenant
+from pystream.acl.viewers import without_label
 from pystream.errors import StoreError
 
 EXPORT_FORMAT: Final = "pystream export 1"
@@ -284,6 +285,9 @@ def _opened(
             shown[plain] = unseal(key, place, value).decode() if readable and key else None
         else:
             shown[name] = value.hex() if isinstance(value, bytes) else value
+    if table is tables.password and shown["text"] is not None:
+        shown["text"], label = without_label(shown["text"])
+        shown["label"] = shown["label"] or label or None
     return shown
 
 

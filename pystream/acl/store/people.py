@@ -285,6 +285,17 @@ class PeopleStore:
             )
             return True
 
+    def record_failures(self, person: Person, count: int, now: int) -> None:
+        """Puts on record that somebody has tried so often to sign in as a person, in vain. Of one who is not
+        there any more, nothing."""
+        column = tables.person.c
+        where = column.tenant_id == person.tenant_id, column.id == person.id
+        with self._database.writing() as connection:
+            if connection.scalar(select(column.id).where(*where)) is not None:
+                what = {"sign_ins_failed": (None, count)}
+                who = f"person:{person.name}"
+                record(connection, person.tenant_id, who, now, what, None, Kind.ACCESS)
+
     def session(self, digest: bytes, idle_s: int, now: int) -> Person | None:
         """Whose session that is, if it has neither ended nor been idle for too long."""
         column = tables.console_session.c

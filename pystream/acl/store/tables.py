@@ -201,8 +201,9 @@ meter_cursor = Table(
     Column("at", BigInteger, nullable=False),
 )
 
-# Its text and label are sealed under a key of its own, which lies in the key store. `lookup` is an
-# HMAC of its canonical form under the pepper of a generation.
+# Its text and label are sealed under a key of its own, which lies in the key store; `sealed_label` is
+# that of a row from before both were sealed together. `lookup` is an HMAC of its canonical form under
+# the pepper of a generation.
 password = Table(
     "password",
     metadata,

@@ -73,7 +73,6 @@ class NewPassword:
     pepper: int
     lookup: bytes
     sealed_text: bytes
-    sealed_label: bytes | None
     shared: bool = False
     is_test: bool = False
     valid_from: int | None = None
@@ -262,10 +261,33 @@ class ViewerStore:
             what = {"password_valid_until": (found.valid_until, until)}
             record(connection, tenant_id, who, now, what)
 
+    def replace(
+        self,
+        tenant_id: int,
+        id: int,
+        until: int | None,
+        stream_ids: Collection[int],
+        new: NewPassword,
+        *,
+        who: str,
+        now: int,
+    ) -> bool:
+        """Has a new password take the place of one, which lets in until a time, or not any more for None.
+        False where that one was revoked before, or is not there; nothing is added then. Raises as
+        `add_passwords` and `let_out` do."""
+        with self._database.together():
+            if until is not None:
+                self.let_out(tenant_id, id, until, who=who, now=now)
+            elif not self.revoke(tenant_id, [id], who=who, now=now):
+                return False
+            self.add_passwords(tenant_id, stream_ids, [new], who=who, now=now)
+        return True
+
     def set_password(
         self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
     ) -> None:
-        """Changes some of a password's `sealed_label`, `valid_from`, `valid_until` and `max_devices`.
+        """Changes some of a password's `sealed_text` and `sealed_label`, in which its text stays,
+        `valid_from`, `valid_until` and `max_devices`.
 
         What is on record of a label is that there is another one. Raises `NotFound`, and `InvalidValue`
         for validity or devices that cannot be, together with what stays.
@@ -284,7 +306,7 @@ class ViewerStore:
                 for name, value in rules.items()
                 if value != found[name]
             }
-            if "sealed_label" in changes:
+            if "sealed_text" in changes:
                 what["password_label_changed"] = (None, True)
             if what:
                 connection.execute(update(tables.password).where(*where).values(**changes))
@@ -484,7 +506,6 @@ def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
         "pepper": password.pepper,
         "lookup": password.lookup,
         "sealed_text": password.sealed_text,
-        "sealed_label": password.sealed_label,
         "shared": password.shared,
         "is_test": password.is_test,
         "valid_from": password.valid_from,

@@ -2,16 +2,18 @@
 streams, and what these call them: by their paths in it.
 
 Another tenant's films, and all else of the server's, lie beyond that folder: neither dots nor a symbolic
-link lead there.
+link lead there, now or later (`folders`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from pystream.acl.streams import StreamSettings
 from pystream.errors import PystreamError
+from pystream.server.folders import folder_of, held
 from pystream.server.office.values import Office
 
 _MOST = 1000
@@ -21,7 +23,7 @@ def folder(office: Office, tenant: str) -> str | None:
     """None where the operator has set none: then the operator adds streams."""
     if office.films is None:
         return None
-    return os.path.realpath(os.path.join(office.films, tenant))
+    return folder_of(office.films, tenant)
 
 
 def path(office: Office, tenant: str, name: str) -> str | None:
@@ -55,16 +57,23 @@ def listed(office: Office, tenant: str) -> list[str]:
     return [each for each in sorted(found)[:_MOST] if path(office, tenant, each) is not None]
 
 
-def unpackable(settings: StreamSettings, called: Sequence[str]) -> str | None:
+def unpackable(
+    office: Office, tenant: str, settings: StreamSettings, called: Sequence[str]
+) -> str | None:
     """Why no stream can be made of these films, which are `called` so; None where one can be."""
     import pystream
 
     try:
-        pystream.plan(
-            [pystream.open(source) for source in settings.sources],
-            format=settings.format,
-            segment_duration=settings.segment_duration_ms / 1000,
-        )
+        with ExitStack() as stack:
+            places = [
+                stack.enter_context(held(source, office.films or "", tenant))
+                for source in settings.sources
+            ]
+            pystream.plan(
+                list(map(pystream.open, places, settings.sources)),
+                format=settings.format,
+                segment_duration=settings.segment_duration_ms / 1000,
+            )
     except (PystreamError, OSError) as error:
         said = str(error)
         for source, name in zip(settings.sources, called, strict=False):

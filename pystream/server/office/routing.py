@@ -8,7 +8,7 @@ everybody may who is somebody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
@@ -234,6 +234,20 @@ def answer(office: Office, asked: Asked) -> Reply:
         reply = _refusal(request, HttpError(500, reason))
     reply.headers.extend(request.said)
     return reply
+
+
+def whose_share(office: Office, asked: Asked) -> Hashable:
+    """Whose places a request takes, for as long as it is answered: its tenant's, by number, or those of the
+    network from which somebody comes who is nobody yet. `answer` asks anew who that is, at its turn. It
+    may wait for the store."""
+    try:
+        if find(asked.method, asked.path).route.needs is not ANYBODY:
+            is_api = asked.path.startswith("/api/")
+            found = (api if is_api else console).tenant_of(office, Request(asked, {}))
+            return asked.network if found is None else found
+    except PystreamError:
+        pass  # The answer says so.
+    return asked.network
 
 
 def busy(asked: Asked) -> Reply:

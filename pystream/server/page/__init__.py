@@ -100,16 +100,21 @@ class Page:
         *,
         way: str = "open",
         query: str = "",
+        framed: bool = False,
+        opens_at: int | None = None,
     ) -> bytes:
         """The document. Its addresses are relative to `/{tenant}/{stream}/`. `notice`: what the tenant tells
         viewers before anything is recorded, which may be nothing. `way`: the stream's access; `query`: the
-        link that it was opened with."""
+        link that it was opened with. `framed`: nobody is let in but in a frame of another site; `opens_at`:
+        nor before that time, which is to come."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
         values["entry"] = _entry(notice, way, texts)
         values["notice"] = _paragraphs(notice)
         values |= {"language": language, "title": html.escape(title), "way": way}
+        values["bars"] = " data-framed" if framed else ""
+        values["bars"] += "" if opens_at is None else f' data-opens="{opens_at}"'
         values["master"] = html.escape(f"master.m3u8?{query}" if query else "master.m3u8")
         # A "<" could end the element that holds it.
         values["texts"] = json.dumps(texts).replace("<", "\\u003c")

@@ -3,7 +3,7 @@
 import { Controls } from "./controls.js";
 import { Entry, Ticket } from "./entry.js";
 import { Playback } from "./playback.js";
-import { openSession } from "./session.js";
+import { Refused, openSession } from "./session.js";
 
 const texts = JSON.parse(document.getElementById("texts").textContent);
 
@@ -17,10 +17,25 @@ document.documentElement.classList.toggle("embedded", embedded);
 document.getElementById("stage").hidden = false;
 
 const form = document.getElementById("entry");
-const { way } = document.body.dataset;
+const { way, framed, opens } = document.body.dataset;
 const isTyped = way === "shared" || way === "personal";
 const entry = way === "open" ? null : isTyped ? new Entry(form, say) : new Ticket(form, say, way);
-const sessions = entry ? () => entry.session() : () => openSession();
+
+/** Why nobody comes in here, or not yet, as the server knew when it sent this page; nobody is asked for a password in
+ * vain. Whoever tries again has another page, by the server's clock and as things are then. */
+const bar = framed !== undefined && !embedded ? { kind: "site" } : opens ? { kind: "early", opens_at: Number(opens) } : null;
+let isTold = false;
+
+async function sessions() {
+  if (bar && isTold) {
+    location.reload();
+    return new Promise(() => {});
+  }
+  isTold = true;
+  if (bar) throw new Refused(403, undefined, bar);
+  return entry ? entry.session() : openSession();
+}
+
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);
 playback.prepare();

@@ -26,12 +26,24 @@ ALWAYS = (
 )
 
 
+def tenant_of(office: Office, request: Request) -> int | None:
+    """The number of whose token is shown; None where none is that is valid."""
+    shown = _shown(request)
+    token = None if shown is None else office.accounts.token(shown, office.now())
+    return None if token is None else token.tenant_id
+
+
+def _shown(request: Request) -> str | None:
+    scheme, _, text = (request.fields.get("authorization") or "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else None
+
+
 def whose(office: Office, request: Request) -> Actor:
     """Whoever shows a token, which has requests left. Raises `Refusal`."""
-    scheme, _, text = (request.fields.get("authorization") or "").partition(" ")
-    if scheme.lower() != "bearer":
+    shown = _shown(request)
+    if shown is None:
         raise _unauthorized("a bearer token is wanted", "")
-    token = office.accounts.token(text.strip(), office.now())
+    token = office.accounts.token(shown, office.now())
     if token is None:
         raise _unauthorized("this token is not valid, or no longer", ', error="invalid_token"')
     left = office.quotas.take(token.id, office.clock())

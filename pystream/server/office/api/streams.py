@@ -355,7 +355,7 @@ def add(call: Call[NoQuery, NewStream]) -> Given:
     check_stream_name(name)
     settings = StreamSettings(**_with_paths(call, values))
     _check(call, None, settings)
-    _plan(settings, call.body.sources)
+    _plan(call, settings, call.body.sources)
     store, tenant = call.office.store, call.actor.tenant
     stream = store.add_stream(tenant, name, settings, who=call.who, now=call.now)
     location = f"{call.request.root}/api/v1/streams/{stream.name}"
@@ -385,7 +385,7 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     wanted = changed(before.settings, changes)
     _check(call, before.settings, wanted)
     if {"sources", "format", "segment_duration_ms"} & set(changes):
-        _plan(wanted, films.names(call.office, tenant, wanted.sources) or ["the film"])
+        _plan(call, wanted, films.names(call.office, tenant, wanted.sources) or ["the film"])
     stream = store.set_stream(tenant, name, changes, who=call.who, now=call.now, seen=seen)
     return _given(call, stream)
 
@@ -518,8 +518,8 @@ def _check(call: Call[Any, Any], before: StreamSettings | None, settings: Stream
         ) from None
 
 
-def _plan(settings: StreamSettings, names: Sequence[str]) -> None:
+def _plan(call: Call[Any, Any], settings: StreamSettings, names: Sequence[str]) -> None:
     """Raises `Refusal` for what cannot be packaged."""
-    said = films.unpackable(settings, names)
+    said = films.unpackable(call.office, call.actor.tenant, settings, names)
     if said is not None:
         raise invalid(Error(detail=said, pointer="#/sources"))

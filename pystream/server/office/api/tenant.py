@@ -244,7 +244,8 @@ def traffic(call: Call[MonthQuery, None]) -> Given:
 def audit(call: Call[AuditQuery, None]) -> Given:
     """Read the audit log.
 
-    Who changed what, who has seen how many passwords, who has signed in; the newest first.
+    Who changed what, who has seen how many passwords, who has signed in, and how often that failed; the
+    newest first.
     """
     query = call.query
     found = call.office.store.audit.entries(

@@ -28,6 +28,12 @@ from pystream.server.office.console.texts import TEXTS
 from pystream.server.office.values import Office, Reply, Request
 
 
+def tenant_of(office: Office, request: Request) -> int | None:
+    """The number of the tenant of whoever is signed in."""
+    actor = whose(office, request)
+    return None if actor is None else actor.tenant_id
+
+
 def whose(office: Office, request: Request) -> Actor | None:
     """Whoever is signed in."""
     secret = sign_in.from_text(request.cookie(_cookie_name(request)) or "")

@@ -83,7 +83,7 @@ def add(office: Office, actor: Actor, request: Request) -> Reply:
             access=form.get("access", ""),
         )
         check(settings)
-        if (why := films.unpackable(settings, called)) is not None:
+        if (why := films.unpackable(office, actor.tenant, settings, called)) is not None:
             raise InvalidValue(Said("unpackable", why, of="sources", why=why))
         by: dict[str, Any] = {"who": actor.who, "now": office.now()}
         office.store.add_stream(actor.tenant, name, settings, **by)

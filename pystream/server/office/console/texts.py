@@ -601,6 +601,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_password_max_devices": ("devices of a password", "Geräte eines Passworts"),
     "of_password_valid_until": ("password valid until", "Passwort gültig bis"),
     "of_signed_in": ("signed in with", "angemeldet mit"),
+    "of_sign_ins_failed": ("sign-ins that failed", "fehlgeschlagene Anmeldungen"),
     "with_password": ("password", "Passwort"),
     "with_code": ("password and code", "Passwort und Code"),
     "with_recovery code": ("password and recovery code", "Passwort und Wiederherstellungscode"),
