@@ -286,7 +286,8 @@ def cards(words: list[str]) -> int:
         "cards",
         "TENANT/STREAM --url URL -o FILE\n         [--locale de|en] [--force]",
         "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
-        "to cut: with a code that opens the page with the password filled in.",
+        "to cut: with a code that opens the page with the password filled in. URL is that\n"
+        "of the stream's own page, or of one that has its code (pystream stream embed).",
         "pystream password cards acme/course -o cards.pdf \\\n"
         "      --url https://video.example.org/acme/course/",
     )
@@ -299,6 +300,7 @@ def cards(words: list[str]) -> int:
     try:
         from pystream.acl.cards import Card
         from pystream.acl.cards import cards as printed
+        from pystream.server.office.embedding import is_elsewhere_alone
     except ModuleNotFoundError as error:
         raise _store.not_installed(error) from None
     with _stores(options) as (store, issuer):
@@ -312,6 +314,10 @@ def cards(words: list[str]) -> int:
         ]
         if not shown:
             raise PystreamError("there is no password to print: pystream password add makes some")
+        own = f"/{stream.tenant}/{stream.name}/"
+        if is_elsewhere_alone(stream.settings) and options.url.endswith(own):
+            said = f"warning: {own[1:-1]} is shown on other sites only, not on its own page"
+            _terminal.complain(parser.prog, said)
         title = stream.settings.title or stream.name
         sheet = [
             Card(

@@ -82,7 +82,7 @@ def _list(
         "streams": _streams(office, actor),
         "stream": stream,
         "search": "",
-        "url": stream and embedding.page_url(request, stream.tenant, stream.name),
+        "url": stream and _card_url(request, stream),
         "at": None,
         "rows": _rows(office, actor, found),
         "after": 0,
@@ -195,7 +195,8 @@ def _sheet(
         "stream": stream,
         "at": at,
         "rows": _rows(office, actor, found),
-        "url": embedding.page_url(request, stream.tenant, stream.name),
+        "address": _card_url(request, stream),
+        "url": _card_url(request, stream),
         "zone": _zone(office, actor),
     }
     return pages.page(request, actor, "sheet.html", status, **usual | values)
@@ -207,7 +208,7 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
     form = request.form
     stream = office.store.stream(actor.tenant, form.get("stream", ""))
     try:
-        data = _printed(office, actor, form, stream)
+        data = _printed(office, actor, request, stream)
     except InvalidValue as error:
         again: dict[str, Any] = {"said": error.problems, "url": form.get("url", "")}
         if form.get("at"):
@@ -216,8 +217,20 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
     return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
 
 
-def _printed(office: Office, actor: Actor, form: Mapping[str, str], stream: Stream) -> bytes:
+def _card_url(request: Request, stream: Stream) -> str:
+    """Where cards lead, unless they say otherwise; nothing where the stream's page is no place to go to."""
+    if embedding.is_elsewhere_alone(stream.settings):
+        return ""
+    return embedding.page_url(request, stream.tenant, stream.name)
+
+
+def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> bytes:
     """Raises `InvalidValue`."""
+    form, url = request.form, request.form.get("url", "").strip()
+    own = embedding.page_url(request, stream.tenant, stream.name)
+    if url == own and embedding.is_elsewhere_alone(stream.settings):
+        text = "the stream is shown on other sites only: the address of a page that embeds it is wanted"
+        raise InvalidValue(Said("card-elsewhere", text, of="url"))
     # Reads typefaces.
     from pystream.acl.cards import MOST_CARDS, Card
     from pystream.server.office.printing import printed
@@ -236,7 +249,7 @@ def _printed(office: Office, actor: Actor, form: Mapping[str, str], stream: Stre
             raise InvalidValue(Said("cards-many", text, most=MOST_CARDS))
         sheet.append(
             Card(
-                url=form.get("url", "").strip(),
+                url=url,
                 password=each.text or "",
                 title=stream.settings.title or stream.name,
                 label=each.label or "",

@@ -159,6 +159,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "card": "Karte {number}: {problem}",
     "card-address": "eine Adresse wie https://www.example.org/a/b ist gefragt, in ASCII",
     "card-address-long": "sie ist zu lang für eine Karte",
+    "card-elsewhere": "der Stream ist nur auf anderen Websites zu sehen: Gefragt ist die Adresse einer Seite,"
+    " die ihn einbettet",
     "card-typeface": "es hat ein Zeichen, das die Schrift der Karten nicht kennt",
     "cards": "von 1 bis {most} Karten lassen sich auf einmal drucken",
     "cards-many": "Es sind mehr als {most} Passwörter. Drucken Sie die Karten je angelegter Liste",

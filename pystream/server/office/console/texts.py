@@ -332,9 +332,9 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "to_passwords": ("Passwords of this stream", "Passwörter dieses Streams"),
     "embed": ("Embed code", "Einbettungscode"),
     "embed_hint": (
-        "Paste this into the page of your site. The site has to be among those that may embed it.",
-        "Fügen Sie das in eine Seite Ihrer Website ein. Die Website muss zu denen gehören, die einbetten"
-        " dürfen.",
+        "Paste all of this into the page of your site. The site has to be among those that may embed it.",
+        "Fügen Sie das ganz in eine Seite Ihrer Website ein. Die Website muss zu denen gehören, die"
+        " einbetten dürfen.",
     ),
     "settings": ("Settings", "Einstellungen"),
     "devices": ("Devices", "Geräte"),
@@ -496,8 +496,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "cards_url": ("Address on the cards", "Adresse auf den Karten"),
     "cards_url_hint": (
-        "Your own page that embeds the film, or the player page.",
-        "Ihre eigene Seite mit dem eingebetteten Film oder die Player-Seite.",
+        "The player page, or your own page with the whole embed code, which hands what was scanned on to the"
+        " player.",
+        "Die Player-Seite oder Ihre eigene Seite mit dem ganzen Einbettungscode, der das Gescannte an den"
+        " Player weitergibt.",
     ),
     "cards_language": ("Language of the cards", "Sprache der Karten"),
     "import_file": ("CSV file", "CSV-Datei"),
