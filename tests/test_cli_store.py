@@ -15,12 +15,14 @@ import sys
 import termios
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.traffic import Kind, Metered, hours_of
-from pystream.server.keys import ensure_keys
+from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
 
 MEDIA = Path(__file__).parent / "media"
@@ -445,6 +447,29 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
 
 
 @pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("action", ["revoke", "erase", "end", "rotate", "set --label x"])
+def test_a_list_with_lines_that_nobody_has_tells_all_of_them_and_changes_nothing(
+    action: str,
+) -> None:
+    first, second = done("password", "add", "acme/a", "--count", "2").split()
+    before = told("password", "list", "acme")
+    lists = {
+        f"{first}\nx\n\n{second}\ny\nz\n": "standard input: line 2: the tenant has no such"
+        " password; lines 5 to 6: the tenant has no such password; nothing was changed; the other 2"
+        " are the tenant's",
+        "y\n": "line 1: the tenant has no such password; nothing was changed",
+        f"x\n{first}\n" * 30: "and more, 30 lines in all; nothing was changed; the other 30",
+    }
+    name, *more = action.split()
+    for text, said in lists.items():
+        shown = refused(1, "password", name, "acme", "--list", "-", *more, input=text)
+        assert said in " ".join(shown.split()) and first not in shown
+    assert told("password", "list", "acme") == before
+    pages = done("password", name, "--help")
+    assert "All of a list or nothing" in pages and max(map(len, pages.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("keys")
 def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
     add = ("password", "add", "acme/a", "acme/b", "--label", "Group A", "--devices", "2")
     first, second = done(*add, "--count", "2").split()
@@ -683,10 +708,11 @@ def test_without_the_servers_packages(here: Path, name: str) -> None:
     assert f"({name} is missing)" in finished.stderr and "pystream-hls" in finished.stderr
 
 
-def test_a_terminal_gets_a_table(traffic: Path) -> None:
+def on_a_terminal(*arguments: str) -> str:
+    """What a command shows on one of 80 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
-    words = [*COMMAND, "traffic", "acme", "--month", "2031-05"]
+    words = [*COMMAND, *arguments]
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "CI")}
     child = subprocess.Popen(words, stdout=theirs, env=environment | {"TERM": "xterm-256color"})
     os.close(theirs)
@@ -699,8 +725,45 @@ def test_a_terminal_gets_a_table(traffic: Path) -> None:
     finally:
         os.close(ours)
     assert child.wait() == 0
-    text = b"".join(parts).decode()
+    return b"".join(parts).decode()
+
+
+def test_a_terminal_gets_a_table(traffic: Path) -> None:
+    text = on_a_terminal("traffic", "acme", "--month", "2031-05")
     assert "\x1b[" in text and "─" in text and "1,500,000,001" in text
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_terminal_shows_passwords_and_viewers_in_one_piece() -> None:
+    made = done(
+        "password", "add", "acme/a", "--label", "Hall 1, Dr. Müller", "--count", "2"
+    ).split()
+    settings, viewers = load("pystream.toml", {}), ["member-778-xy", str(uuid4())]
+    with (
+        Store.open(settings.store.url) as store,
+        open_key_store(settings.keys, {}, migrate=False) as keys,
+    ):
+        Issuer(store.viewers, keys).named(store.tenant("acme").id, viewers, 1_900_000_000)
+
+    def lines(*words: str) -> list[list[str]]:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*words))
+        return [re.split("  +", line.strip()) for line in text.splitlines() if line.strip()]
+
+    head, _, *rows = lines("password", "list", "acme")
+    # What is the same everywhere takes no room.
+    assert head == ["password", "label", "opens", "state"]
+    assert sorted(row[0] for row in rows) == sorted(made)
+    assert all(row[1:] == ["Hall 1, Dr. Müller", "a", "valid"] for row in rows)
+    head, _, *rows = lines("password", "list", "acme", "--viewers")
+    assert head == ["viewer", "state", "first came in"]
+    assert sorted(row[0] for row in rows) == sorted(viewers)
+    assert all(row[1:] == ["valid", "2030-03-17 18:46:40+01:00"] for row in rows)
+    done(
+        "password", "add", "acme/a", "--test", "--devices", "2", "--valid-from", "2031-05-01 18:00"
+    )
+    # Where there is too much, all of it is folded, and nothing cut off.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal("password", "list", "acme"))
+    assert "devices" in text and all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize(("command", "library"), [("tenant", "sqlalchemy"), ("demo", "trio")])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from pystream.cli import _arguments, _store, _terminal
 from pystream.cli._arguments import Parser
-from pystream.cli._lists import complain, read
+from pystream.cli._lists import complain, in_runs, named, read
 from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
@@ -35,6 +35,8 @@ UTC, and ids as text: a number of theirs is longer than JavaScript can hold.
 """
 
 _MOST_GRACE_S = 30 * 86_400
+# Of lines with the same to say.
+_MOST_RUNS = 20
 
 
 # add
@@ -209,12 +211,33 @@ def list_all(words: list[str]) -> int:
         elif options.json:
             _terminal.print_json({"passwords": [_facts(each, names) for each in shown]})
         else:
-            rows = [_row(each, names, tenant.settings.timezone) for each in shown]
-            _store.show_table([(title, "left") for title in _TITLES], rows)
+            zone = tenant.settings.timezone
+            titles, row = (_VIEWER, _viewer_row) if options.viewers else (_PASSWORD, _row)
+            _show(titles, [row(each, names, zone) for each in shown])
     return 0
 
 
-_TITLES = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
+_PASSWORD = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
+_VIEWER = ("viewer", "state", "first came in")
+# Where a column says no more than this, there is more room for the others.
+_USUAL = ("", "personal")
+
+
+def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    telling = [
+        at
+        for at in range(len(titles))
+        if not rows or at == 0 or any(row[at] not in _USUAL for row in rows)
+    ]
+    columns = [(titles[at], "left") for at in telling]
+    _store.show_table(columns, [[row[at] for at in telling] for row in rows])
+
+
+def _viewer_row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:
+    from pystream.acl.password_csv import written
+
+    came = written(shown.password.created_at, timezone, end=False)
+    return [shown.text or "(erased)", shown.state(_store.now()), came]
 
 
 def _facts(shown: Shown, names: Mapping[int, str]) -> dict[str, Any]:
@@ -398,7 +421,7 @@ def change(words: list[str]) -> int:
         "         [--valid-from DATE|none] [--valid-until DATE|none] [--devices N|none]",
         "Changes what the options name of passwords; all else stays as it is. Who watches\n"
         "with one goes on as before: the next to come in do so by what it is then.\n"
-        f"{_NEVER_TYPED}",
+        f"{_ALL_OR_NONE}\n{_NEVER_TYPED}",
         "echo 9R2K-... | pystream password set acme --list - --valid-until 2031-06-01",
     )
     _add_choice(parser)
@@ -476,7 +499,7 @@ def rotate(words: list[str]) -> int:
         "Makes a new password in the place of each, and prints them, one a line, in the\n"
         "order of the old ones. It opens the same streams, with the same label, validity\n"
         "and devices. The old one is revoked, or lets in for a while more.\n"
-        f"{_NEVER_TYPED}",
+        f"{_ALL_OR_NONE}\n{_NEVER_TYPED}",
         "echo 9R2K-... | pystream password rotate acme --list - --grace 2h",
     )
     _add_choice(parser)
@@ -528,12 +551,15 @@ def _opened_by(shown: Sequence[Shown], there: Collection[int]) -> dict[int, list
 
 
 _NEVER_TYPED = "Passwords are never given on the command line, where others can see them."
+_ALL_OR_NONE = """\
+All of a list or nothing: where the tenant has not all of it, the numbers of the
+lines that it lacks are told, and nothing is changed."""
 
 
 def _choosing(action: str, description: str, example: str) -> Parser:
     """The parser of an action that ends something of passwords, or of named viewers."""
     usage = "TENANT --list FILE|- | --id ID... [--viewers]"
-    parser = _parser(action, usage, f"{description}\n{_NEVER_TYPED}", example)
+    parser = _parser(action, usage, f"{description}\n{_ALL_OR_NONE}\n{_NEVER_TYPED}", example)
     _add_choice(parser)
     parser.add_argument(
         "--viewers",
@@ -568,8 +594,11 @@ def _chosen(
 
 
 def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: str) -> list[int]:
-    ids = []
-    for number, line in enumerate(read(path).decode("utf-8-sig").splitlines(), 1):
+    """Raises `NotFound` with the numbers of all lines that are none of the tenant's."""
+    from pystream.acl.password_csv import Problem
+
+    ids, unknown = [], []
+    for number, line in enumerate(read(path).decode("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -577,8 +606,16 @@ def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: s
         except InvalidValue:
             found = None
         if found is None:
-            raise NotFound(f"line {number}: the tenant has no such password; nothing was changed")
-        ids.append(found.id)
+            unknown.append(Problem(number, "the tenant has no such password"))
+        else:
+            ids.append(found.id)
+    if unknown:
+        runs = list(in_runs(unknown))
+        where = "; ".join(runs[:_MOST_RUNS])
+        if len(runs) > _MOST_RUNS:
+            where += f"; and more, {len(unknown):,} lines in all"
+        others = f"; the other {len(ids):,} are the tenant's" if ids else ""
+        raise NotFound(f"{named(path)}: {where}; nothing was changed{others}")
     return ids
 
 
