@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pypdfium2
 import pytest
 
 from pystream.acl.store import Store
@@ -444,6 +445,27 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
     # Who is revoked already is no mistake.
     assert done("password", "revoke", "acme", "--id", made["id"]) == "1 password revoked\n"
     assert done("password", "revoke", "acme", "--id", made["id"]) == "0 passwords revoked\n"
+
+
+@pytest.mark.usefixtures("keys")
+def test_cards_are_printed_of_some_as_often_as_that_is_wanted() -> None:
+    made = done("password", "add", "acme/a", "--count", "3").split()
+    done("password", "add", "acme/b")
+    cards = ("password", "cards", "acme/a", "--url", "https://a.example/", "--force", "-o", "x.pdf")
+
+    def texts() -> str:
+        pages = pypdfium2.PdfDocument(Path("x.pdf").read_bytes())
+        return re.sub(r"\W", "", "".join(p.get_textpage().get_text_range() for p in pages))
+
+    assert done(*cards) == "x.pdf: 3 cards\n"
+    for _ in range(2):
+        done(*cards, "--list", "-", input=f"{made[2].lower()}\n{made[0]}\n")
+        places = [texts().find(each.replace("-", "")) for each in made]
+        assert places[1] == -1 and -1 < places[2] < places[0]
+    (other,) = told("password", "list", "acme/b")["passwords"]
+    assert "no password to print" in refused(1, *cards, "--id", other["id"])
+    assert "line 2" in refused(1, *cards, "--list", "-", input=f"{made[0]}\nx\n")
+    assert done("audit", "acme/a").count("2 passwords shown") == 2
 
 
 @pytest.mark.usefixtures("keys")

@@ -14,7 +14,7 @@ from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from pystream.acl.passwords import PasswordSettings
@@ -307,16 +307,19 @@ def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
 def cards(words: list[str]) -> int:
     parser = _parser(
         "cards",
-        "TENANT/STREAM --url URL -o FILE\n         [--locale de|en] [--force]",
-        "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
-        "to cut: with a code that opens the page with the password filled in. URL is that\n"
-        "of the stream's own page, or of one that has its code (pystream stream embed).",
+        "TENANT/STREAM --url URL -o FILE\n"
+        "         [--list FILE|- | --id ID...] [--locale de|en] [--force]",
+        "Prints a card for each password of a stream that is valid now or later, or for\n"
+        "those of a list, as often as you like. It is a PDF to cut: with a code that\n"
+        "opens the page with the password filled in. URL is that of the stream's own\n"
+        "page, or of one that has its code (pystream stream embed).",
         "pystream password cards acme/course -o cards.pdf \\\n"
         "      --url https://video.example.org/acme/course/",
     )
     parser.add_argument("place", type=_store.place, metavar="TENANT/STREAM")
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
+    _add_which(parser, required=False)
     parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
     parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
     options = parser.parse(words)
@@ -332,7 +335,7 @@ def cards(words: list[str]) -> int:
         now = _store.now()
         shown = [
             each
-            for each in issuer.listed(tenant.id, stream.id)
+            for each in _to_print(options, store, issuer, stream)
             if each.text is not None and each.state(now) not in ("revoked", "over")
         ]
         if not shown:
@@ -364,6 +367,18 @@ def cards(words: list[str]) -> int:
     facts = {"cards": len(sheet), "file": options.output}
     _store.report(options, facts, f"{options.output}: {_terminal.counted(len(sheet), 'card')}")
     return 0
+
+
+def _to_print(
+    options: argparse.Namespace, store: Store, issuer: Issuer, stream: Stream
+) -> Iterable[Shown]:
+    """The passwords of a stream, or those that the options name in their order, if they open it. Raises
+    `NotFound`."""
+    if options.list is None and options.id is None:
+        return issuer.listed(stream.tenant_id, stream.id)
+    ids = _ids(options, stream.tenant_id, store, issuer)
+    found = {each.password.id: each for each in issuer.shown(stream.tenant_id, ids)}
+    return [found[id] for id in ids if stream.id in found[id].password.streams]
 
 
 def _new_file(path: str, *, replace: bool) -> BinaryIO:
@@ -571,7 +586,11 @@ def _choosing(action: str, description: str, example: str) -> Parser:
 
 def _add_choice(parser: Parser) -> None:
     parser.add_argument("tenant", metavar="TENANT")
-    which = parser.add_mutually_exclusive_group(required=True)
+    _add_which(parser, required=True)
+
+
+def _add_which(parser: Parser, *, required: bool) -> None:
+    which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
     which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
 
@@ -581,19 +600,23 @@ def _chosen(
 ) -> tuple[Tenant, Sequence[int]]:
     """The passwords that the options name, each once. Raises `NotFound` where one is not there."""
     tenant = store.tenant(options.tenant)
+    return tenant, _ids(options, tenant.id, store, issuer)
+
+
+def _ids(options: argparse.Namespace, tenant_id: int, store: Store, issuer: Issuer) -> list[int]:
     # Not all actions are for viewers whom links name.
     is_named = getattr(options, "viewers", False)
     find = issuer.find_named if is_named else issuer.find
-    ids = list(dict.fromkeys(options.id or _ids_of(find, tenant, options.list)))
-    known = store.viewers.known(tenant.id, ids)
+    ids = list(dict.fromkeys(options.id or _ids_of(find, tenant_id, options.list)))
+    known = store.viewers.known(tenant_id, ids)
     if unknown := [str(id) for id in ids if id not in known]:
         raise NotFound(
             f"the tenant has no password with the id {', '.join(unknown)}; nothing was changed"
         )
-    return tenant, ids
+    return ids
 
 
-def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: str) -> list[int]:
+def _ids_of(find: Callable[[int, str], Password | None], tenant_id: int, path: str) -> list[int]:
     """Raises `NotFound` with the numbers of all lines that are none of the tenant's."""
     from pystream.acl.password_csv import Problem
 
@@ -602,7 +625,7 @@ def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: s
         if not line.strip():
             continue
         try:
-            found = find(tenant.id, line.strip())
+            found = find(tenant_id, line.strip())
         except InvalidValue:
             found = None
         if found is None:

@@ -171,6 +171,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "cards": "von 1 bis {most} Karten lassen sich auf einmal drucken",
     "cards-many": "Es sind mehr als {most} Passwörter. Drucken Sie die Karten je angelegter Liste",
     "cards-none": "Es gibt kein gültiges Passwort zu drucken",
+    "cards-streams": "Die ausgewählten Passwörter öffnen verschiedene Streams: Wählen Sie erst einen Stream",
     "never-valid": "das liegt nicht nach dem Anfang, das Passwort wäre also nie gültig",
     "no-password": "Dieses Passwort gibt es nicht",
     "none-made": "Zu dieser Zeit wurde kein Passwort angelegt",

@@ -481,15 +481,26 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "done_revoke": ("Revoked.", "Widerrufen."),
     "done_erase": ("Erased.", "Gelöscht."),
     "done_import": ("Imported.", "Importiert."),
-    "sheet": ("New passwords", "Neue Passwörter"),
+    "sheet": ("List of passwords", "Passwortliste"),
     "sheet_what": (
-        "Print this list now, or the cards. Each view of passwords is on record.",
-        "Drucken Sie diese Liste jetzt oder die Karten. Jeder Blick auf Passwörter wird protokolliert.",
+        "Print this list, or the cards. The passwords of the stream lead here again. Each view of passwords"
+        " is on record.",
+        "Drucken Sie diese Liste oder die Karten. Über die Passwörter des Streams kommen Sie wieder hierher."
+        " Jeder Blick auf Passwörter wird protokolliert.",
     ),
     "sheet_address": ("Address", "Adresse"),
     "cards": ("Cards as PDF", "Karten als PDF"),
     "export": ("Export as CSV", "Als CSV exportieren"),
     "cards_all": ("Cards of all valid passwords", "Karten aller gültigen Passwörter"),
+    "cards_valid": (
+        "Those that let nobody in any more get no card.",
+        "Was niemanden mehr einlässt, bekommt keine Karte.",
+    ),
+    "sheets": ("Lists to print again", "Listen noch einmal drucken"),
+    "sheets_hint": (
+        "What was made or imported together, by the time of it, with how many there were then.",
+        "Was zusammen angelegt oder importiert wurde, nach der Zeit, mit der Zahl von damals.",
+    ),
     "cards_hint": (
         "Ten on a page, to cut, with a code to scan.",
         "Zehn je Seite zum Ausschneiden, mit Code zum Scannen.",
