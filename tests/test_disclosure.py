@@ -148,7 +148,7 @@ def done(*arguments: str) -> str:
 def test_help_tells_all_and_fits_a_terminal() -> None:
     pages = {
         "tenant privacy": "--format --locale --config --json",
-        "tenant export": "--output --by --config --json",
+        "tenant export": "--output --overwrite --by --config --json",
         "tenant delete": "--confirm --force --output --by --config --json",
         "retention": "plan run proof --check",
         "retention plan": "--config --json",
@@ -174,7 +174,9 @@ def test_the_end_of_a_contract(here: Path) -> None:
     assert run("tenant", "privacy", "nobody").returncode == 1
     (here / "acme.zip").write_text("older")
     (here / "acme.zip").chmod(0o644)
-    assert "acme.zip: " in done("tenant", "export", "acme", "-o", "acme.zip")
+    refused = run("tenant", "export", "acme", "-o", "acme.zip")
+    assert refused.returncode == 1 and "--overwrite replaces it" in refused.stderr
+    assert "acme.zip: " in done("tenant", "export", "acme", "-o", "acme.zip", "--overwrite")
     assert (here / "acme.zip").stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile("acme.zip") as archive:
         assert text in archive.read("passwords.csv").decode()

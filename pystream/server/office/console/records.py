@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pystream.acl.audit import ALL_KINDS, Entry, Kind
+from pystream.acl.audit import ALL_KINDS, OPERATORS, Entry, Kind
 from pystream.acl.people import Actor
 from pystream.acl.traffic import Traffic, month_of
 from pystream.errors import Said
@@ -15,8 +15,6 @@ from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
 
 _PAGE = 50
-# Where films lie on the server is its operator's affair.
-_OPERATORS = frozenset(("sources", "download_source"))
 _NAMES = frozenset(("person", "token"))
 _TIMES = frozenset(
     (
@@ -92,7 +90,7 @@ def audit(office: Office, actor: Actor, request: Request) -> Reply:
 def _told_of(entry: Entry) -> Iterator[tuple[str, Any, Any]]:
     """What an entry is about: names, and each value that is another one now."""
     for name, (old, new) in entry.values.items():
-        if name in _OPERATORS:
+        if name in OPERATORS:
             continue
         if name in _NAMES or old != new:
             yield name, old, new
