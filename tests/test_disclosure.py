@@ -77,6 +77,22 @@ def test_the_text_says_the_same(language: str) -> None:
     assert document(Practice(rules, asks_with_address=True))["address_told_to_customer"] is True
 
 
+def test_what_is_in_memory_and_in_the_log_is_told() -> None:
+    """Each purpose for which an address, a site or an answer is held, as the server has it."""
+    told = document(Practice(Rules()))
+    held = {each["what"]: each for each in told["in_memory"]}
+    (tries,) = [each for what, each in held.items() if what.startswith("first part of")]
+    for of in ("password", "link or token that opens nothing", "sign in to the console"):
+        assert of in tries["what"]
+    assert "networks or countries" in held["network address"]["purpose"]
+    assert any("Referer" in what for what in held) and any("about a token" in what for what in held)
+    (sessions,) = [each for each in told["kept"] if each["class"] == "sessions"]
+    assert any("link" in what for what in sessions["what"])
+    assert told["log"]["requests"] is False and len(told["log"]["what"]) == 1
+    logged = document(Practice(Rules(), logs_requests=True))["log"]
+    assert logged["requests"] is True and "each request" in logged["what"][1]
+
+
 # Served
 
 
@@ -114,9 +130,11 @@ def test_a_node_serves_it(node: Node) -> None:
     ):
         assert node.get(f"{WELL_KNOWN}{query}")[0] == status, query
     assert node.get(f"/video{WELL_KNOWN}")[0] == 200
-    node.settings('path_prefix = "/video"', "[retention]\nsessions_days = 13")
+    assert got()["log"]["requests"] is False
+    node.settings('path_prefix = "/video"', "[retention]\nsessions_days = 13\n[log]\naccess = true")
     node.signal(signal.SIGHUP)
     until(lambda: got()["kept"][4]["days"] == 13)
+    until(lambda: got()["log"]["requests"] is True)
 
 
 # Commands

@@ -75,7 +75,9 @@ def privacy(words: list[str]) -> int:
     from pystream.acl.disclosure import Practice, document, notice
     from pystream.acl.store import Store
 
-    practice = Practice(settings.retention.rules, settings.outgoing.viewer_address)
+    practice = Practice(
+        settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
+    )
     with Store.open(settings.store.url) as store:
         tenant = store.tenant(options.name)
     with _terminal.output():
