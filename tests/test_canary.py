@@ -544,7 +544,8 @@ def in_postgresql(cluster: str, secrets: list[Secret]) -> Iterator[tuple[str, st
     data = Path(cluster, "data")
     # That of template0 and template1 is nobody's.
     databases = sorted(data.glob("base/*"), key=lambda each: int(each.name))
-    for path in (*sorted(databases[-1].iterdir()), *sorted(data.glob("pg_wal/0*"))):
+    # By their numbers: what has a name is of the catalogue, and comes and goes.
+    for path in (*sorted(databases[-1].glob("[0-9]*")), *sorted(data.glob("pg_wal/0*"))):
         # What has been made ready for later is zeros.
         found = set(traces.traces(path.read_bytes().rstrip(b"\0"), secrets))
         yield from ((f"{POSTGRESQL}{path.relative_to(data)}", *each) for each in sorted(found))

@@ -592,6 +592,10 @@ def test_what_is_counted_is_on_record_in_words_where_its_stream_is() -> None:
     assert last.endswith(" acme/a: 3 passwords added")
     assert "3 passwords shown" in done("audit", "acme/a")
     assert "passwords" not in done("stream", "changes", "acme/b")
+    # Whom it is about is said, although the name has not changed.
+    done("person", "add", "acme", "ina", "--role", "auditor")
+    done("person", "role", "acme", "ina", "dpo")
+    assert "person: ina, role: auditor -> dpo" in done("audit", "acme")
 
 
 @pytest.mark.usefixtures("keys")
