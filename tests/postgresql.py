@@ -21,15 +21,16 @@ def program(name: str) -> Path:
     return max(folders, key=lambda path: int(path.parent.name)) / name
 
 
-def run(name: str, *words: object) -> None:
-    """Runs a program to its end, as the user that its server may run as."""
-    subprocess.run(
+def run(name: str, *words: object) -> bytes:
+    """Runs a program to its end, as the user that its server may run as; returns what it prints."""
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
         [program(name), *map(str, words)],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         check=True,
         cwd="/",
         **_user(),
     )
+    return done.stdout
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -27,6 +27,7 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import notice_version
 from pystream.server.keys import open_key_store
+from pystream.server.office import embedding
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium
 from tests.test_mp4 import sparse
@@ -630,6 +631,53 @@ def test_the_page_asks_in_a_frame_on_another_site(
     page.goto(site.origin)
     assert page.run(IN_FRAME, password=text, plays=PLAYS) == 0
     page.close()
+
+
+FILLED = """
+// What is loaded anew knows nothing for a moment.
+const known = { evaluate: (expression) => frame.evaluate(expression).catch(() => false) };
+await until(known, "document.getElementById('entry')?.hidden === false");
+await until(known, `document.getElementById('password').value === ${JSON.stringify(values.text)}`);
+return await frame.evaluate("location.hash");
+"""
+CARRIED = f"""
+// One whose address changes while it loads is attached a moment later.
+const frame = page.frames()[1] ?? (await page.waitForEvent("frameattached"));
+{FILLED}"""
+
+
+def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server(
+    house: House, chromium: Chromium, site: Site
+) -> None:
+    with house.store() as store:
+        store.set_stream("acme", "course", {"embed_origins": [site.origin]}, who="test", now=1)
+        stream = store.stream("acme", "course")
+    text = house.issue("acme/course")
+    until(lambda: site.origin in house.ask("/acme/course/")[1]["content-security-policy"])
+    site.code = embedding.code(address(house, "acme/course"), stream)
+    page, printed = chromium.page(), f"{site.origin}/code"
+    page.goto(f"{printed}?row=3#{quote(text, safe='')}")
+    assert page.run(CARRIED, text=text) == ""
+    assert page.js("location.href") == f"{printed}?row=3"
+    page.run("const frame = page.frames()[1]; await frame.press('#password', 'Enter');")
+    page.run("await until(page.frames()[1], \"document.getElementById('entry').hidden\")")
+    page.close()
+    # What names a place of the page, or is its own in some other way, is left as it is.
+    for own in ("#top", "#/film/3", "#a=b"):
+        page = chromium.page()
+        page.goto(printed + own)
+        assert page.run(CARRIED, text="") == ""
+        assert page.js("location.hash") == own
+        page.close()
+    # As where the page around is slow to hand it on.
+    page = chromium.page()
+    page.goto(address(house, "acme/course"))
+    page.until(ASKS)
+    page.js(f"location.hash = '{text}'")
+    assert page.run(f"const frame = page.mainFrame(); {FILLED}", text=text) == ""
+    page.close()
+    assert not any(text in path or "#" in path for path in site.asked)
+    assert text not in house.node.said()
 
 
 def test_nothing_of_a_visit_is_in_the_log(house: House) -> None:

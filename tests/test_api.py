@@ -307,7 +307,12 @@ def test_a_stream_is_embedded(one: House) -> None:
     assert got["url"] == f"https://{HOST}/acme/course/" and got["embed_origins"] == [
         "https://a.example"
     ]
-    assert f'src="{got["url"]}"' in got["html"] and "<script" not in got["html"]
+    assert f'src="{got["url"]}"' in got["html"]
+    assert 'title="&quot;&gt;&lt;script&gt;"' in got["html"]
+    # Only what a fragment opens has a script that hands it on.
+    assert got["html"].count("<script") == 1
+    one.ask("PATCH", "/streams/course", {"access": "open"})
+    assert "<script" not in one.ask("GET", "/streams/course/embed").json["html"]
 
 
 # Passwords
@@ -534,6 +539,12 @@ def test_cards_are_printed(one: House) -> None:
         {"stream": "course", "url": "javascript:alert(1)"},
     ):
         assert one.ask("POST", "/passwords/cards", wrong).kind == "invalid"
+    # No card leads to a page that lets nobody in.
+    one.ask("PATCH", "/streams/course", {"embed_origins": ["https://a.b"], "embed_lock": True})
+    for wrong in ({}, {"url": f"https://{HOST}/acme/course/"}):
+        refused = one.ask("POST", "/passwords/cards", {"stream": "course", **wrong})
+        assert (refused.kind, refused.places) == ("invalid", ["#/url"])
+    assert one.ask("POST", "/passwords/cards", body).status == 200
 
 
 # The tenant, and what is on record

@@ -8,6 +8,10 @@ listed here by name; and the store finds what has 80 random bits or more by a pl
 
 At last the tenant is deleted, and none of its names is in what the node has.
 
+All of that is done with the store in SQLite and in PostgreSQL. Of the latter, its files are searched (tables,
+indexes, statistics, write-ahead log), and what a dump of it says, since files may hold long values packed.
+Deleted rows stay in them until they are vacuumed, so at last the dump alone is searched for names.
+
 What is new and writes something belongs into `lived` or `worked`, and what shows passwords to the tenant
 into `OWN_VIEW`.
 """
@@ -47,12 +51,14 @@ from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.keys import open_key_store
+from pystream.server.office.routing import ROUTES
 from pystream.server.settings import load
 from tests import test_variants
 from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
 from tests.test_serve import SAMPLE, Node, environment, node_in
+from tests.test_variants import Portal
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -85,6 +91,8 @@ NAMES = [
 # Of these the store has the SHA-256: 80 random bits or more, which nobody finds by trying.
 BY_HASH = {"token", "token by the API", "session of the console", "code for recovery"}
 STORES = {"pystream.db", "pystream.db-wal"}
+POSTGRESQL = "postgresql/"
+DUMP = f"{POSTGRESQL}dump.sql"
 
 
 class Viewer:
@@ -177,12 +185,13 @@ def command(node: Node, name: str, *words: str, code: int = 0, given: str = "") 
     return done.stdout
 
 
-def lived(node: Node, kept: str, erased: str) -> list[Secret]:
+def lived(node: Node, portal: Portal, kept: str, erased: str) -> list[Secret]:
     """Everything that a node does, with the marks in it; what people, programs and sites had in hand."""
     viewer = Viewer(node)
-    held = worked(node)
+    held, session = worked(node, portal)
     passwords = "".join(f"{each}\n" for each in (kept, erased))
     command(node, "import.txt", *"password import acme/course --list -".split(), given=passwords)
+    looked(node, viewer, session, kept)
     for path in ("/", "/acme/course", "/acme/course/", "/acme/nothing/", f"/{QUERY}/{QUERY}/"):
         for proxied in (True, False):
             viewer.ask(path, proxied=proxied)
@@ -235,19 +244,66 @@ def lived(node: Node, kept: str, erased: str) -> list[Secret]:
     return held
 
 
-def worked(node: Node) -> list[Secret]:
-    """What a customer's people and programs do, and whom its site lets in; what they hold then."""
+def worked(node: Node, portal: Portal) -> tuple[list[Secret], str]:
+    """What a customer's people and programs do, and whom its site lets in; what they hold then, and a session
+    of the console that goes on."""
     words = f"person add acme {PERSON} --role tenant-admin --json".split()
     first = json.loads(command(node, "person.json", *words))["password"]
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     token = command(node, "token.txt", *"token add acme site".split(), *scopes).decode().strip()
-    return [
+    people, session = _people(node, Viewer(node), first)
+    held = [
         Secret("token", of_token(token)),
         *_programs(Viewer(node), token),
-        *_people(node, Viewer(node), first),
-        *_sites(Viewer(node), token),
+        *people,
+        *_sites(Viewer(node), token, portal),
         Secret("first password of a person", (first,)),
     ]
+    return held, session
+
+
+NAMED = {"asset": "x", "stream": "course", "name": "7f", "kind": "link", "place": "course"}
+"""What stands in the paths of pages."""
+
+
+def looked(node: Node, viewer: Viewer, session: str, kept: str) -> None:
+    """Every page of the console, and what is typed there."""
+    secret = sign_in.from_text(session)
+    assert secret is not None
+    fields: dict[str, Any] = {
+        "Origin": f"http://127.0.0.1:{node.port}",
+        "Cookie": f"pystream={session}; id={QUERY}",
+    }
+    pages = [each.path for each in ROUTES if each.method == "GET" and "/console" in each.path]
+    with Store.open(store_url(node)) as store:
+        ids = [each.password.id for each in store.viewers.passwords(store.tenant("acme").id)]
+    for path in pages:
+        for id in ids[:2]:
+            place = path.format_map({**NAMED, "password": id})
+            status, _, page = viewer.ask(place, proxied=False, **fields)
+            assert status in (200, 303, 400, 404), (place, status, page)
+    form = {"csrf": sign_in.csrf(secret), "stream": "course"}
+    typed: tuple[tuple[str, dict[str, str]], ...] = (
+        ("passwords", {"search": kept}),
+        ("passwords", {"search": WRONG}),
+        ("passwords", {"search": LABEL}),
+        ("passwords/import", {"list": f"{kept};{LABEL}\n{WRONG};x;heute\n"}),
+        ("passwords/cards", {"url": "https://tv.example.org/"}),
+        ("passwords/cards", {f"p{ids[0]}": "on"}),
+        (f"passwords/{ids[0]}", {"label": LABEL, "valid_until": WRONG}),
+        ("streams/course", {"title": TITLE, "networks": PROXIED, "revision": "x"}),
+    )
+    form_type: dict[str, Any] = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path, more in typed:
+        status, _, page = viewer.ask(
+            f"/console/{path}",
+            "POST",
+            urlencode(form | more).encode(),
+            proxied=False,
+            **form_type,
+            **fields,
+        )
+        assert status in (200, 422), (path, status, page)
 
 
 Forms = tuple[str | bytes, ...]
@@ -334,8 +390,9 @@ def _programs(viewer: Viewer, token: str) -> list[Secret]:
     ]
 
 
-def _people(node: Node, viewer: Viewer, first: str) -> list[Secret]:
-    """Somebody signs in, takes another password, and has an authenticator from then on."""
+def _people(node: Node, viewer: Viewer, first: str) -> tuple[list[Secret], str]:
+    """Somebody signs in, takes another password, and has an authenticator from then on. Who that is stays
+    signed in."""
     chosen, wrong = "Nymphensittich im Ahorn 0815", "Graupapagei in der Linde 0815"
 
     def sent(path: str, session: str = "", **form: str) -> tuple[int, str]:
@@ -361,7 +418,7 @@ def _people(node: Node, viewer: Viewer, first: str) -> list[Secret]:
     assert sent("/console/password", session, old=first, new=chosen, again=chosen)[0] == 303
     now = int(time.time())
     with (
-        Store.open(str(node.folder / "pystream.db")) as store,
+        Store.open(store_url(node)) as store,
         open_key_store(load(str(node.folder / "pystream.toml"), {}).keys, environment()) as keys,
     ):
         accounts = Accounts(store.people, keys)
@@ -374,17 +431,19 @@ def _people(node: Node, viewer: Viewer, first: str) -> list[Secret]:
     assert status == 303 and viewer.ask(
         "/console/", proxied=False, Cookie=f"pystream={session}; id={QUERY}"
     )
-    return [
+    held = [
         Secret("password of a person", (chosen,)),
         Secret("wrong password of a person", (wrong,)),
         Secret("authenticator", of_authenticator(secret)),
         Secret("code for recovery", of_recovery(codes[1])),
         Secret("session of the console", of_session(session)),
     ]
+    return held, session
 
 
-def _sites(viewer: Viewer, token: str) -> list[Secret]:
-    """Viewers come in by a link, a token of the site's, and one of a CDN; and some who may not."""
+def _sites(viewer: Viewer, token: str, portal: Portal) -> list[Secret]:
+    """Viewers come in by a link, a token of the site's, one of a CDN, and one that the site is asked about;
+    and some who may not."""
 
     def verifier(**body: str) -> Any:
         return asked(viewer, token, "/verifiers", "POST", body)["secret"]
@@ -425,7 +484,17 @@ def _sites(viewer: Viewer, token: str) -> list[Secret]:
     assert entered("cdn", link=f"hdnts={akamai}") == 200
     assert viewer.ask("/acme/cdn/master.m3u8", "GET", None, **shown)[0] == 302
     assert viewer.ask(f"/acme/cdn/master.m3u8?hdnts={akamai}", marked=False)[0] == 302
+    hook = verifier(kind="question", stream="asked", name="qu", url=portal.url("/may"))
+    ticket, stranger = "eintrittskarte-4711-fuer-sittiche", "stranger: karte-0815-fuer-geier"
+    portal.verdict = {"allow": True, "viewer": VIEWER}
+    assert entered("asked", token=ticket) == 200
+    assert entered("asked", token=stranger) == 403
+    portal.verdict = None
+    assert entered("asked", token=f"{ticket} noch einmal") == 503
+    assert len(portal.asked) >= 3
     return [
+        Secret("secret of questions", (hook, base64.b64decode(hook.removeprefix("whsec_")))),
+        Secret("token that is asked about", (ticket, stranger)),
         Secret("secret of links", of_hex(linked)),
         Secret("link", of_signed(link)),
         Secret("secret of tokens", of_session(shared)),
@@ -448,18 +517,76 @@ def _admin(node: Node, name: str) -> bytes:
         return one.getresponse().read()
 
 
+def store_url(node: Node) -> str:
+    return load(str(node.folder / "pystream.toml"), {}).store.url
+
+
+@pytest.fixture(
+    params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("pg_ctlcluster"))]
+)
+def cluster(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """The folder of a PostgreSQL of this test's own, None for SQLite."""
+    if request.param == "sqlite":
+        yield None
+        return
+    from tests import postgresql
+
+    with postgresql.folder() as folder:
+        postgresql.initialise(f"{folder}/data")
+        with postgresql.serving(f"{folder}/data", folder):
+            yield folder
+
+
+def in_postgresql(cluster: str, secrets: list[Secret]) -> Iterator[tuple[str, str, str]]:
+    """Traces in the files of a database, and in its write-ahead log."""
+    from tests import postgresql
+
+    postgresql.execute(postgresql.url(cluster), "CHECKPOINT")
+    data = Path(cluster, "data")
+    # That of template0 and template1 is nobody's.
+    databases = sorted(data.glob("base/*"), key=lambda each: int(each.name))
+    # By their numbers: what has a name is of the catalogue, and comes and goes.
+    for path in (*sorted(databases[-1].glob("[0-9]*")), *sorted(data.glob("pg_wal/0*"))):
+        # What has been made ready for later is zeros.
+        found = set(traces.traces(path.read_bytes().rstrip(b"\0"), secrets))
+        yield from ((f"{POSTGRESQL}{path.relative_to(data)}", *each) for each in sorted(found))
+
+
+def in_dump(cluster: str, secrets: list[Secret]) -> Iterator[tuple[str, str, str]]:
+    """Traces in what is in a database, in words."""
+    from tests import postgresql
+
+    dumped = postgresql.run("pg_dump", postgresql.url(cluster))
+    yield from ((DUMP, *each) for each in sorted(set(traces.traces(dumped, secrets))))
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def portal() -> Iterator[Portal]:
+    site = Portal()
+    yield site
+    site.shutdown()
+    site.server_close()
+
+
+@pytest.fixture
+def node(tmp_path: Path, cluster: str | None, portal: Portal) -> Iterator[Node]:
     with node_in(tmp_path) as made:
+        url = f"sqlite:///{tmp_path}/pystream.db"
+        if cluster is not None:
+            from tests import postgresql
+
+            url = postgresql.url(cluster)
         admin = free_port()
         (tmp_path / "admin-port").write_text(str(admin))
         trusted = 'trusted_proxies = ["127.0.0.0/8"]'
-        made.settings(f"workers = 2\n{trusted}", '[log]\nformat = "json"\naccess = true')
+        allowed = f'[outgoing]\nallow = ["127.0.0.0/8"]\nports = [{portal.server_port}]'
+        logged = '[log]\nformat = "json"\naccess = true'
+        made.settings(f"workers = 2\n{trusted}", f'{logged}\n{allowed}\n[store]\nurl = "{url}"\n')
         settings = tmp_path / "pystream.toml"
         settings.write_text(
             settings.read_text().replace("admin = []", f'admin = ["127.0.0.1:{admin}"]')
         )
-        with Store.open(str(tmp_path / "pystream.db")) as store:
+        with Store.open(url) as store:
             settings_of = TenantSettings(notice=NOTICE, display=DISPLAY)
             store.add_tenant("acme", settings_of, who="eva", now=0)
             film = StreamSettings(
@@ -472,7 +599,10 @@ def node(tmp_path: Path) -> Iterator[Node]:
                 title=TITLE,
             )
             store.add_stream("acme", "course", film, who="eva", now=0)
-            for name, access in (("signed", "signed"), ("external", "external"), ("cdn", "signed")):
+            for name, access in (
+                *(("signed", "signed"), ("cdn", "signed")),
+                *(("external", "external"), ("asked", "external")),
+            ):
                 opened = replace(film, access=access)
                 store.add_stream("acme", name, opened, who="eva", now=0)
         made.start()
@@ -480,7 +610,9 @@ def node(tmp_path: Path) -> Iterator[Node]:
         yield made
 
 
-def test_nothing_that_was_written_holds_a_mark(node: Node) -> None:
+def test_nothing_that_was_written_holds_a_mark(
+    node: Node, portal: Portal, cluster: str | None
+) -> None:
     kept, erased = generate(), generate()
     viewers = [
         Secret("address of a proxy's client", traces.address(PROXIED)),
@@ -493,16 +625,26 @@ def test_nothing_that_was_written_holds_a_mark(node: Node) -> None:
         Secret("password", traces.password(kept)),
         Secret("erased password", traces.password(erased)),
     ]
-    held = lived(node, kept, erased)
+    held = lived(node, portal, kept, erased)
     named = [each for each in NAMES if each.name in ("label", "viewer")]
+    secrets = viewers + passwords + held + named
     # With its write-ahead logs, and once more as it is after the end.
-    found = set(in_files(node.folder, viewers + passwords + held + named))
-    assert {"pystream.db-wal", "keys.db", "log"} <= {each.name for each in node.folder.iterdir()}
-    leave(node)
+    found = set(in_files(node.folder, secrets))
+    there = {each.name for each in node.folder.iterdir()}
+    if cluster is None:
+        assert {"pystream.db-wal", "keys.db", "log"} <= there
+    else:
+        assert {"keys.db", "log"} <= there and "pystream.db" not in there
+        found |= {*in_postgresql(cluster, secrets), *in_dump(cluster, secrets)}
+    leave(node, cluster)
     assert node.stop() == 0
-    found |= set(in_files(node.folder, viewers + passwords + held + named))
+    found |= set(in_files(node.folder, secrets))
     left = {each for each in found if each[0] not in OWN_VIEW}
-    by_hash = {each for each in left if each[0] in STORES and each[1:] in HASHED}
+    by_hash = {
+        each
+        for each in left
+        if (each[0] in STORES or each[0].startswith(POSTGRESQL)) and each[1:] in HASHED
+    }
     assert left - by_hash == set()
     # Nothing is looked for in vain: all of these are there by then.
     assert {secret for _, secret, _ in by_hash} == BY_HASH
@@ -526,19 +668,24 @@ def test_nothing_that_was_written_holds_a_mark(node: Node) -> None:
         assert kept in archive.read("data/password.jsonl").decode()
 
 
-HASHED = {(name, "sha256 raw") for name in BY_HASH}
+# A dump spells bytes.
+HASHED = {(name, how) for name in BY_HASH for how in ("sha256 raw", "sha256")}
 
 
-def leave(node: Node) -> None:
+def leave(node: Node, cluster: str | None) -> None:
     """The end of the contract: of all that the tenant has named, nothing is left in what the node has, but
     in the archive that was made for the tenant, and in what commands have printed."""
-    before = {secret for file, secret, _ in in_files(node.folder, NAMES) if file in STORES}
+
+    def named() -> set[tuple[str, str, str]]:
+        found = {each for each in in_files(node.folder, NAMES) if each[0] not in OWN_VIEW}
+        return found if cluster is None else {*found, *in_dump(cluster, NAMES)}
+
+    before = {secret for file, secret, _ in named() if file in {*STORES, DUMP}}
     assert before == {"title", "notice", "display", "person"}
     words = "tenant delete acme --confirm acme --force -o proof.json".split()
     command(node, "delete.txt", *words)
     for _ in range(2):
-        left = {each for each in in_files(node.folder, NAMES) if each[0] not in OWN_VIEW}
-        assert {each for each in left if not each[0].startswith("said/")} == set()
+        assert {each for each in named() if not each[0].startswith("said/")} == set()
 
 
 # The search finds what is there

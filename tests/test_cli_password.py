@@ -84,7 +84,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         "add": "--count --shared --label --valid-from --valid-until --devices --test --by --json",
         "import": "--list --shared --by --config --json",
         "list": "--csv --by --config --json",
-        "cards": "--url --output --locale --by --config --json",
+        "cards": "--url --output --list --id --locale --by --config --json",
         "set": "--list --id --label --valid-from --valid-until --devices --by --config --json",
         "rotate": "--list --id --grace --by --config --json",
         "end": "--list --id --viewers --by --config --json",

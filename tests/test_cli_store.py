@@ -15,12 +15,15 @@ import sys
 import termios
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import pypdfium2
 import pytest
 
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.traffic import Kind, Metered, hours_of
-from pystream.server.keys import ensure_keys
+from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
 
 MEDIA = Path(__file__).parent / "media"
@@ -445,6 +448,50 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
 
 
 @pytest.mark.usefixtures("keys")
+def test_cards_are_printed_of_some_as_often_as_that_is_wanted() -> None:
+    made = done("password", "add", "acme/a", "--count", "3").split()
+    done("password", "add", "acme/b")
+    cards = ("password", "cards", "acme/a", "--url", "https://a.example/", "--force", "-o", "x.pdf")
+
+    def texts() -> str:
+        pages = pypdfium2.PdfDocument(Path("x.pdf").read_bytes())
+        return re.sub(r"\W", "", "".join(p.get_textpage().get_text_range() for p in pages))
+
+    assert done(*cards) == "x.pdf: 3 cards\n"
+    for _ in range(2):
+        done(*cards, "--list", "-", input=f"{made[2].lower()}\n{made[0]}\n")
+        places = [texts().find(each.replace("-", "")) for each in made]
+        assert places[1] == -1 and -1 < places[2] < places[0]
+    (other,) = told("password", "list", "acme/b")["passwords"]
+    assert "no password to print" in refused(1, *cards, "--id", other["id"])
+    assert "line 2" in refused(1, *cards, "--list", "-", input=f"{made[0]}\nx\n")
+    assert done("audit", "acme/a").count("2 passwords shown") == 2
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("action", ["revoke", "erase", "end", "rotate", "set --label x"])
+def test_a_list_with_lines_that_nobody_has_tells_all_of_them_and_changes_nothing(
+    action: str,
+) -> None:
+    first, second = done("password", "add", "acme/a", "--count", "2").split()
+    before = told("password", "list", "acme")
+    lists = {
+        f"{first}\nx\n\n{second}\ny\nz\n": "standard input: line 2: the tenant has no such"
+        " password; lines 5 to 6: the tenant has no such password; nothing was changed; the other 2"
+        " are the tenant's",
+        "y\n": "line 1: the tenant has no such password; nothing was changed",
+        f"x\n{first}\n" * 30: "and more, 30 lines in all; nothing was changed; the other 30",
+    }
+    name, *more = action.split()
+    for text, said in lists.items():
+        shown = refused(1, "password", name, "acme", "--list", "-", *more, input=text)
+        assert said in " ".join(shown.split()) and first not in shown
+    assert told("password", "list", "acme") == before
+    pages = done("password", name, "--help")
+    assert "All of a list or nothing" in pages and max(map(len, pages.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("keys")
 def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
     add = ("password", "add", "acme/a", "acme/b", "--label", "Group A", "--devices", "2")
     first, second = done(*add, "--count", "2").split()
@@ -545,6 +592,10 @@ def test_what_is_counted_is_on_record_in_words_where_its_stream_is() -> None:
     assert last.endswith(" acme/a: 3 passwords added")
     assert "3 passwords shown" in done("audit", "acme/a")
     assert "passwords" not in done("stream", "changes", "acme/b")
+    # Whom it is about is said, although the name has not changed.
+    done("person", "add", "acme", "ina", "--role", "auditor")
+    done("person", "role", "acme", "ina", "dpo")
+    assert "person: ina, role: auditor -> dpo" in done("audit", "acme")
 
 
 @pytest.mark.usefixtures("keys")
@@ -683,10 +734,11 @@ def test_without_the_servers_packages(here: Path, name: str) -> None:
     assert f"({name} is missing)" in finished.stderr and "pystream-hls" in finished.stderr
 
 
-def test_a_terminal_gets_a_table(traffic: Path) -> None:
+def on_a_terminal(*arguments: str) -> str:
+    """What a command shows on one of 80 columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 80, 0, 0))
-    words = [*COMMAND, "traffic", "acme", "--month", "2031-05"]
+    words = [*COMMAND, *arguments]
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR", "CI")}
     child = subprocess.Popen(words, stdout=theirs, env=environment | {"TERM": "xterm-256color"})
     os.close(theirs)
@@ -699,8 +751,45 @@ def test_a_terminal_gets_a_table(traffic: Path) -> None:
     finally:
         os.close(ours)
     assert child.wait() == 0
-    text = b"".join(parts).decode()
+    return b"".join(parts).decode()
+
+
+def test_a_terminal_gets_a_table(traffic: Path) -> None:
+    text = on_a_terminal("traffic", "acme", "--month", "2031-05")
     assert "\x1b[" in text and "─" in text and "1,500,000,001" in text
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_terminal_shows_passwords_and_viewers_in_one_piece() -> None:
+    made = done(
+        "password", "add", "acme/a", "--label", "Hall 1, Dr. Müller", "--count", "2"
+    ).split()
+    settings, viewers = load("pystream.toml", {}), ["member-778-xy", str(uuid4())]
+    with (
+        Store.open(settings.store.url) as store,
+        open_key_store(settings.keys, {}, migrate=False) as keys,
+    ):
+        Issuer(store.viewers, keys).named(store.tenant("acme").id, viewers, 1_900_000_000)
+
+    def lines(*words: str) -> list[list[str]]:
+        text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*words))
+        return [re.split("  +", line.strip()) for line in text.splitlines() if line.strip()]
+
+    head, _, *rows = lines("password", "list", "acme")
+    # What is the same everywhere takes no room.
+    assert head == ["password", "label", "opens", "state"]
+    assert sorted(row[0] for row in rows) == sorted(made)
+    assert all(row[1:] == ["Hall 1, Dr. Müller", "a", "valid"] for row in rows)
+    head, _, *rows = lines("password", "list", "acme", "--viewers")
+    assert head == ["viewer", "state", "first came in"]
+    assert sorted(row[0] for row in rows) == sorted(viewers)
+    assert all(row[1:] == ["valid", "2030-03-17 18:46:40+01:00"] for row in rows)
+    done(
+        "password", "add", "acme/a", "--test", "--devices", "2", "--valid-from", "2031-05-01 18:00"
+    )
+    # Where there is too much, all of it is folded, and nothing cut off.
+    text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal("password", "list", "acme"))
+    assert "devices" in text and all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize(("command", "library"), [("tenant", "sqlalchemy"), ("demo", "trio")])

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pypdfium2
 import pytest
 import zxingcpp
 from PIL import Image
@@ -376,6 +377,53 @@ def test_a_list_is_looked_at_before_it_is_imported(house: House, chromium: Chrom
     go(page, "main form button")
     go(page, "button[name=go]")
     assert "409" in page.js("document.querySelector('main').textContent")
+    page.close()
+
+
+def test_what_was_printed_once_is_printed_again(house: House, chromium: Chromium) -> None:
+    def printed(page: Page) -> str:
+        data = page.run(
+            "const [got] = await Promise.all([page.waitForEvent('download', { timeout: 120_000 }),"
+            " page.click('form[action$=cards] button', { timeout: 120_000 })]);"
+            "const pieces = []; for await (const each of await got.createReadStream())"
+            " pieces.push(each); return Buffer.concat(pieces).toString('latin1')"
+        )
+        pages = pypdfium2.PdfDocument(data.encode("latin-1"))
+        return re.sub(r"\W", "", "".join(p.get_textpage().get_text_range() for p in pages))
+
+    page = entered(chromium, house, acceptDownloads=True)
+    page.goto(house.root + "passwords/new?stream=course")
+    fill(page, count="3", label="Hall 9")
+    go(page, "main form button")
+    sheet = page.js("location.href")
+    words = page.js("Array.from(document.querySelectorAll('tbody th')).map((e) => e.textContent)")
+    page.close()
+    # Whoever may only read prints, too, and finds the list again.
+    page = entered(chromium, house, "reporter", acceptDownloads=True)
+    page.goto(house.root + "passwords?stream=course")
+    accessible(page)
+    go(page, "[aria-labelledby=sheets-title] li a")
+    assert page.js("location.href") == sheet
+    whole = printed(page)
+    assert all(word.replace("-", "") in whole for word in words)
+    # And cards of some: whether the list is of one stream or of all.
+    for stream in ("course", ""):
+        search(page, house, "hall 9", stream)
+        for word in words[:2]:
+            page.run("await page.check(`input[aria-label$='${values.word}']`)", word=word)
+        go(page, "button[formaction$=cards]")
+        accessible(page)
+        assert "2 passwords are selected" in page.js("document.querySelector('main').textContent")
+        some = printed(page)
+        assert [word.replace("-", "") in some for word in words] == [True, True, False]
+    page.run("await page.fill('#url', 'https://ä.example')")
+    go(page, "form[action$=cards] button")
+    assert page.js(STATUS) == 422 and page.js("document.querySelector('#url').value").endswith(
+        "ä.example"
+    )
+    page.goto(house.root + "passwords?stream=course")
+    go(page, "button[formaction$=cards]")
+    assert "Nothing was selected" in page.js("document.querySelector('main').textContent")
     page.close()
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from pystream.acl import sign_in
 from pystream.acl.entrances.verifiers import KINDS, Verifier
 from pystream.acl.passwords import PasswordSettings, generate
+from pystream.acl.people import Role
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.errors import Said
 from pystream.server.office.console.sentences import GERMAN, NAMES, tell
@@ -166,6 +168,10 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ("passwords/import", {"stream": "{mark}", "list": LIST, "go": "yes"}),
     ("passwords/import", {"stream": "{mark}", "list": "passwort;kunde\nabc;1\n"}),
     ("passwords/import", {"stream": "{mark}", "list": ""}),
+    ("passwords/import", {"stream": "{mark}", "list": "%PDF-1.7"}),
+    ("passwords/import", {"stream": "{mark}", "list": "<!doctype html>"}),
+    ("passwords/import", {"stream": "{mark}", "list": "a;b;c;d;e;f;g;h"}),
+    ("passwords/import", {"stream": "{mark}", "list": "There is much in it.\nOr so it seems."}),
     ("passwords/cards", {"stream": "{mark}", "url": "ftp://x"}),
     ("verifiers/-/new", {"kind": "link", "name": "a b", "secret": "xyz"}),
     ("verifiers/-/new", {"kind": "jwks", "url": "x"}),
@@ -325,3 +331,121 @@ def test_where_a_key_is_added_stands_what_the_site_does_with_it(
             fields={"accept_language": language},
         )
         assert word in reply.body.decode()
+
+
+# The audit log
+
+ENTRY = re.compile(r'<td data-name="(?:What|Was)">(.*?)</td>', re.DOTALL)
+WHO = re.compile(r'<td data-name="(?:Who|Wer)">(.*?)</td>', re.DOTALL)
+
+
+def recorded() -> set[str]:
+    """What the stores put on record, by their source: `{name: (before, after)}`."""
+    names = {each.name for kind in (StreamSettings, TenantSettings) for each in fields(kind)}
+    names |= {f"password_{each.name}" for each in fields(PasswordSettings)} - {"password_label"}
+    names |= {"password_label_changed", "passwords_shown", "stream_sessions_ended"}
+    for name in ("__init__", "audit", "people", "retaining", "verifiers", "viewers"):
+        tree = ast.parse((PACKAGE / "acl" / "store" / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):
+                names |= {
+                    str(key.value)
+                    for key, value in zip(node.keys, node.values, strict=True)
+                    if isinstance(key, ast.Constant)
+                    and isinstance(value, ast.Tuple)
+                    and len(value.elts) == 2
+                }
+    return names
+
+
+def test_the_log_has_a_name_for_all_that_goes_on_record() -> None:
+    assert {"sessions_of_password_ended", "audit_entries_deleted"} <= recorded()
+    for name in recorded() - {"download_source"}:
+        assert f"of_{name}" in TEXTS["en"], name
+
+
+def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None:
+    """Of each kind that there is, in both languages."""
+    house = House(tmp_path)
+    office = house.office
+    store, people, viewers = office.store, office.store.people, office.store.viewers
+    acme, now = store.tenant("acme"), house.now
+    by: dict[str, Any] = {"who": "person:eva", "now": now}
+    film = store.stream("acme", MARK)
+    store.set_tenant("acme", {"display": "ACME", "max_rate_bps": 10**9, "notice": "x"}, **by)
+    store.set_stream("acme", MARK, {"sources": ("/b.mp4",)}, **by)
+    changes = {
+        "title": "",
+        "access": "external",
+        "format": "fmp4",
+        "segment_duration_ms": 4000,
+        "encryption": "aes-128",
+        "rotate_every": 10,
+        "pace": None,
+        "session_s": 600,
+        "idle_s": 60,
+        "max_devices": 2,
+        "device_mode": "kick_oldest",
+        "opens_at": now,
+        "closes_at": now + 9,
+        "networks": ("192.0.2.0/24",),
+        "countries": ("DE",),
+        "embed_origins": ("https://a.example",),
+        "embed_lock": True,
+        "max_viewers": 9,
+        "download": True,
+        "download_rate_bps": 10**6,
+        "allow_unknown_country": True,
+    }
+    store.set_stream("acme", MARK, changes, **by)
+    store.set_stream("acme", MARK, {"access": "open", "cache": "private"}, **by)
+    (id,) = office.issuer.add(
+        acme.id, [film.id], [(generate(), PasswordSettings())], who="token:site", now=now
+    )
+    label = {"label": "x", "valid_from": now, "valid_until": now + 9, "max_devices": 1}
+    office.issuer.change(acme.id, id, label, **by)
+    office.issuer.rotate(acme.id, id, [film.id], grace_s=5, **by)
+    viewers.end_sessions(acme.id, film.id, **by)
+    viewers.end_sessions_of(acme.id, id, **by)
+    viewers.revoke(acme.id, [id], **by)
+    office.issuer.erase(acme.id, [id], **by)
+    keys = store.verifiers(office.keys)
+    for kind, key in (("jwt", "A" * 43), ("akamai", "ab" * 32)):
+        keys.add(acme.id, None, f"k-{kind}", Verifier(kind=kind, secret=key), **by)
+        keys.revoke(acme.id, f"k-{kind}", **by)
+    office.accounts.add(acme.id, "ina", Role.SUPPORT, **by)
+    people.let_in(acme.id, "ina", 3600, **by)
+    people.set_role(acme.id, "ina", Role.EDITOR, **by)
+    ina = people.set_hash(acme.id, "ina", sign_in.hash_password("x" * 12), None, **by)
+    secret = office.accounts.begin_totp(ina, now)
+    office.accounts.finish_totp(ina, sign_in.totp(secret, now // 30), now)
+    people.remove_totp(ina, **by)
+    people.end_sessions(ina, **by)
+    people.remove(acme.id, "ina", **by)
+    people.revoke_token(acme.id, "evas", who="root", now=now)
+    store.audit.record_view(acme.id, film.id, {"passwords_shown": 3}, **by)
+    store.audit.forget(acme.id, now - 1, who="root", now=now)
+    store.remove_stream("acme", MARK, **by)
+    told = 0
+    for language, names in TEXTS.items():
+        asked: dict[str, Any] = {"session": "eva", "fields": {"accept_language": language}}
+        page, following = "", ["", ""]
+        while following:
+            part = house.ask("GET", "/console/audit", query=following[-1], **asked).body.decode()
+            following = re.findall(r'/console/audit\?(before=\d+)" rel="next"', part)
+            page += part
+        entries = [re.sub("<[^>]*>", " ", each) for each in ENTRY.findall(page)]
+        assert len(entries) > 25 and all(each.strip() for each in entries)
+        text = re.sub(r"\s+", " ", " ".join(entries))
+        assert not re.search(r"\b[a-z]+_[a-z_]+\b|\bNone\b|\bTrue\b|: *(?:\(|$)|/b\.mp4", text), (
+            text
+        )
+        assert names["of_sources"] in text and names["of_stream_sessions_ended"] in text
+        assert names["kind_of_akamai"] + ", k-akamai" in text
+        who = {each.strip() for each in WHO.findall(page)}
+        assert {"eva", names["who_token"].format(name="site")} <= who
+        assert names["who_server"].format(name="root") in who
+        assert not any(":" in each for each in who)
+        told += len(entries)
+    house.close()
+    assert told > 50

@@ -78,6 +78,22 @@ def test_the_text_says_the_same(language: str) -> None:
     assert document(Practice(rules, asks_with_address=True))["address_told_to_customer"] is True
 
 
+def test_what_is_in_memory_and_in_the_log_is_told() -> None:
+    """Each purpose for which an address, a site or an answer is held, as the server has it."""
+    told = document(Practice(Rules()))
+    held = {each["what"]: each for each in told["in_memory"]}
+    (tries,) = [each for what, each in held.items() if what.startswith("first part of")]
+    for of in ("password", "link or token that opens nothing", "sign in to the console"):
+        assert of in tries["what"]
+    assert "networks or countries" in held["network address"]["purpose"]
+    assert any("Referer" in what for what in held) and any("about a token" in what for what in held)
+    (sessions,) = [each for each in told["kept"] if each["class"] == "sessions"]
+    assert any("link" in what for what in sessions["what"])
+    assert told["log"]["requests"] is False and len(told["log"]["what"]) == 1
+    logged = document(Practice(Rules(), logs_requests=True))["log"]
+    assert logged["requests"] is True and "each request" in logged["what"][1]
+
+
 # Served
 
 
@@ -115,9 +131,11 @@ def test_a_node_serves_it(node: Node) -> None:
     ):
         assert node.get(f"{WELL_KNOWN}{query}")[0] == status, query
     assert node.get(f"/video{WELL_KNOWN}")[0] == 200
-    node.settings('path_prefix = "/video"', "[retention]\nsessions_days = 13")
+    assert got()["log"]["requests"] is False
+    node.settings('path_prefix = "/video"', "[retention]\nsessions_days = 13\n[log]\naccess = true")
     node.signal(signal.SIGHUP)
     until(lambda: got()["kept"][4]["days"] == 13)
+    until(lambda: got()["log"]["requests"] is True)
 
 
 # Commands
@@ -149,7 +167,7 @@ def done(*arguments: str) -> str:
 def test_help_tells_all_and_fits_a_terminal() -> None:
     pages = {
         "tenant privacy": "--format --locale --config --json",
-        "tenant export": "--output --by --config --json",
+        "tenant export": "--output --overwrite --by --config --json",
         "tenant delete": "--confirm --force --output --by --config --json",
         "retention": "plan run proof --check",
         "retention plan": "--config --json",
@@ -175,7 +193,9 @@ def test_the_end_of_a_contract(here: Path) -> None:
     assert run("tenant", "privacy", "nobody").returncode == 1
     (here / "acme.zip").write_text("older")
     (here / "acme.zip").chmod(0o644)
-    assert "acme.zip: " in done("tenant", "export", "acme", "-o", "acme.zip")
+    refused = run("tenant", "export", "acme", "-o", "acme.zip")
+    assert refused.returncode == 1 and "--overwrite replaces it" in refused.stderr
+    assert "acme.zip: " in done("tenant", "export", "acme", "-o", "acme.zip", "--overwrite")
     assert (here / "acme.zip").stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile("acme.zip") as archive:
         assert text in archive.read("passwords.csv").decode()

@@ -39,16 +39,22 @@ LADDER = ("ladder_270.mp4", "ladder_180.mp4", "ladder_90.mp4", "ladder_audio.m4a
 
 
 class Site:
-    """Somebody else's web site, with a page that has the player in a frame, and one with a video."""
+    """Somebody else's web site, with a page that has the player in a frame, or the code that a customer
+    was given, and one with a video. `asked`: the paths of all requests."""
 
     def __init__(self) -> None:
         site = self
         self.framed = ""
+        self.code = ""
+        self.asked: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 body = f'<!doctype html><title>Site</title><iframe src="{site.framed}"'
                 body += ' width="800" height="450" allow="fullscreen; autoplay"></iframe>'
+                site.asked.append(self.path)
+                if self.path.startswith("/code"):
+                    body = f'<!doctype html><title>Site</title><h1 id="top">Film</h1>{site.code}'
                 if self.path == "/video":
                     body = '<!doctype html><title>Site</title><video id="video" muted></video>'
                 self.send_response(200)

@@ -488,6 +488,51 @@ def test_each_problem_has_its_line(data: bytes, said: list[str]) -> None:
     assert all(map(str.startswith, told(found), said)), told(found)
 
 
+PROSE = """\
+Dear participants,
+thank you for your interest in our course, which begins in May.
+You will find the passwords for it enclosed in this letter.
+With kind regards
+"""
+NO_LISTS = {
+    "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n", "a PDF"),
+    "sheet": (b"PK\x03\x04\x14\0\x06\0[Content_Types].xml", "a file of a spreadsheet"),
+    "old sheet": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of a spreadsheet"),
+    "rtf": (b"{\\rtf1\\ansi hello}", "a document of a text processor"),
+    "page": (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html>\n<p>x</p>\n", "a page in HTML"),
+    "xml": (b'<?xml version="1.0"?>\n<a/>\n', "a page in HTML or XML"),
+    "comment": (b"<!-- saved -->", "a page in HTML"),
+    "json": (b'[\n  {"password": "x"}\n]\n', "JSON"),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "no text"),
+    "columns": (f"{';'.join('abcdefghij')}\n".encode() * 40 + b"x\n", "there are 10 columns"),
+    "prose": (PROSE.encode(), "this is running text"),
+}
+
+
+@pytest.mark.parametrize("name", NO_LISTS)
+def test_what_is_clearly_no_list_is_refused_with_a_word_on_what_is_wanted(name: str) -> None:
+    data, said = NO_LISTS[name]
+    found = read_csv(data)
+    (problem,) = found.problems
+    assert not found.passwords and said in problem.text
+    assert "a CSV with a password a line" in problem.text and ", ".join(COLUMNS) in problem.text
+
+
+def test_what_only_looks_like_another_kind_is_a_list() -> None:
+    """Odd passwords, labels in sentences, phrases that a header calls passwords."""
+    texts = ["<Q7ZpVn>", "{kQ7ZpVnXm", "[abc]Q7Zp", "PKQ7ZpVnXm", "%PDQ7ZpVnXm"]
+    phrases = ["otter walks over bridges", "seven green lamps sing"]
+    assert not read_csv("\n".join(texts).encode()).problems
+    labelled = [f"{text},a label of some words" for text in texts]
+    assert not read_csv("\n".join(labelled).encode()).problems
+    assert len(read_csv("\n".join(["password", *phrases]).encode()).passwords) == 2
+    # Groups are no words.
+    assert not read_csv(b"AB12 CD34 EF56 GH78\nJK12 LM34 NP56 QR78\n").problems
+    # One line with too much in it is that line's problem.
+    (problem,) = read_csv(b"a,b,,,,,7\nkQ7ZpVnXmW\nWcTbRd7731\n").problems
+    assert problem.text.startswith("there are more cells than columns")
+
+
 def test_lines_are_counted_behind_what_is_wrong() -> None:
     found = read_csv(b'password,label\r\n"a\r\nb\n\n\xff\nc,d,e\nf,\r\nb\n')
     assert [problem.line for problem in found.problems] == [2, 5, 6, 8]

@@ -974,8 +974,23 @@ def test_a_program_that_does_not_start_replaces_nothing(node: Node) -> None:
             node.hear("READY=1")
             viewers.go_on()
     assert viewers.failures == []
-    assert len(node.events("program-not-replaced")) == 3
+    told = node.events("program-not-replaced")
+    assert [each["exit_code"] for each in told] == [1, 1, 1]
+    assert all("said before this" in each["why"] for each in told)
     assert node.processes()["worker"] == before["worker"]
+    assert node.stop() == 0
+
+
+def test_a_new_program_that_is_killed_is_told_with_the_signal(node: Node) -> None:
+    node.start()
+    node.hear("READY=1")
+    node.signal(signal.SIGUSR2)
+    until(lambda: node.processes().get("serve"))
+    (trial,) = node.processes()["serve"]
+    os.kill(trial, signal.SIGKILL)
+    node.hear("READY=1")
+    (event,) = node.events("program-not-replaced")
+    assert event["signal"] == "SIGKILL" and "exit_code" not in event
     assert node.stop() == 0
 
 

@@ -27,6 +27,9 @@ class Kind(StrEnum):
 
 ALL_KINDS: Final = frozenset(Kind)
 
+OPERATORS: Final = frozenset(("sources", "download_source"))
+"""Values that a tenant is not told: where films lie on the server is its operator's affair."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:

@@ -20,6 +20,8 @@ The document, `pystream-privacy 1`, which a node serves under `/.well-known/pyst
       "in_the_browser": {"cookies": false, "storage": ["...", ...]},
       "third_parties": [],               sites that a viewer's browser is sent to
       "address_told_to_customer": false, whether a customer's site may be asked with the address
+      "log": {"what": ["...", ...],      what the operator's log gets, who keeps it as long as that is set
+       "requests": false},               whether each request is in it
       "erasure": {"key_backups_days": 30},   for so long what is erased can be brought back
       "tenant": {"name": "acme", "display": "ACME GmbH",
         "notice": "...", "notice_version": "ba7816bf8f01cfea"}
@@ -49,10 +51,11 @@ LANGUAGES: Final = ("de", "en")
 @dataclass(frozen=True, slots=True)
 class Practice:
     """What of a node's settings says what it keeps. `asks_with_address`: customers' sites may be told
-    the viewer's address."""
+    the viewer's address. `logs_requests`: the operator's log has each request."""
 
     rules: Rules
     asks_with_address: bool = False
+    logs_requests: bool = False
 
 
 def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]:
@@ -67,6 +70,10 @@ def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]
         "in_the_browser": {"cookies": False, "storage": list(_BROWSER)},
         "third_parties": [],
         "address_told_to_customer": practice.asks_with_address,
+        "log": {
+            "what": [_LOG, *([_LOG_OF_REQUESTS] if practice.logs_requests else ())],
+            "requests": practice.logs_requests,
+        },
         "erasure": {"key_backups_days": practice.rules.key_backups},
     }
     if tenant is not None:
@@ -132,7 +139,8 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
     DataClass.SESSIONS: (
         (
             "random number",
-            "number of the stream, and of the password if one was typed",
+            "number of the stream, and of the password if one was typed, or of the link or of whom it or a"
+            " token names",
             "begin, end, reason of the end",
             "version of the notice that was shown",
         ),
@@ -237,20 +245,35 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
 _MEMORY = (
     (
         "network address",
-        "to send what was asked for",
+        "to send what was asked for; where the customer has bound a film to networks or countries, to"
+        " compare it with these",
         "the end of the connection",
     ),
     (
         "first part of the network address (IPv4: 24 bits, IPv6: 48 bits) of whoever typed a wrong"
-        " password",
+        " password, came with a link or token that opens nothing, or failed to sign in to the console",
         "to slow guessing down",
         "some minutes later",
+    ),
+    (
+        "site in whose page a film is shown (Origin, Referer, or what our page says)",
+        "to show it on those sites alone that the customer has named",
+        "the answer",
+    ),
+    (
+        "what the customer's site has said about a token: whether it lets in, and the opaque name",
+        "to ask about the same token once",
+        "as long as the customer has set, an hour at most",
     ),
     (
         "when a session last asked for something, and how fast it may go on",
         "to end idle sessions, to count devices, to keep the pace",
         "the end of the session",
     ),
+)
+_LOG = "what the server does and what fails, by stream; nothing of a viewer"
+_LOG_OF_REQUESTS = (
+    "of each request its time, kind, stream, status, bytes and duration; nothing of a viewer"
 )
 _NEVER = (
     "network address",
@@ -294,16 +317,17 @@ address, no kind of browser or device, no page that you come from, and it sets n
 browser is sent to no third party.
 
 While you watch, your network address is used in memory to send you the film, and is gone when the \
-connection ends. Of whoever types a wrong password, the first part of the address is remembered in \
-memory for some minutes, so that nobody can try passwords without end. Neither is written anywhere.
+connection ends. Of whoever types a wrong password, or comes with a link that opens nothing, the first \
+part of the address is remembered in memory for some minutes, so that nobody can try without end. \
+Neither is written anywhere.
 
-Where a film opens with a password, we store for each visit a random number, the film, which password \
-was used, begin and end, and the version of this notice that you were shown. We need it so that you \
-can go on watching and so that a password is used on as many devices only as it may be. It is deleted \
-{sessions} days after the end of the visit. Passwords are stored encrypted; only we know whom we gave \
-which. They are deleted {expired} days after their validity has ended, or {revoked} days after they \
-were taken back. When a password is erased earlier, its key is destroyed at once, and the last backup \
-of the key is gone after {backups} days.
+Where a film does not open to everybody, we store for each visit a random number, the film, which \
+password or link was used, begin and end, and the version of this notice that you were shown. We \
+need it so that you can go on watching and so that a password is used on as many devices only as it \
+may be. It is deleted {sessions} days after the end of the visit. Passwords are stored encrypted; \
+only we know whom we gave which. They are deleted {expired} days after their validity has ended, or \
+{revoked} days after they were taken back. When a password is erased earlier, its key is destroyed \
+at once, and the last backup of the key is gone after {backups} days.
 
 Where our own site lets you in, it may name you by a number of its own. That is stored encrypted like a \
 password, and deleted with the last of your visits.
@@ -323,18 +347,18 @@ kennt: Sie speichert keine Netzadresse, keine Angabe zu Browser oder Gerät, kei
 kommen, und sie setzt keine Cookies. Ihr Browser wird zu keinem Dritten geschickt.
 
 Während Sie zusehen, wird Ihre Netzadresse im Arbeitsspeicher benutzt, um Ihnen den Film zu senden; \
-mit dem Ende der Verbindung ist sie fort. Wer ein falsches Passwort eingibt, von dessen Adresse bleibt \
-der vordere Teil für einige Minuten im Arbeitsspeicher, damit niemand endlos Passwörter ausprobieren \
-kann. Beides wird nirgends aufgeschrieben.
+mit dem Ende der Verbindung ist sie fort. Wer ein falsches Passwort eingibt oder mit einem Link kommt, \
+der nichts öffnet, von dessen Adresse bleibt der vordere Teil für einige Minuten im Arbeitsspeicher, \
+damit niemand endlos ausprobieren kann. Beides wird nirgends aufgeschrieben.
 
-Öffnet sich ein Film mit einem Passwort, so speichern wir zu jedem Besuch eine Zufallszahl, den Film, \
-das benutzte Passwort, Beginn und Ende sowie die Fassung dieses Hinweises, die Ihnen gezeigt wurde. \
-Das ist nötig, damit Sie weitersehen können und ein Passwort nur auf so vielen Geräten benutzt wird, \
-wie es darf. Gelöscht wird es {sessions} Tage nach dem Ende des Besuchs. Passwörter sind verschlüsselt \
-gespeichert; nur wir wissen, wem wir welches gegeben haben. Gelöscht werden sie {expired} Tage nach \
-dem Ende ihrer Gültigkeit oder {revoked} Tage, nachdem sie zurückgenommen wurden. Wird ein Passwort \
-früher getilgt, so wird sein Schlüssel sofort vernichtet, und nach {backups} Tagen ist auch die letzte \
-Sicherung des Schlüssels gelöscht.
+Steht ein Film nicht allen offen, so speichern wir zu jedem Besuch eine Zufallszahl, den Film, das \
+benutzte Passwort oder den benutzten Link, Beginn und Ende sowie die Fassung dieses Hinweises, die \
+Ihnen gezeigt wurde. Das ist nötig, damit Sie weitersehen können und ein Passwort nur auf so vielen \
+Geräten benutzt wird, wie es darf. Gelöscht wird es {sessions} Tage nach dem Ende des Besuchs. \
+Passwörter sind verschlüsselt gespeichert; nur wir wissen, wem wir welches gegeben haben. Gelöscht \
+werden sie {expired} Tage nach dem Ende ihrer Gültigkeit oder {revoked} Tage, nachdem sie \
+zurückgenommen wurden. Wird ein Passwort früher getilgt, so wird sein Schlüssel sofort vernichtet, \
+und nach {backups} Tagen ist auch die letzte Sicherung des Schlüssels gelöscht.
 
 Lässt unsere eigene Seite Sie ein, so kann sie Sie mit einer eigenen Nummer benennen. Diese wird wie ein \
 Passwort verschlüsselt gespeichert und mit dem letzten Ihrer Besuche gelöscht.

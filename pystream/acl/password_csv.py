@@ -10,6 +10,10 @@ columns. Without a header the columns are those of `COLUMNS`, in that order, and
 missing. A column of another name is refused: what a list has beside the passwords, names for one, is
 not for this server.
 
+What is clearly no such list is refused as a whole, with a word on what is wanted: files of other kinds
+(a PDF, a spreadsheet's own format, a page), more columns than there are, and, without a header,
+sentences. Whoever has passwords of several words names the column.
+
 Cells are text, so a password of digits keeps its zeros. A time is a date (2031-05-01 or 01.05.2031)
 with a time of day behind it or none (08:30), in the customer's time zone unless it says how far from
 UTC it is. Until a date without a time of day is until its end.
@@ -185,6 +189,11 @@ def read_column(
 
 def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, str]]]:
     """Each line's cells by their columns, without the empty ones; lines of these alone are none."""
+    kind = _other_kind(data)
+    if kind is not None:
+        text = f"this is {kind}, no list: {_WANTED}"
+        found.append(Problem(1, Said("no-list", text, kind=kind)))
+        return
     lines = _lines(data, found)
     separator = _separator(lines)
     if lines and _SAYS_SEPARATOR.fullmatch(lines[0][1]):
@@ -198,6 +207,9 @@ def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, s
         if wrong:
             found.append(Problem(line, wrong))
             return
+    elif no_list := _without_header(lines, separator):
+        found.append(Problem(lines[0][0], no_list))
+        return
     for line, cells in _cells(lines, separator, found):
         if any(cells[len(columns) :]):
             found.append(Problem(line, Said("cells", _TOO_MANY)))
@@ -207,6 +219,54 @@ def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, s
             yield line, filled
 
 
+# What other files begin with, by their formats' own definitions, and what they are called.
+_BEGINNINGS = (
+    (re.compile(rb"%PDF-"), Said("kind-pdf", "a PDF")),
+    (
+        re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0"),
+        Said("kind-sheet", "a file of a spreadsheet, a text processor or an archive"),
+    ),
+    (re.compile(rb"\{\\rtf"), Said("kind-text", "a document of a text processor")),
+    (
+        re.compile(rb"<(!--|(!doctype|\?xml|html|head|body|table|div|svg)\b)", re.IGNORECASE),
+        Said("kind-page", "a page in HTML or XML"),
+    ),
+    (re.compile(rb"[\[{]\s*[\"\[{]"), Said("kind-json", "JSON")),
+    # A control character or two may be a slip in a line; UTF-16 is told apart by its mark.
+    (
+        re.compile(rb"(?!\xff\xfe|\xfe\xff)([^\x00-\x08\x0e-\x1b]*[\x00-\x08\x0e-\x1b]){4}"),
+        Said("kind-binary", "no text"),
+    ),
+)
+_LOOKED_AT = 4096
+
+
+def _other_kind(data: bytes) -> Said | None:
+    """Of what kind a file is that has no list in it."""
+    begin = data[:_LOOKED_AT].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((kind for pattern, kind in _BEGINNINGS if pattern.match(begin)), None)
+
+
+def _without_header(lines: list[tuple[int, str]], separator: str) -> Said | None:
+    """Why lines that nothing names are no list, if most of those looked at are not such as in one."""
+    sample = [_split(text, separator) or [""] for _, text in lines[:_SAMPLE]]
+    columns = Counter(len(cells) for cells in sample if any(cells[len(COLUMNS) :]))
+    if 2 * columns.total() > len(sample):
+        many = columns.most_common(1)[0][0]
+        return Said("columns-many", f"there are {many} columns: {_WANTED}", count=many)
+    sentences = sum(len(_WORD.findall(cells[0])) >= _LEAST_WORDS for cells in sample)
+    if 2 * sentences > len(sample):
+        text = f"this is running text, and no column is named: {_WANTED}"
+        return Said("no-list-text", text)
+    return None
+
+
+_WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[.,;:!?]?(?!\S)")
+_LEAST_WORDS = 3
+_WANTED = (
+    "what is wanted is a CSV with a password a line, and of the columns"
+    f" {', '.join(COLUMNS)} those that you need, named in the first line or in this order"
+)
 _TOO_MANY = "there are more cells than columns; a cell with a separator in it has to be quoted"
 _SAYS_SEPARATOR = re.compile(r"sep=([,;\t])", re.IGNORECASE)
 _LINE_END = re.compile(r"\r\n|\n|\r")

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 from pystream.cli import _arguments, _store, _terminal
 from pystream.cli._arguments import Parser
-from pystream.cli._lists import complain, read
+from pystream.cli._lists import complain, in_runs, named, read
 from pystream.errors import InvalidValue, NotFound, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from pystream.acl.passwords import PasswordSettings
@@ -35,6 +35,8 @@ UTC, and ids as text: a number of theirs is longer than JavaScript can hold.
 """
 
 _MOST_GRACE_S = 30 * 86_400
+# Of lines with the same to say.
+_MOST_RUNS = 20
 
 
 # add
@@ -209,12 +211,33 @@ def list_all(words: list[str]) -> int:
         elif options.json:
             _terminal.print_json({"passwords": [_facts(each, names) for each in shown]})
         else:
-            rows = [_row(each, names, tenant.settings.timezone) for each in shown]
-            _store.show_table([(title, "left") for title in _TITLES], rows)
+            zone = tenant.settings.timezone
+            titles, row = (_VIEWER, _viewer_row) if options.viewers else (_PASSWORD, _row)
+            _show(titles, [row(each, names, zone) for each in shown])
     return 0
 
 
-_TITLES = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
+_PASSWORD = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
+_VIEWER = ("viewer", "state", "first came in")
+# Where a column says no more than this, there is more room for the others.
+_USUAL = ("", "personal")
+
+
+def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    telling = [
+        at
+        for at in range(len(titles))
+        if not rows or at == 0 or any(row[at] not in _USUAL for row in rows)
+    ]
+    columns = [(titles[at], "left") for at in telling]
+    _store.show_table(columns, [[row[at] for at in telling] for row in rows])
+
+
+def _viewer_row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:
+    from pystream.acl.password_csv import written
+
+    came = written(shown.password.created_at, timezone, end=False)
+    return [shown.text or "(erased)", shown.state(_store.now()), came]
 
 
 def _facts(shown: Shown, names: Mapping[int, str]) -> dict[str, Any]:
@@ -284,21 +307,26 @@ def _print_csv(shown: Sequence[Shown], timezone: str) -> None:
 def cards(words: list[str]) -> int:
     parser = _parser(
         "cards",
-        "TENANT/STREAM --url URL -o FILE\n         [--locale de|en] [--force]",
-        "Prints a card for each password of a stream that is valid now or later, as a PDF\n"
-        "to cut: with a code that opens the page with the password filled in.",
+        "TENANT/STREAM --url URL -o FILE\n"
+        "         [--list FILE|- | --id ID...] [--locale de|en] [--force]",
+        "Prints a card for each password of a stream that is valid now or later, or for\n"
+        "those of a list, as often as you like. It is a PDF to cut: with a code that\n"
+        "opens the page with the password filled in. URL is that of the stream's own\n"
+        "page, or of one that has its code (pystream stream embed).",
         "pystream password cards acme/course -o cards.pdf \\\n"
         "      --url https://video.example.org/acme/course/",
     )
     parser.add_argument("place", type=_store.place, metavar="TENANT/STREAM")
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
+    _add_which(parser, required=False)
     parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
     parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
     options = parser.parse(words)
     try:
         from pystream.acl.cards import Card
         from pystream.acl.cards import cards as printed
+        from pystream.server.office.embedding import is_elsewhere_alone
     except ModuleNotFoundError as error:
         raise _store.not_installed(error) from None
     with _stores(options) as (store, issuer):
@@ -307,11 +335,15 @@ def cards(words: list[str]) -> int:
         now = _store.now()
         shown = [
             each
-            for each in issuer.listed(tenant.id, stream.id)
+            for each in _to_print(options, store, issuer, stream)
             if each.text is not None and each.state(now) not in ("revoked", "over")
         ]
         if not shown:
             raise PystreamError("there is no password to print: pystream password add makes some")
+        own = f"/{stream.tenant}/{stream.name}/"
+        if is_elsewhere_alone(stream.settings) and options.url.endswith(own):
+            said = f"warning: {own[1:-1]} is shown on other sites only, not on its own page"
+            _terminal.complain(parser.prog, said)
         title = stream.settings.title or stream.name
         sheet = [
             Card(
@@ -335,6 +367,18 @@ def cards(words: list[str]) -> int:
     facts = {"cards": len(sheet), "file": options.output}
     _store.report(options, facts, f"{options.output}: {_terminal.counted(len(sheet), 'card')}")
     return 0
+
+
+def _to_print(
+    options: argparse.Namespace, store: Store, issuer: Issuer, stream: Stream
+) -> Iterable[Shown]:
+    """The passwords of a stream, or those that the options name in their order, if they open it. Raises
+    `NotFound`."""
+    if options.list is None and options.id is None:
+        return issuer.listed(stream.tenant_id, stream.id)
+    ids = _ids(options, stream.tenant_id, store, issuer)
+    found = {each.password.id: each for each in issuer.shown(stream.tenant_id, ids)}
+    return [found[id] for id in ids if stream.id in found[id].password.streams]
 
 
 def _new_file(path: str, *, replace: bool) -> BinaryIO:
@@ -392,7 +436,7 @@ def change(words: list[str]) -> int:
         "         [--valid-from DATE|none] [--valid-until DATE|none] [--devices N|none]",
         "Changes what the options name of passwords; all else stays as it is. Who watches\n"
         "with one goes on as before: the next to come in do so by what it is then.\n"
-        f"{_NEVER_TYPED}",
+        f"{_ALL_OR_NONE}\n{_NEVER_TYPED}",
         "echo 9R2K-... | pystream password set acme --list - --valid-until 2031-06-01",
     )
     _add_choice(parser)
@@ -470,7 +514,7 @@ def rotate(words: list[str]) -> int:
         "Makes a new password in the place of each, and prints them, one a line, in the\n"
         "order of the old ones. It opens the same streams, with the same label, validity\n"
         "and devices. The old one is revoked, or lets in for a while more.\n"
-        f"{_NEVER_TYPED}",
+        f"{_ALL_OR_NONE}\n{_NEVER_TYPED}",
         "echo 9R2K-... | pystream password rotate acme --list - --grace 2h",
     )
     _add_choice(parser)
@@ -522,12 +566,15 @@ def _opened_by(shown: Sequence[Shown], there: Collection[int]) -> dict[int, list
 
 
 _NEVER_TYPED = "Passwords are never given on the command line, where others can see them."
+_ALL_OR_NONE = """\
+All of a list or nothing: where the tenant has not all of it, the numbers of the
+lines that it lacks are told, and nothing is changed."""
 
 
 def _choosing(action: str, description: str, example: str) -> Parser:
     """The parser of an action that ends something of passwords, or of named viewers."""
     usage = "TENANT --list FILE|- | --id ID... [--viewers]"
-    parser = _parser(action, usage, f"{description}\n{_NEVER_TYPED}", example)
+    parser = _parser(action, usage, f"{description}\n{_ALL_OR_NONE}\n{_NEVER_TYPED}", example)
     _add_choice(parser)
     parser.add_argument(
         "--viewers",
@@ -539,7 +586,11 @@ def _choosing(action: str, description: str, example: str) -> Parser:
 
 def _add_choice(parser: Parser) -> None:
     parser.add_argument("tenant", metavar="TENANT")
-    which = parser.add_mutually_exclusive_group(required=True)
+    _add_which(parser, required=True)
+
+
+def _add_which(parser: Parser, *, required: bool) -> None:
+    which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
     which.add_argument("--id", type=int, nargs="+", metavar="ID", help="as `list --json` has them")
 
@@ -549,30 +600,45 @@ def _chosen(
 ) -> tuple[Tenant, Sequence[int]]:
     """The passwords that the options name, each once. Raises `NotFound` where one is not there."""
     tenant = store.tenant(options.tenant)
+    return tenant, _ids(options, tenant.id, store, issuer)
+
+
+def _ids(options: argparse.Namespace, tenant_id: int, store: Store, issuer: Issuer) -> list[int]:
     # Not all actions are for viewers whom links name.
     is_named = getattr(options, "viewers", False)
     find = issuer.find_named if is_named else issuer.find
-    ids = list(dict.fromkeys(options.id or _ids_of(find, tenant, options.list)))
-    known = store.viewers.known(tenant.id, ids)
+    ids = list(dict.fromkeys(options.id or _ids_of(find, tenant_id, options.list)))
+    known = store.viewers.known(tenant_id, ids)
     if unknown := [str(id) for id in ids if id not in known]:
         raise NotFound(
             f"the tenant has no password with the id {', '.join(unknown)}; nothing was changed"
         )
-    return tenant, ids
+    return ids
 
 
-def _ids_of(find: Callable[[int, str], Password | None], tenant: Tenant, path: str) -> list[int]:
-    ids = []
-    for number, line in enumerate(read(path).decode("utf-8-sig").splitlines(), 1):
+def _ids_of(find: Callable[[int, str], Password | None], tenant_id: int, path: str) -> list[int]:
+    """Raises `NotFound` with the numbers of all lines that are none of the tenant's."""
+    from pystream.acl.password_csv import Problem
+
+    ids, unknown = [], []
+    for number, line in enumerate(read(path).decode("utf-8-sig", "replace").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            found = find(tenant.id, line.strip())
+            found = find(tenant_id, line.strip())
         except InvalidValue:
             found = None
         if found is None:
-            raise NotFound(f"line {number}: the tenant has no such password; nothing was changed")
-        ids.append(found.id)
+            unknown.append(Problem(number, "the tenant has no such password"))
+        else:
+            ids.append(found.id)
+    if unknown:
+        runs = list(in_runs(unknown))
+        where = "; ".join(runs[:_MOST_RUNS])
+        if len(runs) > _MOST_RUNS:
+            where += f"; and more, {len(unknown):,} lines in all"
+        others = f"; the other {len(ids):,} are the tenant's" if ids else ""
+        raise NotFound(f"{named(path)}: {where}; nothing was changed{others}")
     return ids
 
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser
+from pystream.errors import PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pystream.acl.store import Store
     from pystream.acl.store.keystore import KeyStore
@@ -37,7 +39,7 @@ _EXPORT = """\
 Writes everything of a tenant into a zip archive: settings, streams, passwords
 as the tenant knows them, sessions, traffic, people, the audit log. README.txt
 in it says what is where; manifest.json has a SHA-256 of each file. Films are
-not in it. That it was made is on record.
+not in it, nor where they lie on the server. That it was made is on record.
 """
 
 _DELETE = """\
@@ -73,7 +75,9 @@ def privacy(words: list[str]) -> int:
     from pystream.acl.disclosure import Practice, document, notice
     from pystream.acl.store import Store
 
-    practice = Practice(settings.retention.rules, settings.outgoing.viewer_address)
+    practice = Practice(
+        settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
+    )
     with Store.open(settings.store.url) as store:
         tenant = store.tenant(options.name)
     with _terminal.output():
@@ -87,20 +91,27 @@ def privacy(words: list[str]) -> int:
 def export(words: list[str]) -> int:
     parser = parser_of(
         "tenant export",
-        "NAME -o FILE [--by NAME]",
+        "NAME -o FILE [--overwrite] [--by NAME]",
         _EXPORT,
         "pystream tenant export acme -o acme.zip",
     )
     parser.add_argument("name", metavar="NAME", help="the tenant")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the archive")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE where it is there")
     _add_who(parser)
     options = parser.parse(words)
     with stores(options) as (store, keys, _):
         from pystream.acl.store.leaving import Leaving
 
-        done = Leaving(store, keys).export(
-            options.name, options.output, who=_store.who(options), now=_store.now()
-        )
+        by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+        try:
+            done = Leaving(store, keys).export(
+                options.name, options.output, **by, replace=options.overwrite
+            )
+        except FileExistsError:
+            raise PystreamError(
+                f"{options.output}: it is there already; --overwrite replaces it"
+            ) from None
     count = sum(done.rows.values())
     left = f", {done.unreadable} of its passwords erased" if done.unreadable else ""
     _store.report(

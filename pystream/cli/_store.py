@@ -218,17 +218,22 @@ def plain(value: Any) -> str:
     return "none" if value in (None, "") else str(value)
 
 
+_WHOM = ("person", "token")
+
+
 def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
     """What an entry on record says, for people: what was counted, else before and after, and what there
-    was not before alone."""
+    was not before alone. Whom it is about is said in any case."""
     return ", ".join(
         f"{_terminal.counted(new, 'password')} {name.removeprefix('passwords_')}"
         if name.startswith("passwords_")
         else f"{name}: {plain(new)}"
         if old is None
         else f"{name}: {plain(old)} -> {plain(new)}"
-        for name, (old, new) in values.items()
         if plain(old) != plain(new)
+        else f"{name}: {plain(new)}"
+        for name, (old, new) in values.items()
+        if name in _WHOM or plain(old) != plain(new)
     )
 
 

@@ -258,7 +258,9 @@ def _embed(words: list[str]) -> int:
         "stream embed",
         usage="TENANT/STREAM --url URL\n         [--config FILE | --store URL] [--json]",
         description="Prints the HTML that shows a stream's page on a site. That site has to be one\n"
-        "of --embed-origin (pystream stream set), or browsers show nothing.",
+        "of --embed-origin (pystream stream set), or browsers show nothing. Where\n"
+        "passwords or tokens open the stream, a script in it hands on what stands behind\n"
+        "the # of the page's address, as cards have it, to the player in the frame.",
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n"
         "  pystream stream embed acme/launch \\\n"
         "      --url https://video.example.org/acme/launch/",
@@ -271,10 +273,7 @@ def _embed(words: list[str]) -> int:
         stream = store.stream(*options.stream)
     from pystream.server.office.embedding import code
 
-    html, sites = (
-        code(options.url, stream.settings.title or stream.name),
-        stream.settings.embed_origins,
-    )
+    html, sites = code(options.url, stream), stream.settings.embed_origins
     if not sites:
         place = f"{stream.tenant}/{stream.name}"
         _terminal.complain(

@@ -435,7 +435,9 @@ class Answers:
             raise HttpError(404, "there is no such picture")
         if grant is not None:
             self._count_picture(stream, grant)
-        return self._frame(asked, request, stream, film, rendition, cors)
+        # What a tenant's own people look at is nothing that was sent to viewers.
+        row = None if grant is not None and grant.flags & PICTURES else _row(stream)
+        return self._frame(asked, request, film, rendition, row, cors)
 
     async def _written(
         self, film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
@@ -456,16 +458,16 @@ class Answers:
         self,
         asked: Route,
         request: Request,
-        stream: Stream,
         film: Film,
         rendition: Rendition,
+        row: Row | None,
         cors: Headers,
     ) -> Answer:
         ms = asked.number * 1000
         made = await self._origin.read(film, (rendition.name, ms), partial(rendition.frame, ms))
         frame = bytes(made)
         headers = [_TYPES["fmp4"], _NO_STORE, *cors]
-        return _ranged(frame, len(frame), headers, request, _etag(film, asked), None, _row(stream))
+        return _ranged(frame, len(frame), headers, request, _etag(film, asked), None, row)
 
     def _key(
         self, asked: Route, stream: Stream, film: Film, grant: Grant | None, cors: Headers
@@ -795,7 +797,7 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
     return Answer(200, headers, body, len(body), row, None, head)
 
 
-def _conditional(status: int, headers: Headers, row: Row) -> Answer:
+def _conditional(status: int, headers: Headers, row: Row | None) -> Answer:
     # RFC 9112 6.3: 304 has no body whatever is said, 412 has one until the end of the connection.
     return Answer(
         status, headers if status == 304 else [*headers, ("Content-Length", "0")], row=row
@@ -835,7 +837,7 @@ def _ranged(
     request: Request,
     etag: str,
     modified: int | None,
-    row: Row,
+    row: Row | None,
 ) -> Answer:
     headers += [("ETag", etag), ("Accept-Ranges", "bytes")]
     if status := http.preconditions(request, etag, modified):

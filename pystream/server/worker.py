@@ -160,7 +160,9 @@ def answering(
 def disclosing(settings: Settings, streams: Streams) -> Callable[[str | None], bytes | None]:
     """What says, as JSON, what is kept: of a tenant's name, or of the node for None. It says None where
     there is no such tenant."""
-    practice = Practice(settings.retention.rules, settings.outgoing.viewer_address)
+    practice = Practice(
+        settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
+    )
 
     def disclosed(name: str | None) -> bytes | None:
         tenant = None if name is None else streams.tenant(name)

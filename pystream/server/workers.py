@@ -631,18 +631,21 @@ class Supervisor:
                 return
             log.info("replacing-program")
             service.notify_reloading()
-            if await self._try_new_program():
-                self._execute()
-            self._say_not_replaced()
+            fault = await self._try_new_program()
+            if not fault and not self._stopping:
+                fault = self._execute()
+            self._say_not_replaced(fault)
 
-    def _say_not_replaced(self) -> None:
+    def _say_not_replaced(self, fault: dict[str, Any]) -> None:
         if self._stopping:
             log.warning("program-not-replaced", why="the node stops")
             return
-        log.error("program-not-replaced", why="the new one does not start; the old one goes on")
+        why = "the new one does not start, which it may have said before this; the old one goes on"
+        log.error("program-not-replaced", why=why, **fault)
         service.notify("READY=1")
 
-    async def _try_new_program(self) -> bool:
+    async def _try_new_program(self) -> dict[str, Any]:
+        """What is wrong with it: how it has ended, or why it never began. Nothing where it can start."""
         assert self._command is not None
         with trio.move_on_after(_TRIAL_SECONDS):
             try:
@@ -654,12 +657,11 @@ class Supervisor:
                     check=False,
                 )
             except OSError as error:
-                log.error(
-                    "program-cannot-be-executed", program=self._command[0], **log.fault(error)
-                )
-                return False
-            return done.returncode == 0 and not self._stopping
-        return False
+                return {"program": self._command[0], **log.fault(error)}
+            if done.returncode < 0:
+                return {"signal": signal.Signals(-done.returncode).name}
+            return {"exit_code": done.returncode} if done.returncode else {}
+        return {"silent_seconds": _TRIAL_SECONDS}
 
     def _handed(self, *, trial: bool) -> dict[str, Any]:
         names = ("role", "index", "seat", "pid", "control", "leaving")
@@ -672,8 +674,8 @@ class Supervisor:
             ],
         }
 
-    def _execute(self) -> None:
-        """Returns only where it fails."""
+    def _execute(self) -> dict[str, Any]:
+        """Returns only where it fails, with what is wrong."""
         assert self._command is not None
         sys.stdout.flush()
         films = _sealed_memory(self._shelf.left())
@@ -686,10 +688,10 @@ class Supervisor:
             environment = os.environ | {_HANDOVER: json.dumps(handed)}
             os.execve(self._command[0], list(self._command), environment)
         except OSError as error:
-            log.error("program-cannot-be-executed", program=self._command[0], **log.fault(error))
             for fd in descriptors:
                 os.set_inheritable(fd, False)
             os.close(films)
+            return {"program": self._command[0], **log.fault(error)}
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 

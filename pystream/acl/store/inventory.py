@@ -28,6 +28,7 @@ from sqlalchemy import (
     true,
 )
 
+from pystream.acl.audit import OPERATORS
 from pystream.acl.retention import DataClass
 from pystream.acl.store import tables
 
@@ -36,18 +37,26 @@ SEALED: Final = "sealed_"
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How a table's rows are kept. `without`: columns that an export leaves out, and why."""
+    """How a table's rows are kept. `without`: columns that an export leaves out, and why; of those that
+    are objects, `column.name` is what is left out of them."""
 
     data: tuple[DataClass, ...]
     without: Mapping[str, str] = field(default_factory=dict)
 
 
 _OF_THE_NODE = "of use to the node alone"
+_OF_THE_OPERATOR = "where films lie on the server"
 _A_SECRET = "a secret of whoever signs in"
 INVENTORY: Final[Mapping[str, Held]] = {
     "tenant": Held((DataClass.SETTINGS,)),
-    "stream": Held((DataClass.SETTINGS, DataClass.REMOVED_STREAMS)),
-    "audit": Held((DataClass.AUDIT,)),
+    "stream": Held(
+        (DataClass.SETTINGS, DataClass.REMOVED_STREAMS),
+        dict.fromkeys(sorted(OPERATORS), _OF_THE_OPERATOR),
+    ),
+    "audit": Held(
+        (DataClass.AUDIT,),
+        {f"what.{name}": _OF_THE_OPERATOR for name in sorted(OPERATORS)},
+    ),
     "traffic": Held((DataClass.TRAFFIC, DataClass.TRAFFIC_HOURS)),
     "password": Held(
         (

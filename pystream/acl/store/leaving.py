@@ -97,14 +97,20 @@ class Leaving:
 
     # Export
 
-    def export(self, name: str, path: str, *, who: str, now: int) -> Exported:
+    def export(
+        self, name: str, path: str, *, who: str, now: int, replace: bool = False
+    ) -> Exported:
         """Writes everything of a tenant's into a new archive, for its owner's eyes only; that it was
-        made is on record."""
+        made is on record. What is at `path` is replaced, where that is wanted; else it raises
+        `FileExistsError`."""
         tenant = self._store.tenant(name)
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        if not replace:
+            # Taken at once, so that nobody else's file is what the rename replaces.
+            os.close(os.open(path, flags, 0o600))
         unfinished = f"{path}.unfinished"
         with suppress(FileNotFoundError):
             os.unlink(unfinished)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         try:
             with open(os.open(unfinished, flags, 0o600), "wb") as file:
                 exported = self._write(tenant, file, now)
@@ -112,8 +118,9 @@ class Leaving:
                 os.fsync(file.fileno())
             os.rename(unfinished, path)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(unfinished)
+            for useless in (unfinished,) if replace else (unfinished, path):
+                with suppress(FileNotFoundError):
+                    os.unlink(useless)
             raise
         what = {"passwords_shown": exported.rows["password"]}
         self._store.audit.record_view(tenant.id, None, what, who=who, now=now)
@@ -277,6 +284,8 @@ def _opened(
     for name, value in row.items():
         if name in without:
             continue
+        if isinstance(value, dict):
+            value = {each: value[each] for each in value if f"{name}.{each}" not in without}
         if name.startswith(SEALED):
             plain = name.removeprefix(SEALED)
             key = keys.get(row["reference"])
@@ -354,7 +363,9 @@ hours and "used_on" days since 1970, in UTC; of months long ago, one hour has
 the sum. "kind" of
 traffic: 1 playlists, 2 segments, 3 keys, 4 downloads. Bytes are written as
 hexadecimal digits. "text" and "label" of a password are null where it was
-erased. The films themselves are files of yours, and not in here.
+erased. The films themselves are files of yours, and not in here; where they
+lie on the server is its operator's affair, and left out ("left_out" of
+manifest.json tells what else is, and why).
 
 Who holds these passwords may watch: keep this archive as you keep them.
 """

@@ -102,7 +102,9 @@ async def serve(node: dict[str, Any]) -> None:
         viewers=Board(node["gauges"]).viewers,
         knows_countries=lambda: geo[0].knows_countries,
         tries=node["sign_in_tries"],
-        practice=Practice(settings.retention.rules, settings.outgoing.viewer_address),
+        practice=Practice(
+            settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
+        ),
     )
     counter = Counter(office)
     accepting = trio.CancelScope()

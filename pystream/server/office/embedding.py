@@ -1,10 +1,26 @@
-"""The code with which a site shows a stream's page in a frame."""
+"""The code with which a site shows a stream's page in a frame, and where cards may lead.
+
+A card's code has the password in the fragment, which browsers keep to themselves (RFC 3986 3.5), and so to
+the page that was opened: a frame in it sees its own address alone. So the code has a script that takes
+the fragment out of that page's address and puts it behind the frame's. It never leaves the browser.
+"""
 
 from __future__ import annotations
 
 from html import escape
 
+from pystream.acl.streams import Stream, StreamSettings, sites
 from pystream.server.office.values import Request
+
+_BY_FRAGMENT = ("personal", "shared", "external")
+# What cards and tokens have there, and no place of the page that the fragment names.
+_HAND_ON = (
+    "<script>(function (frame, given) {"
+    "if (frame && /^#(token=)?[\\w.~%-]+$/.test(given) && !document.getElementById(given.slice(1)))"
+    ' { history.replaceState(history.state, "", location.pathname + location.search);'
+    " frame.src += given; } })"
+    "(document.currentScript.previousElementSibling, location.hash)</script>"
+)
 
 
 def page_url(request: Request, tenant: str, stream: str) -> str:
@@ -13,11 +29,20 @@ def page_url(request: Request, tenant: str, stream: str) -> str:
     return f"{scheme}://{request.fields.get('host', '')}{request.root}/{tenant}/{stream}/"
 
 
-def code(url: str, title: str) -> str:
+def is_elsewhere_alone(settings: StreamSettings) -> bool:
+    """Whether the stream's own page shows it in frames of other sites only, so that no card may lead to
+    it."""
+    return settings.embed_lock and bool(sites(settings))
+
+
+def code(url: str, stream: Stream) -> str:
     """HTML of a frame that is as wide as there is room, in 16:9. What the page may do, it may do there:
-    play by itself, fill the screen, lie above other windows."""
-    return (
-        f'<iframe src="{escape(url)}" title="{escape(title)}"'
+    play by itself, fill the screen, lie above other windows. Where a fragment opens the stream, a script
+    hands it on."""
+    settings = stream.settings
+    frame = (
+        f'<iframe src="{escape(url)}" title="{escape(settings.title or stream.name)}"'
         ' style="width: 100%; aspect-ratio: 16 / 9; border: 0" allowfullscreen'
         ' allow="autoplay; fullscreen; picture-in-picture; encrypted-media"></iframe>'
     )
+    return f"{frame}{_HAND_ON}" if settings.access in _BY_FRAGMENT else frame

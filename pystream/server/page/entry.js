@@ -7,9 +7,14 @@
 // A visit is kept for this tab alone (sessionStorage), and in an iframe for this tab and the site around it: no cookie.
 // Where the browser keeps nothing, a reload asks again. A printed card's code opens the page with the password behind
 // the "#", which no server ever sees; it is taken out of the address and put into the field. A token of a customer's
-// site comes the same way, as "#token=...". A link stays where it is, so that it can be opened again.
+// site comes the same way, as "#token=...". What comes there once the page is open, of a page around that was slow to
+// hand it on, or of another card, opens the page anew. A link stays where it is, so that it can be opened again.
 
 import { Refused, openSession, probe } from "./session.js";
+
+addEventListener("hashchange", () => {
+  if (location.hash) location.reload();
+});
 
 const KEPT = "pystream-visit";
 /** Of these the page speaks with the texts that a film has without a form. */

@@ -270,8 +270,9 @@ class Cards(Struct, kw_only=True, forbid_unknown_fields=True):
             str,
             Meta(
                 max_length=500,
-                description="The address that the cards name: a page of the customer's that embeds the"
-                " stream, for one. If left out, that of the stream's page here.",
+                description="The address that the cards name: a page of the customer's that has the"
+                " stream's embed code, for one. If left out, that of the stream's page here; where this is"
+                " shown on other sites alone (`embed_lock`), it is wanted.",
             ),
         ]
         | UnsetType
@@ -383,11 +384,13 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
         detail = f"ids: there are {len(alive)} passwords; name at most {MOST_CARDS} of them"
         raise invalid(Error(detail=detail, pointer="#/ids"))
     url = call.body.url
-    if url is UNSET:
-        url = embedding.page_url(call.request, stream.tenant, stream.name)
+    own = embedding.page_url(call.request, stream.tenant, stream.name)
+    if url in (UNSET, own) and embedding.is_elsewhere_alone(stream.settings):
+        detail = "the stream is shown on other sites only: the address of a page that embeds it is wanted"
+        raise invalid(Error(detail=f"url: {detail}", pointer="#/url"))
     sheet = [
         Card(
-            url=url,
+            url=own if url is UNSET else url,
             password=each.text or "",
             title=stream.settings.title or stream.name,
             label=each.label or "",

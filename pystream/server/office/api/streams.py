@@ -419,10 +419,12 @@ def embed(call: Call[NoQuery, None]) -> Given:
     """Read the code that embeds a stream.
 
     HTML for the customer's own site. That site has to be one of `embed_origins`, or browsers show nothing.
+    Where passwords or tokens open the stream, a script in it hands on what stands behind the `#` of the
+    page's address, as cards have it, to the player in the frame, and takes it out of the address.
     """
     stream = call.office.store.stream(call.actor.tenant, call.place["stream"])
     url = embedding.page_url(call.request, stream.tenant, stream.name)
-    html = embedding.code(url, stream.settings.title or stream.name)
+    html = embedding.code(url, stream)
     sites = list(stream.settings.embed_origins)
     return Given(EmbedCode(url=url, html=html, embed_origins=sites))
 

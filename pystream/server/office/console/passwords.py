@@ -1,16 +1,20 @@
 """Viewers' passwords: listed, made, imported, printed, ended. Each view of them is on record.
 
 What is made is shown on a page of its own (`sheet`), which is found by the stream and the second of its
-making: to load it again makes nothing. What ends passwords asks first, on a page that a form leads to.
+making: to load it again makes nothing. The list of a stream's passwords leads to those that were made last,
+by the audit log, so that what was printed once can be printed again. What ends passwords asks first, on a
+page that a form leads to.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from pystream.acl import password_csv
+from pystream.acl.audit import Kind
 from pystream.acl.passwords import PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
@@ -26,6 +30,9 @@ _PAGE = 100
 _SEARCHED = 20_000
 _PREVIEWED = 20
 _WARNED = 100
+_MOST_SHEETS = 20
+# So far back they are looked for: what else was changed of a stream is told between them.
+_MOST_ENTRIES = 500
 _CHANGED = ("label", "valid_from", "valid_until", "max_devices")
 _TAKES_PASSWORDS = ("personal", "shared")
 
@@ -82,8 +89,10 @@ def _list(
         "streams": _streams(office, actor),
         "stream": stream,
         "search": "",
-        "url": stream and embedding.page_url(request, stream.tenant, stream.name),
+        "url": stream and _card_url(request, stream),
         "at": None,
+        "ids": (),
+        "sheets": _sheets(office, actor, stream) if stream else [],
         "rows": _rows(office, actor, found),
         "after": 0,
         "next": None,
@@ -91,6 +100,18 @@ def _list(
         "zone": _zone(office, actor),
     }
     return pages.page(request, actor, "passwords.html", status, **usual | values)
+
+
+def _sheets(office: Office, actor: Actor, stream: Stream) -> list[tuple[int, int]]:
+    """When passwords of a stream were added, and how many then, the last ones first."""
+    entries = office.store.audit.entries(
+        actor.tenant_id, stream=stream.name, kinds={Kind.CHANGE}, most=_MOST_ENTRIES
+    )
+    counts = Counter[int]()
+    for each in entries:
+        if "passwords_added" in each.values and each.at >= stream.created_at:
+            counts[each.at] += each.values["passwords_added"][1]
+    return list(counts.items())[:_MOST_SHEETS]
 
 
 def _searched(
@@ -195,40 +216,91 @@ def _sheet(
         "stream": stream,
         "at": at,
         "rows": _rows(office, actor, found),
-        "url": embedding.page_url(request, stream.tenant, stream.name),
+        "ids": (),
+        "address": _card_url(request, stream),
+        "url": _card_url(request, stream),
         "zone": _zone(office, actor),
     }
     return pages.page(request, actor, "sheet.html", status, **usual | values)
 
 
 def cards(office: Office, actor: Actor, request: Request) -> Reply:
-    """A PDF of the cards of what was made in one second, or of all that lets in now or later. Where it
-    cannot be, the page from which it was asked for, which says why."""
-    form = request.form
+    """A PDF of the cards of what was selected, of what was made in one second, or of all that lets in now
+    or later. Where it cannot be, the page from which it was asked for, which says why; and first for a
+    selection, a page that asks where its cards lead."""
+    form, ids = request.form, _picked(request.form)
+    if "url" not in form and not ids:
+        back = _query(stream=form.get("stream", ""), done="nothing_selected")
+        return console.to(request, f"/console/passwords?{back}")
+    if "url" not in form:
+        return _asked(office, actor, request, ids)
     stream = office.store.stream(actor.tenant, form.get("stream", ""))
     try:
-        data = _printed(office, actor, form, stream)
+        data = _printed(office, actor, request, stream)
     except InvalidValue as error:
         again: dict[str, Any] = {"said": error.problems, "url": form.get("url", "")}
+        if ids:
+            return _of_selected(request, actor, stream, ids, 422, **again)
         if form.get("at"):
             return _sheet(office, actor, request, stream, _whole(form["at"]), 422, **again)
         return _listed(office, actor, request, stream, status=422, **again)
     return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
 
 
-def _printed(office: Office, actor: Actor, form: Mapping[str, str], stream: Stream) -> bytes:
+def _asked(office: Office, actor: Actor, request: Request, ids: Sequence[int]) -> Reply:
+    stream = _stream(office, actor, request.form.get("stream", ""))
+    if stream is None:
+        opened = [each.password.streams for each in office.issuer.shown(actor.tenant_id, ids)]
+        common = frozenset[int].intersection(*opened) if opened else frozenset[int]()
+        stream = next((each for each in _streams(office, actor) if each.id in common), None)
+    if stream is None:
+        text = "the passwords that are selected open different streams: choose one stream first"
+        said = [Said("cards-streams", text)]
+        return _listed(office, actor, request, None, status=422, said=said)
+    return _of_selected(request, actor, stream, ids, url=_card_url(request, stream))
+
+
+def _of_selected(
+    request: Request,
+    actor: Actor,
+    stream: Stream,
+    ids: Sequence[int],
+    status: int = 200,
+    **values: Any,
+) -> Reply:
+    values |= {"stream": stream, "ids": ids, "at": None}
+    return pages.page(request, actor, "selected_cards.html", status, **values)
+
+
+def _card_url(request: Request, stream: Stream) -> str:
+    """Where cards lead, unless they say otherwise; nothing where the stream's page is no place to go to."""
+    if embedding.is_elsewhere_alone(stream.settings):
+        return ""
+    return embedding.page_url(request, stream.tenant, stream.name)
+
+
+def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> bytes:
     """Raises `InvalidValue`."""
+    form, url = request.form, request.form.get("url", "").strip()
+    own = embedding.page_url(request, stream.tenant, stream.name)
+    if url == own and embedding.is_elsewhere_alone(stream.settings):
+        text = "the stream is shown on other sites only: the address of a page that embeds it is wanted"
+        raise InvalidValue(Said("card-elsewhere", text, of="url"))
     # Reads typefaces.
     from pystream.acl.cards import MOST_CARDS, Card
     from pystream.server.office.printing import printed
 
-    found: Iterable[Shown] = (
-        office.issuer.made(actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE)
-        if form.get("at")
-        else office.issuer.listed(actor.tenant_id, stream.id)
-    )
+    found: Iterable[Shown]
+    if ids := _picked(form):
+        found = office.issuer.shown(actor.tenant_id, ids)
+    elif form.get("at"):
+        found = office.issuer.made(actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE)
+    else:
+        found = office.issuer.listed(actor.tenant_id, stream.id)
     sheet = list[Card]()
     for each in found:
+        if stream.id not in each.password.streams:
+            continue
         if each.state(office.now()) not in ("valid", "to come"):
             continue
         if len(sheet) == MOST_CARDS:
@@ -236,7 +308,7 @@ def _printed(office: Office, actor: Actor, form: Mapping[str, str], stream: Stre
             raise InvalidValue(Said("cards-many", text, most=MOST_CARDS))
         sheet.append(
             Card(
-                url=form.get("url", "").strip(),
+                url=url,
                 password=each.text or "",
                 title=stream.settings.title or stream.name,
                 label=each.label or "",
@@ -406,7 +478,7 @@ def _ended(office: Office, actor: Actor, request: Request, action: str) -> Reply
     """Asks first; what was asked comes again with `sure`."""
     form = request.form
     back = _query(stream=form.get("stream", ""))
-    ids = [_whole(name[1:]) for name in form if name[:1] == "p" and name[1:].isdigit()]
+    ids = _picked(form)
     if not ids:
         return console.to(request, f"/console/passwords?{back}&done=nothing_selected")
     if not form.get("sure"):
@@ -422,6 +494,11 @@ def _ended(office: Office, actor: Actor, request: Request, action: str) -> Reply
     end = office.store.viewers.revoke if action == "revoke" else office.issuer.erase
     end(actor.tenant_id, ids, **by)
     return console.to(request, f"/console/passwords?{back}&done=done_{action}")
+
+
+def _picked(form: Mapping[str, str]) -> list[int]:
+    """The ids of passwords whose boxes are ticked."""
+    return [_whole(name[1:]) for name in form if name[:1] == "p" and name[1:].isdigit()]
 
 
 def _rotated(

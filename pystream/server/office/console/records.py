@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from pystream.acl.audit import ALL_KINDS, Entry, Kind
+from pystream.acl.audit import ALL_KINDS, OPERATORS, Entry, Kind
 from pystream.acl.people import Actor
 from pystream.acl.traffic import Traffic, month_of
 from pystream.errors import Said
@@ -15,8 +15,6 @@ from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
 
 _PAGE = 50
-# Where films lie on the server is its operator's affair.
-_OPERATORS = frozenset(("sources", "download_source"))
 _NAMES = frozenset(("person", "token"))
 _TIMES = frozenset(
     (
@@ -32,11 +30,23 @@ _TIMES = frozenset(
 # What values of these are called stands in `texts`, under a name that begins so.
 _WORDS = {
     "access": "access_",
+    "cache": "cache_",
     "device_mode": "",
     "encryption": "encryption_",
     "role": "role_",
     "signed_in": "with_",
+    "sources": "is_",
 }
+# Their names say all.
+_EVENTS = frozenset(
+    (
+        "password",
+        "sessions_ended",
+        "stream_sessions_ended",
+        "sessions_of_password_ended",
+        "password_label_changed",
+    )
+)
 _COUNTERS = ("requests", "bytes", "aborted")
 
 
@@ -85,14 +95,23 @@ def audit(office: Office, actor: Actor, request: Request) -> Reply:
         "told_of": _told_of,
         "times": _TIMES,
         "words": _WORDS,
+        "events": _EVENTS,
     }
     return pages.page(request, actor, "audit.html", **values)
 
 
 def _told_of(entry: Entry) -> Iterator[tuple[str, Any, Any]]:
-    """What an entry is about: names, and each value that is another one now."""
+    """What an entry is about: names, and each value that is another one now. Of what is new, those that are
+    something; of what is the operator's, that it has changed."""
+    is_new = all(old is None for old, _ in entry.values.values())
     for name, (old, new) in entry.values.items():
-        if name in _OPERATORS:
+        if name in OPERATORS or (is_new and new in (None, "", (), False)):
             continue
-        if name in _NAMES or old != new:
+        if name == "sessions_ended" and entry.stream is not None:
+            yield "stream_sessions_ended", old, new
+        elif name in _NAMES or old != new:
             yield name, old, new
+    if any(
+        entry.values[name][0] != entry.values[name][1] for name in OPERATORS & entry.values.keys()
+    ):
+        yield "sources", None, "new" if is_new else "changed"

@@ -107,6 +107,12 @@ NAMES: Final[Mapping[str, str]] = {
     "valid_until": "valid_until",
 }
 
+_LIST = (
+    "Gefragt ist eine CSV-Datei mit einem Passwort je Zeile; von den Spalten Passwort, Bezeichnung, gültig"
+    " ab, gültig bis, Geräte und Test die, die Sie brauchen, in der ersten Zeile benannt oder in dieser"
+    " Reihenfolge"
+)
+
 GERMAN: Final[Mapping[str, str]] = {
     # Values
     "at-least": "mindestens {least}, oder nichts",
@@ -159,10 +165,13 @@ GERMAN: Final[Mapping[str, str]] = {
     "card": "Karte {number}: {problem}",
     "card-address": "eine Adresse wie https://www.example.org/a/b ist gefragt, in ASCII",
     "card-address-long": "sie ist zu lang für eine Karte",
+    "card-elsewhere": "der Stream ist nur auf anderen Websites zu sehen: Gefragt ist die Adresse einer Seite,"
+    " die ihn einbettet",
     "card-typeface": "es hat ein Zeichen, das die Schrift der Karten nicht kennt",
     "cards": "von 1 bis {most} Karten lassen sich auf einmal drucken",
     "cards-many": "Es sind mehr als {most} Passwörter. Drucken Sie die Karten je angelegter Liste",
     "cards-none": "Es gibt kein gültiges Passwort zu drucken",
+    "cards-streams": "Die ausgewählten Passwörter öffnen verschiedene Streams: Wählen Sie erst einen Stream",
     "never-valid": "das liegt nicht nach dem Anfang, das Passwort wäre also nie gültig",
     "no-password": "Dieses Passwort gibt es nicht",
     "none-made": "Zu dieser Zeit wurde kein Passwort angelegt",
@@ -178,6 +187,15 @@ GERMAN: Final[Mapping[str, str]] = {
     "takes-none": "{name} nimmt keine Passwörter: Ändern Sie erst den Zugang",
     # Lists
     "cells": "Es sind mehr Zellen als Spalten; eine Zelle mit Trennzeichen gehört in Anführungszeichen",
+    "columns-many": "Es sind {count} Spalten: " + _LIST,
+    "kind-binary": "kein Text",
+    "kind-json": "JSON",
+    "kind-page": "eine Seite in HTML oder XML",
+    "kind-pdf": "ein PDF",
+    "kind-sheet": "eine Datei einer Tabellenkalkulation, einer Textverarbeitung oder ein Archiv",
+    "kind-text": "ein Dokument einer Textverarbeitung",
+    "no-list": "Das ist {kind}, keine Liste: " + _LIST,
+    "no-list-text": "Das ist fortlaufender Text, und keine Spalte ist benannt: " + _LIST,
     "column": "Eine Spalte „{name}“ gibt es in solch einer Liste nicht",
     "column-twice": "Es gibt zwei Spalten für „{name}“",
     "line": "Zeile {line}: {problem}",

@@ -244,7 +244,7 @@ def _page(
     form: Mapping[str, str] | None = None,
     **values: Any,
 ) -> Reply:
-    settings, tenant = stream.settings, office.store.tenant(actor.tenant).settings
+    tenant = office.store.tenant(actor.tenant).settings
     shown = _shown(stream, tenant.timezone)
     empty = {name: "" for name in shown if name not in _SWITCHES}
     url = embedding.page_url(request, stream.tenant, stream.name)
@@ -255,7 +255,7 @@ def _page(
         "watching": office.viewers().get(stream.id, 0),
         "pictures": _pictures(office, request, (stream,)),
         "url": url,
-        "code": embedding.code(url, settings.title or stream.name),
+        "code": embedding.code(url, stream),
         "accesses": ACCESS,
         "modes": DEVICE_MODES,
         "encryptions": ENCRYPTIONS,
