@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Final, Protocol, final
+from typing import Any, Final, Protocol, final
 
 from typing_extensions import Buffer
 
@@ -14,6 +14,52 @@ VERSION: Final[str]
 
 class _ReadAt(Protocol):
     def read_at(self, offset: int, n: int, /) -> Buffer: ...
+
+@final
+class Evidence:
+    """What was delivered and told, as lines of an evidence file say it. Any thread may use it."""
+
+    def __new__(cls) -> Evidence: ...
+    def read(self, lines: bytes) -> None:
+        """Whole lines; the last one need not end. Raises `MalformedEvidence`, with its line counted
+        from 1 in `lines`; those before it are read."""
+    def append(self, other: Evidence) -> None:
+        """Moves all that `other` holds into this one."""
+
+@final
+class Ledger:
+    """What has been watched by the evidence taken so far: `attendance-v1`.
+
+    Times are ms. `zone` is the content of a file of the time zone database. Any thread may use one at
+    any time.
+    """
+
+    def __new__(
+        cls,
+        *,
+        live: bool,
+        target_duration: int,
+        lookahead: int,
+        bridge: int,
+        zone: bytes,
+        live_only: int | None = None,
+        windows: Sequence[tuple[int, int]] = [],
+        breaks: Sequence[tuple[int, int]] = [],
+        verified: bool = False,
+        require_visible: bool = False,
+        credit_outage: bool = False,
+        union: bool = False,
+    ) -> Ledger: ...
+    def take(self, evidence: Evidence) -> None:
+        """Takes all events, which leave `evidence`. `ValueError` where one lies before others of its
+        session that were taken earlier; none is taken then."""
+    def rows(self) -> list[dict[str, Any]]:
+        """By key, stream and day; None last."""
+    def store(self) -> bytes:
+        """All of it as bytes, options too: an evidence's next events may follow after `load`."""
+    @staticmethod
+    def load(state: bytes) -> Ledger:
+        """`ValueError` for bytes that `store` has not made."""
 
 @final
 class Column:

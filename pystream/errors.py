@@ -51,6 +51,18 @@ class OutputError(PystreamError):
     """The output cannot be written where it was asked for."""
 
 
+class MalformedEvidence(PystreamError):
+    """A line of an evidence file is not as specified. `line` counts from 1, `what` says what is wrong."""
+
+    line: int
+    what: str
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"line {line}: {what}")
+        self.line = line
+        self.what = what
+
+
 class Said(str):
     """A sentence that says what is wrong, in English, and what is needed to say it otherwise: `key` is
     what it says, `of` the value that it is about (the sentence begins with that, then), `values` what

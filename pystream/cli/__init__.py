@@ -20,6 +20,7 @@ COMMANDS = {
     "verifier": "say how a customer's links and tokens are checked",
     "link": "make a signed link, to try it out",
     "keyring": "rotate, back up and bring back the keys of a node",
+    "attendance": "compute who has watched for how long, from evidence",
     "retention": "delete what is old, and show the proof of it",
     "top": "show what a running node does",
     "traffic": "say what was sent in a month, by stream and kind",
@@ -86,7 +87,7 @@ def _run(name: str, arguments: list[str]) -> int:
     from pystream.cli import _terminal
 
     if name in ("-h", "--help", "help"):
-        listed = "\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items())
+        listed = "\n".join(f"  {command:10} {what}" for command, what in COMMANDS.items())
         with _terminal.output():
             print(_USAGE.format(commands=listed), end="")
         return 0

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use pyo3::PyErr;
 use pyo3::exceptions::PyOSError;
+use pystream_attendance::Malformed;
 use pystream_media::{Error, ErrorKind};
 
 use crate::source::ReadFailed;
 
 // Defined once, in pystream/errors.py, so that tracebacks, docs and `except` clauses agree.
 pyo3::import_exception!(pystream.errors, LimitExceeded);
+pyo3::import_exception!(pystream.errors, MalformedEvidence);
 pyo3::import_exception!(pystream.errors, MalformedMedia);
 pyo3::import_exception!(pystream.errors, SourceError);
 pyo3::import_exception!(pystream.errors, TableFull);
@@ -53,6 +55,11 @@ pub(crate) fn os_error(error: &std::io::Error, path: &Path) -> PyErr {
 /// The `OSError` of a number, whose text may say more than the system does.
 pub(crate) fn numbered_os_error(code: i32, text: &str, path: &Path) -> PyErr {
     PyOSError::new_err((code, text.to_owned(), path.as_os_str().to_owned()))
+}
+
+/// A line of evidence that is not as specified, and which one.
+pub(crate) fn malformed_evidence(Malformed { line, field, what }: Malformed) -> PyErr {
+    MalformedEvidence::new_err((line, format!("{field} {what}").trim_start().to_owned()))
 }
 
 /// A source's own exception keeps its type; an error of the operating system becomes the `OSError` that it is.

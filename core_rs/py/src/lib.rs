@@ -1,5 +1,6 @@
 //! The Python module `pystream._core`: a thin skin over the Rust crates.
 
+mod attendance;
 mod buffers;
 mod delivery;
 mod errors;
@@ -11,6 +12,8 @@ mod work;
 
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::attendance::{Evidence, Ledger};
     #[pymodule_export]
     use crate::buffers::{Column, Segment};
     #[pymodule_export]
