@@ -518,7 +518,7 @@ def test_what_a_tenants_own_people_look_at_is_not_metered() -> None:
         # Of who was asked first, it would have been booked first.
         while {row[2]: row[4] for row in server.meter.rows()} != {2: (1, len(viewers), 0)}:
             assert time.monotonic() < deadline
-            os.sched_yield()
+            pause()
 
 
 @pytest.mark.slow
