@@ -26,6 +26,7 @@ from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import notice_version
+from pystream.server.http import PHRASES
 from pystream.server.keys import open_key_store
 from pystream.server.office import embedding
 from pystream.server.settings import load
@@ -128,6 +129,8 @@ class House:
     def refused(self, place: str, text: str) -> str:
         status, problem = self.sign_in(place, text)
         assert status != 200 and problem["status"] == status
+        # RFC 9457 4.2.1: without a type of its own, the title is the status's phrase.
+        assert problem["title"] == PHRASES[status] and problem["detail"]
         return str(problem["kind"])
 
     def standing(self, visit: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hmac
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +22,7 @@ from uuid import uuid4
 import pypdfium2
 import pytest
 
+from pystream.acl.entrances import links
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.traffic import Kind, Metered, hours_of
@@ -552,6 +555,21 @@ def test_sessions_of_a_password_and_of_a_stream_are_ended() -> None:
     (listed,) = told("password", "list", "acme")["passwords"]
     assert listed["revoked_at"] is None
     assert done("audit", "acme").count(" Ina ") == 2
+
+
+def test_the_help_of_links_is_all_that_a_site_needs_to_sign_one() -> None:
+    text = done("link", "--help")
+    assert "docstring" not in text and max(map(len, text.splitlines())) <= 80
+    found = re.search(r"of the lines\n((?:  \S+\n)+)and the key (\S+) it is (\S+)\.\n", text)
+    assert found and found[2] == "000102...1f"
+    signed = "\n".join(line.strip() for line in found[1].splitlines())
+    mac = hmac.digest(bytes(range(32)), signed.encode(), "sha256")
+    assert urlsafe_b64encode(mac).rstrip(b"=").decode() == found[3]
+    query = "&".join([*signed.split("\n")[2:], f"signature={found[3]}"])
+    link = links.verify("/acme/film/", query, {"7f": bytes(range(32))}, now=1_936_702_799)
+    assert link.viewer == "4711"
+    for name in ("devices", "not_before", "origins", "networks", "countries", "scope=tenant"):
+        assert name in text.partition("A link is")[2], name
 
 
 @pytest.mark.usefixtures("keys")

@@ -28,7 +28,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 pytest.importorskip("httpcore2")
 
+from pystream.acl.entrances.verifiers import Configured, Verifier
+from pystream.acl.streams import Stream, StreamSettings
 from pystream.errors import OutgoingError
+from pystream.server.handoffs import Handoffs, Unavailable
 from pystream.server.outgoing import (
     Client,
     Keysets,
@@ -1497,3 +1500,42 @@ def test_a_queue_for_an_endpoint_that_fails_at_once_is_not_let_loose_on_it() -> 
         assert kinds["paused"] == 1000 - site.connections
 
     with_questions(test, b"garbage")
+
+
+def test_of_streams_whose_site_failed_nothing_is_kept_but_for_a_minute() -> None:
+    """However many come and go: each is said once a minute, and forgotten after that."""
+    clock = MockClock()
+    verifier = Verifier(kind="question", url="https://127.0.0.1/", secret="A" * 32, bearer=True)
+    found = Configured(
+        id=1,
+        tenant_id=1,
+        stream_id=None,
+        name="k",
+        kind="question",
+        created_at=0,
+        revoked_at=None,
+        verifier=verifier,
+    )
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            handoffs = Handoffs(Outgoing(), nursery)
+            for number in range(1, 9):
+                stream = Stream(
+                    id=number,
+                    tenant_id=1,
+                    tenant="acme",
+                    name=f"film-{number}",
+                    settings=StreamSettings(sources=("/a.mp4",), access="external"),
+                    created_at=0,
+                    removed_at=None,
+                    revision=1,
+                )
+                for _ in range(2):
+                    with pytest.raises(Unavailable):
+                        await handoffs.ask(stream, [found], "token", "192.0.2.1")
+                clock.jump(31)
+            assert len(handoffs._silent_until) == 2
+            nursery.cancel_scope.cancel()
+
+    run(main, clock)

@@ -298,6 +298,28 @@ def test_pain_70_cache_headers(server: Server) -> None:
         assert server.get(each)[1]["cache-control"] == "private, no-store"
 
 
+def dateless(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], bytes]:
+    return answer[0], {k: v for k, v in answer[1].items() if k != "date"}, answer[2]
+
+
+def test_a_head_is_answered_as_a_get_without_its_body(server: Server) -> None:
+    """RFC 9110 9.3.2."""
+    master = server.master("clear")
+    (path,) = server.media("clear")
+    segment = urljoin(path, server.playlist(path).segments[0].uri)
+    for url in (master, path, segment, "/acme/clear/", "/acme/nothing/master.m3u8"):
+        for more in ({}, {"Accept_Encoding": "gzip"}, {"Origin": "https://a.example"}):
+            (status, fields, body), (again, headers, nothing) = (
+                dateless(server.get(url, method, **more)) for method in ("GET", "HEAD")
+            )
+            assert (status, fields, b"") == (again, headers, nothing) and body, url
+    # Of an address that everybody has, each gets a grant of its own.
+    one, other = (server.get("/acme/clear/master.m3u8", method) for method in ("GET", "HEAD"))
+    assert one[0] == other[0] == 302 and set(one[1]) == set(other[1])
+    assert len(one[1]["location"]) == len(other[1]["location"])
+    assert server.get(other[1]["location"])[0] == 200
+
+
 def test_pain_55_cors_names_the_origin_that_may(server: Server) -> None:
     master = server.master("sited")
     _, headers, _ = server.get(master, Origin="https://clinic.example")

@@ -16,11 +16,30 @@ if TYPE_CHECKING:
     from pystream.acl.entrances.verifiers import Configured
 
 _DESCRIPTION = """\
-Signs a link that opens a stream, and prints it. How a customer's own site makes
-one in any language stands in the docstring of pystream.acl.entrances.links.
+Signs a link that opens a stream, and prints it, to try it out. A customer's own
+site makes such links itself, in any language that has HMAC-SHA256, as is told
+below.
 """
 
 _EPILOG = f"""\
+A link is the address of the stream's page, and behind a ? its parameters,
+percent-encoded once, in any order: expires (Unix seconds), key (the key's
+name) and signature; and where they are wanted viewer, devices, not_before,
+origins, networks, countries (lists with commas, in ascending order) and
+scope=tenant, which opens all streams of the tenant.
+
+Signed is a text of lines, with line feeds between them and none at the end:
+pystream-link-1; the page's path, or /TENANT/ with scope=tenant; then all
+parameters but the signature as name=value, sorted by name and not encoded. The
+signature is HMAC-SHA256 of it under the 32 bytes that the key's 64 hexadecimal
+digits stand for, as base64url without padding. So of the lines
+  pystream-link-1
+  /acme/film/
+  expires=1936702800
+  key=7f
+  viewer=4711
+and the key 000102...1f it is Y9Gt-2viLK5r7O8M2Y0VRUeVsKxOjLbYX7vfeiaItiM.
+
 The key is the newest that `pystream verifier add --kind link` has made for the
 stream, or for its tenant; --key names another.
 

@@ -761,10 +761,17 @@ _PREFLIGHT = (
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:
     """The answer to what went wrong: a line of text, or a problem document (RFC 9457) where a page has
-    to tell kinds apart."""
+    to tell kinds apart. It has no `type` but the usual one, of which the title is the status's phrase
+    (4.2.1) and stays the same from one to the next (3.1.3); `detail` says what it was this time."""
     body, type = f"{error.reason}\n".encode(), _TYPES["text"]
     if error.kind is not None:
-        problem = {"title": error.reason, "status": error.status, "kind": error.kind, **error.facts}
+        problem = {
+            "title": http.PHRASES[error.status],
+            "status": error.status,
+            "detail": error.reason,
+            "kind": error.kind,
+            **error.facts,
+        }
         body, type = json.dumps(problem).encode(), _TYPES["problem"]
     headers = [type, _NO_STORE, *error.headers, *cors]
     answer = _whole(body, headers, None)

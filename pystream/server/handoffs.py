@@ -118,7 +118,9 @@ class Handoffs:
         """Once a minute for a stream: anybody can show a token."""
         now = trio.current_time()
         if now >= self._silent_until.get(stream.id, now):
-            self._silent_until[stream.id] = now + _SILENT_SECONDS
+            # What is over is forgotten: streams come and go.
+            known = {id: until for id, until in self._silent_until.items() if until > now}
+            self._silent_until = known | {stream.id: now + _SILENT_SECONDS}
             log.warning(
                 "site-unavailable", stream=f"{stream.tenant}/{stream.name}", **log.fault(error)
             )

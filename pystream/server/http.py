@@ -1032,14 +1032,14 @@ def asks_for_html(value: str | None) -> bool:
 
 
 # RFC 9110 15 names some otherwise than older Pythons do.
-_PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
+PHRASES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Content",
 }
 _STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii") for status, phrase in _PHRASES.items()
+    status: f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii") for status, phrase in PHRASES.items()
 }
 
 
