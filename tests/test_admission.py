@@ -204,6 +204,26 @@ def test_who_has_none_gets_nothing(house: House) -> None:
     until(lambda: house.ask(there)[0] == 403)
 
 
+def test_the_first_ids_of_a_new_tenant_are_typed_as_forgivingly_as_is_said(house: House) -> None:
+    """`pystream.acl.passwords`: case, blanks, hyphens, O and 0, I, L and 1, accents; all else counts."""
+    ids = {
+        "RA-778-XO1l": ("ra778x011", "Ra 778 x0il", "RA\u2013778\u2013XOlI"),
+        "0012345": ("oo12345", " 0 0 1 2 3 4 5 ", "00-l2-345"),
+        "Zo\u00eb_7/k": ("zoe\u0308_7/K", "ZO\u00cb_7/K", "z0\u00eb_7/k"),
+    }
+    with house.store() as store:
+        store.add_tenant("fresh", TenantSettings(), who="test", now=1)
+        house.add_stream(store, "fresh", "film", access="personal")
+    house.issue_all(list(ids), "fresh/film")
+    # Both workers know it.
+    until(lambda: all(house.ask("/fresh/film/")[0] == 200 for _ in range(8)))
+    for text, typed in ids.items():
+        for each in (text, *typed):
+            assert house.sign_in("fresh/film", each)[0] == 200, (text, each)
+    for wrong in ("12345", "RA-778-X01", "Zoe_7/k", "Zo\u00eb7k", "0012346"):
+        assert house.refused("fresh/film", wrong) == "password"
+
+
 def test_revoked_stops_at_the_next_request(house: House) -> None:
     text, other = house.issue("acme/course"), house.issue("acme/course")
     visits = [house.let_in("acme/course", text) for _ in range(3)]
