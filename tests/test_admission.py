@@ -13,7 +13,7 @@ import time
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -215,6 +215,25 @@ def test_who_has_none_gets_nothing(house: House) -> None:
     until(lambda: house.ask(there)[0] == 403)
 
 
+def test_the_first_ids_of_a_new_tenant_are_typed_as_forgivingly_as_is_said(house: House) -> None:
+    """`pystream.acl.passwords`: case, blanks, hyphens, O and 0, I, L and 1, accents; all else counts."""
+    ids = {
+        "RA-778-XO1l": ("ra778x011", "Ra 778 x0il", "RA\u2013778\u2013XOlI"),
+        "0012345": ("oo12345", " 0 0 1 2 3 4 5 ", "00-l2-345"),
+        "Zo\u00eb_7/k": ("zoe\u0308_7/K", "ZO\u00cb_7/K", "z0\u00eb_7/k"),
+    }
+    with house.store() as store:
+        store.add_tenant("fresh", TenantSettings(), who="test", now=1)
+        house.add_stream(store, "fresh", "film", access="personal")
+    house.issue_all(list(ids), "fresh/film")
+    until(lambda: everywhere(lambda: house.ask("/fresh/film/")[0] == 200))
+    for text, typed in ids.items():
+        for each in (text, *typed):
+            assert house.sign_in("fresh/film", each)[0] == 200, (text, each)
+    for wrong in ("12345", "RA-778-X01", "Zoe_7/k", "Zo\u00eb7k", "0012346"):
+        assert house.refused("fresh/film", wrong) == "password"
+
+
 def test_revoked_stops_at_the_next_request(either: House) -> None:
     text, other = either.issue("acme/course"), either.issue("acme/course")
     visits = [either.let_in("acme/course", text) for _ in range(3)]
@@ -224,6 +243,52 @@ def test_revoked_stops_at_the_next_request(either: House) -> None:
         until(lambda visit=visit: either.standing(visit) == "revoked")  # type: ignore[misc]
     assert either.standing(goes_on) == "open"
     assert either.refused("acme/course", text) == "password"
+
+
+def worker_of(node: Node, connection: http.client.HTTPConnection) -> int:
+    """The process that has accepted a connection, by the kernel's table."""
+    ours = connection.sock.getsockname()[1]
+    wanted = (f":{node.port:04X}", f":{ours:04X}")
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (inode,) = (row[9] for row in rows if row[1][-5:] == wanted[0] and row[2][-5:] == wanted[1])
+    for pid in node.processes()["worker"]:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if os.readlink(file) == f"socket:[{inode}]":
+                    return pid
+    raise LookupError(inode)
+
+
+def test_all_workers_know_within_a_second_that_a_password_was_revoked(house: House) -> None:
+    """One connection to each, kept open. Where one refuses, so does the other, on its next request: they
+    share a table. The time is the best of three, since the machine may be busy."""
+
+    def status(connection: http.client.HTTPConnection, path: str) -> int:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    took = []
+    with ExitStack() as opened:
+        to: dict[int, http.client.HTTPConnection] = {}
+        while to.keys() != house.node.processes()["worker"]:
+            one = http.client.HTTPConnection("127.0.0.1", house.node.port, timeout=60)
+            opened.enter_context(closing(one))
+            assert status(one, "/acme/course/") == 200
+            to.setdefault(worker_of(house.node, one), one)
+        one, other = to.values()
+        for _ in range(3):
+            text = house.issue("acme/course")
+            master = house.let_in("acme/course", text)["master"]
+            assert status(one, master) == status(other, master) == 200
+            house.revoke("acme", text)
+            revoked = time.monotonic()
+            until(lambda: status(one, master) == 403)  # noqa: B023
+            took.append(time.monotonic() - revoked)
+            assert status(other, master) == 403
+            one, other = other, one
+    assert min(took) <= 1.0
 
 
 def test_a_film_of_two_hours_goes_on_after_half_an_hour_and_stops_where_it_is_revoked(

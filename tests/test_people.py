@@ -334,6 +334,13 @@ def test_a_first_password_is_for_a_time_and_to_be_changed(
     with pytest.raises(SignInError):
         accounts.sign_in("acme", "eva", first, "", NOW + sign_in.FIRST_PASSWORD_S)
     opened = accounts.sign_in("acme", "eva", first, "", NOW)
+    # It is typed from paper.
+    for typed in (first.lower(), first.replace("-", ""), f" {first.replace('-', ' ')}"):
+        accounts.sign_in("acme", "eva", typed.replace("0", "o").replace("1", "l"), "", NOW)
+    slip = ("B" if first[0] != "B" else "C") + first[1:]
+    for wrong in (slip, first[:-1], f"{first}x"):
+        with pytest.raises(SignInError):
+            accounts.sign_in("acme", "eva", wrong, "", NOW)
     other = accounts.sign_in("acme", "eva", first, "", NOW)
     with pytest.raises(SignInError):
         accounts.change_password(person, "wrong", PASSWORD, opened.secret, NOW)

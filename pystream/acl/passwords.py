@@ -168,6 +168,10 @@ def derive(secret: bytes, identifier: str) -> str:
 def _written(bits: int) -> str:
     values = [bits >> 5 * place & 31 for place in reversed(range(_DATA))]
     text = "".join(_ALPHABET[value] for value in (*values, *_remainder(values)))
+    return _grouped(text)
+
+
+def _grouped(text: str) -> str:
     return "-".join(text[at : at + _GROUP] for at in range(0, _WRITTEN, _GROUP))
 
 
@@ -230,6 +234,15 @@ def mistyped(form: str) -> bool:
     """Whether a canonical form is that of the written form with a slip in it: no password."""
     values = _values_of(form)
     return values is not None and _remainder(values) != (0, 0)
+
+
+def as_written(text: str) -> str | None:
+    """The written form of what was typed for one that is made here; None where it is none."""
+    try:
+        form = canonical(text)
+    except InvalidValue:
+        return None
+    return _grouped(form.upper()) if is_written(form) else None
 
 
 def is_written(form: str) -> bool:

@@ -29,6 +29,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
+from pystream.acl.passwords import as_written
 from pystream.errors import InvalidValue, Said
 
 if TYPE_CHECKING:
@@ -54,12 +55,13 @@ _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 def password_form(text: str) -> str:
     """The form of a password that is hashed: NFC (RFC 8265 4.2.2), so that it does not matter how a
-    keyboard writes an accent. Raises `InvalidValue` for what can be none."""
+    keyboard writes an accent; of a first password, which is typed from paper as viewers' are, the one that
+    was printed, whatever its case, hyphens and blanks. Raises `InvalidValue` for what can be none."""
     form = unicodedata.normalize("NFC", text)
     if not 0 < len(form) <= MOST_PASSWORD or not form.isprintable():
         text = f"a password has at most {MOST_PASSWORD} characters, and no line ends"
         raise InvalidValue(Said("own-password-long", text, most=MOST_PASSWORD))
-    return form
+    return as_written(form) or form
 
 
 def check_new_password(text: str, *known: str) -> None:
