@@ -429,3 +429,64 @@ def united(
 def lines(events: Iterable[Event]) -> bytes:
     """The events as an evidence file has them."""
     return "".join(json.dumps(event) + "\n" for event in events).encode()
+
+
+# Which lines are events
+
+_VIEWING = {"t": "instant", "key": "text", "stream": "text", "session": "text"}
+_FIELDS: dict[str, dict[str, str]] = {
+    "segment": _VIEWING | {"m0": "int", "m1": "int", "rendition": "text", "primary": "bool"},
+    "beacon": _VIEWING
+    | {"sn": "count", "state": "state", "playhead_ms": "int", "rate": "rate", "hidden": "bool"},
+    "check": _VIEWING | {"answered": "count or null"},
+    "download": _VIEWING,
+    "playlist": _VIEWING,
+    "key": _VIEWING,
+    "outage": {"t0": "instant", "t1": "instant"},
+    "restore": {"t0": "instant", "t1": "instant"},
+    "clock": {"t": "instant", "step_ms": "int"},
+}
+_STATES = ("playing", "paused", "stalled", "seeking", "ended")
+
+
+def _is(type_: str, value: Any) -> bool:
+    if type_ == "text":
+        return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+    if type_ == "bool":
+        return isinstance(value, bool)
+    if type_ == "state":
+        return value in _STATES
+    if type_ == "rate":
+        return type(value) in (int, float) and 0.25 <= value <= 4
+    if type_ == "count or null" and value is None:
+        return True
+    if type(value) is not int or abs(value) >= 2**53:
+        return False
+    if type_ == "instant":
+        return 0 <= value <= 4_102_444_800_000
+    return value >= 0 or type_ == "int"
+
+
+def is_specified(line: bytes) -> bool:
+    """Whether a line that is not blank is an event, by the standard library's reader of JSON."""
+
+    def constant(name: str) -> Any:
+        raise ValueError(name)
+
+    try:
+        event = json.loads(line.decode(), parse_constant=constant)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(event, dict):
+        return False
+    kind = event.get("kind")
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None or not all(
+        name in event and _is(type_, event[name]) for name, type_ in fields.items()
+    ):
+        return False
+    if kind == "segment":
+        return bool(0 < event["m1"] - event["m0"] <= 600_000)
+    if kind == "outage" and not _is("text", event.get("stream", "")):
+        return False
+    return kind not in ("outage", "restore") or bool(event["t0"] < event["t1"])
