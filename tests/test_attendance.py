@@ -1037,6 +1037,8 @@ def test_options_that_cannot_be(wrong: dict[str, Any]) -> None:
         "lookahead": 6000,
         "bridge": 3000,
         "zone": zone_file("UTC"),
+        "windows": [],
+        "breaks": [],
     }
     Ledger(**fields)
     with pytest.raises(ValueError):

@@ -6,13 +6,13 @@
                             |
                         pystream           the public names
                        /        \\
-             pystream.acl      pystream.packager
+        acl, attendance        packager
                        |         |        \\
                        |      playlist    _segmenter
                        \\         |        /
                        errors, model      _core
                                                 |
-                       core_rs/py -> core_rs/media, core_rs/cipher
+                       core_rs/py -> core_rs/media, core_rs/cipher, core_rs/attendance
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ DEPTH = {
     "server": 1,
     LOBBY: 2,
     "acl": 3,
+    "attendance": 3,
     "packager": 3,
     "playlist": 4,
     "_segmenter": 4,
@@ -267,8 +268,9 @@ def test_rust_crates_know_neither_python_nor_each_other(name: str) -> None:
     assert wrong <= CRATES_BELOW.get(name, set())
 
 
-def test_media_forbids_unsafe_code() -> None:
-    first_item = (ROOT / "core_rs" / "media" / "src" / "lib.rs").read_text().partition("mod ")[0]
+@pytest.mark.parametrize("name", ["attendance", "media"])
+def test_these_forbid_unsafe_code(name: str) -> None:
+    first_item = (ROOT / "core_rs" / name / "src" / "lib.rs").read_text().partition("mod ")[0]
     assert "#![forbid(unsafe_code)]" in first_item
 
 

@@ -70,9 +70,9 @@ class Options:
             # Holes are whole ms, so half a ms is too short for any.
             bridge=self.target_duration // 2 if self.bridge is None else self.bridge,
             zone=zone_file(self.timezone),
-            live_only=self.live_only,
             windows=self.windows,
             breaks=self.breaks,
+            live_only=self.live_only,
             verified=self.verified,
             require_visible=self.require_visible,
             credit_outage=self.credit_outage,

@@ -53,8 +53,8 @@ pub(crate) struct Ledger(Mutex<pystream_attendance::Ledger>);
 impl Ledger {
     /// Times are ms. `zone` is a file of the time zone database.
     #[new]
-    #[pyo3(signature = (*, live, target_duration, lookahead, bridge, zone, live_only=None, windows=vec![], breaks=vec![],
-        verified=false, require_visible=false, credit_outage=false, union=false))]
+    #[pyo3(signature = (*, live, target_duration, lookahead, bridge, zone, windows, breaks, live_only=None, verified=false,
+        require_visible=false, credit_outage=false, union=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "named in Python")]
     fn new(
         live: bool,
@@ -62,9 +62,9 @@ impl Ledger {
         lookahead: i64,
         bridge: i64,
         zone: &[u8],
-        live_only: Option<i64>,
         windows: Vec<(i64, i64)>,
         breaks: Vec<(i64, i64)>,
+        live_only: Option<i64>,
         verified: bool,
         require_visible: bool,
         credit_outage: bool,

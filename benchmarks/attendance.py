@@ -1,0 +1,146 @@
+"""`python -m benchmarks.attendance`: how long `pystream attendance replay` takes for a day's evidence.
+
+Theory. The day is 10,000 viewers of one live stream for an hour: six million segments, 1.2 GB of JSON
+lines, in the order in which a server hands them out. What a reader of such a file cannot do without is to
+read JSON, so each run comes right after a plain loop of `json.loads` over the same lines (A B A B), on one
+processor, and the ratio is taken pair by pair. The file is read from the page cache. No time is
+asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from benchmarks.peers import CommandFailed, Run, note, run, show
+
+_BEGIN = 1_773_097_200_000  # midnight of a day in Berlin
+_LOOP = "import json, sys\nfor line in open(sys.argv[1], 'rb'): json.loads(line)"
+_OURS = "import sys; from pystream.cli import main; sys.exit(main())"
+_HEAD = ["", "wall", "CPU", "peak", "json.loads", "ratio", "wanted", ""]
+
+
+def line(t: int, m0: int, d: int, viewer: int = 0) -> str:
+    """A segment, as an evidence file has it."""
+    session = viewer * 0x9E3779B97F4A7C15 % 2**64
+    return (
+        f'{{"kind":"segment","t":{t},"key":"viewer-{viewer:06}-key","stream":"acme/course"'
+        f',"session":"{session:032x}","m0":{m0},"m1":{m0 + d},"rendition":"v1080p","primary":true}}\n'
+    )
+
+
+def day(viewers: int, segments: int) -> Iterator[str]:
+    """Each viewer fetches each segment of 6 s, all of them spread over its time."""
+    for n in range(segments):
+        begin = _BEGIN + n * 6000
+        for viewer in range(viewers):
+            yield line(begin + viewer * 6000 // viewers, begin - 18_000, 6000, viewer)
+
+
+def parts(count: int) -> Iterator[str]:
+    """One session for a day of parts of a second."""
+    return (line(_BEGIN + n * 1000, n * 1000, 1000) for n in range(count))
+
+
+def burst(count: int) -> Iterator[str]:
+    """As many segments at one instant."""
+    return (line(_BEGIN, n * 6000, 6000) for n in range(count))
+
+
+@contextmanager
+def on(processors: set[int]) -> Iterator[None]:
+    """What is started meanwhile runs on these."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, processors)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def measured(
+    title: str,
+    file: Path,
+    mode: str,
+    processors: set[int],
+    options: argparse.Namespace,
+    wanted: str,
+) -> list[str]:
+    """A line of the table."""
+    ours: list[Run] = []
+    ratios = []
+    target = ("--target-duration", "1") if mode == "parts" else ()
+    words = [str(file), "--mode", "file" if mode == "burst" else "live", *target, "--json"]
+    for _ in range(options.turns):
+        with on({min(processors)}):
+            loop = run([sys.executable, "-c", _LOOP, str(file)])
+        with on(processors):
+            ours.append(run([sys.executable, "-c", _OURS, "attendance", "replay", *words]))
+        ratios.append(ours[-1].wall / loop.wall)
+        note(
+            f"{title}: {ours[-1].wall:.2f} s, json.loads {loop.wall:.2f} s, others {ours[-1].others:.2f} s"
+        )
+    wall, cpu = (median(getattr(each, name) for each in ours) for name in ("wall", "cpu"))
+    peak = max(each.peak for each in ours)
+    loops = median(each.wall / ratio for each, ratio in zip(ours, ratios, strict=True))
+    return [
+        title,
+        f"{wall:.2f} s",
+        f"{cpu:.2f} s",
+        f"{peak / 1e6:.0f} MB",
+        f"{loops:.2f} s",
+        f"{median(ratios):.2f}",
+        wanted,
+        "disturbed" if any(not each.quiet for each in ours) else "",
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns 1 where a command failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.attendance",
+        description=(__doc__ or "").split("\n", 1)[1],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--turns", type=int, default=3, metavar="N", help="of each side (default: 3)")
+    add("--small", action="store_true", help="a hundredth of it, to try it out")
+    add("--output", default=tempfile.gettempdir(), metavar="DIR", help="for 1.3 GB of evidence")
+    add("--markdown", action="store_true", help="print a Markdown table")
+    options = parser.parse_args(arguments)
+    few = 100 if options.small else 1
+    processors = sorted(os.sched_getaffinity(0))
+    one, two = {processors[0]}, set(processors[:2])
+    files = {
+        "day": day(10_000 // few, 600),
+        "parts": parts(86_400 // few),
+        "burst": burst(10_000 // few),
+    }
+    table = []
+    with tempfile.TemporaryDirectory(prefix="pystream-bench-", dir=options.output) as folder:
+        for name, lines in files.items():
+            with open(Path(folder, name), "w") as file:
+                file.writelines(lines)
+        for title, name, on_these, wanted in (
+            ("10,000 viewers for an hour, one processor", "day", one, "<= 20 s, 500 MB"),
+            ("the same on two", "day", two, "<= 12 s"),
+            ("86,400 parts of a second of one session", "parts", one, "<= 1 s"),
+            ("10,000 segments at one instant", "burst", one, "<= 1 s"),
+        ):
+            try:
+                table.append(measured(title, Path(folder, name), name, on_these, options, wanted))
+            except CommandFailed as failed:
+                note(f"{title}: {failed}")
+                return 1
+    show(table, _HEAD, options.markdown)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
