@@ -355,8 +355,8 @@ fn waiting_for_a_source_is_no_stall() {
     let sums = Arc::new(Sums::default());
     let delivery = delivery(PATIENCE);
     // A shared one is made once for all.
-    let kinds: [(fn(&Far) -> Body, usize); 3] = [(Far::file, 3), (Far::made, 3), (Far::shared, 1)];
-    for (bodies, asking) in kinds {
+    let kinds: [fn(&Far) -> Body; 3] = [Far::file, Far::made, Far::shared];
+    for (bodies, asking) in kinds.into_iter().zip([3, 3, 1]) {
         let gate = Arc::new(Gate::default());
         let far = Far::new(&gate, 1, 1);
         let mut peers: Vec<_> = (0..3).map(|_| pair(&sums)).collect();
