@@ -12,10 +12,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST ?=
-# Half as many again as there are processors, since tests of nodes wait for these for much of their
-# time; those marked `xdist_group` stay together.
-PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
-SIDE_BY_SIDE := -n $(shell echo $$((($(PROCESSORS) * 3 + 1) / 2))) --maxprocesses 8 --dist loadgroup
+# Tests marked `xdist_group` stay together.
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 # A recipe that names MAKE itself runs even under `make -n`, and this one clears the environment.
 SELF := $(MAKE)
 
@@ -121,7 +119,7 @@ wheel: venv ## build the wheel into dist/
 test: test-rust test-python ## all tests; needs no network and no ffmpeg
 
 .PHONY: test-python
-test-python: install ## those of Python, side by side
+test-python: install ## those of Python, one a core at a time
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -p no:benchmark $(PYTEST)
 
 .PHONY: browser-tools

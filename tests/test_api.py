@@ -1007,8 +1007,13 @@ def test_a_transaction_of_several_steps_is_whole(house: House) -> None:
     with house.store.together():
         assert house.store.tenant("acme").settings.display == ""
         house.store.set_tenant("acme", {"display": "y"}, who="test", now=NOW)
-        with pytest.raises(RuntimeError), house.store.together():
-            raise AssertionError
+    assert house.store.tenant("acme").settings.display == "y"
+    # One within another is a part of it.
+    with pytest.raises(Died), house.store.together():
+        with house.store.together():
+            house.store.set_tenant("acme", {"display": "z"}, who="test", now=NOW)
+        assert house.store.tenant("acme").settings.display == "z"
+        raise Died
     assert house.store.tenant("acme").settings.display == "y"
     with pytest.raises(StoreError), house.store.together():
         house.store.remove_tenant("acme")

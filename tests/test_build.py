@@ -62,10 +62,6 @@ class Built:
     sdist_of_sdist: Path
 
 
-# One process builds for all of them.
-built_once = pytest.mark.xdist_group("built")
-
-
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     tree = tmp_path_factory.mktemp("source") / "pystream"
@@ -150,12 +146,10 @@ def pyproject() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-@built_once
 def test_one_wheel_serves_every_python_from_3_11(built: Built) -> None:
     assert re.fullmatch(r"pystream_hls-[\d.]+-cp311-abi3-\w+\.whl", built.wheel.name)
 
 
-@built_once
 def test_wheel_holds_each_compiled_module_once(built: Built) -> None:
     compiled = [name for name in wheel_files(built.wheel) if re.search(r"\.(so|pyd)\b", name)]
     assert compiled == ["pystream/_core.abi3.so", "pystream/_segmenter.abi3.so"]
@@ -164,7 +158,6 @@ def test_wheel_holds_each_compiled_module_once(built: Built) -> None:
             assert LEFTOVER not in archive.read(name)
 
 
-@built_once
 def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     package = sources(ROOT / "pystream", "*.py") | sources(ROOT / "pystream", "*.pyi")
     assert {"pystream/_core.pyi", "pystream/_segmenter.pyi"} <= package
@@ -184,7 +177,6 @@ def test_wheel_holds_the_package_and_nothing_else(built: Built) -> None:
     }, others
 
 
-@built_once
 def test_the_wheels_demo_has_a_film(built: Built, tmp_path: Path) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         archive.extractall(tmp_path)
@@ -194,7 +186,6 @@ def test_the_wheels_demo_has_a_film(built: Built, tmp_path: Path) -> None:
     assert f"Open http://127.0.0.1:{port}/demo/film/ in a browser" in done.stdout
 
 
-@built_once
 def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
     fetched = {f"pystream/server/page/{name}": digest for name, (_, digest) in FETCHED.items()}
     page = {str(path.relative_to(ROOT)) for path in (ROOT / "pystream/server/page").glob("*.*")}
@@ -205,7 +196,6 @@ def test_wheel_and_sdist_hold_the_player(built: Built) -> None:
     assert page | {"npm/package.json", "npm/package-lock.json"} <= set(sdist_files(built.sdist))
 
 
-@built_once
 def test_no_leftover_gets_in(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as wheel:
         assert not [name for name in wheel.namelist() if wheel.read(name) == LEFTOVER]
@@ -214,7 +204,6 @@ def test_no_leftover_gets_in(built: Built) -> None:
         assert not [name for name, file in files if file is not None and file.read() == LEFTOVER]
 
 
-@built_once
 def test_record_names_every_file_once(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         (record,) = (name for name in archive.namelist() if name.endswith("/RECORD"))
@@ -222,7 +211,6 @@ def test_record_names_every_file_once(built: Built) -> None:
     assert Counter(line.split(",")[0] for line in lines) == Counter(wheel_files(built.wheel))
 
 
-@built_once
 def test_metadata(built: Built) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
@@ -251,7 +239,6 @@ def tracked(suffix: str) -> list[Path]:
     return [*ROOT.glob(f"*.{suffix}"), *found]
 
 
-@built_once
 def test_sdist_holds_all_sources(built: Built) -> None:
     found = set(sdist_files(built.sdist))
     wanted = {"Cargo.toml", "Cargo.lock", "LICENSE", "build_backend.py", "pyproject.toml"}
@@ -263,19 +250,16 @@ def test_sdist_holds_all_sources(built: Built) -> None:
     assert wanted <= found, wanted - found
 
 
-@built_once
 def test_sdist_holds_nothing_built(built: Built) -> None:
     unwanted = re.compile(r"\.(c|so|pyd|pyc|rlib)(\.\d+)?$|(^|/)target/|^(build|tests)/")
     assert not [name for name in sdist_files(built.sdist) if unwanted.search(name)]
 
 
-@built_once
 def test_an_sdist_builds_the_same_again(built: Built) -> None:
     assert wheel_files(built.wheel_of_sdist) == wheel_files(built.wheel)
     assert sdist_files(built.sdist_of_sdist) == sdist_files(built.sdist)
 
 
-@built_once
 def test_a_debug_build_warns_when_it_is_imported(built: Built, tmp_path: Path) -> None:
     with zipfile.ZipFile(built.wheel) as archive:
         archive.extractall(tmp_path)

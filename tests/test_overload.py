@@ -310,8 +310,9 @@ def test_newcomers_are_asked_to_come_again_and_viewers_go_on() -> None:
             assert "Retry-After" in headers["access-control-expose-headers"]
             assert headers["content-type"] == "application/problem+json"
             assert json.loads(body) == {
-                "title": "there is no room for one more viewer at present",
+                "title": "Service Unavailable",
                 "status": 503,
+                "detail": "there is no room for one more viewer at present",
                 "kind": "full",
             }
         mine = path.split("/")[2]
