@@ -147,6 +147,7 @@ bench: install ## pytest-benchmark suites, then side by side with other packager
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.origin
+	$(BIN)/python -m benchmarks.attendance
 
 .PHONY: demo
 demo: install ## serve the sample film on this machine, and print the page to open (DEMO_PORT=N: where)

@@ -316,6 +316,11 @@ def sites(settings: StreamSettings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*settings.embed_origins, *settings.origins)))
 
 
+def is_elsewhere_alone(settings: StreamSettings) -> bool:
+    """Whether a stream's own page shows it in frames of other sites only, and is no place to go to."""
+    return settings.embed_lock and bool(sites(settings))
+
+
 def _of_conditions(settings: StreamSettings) -> Iterator[str]:
     if settings.embed_lock and "*" in sites(settings):
         yield Said(

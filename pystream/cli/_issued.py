@@ -326,7 +326,7 @@ def cards(words: list[str]) -> int:
     try:
         from pystream.acl.cards import Card
         from pystream.acl.cards import cards as printed
-        from pystream.server.office.embedding import is_elsewhere_alone
+        from pystream.acl.streams import is_elsewhere_alone
     except ModuleNotFoundError as error:
         raise _store.not_installed(error) from None
     with _stores(options) as (store, issuer):

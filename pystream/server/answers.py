@@ -17,7 +17,7 @@ import trio
 from pystream import _core
 from pystream.acl.entrances import bunny
 from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, Grant, Grants
-from pystream.acl.streams import Stream
+from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
 from pystream.errors import GrantError, PystreamError
@@ -27,7 +27,7 @@ from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Entrance, said
 from pystream.server.files import NoAnswer
-from pystream.server.gate import Closed, Gate, is_framed
+from pystream.server.gate import Closed, Gate
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
@@ -614,7 +614,7 @@ class Answers:
             "" if settings.access == "open" else self._notice(stream.tenant),
             way=settings.access,
             query=request.query if is_signed else "",
-            framed=is_framed(stream),
+            framed=is_elsewhere_alone(settings),
             opens_at=self._gate.opens_at(stream),
         )
         # A page that is opened with a link has it in it.

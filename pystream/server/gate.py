@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pystream.acl.entrances.conditions import NONE, Conditions, verdict
 from pystream.acl.entrances.countries import Countries
-from pystream.acl.streams import Stream, conditions, sites
+from pystream.acl.streams import Stream, conditions, is_elsewhere_alone, sites
 from pystream.errors import InvalidValue, SettingsError
 from pystream.server.http import HttpError, Request
 from pystream.server.settings import Geo, Located
@@ -84,7 +84,7 @@ class Gate:
         if settings.closes_at is not None and settings.closes_at <= self._clock():
             raise Closed("late")
         alone = request.fields.sec_fetch_dest == "document"
-        if is_framed(stream) and alone:
+        if is_elsewhere_alone(settings) and alone:
             raise Closed("site")
 
     def opens_at(self, stream: Stream) -> int | None:
@@ -113,11 +113,6 @@ class Gate:
             if address in each.network:
                 return each.country
         return None if self._countries is None else self._countries.country(address)
-
-
-def is_framed(stream: Stream) -> bool:
-    """Whether a stream is shown on other sites alone."""
-    return stream.settings.embed_lock and bool(sites(stream.settings))
 
 
 def _site(request: Request, said: str | None) -> str | None:

@@ -138,7 +138,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn offsets(file: &[u8]) -> PyResult<Offsets> {
     let wrong = |_| PyValueError::new_err("this is no time zone");
     let zone = TimeZone::tzif("", file).map_err(wrong)?;
-    // A day earlier than any instant: that is what holds before the first change.
+    // Earlier than the civil day of any instant: what holds then holds up to the first change.
     let first = Timestamp::from_second(-86_400 * 8).map_err(wrong)?;
     let changes = zone.following(first).map(|change| (change.timestamp(), change.offset()));
     let all = std::iter::once((first, zone.to_offset(first))).chain(changes);

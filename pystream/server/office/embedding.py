@@ -1,4 +1,4 @@
-"""The code with which a site shows a stream's page in a frame, and where cards may lead.
+"""The code with which a site shows a stream's page in a frame.
 
 A card's code has the password in the fragment, which browsers keep to themselves (RFC 3986 3.5), and so to
 the page that was opened: a frame in it sees its own address alone. So the code has a script that takes
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from html import escape
 
-from pystream.acl.streams import Stream, StreamSettings, sites
+from pystream.acl.streams import Stream
 from pystream.server.office.values import Request
 
 _BY_FRAGMENT = ("personal", "shared", "external")
@@ -27,12 +27,6 @@ def page_url(request: Request, tenant: str, stream: str) -> str:
     """The address of a stream's page, as whoever asks reaches this server."""
     scheme = "https" if request.asked.secure else "http"
     return f"{scheme}://{request.fields.get('host', '')}{request.root}/{tenant}/{stream}/"
-
-
-def is_elsewhere_alone(settings: StreamSettings) -> bool:
-    """Whether the stream's own page shows it in frames of other sites only, so that no card may lead to
-    it."""
-    return settings.embed_lock and bool(sites(settings))
 
 
 def code(url: str, stream: Stream) -> str:

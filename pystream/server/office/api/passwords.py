@@ -23,7 +23,7 @@ from pystream.acl.passwords import (
     problems,
 )
 from pystream.acl.store.issuing import Shown
-from pystream.acl.streams import Stream
+from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.viewers import Password
 from pystream.errors import InvalidValue, NotFound
 from pystream.server.office import embedding
@@ -385,7 +385,7 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
         raise invalid(Error(detail=detail, pointer="#/ids"))
     url = call.body.url
     own = embedding.page_url(call.request, stream.tenant, stream.name)
-    if url in (UNSET, own) and embedding.is_elsewhere_alone(stream.settings):
+    if url in (UNSET, own) and is_elsewhere_alone(stream.settings):
         detail = "the stream is shown on other sites only: the address of a page that embeds it is wanted"
         raise invalid(Error(detail=f"url: {detail}", pointer="#/url"))
     sheet = [

@@ -18,7 +18,7 @@ from pystream.acl.audit import Kind
 from pystream.acl.passwords import PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
-from pystream.acl.streams import Stream
+from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.errors import InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console, embedding
@@ -274,7 +274,7 @@ def _of_selected(
 
 def _card_url(request: Request, stream: Stream) -> str:
     """Where cards lead, unless they say otherwise; nothing where the stream's page is no place to go to."""
-    if embedding.is_elsewhere_alone(stream.settings):
+    if is_elsewhere_alone(stream.settings):
         return ""
     return embedding.page_url(request, stream.tenant, stream.name)
 
@@ -283,7 +283,7 @@ def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> 
     """Raises `InvalidValue`."""
     form, url = request.form, request.form.get("url", "").strip()
     own = embedding.page_url(request, stream.tenant, stream.name)
-    if url == own and embedding.is_elsewhere_alone(stream.settings):
+    if url == own and is_elsewhere_alone(stream.settings):
         text = "the stream is shown on other sites only: the address of a page that embeds it is wanted"
         raise InvalidValue(Said("card-elsewhere", text, of="url"))
     # Reads typefaces.
