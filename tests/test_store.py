@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -210,6 +211,23 @@ def test_a_worker_does_not_migrate(url: str) -> None:
         Store.open(url, migrate=False)
     Store.open(url).close()
     Store.open(url, migrate=False).close()
+
+
+def test_who_opens_a_new_file_waits_for_who_makes_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def ends(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                other.execute("COMMIT")
+
+        monkeypatch.setattr(time, "sleep", ends)
+        Store.open(str(file)).close()
+    assert len(waits) == 3
 
 
 OPEN_AT_ONCE = """
@@ -954,12 +972,18 @@ def test_a_full_disk_keeps_what_it_had(tmp_path: Path) -> None:
     assert done.stdout.startswith(f"{disk}/store.db: the disk is full.")
 
 
-def test_a_new_store_is_its_owners_only(file: Path) -> None:
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_new_store_is_its_owners_only(file: Path, tmp_path: Path, linked: bool) -> None:
+    link = file
+    if linked:
+        link = tmp_path / "elsewhere" / "link.db"
+        link.parent.mkdir()
+        link.symlink_to(file)
     before = os.umask(0)
     try:
-        with Store.open(str(file)) as store:
+        with Store.open(str(link)) as store:
             with_film(store)
-            files = sorted(file.parent.iterdir())
+            files = [path for path in sorted(file.parent.iterdir()) if path.is_file()]
             assert [path.name for path in files] == ["store.db", "store.db-shm", "store.db-wal"]
             assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     finally:

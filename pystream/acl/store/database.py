@@ -11,9 +11,11 @@ rows and of parameters (`DETAIL: Key (name)=(...)`), and end up in logs.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -32,10 +34,7 @@ _WAIT_SECONDS = 10
 _MIGRATING = 0x7079_7374_7265_616D
 
 # What is deleted is overwritten (secure_delete), for the key store erases by that.
-_PRAGMAS = (
-    *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"),
-    "secure_delete=ON",
-)
+_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "secure_delete=ON")
 
 # Classes of SQLSTATE (PostgreSQL, appendix A) whose messages are about the server, the session or the
 # tables. Those of the others, on data (22) and constraints (23) above all, quote values.
@@ -286,13 +285,21 @@ def _engine(url: URL, noun: str, *, create: bool) -> Engine:
 def _touch(path: str, noun: str, create: bool) -> None:
     """Makes a file that is not there for its owner's eyes only, as SQLite's beside it then are.
     Without `create`, nothing is made."""
-    flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    # What is there is not opened: closing it would take from this process the locks that SQLite has on it.
+    if os.path.isdir(path):
+        raise StoreError(f"{path}: {os.strerror(errno.EISDIR)}")
+    if os.path.exists(path):
+        return
+    if not create:
+        raise NoStore(f"there is no {noun} at {path}")
     try:
-        os.close(os.open(path, flags, 0o600))
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL
+        os.close(os.open(os.path.realpath(path), flags, 0o600))
+    except FileExistsError:
+        # Another process was here first.
+        return
     except FileNotFoundError as error:
-        if create:
-            raise StoreError(f"{path}: there is no such folder to make the {noun} in") from error
-        raise NoStore(f"there is no {noun} at {path}") from error
+        raise StoreError(f"{path}: there is no such folder to make the {noun} in") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
@@ -300,8 +307,23 @@ def _touch(path: str, noun: str, create: bool) -> None:
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
     # Transactions are begun by `_on_begin` only.
     connection.isolation_level = None
+    _log_ahead(connection)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """WAL mode. Of several that change a new file to it at once SQLite lets one do so and refuses the
+    others without waiting, however long they would."""
+    end = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= end:
+                raise
+            time.sleep(0.002)
 
 
 def _on_begin(connection: Connection) -> None:
