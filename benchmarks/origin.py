@@ -675,7 +675,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(rows: Rows, options: argparse.Namespace, head: list[str]) -> int:
-    """Measures and prints what `parser` was asked for; returns 1 where a row could not be measured."""
+    """Measures and prints what `parser` was asked for; returns 1 where a row could not be measured, and
+    2 where one is none."""
+    if strange := [name for name in options.rows if name not in rows]:
+        note(f"no such row: {', '.join(strange)}. There are {', '.join(rows)}")
+        return 2
     # So that servers end and folders go as after Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lines: list[Line] = []

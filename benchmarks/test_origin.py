@@ -168,6 +168,13 @@ def test_pystream_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert "not measured" not in out
 
 
+def test_a_row_that_is_none_is_named_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert origin.main(["half-day", "half-night", "--small"]) == 2
+    assert "no such row: half-night. There are playlist, made, " in capsys.readouterr().err
+
+
 def test_who_asks_for_nothing_gets_it_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert origin.main(["unknown", "--small", "--unknown", "2000"]) == 0
     out = capsys.readouterr().out
