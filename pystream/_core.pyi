@@ -12,6 +12,20 @@ DEBUG: Final[bool]
 SESSIONS: Final[int]
 VERSION: Final[str]
 
+def canonical_events(lines: bytes) -> list[bytes]:
+    """The events of lines of an evidence file, each as RFC 8785 spells it. Raises `MalformedEvidence`."""
+
+def leaf_hashes(salts: bytes, events: Sequence[bytes]) -> bytes:
+    """SHA-256(0x00 || salt || event) of each, one behind the other; a salt is 16 bytes."""
+
+def check_inclusion(
+    size: int, root: bytes, places: Sequence[int], leaves: bytes, proof: bytes
+) -> None:
+    """Raises `NotProven` unless the proof leads from the leaves to the root."""
+
+def check_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: bytes) -> None:
+    """Sizes and roots. Raises `NotProven` unless the later log begins with the earlier one."""
+
 class _ReadAt(Protocol):
     def read_at(self, offset: int, n: int, /) -> Buffer: ...
 
@@ -60,6 +74,38 @@ class Ledger:
     @staticmethod
     def load(state: bytes) -> Ledger:
         """`ValueError` for bytes that `store` has not made."""
+
+@final
+class Frontier:
+    """The end of a log: its size, and the roots of its complete subtrees. Hashes lie one behind the other,
+    32 bytes each. Any thread may use one at any time."""
+
+    def __new__(cls) -> Frontier: ...
+    @property
+    def size(self) -> int: ...
+    def append(self, leaves: bytes) -> None: ...
+    def root(self) -> bytes: ...
+    def store(self) -> bytes:
+        """All of it, 8 bytes and at most 63 hashes: a log goes on after `load`."""
+    @staticmethod
+    def load(state: bytes) -> Frontier:
+        """`ValueError` for bytes that `store` cannot have made."""
+
+@final
+class LeafHashes:
+    """All leaves of a log, 64 bytes each, and what it takes to make proofs. Leaves are counted from 0. Any
+    thread may use one at any time."""
+
+    def __new__(cls) -> LeafHashes: ...
+    @property
+    def size(self) -> int: ...
+    def append(self, leaves: bytes) -> None: ...
+    def root(self, size: int) -> bytes: ...
+    def inclusion(self, size: int, places: Sequence[int]) -> bytes:
+        """That leaves at ascending places are among the first `size`: of one leaf RFC 9162's proof, of
+        several without what they share. `ValueError` for other places."""
+    def consistency(self, old: int, new: int) -> bytes:
+        """That the first `new` leaves begin with the first `old`. `ValueError` where there are none."""
 
 @final
 class Column:

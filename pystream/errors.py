@@ -63,6 +63,11 @@ class MalformedEvidence(PystreamError):
         self.what = what
 
 
+class NotProven(PystreamError):
+    """What a document says of attendance does not follow from it, the log and the keys that are trusted. The
+    message says what of it."""
+
+
 class Said(str):
     """A sentence that says what is wrong, in English, and what is needed to say it otherwise: `key` is
     what it says, `of` the value that it is about (the sentence begins with that, then), `values` what

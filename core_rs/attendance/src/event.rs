@@ -14,13 +14,22 @@ pub enum Event<'a> {
     /// A download.
     Download(Viewing<'a>),
     /// A playlist or a key: nothing is earned by it.
-    Uncounted(Viewing<'a>),
+    Uncounted(Viewing<'a>, Uncounted),
     /// The server, or one stream, was down in [from, to).
     Outage(i64, i64, Option<Cow<'a, str>>),
     /// Evidence of [from, to) may be missing.
     Restore(i64, i64),
-    /// A clock was set at this instant.
-    Clock(i64),
+    /// A clock was set at this instant, by so much.
+    Clock(i64, i64),
+}
+
+/// What was fetched besides media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncounted {
+    /// A media playlist.
+    Playlist,
+    /// What segments are encrypted with.
+    Key,
 }
 
 /// When, and in which playback session.
@@ -82,6 +91,6 @@ pub struct Beacon {
 /// A presence check, shown at the instant of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Whether anybody answered in time.
-    pub answered: bool,
+    /// After how long somebody answered, in ms.
+    pub answered: Option<i64>,
 }

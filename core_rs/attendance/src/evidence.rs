@@ -70,7 +70,7 @@ impl Evidence {
     pub fn push(&mut self, event: &Event<'_>) {
         let columns = &mut self.columns;
         match event {
-            Event::Segment(_, Segment { primary: false, .. }) | Event::Uncounted(_) => {}
+            Event::Segment(_, Segment { primary: false, .. }) | Event::Uncounted(..) => {}
             Event::Segment(viewing, segment) => columns.segments.push(Delivered {
                 viewer: 0,
                 t: viewing.t,
@@ -86,14 +86,14 @@ impl Evidence {
             }
             Event::Check(viewing, Check { answered }) => {
                 let session = self.sessions.number(viewing);
-                columns.checks.push(Shown { viewer: 0, session, t: viewing.t, answered: *answered });
+                columns.checks.push(Shown { viewer: 0, session, t: viewing.t, answered: answered.is_some() });
             }
             Event::Download(viewing) => columns.downloads.push((self.sessions.number(viewing), viewing.t)),
             Event::Outage(from, to, stream) => {
                 columns.outages.push((*from, *to, stream.as_deref().map(Box::from)));
             }
             Event::Restore(from, to) => columns.restores.add(*from, *to),
-            Event::Clock(t) => columns.clocks.push(*t),
+            Event::Clock(t, _) => columns.clocks.push(*t),
         }
     }
 

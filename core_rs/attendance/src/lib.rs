@@ -11,6 +11,9 @@
 //! can be stored ([`Ledger::store`]) and loaded. At any moment it gives the [`Row`]s of what it has taken. So there is one
 //! function, and anybody can compute a report anew.
 //!
+//! So that nobody can change evidence later, each event is a leaf of a log that only grows: `canonical.rs` says how an event is
+//! spelt there, `log.rs` what the log is.
+//!
 //! All times are whole milliseconds, all intervals half-open. The crate knows no file, no clock and no time zone but the
 //! offsets that it is given.
 
@@ -19,11 +22,13 @@
 mod beacons;
 mod books;
 mod calendar;
+mod canonical;
 mod event;
 mod evidence;
 mod ledger;
 mod limits;
 mod lines;
+mod log;
 mod queue;
 mod row;
 mod rules;
@@ -32,11 +37,13 @@ mod spans;
 mod state;
 
 pub use calendar::{Offsets, iso};
-pub use event::{Beacon, Check, Event, Segment, State, Viewing};
+pub use canonical::canonical_events;
+pub use event::{Beacon, Check, Event, Segment, State, Uncounted, Viewing};
 pub use evidence::{Evidence, Sorted};
 pub use ledger::{Late, Ledger};
 pub use limits::{FIRST_INSTANT, LARGEST_INTEGER, LAST_INSTANT, LONGEST_OPTION, LONGEST_SEGMENT};
 pub use lines::Malformed;
+pub use log::{Frontier, Hash, LeafHashes, SALT, Unproven, check_consistency, check_inclusion, leaf_hash};
 pub use row::{Grade, Row};
 pub use rules::{Beacons, Mode, Options};
 pub use spans::Spans;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::event::{Beacon, Check, Event, Segment, State, Viewing};
+use crate::event::{Beacon, Check, Event, Segment, State, Uncounted, Viewing};
 use crate::limits::{FIRST_INSTANT, LARGEST_INTEGER, LAST_INSTANT, LONGEST_SEGMENT};
 
 /// How deep a line may be nested. Deeper ones may be refused from 100 on.
@@ -97,14 +97,15 @@ fn event(line: &[u8]) -> Result<Event<'_>> {
         }
         "check" => {
             let viewing = viewing()?;
-            let answered = !matches!(fields.value("answered", ANSWERED)?, Value::Null);
-            if answered {
-                fields.count("answered", ANSWERED)?;
-            }
+            let answered = match fields.value("answered", ANSWERED)? {
+                Value::Null => None,
+                _ => Some(fields.count("answered", ANSWERED)?),
+            };
             Event::Check(viewing, Check { answered })
         }
         "download" => Event::Download(viewing()?),
-        "playlist" | "key" => Event::Uncounted(viewing()?),
+        "playlist" => Event::Uncounted(viewing()?, Uncounted::Playlist),
+        "key" => Event::Uncounted(viewing()?, Uncounted::Key),
         "outage" => {
             let (from, to) = span()?;
             let stream = fields.0[STREAM].map(|_| fields.text("stream", STREAM)).transpose()?;
@@ -115,8 +116,8 @@ fn event(line: &[u8]) -> Result<Event<'_>> {
             Event::Restore(from, to)
         }
         "clock" => {
-            fields.integer("step_ms", STEP)?;
-            Event::Clock(fields.instant("t", T)?)
+            let step = fields.integer("step_ms", STEP)?;
+            Event::Clock(fields.instant("t", T)?, step)
         }
         _ => return Err(Fault("kind", "is none that is known")),
     })

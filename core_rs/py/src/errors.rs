@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::PyErr;
 use pyo3::exceptions::PyOSError;
-use pystream_attendance::Malformed;
+use pystream_attendance::{Malformed, Unproven};
 use pystream_media::{Error, ErrorKind};
 
 use crate::source::ReadFailed;
@@ -14,6 +14,7 @@ use crate::source::ReadFailed;
 pyo3::import_exception!(pystream.errors, LimitExceeded);
 pyo3::import_exception!(pystream.errors, MalformedEvidence);
 pyo3::import_exception!(pystream.errors, MalformedMedia);
+pyo3::import_exception!(pystream.errors, NotProven);
 pyo3::import_exception!(pystream.errors, SourceError);
 pyo3::import_exception!(pystream.errors, TableFull);
 pyo3::import_exception!(pystream.errors, UnsupportedMedia);
@@ -60,6 +61,11 @@ pub(crate) fn numbered_os_error(code: i32, text: &str, path: &Path) -> PyErr {
 /// A line of evidence that is not as specified, and which one.
 pub(crate) fn malformed_evidence(Malformed { line, field, what }: Malformed) -> PyErr {
     MalformedEvidence::new_err((line, format!("{field} {what}").trim_start().to_owned()))
+}
+
+/// What does not follow from a proof.
+pub(crate) fn not_proven(unproven: Unproven) -> PyErr {
+    NotProven::new_err(unproven.to_string())
 }
 
 /// A source's own exception keeps its type; an error of the operating system becomes the `OSError` that it is.

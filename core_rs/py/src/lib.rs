@@ -4,6 +4,7 @@ mod attendance;
 mod buffers;
 mod delivery;
 mod errors;
+mod log;
 mod movie;
 mod rendition;
 mod shared;
@@ -18,6 +19,8 @@ mod _core {
     use crate::buffers::{Column, Segment};
     #[pymodule_export]
     use crate::delivery::{Delivery, Download, Line, Rest, Tls};
+    #[pymodule_export]
+    use crate::log::{Frontier, LeafHashes, canonical_events, check_consistency, check_inclusion, leaf_hashes};
     #[pymodule_export]
     use crate::movie::{Movie, Track};
     #[pymodule_export]
