@@ -63,6 +63,10 @@ class MalformedEvidence(PystreamError):
         self.what = what
 
 
+class MalformedDocument(PystreamError):
+    """A report, a receipt, an export or a note is not as specified. The message says where and why."""
+
+
 class NotProven(PystreamError):
     """What a document says of attendance does not follow from it, the log and the keys that are trusted. The
     message says what of it."""
