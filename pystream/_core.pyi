@@ -1,7 +1,7 @@
 """The Rust core. `pystream` is the public face; what is here may change with any release."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any, Final, Protocol, final
 
 from typing_extensions import Buffer
@@ -37,6 +37,11 @@ class Evidence:
     def read(self, lines: bytes) -> None:
         """Whole lines; the last one need not end. Raises `MalformedEvidence`, with its line counted
         from 1 in `lines`; those before it are read."""
+    def select(
+        self, lines: bytes, key: str | None, streams: Set[str] | None, begin: int, end: int
+    ) -> int:
+        """Those of whole lines that are of this key and these streams, None for any, and from `begin` to
+        before `end`; what is of no viewer where it touches that. Returns how many."""
     def append(self, other: Evidence) -> None:
         """Moves all that `other` holds into this one."""
 

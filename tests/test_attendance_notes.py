@@ -145,8 +145,8 @@ ENOCH_LINE = (
     "— EnochRoot rwz+eBzmZa0SO3NbfRGzPCpDckykFXSdeX+MNtCOXm2/5n2tiOHp+vAF1aGrQ5ovTG01oOTGwnWLox33WWd1RvMc+Q"
     "Q=\n"
 )
-# A checkpoint of a public log (Certificate Transparency, staging), with what a witness has signed; the log has
-# signed it with a key of another kind, too.
+# A checkpoint of a public log (Certificate Transparency, staging), with what a witness has signed; the log
+# has signed it with a key of another kind, too.
 PUBLIC = """\
 arche2025h1.staging.ct.transparency.dev
 1432088532

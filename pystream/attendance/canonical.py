@@ -47,10 +47,15 @@ def _encode(value: Any) -> str:
         return f"[{','.join(map(_encode, value))}]"
     if isinstance(value, dict):
         # Section 3.2.3: in the order of UTF-16 code units.
-        names = sorted(value, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        is_ascii = all(map(str.isascii, value))
+        names = sorted(value, key=None if is_ascii else _units)
         members = (f"{encode_basestring(name)}:{_encode(value[name])}" for name in names)
         return f"{{{','.join(members)}}}"
     raise ValueError(f"{type(value).__name__} is nothing of JSON")
+
+
+def _units(name: str) -> bytes:
+    return name.encode("utf-16-be", "surrogatepass")
 
 
 def _number(value: float) -> str:
@@ -87,9 +92,14 @@ def decode(text: bytes) -> Any:
     """
     try:
         value = json.loads(
-            text.decode(), object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant
+            text.decode(),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_double,
+            parse_constant=_constant,
         )
-        _encode(value).encode()
+        # Halves of surrogate pairs are in no UTF-8.
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise MalformedDocument(f"line {error.lineno}: this is not JSON") from None
     except UnicodeDecodeError as error:
@@ -112,9 +122,18 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 17:
+    # int() takes its time with long ones.
+    value = int(digits[:18])
+    if len(digits) > 17 or abs(value) > LARGEST:
         raise ValueError("an integer is beyond 2^53 - 1")
-    return int(digits)
+    return value
+
+
+def _double(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError("a number is beyond all doubles")
+    return value
 
 
 def _constant(name: str) -> None:

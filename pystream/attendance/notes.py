@@ -27,7 +27,7 @@ _PRIVATE = "PRIVATE+KEY+"
 _DASH = "\N{EM DASH} "
 # 16 signatures have to be accepted; nobody needs as many as this.
 _MOST_SIGNATURES = 100
-_LONGEST = 1 << 16
+LONGEST = 1 << 16
 _NAME = re.compile(r"[^\s+]{1,255}")
 
 
@@ -161,9 +161,9 @@ def read_verifier_keys(path: str | os.PathLike[str]) -> tuple[VerifierKey, ...]:
 
 def _lines(path: str | os.PathLike[str]) -> list[str]:
     with open(path, "rb") as file:
-        text = file.read(_LONGEST + 1)
+        text = file.read(LONGEST + 1)
     try:
-        if len(text) > _LONGEST:
+        if len(text) > LONGEST:
             raise ValueError
         return [line.strip() for line in text.decode().split("\n")]
     except ValueError:
@@ -209,7 +209,7 @@ def parse(note: str) -> tuple[str, list[Signature]]:
     text, blank, below = note.rpartition("\n\n")
     lines = below.split("\n")
     if (
-        len(note) > _LONGEST
+        len(note) > LONGEST
         or any(ord(sign) < 0x20 and sign != "\n" for sign in note)
         or not (text and blank)
         or lines.pop() != ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.resources import files
@@ -59,16 +59,25 @@ class Options:
         if problems:
             raise InvalidValue(*problems)
 
-    def ledger(self) -> Ledger:
-        """An empty ledger of these options."""
-        live = self.mode == "live"
-        lookahead = self.target_duration if live else 60_000
-        return Ledger(
-            live=live,
-            target_duration=self.target_duration,
+    def resolved(self) -> Options:
+        """The same, with what the mode says where something was left open."""
+        lookahead = self.target_duration if self.mode == "live" else 60_000
+        return replace(
+            self,
             lookahead=lookahead if self.lookahead is None else self.lookahead,
             # Holes are whole ms, so half a ms is too short for any.
             bridge=self.target_duration // 2 if self.bridge is None else self.bridge,
+        )
+
+    def ledger(self) -> Ledger:
+        """An empty ledger of these options."""
+        whole = self.resolved()
+        assert whole.lookahead is not None and whole.bridge is not None
+        return Ledger(
+            live=self.mode == "live",
+            target_duration=self.target_duration,
+            lookahead=whole.lookahead,
+            bridge=whole.bridge,
             zone=zone_file(self.timezone),
             windows=self.windows,
             breaks=self.breaks,
@@ -115,6 +124,13 @@ def _instant(*groups: str | None) -> int:
 def zones() -> frozenset[str]:
     """The zones and links of the time zone database."""
     return frozenset(files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def zones_version() -> str:
+    """Which release of the time zone database this is, as its package has it."""
+    from importlib.metadata import version
+
+    return version("tzdata")
 
 
 def zone_file(name: str) -> bytes:

@@ -1,6 +1,7 @@
 //! What an evidence file says, one event a line.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// An event. Instants are ms since the epoch, UTC.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,42 @@ pub enum Uncounted {
     Playlist,
     /// What segments are encrypted with.
     Key,
+}
+
+/// Which events a report is about. Those of no viewer are taken where they touch it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Of this key only.
+    pub key: Option<String>,
+    /// Of these streams only.
+    pub streams: Option<HashSet<String>>,
+    /// From this instant on...
+    pub from: i64,
+    /// ...and before this one.
+    pub to: i64,
+}
+
+impl Selection {
+    /// Whether an event is one of them.
+    #[must_use]
+    pub fn takes(&self, event: &Event<'_>) -> bool {
+        let is_of = |stream: &str| self.streams.as_ref().is_none_or(|streams| streams.contains(stream));
+        let is_in = |from: i64, to: i64| from < self.to && self.from < to;
+        match event {
+            Event::Segment(viewing, _)
+            | Event::Beacon(viewing, _)
+            | Event::Check(viewing, _)
+            | Event::Download(viewing)
+            | Event::Uncounted(viewing, _) => {
+                self.key.as_deref().is_none_or(|key| key == viewing.key)
+                    && is_of(&viewing.stream)
+                    && is_in(viewing.t, viewing.t + 1)
+            }
+            Event::Outage(from, to, stream) => stream.as_deref().is_none_or(is_of) && is_in(*from, *to),
+            Event::Restore(from, to) => is_in(*from, *to),
+            Event::Clock(t, _) => is_in(*t, t + 1),
+        }
+    }
 }
 
 /// When, and in which playback session.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{Beacon, Check, Event, Segment, Viewing};
+use crate::event::{Beacon, Check, Event, Segment, Selection, Viewing};
 use crate::lines::{self, Malformed};
 use crate::spans::Growing;
 
@@ -64,6 +64,21 @@ impl Evidence {
     /// The first line that is malformed, counted from 1 in `text`. What came before it is kept.
     pub fn read(&mut self, text: &[u8]) -> Result<(), Malformed> {
         lines::read(text, |event| self.push(&event))
+    }
+
+    /// Reads those of whole lines that are selected, and says how many these are.
+    ///
+    /// # Errors
+    /// The first line that is malformed, counted from 1 in `text`.
+    pub fn select(&mut self, text: &[u8], selection: &Selection) -> Result<u64, Malformed> {
+        let mut taken = 0;
+        lines::read(text, |event| {
+            if selection.takes(&event) {
+                taken += 1;
+                self.push(&event);
+            }
+        })?;
+        Ok(taken)
     }
 
     /// Takes one event.

@@ -38,7 +38,7 @@ mod state;
 
 pub use calendar::{Offsets, iso};
 pub use canonical::canonical_events;
-pub use event::{Beacon, Check, Event, Segment, State, Uncounted, Viewing};
+pub use event::{Beacon, Check, Event, Segment, Selection, State, Uncounted, Viewing};
 pub use evidence::{Evidence, Sorted};
 pub use ledger::{Late, Ledger};
 pub use limits::{FIRST_INSTANT, LARGEST_INTEGER, LAST_INSTANT, LONGEST_OPTION, LONGEST_SEGMENT};

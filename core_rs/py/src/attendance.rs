@@ -1,5 +1,6 @@
 //! Evidence in, rows out: what of `attendance-v1` Python sees.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +10,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use pystream_attendance::{Beacons, Grade, Mode, Offsets, Options, Row, Spans, iso};
+use pystream_attendance::{Beacons, Grade, Mode, Offsets, Options, Row, Selection, Spans, iso};
 
 use crate::errors::malformed_evidence;
 
@@ -34,6 +35,23 @@ impl Evidence {
     /// `MalformedEvidence`, with the number of the line.
     fn read(&self, py: Python<'_>, lines: &[u8]) -> PyResult<()> {
         py.detach(|| lock(&self.0).read(lines)).map_err(malformed_evidence)
+    }
+
+    /// Reads those of whole lines that a report is about, and says how many these are.
+    ///
+    /// # Errors
+    /// `MalformedEvidence`, with the number of the line.
+    fn select(
+        &self,
+        py: Python<'_>,
+        lines: &[u8],
+        key: Option<String>,
+        streams: Option<HashSet<String>>,
+        begin: i64,
+        end: i64,
+    ) -> PyResult<u64> {
+        let selection = Selection { key, streams, from: begin, to: end };
+        py.detach(|| lock(&self.0).select(lines, &selection)).map_err(malformed_evidence)
     }
 
     /// Moves all that another one holds into this one.
