@@ -276,6 +276,17 @@ def test_keys_in_files(tmp_path: Path) -> None:
         notes.read_signing_key(public)
 
 
+def test_a_cosigner_of_no_time() -> None:
+    cosigner = SigningKey("b", bytes(32), cosigns=True)
+    for seconds in (253_402_300_799, 0):
+        note = notes.note("text\n", [notes.sign("text\n", cosigner, seconds)])
+        assert notes.check(note, [cosigner.verifier])[1][0].seconds == seconds
+    for seconds in (253_402_300_800, 2**64 - 1):
+        note = notes.note("text\n", [notes.sign("text\n", cosigner, seconds)])
+        with pytest.raises(NotProven, match="year"):
+            notes.check(note, [cosigner.verifier])
+
+
 # Checkpoints
 
 KEY = SigningKey("example.org/acme", bytes(32))

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 
 from pystream._core import Evidence
 from pystream.attendance import replay as reading
+from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options, milliseconds, span, zones
 from pystream.errors import InvalidValue, MalformedEvidence
 from tests.evidence import BERLIN, at, beacons, film, live, other, replayed, segment
 from tests.oracles.attendance import Event, is_specified, lines
+from tests.proofs import TRUSTED, Log, viewers
 from tests.test_cli import on_terminal, run
 
 SIX = at("18:00")
@@ -447,7 +450,7 @@ def test_a_table_for_people(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", [(), ("replay",)])
+@pytest.mark.parametrize("action", [(), ("replay",), ("verify",)])
 def test_help_tells_all_and_fits_a_terminal(action: tuple[str, ...]) -> None:
     done = run("attendance", *action, "--help", env=os.environ | {"COLUMNS": "200"})
     assert (done.returncode, done.stderr) == (0, "")
@@ -455,7 +458,10 @@ def test_help_tells_all_and_fits_a_terminal(action: tuple[str, ...]) -> None:
         "--mode --target-duration --lookahead --bridge --timezone --window --break --verified"
         " --require-visible --live-only --credit-outage --union --json"
     )
-    if action:
+    if action == ("verify",):
+        options = "--public-key --evidence --checkpoint --json"
+        assert set(re.findall(r"--[a-z-]+", done.stdout)) >= set(options.split())
+    elif action:
         assert set(re.findall(r"--[a-z-]+", done.stdout)) >= set(options.split())
         assert set(replayed(live(SIX, SIX + 1), Options(mode="live"))[0]) - {
             "key",
@@ -465,3 +471,156 @@ def test_help_tells_all_and_fits_a_terminal(action: tuple[str, ...]) -> None:
     assert re.search(r"^exit codes:$", done.stdout, re.M)
     assert re.search(r"^examples:$", done.stdout, re.M)
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+# Proofs
+
+
+@dataclass
+class Proofs:
+    """What an organiser has in a folder."""
+
+    report: Path
+    receipt: Path
+    log: Path
+    erased: Path
+    checkpoint: Path
+    keys: Path
+
+
+@pytest.fixture(scope="module")
+def proofs(tmp_path_factory: pytest.TempPathFactory) -> Proofs:
+    folder = tmp_path_factory.mktemp("proofs")
+    names = ("report.json", "receipt.json", "log.jsonl", "erased.jsonl", "checkpoint", "acme.pub")
+    made = Proofs(*(folder / name for name in names))
+    log = Log.of(viewers("AB"))
+    made.report.write_bytes(log.report(log.cosigned()))
+    made.receipt.write_bytes(log.receipt("A"))
+    made.log.write_bytes(log.export())
+    made.erased.write_bytes(log.erase("B").export())
+    made.checkpoint.write_text(log.cosigned(500))
+    made.keys.write_text("".join(f"{key}\n" for key in TRUSTED))
+    return made
+
+
+def proven(*words: str | Path, keys: Path) -> dict[str, Any]:
+    done = run("attendance", "verify", *words, "--public-key", keys, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_a_report_and_a_receipt_are_proven(proofs: Proofs) -> None:
+    found = proven(proofs.report, keys=proofs.keys)
+    assert {row["proof"] for row in found["rows"]} == {"signed"}
+    assert (found["valid"], found["kind"], found["leaves"]) == (True, "report", None)
+    found = proven(
+        proofs.report, "--evidence", proofs.log, "--checkpoint", proofs.checkpoint, keys=proofs.keys
+    )
+    assert {row["proof"] for row in found["rows"]} == {"recomputed"}
+    assert found["checkpoint"] | {"root": None} == {
+        "origin": "example.org/acme/1",
+        "epoch": 1,
+        "size": 1201,
+        "root": None,
+        "clock_synchronised": True,
+        "clock_error_ms": 12,
+    }
+    assert found["cosigners"] == [{"name": "acme.example/office", "at": "2026-03-10T17:00:00Z"}]
+    assert (found["missing_cosigners"], found["about"]) == ([], {"title": "Kurs"})
+    assert (found["events"], found["leaves"], found["leaves_not_available"]) == (1201, 1201, 0)
+    # The rows are those of a replay of the events, and say what they rest on besides.
+    assert [{**row, "proof": ""} for row in found["rows"]] == [
+        {**row, "intervals": [list(each) for each in row["intervals"]], "proof": ""}
+        for row in Log.of(viewers("AB")).rows()
+    ]
+    found = proven(proofs.receipt, keys=proofs.keys)
+    assert (found["kind"], found["events"]) == ("receipt", 601)
+    assert found["missing_cosigners"] == ["acme.example/office"]
+
+
+@pytest.mark.slow
+def test_what_is_proven_is_told(proofs: Proofs) -> None:
+    done = run(
+        *("attendance", "verify", proofs.report, "--evidence", proofs.erased),
+        *("--public-key", proofs.keys),
+    )
+    assert done.returncode == 0
+    told, _, table = done.stdout.partition("\n\n")
+    facts = dict(re.split("  +", line, maxsplit=1) for line in told.splitlines())
+    assert len(facts.pop("root")) == 64
+    assert facts.pop("signed by") == str(TRUSTED[0])
+    assert facts == {
+        "valid": "a report",
+        "log": "example.org/acme/1, 1,201 leaves",
+        "clock": "synchronised, wrong by at most 12 ms",
+        "cosigned by": "acme.example/office at 2026-03-10T17:00:00Z",
+        "evidence": "601 events of 1,201 leaves, 600 of them not available",
+        "rows": "4 recomputed, 4 not available",
+    }
+    title, *rows = table.splitlines()
+    assert title.split()[-1] == "proof"
+    assert [row.endswith("not available") for row in rows] == [False] * 4 + [True] * 4
+
+
+@pytest.mark.slow
+def test_what_is_not_proven_is_not_valid(proofs: Proofs, tmp_path: Path) -> None:
+    spoilt, other = tmp_path / "spoilt", tmp_path / "other.pub"
+    text = proofs.report.read_text()
+    spoilt.write_text(text.replace("Europe/Berlin", "Europe/Vienna"))
+    other.write_text(f"{SigningKey.generate('example.org/acme').verifier}\n")
+    export = proofs.log.read_text().replace('"primary":true', '"primary":false', 1)
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(export)
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(proofs.log.read_text().replace('}\n{"event"', "}\n", 1))
+    cases: dict[str, tuple[str | Path, ...]] = {
+        "has not signed this": (spoilt, "--public-key", proofs.keys),
+        "no key that is trusted": (proofs.report, "--public-key", other),
+        "not those of a checkpoint": (
+            *(proofs.report, "--public-key", proofs.keys, "--evidence", changed),
+        ),
+        "line 2: this is no leaf": (
+            *(proofs.receipt, "--public-key", proofs.keys, "--evidence", broken),
+        ),
+        "neither a report nor": (proofs.keys.parent / "empty", "--public-key", proofs.keys),
+    }
+    (proofs.keys.parent / "empty").write_text("{}")
+    for what, words in cases.items():
+        done = run("attendance", "verify", *words, "--json")
+        assert (done.returncode, "not valid: " in done.stderr, what in done.stderr) == (
+            1,
+            True,
+            True,
+        )
+        found = json.loads(done.stdout)
+        assert found.keys() == {"valid", "error"}
+        assert not found["valid"] and what in found["error"]
+        done = run("attendance", "verify", *words)
+        assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.slow
+def test_without_a_trusted_key_nothing_is_said(proofs: Proofs, tmp_path: Path) -> None:
+    cosigner, empty = tmp_path / "cosigner.pub", tmp_path / "empty.pub"
+    cosigner.write_text(f"{TRUSTED[1]}\n")
+    empty.write_text("# nobody\n")
+    trusted = ("--public-key", proofs.keys)
+    cases: dict[str, tuple[str | Path, ...]] = {
+        "--public-key": (proofs.report,),
+        "no key of a log": (proofs.report, "--public-key", cosigner),
+        "is no key of a log": (proofs.report, "--public-key", empty),
+        "line 1: this is no key of Ed25519": (proofs.report, "--public-key", proofs.report),
+        "No such file": (proofs.report, "--public-key", tmp_path / "none"),
+        "No such": (tmp_path / "none", *trusted),
+        "No": (proofs.report, *trusted, "--evidence", tmp_path / "none"),
+        "needs --evidence": (proofs.report, *trusted, "--checkpoint", proofs.checkpoint),
+        "Is a directory": (tmp_path, *trusted),
+        "REPORT|RECEIPT": trusted,
+        "too many": (proofs.report, proofs.report, *trusted),
+    }
+    for what, words in cases.items():
+        done = run("attendance", "verify", *words)
+        assert (done.returncode, done.stdout) == (2, ""), what
+        assert what in done.stderr

@@ -271,6 +271,7 @@ class Lines(NamedTuple):
 
 _HASH_LINE = re.compile(rb'\{"leaf":"([0-9a-f]{64})"\}')
 _EVENT_LINE = re.compile(rb'\{"event":(.+),"salt":"([0-9a-f]{32})"\}')
+_RELEASE = re.compile("[0-9a-z.]{1,20}")
 _SALT = re.compile("[0-9a-f]{32}")
 
 
@@ -369,7 +370,7 @@ _DOCUMENT: _Form = {
     "rows": _list,
     "scope": _dict,
     "signature": _dict,
-    "tzdata": _text,
+    "tzdata": lambda value: _text(value) and _RELEASE.fullmatch(value) is not None,
     "zone": _text,
 }
 _PROVEN: _Form = {"events": _list, "key": _text, "proof": _text}

@@ -28,6 +28,8 @@ _DASH = "\N{EM DASH} "
 # 16 signatures have to be accepted; nobody needs as many as this.
 _MOST_SIGNATURES = 100
 LONGEST = 1 << 16
+# The end of the year 9999.
+_LAST = 253_402_300_799
 _NAME = re.compile(r"[^\s+]{1,255}")
 
 
@@ -243,6 +245,8 @@ def check(note: str, keys: Sequence[VerifierKey]) -> tuple[str, list[Signer]]:
                 if key.cosigns:
                     time, value = value[:8], value[8:]
                 seconds = int.from_bytes(time)
+                if seconds > _LAST:
+                    raise NotProven(f"{key.name} has cosigned it in a year that no calendar has")
                 key.check(_message(text, key, seconds), value)
                 signers.append(Signer(key, seconds if key.cosigns else None))
     return text, signers

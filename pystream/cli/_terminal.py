@@ -128,9 +128,9 @@ def warn(program: str, notices: Iterable[Notice]) -> None:
         complain(program, f"warning: {notice}")
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, "1 segment" and "1,024 segments"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """A number of things, "1 segment" and "1,024 segments"; `nouns` where these are no noun with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
 def sentence(error: BaseException) -> str:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, path
-from pystream.errors import InvalidValue, MalformedEvidence
+from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence, NotProven
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
+
+    from pystream.attendance.notes import VerifierKey
+    from pystream.attendance.verification import Verdict
 
     T = TypeVar("T")
 
 _HELP = """\
 usage: pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
+       pystream attendance verify REPORT|RECEIPT --public-key FILE [OPTION...]
        pystream attendance ACTION --help
 
 Says how long each key (a password, by its name in the evidence) has watched
@@ -26,15 +31,18 @@ each stream, on each day and in a programme, by a published rule:
 
 actions:
   replay   compute the rows of an evidence file
+  verify   prove a report or a receipt, by public keys and nothing else
 
 exit codes:
-  0  done
-  1  the evidence is malformed; a line on standard error says which line
+  0  done; of verify: it is valid
+  1  the evidence is malformed, or what was to be proven is not valid; a line on
+     standard error says where, and why
   2  the command line is wrong, or a file cannot be read
   130  interrupted, by Ctrl-C or SIGTERM
 
 examples:
   pystream attendance replay day.jsonl --mode live --timezone Europe/Berlin
+  pystream attendance verify report.json --public-key acme.pub
 """
 
 _REPLAY = """\
@@ -89,9 +97,57 @@ examples:
 """
 
 
+_VERIFY = """\
+Proves a report of attendance, or a viewer's receipt, on any machine: needs no
+server, no store and no network, only public keys that you trust. What is not
+signed by one of them is not valid, whatever the file itself says.
+
+A receipt has its events, and proves that they are in the log that is signed.
+The rows of both are computed again, those of a report where the log itself is
+there (--evidence), by the same rule as `replay` does.
+"""
+
+_PROOFS = """\
+FILE has a key a line, as in NAME+0123abcd+AQ...: the log's, and those of who
+cosigns its checkpoints, if that is to be told. Get it from somebody you trust,
+and not from whoever handed you the report.
+
+An export has every leaf of the log in its order, so nothing can be left out or
+added. Those that were erased or are too old are bare hashes: rows of keys that
+have nothing else left are told as not available, all others have to follow from
+what is there.
+
+A checkpoint that somebody has kept shows that the log of today is still the one
+of then, and no other that was made afterwards.
+
+The table has what each row rests on:
+  recomputed     it follows from events that are in the log
+  signed         nothing but the signature (a report without --evidence)
+  not available  its events are erased or expired; the signature is left
+
+--json prints one object: valid, kind, signer, checkpoint (origin, epoch, size,
+root, clock_synchronised, clock_error_ms), cosigners (name, at),
+missing_cosigners, tzdata, about, events, leaves (null without --evidence),
+leaves_not_available, and rows, each with its proof besides what `replay`
+prints. After 1 valid is false, and error is what standard error says.
+
+exit codes:
+  0  valid
+  1  not valid; a line on standard error says what of it, and why
+  2  the command line is wrong, or a file cannot be read
+  130  interrupted, by Ctrl-C or SIGTERM
+
+examples:
+  pystream attendance verify report.json --public-key acme.pub
+  pystream attendance verify report.json --public-key acme.pub \\
+      --evidence log.jsonl --checkpoint march.txt
+  pystream attendance verify receipt.json --public-key acme.pub --json
+"""
+
+
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    return _store.dispatch("attendance", _HELP, {"replay": _replay}, arguments)
+    return _store.dispatch("attendance", _HELP, {"replay": _replay, "verify": _verify}, arguments)
 
 
 def _replay(words: list[str]) -> int:
@@ -195,6 +251,142 @@ def _replay(words: list[str]) -> int:
     return 0
 
 
+def _verify(words: list[str]) -> int:
+    parser = Parser(
+        "attendance verify",
+        usage="REPORT|RECEIPT --public-key FILE\n         [--evidence EXPORT] [--checkpoint NOTE] [--json]",
+        description=_VERIFY,
+        epilog=_PROOFS,
+    )
+    add = parser.add_argument
+    add("document", metavar="REPORT|RECEIPT", type=path, help="what is to be proven")
+    add("--public-key", type=path, required=True, metavar="FILE", help="the keys to trust")
+    add("--evidence", type=path, metavar="EXPORT", help="the log, to compute a report again")
+    add(
+        "--checkpoint",
+        type=path,
+        action="append",
+        default=[],
+        metavar="NOTE",
+        help="one of the log that was kept; may be repeated (needs --evidence)",
+    )
+    add("--json", action="store_true", help="print the result as one JSON object")
+    given = parser.parse(words)
+    if given.checkpoint and given.evidence is None:
+        parser.error("--checkpoint needs --evidence")
+    from pystream.attendance import documents, notes
+    from pystream.attendance.verification import verify
+
+    try:
+        keys = notes.read_verifier_keys(given.public_key)
+        if not any(not key.cosigns for key in keys):
+            parser.error("--public-key: there is no key of a log in the file")
+        with ExitStack() as opened:
+            text = opened.enter_context(open(given.document, "rb")).read(documents.LONGEST + 1)
+            kept = []
+            for name in given.checkpoint:
+                file = opened.enter_context(
+                    open(name, encoding="utf-8", errors="replace", newline="")
+                )
+                kept.append(file.read(notes.LONGEST + 1))
+            export = None
+            if given.evidence is not None:
+                export = opened.enter_context(open(given.evidence, "rb"))
+            verdict = verify(text, keys, export, kept)
+    except InvalidValue as error:
+        parser.error(f"--public-key: {error}")
+    except OSError as error:
+        _terminal.complain(parser.prog, _terminal.sentence(error))
+        return 2
+    except (MalformedDocument, NotProven) as error:
+        _terminal.complain(parser.prog, f"not valid: {error}")
+        if given.json:
+            with _terminal.output():
+                _terminal.print_json({"valid": False, "error": str(error)})
+        return 1
+    with _terminal.output("it is valid, but "):
+        if given.json:
+            _terminal.print_json(_facts(verdict, keys))
+        else:
+            _tell(verdict, keys)
+    return 0
+
+
+def _facts(verdict: Verdict, keys: Sequence[VerifierKey]) -> dict[str, Any]:
+    document, checkpoint = verdict.document, verdict.checkpoint
+    return {
+        "valid": True,
+        "kind": "report" if document.receipt is None else "receipt",
+        "signer": str(verdict.signer),
+        "checkpoint": {
+            "origin": checkpoint.origin,
+            "epoch": checkpoint.epoch,
+            "size": checkpoint.size,
+            "root": checkpoint.root.hex(),
+            "clock_synchronised": checkpoint.is_synchronised,
+            "clock_error_ms": checkpoint.clock_error_ms,
+        },
+        "cosigners": [
+            {"name": each.key.name, "at": _store.moment_or_none(each.seconds)}
+            for each in verdict.cosigners
+        ],
+        "missing_cosigners": _missing(verdict, keys),
+        "tzdata": document.tzdata,
+        "about": document.about,
+        "events": verdict.events,
+        "leaves": verdict.leaves,
+        "leaves_not_available": verdict.gone,
+        "rows": [
+            row | {"proof": proof} for row, proof in zip(document.rows, verdict.proofs, strict=True)
+        ],
+    }
+
+
+def _missing(verdict: Verdict, keys: Sequence[VerifierKey]) -> list[str]:
+    have = {each.key for each in verdict.cosigners}
+    return [key.name for key in keys if key.cosigns and key not in have]
+
+
+def _tell(verdict: Verdict, keys: Sequence[VerifierKey]) -> None:
+    document, checkpoint = verdict.document, verdict.checkpoint
+    counted = _terminal.counted
+    cosigned = [
+        f"{each.key.name} at {_store.moment_or_none(each.seconds)}" for each in verdict.cosigners
+    ] or ["nobody whose key was given"]
+    cosigned += [f"not {name}" for name in _missing(verdict, keys)]
+    clock = "synchronised" if checkpoint.is_synchronised else "not synchronised"
+    evidence = "none: the rows rest on the signature (--evidence has the log)"
+    if verdict.leaves is not None:
+        evidence = (
+            f"{counted(verdict.events, 'event')} of {counted(verdict.leaves, 'leaf', 'leaves')}"
+        )
+        evidence += f", {verdict.gone:,} of them not available"
+    elif document.receipt is not None:
+        evidence = f"{counted(verdict.events, 'event')}, all in the log"
+    rows = [
+        f"{verdict.proofs.count(proof):,} {proof}"
+        for proof in ("recomputed", "signed", "not available")
+        if proof in verdict.proofs
+    ]
+    facts = {
+        "valid": "a report"
+        if document.receipt is None
+        else f"the receipt of {_text(document.receipt.key)}",
+        "signed by": str(verdict.signer),
+        "log": f"{checkpoint.origin}, {counted(checkpoint.size, 'leaf', 'leaves')}",
+        "root": checkpoint.root.hex(),
+        "clock": f"{clock}, wrong by at most {checkpoint.clock_error_ms} ms",
+        "cosigned by": ", ".join(cosigned),
+        "evidence": evidence,
+        "rows": ", ".join(rows) or "none",
+    }
+    for name, fact in facts.items():
+        print(f"{name:<12} {fact}")
+    if document.rows:
+        print()
+        _show(document.rows, verdict.proofs)
+
+
 def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:
     """As argparse has it: what is wrong with a value is its own kind of error."""
 
@@ -240,7 +432,7 @@ _TIMES = {
 }
 
 
-def _show(rows: list[dict[str, Any]]) -> None:
+def _show(rows: list[dict[str, Any]], proofs: list[str] | None = None) -> None:
     # What nobody asked for is null in all rows.
     times = {
         title: name for title, name in _TIMES.items() if any(row[name] is not None for row in rows)
@@ -248,6 +440,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     columns = [(title, "left") for title in ("key", "stream", "day")]
     columns += [(title, "right") for title in (*times, "devices")]
     columns += [("evidence", "left"), ("flags", "left")]
+    columns += [("proof", "left")] if proofs else []
     _store.show_table(
         columns,
         [
@@ -256,9 +449,10 @@ def _show(rows: list[dict[str, Any]]) -> None:
                 *(_clock(row[name]) for name in times.values()),
                 str(row["max_devices"]),
                 row["evidence_grade"],
-                " ".join(row["flags"]),
+                " ".join(map(_text, row["flags"])),
+                *([proof] if proofs else []),
             ]
-            for row in rows
+            for row, proof in zip(rows, proofs or [""] * len(rows), strict=True)
         ],
     )
 
