@@ -44,3 +44,4 @@ def test_all_of_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert attendance.main(["--small", "--turns", "1"]) == 0
     out = capsys.readouterr().out
     assert "10,000 viewers" in out and "at one instant" in out
+    assert "a receipt of 600" in out
