@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystream._core import check_consistency
+from pystream._core import check_consistency, leaf_hashes
 from pystream.attendance import checkpoint as checkpoints
 from pystream.attendance import documents, verification
 from pystream.attendance.canonical import encode
@@ -228,6 +228,9 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "the time": lambda it: it["scope"].update(end=SIX + 60_000),
     "the streams": lambda it: it["scope"].update(streams=["Z"]),
     "the days": lambda it: it["scope"].update(days=[]),
+    "a field more": lambda it: it.update(more=1),
+    "a row's field more": lambda it: it["rows"][0].update(more=1),
+    "an option more": lambda it: it["options"].update(more=1),
 }
 
 
@@ -292,6 +295,34 @@ def test_an_event_kept_from_a_receipt_is_missed() -> None:
     assert verified(short.receipt("A")).events == 600
     with pytest.raises(NotProven):
         verified(short.receipt("A"), log.export())
+
+
+def test_so_is_one_that_changes_no_row() -> None:
+    log = Log.of([*viewers("A"), other("playlist", SEVEN)])
+    short = Log([*log.leaves[:-1], Leaf(log.leaves[-1].hash, None, None)])
+    assert short.rows() == log.rows()
+    with pytest.raises(NotProven, match="has not all events"):
+        verified(short.receipt("A"), log.export())
+
+
+def test_an_event_that_was_logged_in_another_spelling_is_none() -> None:
+    """Whoever holds the log may hash anything."""
+    (plain,) = leaves([other("playlist", SIX)])
+    assert plain.salt is not None and plain.event is not None
+    for event in (
+        plain.event.replace(b"}", b',"u":1}'),
+        plain.event.replace(b":", b": ", 1),
+        plain.event.replace(b'"A"', b'"\\u0041"'),
+    ):
+        odd = Leaf(leaf_hashes(plain.salt, [event]), plain.salt, event)
+        log = Log([*hour().leaves, odd])
+        with pytest.raises(MalformedDocument, match="line 1803: the event is not spelt"):
+            verified(log.report(), log.export())
+        held, note = [(1801, odd)], log.checkpoint()
+        text = documents.receipt("A", held, log.hashes(), [], log.options, log.scope, note, KEY)
+        # With a field more it is none; what is spelt otherwise is another leaf.
+        with pytest.raises(MalformedDocument if b'"u"' in event else NotProven):
+            verified(text)
 
 
 @pytest.mark.parametrize(
@@ -369,7 +400,11 @@ def test_only_trusted_keys_count() -> None:
     for trusted in ([], [OFFICE.verifier]):
         with pytest.raises(NotProven):
             verification.verify(log.report(), trusted)
-    # A cosigner has seen a checkpoint, and says nothing of rows.
+    # A cosigner has seen a checkpoint, and says nothing of rows, whatever it is called.
+    cosigner = SigningKey(KEY.name, bytes([9]) * 32, cosigns=True)
+    text = Log(log.leaves, key=cosigner).report(log.checkpoint())
+    with pytest.raises(NotProven, match="no key that is trusted"):
+        verification.verify(text, (*TRUSTED, cosigner.verifier))
     as_cosigner = VerifierKey(KEY.name, KEY.verifier.public, cosigns=True)
     with pytest.raises(NotProven, match="no key that is trusted"):
         verification.verify(log.report(), [as_cosigner])

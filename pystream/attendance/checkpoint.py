@@ -74,7 +74,7 @@ class Checkpoint:
         found = _TEXT.fullmatch(text)
         if found is None:
             raise MalformedDocument("this is no checkpoint of a log of attendance")
-        name, in_origin, size, root, epoch, clock, error, size_before, root_before = found.groups()
+        name, _, size, root, epoch, clock, error, size_before, root_before = found.groups()
         try:
             previous = None
             if size_before is not None:
@@ -90,7 +90,7 @@ class Checkpoint:
             )
         except (Error, ValueError):
             checkpoint = None
-        if checkpoint is None or in_origin != epoch or checkpoint.text() != text:
+        if checkpoint is None or checkpoint.text() != text:
             raise MalformedDocument("a line of the checkpoint is not as specified")
         return checkpoint
 
