@@ -1,7 +1,7 @@
 //! Any bytes give evidence or a declared error, and any bytes a ledger or one.
 
 use proptest::prelude::*;
-use pystream_attendance::{Beacons, Evidence, Ledger, Mode, Options, Spans};
+use pystream_attendance::{Beacons, Evidence, Ledger, Mode, Options, Spans, canonical_events};
 
 const LINES: &str = r#"{"kind":"segment","t":1000,"key":"A","stream":"Y","session":"s1","m0":0,"m1":6000,"rendition":"v1","primary":true}
 {"kind":"segment","t":2000,"key":"A","stream":"Y","session":"s1","m0":90000,"m1":96000,"rendition":"v1","primary":true}
@@ -70,6 +70,11 @@ proptest! {
     }
 
     #[test]
+    fn spellings(changes in any_change()) {
+        spell(&changed(LINES.as_bytes(), &changes));
+    }
+
+    #[test]
     fn states(changes in any_change(), is_live in any::<bool>()) {
         let mode = if is_live { Mode::Live(None) } else { Mode::File };
         let mut ledger = Ledger::new(options(mode));
@@ -81,12 +86,28 @@ proptest! {
     }
 }
 
+/// Each event has one spelling, which says all that counts of it.
+fn spell(text: &[u8]) {
+    let Ok(events) = canonical_events(text) else { return };
+    let spelt = events.join(&b'\n');
+    assert_eq!(canonical_events(&spelt).expect("events").join(&b'\n'), spelt);
+    let rows = |text: &[u8]| {
+        let mut evidence = Evidence::default();
+        evidence.read(text).expect("events");
+        let mut ledger = Ledger::new(options(Mode::File));
+        ledger.take(&evidence.sorted()).expect("the first ones");
+        ledger.rows()
+    };
+    assert_eq!(rows(&spelt), rows(text));
+}
+
 #[test]
 fn the_lines_are_events() {
     let mut evidence = Evidence::default();
     assert_eq!(evidence.read(LINES.as_bytes()), Ok(()));
     let mut ledger = Ledger::new(options(Mode::File));
     ledger.take(&evidence.sorted()).unwrap();
+    spell(LINES.as_bytes());
     // The day and the programme, of the stream and of all.
     assert_eq!(ledger.rows().len(), 4);
 }
