@@ -530,6 +530,36 @@ def test_what_changes_while_a_password_is_checked_counts(
     assert store.people.sessions(eva, 60, NOW) == ()
 
 
+@pytest.mark.parametrize("action", ["change_password", "give_up_totp"])
+def test_who_changes_things_with_a_password_that_was_replaced_meanwhile_changes_nothing(
+    store: Store, keys: KeyStore, action: str
+) -> None:
+    """Else whoever knows the old one, and has it changed again and again, outlasts a reset."""
+    eva, usual = add(store), Accounts(store.people, keys)
+    secret = usual.begin_totp(eva, NOW)
+    usual.finish_totp(eva, sign_in.totp(secret, NOW // 30), NOW)
+    eva = store.people.account(eva.tenant_id, "eva").person
+
+    class Interrupted(PeopleStore):
+        def set_hash(self, *given: Any, **more: Any) -> Person:
+            usual.reset(eva.tenant_id, "eva", who="max", now=NOW)
+            return super().set_hash(*given, **more)
+
+        def remove_totp(self, *given: Any, **more: Any) -> None:
+            usual.reset(eva.tenant_id, "eva", who="max", now=NOW)
+            super().remove_totp(*given, **more)
+
+    accounts = Accounts(Interrupted(store.database), keys)
+    with pytest.raises(SignInError):
+        if action == "change_password":
+            accounts.change_password(eva, PASSWORD, "another horse of mine", bytes(32), NOW)
+        else:
+            accounts.give_up_totp(eva, PASSWORD, NOW)
+    found = store.people.account(eva.tenant_id, "eva")
+    assert found.person.must_change and found.person.has_totp
+    assert not sign_in.verify(found.hash, "another horse of mine")
+
+
 def test_a_lost_authenticator_is_taken_away(
     store: Store, accounts: Accounts, keys: KeyStore, acme: int,
     guarded: tuple[bytes, tuple[str, ...]],

@@ -65,11 +65,16 @@ class Accounts:
 
     def remove_totp(self, tenant_id: int, name: str, *, who: str, now: int) -> None:
         """Asks a person for no codes any more: the authenticator was lost. To have none is no error."""
-        account = self._people.account(tenant_id, name)
+        self._remove_totp(self._people.account(tenant_id, name), who=who, now=now)
+
+    def _remove_totp(
+        self, account: Account, *, who: str, now: int, checked: str | None = None
+    ) -> None:
         if account.reference is None:
             return
-        self._people.remove_totp(account.person, who=who, now=now)
-        self._erase(tenant_id, account.reference, now)
+        person = account.person
+        self._people.remove_totp(person, who=who, now=now, checked=checked)
+        self._erase(person.tenant_id, account.reference, now)
 
     def _erase(self, tenant_id: int, reference: bytes | None, now: int) -> None:
         if reference is not None:
@@ -159,7 +164,8 @@ class Accounts:
     def change_password(self, person: Person, old: str, new: str, secret: bytes, now: int) -> None:
         """Changes one's own password, which ends all sessions but the present one.
 
-        Raises `SignInError` where the old one is wrong, and `InvalidValue` for a new one that is none.
+        Raises `SignInError` where the old one is wrong, or is not the present one any more when the new
+        one was hashed, and `InvalidValue` for a new one that is none.
         """
         account = self._people.account(person.tenant_id, person.name)
         if not sign_in.verify(account.hash, old):
@@ -175,6 +181,7 @@ class Accounts:
             who=f"person:{person.name}",
             now=now,
             keep=sign_in.digest(secret),
+            checked=account.hash,
         )
 
     def begin_totp(self, person: Person, now: int) -> bytes:
@@ -230,7 +237,7 @@ class Accounts:
         account = self._people.account(person.tenant_id, person.name)
         if not sign_in.verify(account.hash, password):
             raise SignInError
-        self.remove_totp(person.tenant_id, person.name, who=f"person:{person.name}", now=now)
+        self._remove_totp(account, who=f"person:{person.name}", now=now, checked=account.hash)
 
     def sessions(self, person: Person, secret: bytes, now: int) -> tuple[tuple[bool, int], ...]:
         """One's sessions: whether it is the present one, and when it was used last."""

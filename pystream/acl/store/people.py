@@ -19,7 +19,7 @@ from pystream.acl.people import Person, Right, Role, Token, check_leave, check_n
 from pystream.acl.store import tables
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database
-from pystream.errors import Exists, InvalidValue, NotFound, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Said, SignInError
 
 # A session's last use is written down that often at most.
 _SEEN_S = 60
@@ -149,11 +149,15 @@ class PeopleStore:
         who: str,
         now: int,
         keep: bytes = b"",
+        checked: str | None = None,
     ) -> Person:
-        """Changes a password; all sessions of the person end, save the one of the digest `keep`."""
+        """Changes a password; all sessions of the person end, save the one of the digest `keep`. Raises
+        `SignInError` where `checked`, the hash of the password that was shown for it, is not that of the
+        present one by now, as it takes a while to check."""
         check_who(who)
         with self._database.writing() as connection:
             person = _account(connection, tenant_id, name).person
+            _check_stands(connection, person, checked)
             _set(connection, person, hash=hash, password_until=password_until)
             _end_sessions(connection, person, keep)
             record(
@@ -234,9 +238,13 @@ class PeopleStore:
             record(connection, person.tenant_id, who, now, what)
             return True
 
-    def remove_totp(self, person: Person, *, who: str, now: int) -> None:
+    def remove_totp(
+        self, person: Person, *, who: str, now: int, checked: str | None = None
+    ) -> None:
+        """Asks a person for no codes any more. `checked`: as of `set_hash`."""
         check_who(who)
         with self._database.writing() as connection:
+            _check_stands(connection, person, checked)
             gone = {"reference": None, "sealed_totp": None, "totp_on": False}
             _set(connection, person, **gone)
             _delete_codes(connection, person)
@@ -522,6 +530,11 @@ def _stands(connection: Connection, person: Person, hash: str) -> bool:
     # What changes the row meanwhile waits, and ends the session with the others.
     row = select(column.hash, column.totp_on).where(column.id == person.id).with_for_update()
     return connection.execute(row).one_or_none() == (hash, person.has_totp)
+
+
+def _check_stands(connection: Connection, person: Person, checked: str | None) -> None:
+    if checked is not None and not _stands(connection, person, checked):
+        raise SignInError
 
 
 def _use_step(connection: Connection, person: Person, step: int) -> bool:
