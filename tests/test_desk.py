@@ -7,8 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import Any
 import msgspec
 import pytest
 import trio
-from sqlalchemy import delete, text
+from sqlalchemy import delete, select, text
 
 from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store, tables
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.acl.viewers import End, Password
+from pystream.acl.viewers import End, Ending, Password
 from pystream.server import desk
 from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
@@ -291,6 +293,89 @@ def test_what_a_database_cannot_hold_costs_itself_alone(house: House) -> None:
     # Who gave way in memory has done so in the store, by now.
     ended = [each.id for each in house.store.viewers.sessions(NOW)]
     assert first.id not in ended and len(ended) == 1
+
+
+class Stumbling(ViewerStore):
+    """One of which each method fails once, by what is no error of the store's."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.store.database)
+        self.failed: list[str] = []
+
+    def _stumble(self, name: str) -> None:
+        if name not in self.failed:
+            self.failed.append(name)
+            raise OverflowError
+
+    def endings(self, after: int) -> tuple[Ending, ...]:
+        # A desk that cannot begin is no desk.
+        if self.failed:
+            self._stumble("endings")
+        return super().endings(after)
+
+    def forget_spent(self, now: int) -> None:
+        self._stumble("forget_spent")
+        super().forget_spent(now)
+
+
+@contextmanager
+def desk_of(house: House, now: Callable[[], float]) -> Iterator[None]:
+    """A desk in a thread of this process."""
+    stopping = threading.Event()
+
+    async def main() -> None:
+        deciding = Desk(house.table, house.store, house.issuer, now)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(deciding.run, socket.socket(fileno=os.dup(house.listener)))
+            await trio.to_thread.run_sync(stopping.wait)
+            nursery.cancel_scope.cancel()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(trio.run, main)
+        try:
+            yield
+        finally:
+            stopping.set()
+        running.result()
+
+
+def test_whatever_fails_beside_the_decisions_is_no_end_of_the_desk(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that cannot be started, a number that is too large: no error of the store's."""
+    monkeypatch.setattr(desk, "_SWEEP_SECONDS", 0.01)
+    viewers = house.store.viewers = Stumbling(house)
+    ask = house.ask(holder=house.password())
+    with desk_of(house, lambda: NOW):
+        until(lambda: "forget_spent" in viewers.failed)
+        until(lambda: "endings" in viewers.failed)
+        assert house.answers(ask) == ["open"]
+        viewers.revoke(house.stream.tenant_id, [ask.holder or 0], who="test", now=NOW)
+        until(lambda: house.table.check(ask.id, house.stream.id, NOW) == End.REVOKED)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a password", "nobody"])
+def test_what_was_idle_has_ended_in_the_store_as_well(
+    house: House, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """Else it is open again when the node is started anew."""
+    monkeypatch.setattr(desk, "_SWEEP_SECONDS", 0.01)
+    now = [NOW]
+    holder = house.password() if named else None
+    ask = msgspec.structs.replace(house.ask(holder=holder, devices=None), idle_s=60)
+
+    def reasons() -> list[int | None]:
+        with house.store.database.reading() as connection:
+            return list(connection.scalars(select(tables.session.c.end_reason)))
+
+    with desk_of(house, lambda: now[0]):
+        assert house.answers(ask) == ["open"]
+        assert reasons() == [None]
+        now[0] += 61
+        until(lambda: reasons() == [End.IDLE])
+    house.table = _core.Sessions(_core.Sessions.create(256))
+    with desk_of(house, lambda: NOW + 62):
+        assert house.table.check(ask.id, house.stream.id, NOW + 62) == 0
 
 
 class Forgetful(Issuer):

@@ -39,7 +39,7 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.viewers import End, Ending, Password, Refusal, Seen, Session, Spent, giving_way
-from pystream.errors import StoreError, TableFull
+from pystream.errors import TableFull
 from pystream.server import log
 
 _BACKLOG = 1024
@@ -48,6 +48,8 @@ _LONGEST_MESSAGE = 4096
 _PEERCRED = struct.Struct("iII")
 _FOLLOW_SECONDS = 0.25
 _SWEEP_SECONDS = 60.0
+# Sessions that a sweep looks at before others get their turn.
+_SWEPT_AT_ONCE = 256
 _RETRY_SECONDS = 0.05
 # The writer is back in a second or two. Viewers who wait longer than that are told to come again.
 _PATIENCE_SECONDS = 15.0
@@ -131,7 +133,7 @@ class Desk:
         self._store = store
         self._issuer = issuer
         self._clock = clock
-        # What is open, by holder: session and when it was opened.
+        # What is open, by holder, or 0 where there is none: session and when it was opened.
         self._held: dict[int, dict[bytes, int]] = {}
         self._opened: list[Session] = []
         self._spent: list[Spent] = []
@@ -282,7 +284,7 @@ class Desk:
         # Who asks again with the session that it was spent for, was not answered the first time.
         if ask.token and known.spent.get((ask.tenant_id, ask.token), ask.id) != ask.id:
             return Answered(ask.number, Refusal.SPENT)
-        held = self._held.setdefault(holder, {}) if holder is not None else {}
+        held = self._held.setdefault(holder or 0, {})
         session = Session(
             id=ask.id,
             tenant_id=ask.tenant_id,
@@ -295,7 +297,7 @@ class Desk:
             notice=ask.notice,
         )
         if ask.id not in held and self._table.get(ask.id) is None:
-            if ask.replaces in held:
+            if holder is not None and ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
                 held.pop(ask.replaces)
             leaving = self._leaving(ask, held, now)
@@ -328,16 +330,20 @@ class Desk:
         has no limit, so only where there is one are they looked at."""
         if ask.devices is None:
             return ()
-        self._drop_what_is_over(held)
+        self._drop_what_is_over(held, [*held])
         seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
         return giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
 
-    def _drop_what_is_over(self, held: dict[bytes, int]) -> None:
+    def _drop_what_is_over(self, held: dict[bytes, int], ids: Iterable[bytes]) -> None:
+        """Of these sessions of a holder. What was idle has ended without a word: it is written as well, or
+        it would be open again when the node is started anew."""
         now = int(self._clock())
-        for id in list(held):
+        for id in ids:
             found = self._table.get(id)
             if found is None or found.standing != _core.Sessions.OPEN or found.expires <= now:
-                held.pop(id)
+                held.pop(id, None)
+            if found is not None and found.standing == End.IDLE:
+                self._ended[id] = End.IDLE
 
     def _last_seen(self, id: bytes) -> int:
         found = self._table.get(id)
@@ -380,7 +386,7 @@ class Desk:
         """What was opened, and nobody knows of."""
         found = self._table.get(id)
         self._table.forget(id)
-        if found is not None and found.holder:
+        if found is not None:
             self._held.get(found.holder, {}).pop(id, None)
 
     async def _restore(self) -> None:
@@ -400,7 +406,7 @@ class Desk:
                 with suppress(TableFull):
                     self._open(each, now)
         for entry in self._table.entries():
-            if entry.holder and entry.standing == _core.Sessions.OPEN:
+            if entry.standing == _core.Sessions.OPEN:
                 self._held.setdefault(entry.holder, {})[entry.id] = entry.opened
         for ending in endings:
             self._apply(ending)
@@ -426,7 +432,8 @@ class Desk:
             await trio.sleep(_FOLLOW_SECONDS)
             try:
                 await self._apply_endings()
-            except StoreError as error:
+            except Exception as error:
+                # Whatever it is, the desk goes on, as in `_keep`.
                 log.warning("store-unreachable", **log.fault(error))
 
     async def _apply_endings(self) -> None:
@@ -456,12 +463,16 @@ class Desk:
             now = int(self._clock())
             self._table.sweep(now)
             for held in list(self._held.values()):
-                self._drop_what_is_over(held)
-                await trio.lowlevel.checkpoint()
+                ids = [*held]
+                for first in range(0, len(ids), _SWEPT_AT_ONCE):
+                    self._drop_what_is_over(held, ids[first : first + _SWEPT_AT_ONCE])
+                    await trio.lowlevel.checkpoint()
+            if self._ended:
+                self._work.set()
             self._held = {holder: held for holder, held in self._held.items() if held}
             try:
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
-            except StoreError as error:
+            except Exception as error:
                 log.warning("store-unreachable", **log.fault(error))
 
 
