@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
 from math import inf
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from pystream.acl import proofs
 from pystream.acl.passwords import generate
@@ -27,7 +27,7 @@ from pystream.acl.retention import (
     Rules,
     problems,
 )
-from pystream.acl.store import key_backups
+from pystream.acl.store import key_backups, tables
 from pystream.acl.store.answers import KeptAnswer
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.keystore import Traces
@@ -504,6 +504,46 @@ def test_the_writer_runs_it_once_a_day_and_empties_the_log_of_keys(
     assert said[0]["endings"] == 1 and said[1]["endings"] == 0
     assert [each["proof"] for each in said] == [each.digest for each in log.all()]
     assert [each.document["at"] - begin for each in log.all()] == [864, 88128, 181440]
+    stores.close()
+
+
+def test_whatever_fails_is_no_end_of_the_upkeep(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A time zone that the machine knows no more is no error of the store's."""
+    trio = pytest.importorskip("trio")
+    from trio.testing import MockClock
+
+    from pystream.server.settings import RetentionSettings
+    from pystream.server.upkeep import Upkeep
+
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    upkeep = Upkeep(stores.store, stores.keys, RetentionSettings(), lambda: NOW)
+    log = ProofLog(stores.store.database)
+
+    def move_to(zone: str) -> None:
+        with stores.store.database.writing() as connection:
+            connection.execute(update(tables.tenant).values(timezone=zone))
+
+    def has_failed() -> bool:
+        return any(record.message == "upkeep-failed" for record in caplog.records)
+
+    async def until_it(done: Callable[[], object]) -> None:
+        while not done():
+            clock.jump(60)
+            await trio.to_thread.run_sync(pause)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(upkeep.run)
+            await until_it(has_failed)
+            move_to("UTC")
+            await until_it(log.all)
+            nursery.cancel_scope.cancel()
+
+    clock = MockClock()
+    move_to("Atlantis/Poseidonis")
+    trio.run(main, clock=clock)
     stores.close()
 
 

@@ -20,7 +20,6 @@ from pystream.acl.proofs import Proof
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.retaining import Retention
-from pystream.errors import PystreamError
 from pystream.server import log
 from pystream.server.settings import RetentionSettings
 
@@ -53,7 +52,8 @@ class Upkeep:
                 try:
                     # Each step of it is a transaction: an end keeps nobody waiting.
                     await trio.to_thread.run_sync(task, abandon_on_cancel=True)
-                except PystreamError as error:
+                except Exception as error:
+                    # Whatever it is, who watches goes on, and it is tried again.
                     log.error("upkeep-failed", task=name, **log.fault(error))
 
     def _retain(self) -> None:
