@@ -1155,7 +1155,10 @@ def test_all_that_protects_a_film_in_one_word(one: House) -> None:
 
 
 def test_a_token_has_a_budget(one: House) -> None:
-    one.office = Office.of(one.store, one.keys, lambda: one.now, requests_per_minute=3)
+    now = [0.0]
+    one.office = Office.of(
+        one.store, one.keys, lambda: one.now, monotonic=lambda: now[0], requests_per_minute=3
+    )
     left = []
     for _ in range(3):
         got = one.ask("GET", "/tenant")
@@ -1166,11 +1169,21 @@ def test_a_token_has_a_budget(one: House) -> None:
     assert refused.kind == "too-many-requests" and refused.headers["Retry-After"] == "20"
     assert refused.headers["RateLimit"] == '"token";r=0;t=60'
     assert one.ask("GET", "/tenant", of="other").status == 200
-    one.now += 20
+    now[0] += 20
     assert one.ask("GET", "/nothing").kind == "not-found"
     assert one.ask("GET", "/tenant").headers["RateLimit"] == '"token";r=0;t=60'
-    one.now += 60
+    now[0] += 60
     assert one.ask("GET", "/streams?x=1").headers["RateLimit"] == '"token";r=2;t=20'
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_neither_keeps_out_nor_lets_in(one: House, hours: int) -> None:
+    one.office = Office.of(
+        one.store, one.keys, lambda: one.now, monotonic=lambda: 0.0, requests_per_minute=2
+    )
+    assert one.ask("GET", "/tenant").status == 200
+    one.now += hours * 3600
+    assert [one.ask("GET", "/tenant").status for _ in range(2)] == [200, 429]
 
 
 @given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 50))

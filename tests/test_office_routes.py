@@ -367,6 +367,21 @@ def test_no_other_site_sends_a_form(route: Route, house: House) -> None:
     assert house.rows() == before
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_neither_keeps_out_nor_gives_fresh_tries(
+    tmp_path: Path, hours: int
+) -> None:
+    house = House(tmp_path)
+    key = "acme", "eva", b"\x0a\0\0"
+    while not house.office.tries.take(key, house.office.monotonic()):
+        pass
+    house.now += hours * 3600
+    form = {"tenant": "acme", "name": "eva", "password": PASSWORDS["eva"]}
+    reply = house.ask("POST", "/console/sign-in", body=form)
+    assert reply.status == 429 and int(dict(reply.headers)["Retry-After"]) <= 60
+    house.close()
+
+
 def test_what_pages_say_to_a_browser(house: House) -> None:
     for path, session in (("/console/sign-in", ""), ("/console/", "eva"), ("/console/no", "")):
         reply = house.ask("GET", path, session=session)

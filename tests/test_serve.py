@@ -907,7 +907,7 @@ def test_what_a_new_program_cannot_read_of_the_old_ones_memory_it_makes_anew(nod
     assert len(node.events("program-replaced")) == 1
     # Said by the trial, and by the program itself.
     told = Counter(each["what"] for each in node.events("memory-made-anew"))
-    names = ("meter", "gauges", "pace", "tries", "sign_in_tries", "sessions", "cache")
+    names = ("meter", "gauges", "pace", "tries", "tries_of_people", "sessions", "cache")
     assert told == dict.fromkeys(names, 2)
     until(lambda: {len(pids) for pids in node.processes().values()} == {1, 2})
     assert node.stop() == 0

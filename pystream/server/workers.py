@@ -249,8 +249,8 @@ class Supervisor:
             self._memory["sessions"] = _core.Sessions.create(_SESSIONS)
         if "tries" not in self._memory:
             self._memory["tries"] = _core.Gcra.create(_TRIES_BYTES)
-        if "sign_in_tries" not in self._memory:
-            self._memory["sign_in_tries"] = _core.Gcra.create(_TRIES_BYTES)
+        if "tries_of_people" not in self._memory:
+            self._memory["tries_of_people"] = _core.Gcra.create(_TRIES_BYTES)
         if "desk" not in self._memory:
             self._memory["desk"] = desk.listen()
         if "office" not in self._memory:
@@ -709,7 +709,7 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "gauges": Board,
         "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
-        "sign_in_tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "tries_of_people": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "sessions": lambda fd: _core.Sessions(os.dup(fd)),
         "desk": os.fstat,
         "office": os.fstat,

@@ -101,7 +101,7 @@ async def serve(node: dict[str, Any]) -> None:
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
         knows_countries=lambda: geo[0].knows_countries,
-        tries=node["sign_in_tries"],
+        tries=node["tries_of_people"],
         practice=Practice(
             settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
         ),

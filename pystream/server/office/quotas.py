@@ -24,7 +24,7 @@ class Left(NamedTuple):
 
 
 class Quotas:
-    """Usable from several threads. `most` requests a minute."""
+    """Usable from several threads. `most` requests a minute, by a clock that never steps back."""
 
     def __init__(self, most: int) -> None:
         self.most = most

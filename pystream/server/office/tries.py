@@ -22,7 +22,8 @@ class Tries:
     a hundred at once are a hundred; one that was right is given back. Usable from several threads.
 
     `table` may be that of other tries as well, which have another name for what they are `of`. `clock` gives
-    Unix seconds.
+    seconds, the same in all processes, and never steps back: a clock that is set would keep everybody out, or
+    give them fresh tries.
     """
 
     def __init__(

@@ -141,7 +141,8 @@ def _once(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What the office has open. `clock` gives Unix seconds. `films`: the folder in which each tenant has
+    """What the office has open. `clock` gives Unix seconds, and `monotonic` those since the machine's start,
+    by which tries and requests are counted. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice`: what of
     the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
     none is not in it. `knows_countries`: whether the node can look up any."""
@@ -158,6 +159,7 @@ class Office:
     films: str | None = None
     practice: Practice = field(default_factory=lambda: Practice(Rules()))
     clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
     viewers: Callable[[], Mapping[int, int]] = dict
     knows_countries: Callable[[], bool] = lambda: True
 
@@ -168,6 +170,7 @@ class Office:
         keys: KeyStore,
         clock: Callable[[], float] = time.time,
         *,
+        monotonic: Callable[[], float] = time.monotonic,
         films: str | None = None,
         requests_per_minute: int = 600,
         practice: Practice | None = None,
@@ -190,11 +193,12 @@ class Office:
             issuer=issuer,
             once=once,
             quotas=quotas,
-            tries=Tries(table, "name", 10, 60.0, clock),
-            tries_of_network=Tries(table, "network", 60, 3.0, clock),
+            tries=Tries(table, "name", 10, 60.0, monotonic),
+            tries_of_network=Tries(table, "network", 60, 3.0, monotonic),
             films=films,
             practice=practice or Practice(Rules()),
             clock=clock,
+            monotonic=monotonic,
             viewers=viewers,
             knows_countries=knows_countries,
         )

@@ -46,7 +46,7 @@ def whose(office: Office, request: Request) -> Actor:
     token = office.accounts.token(shown, office.now())
     if token is None:
         raise _unauthorized("this token is not valid, or no longer", ', error="invalid_token"')
-    left = office.quotas.take(token.id, office.clock())
+    left = office.quotas.take(token.id, office.monotonic())
     request.said += quotas.fields(office.quotas, left)
     if left.wait_s:
         detail = f"this token may send {office.quotas.most} requests a minute"

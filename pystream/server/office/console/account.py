@@ -53,7 +53,7 @@ def finish(office: Office, actor: Actor, request: Request) -> Reply:
     """Has codes asked for from now on, and shows those for recovery, which are in this answer alone. Six
     digits are guessed soon: tries are counted as those of a password are."""
     person, _ = _whose(actor, request)
-    key, now = (person.tenant, person.name, request.asked.network), office.clock()
+    key, now = (person.tenant, person.name, request.asked.network), office.monotonic()
     if wait := office.tries.take(key, now):
         after = (("Retry-After", str(ceil(wait))),)
         return _authenticator(office, actor, request, 429, problem="sign_in_wait", headers=after)
@@ -68,7 +68,7 @@ def finish(office: Office, actor: Actor, request: Request) -> Reply:
 def give_up(office: Office, actor: Actor, request: Request) -> Reply:
     """Whoever finds a session open may guess the password no faster than anybody else."""
     person, _ = _whose(actor, request)
-    key, now = (person.tenant, person.name, request.asked.network), office.clock()
+    key, now = (person.tenant, person.name, request.asked.network), office.monotonic()
     if wait := office.tries.take(key, now):
         after = (("Retry-After", str(ceil(wait))),)
         return _page(office, actor, request, 429, problem="sign_in_wait", headers=after)

@@ -25,7 +25,7 @@ def sign_in(office: Office, actor: Actor, request: Request) -> Reply:
     tenant = form.get("tenant", "").strip().lower()
     name = form.get("name", "").strip().lower()
     network = request.asked.network
-    now, by_name = office.clock(), (tenant, name, network)
+    now, by_name = office.monotonic(), (tenant, name, network)
     wait = office.tries_of_network.take(network, now) or office.tries.take(by_name, now)
     if wait:
         after = ("Retry-After", str(ceil(wait)))
@@ -72,7 +72,7 @@ def change_password(office: Office, actor: Actor, request: Request) -> Reply:
         raise HttpError(403, Said("people-alone", "this is for people alone"))
     if form.get("new") != form.get("again"):
         return _password(request, actor, 422, problem="differ")
-    key, now = (person.tenant, person.name, request.asked.network), office.clock()
+    key, now = (person.tenant, person.name, request.asked.network), office.monotonic()
     if wait := office.tries.take(key, now):
         after = ("Retry-After", str(ceil(wait)))
         return _password(request, actor, 429, after, problem="sign_in_wait")
