@@ -534,6 +534,13 @@ def test_what_can_be_changed_of_passwords() -> None:
         2, *change, "--valid-from", "2032-01-01"
     )
     assert "that is over" in refused(2, *change, "--valid-until", "2020-01-01")
+    # What cannot be of one of them is done to none.
+    done("password", "set", "acme", "--id", ids[1], "--valid-from", "2031-06-01")
+    told_before = told("password", "list", "acme")
+    late = ("--label", "C", "--valid-until", "2031-05-01")
+    assert "valid_until: it is not after valid_from" in refused(2, *change, *late)
+    assert told("password", "list", "acme") == told_before
+    done("password", "set", "acme", "--id", ids[1], "--valid-from", "none")
     assert "no setting is given" in refused(2, *change)
     assert told(*change, "--valid-until", "none") == {"set": 2}
     for each in told("password", "list", "acme")["passwords"]:

@@ -367,6 +367,29 @@ def test_no_other_site_sends_a_form(route: Route, house: House) -> None:
     assert house.rows() == before
 
 
+def test_a_selection_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    acme, (stream,) = house.office.store.tenant("acme"), house.office.store.streams("acme")
+    by: dict[str, Any] = {"who": "test", "now": NOW}
+    entries = [(generate(), PasswordSettings()) for _ in range(2)]
+    ids = house.office.issuer.add(acme.id, [stream.id], entries, **by)
+
+    def rotate() -> int:
+        form = {"sure": "yes", **{f"p{id}": "on" for id in ids}}
+        return house.ask("POST", "/console/passwords/rotate", body=form, session="eva").status
+
+    def valid() -> set[int]:
+        shown = house.office.issuer.listed(acme.id)
+        return {each.password.id for each in shown if each.state(NOW) == "valid"}
+
+    before = valid()
+    house.office.store.viewers.revoke(acme.id, [ids[1]], **by)
+    assert rotate() == 422 and valid() == before - {ids[1]}
+    ids = ids[:1]
+    assert rotate() == 303 and ids[0] not in valid() and len(valid()) == len(before) - 1
+    house.close()
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_neither_keeps_out_nor_gives_fresh_tries(
     tmp_path: Path, hours: int

@@ -11,6 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,11 +36,11 @@ from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.verifiers import Verifiers
-from pystream.acl.store.viewers import NewPassword, ViewerStore
+from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
-from pystream.errors import NotFound, PystreamError, StoreError
+from pystream.errors import NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
@@ -185,6 +186,16 @@ def new_password(full: Full) -> NewPassword:
     return NewPassword(id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x")
 
 
+def replace_theirs(full: Full) -> None:
+    """At once, and with a grace."""
+    streams = [full.ids["other/film"]]
+    id, new = full.passwords["acme"], new_password(full)
+    replaced = [Replaced(id=id, valid_until=None, stream_ids=streams, new=new)]
+    with suppress(Outdated):
+        full.store.viewers.replace(full.other, replaced, None, **WHO)
+    full.store.viewers.replace(full.other, replaced, NOW + 60, **WHO)
+
+
 # As `other`, with numbers and names of what is acme's.
 CALLS: dict[type, dict[str, Call]] = {
     Store: {
@@ -237,14 +248,7 @@ CALLS: dict[type, dict[str, Call]] = {
         ),
         "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
-        "replace": lambda full: full.store.viewers.replace(
-            *(full.other, full.passwords["acme"], None, [full.ids["other/film"]]),
-            new_password(full),
-            **WHO,
-        ),
-        "let_out": lambda full: full.store.viewers.let_out(
-            full.other, full.passwords["acme"], NOW, **WHO
-        ),
+        "replace": lambda full: replace_theirs(full),
     },
     AnswerStore: {
         "find": lambda full: full.store.viewers.answers.find(full.other, bytes([1]) * 32, NOW),
@@ -319,7 +323,7 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, full.passwords["acme"], {"label": "x", "max_devices": 1}, **WHO
         ),
         "rotate": lambda full: full.issuer.rotate(
-            full.other, full.passwords["acme"], [theirs(full)], grace_s=0, **WHO
+            full.other, {full.passwords["acme"]: [theirs(full)]}, grace_s=0, **WHO
         ),
         "find": lambda full: full.issuer.find(full.other, full.texts["acme"]),
         "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),

@@ -27,7 +27,7 @@ from pystream.acl.store.database import take_turn
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.leaving import Leaving
-from pystream.acl.store.viewers import NewPassword
+from pystream.acl.store.viewers import NewPassword, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import (
     DEVICE_MODES,
@@ -277,8 +277,8 @@ def test_text_and_label_are_sealed_at_once(stores: Stores, tmp_path: Path) -> No
 
 
 def rotate(stores: Stores, id: int, stream: str = "acme/film", grace_s: int = 0) -> None:
-    opens = [stores.ids[stream]]
-    stores.issuer.rotate(stores.acme, id, opens, grace_s=grace_s, who="eva", now=NOW)
+    opened = {id: [stores.ids[stream]]}
+    stores.issuer.rotate(stores.acme, opened, grace_s=grace_s, who="eva", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -311,20 +311,66 @@ def test_a_password_is_replaced_or_stays(
     assert left() == before and not stores.store.viewers.endings(0)
 
 
-def test_of_many_who_replace_a_password_at_once_one_does(stores: Stores) -> None:
-    (id,) = stores.add("SecureID 4711 Q")
+@pytest.mark.parametrize(
+    ("grace_s", "valid_until", "left"),
+    [(0, None, None), (60, None, NOW + 60), (60, NOW + 600, NOW + 60), (600, NOW + 60, NOW + 59)],
+)
+def test_of_many_who_replace_a_password_at_once_one_does(
+    stores: Stores, grace_s: int, valid_until: int | None, left: int | None
+) -> None:
+    (id,) = stores.add("SecureID 4711 Q", valid_until=valid_until)
     with ThreadPoolExecutor(4) as pool:
         with stores.store.database.writing() as connection:
             take_turn(connection)
-            tries = [pool.submit(rotate, stores, id) for _ in range(4)]
+            tries = [pool.submit(rotate, stores, id, grace_s=grace_s) for _ in range(4)]
             # All have found it valid.
             until(lambda: stores.keys.status().records == 5)
         errors = [each.exception() for each in tries]
     assert errors.count(None) == 1
     assert {type(each) for each in errors if each is not None} == {InvalidValue}
-    revoked = [each.password.revoked_at for each in stores.issuer.listed(stores.acme)]
-    assert sorted(revoked, key=str) == [NOW, None]
-    assert stores.keys.status().records == 2
+    old, new = stores.issuer.shown(stores.acme, [id]), list(stores.issuer.listed(stores.acme))
+    assert len(new) == 2 and stores.keys.status().records == 2
+    assert old[0].password.revoked_at == (None if grace_s else NOW)
+    assert old[0].password.valid_until == left
+    assert {each.password.valid_until for each in new} == {left, valid_until}
+
+
+def two_of_acme(stores: Stores) -> dict[int, list[int]]:
+    """Passwords with the streams that they open."""
+    (first,) = stores.add("SecureID 4711 Q", label="Saal 1")
+    (second,) = stores.add("SecureID 4712 Q", label="Saal 2", stream="acme/course")
+    return {second: [stores.ids["acme/course"]], first: [stores.ids["acme/film"]]}
+
+
+def test_each_of_several_is_replaced_as_it_was(stores: Stores) -> None:
+    opened = two_of_acme(stores)
+    made = stores.issuer.rotate(stores.acme, opened, grace_s=0, who="eva", now=NOW)
+    for (id, text), label, streams in zip(made, ("Saal 2", "Saal 1"), opened.values(), strict=True):
+        (shown,) = stores.issuer.shown(stores.acme, [id])
+        assert (shown.text, shown.label) == (text, label)
+        assert shown.password.streams == frozenset(streams)
+    entries = [dict(each.values) for each in stores.store.audit.entries(stores.acme, most=3)]
+    assert entries[2] == {"passwords_revoked": (None, 2)}
+
+
+@pytest.mark.parametrize("grace_s", [0, 60])
+def test_where_one_of_several_is_revoked_meanwhile_none_is_replaced(
+    stores: Stores, grace_s: int
+) -> None:
+    opened = two_of_acme(stores)
+    gone, kept = opened
+
+    class Slow(ViewerStore):
+        def replace(self, *given: Any, **more: Any) -> None:
+            super().revoke(stores.acme, [gone], who="max", now=NOW)
+            super().replace(*given, **more)
+
+    issuer = Issuer(Slow(stores.store.database), stores.keys)
+    with pytest.raises(InvalidValue):
+        issuer.rotate(stores.acme, opened, grace_s=grace_s, who="eva", now=NOW)
+    assert len(list(stores.issuer.listed(stores.acme))) == stores.keys.status().records == 2
+    (shown,) = stores.issuer.shown(stores.acme, [kept])
+    assert (shown.password.revoked_at, shown.password.valid_until) == (None, None)
 
 
 def test_what_was_made_in_one_second_is_found_again(stores: Stores) -> None:

@@ -459,8 +459,9 @@ def change(words: list[str]) -> int:
         with _stores(options) as (store, issuer):
             tenant, ids = _chosen(options, store, issuer)
             changes = _changes(given, tenant.settings.timezone)
-            for id in ids:
-                issuer.change(tenant.id, id, changes, who=_store.who(options), now=_store.now())
+            with store.together():
+                for id in ids:
+                    issuer.change(tenant.id, id, changes, who=_store.who(options), now=_store.now())
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     said = f"{_terminal.counted(len(ids), 'password')} set"
@@ -497,8 +498,10 @@ def end(words: list[str]) -> int:
     options = parser.parse(words)
     with _stores(options) as (store, issuer):
         tenant, ids = _chosen(options, store, issuer)
-        for id in ids:
-            store.viewers.end_sessions_of(tenant.id, id, who=_store.who(options), now=_store.now())
+        by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+        with store.together():
+            for id in ids:
+                store.viewers.end_sessions_of(tenant.id, id, **by)
     said = f"the sessions of {_terminal.counted(len(ids), 'password')} are ended"
     _store.report(options, {"ended": len(ids)}, said)
     return 0
@@ -533,10 +536,8 @@ def rotate(words: list[str]) -> int:
         there = {each.id for each in store.streams(tenant.name)}
         opened = _opened_by(issuer.shown(tenant.id, ids), there)
         by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
-        made = [
-            (id, *issuer.rotate(tenant.id, id, opened[id], grace_s=options.grace, **by))
-            for id in ids
-        ]
+        new = issuer.rotate(tenant.id, {id: opened[id] for id in ids}, grace_s=options.grace, **by)
+        made = [(id, *each) for id, each in zip(ids, new, strict=True)]
     with _terminal.output():
         if options.json:
             passwords = [

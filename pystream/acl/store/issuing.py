@@ -21,9 +21,9 @@ from pystream.acl import passwords
 from pystream.acl.passwords import PasswordSettings
 from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
-from pystream.acl.store.viewers import NewPassword, Sealed, ViewerStore
+from pystream.acl.store.viewers import NewPassword, Replaced, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form, with_label, without_label
-from pystream.errors import InvalidValue, NotFound, PystreamError, Said
+from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, Said
 
 _PAGE = 5000
 # Beside the label, which lies sealed.
@@ -86,7 +86,7 @@ class Issuer:
         Raises `InvalidValue` for a text that cannot be a password, or wrong settings; `Exists` where
         the tenant has one of them; `NotFound` for a stream that is not the tenant's.
         """
-        with self._made(tenant_id, entries, shared, now) as made:
+        with self._made(tenant_id, entries, [shared] * len(entries), now) as made:
             self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
         return tuple(each.id for each in made)
 
@@ -95,7 +95,7 @@ class Issuer:
         self,
         tenant_id: int,
         entries: Sequence[tuple[str, PasswordSettings]],
-        shared: bool,
+        shared: Sequence[bool],
         now: int,
     ) -> Iterator[list[NewPassword]]:
         """Passwords to be stored in the block, whose keys are erased where that fails."""
@@ -105,8 +105,10 @@ class Issuer:
         peppers = self._keys.peppers()
         keys = self._keys.add_record_keys(tenant_id, len(entries), now)
         made = [
-            _sealed(tenant_id, text, form.encode(), settings, key, peppers, shared=shared)
-            for (text, settings), form, key in zip(entries, forms, keys, strict=True)
+            _sealed(tenant_id, text, form.encode(), settings, key, peppers, shared=one_for_all)
+            for (text, settings), form, key, one_for_all in zip(
+                entries, forms, keys, shared, strict=True
+            )
         ]
         try:
             yield made
@@ -139,9 +141,14 @@ class Issuer:
         return list(self._shown(tenant_id, found))
 
     def shown(self, tenant_id: int, ids: Collection[int]) -> list[Shown]:
-        """Passwords of a tenant by their ids, at most some thousands; those that it has."""
-        found = self._viewers.passwords(tenant_id, ids=ids, most=len(ids))
-        return list(self._shown(tenant_id, found))
+        """Passwords of a tenant by their ids; those that it has."""
+        wanted, found = sorted(set(ids)), list[Shown]()
+        for first in range(0, len(wanted), _PAGE):
+            some = wanted[first : first + _PAGE]
+            found += self._shown(
+                tenant_id, self._viewers.passwords(tenant_id, ids=some, most=_PAGE)
+            )
+        return found
 
     def _shown(self, tenant_id: int, page: Sequence[Sealed]) -> Iterator[Shown]:
         keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
@@ -220,33 +227,45 @@ class Issuer:
     def rotate(
         self,
         tenant_id: int,
-        id: int,
-        stream_ids: Collection[int],
+        opened: Mapping[int, Collection[int]],
         *,
         grace_s: int,
         who: str,
         now: int,
-    ) -> tuple[int, str]:
-        """Makes a new password in the place of one, which opens some streams, with its label, validity
-        and devices; returns its id and text. The old one lets in for `grace_s` more, and its sessions
-        go on; for 0, it is revoked. Both happen, or neither.
+    ) -> list[tuple[int, str]]:
+        """Makes new passwords in the places of others, with the same label, validity and devices each;
+        returns their ids and texts in the order of the old ones. `opened`: the streams that they open, by the
+        ids of these. The old ones let in for `grace_s` more, and their sessions go on; for 0, they are
+        revoked. All of it happens, or nothing.
 
-        Raises `NotFound`, and `InvalidValue` for one that lets nobody in any more.
+        Raises `NotFound`, and `InvalidValue` where one lets nobody in any more, or somebody was faster.
         """
-        found = self.shown(tenant_id, [id])
-        if not found:
+        found = {each.password.id: each for each in self.shown(tenant_id, opened)}
+        if len(found) < len(opened):
             raise NotFound(Said("no-password", "there is no such password"))
-        old = found[0].password
-        over = old.valid_until is not None and old.valid_until <= now
-        said = "the password lets nobody in any more: make a new one instead"
-        if found[0].text is None or old.revoked_at is not None or over:
-            raise InvalidValue(Said("password-over", said))
-        text, until = passwords.generate(), now + grace_s if grace_s else None
-        with self._made(tenant_id, [(text, found[0].settings)], old.shared, now) as (new,):
-            if not self._viewers.replace(tenant_id, id, until, stream_ids, new, who=who, now=now):
-                # Somebody was faster.
-                raise InvalidValue(Said("password-over", said))
-        return new.id, text
+        old = [found[id] for id in opened]
+        text = "the password lets nobody in any more: make a new one instead"
+        over = InvalidValue(Said("password-over", text))
+        if any(each.state(now) not in ("valid", "to come") for each in old):
+            raise over
+        entries = [(passwords.generate(), each.settings) for each in old]
+        shared = [each.password.shared for each in old]
+        until = now + grace_s if grace_s else None
+        with self._made(tenant_id, entries, shared, now) as made:
+            replaced = [
+                Replaced(
+                    id=each.password.id,
+                    valid_until=each.password.valid_until,
+                    stream_ids=opened[each.password.id],
+                    new=new,
+                )
+                for each, new in zip(old, made, strict=True)
+            ]
+            try:
+                self._viewers.replace(tenant_id, replaced, until, who=who, now=now)
+            except Outdated:
+                raise over from None
+        return [(new.id, text) for new, (text, _) in zip(made, entries, strict=True)]
 
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how

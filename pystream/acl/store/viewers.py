@@ -7,6 +7,7 @@ Sealed columns go in and come out as they are: who may open them holds the keys.
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
-from pystream.errors import Exists, NotFound, Said
+from pystream.errors import Exists, NotFound, Outdated, Said
 
 # Bound variables of one statement: SQLite takes 32,766.
 _AT_ONCE = 10_000
@@ -80,6 +81,17 @@ class NewPassword:
     max_devices: int | None = None
     named: bool = False
     otherwise: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A password in whose place there is a `new` one, which opens these streams. `valid_until`: what it had
+    when it was looked at."""
+
+    id: int
+    valid_until: int | None
+    stream_ids: Collection[int]
+    new: NewPassword
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,41 +259,49 @@ class ViewerStore:
                 )
             )
 
-    def let_out(self, tenant_id: int, id: int, until: int, *, who: str, now: int) -> None:
-        """Has a password let in until a time, unless it is over before. Raises `NotFound`."""
-        column = tables.password.c
-        where = column.tenant_id == tenant_id, column.id == id
-        with self._database.writing() as connection:
-            found = connection.execute(select(column.valid_until).where(*where)).first()
-            if found is None:
-                raise NotFound(Said("no-password", "there is no such password"))
-            if found.valid_until is not None and found.valid_until <= until:
-                return
-            connection.execute(update(tables.password).where(*where).values(valid_until=until))
-            what = {"password_valid_until": (found.valid_until, until)}
-            record(connection, tenant_id, who, now, what)
-
     def replace(
         self,
         tenant_id: int,
-        id: int,
+        replaced: Sequence[Replaced],
         until: int | None,
-        stream_ids: Collection[int],
-        new: NewPassword,
         *,
         who: str,
         now: int,
-    ) -> bool:
-        """Has a new password take the place of one, which lets in until a time, or not any more for None.
-        False where that one was revoked before, or is not there; nothing is added then. Raises as
-        `add_passwords` and `let_out` do."""
+    ) -> None:
+        """Has new passwords take the places of others, which let in until a time, or not any more for None:
+        of all of them, or of none. Raises `Outdated` where one of these was replaced or revoked meanwhile, or
+        is not there, and as `add_passwords` does."""
         with self._database.together():
-            if until is not None:
-                self.let_out(tenant_id, id, until, who=who, now=now)
-            elif not self.revoke(tenant_id, [id], who=who, now=now):
-                return False
-            self.add_passwords(tenant_id, stream_ids, [new], who=who, now=now)
-        return True
+            if until is None:
+                ids = [each.id for each in replaced]
+                if self.revoke(tenant_id, ids, who=who, now=now) < len(ids):
+                    raise Outdated("one of these passwords was revoked meanwhile")
+            else:
+                self._let_out(tenant_id, replaced, until, who, now)
+            by_streams = defaultdict[tuple[int, ...], list[NewPassword]](list)
+            for each in replaced:
+                by_streams[tuple(sorted(each.stream_ids))].append(each.new)
+            for stream_ids, new in by_streams.items():
+                self.add_passwords(tenant_id, stream_ids, new, who=who, now=now)
+
+    def _let_out(
+        self, tenant_id: int, replaced: Sequence[Replaced], until: int, who: str, now: int
+    ) -> None:
+        """Each of these lets in until a time at most. It ends a second sooner in any case: so of two who
+        replace it at once, the second one finds it changed."""
+        column = tables.password.c
+        with self._database.writing() as connection:
+            take_turn(connection)
+            for each in replaced:
+                seen = each.valid_until
+                end = until if seen is None else min(until, seen - 1)
+                same = column.revoked_at.is_(None), column.valid_until.is_not_distinct_from(seen)
+                ends = update(tables.password).where(
+                    column.tenant_id == tenant_id, column.id == each.id, *same
+                )
+                if not connection.execute(ends.values(valid_until=end)).rowcount:
+                    raise Outdated("one of these passwords was changed meanwhile")
+                record(connection, tenant_id, who, now, {"password_valid_until": (seen, end)})
 
     def set_password(
         self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int

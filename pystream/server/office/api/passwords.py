@@ -525,10 +525,9 @@ def rotate(call: Call[NoQuery, Rotation]) -> Given:
     there = {each.name: each.id for each in call.office.store.streams(call.actor.tenant)}
     if not names:
         raise invalid(Error(detail="the password opens no stream that is there"))
-    id, _ = call.office.issuer.rotate(
+    ((id, _),) = call.office.issuer.rotate(
         call.tenant_id,
-        number(old.id),
-        [there[name] for name in names],
+        {number(old.id): [there[name] for name in names]},
         grace_s=call.body.grace_s,
         who=call.who,
         now=call.now,

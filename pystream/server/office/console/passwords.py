@@ -506,13 +506,13 @@ def _rotated(
 ) -> Reply:
     there = {each.id: each for each in office.store.streams(actor.tenant)}
     old = {each.password.id: each for each in office.issuer.shown(actor.tenant_id, ids)}
-    name = ""
-    for id in ids:
-        opens = sorted(old[id].password.streams & there.keys()) if id in old else []
-        if not opens:
-            raise InvalidValue(Said("opens-none", "a password opens no stream that is there"))
-        office.issuer.rotate(actor.tenant_id, id, opens, grace_s=0, **by)
-        name = there[opens[0]].name
+    opened = {
+        id: sorted(old[id].password.streams & there.keys()) if id in old else [] for id in ids
+    }
+    if not all(opened.values()):
+        raise InvalidValue(Said("opens-none", "a password opens no stream that is there"))
+    office.issuer.rotate(actor.tenant_id, opened, grace_s=0, **by)
+    name = there[opened[ids[-1]][0]].name
     return console.to(request, f"/console/passwords/sheet?{_query(stream=name, at=str(by['now']))}")
 
 
