@@ -24,6 +24,8 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwt as jose
+from joserfc.jwk import OKPKey
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 pytest.importorskip("httpcore2")
@@ -44,6 +46,7 @@ from pystream.server.outgoing import (
     sign,
 )
 from pystream.server.settings import Network, Outgoing
+from tests.free_ports import free_port
 
 Addresses: TypeAlias = Sequence[str]
 Handler: TypeAlias = Callable[["Request", trio.abc.Stream], Awaitable[None]]
@@ -1500,6 +1503,61 @@ def test_a_queue_for_an_endpoint_that_fails_at_once_is_not_let_loose_on_it() -> 
         assert kinds["paused"] == 1000 - site.connections
 
     with_questions(test, b"garbage")
+
+
+def test_of_two_key_sets_either_is_enough() -> None:
+    """One of them may be gone, and the older one may have been renewed since it was fetched."""
+    keys = {name: OKPKey.generate_key("Ed25519", {"kid": name}) for name in ("old", "renewed")}
+    stream = Stream(
+        id=1,
+        tenant_id=1,
+        tenant="acme",
+        name="film",
+        settings=StreamSettings(sources=("/a.mp4",), access="external"),
+        created_at=0,
+        removed_at=None,
+        revision=1,
+    )
+
+    def configured(port: int) -> Configured:
+        verifier = Verifier(kind="jwks", url=f"http://127.0.0.1:{port}/keys")
+        return Configured(
+            id=port,
+            tenant_id=1,
+            stream_id=None,
+            name="k",
+            kind="jwks",
+            created_at=0,
+            revoked_at=None,
+            verifier=verifier,
+        )
+
+    def jwks(kid: str) -> bytes:
+        return ok({"keys": [keys[kid].as_dict(private=False)]})
+
+    def token(kid: str) -> str:
+        claims = {"aud": "acme", "sub": "4711", "iat": 9000, "exp": 9060, "jti": kid}
+        return jose.encode(
+            {"alg": "Ed25519", "kid": kid}, claims, keys[kid], algorithms=["Ed25519"]
+        )
+
+    async def main() -> None:
+        site = Site(jwks("old"))
+        async with running(site) as nursery:
+            gone, older = configured(free_port()), configured(site.port)
+            settings = Outgoing(allow=LOOPBACK, ports=(gone.id, older.id))
+            handoffs = Handoffs(settings, nursery, clock=lambda: 9000.0)
+            for found in ([gone, older], [older, gone]):
+                named = await handoffs.ask(stream, found, token("old"), "192.0.2.1")
+                assert named.viewer == "4711"
+            site.answer = jwks("renewed")
+            with pytest.raises(Unavailable):
+                await handoffs.ask(stream, [gone, older], token("renewed"), "192.0.2.1")
+            clock.jump(61)
+            await handoffs.ask(stream, [gone, older], token("renewed"), "192.0.2.1")
+
+    clock = MockClock()
+    run(main, clock)
 
 
 def test_of_streams_whose_site_failed_nothing_is_kept_but_for_a_minute() -> None:

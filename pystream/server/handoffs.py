@@ -159,20 +159,24 @@ class Handoffs:
         )
 
     async def _by_sets(self, stream: Stream, found: Sequence[Configured], token: str) -> Handoff:
-        """The newest set that has the key."""
+        """By the newest set that has the key. One that has it not may have been renewed since it was fetched;
+        one that cannot be had keeps nobody out whose key is in the other."""
         _, keysets, _ = await self._modules()
-        urls = [each.verifier.url for each in found if each.verifier is not None]
-        for url in urls:
-            try:
-                return self._check(stream, token, await keysets.get(stream.tenant, url))
-            except EntranceError as error:
-                if error.reason != "unknown_key":
-                    raise
         from pystream.acl.entrances.jwt import key_name
 
-        # It may have been renewed since it was fetched.
         name = key_name(token)
-        return self._check(stream, token, await keysets.get(stream.tenant, urls[0], name))
+        failure: OutgoingError | None = None
+        urls = [each.verifier.url for each in found if each.verifier is not None]
+        for wanted in (None, name):
+            for url in urls:
+                try:
+                    return self._check(stream, token, await keysets.get(stream.tenant, url, wanted))
+                except OutgoingError as error:
+                    failure = error
+                except EntranceError as error:
+                    if error.reason != "unknown_key":
+                        raise
+        raise failure or EntranceError("unknown_key", "kid")
 
     def _check(
         self,
