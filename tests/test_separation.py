@@ -40,7 +40,7 @@ from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
-from pystream.errors import NotFound, Outdated, PystreamError, StoreError
+from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
@@ -517,6 +517,12 @@ def test_an_export_holds_everything_of_the_tenant(full: Full) -> None:
         with pytest.raises(FileExistsError):
             leaving(full).export("acme", str(full.folder / name), who="eva", now=NOW)
     assert path.read_bytes() == b"precious"
+    # What cannot be put on record is not made, and takes nothing away.
+    unseen = full.folder / "unseen.zip"
+    for target, is_there in ((unseen, False), (path, True)):
+        with pytest.raises(InvalidValue):
+            leaving(full).export("acme", str(target), who="", now=NOW, replace=is_there)
+    assert path.read_bytes() == b"precious" and not unseen.exists()
     leaving(full).export("acme", str(path), who="eva", now=NOW, replace=True)
     assert zipfile.is_zipfile(path)
     assert not [

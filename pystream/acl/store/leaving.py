@@ -116,14 +116,15 @@ class Leaving:
                 exported = self._write(tenant, file, now)
                 file.flush()
                 os.fsync(file.fileno())
+            # On record before anybody can see it, and where nobody can, not at all.
+            what = {"passwords_shown": exported.rows["password"]}
+            self._store.audit.record_view(tenant.id, None, what, who=who, now=now)
             os.rename(unfinished, path)
         except BaseException:
             for useless in (unfinished,) if replace else (unfinished, path):
                 with suppress(FileNotFoundError):
                     os.unlink(useless)
             raise
-        what = {"passwords_shown": exported.rows["password"]}
-        self._store.audit.record_view(tenant.id, None, what, who=who, now=now)
         return exported
 
     def _write(self, tenant: Tenant, file: IO[bytes], now: int) -> Exported:
