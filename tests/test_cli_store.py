@@ -562,6 +562,7 @@ def test_sessions_of_a_password_and_of_a_stream_are_ended() -> None:
     (listed,) = told("password", "list", "acme")["passwords"]
     assert listed["revoked_at"] is None
     assert done("audit", "acme").count(" Ina ") == 2
+    assert "1 to 200 characters" in refused(2, *end, "--id", made["id"], "--by", "")
 
 
 def test_the_help_of_links_is_all_that_a_site_needs_to_sign_one() -> None:

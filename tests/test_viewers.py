@@ -390,6 +390,26 @@ def test_what_was_made_in_one_second_is_found_again(stores: Stores) -> None:
     assert stores.issuer.made(stores.other, film, NOW, 10) == []
 
 
+def test_what_nobody_does_is_not_done(stores: Stores) -> None:
+    """All that is changed of passwords is on record, under a name."""
+    (id,) = stores.add("SecureID 4711 Q")
+    before = list(stores.issuer.listed(stores.acme)), stores.keys.status().records
+    viewers, film = stores.store.viewers, stores.ids["acme/film"]
+    by: dict[str, Any] = {"who": "", "now": NOW}
+    for act in (
+        lambda: stores.issuer.add(stores.acme, [film], [(generate(), PasswordSettings())], **by),
+        lambda: stores.issuer.change(stores.acme, id, {"max_devices": 1}, **by),
+        lambda: stores.issuer.erase(stores.acme, [id], **by),
+        lambda: viewers.revoke(stores.acme, [id], **by),
+        lambda: viewers.end_sessions(stores.acme, film, **by),
+        lambda: viewers.end_sessions_of(stores.acme, id, **by),
+    ):
+        with pytest.raises(InvalidValue, match="has to be said"):
+            act()
+    after = list(stores.issuer.listed(stores.acme)), stores.keys.status().records
+    assert after == before and not viewers.endings(0)
+
+
 def test_revoked_is_revoked_once_and_of_ones_own_alone(stores: Stores) -> None:
     ids = stores.add(*(generate() for _ in range(3)))
     viewers = stores.store.viewers

@@ -98,7 +98,7 @@ def export(words: list[str]) -> int:
     parser.add_argument("name", metavar="NAME", help="the tenant")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the archive")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE where it is there")
-    _add_who(parser)
+    _store.add_who(parser.add_argument)
     options = parser.parse(words)
     with stores(options) as (store, keys, _):
         from pystream.acl.store.leaving import Leaving
@@ -134,7 +134,7 @@ def delete(words: list[str]) -> int:
     add("--confirm", metavar="NAME", help="its name once more")
     add("--force", action="store_true", help="remove its streams as well")
     add("-o", "--output", metavar="FILE", help="write the proof there, too")
-    _add_who(parser)
+    _store.add_who(parser.add_argument)
     options = parser.parse(words)
     if options.confirm is None and sys.stdin is not None and sys.stdin.isatty():
         print(
@@ -180,10 +180,6 @@ def _write(path: str, printed: str) -> None:
     flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
         file.write(f"{printed}\n")
-
-
-def _add_who(parser: Parser) -> None:
-    parser.add_argument("--by", metavar="NAME", help="who is on record for it (default: the user)")
 
 
 # Shared with `pystream retention`

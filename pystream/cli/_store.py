@@ -66,8 +66,14 @@ def add_common(parser: Parser, *, changes: bool, keys: bool = False) -> None:
     if not keys:
         add("--store", metavar="URL", help="the store: an SQLite file, or postgresql://host/name")
     if changes:
-        add("--by", metavar="NAME", help="who is on record for it (default: the user)")
+        add_who(add)
     add("--json", action="store_true", help="print the result as one JSON object")
+
+
+def add_who(add: Callable[..., Any]) -> None:
+    """The option that says who is on record; `add` adds an option."""
+    said = "who is on record for it (default: the user)"
+    add("--by", type=_on_record, metavar="NAME", help=said)
 
 
 def changing_one(command: str, usage: str, description: str, name: str) -> Parser:
@@ -256,6 +262,16 @@ def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
 
 
 # Types of arguments
+
+
+def _on_record(text: str) -> str:
+    from pystream.acl.audit import check_who
+
+    try:
+        check_who(text)
+    except InvalidValue:
+        raise argparse.ArgumentTypeError("a name of 1 to 200 characters is wanted") from None
+    return text
 
 
 def place_or_tenant(text: str) -> tuple[str, str | None]:

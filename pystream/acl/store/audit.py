@@ -97,7 +97,8 @@ def record(
     stream_id: int | None = None,
     kind: Kind = Kind.CHANGE,
 ) -> None:
-    """Notes in a transaction what it does."""
+    """Notes in a transaction what it does. Raises `InvalidValue` for who is nobody, so it is not done."""
+    check_who(who)
     about = {"tenant_id": tenant_id, "stream_id": stream_id, "what": dict(what)}
     row = {"at": now, "who": who, "kind": kind.value, **about}
     connection.execute(insert(tables.audit).values(row))
