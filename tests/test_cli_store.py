@@ -316,7 +316,9 @@ def test_streams(here: Path) -> None:
     )
     assert (cleared["rotate_every"], cleared["max_viewers"]) == (None, None)
     assert told("stream", "list", "acme")["streams"] == [cleared]
-    assert re.search(r"^acme/film  Ein Film  open .* no +none +/", done("stream", "list"), re.M)
+    titles, row = (re.split("  +", line) for line in done("stream", "list").splitlines())
+    assert titles == ["stream", "title", "access", "encryption", "format", "cache", "sources"]
+    assert row[:-1] == ["acme/film", "Ein Film", "open", "aes-128", "fmp4", "shared"]
     assert "exclude" in refused(2, "stream", "set", "acme/film", "--pace", "3")
     assert "already" in refused(1, "stream", "add", "acme/film", "--source", PLAIN)
     assert done("stream", "remove", "acme/film") == "stream /acme/film/ is removed\n"
@@ -425,6 +427,17 @@ def test_a_list_says_what_each_password_opens_and_until_when() -> None:
     assert found["one"]["valid_from"] == "2031-05-01T16:00:00Z"
     assert (found["one"]["valid_until"], found["one"]["revoked_at"]) == (None, None)
     assert (found["two"]["streams"], found["everybody"]["streams"]) == (["a", "b"], ["all"])
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_is_as_usual_of_all_streams_takes_no_room() -> None:
+    def columns() -> list[str]:
+        return done("stream", "list").splitlines()[0].split()
+
+    assert columns() == ["stream", "access", "sources"]
+    done("stream", "set", "acme/a", "--format", "fmp4", "--closes", "2031-06-30")
+    assert columns() == ["stream", "access", "format", "conditions", "sources"]
+    assert "until 2031-06-30T22:00:00Z" in done("stream", "list")
 
 
 @pytest.mark.usefixtures("keys")

@@ -213,24 +213,13 @@ def list_all(words: list[str]) -> int:
         else:
             zone = tenant.settings.timezone
             titles, row = (_VIEWER, _viewer_row) if options.viewers else (_PASSWORD, _row)
-            _show(titles, [row(each, names, zone) for each in shown])
+            _store.show_telling(titles, [row(each, names, zone) for each in shown], _USUAL)
     return 0
 
 
 _PASSWORD = ("password", "label", "opens", "kind", "state", "valid from", "valid until", "devices")
 _VIEWER = ("viewer", "state", "first came in")
-# Where a column says no more than this, there is more room for the others.
 _USUAL = ("", "personal")
-
-
-def _show(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    telling = [
-        at
-        for at in range(len(titles))
-        if not rows or at == 0 or any(row[at] not in _USUAL for row in rows)
-    ]
-    columns = [(titles[at], "left") for at in telling]
-    _store.show_table(columns, [[row[at] for at in telling] for row in rows])
 
 
 def _viewer_row(shown: Shown, names: Mapping[int, str], timezone: str) -> list[str]:

@@ -15,7 +15,7 @@ from pystream.errors import InvalidValue, NoStore, PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, TypeAlias
 
     from pystream.acl.store import Store
@@ -259,6 +259,20 @@ def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:
             for cell, width, (_, side) in zip(row, widths, columns, strict=True)
         ]
         print("  ".join(cells).rstrip())
+
+
+def show_telling(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], usual: Sequence[str]
+) -> None:
+    """A table whose first column is what a row is about. Of the others, those that say nothing but what is
+    usual leave their room to the rest."""
+    telling = [
+        at
+        for at in range(len(titles))
+        if not rows or at == 0 or any(row[at] not in usual for row in rows)
+    ]
+    columns = [(titles[at], "left") for at in telling]
+    show_table(columns, [[row[at] for at in telling] for row in rows])
 
 
 # Types of arguments

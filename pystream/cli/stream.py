@@ -209,7 +209,8 @@ def _list(words: list[str]) -> int:
     parser = Parser(
         "stream list",
         usage="[TENANT] [--config FILE | --store URL] [--json]",
-        description="Lists all streams that are there, or a tenant's, by name.",
+        description="Lists all streams that are there, or a tenant's, by name. What is as usual of\n"
+        "all of them is left out; --json has everything.",
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
     )
     parser.add_argument("tenant", nargs="?", metavar="TENANT", help="only this tenant's")
@@ -224,8 +225,7 @@ def _list(words: list[str]) -> int:
         *("stream", "title", "access", "encryption", "format", "cache", "download"),
         *("conditions", "sources"),
     )
-    columns = [(title, "left") for title in titles]
-    _store.show_table(columns, [_row(stream) for stream in streams])
+    _store.show_telling(titles, [_row(stream) for stream in streams], _USUAL)
     return 0
 
 
@@ -606,6 +606,9 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "created_at": _store.moment(stream.created_at),
         "revision": stream.revision,
     }
+
+
+_USUAL = ("", "none", "ts", "private", "no")
 
 
 def _row(stream: Stream) -> list[str]:
