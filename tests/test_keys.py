@@ -61,6 +61,15 @@ def test_keys_are_hkdf_with_sha256(
     keys, current = ring.grant_keys(period)
     now = period // GRANT_KEY_PERIOD_S
     assert keys[current] == hkdf(master, 32, b"pystream grant key 1", now.to_bytes(8))
+    assert ring.table_secret() == hkdf(master, 16, b"pystream table secret 1")
+    assert ring.proof_key() == hkdf(master, 32, b"pystream proof key 1")
+    tenant, *texts = fields[:3]
+    assert ring.token_mark(stream, version, rendition) == hkdf(
+        master, 16, b"pystream token mark 1", tenant, *texts
+    )
+    assert ring.answer_digest(tenant, session, texts[0]) == hkdf(
+        master, 32, b"pystream kept answer 1", tenant, session, texts[0]
+    )
 
 
 def test_keys_never_change() -> None:

@@ -21,6 +21,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream table secret 1`   | none                                               | 16    |
 | `pystream proof key 1`      | none                                               | 32    |
 | `pystream token mark 1`     | tenant id, what for, the token                     | 16    |
+| `pystream kept answer 1`    | tenant id, token id, the request's key             | 32    |
 
 Numbers are 8 bytes, big-endian; text is UTF-8. The table is a promise: with any change in it,
 players that hold a playlist get keys that do not fit, so a change is a new label.
