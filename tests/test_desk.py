@@ -295,6 +295,32 @@ def test_what_a_database_cannot_hold_costs_itself_alone(house: House) -> None:
     assert first.id not in ended and len(ended) == 1
 
 
+def test_who_takes_no_answers_keeps_none_from_others(house: House) -> None:
+    """As many as fill what the kernel holds for a process that hangs."""
+    ask, count = house.ask(), 2000
+    with socket.socket(fileno=os.dup(house.listener)) as named:
+        name = named.getsockname()
+
+    async def send_them() -> None:
+        peer = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        await peer.connect(name)
+        async with trio.SocketStream(peer) as hanging:
+            for number in range(1, count + 1):
+                asked = msgspec.msgpack.encode(msgspec.structs.replace(ask, number=number))
+                await hanging.send_all(len(asked).to_bytes(4) + asked)
+            line = Line(house.listener)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(line.run)
+                for _ in range(3):
+                    found.append((await line.open(house.ask())).unavailable)
+                nursery.cancel_scope.cancel()
+
+    found: list[bool] = []
+    with house.writer():
+        trio.run(send_them)
+    assert found == [False] * 3
+
+
 class Stumbling(ViewerStore):
     """One of which each method fails once, by what is no error of the store's."""
 

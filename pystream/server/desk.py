@@ -157,7 +157,7 @@ class Desk:
                 await trio.sleep(_RETRY_SECONDS)
         await self._restore()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._commit)
+            nursery.start_soon(self._commit, nursery)
             nursery.start_soon(self._follow)
             nursery.start_soon(self._sweep)
             serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
@@ -192,13 +192,14 @@ class Desk:
 
     # Decisions
 
-    async def _commit(self) -> None:
+    async def _commit(self, nursery: trio.Nursery) -> None:
         while True:
             await self._work.wait()
             self._work = trio.Event()
             asked, self._waiting = self._waiting, []
             for answered, answer in await self._answers(asked):
-                await answer(answered)
+                # A worker that hangs takes no answers, and keeps none from the others.
+                nursery.start_soon(answer, answered)
 
     async def _answers(
         self, asked: Sequence[tuple[Open, _Answer]], *, again: bool = False
