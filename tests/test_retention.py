@@ -393,6 +393,14 @@ def test_runs_are_proven_one_after_the_other(stores: Stores) -> None:
     assert broken_at(log.all()) is None and len(log.all()) == 2
 
 
+def test_a_clock_that_was_ahead_costs_one_run_more(stores: Stores) -> None:
+    """Not one a minute, until it is as late as that clock said."""
+    engine(stores).run(NOW + 300 * DAY_S)
+    assert engine(stores).is_due(NOW)
+    engine(stores).run(NOW)
+    assert not engine(stores).is_due(NOW + EVERY_S - 1) and engine(stores).is_due(NOW + EVERY_S)
+
+
 def test_a_log_that_was_changed_is_told() -> None:
     log: list[Proof] = []
     for n in range(4):
