@@ -89,6 +89,8 @@ def test_tokens_are_made_listed_and_revoked(acme: Path) -> None:
     assert sign_in.token_digest(text) is not None
     other = told("token", "add", "acme", "sums", "--scope", "traffic:read", "--days", "30")
     assert other["token"].startswith("pst_") and other["expires"] is not None
+    late = ("token", "add", "acme", "late", "--scope", "streams:read", "--days", "99999999")
+    assert "expires: a time" in refused(2, *late)
     listed = told("token", "list", "acme")["tokens"]
     assert [(each["name"], each["scopes"]) for each in listed] == [
         ("site", ["passwords:change", "streams:read"]),

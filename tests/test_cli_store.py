@@ -456,6 +456,9 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
     (made,) = told("password", "add", "acme/a")["passwords"]
     text = refused(1, "password", action, "acme", "--id", made["id"], "1")
     assert "no password with the id 1; nothing was changed" in text
+    for id in (str(2**63), "1e3", "0"):
+        text = refused(2, "password", action, "acme", "--id", made["id"], id)
+        assert "ids are wanted as" in text
     (listed,) = told("password", "list", "acme")["passwords"]
     assert listed["revoked_at"] is None and listed["password"]
     # Who is revoked already is no mistake.

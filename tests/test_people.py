@@ -657,6 +657,9 @@ def test_tokens_let_in_until_they_are_over(store: Store, accounts: Accounts, acm
         accounts.add_token(acme, "site", scopes, None, who="test", now=NOW)
     with pytest.raises(InvalidValue, match="not in the future"):
         accounts.add_token(acme, "old", scopes, NOW, who="test", now=NOW)
+    # No list could show when that is.
+    with pytest.raises(InvalidValue, match="expires: a time"):
+        accounts.add_token(acme, "late", scopes, 10**13, who="test", now=NOW)
     other = store.tenant("other").id
     with pytest.raises(NotFound):
         store.people.revoke_token(other, "site", who="test", now=NOW)

@@ -69,8 +69,8 @@ _GROUP = 4
 # Multiplication by x in GF(32), modulo x^5 + x^2 + 1.
 _DOUBLE = tuple(value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32))
 
-# Latest time that a date in any zone can be written for.
-_LATEST = 250_000_000_000
+LATEST: Final = 250_000_000_000
+"""The latest time that a date in any zone can be written for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def _of_settings(settings: PasswordSettings) -> Iterator[str]:
         )
     begin, end = settings.valid_from, settings.valid_until
     for name, moment in (("valid_from", begin), ("valid_until", end)):
-        if moment is not None and not 0 <= moment <= _LATEST:
+        if moment is not None and not 0 <= moment <= LATEST:
             yield Said("time", "a time from 1970 on is wanted, in Unix seconds, or none", of=name)
     if begin is not None and end is not None and begin >= end:
         yield Said(
