@@ -542,6 +542,9 @@ TWO = ("/a.mp4", "/b.mp4")
         ({"embed_origins": ("https://a.example:8443",)}, ()),
         ({"opens_at": 5, "closes_at": 5}, ("closes_at: it is over before it begins",)),
         ({"opens_at": 5, "closes_at": 6}, ()),
+        # No list could show when that is.
+        ({"opens_at": 253_402_300_800}, ("opens_at: a time",)),
+        ({"closes_at": -1}, ("closes_at: a time",)),
         ({"networks": ("192.0.2.1/24",)}, ("networks: '192.0.2.1/24' is an address inside",)),
         ({"networks": ("192.0.2.0/24", "2001:db8::/32")}, ()),
         ({"countries": ("de",)}, ("countries: 'de' is no country",)),

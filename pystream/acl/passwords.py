@@ -69,8 +69,8 @@ _GROUP = 4
 # Multiplication by x in GF(32), modulo x^5 + x^2 + 1.
 _DOUBLE = tuple(value << 1 ^ (0b100101 if value & 16 else 0) for value in range(32))
 
-LATEST: Final = 250_000_000_000
-"""The latest time that a date in any zone can be written for."""
+# Latest time that a date in any zone can be written for.
+_LATEST = 250_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +120,7 @@ def _of_settings(settings: PasswordSettings) -> Iterator[str]:
         )
     begin, end = settings.valid_from, settings.valid_until
     for name, moment in (("valid_from", begin), ("valid_until", end)):
-        if moment is not None and not 0 <= moment <= LATEST:
-            yield Said("time", "a time from 1970 on is wanted, in Unix seconds, or none", of=name)
+        yield from problems_of_moment(name, moment)
     if begin is not None and end is not None and begin >= end:
         yield Said(
             "never-valid",
@@ -136,6 +135,12 @@ def _of_settings(settings: PasswordSettings) -> Iterator[str]:
             least=1,
             most=MOST_DEVICES,
         )
+
+
+def problems_of_moment(name: str, moment: int | None) -> Iterator[Said]:
+    """What is wrong with a time: one that no list could show."""
+    if moment is not None and not 0 <= moment <= _LATEST:
+        yield Said("time", "a time from 1970 on is wanted, in Unix seconds, or none", of=name)
 
 
 # Passwords that are made here

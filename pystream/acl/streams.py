@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from pystream.acl.entrances.conditions import Conditions
 from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
+from pystream.acl.passwords import problems_of_moment
 from pystream.acl.viewers import DEVICE_MODES
 from pystream.errors import InvalidValue, Said
 
@@ -322,6 +323,8 @@ def is_elsewhere_alone(settings: StreamSettings) -> bool:
 
 
 def _of_conditions(settings: StreamSettings) -> Iterator[str]:
+    for name in ("opens_at", "closes_at"):
+        yield from problems_of_moment(name, getattr(settings, name))
     if settings.embed_lock and "*" in sites(settings):
         yield Said(
             "lock-all", "'*' lets every site show it, so there is nothing to lock", of="embed_lock"

@@ -490,7 +490,11 @@ def _date(text: str) -> str | None:
 
 
 def _hours(text: str) -> int:
-    return round(3600 * seconds(text))
+    """Seconds. How many there may be is for the setting to say."""
+    try:
+        return round(3600 * float(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("a number of hours is wanted, as in 6 or 0.5") from None
 
 
 def _hours_or_none(text: str) -> int | None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.audit import Kind, check_who
-from pystream.acl.passwords import LATEST
+from pystream.acl.passwords import problems_of_moment
 from pystream.acl.people import Person, Right, Role, Token, check_leave, check_name
 from pystream.acl.store import tables
 from pystream.acl.store.audit import record
@@ -371,9 +371,8 @@ class PeopleStore:
         check_who(who)
         if expires is not None and expires <= now:
             raise InvalidValue(Said("past", "this is not in the future", of="expires"))
-        if expires is not None and expires > LATEST:
-            said = "a time from 1970 on is wanted, in Unix seconds, or none"
-            raise InvalidValue(Said("time", said, of="expires"))
+        if wrong := list(problems_of_moment("expires", expires)):
+            raise InvalidValue(*wrong)
         row = {
             "id": secrets.randbelow(2**63 - 1) + 1,
             "tenant_id": tenant_id,
