@@ -10,11 +10,13 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import struct
 import subprocess
 import sys
 import termios
 from base64 import urlsafe_b64encode
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -451,6 +453,18 @@ def test_ids_are_text_that_no_reader_rounds() -> None:
     places = [told("stream", "list")["streams"], told("audit", "acme")["entries"]]
     assert all(isinstance(each["id"], str) for place in places for each in place)
     assert told("password", "revoke", "acme", "--id", made["id"]) == {"revoked": 1}
+
+
+@pytest.mark.usefixtures("keys")
+def test_who_erases_is_told_what_a_reader_keeps(here: Path) -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    with closing(sqlite3.connect(here / "keys.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM record_key").fetchall()
+        erased = run("password", "erase", "acme", "--id", made["id"])
+    assert (erased.returncode, erased.stdout) == (0, "1 password erased\n")
+    assert "still in its write-ahead log" in erased.stderr
+    assert done("password", "erase", "acme", "--id", made["id"]) == "1 password erased\n"
 
 
 @pytest.mark.usefixtures("keys")

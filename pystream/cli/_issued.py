@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pystream.acl.passwords import PasswordSettings
     from pystream.acl.store import Store
     from pystream.acl.store.issuing import Issuer, Shown
+    from pystream.acl.store.keystore import KeyStore
     from pystream.acl.streams import Stream, Tenant
     from pystream.acl.viewers import Password
 
@@ -406,10 +407,13 @@ def _ended(words: list[str], action: str, description: str) -> int:
         action, description, f"echo 9R2K-... | pystream password {action} acme --list -"
     )
     options = parser.parse(words)
-    with _stores(options) as (store, issuer):
+    with _store.both_stores(options) as (store, keys):
+        issuer = _issuer(store, keys)
         tenant, ids = _chosen(options, store, issuer)
         change = issuer.erase if action == "erase" else store.viewers.revoke
         count = change(tenant.id, ids, who=_store.who(options), now=_store.now())
+        if action == "erase":
+            _store.warn_of_traces(parser, keys)
     done = "erased" if action == "erase" else "revoked"
     _store.report(options, {done: count}, f"{_terminal.counted(count, 'password')} {done}")
     return 0
@@ -657,9 +661,13 @@ def _parser(action: str, usage: str, description: str, example: str) -> Parser:
 @contextmanager
 def _stores(options: argparse.Namespace) -> Iterator[tuple[Store, Issuer]]:
     with _store.both_stores(options) as (store, keys):
-        from pystream.acl.store.issuing import Issuer
+        yield store, _issuer(store, keys)
 
-        yield store, Issuer(store.viewers, keys)
+
+def _issuer(store: Store, keys: KeyStore) -> Issuer:
+    from pystream.acl.store.issuing import Issuer
+
+    return Issuer(store.viewers, keys)
 
 
 def _streams(store: Store, places: Sequence[tuple[str, str]]) -> tuple[Tenant, list[Stream]]:

@@ -149,7 +149,6 @@ def delete(words: list[str]) -> int:
 
         from pystream.acl.keys import Keyring
         from pystream.acl.proofs import certificate
-        from pystream.acl.store.keystore import Traces
         from pystream.acl.store.leaving import Leaving
 
         key = Keyring(keys.root()).proof_key()
@@ -157,6 +156,7 @@ def delete(words: list[str]) -> int:
             options.name, who=_store.who(options), now=_store.now(), force=options.force
         )
         printed = json.dumps(certificate(done.proof, done.names, key), indent=2)
+        _store.warn_of_traces(parser, keys)
     days = settings.retention.rules.key_backups
     with _terminal.output():
         print(printed)
@@ -167,12 +167,6 @@ def delete(words: list[str]) -> int:
         f"{options.name} is deleted; backups of the key store open nothing of it after"
         f" {_terminal.counted(days + 1, 'day')}",
     )
-    if done.traces is Traces.LOG:
-        _terminal.complain(
-            parser.prog,
-            "warning: somebody reads the key store, so the key is still in its write-ahead log: a"
-            " running server empties it within a minute, as does the next command that erases",
-        )
     return 0
 
 

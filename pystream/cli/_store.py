@@ -159,6 +159,19 @@ def both_stores(options: argparse.Namespace) -> Iterator[tuple[Store, KeyStore]]
         yield store, keys
 
 
+def warn_of_traces(parser: Parser, keys: KeyStore) -> None:
+    """After keys were deleted: says so where they are still to be found."""
+    from pystream.acl.store.keystore import Traces
+
+    if keys.scrub() is Traces.LOG:
+        _terminal.complain(
+            parser.prog,
+            "warning: somebody reads the key store, so keys that were deleted are still in its"
+            " write-ahead log: a running server empties it within a minute, as does the next command"
+            " that deletes some",
+        )
+
+
 def not_installed(error: ModuleNotFoundError) -> PystreamError:
     """What a command of the server says where only the packager was installed."""
     return PystreamError(

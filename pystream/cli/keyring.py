@@ -145,7 +145,7 @@ def _rotate(words: list[str]) -> int:
             facts, line = _rotate_pepper(store, settings)
         else:
             facts, line = _rotate_tenant(store, settings, options.tenant)
-        _warn_of_traces(parser, store)
+        _store.warn_of_traces(parser, store)
     _store.report(options, facts, line)
     return 0
 
@@ -319,17 +319,6 @@ def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any],
             f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
         )
     return {"indexed": done, "doubles": doubles}, line
-
-
-def _warn_of_traces(parser: Parser, store: KeyStore) -> None:
-    from pystream.acl.store.keystore import Traces
-
-    if store.scrub() is Traces.LOG:
-        _terminal.complain(
-            parser.prog,
-            "warning: somebody reads the key store, so old keys are still in its write-ahead log:"
-            " call this again later, or restart the server",
-        )
 
 
 def _facts(status: Status) -> dict[str, Any]:

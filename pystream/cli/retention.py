@@ -40,8 +40,9 @@ examples:
 """
 
 _PROOF = """\
-Lists the proofs of deletion, the oldest first, and checks that none was changed
-or taken out since. The log of them holds no name.
+Lists the proofs of deletion, the oldest first, and checks that each is as it
+was when the next one was made. The log of them holds no name. Whoever may write
+to the store could make all of them anew: what was printed is signed.
 
 With --check, checks a proof that `pystream tenant delete` has printed: that
 this node has signed it, that its names are those of then, and whether the log
