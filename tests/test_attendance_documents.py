@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pystream._core import check_consistency, leaf_hashes
+from pystream._core import Evidence, check_consistency, leaf_hashes
 from pystream.attendance import checkpoint as checkpoints
 from pystream.attendance import documents, verification
 from pystream.attendance.canonical import encode
@@ -112,6 +112,41 @@ def test_a_report_of_some_streams_and_days() -> None:
     assert verdict.events == len(events) - 600 - 1
     with pytest.raises(NotProven, match="of another key, or that it is not about"):
         verified(log.receipt("A"))
+
+
+ANY: tuple[str | None, set[str] | None] = (None, None)
+OUTAGE = {"kind": "outage", "t0": 10, "t1": 20}
+
+
+@pytest.mark.parametrize(
+    ("event", "of", "span", "is_taken"),
+    [
+        (other("download", 10), ANY, (10, 11), True),
+        (other("download", 10), ANY, (11, 20), False),
+        (other("download", 10), ANY, (0, 10), False),
+        (other("check", 10, answered=None), ("A", {"X", "Y"}), (0, 20), True),
+        (other("playlist", 10), ("B", None), (0, 20), False),
+        (other("key", 10), (None, {"X"}), (0, 20), False),
+        (beacons(10, 11)[0], ("A", set()), (0, 20), False),
+        (OUTAGE, ("B", {"X"}), (19, 30), True),
+        (OUTAGE, ANY, (20, 30), False),
+        (OUTAGE, ANY, (0, 11), True),
+        (OUTAGE, ANY, (0, 10), False),
+        (OUTAGE | {"stream": "Y"}, ("B", {"Y"}), (0, 20), True),
+        (OUTAGE | {"stream": "Y"}, (None, {"X"}), (0, 20), False),
+        ({"kind": "restore", "t0": 10, "t1": 20}, ("B", {"X"}), (19, 20), True),
+        ({"kind": "restore", "t0": 10, "t1": 20}, ANY, (20, 21), False),
+        ({"kind": "clock", "t": 10, "step_ms": 1}, ("B", {"X"}), (10, 11), True),
+        ({"kind": "clock", "t": 10, "step_ms": 1}, ANY, (11, 20), False),
+    ],
+)
+def test_which_events_a_document_is_about(
+    event: dict[str, Any],
+    of: tuple[str | None, set[str] | None],
+    span: tuple[int, int],
+    is_taken: bool,
+) -> None:
+    assert Evidence().select(json.dumps(event).encode(), *of, *span) == is_taken
 
 
 def test_an_empty_log_has_an_empty_report() -> None:
