@@ -588,6 +588,30 @@ def test_what_is_no_document(text: bytes) -> None:
         documents.parse(text)
 
 
+@pytest.mark.parametrize("depth", [200, 300, 500, 900, 1100, 100_000])
+def test_depths_are_survived(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    for text in hour().report(), hour().receipt("A"):
+        for old in ('"title":"Kurs"', '"about":{', '"kind":"segment"'):
+            member = f'"more":{nested}'
+            new = f"{old}{member}," if old.endswith("{") else f"{old},{member}"
+            with suppress(*INVALID):
+                verified(text.decode().replace(old, new, 1).replace(",}", "}").encode())
+
+
+def test_times_are_survived() -> None:
+    """As far as numbers go."""
+    far = 2**53 - 1
+
+    def change(it: Any) -> None:
+        it["options"] |= {"windows": [[-far, far]], "breaks": [[-far, 5], [SEVEN, far]]}
+        it["scope"] |= {"begin": 0, "end": far}
+        it["options"] |= {"lookahead": 10**12 - 1, "bridge": 10**12 - 1}
+
+    with pytest.raises(NotProven, match="row 1 "):
+        verified(changed(hour().report(), change, KEY), hour().export())
+
+
 def test_a_document_has_an_end() -> None:
     with pytest.raises(MalformedDocument, match="64 MB"):
         documents.parse(b" " * (documents.LONGEST + 1))

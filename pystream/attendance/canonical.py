@@ -26,7 +26,10 @@ def encode(value: Any) -> bytes:
 
     `ValueError` for what has none.
     """
-    return _encode(value).encode()
+    try:
+        return _encode(value).encode()
+    except RecursionError:
+        raise ValueError("this is nested too deep") from None
 
 
 def _encode(value: Any) -> str:

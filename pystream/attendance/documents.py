@@ -209,7 +209,7 @@ def parse(text: bytes) -> Document:
         members["tzdata"],
         members["checkpoint"],
         members["about"],
-        encode(unsigned),
+        _spelt(unsigned),
         (name, key_id),
         _bytes(signature["value"], "signature"),
         _proven(members) if kind == RECEIPT else None,
@@ -245,7 +245,7 @@ def _proven(members: dict[str, Any]) -> Proven:
     for number, each in enumerate(events, 1):
         if not _SALT.fullmatch(each["salt"]):
             raise MalformedDocument(f"event {number}: salt is not as specified")
-    spelt = [encode(each["event"]) for each in events]
+    spelt = [_spelt(each["event"]) for each in events]
     try:
         if canonical_events(b"\n".join(spelt)) != spelt:
             raise MalformedDocument("an event has a field that the log has not")
@@ -422,6 +422,13 @@ def _object(value: Any, where: str, form: _Form) -> dict[str, Any]:
     if len(value) > len(form):
         raise MalformedDocument(f"{where}: there is a field that is none of it")
     return dict(value)
+
+
+def _spelt(value: Any) -> bytes:
+    try:
+        return encode(value)
+    except ValueError as error:
+        raise MalformedDocument(str(error)) from None
 
 
 def _base64(data: bytes) -> str:
