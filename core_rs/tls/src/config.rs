@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::SupportedCipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
 use rustls::version::{TLS12, TLS13};
 
 use crate::certificate::Identity;
 use crate::resolver::Resolver;
+use crate::sealing::in_one_pass;
 use crate::{Certificate, Error, ErrorKind, Result, TicketKeys};
 
 /// The one protocol spoken inside (RFC 7301 §6). A peer that offers only others is refused with an alert.
@@ -81,12 +83,19 @@ impl Config {
 /// AWS-LC's algorithms, with ring's cipher suites, which are the same ones, where those are twice as fast: AWS-LC has
 /// AES-GCM for wide vectors with AVX-512 alone, ring with AVX2 too, as AMD's processors before Zen 4 have them.
 fn provider() -> CryptoProvider {
-    let aws = aws_lc_rs::default_provider();
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("vaes") && !is_x86_feature_detected!("avx512f") {
-        return CryptoProvider { cipher_suites: rustls::crypto::ring::DEFAULT_CIPHER_SUITES.to_vec(), ..aws };
+        let cipher_suites = rustls::crypto::ring::DEFAULT_CIPHER_SUITES.to_vec();
+        return CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() };
     }
-    aws
+    one_pass()
+}
+
+/// AWS-LC's algorithms, sealing in one pass.
+pub(crate) fn one_pass() -> CryptoProvider {
+    static SUITES: LazyLock<Vec<SupportedCipherSuite>> =
+        LazyLock::new(|| aws_lc_rs::DEFAULT_CIPHER_SUITES.iter().copied().map(in_one_pass).collect());
+    CryptoProvider { cipher_suites: SUITES.clone(), ..aws_lc_rs::default_provider() }
 }
 
 impl fmt::Debug for Config {

@@ -247,6 +247,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::config::one_pass;
     use crate::{Certificate, Pem, TicketKeys};
 
     /// The suite, but its keys may seal no more than eight records.
@@ -280,7 +281,7 @@ mod tests {
             chain: Pem { name: "chain", bytes: chain.as_bytes() },
             key: Pem { name: "key", bytes: key.as_bytes() },
         };
-        let mut provider = aws_lc_rs::default_provider();
+        let mut provider = one_pass();
         for slot in &mut provider.cipher_suites {
             *slot = short_lived(*slot);
         }

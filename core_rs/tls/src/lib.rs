@@ -6,9 +6,10 @@
 //! # Theory
 //!
 //! **Sealing.** The job that made a window seals it at once, while it lies in the cache, as records of 16 KiB, the
-//! longest that the standards allow (RFC 8446 §5.1). They wait in the connection ([`Connection::queue`]) until the
-//! caller has a place for them ([`Connection::write_to`]), or are appended to his vector ([`Connection::seal`]). Control
-//! records (alerts, key updates, tickets) that wait are put in front, so that whatever is sent is sent in order.
+//! longest that the standards allow (RFC 8446 §5.1). AES-GCM reads the window and writes the records, with no copy
+//! between. They wait in the connection ([`Connection::queue`]) until the caller has a place for them
+//! ([`Connection::write_to`]), or are appended to his vector ([`Connection::seal`]). Control records (alerts, key
+//! updates, tickets) that wait are put in front, so that whatever is sent is sent in order.
 //!
 //! **Resumption without memory.** A session lives in its ticket (RFC 5077, RFC 8446 §4.6.1), sealed with a key that
 //! every worker derives from one secret and the time ([`TicketKeys`]). So any worker resumes the session of any
@@ -27,6 +28,7 @@ mod config;
 mod connection;
 mod error;
 mod resolver;
+mod sealing;
 mod tickets;
 
 pub use certificate::{Certificate, Pem};

@@ -278,6 +278,32 @@ fn a_changed_record_ends_the_connection() {
     }
 }
 
+#[test]
+fn the_peer_notices_a_changed_record() {
+    let identity = identity(&["a.example"]);
+    let config = config(&[&identity]);
+    for (version, suite) in [
+        (&TLS13, cipher_suite::TLS13_AES_128_GCM_SHA256),
+        (&TLS13, cipher_suite::TLS13_AES_256_GCM_SHA384),
+        (&TLS12, cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        (&TLS12, cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+    ] {
+        let provider = CryptoProvider { cipher_suites: vec![suite], ..common::client_provider() };
+        let client = Arc::new(common::client_config_with(&[&identity], version, provider));
+        // Behind the header: the explicit nonce, or the first byte; the middle; the tag's first and last one.
+        for at in [5, 500, 1000 - 16, 1000 - 1] {
+            let mut pair = Pair::established(&config, &client, "a.example");
+            let window = pattern(1000 - 5 - if version == &TLS13 { 17 } else { 24 });
+            let mut out = Vec::new();
+            pair.server.seal(&window, &mut out).unwrap();
+            assert_eq!(out.len(), 1000);
+            out[at] ^= 1;
+            assert_eq!(pair.deliver(&out).unwrap_err(), rustls::Error::DecryptError, "{suite:?}, byte {at}");
+            assert_eq!(pair.read, b"");
+        }
+    }
+}
+
 /// A handshake message says that it has 16 MB; the memory for it is bounded all the same.
 #[test]
 fn a_handshake_message_has_a_limit() {
