@@ -441,6 +441,32 @@ def test_films_are_kept_open_within_bounds(tmp_path: Path, bound: str) -> None:
     trio.run(main)
 
 
+def test_few_keys_of_a_film_are_kept_and_go_with_it(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def keys(version: str, rendition: str, period: int) -> bytes:
+        asked.append(period)
+        return period.to_bytes(16)
+
+    source = Source(1, (str(MEDIA / "intra.mp4"),), "ts", 0.1, 1, "aes-128", keys=keys)
+
+    async def main() -> None:
+        (rendition,) = (await Origin(1 << 24).film(source)).presentation.renditions
+        for n in (*range(8), *range(8)):
+            _, _, secret = rendition.making(n)
+            assert secret and secret[0] == n.to_bytes(16)
+        assert asked == [*range(8)]
+        # Of former periods no more than these.
+        rendition.making(8)
+        rendition.making(0)
+        assert asked[8:] == [8, 0]
+        (again,) = (await Origin(1 << 24).film(source)).presentation.renditions
+        again.making(0)
+        assert asked[8:] == [8, 0, 0]
+
+    trio.run(main)
+
+
 # Written over.
 
 

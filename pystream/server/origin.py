@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -50,6 +50,8 @@ _SHELVED_TICKS = 600
 TRIES = 3
 """Times that files are opened that change meanwhile."""
 _KEY_SECONDS = 300
+_KEYS_KEPT = 8
+"""Of a film, the last that were asked for: of what most are watching, in each of its renditions."""
 _DIGITS = 20
 _SMALL = 1000
 """Bytes below which compressing a playlist is not worth it."""
@@ -293,7 +295,8 @@ def _planned(source: Source, inputs: list[Input], states: list[State]) -> Film:
     encryption = None
     if keys is not None:
         encryption = pystream.Aes128(
-            key_for=lambda rendition, period: keys(version, rendition, period),
+            # To derive one costs more than all else about a segment that is shared. They go with the film.
+            key_for=lru_cache(_KEYS_KEPT)(partial(keys, version)),
             rotate_every=source.rotate_every,
             key_uri="key/",
             on_demand=True,
