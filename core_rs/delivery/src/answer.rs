@@ -64,6 +64,9 @@ pub trait Producer: Send {
         self.fill(window).map(Filled::Bytes)
     }
 
+    /// Gives back what memory the next call can have again: there are many answers, and others have to be served first.
+    fn rest(&mut self) {}
+
     /// Asked when the last bytes that are wanted are there, and before any of them goes out: whether all that was filled
     /// belongs together. Where the last window was filled without waiting, this must not wait either.
     ///

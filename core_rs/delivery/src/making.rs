@@ -110,6 +110,15 @@ impl Making {
         self.reel.map(Reel::into_window).unwrap_or_default()
     }
 
+    /// Holds no more than its window until the next one is made, unless somebody is about to wait for that.
+    pub(crate) fn rest(&mut self) {
+        if self.later.is_none()
+            && let Some(reel) = &mut self.reel
+        {
+            reel.producer.rest();
+        }
+    }
+
     /// Hands over the reel, where the next window has to wait for a source.
     pub(crate) fn lend(&mut self) -> Option<(Place, Reel)> {
         Some((self.later.take()?, self.reel.take()?))

@@ -321,8 +321,8 @@ impl Outlet {
 
     /// One window for each of a group.
     fn serve(&mut self, group: &[Turn]) {
+        let (window, is_crowded) = (self.window(), self.is_crowded());
         // Taken out, so that all of them can be worked on at once.
-        let window = self.window();
         let mut answers: Vec<(u64, Sending)> = Vec::new();
         let mut segments: Vec<(Key, Filled)> = Vec::new();
         for turn in group {
@@ -333,6 +333,9 @@ impl Outlet {
         }
         let for_one = answers.iter_mut().filter_map(|(_, answer)| answer.making());
         make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), window);
+        if is_crowded {
+            answers.iter_mut().for_each(|(_, answer)| answer.rest());
+        }
         let now = Instant::now();
         for (key, mut filled) in segments {
             match filled.making().lend() {
@@ -414,7 +417,11 @@ impl Outlet {
     }
 
     fn window(&self) -> usize {
-        if self.answers.len() > MANY { self.settings.window / 2 } else { self.settings.window }
+        if self.is_crowded() { self.settings.window / 2 } else { self.settings.window }
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.answers.len() > MANY
     }
 
     fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {

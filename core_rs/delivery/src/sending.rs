@@ -201,6 +201,13 @@ impl Sending {
         }
     }
 
+    /// Holds no more than its window until the next one is made.
+    pub(crate) fn rest(&mut self) {
+        if let Content::Made(making) = &mut self.content {
+            making.rest();
+        }
+    }
+
     /// Has back what was made. Waiting for it was no stall.
     pub(crate) fn take_back(&mut self, reel: Reel, now: Instant) {
         self.reading = None;

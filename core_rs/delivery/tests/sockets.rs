@@ -4,12 +4,15 @@ mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::Ordering;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pystream_cipher::Lane;
-use pystream_delivery::{Body, End, Failure, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source};
+use pystream_delivery::{
+    Body, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source,
+};
 
 use common::{Counting, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
 
@@ -47,6 +50,47 @@ fn many_answers_at_once_arrive_whole() {
     assert_eq!(delivery.counters().answers.load(Ordering::Relaxed), 0);
     assert_eq!(delivery.counters().waiting.load(Ordering::Relaxed), 0);
     drop(clients);
+}
+
+/// Counts how often it rests.
+struct Resting(Counting, Arc<AtomicUsize>);
+
+impl Producer for Resting {
+    fn fill(&mut self, window: &mut [u8]) -> Result<usize, Failure> {
+        self.0.fill(window)
+    }
+
+    fn rest(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What makes bodies holds memory of its own, which a few may keep from window to window.
+#[test]
+fn where_many_are_under_way_their_makings_hold_nothing_between_windows() {
+    const MANY: u64 = 256;
+    const LENGTH: u64 = 1_000_000;
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(8192, 60_000);
+    let rests = Arc::new(AtomicUsize::new(0));
+    let mut clients = Vec::new();
+    for id in 0..=MANY {
+        assert_eq!(rests.load(Ordering::Relaxed), 0, "{id} are under way");
+        let (client, server) = UnixStream::pair().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let line = Arc::new(Line::new(server.into(), None, Arc::clone(&sums) as Arc<dyn Ledger>));
+        let producer = Resting(Counting { at: 0, end: LENGTH, broken: None }, Arc::clone(&rests));
+        delivery.send(order(id, &line, Body::Made(Box::new(producer), None), LENGTH));
+        clients.push(client);
+        // Until its socket is full: the last one's window is waiting, not on its way.
+        while delivery.counters().answers.load(Ordering::Relaxed) <= id {
+            std::thread::yield_now();
+        }
+    }
+    let mut got = Vec::new();
+    clients.pop().unwrap().read_to_end(&mut got).unwrap_or_default();
+    assert!(got == [&b"HEAD"[..], &made(LENGTH, false)].concat());
+    assert!(rests.load(Ordering::Relaxed) > 0);
 }
 
 #[test]

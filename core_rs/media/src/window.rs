@@ -118,6 +118,13 @@ impl Windows {
         }
     }
 
+    /// Gives its memory back. What of it is still wanted is read again.
+    pub(crate) fn rest(&mut self) {
+        for slot in &mut self.slots {
+            slot.buffer = Vec::new();
+        }
+    }
+
     fn lend_memory(&self, offset: u64, min: usize, max: usize) -> Result<&[u8]> {
         let all = self.source.as_slice().unwrap_or_default();
         let start = usize::try_from(offset).ok().filter(|&start| start <= all.len()).unwrap_or(all.len());
@@ -252,6 +259,10 @@ mod tests {
             let lent = windows.lend(offset, min, 1000, 250_000).unwrap();
             assert!(lent.len() >= min && lent.len() <= 1000.max(min));
             assert_eq!(lent, &bytes[offset as usize..offset as usize + lent.len()]);
+            if state >> 60 == 0 {
+                windows.rest();
+                assert!(windows.slots.iter().all(|slot| slot.buffer.capacity() == 0));
+            }
         }
         assert!(windows.lend(299_900, 101, 101, u64::MAX).is_err());
         assert!(windows.lend(u64::MAX, 1, 1, u64::MAX).is_err());

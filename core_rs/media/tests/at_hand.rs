@@ -89,6 +89,13 @@ impl Muxer {
         .unwrap()
     }
 
+    fn rest(&mut self) {
+        match self {
+            Self::Ts(muxer) => muxer.rest(),
+            Self::Fmp4(muxer) => muxer.rest(),
+        }
+    }
+
     fn fill_now(&mut self, out: &mut [u8]) -> Made {
         match self {
             Self::Ts(muxer) => muxer.fill_now(out),
@@ -99,7 +106,7 @@ impl Muxer {
 }
 
 /// A whole segment in windows, and how many of them had to be waited for. `hurry`: what is at hand is taken first, once
-/// or twice.
+/// or twice, and nothing is kept between windows.
 fn make(source: Arc<dyn ReadAt>, transport: bool, window: usize, hurry: bool) -> Option<(Vec<u8>, usize)> {
     let mut muxer = Muxer::new(&source, transport)?;
     let (mut made, mut waited) = (Vec::new(), 0);
@@ -118,6 +125,9 @@ fn make(source: Arc<dyn ReadAt>, transport: bool, window: usize, hurry: bool) ->
         made.extend_from_slice(&out[..filled]);
         if filled < window {
             return Some((made, waited));
+        }
+        if hurry {
+            muxer.rest();
         }
     }
 }

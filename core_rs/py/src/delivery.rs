@@ -329,6 +329,10 @@ impl Producer for Making {
         }
     }
 
+    fn rest(&mut self) {
+        self.muxer.rest();
+    }
+
     fn check(&self) -> Result<(), Failure> {
         self.muxer.check_unchanged().map_err(|error| self.failed(&error))
     }

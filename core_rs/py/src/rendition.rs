@@ -115,6 +115,13 @@ impl Muxer {
         }
     }
 
+    pub(crate) fn rest(&mut self) {
+        match self {
+            Self::Ts(muxer) => muxer.rest(),
+            Self::Fmp4(muxer) => muxer.rest(),
+        }
+    }
+
     pub(crate) fn check_unchanged(&self) -> std::result::Result<(), Error> {
         match self {
             Self::Ts(muxer) => muxer.check_unchanged(),

@@ -313,6 +313,11 @@ impl Muxer {
         Ok(Made::Later(place))
     }
 
+    /// Gives back what memory the next call can have again: it may be long until then.
+    pub fn rest(&mut self) {
+        self.windows.rest();
+    }
+
     /// Whether all that was written is of one input.
     ///
     /// # Errors

@@ -133,6 +133,11 @@ impl Muxer {
         windows.filter_map(Windows::relax).last()
     }
 
+    /// Gives back what memory the next call can have again: it may be long until then.
+    pub fn rest(&mut self) {
+        self.windows.iter_mut().flatten().for_each(Windows::rest);
+    }
+
     /// Whether all that was written is of one input.
     ///
     /// # Errors
