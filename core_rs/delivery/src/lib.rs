@@ -10,9 +10,10 @@
 //! again (`epoll`); an answer never has more than one window in memory.
 //!
 //! So the process holds for each connection, however slowly its peer reads, no more than one window, and a second one as
-//! TLS records; and the kernel, where sockets have TCP_NOTSENT_LOWAT set, as many unsent bytes as that says. What is read
-//! from the cache is in no window at all on a clear line: the kernel takes it from there. A body from memory is there once,
-//! whoever has yet to read it.
+//! TLS records; where no more than a few are under way, what is read of their sources, too ([`Producer::rest`]); and the
+//! kernel, where sockets have TCP_NOTSENT_LOWAT set, as many unsent bytes as that says. What is read from the cache is in
+//! no window at all on a clear line: the kernel takes it from there. A body from memory is there once, whoever has yet to
+//! read it.
 //! Segments that several viewers want are made once (`sharing.rs`).
 //!
 //! The thread never runs Python. The interpreter hands over an [`Order`] and goes on; the outcome waits in
