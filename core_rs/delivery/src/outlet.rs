@@ -165,6 +165,8 @@ const COMMANDS: u64 = u64::MAX;
 const WINDOWS: u64 = u64::MAX - 1;
 /// Windows kept for answers to come.
 const SPARE: usize = 64;
+/// So many answers may keep from window to window what they have read: for more it would be as much as their windows.
+const FEW: usize = 64;
 /// So many answers are many: what they hold together counts for more than what a window less costs.
 const MANY: usize = 256;
 
@@ -321,7 +323,7 @@ impl Outlet {
 
     /// One window for each of a group.
     fn serve(&mut self, group: &[Turn]) {
-        let (window, is_crowded) = (self.window(), self.is_crowded());
+        let (window, are_few) = (self.window(), self.answers.len() <= FEW);
         // Taken out, so that all of them can be worked on at once.
         let mut answers: Vec<(u64, Sending)> = Vec::new();
         let mut segments: Vec<(Key, Filled)> = Vec::new();
@@ -333,7 +335,7 @@ impl Outlet {
         }
         let for_one = answers.iter_mut().filter_map(|(_, answer)| answer.making());
         make_together(segments.iter_mut().map(|(_, filled)| filled.making()).chain(for_one), window);
-        if is_crowded {
+        if !are_few {
             answers.iter_mut().for_each(|(_, answer)| answer.rest());
         }
         let now = Instant::now();
@@ -417,11 +419,7 @@ impl Outlet {
     }
 
     fn window(&self) -> usize {
-        if self.is_crowded() { self.settings.window / 2 } else { self.settings.window }
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.answers.len() > MANY
+        if self.answers.len() > MANY { self.settings.window / 2 } else { self.settings.window }
     }
 
     fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
