@@ -217,6 +217,24 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "pseudonymous",
         "the end of the viewer's last session",
     ),
+    DataClass.ATTENDANCE_LOG: (
+        (
+            "hashes of events of attendance, each with a random number that is gone with the event",
+            "when the server was down, or its clock was set, while attendance was recorded",
+        ),
+        "to show that no event was added, changed or left out",
+        "no",
+        None,
+    ),
+    DataClass.ATTENDANCE: (
+        (
+            "of streams whose attendance the customer has recorded: which segment was delivered when to"
+            " which password's session; sealed an hour later",
+        ),
+        "to confirm attendance, where the customer has accepted that purpose",
+        "pseudonymous",
+        "the hour of the event",
+    ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),
         "to name what traffic and the audit log are about",
