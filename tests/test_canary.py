@@ -231,8 +231,16 @@ def lived(node: Node, portal: Portal, kept: str, erased: str) -> list[Secret]:
     until(lambda: viewer.ask(visits[1]["master"])[0] == 403)
     assert viewer.sign_in(erased)[0] == 403
     command(node, "unknown.txt", *"password revoke acme --list -".split(), code=1, given=WRONG)
-    shown = "attendance show acme/course --json --by eva".split()
-    until(lambda: json.loads(command(node, "attendance.json", *shown))["rows"])
+    words = f"tenant set acme --attendance-purpose {VERSION} --by eva"
+    command(node, "accepted.txt", *words.split())
+    command(node, "recorded.txt", *"stream set acme/course --attendance --by eva".split())
+
+    def attended() -> object:
+        viewer.watch(visits[0])
+        words = "attendance show acme/course --json --by eva"
+        return json.loads(command(node, "attendance.json", *words.split()))["rows"]
+
+    until(attended)
     command(node, "evidence.jsonl", *"attendance export acme/course --by eva".split())
     command(node, "purpose.txt", *"attendance purpose --locale de".split())
     command(node, "changes.json", *"stream changes acme --json".split())
@@ -602,7 +610,6 @@ def node(tmp_path: Path, cluster: str | None, portal: Portal) -> Iterator[Node]:
                 access="personal",
                 download=True,
                 title=TITLE,
-                attendance=True,
             )
             store.add_stream("acme", "course", film, who="eva", now=0)
             for name, access in (
