@@ -34,6 +34,8 @@ from pystream.attendance.evidence import Pieces
 from pystream.attendance.leaves import SALT_LENGTH, leaf
 
 HOUR_MS = 3_600_000
+# No instant of an event is later (attendance-v1).
+_END_MS = 4_102_444_800_001
 # Variables of a statement, groups that are sealed in one transaction, and names of sessions and of segments
 # that are remembered.
 _AT_ONCE = 500
@@ -260,7 +262,7 @@ class AttendanceStore:
     # Reading
 
     def events(
-        self, keys: KeyStore, tenant_id: int, stream_id: int, since: int = 0, until: int = 2**62
+        self, keys: KeyStore, tenant_id: int, stream_id: int, since: int = 0, until: int = _END_MS
     ) -> Iterator[str]:
         """All that is known of a tenant's stream from one instant to another, as lines of an evidence
         file, incidents included; what was erased is none of it."""
