@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from pystream.attendance.purpose import VERSION
 from pystream.attendance.replay import computed
 from tests.oracles import attendance as oracle
 from tests.test_admission import House
-from tests.test_serve import BUSY, Busy, Node, node_in
+from tests.test_serve import BUSY, Busy, Node, environment, node_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -199,6 +201,49 @@ def test_devices_and_workers_are_one_viewer_by_every_implementation(audience: Au
     setting = oracle.Setting(mode="file", td=1000, zone="Europe/Berlin")
     expected = oracle.replay([json.loads(line) for line in lines], setting)
     assert rows == json.loads(json.dumps(expected))
+
+
+def told(audience: Audience, *words: str) -> str:
+    command = [sys.executable, "-m", "pystream", "attendance", *words]
+    folder = audience.node.folder
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_exported_replays_to_what_is_shown(audience: Audience) -> None:
+    with audience.store() as store:
+        store.set_tenant("acme", {"timezone": "Asia/Tokyo"}, who="test", now=2)
+    text, other = audience.issue("acme/course"), audience.issue("acme/course")
+    for each in (text, other, other):
+        for path in audience.segments(audience.let_in("acme/course", each))[:5]:
+            assert audience.ask(path)[0] == 200
+    until(lambda: len(audience.events()) == 15)
+    shown = json.loads(told(audience, "show", "acme/course", "--json"))["rows"]
+    assert {row["key"] for row in shown} == {audience.key_of(text), audience.key_of(other)}
+    exported = told(audience, "export", "acme/course", "--by", "eva")
+    (audience.node.folder / "events.jsonl").write_text(exported)
+    options = "--mode file --target-duration 1 --timezone Asia/Tokyo --json".split()
+    lines = told(audience, "replay", "events.jsonl", *options).splitlines()
+    assert [json.loads(line) for line in lines] == shown
+    # A day of the tenant's zone alone.
+    (day,) = {row["day"] for row in shown}
+    assert (
+        json.loads(told(audience, "show", "acme/course", "--day", day, "--json"))["rows"] == shown
+    )
+    assert told(audience, "export", "acme/course", "--day", day) == exported
+    assert told(audience, "export", "acme/course", "--day", "2031-05-01") == ""
+    assert audience.key_of(text) in told(audience, "show", "acme/course")
+    with audience.store() as store:
+        seen = [each.values for each in store.audit.entries(store.tenant("acme").id)]
+    assert {"attendance_shown": (None, 15)} in seen and {"attendance_shown": (None, 2)} in seen
 
 
 # Deaths
