@@ -108,10 +108,12 @@ class Teller:
             while True:
                 try:
                     await self._talk()
-                except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
+                except* (OSError, trio.BrokenResourceError, msgspec.DecodeError) as broken:
+                    # Both sides of the talk may notice it.
                     if self._waiting:
                         why = "the writer is not to be reached; what was told is told again"
-                        log.warning("attendance-line-broken", why=why, **log.fault(error))
+                        fault = log.fault(broken.exceptions[0])
+                        log.warning("attendance-line-broken", why=why, **fault)
                 await trio.sleep(_RETRY_SECONDS)
 
     async def finish(self) -> None:
