@@ -16,6 +16,7 @@ from sqlalchemy import select
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import tables
 from pystream.acl.store.attending import HOUR_MS, Batch
+from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.acl.viewers import Session
@@ -129,6 +130,19 @@ def test_one_that_many_share_and_one_that_nobody_knows_are_nobodys_attendance(ha
     hall.sessions.append(b"x" * 16)
     assert hall.keep(hall.told((2, T), (3, T), (0, T))) == 1
     assert [each["key"] for each in hall.events()] == [str(hall.passwords[0])]
+
+
+def test_what_comes_of_a_deleted_tenant_or_cannot_be_read_keeps_nothing_else_back(
+    hall: Hall,
+) -> None:
+    broken = [b"x", struct.pack(">qH", T, 17) + hall.sessions[0] + b"\xff"]
+    for number, text in enumerate(broken, 1):
+        assert hall.keep(hall.told(number=number, records=text)) == 0
+    assert hall.keep(hall.told((0, T), number=3)) == 1
+    late = hall.told((0, T + 1), number=4)
+    Leaving(hall.store, hall.keys).delete("acme", force=True, **WHO)
+    assert hall.keep(late) == 0
+    assert hall.keep(late, hall.told((1, T + 2), number=5)) == 0
 
 
 def test_what_is_missing_of_a_worker_is_an_outage(hall: Hall) -> None:

@@ -20,6 +20,7 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -78,6 +79,7 @@ class AttendanceStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._revision: int | None = None
         self._viewers: dict[bytes, _Viewer | None] = {}
         self._places: dict[bytes, str] = {}
 
@@ -88,6 +90,11 @@ class AttendanceStore:
         who have attendance recorded; returns how many events of viewers were new."""
         with self._database.writing() as connection:
             take_turn(connection)
+            revision = connection.scalar(select(tables.revision.c.value))
+            if revision != self._revision:
+                # A tenant may be gone, and its streams.
+                self._viewers.clear()
+                self._revision = revision
             fresh, gaps = _unread(connection, batches)
             rows = self._rows(connection, fresh)
             by_tenant = defaultdict[int, list[_Row]](list)
@@ -106,15 +113,17 @@ class AttendanceStore:
 
     def _rows(self, connection: Connection, batches: Iterable[Batch]) -> list[_Row]:
         """The events, of those sessions that are of one password."""
-        delivered = [
-            (batch.offset, each) for batch in batches for each in evidence.records(batch.records)
-        ]
+        delivered = []
+        for batch in batches:
+            # What cannot be read now cannot be read later, and others wait.
+            with suppress(ValueError):
+                delivered += [(batch.offset, each) for each in evidence.records(batch.records)]
         self._learn(connection, {each.session for _, each in delivered})
         rows = []
         for offset, (t, session, place) in delivered:
             viewer = self._viewers[session]
-            if viewer is not None:
-                piece = self._places.get(place) or self._learn_place(place)
+            piece = self._places.get(place) or self._learn_place(place)
+            if viewer is not None and piece:
                 t += offset
                 rows.append(_Row(viewer, t, f"{viewer.head}{piece}{viewer.tail}{t}}}"))
         return rows
@@ -152,7 +161,10 @@ class AttendanceStore:
     def _learn_place(self, place: bytes) -> str:
         if len(self._places) > _REMEMBERED:
             self._places.clear()
-        found = self._places[place] = Pieces.of_place(evidence.Place.unpack(place))
+        found = ""
+        with suppress(ValueError):
+            found = Pieces.of_place(evidence.Place.unpack(place))
+        self._places[place] = found
         return found
 
     def cursors(self) -> dict[int, int]:
