@@ -21,7 +21,6 @@ from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.acl.viewers import Session
 from pystream.attendance.evidence import LONGEST_MS, Place, clock_step, places, records
-from pystream.attendance.leaves import leaf
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue
 from tests.test_viewers import NOW, Stores
@@ -198,15 +197,6 @@ def test_leaves_are_hashes_of_what_is_read(hall: Hall) -> None:
     assert [row.number for row in rows] == [0, 1]
     assert len({row.salt for row in rows}) == 2
     assert hall.leaves() == [sha256(b"\0" + row.salt + row.event.encode()).digest() for row in rows]
-
-
-def test_the_leaf_of_the_worked_example() -> None:
-    event = (
-        '{"key":"A","kind":"segment","m0":1773161982000,"m1":1773161988000,"primary":true,'
-        '"rendition":"v1","session":"s1","stream":"Y","t":1773162000000}'
-    )
-    wanted = "1a3bb4d90c3a043fb586a3911d48c1411376fc815251ae58cde4b5254a9cba55"
-    assert leaf(bytes(range(16)), event.encode()).hex() == wanted
 
 
 def test_an_erased_password_has_watched_nothing(hall: Hall) -> None:

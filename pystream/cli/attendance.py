@@ -44,8 +44,8 @@ actions:
 
 exit codes:
   0  done; of verify: it is valid
-  1  the evidence is malformed, what was to be proven is not valid, or a store is
-     at fault; a line on standard error says where, and why
+  1  the evidence is malformed, what was to be proven is not valid, or a store
+     is at fault; a line on standard error says where, and why
   2  the command line is wrong, or a file cannot be read
   130  interrupted, by Ctrl-C or SIGTERM
 
@@ -171,6 +171,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _purpose(words: list[str]) -> int:
+    from textwrap import fill
+
     from pystream.attendance.purpose import TEXTS, VERSION
 
     parser = Parser(
@@ -187,7 +189,9 @@ def _purpose(words: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse(words)
     text = TEXTS[options.locale]
-    _store.report(options, {"version": VERSION, "text": text}, f"{text}\n\nversion {VERSION}")
+    _store.report(
+        options, {"version": VERSION, "text": text}, f"{fill(text, 79)}\n\nversion {VERSION}"
+    )
     return 0
 
 

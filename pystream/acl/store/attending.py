@@ -26,15 +26,16 @@ from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from pystream._core import leaf_hashes
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
 from pystream.attendance import evidence
 from pystream.attendance.evidence import Pieces
-from pystream.attendance.leaves import SALT_LENGTH, leaf
 
 HOUR_MS = 3_600_000
+SALT_LENGTH = 16
 # No instant of an event is later (attendance-v1).
 _END_MS = 4_102_444_800_001
 # Variables of a statement, groups that are sealed in one transaction, and names of sessions and of segments
@@ -414,6 +415,8 @@ class _Log:
         return cls(connection, tenant_id, found.id, found.size)
 
     def add_events(self, rows: Sequence[_Row]) -> None:
+        if not rows:
+            return
         salts = secrets.token_bytes(SALT_LENGTH * len(rows))
         values = []
         for n, (viewer, t, event) in enumerate(rows):
@@ -430,10 +433,9 @@ class _Log:
                     "event": event,
                 }
             )
-            self._leaves.append(leaf(salt, event.encode()))
+        self._leaves.append(leaf_hashes(salts, [row.event.encode() for row in rows]))
         self._size += len(rows)
-        if values:
-            self._connection.execute(insert(tables.attendance_journal), values)
+        self._connection.execute(insert(tables.attendance_journal), values)
 
     def add_incidents(self, told: Sequence[tuple[int, str]]) -> None:
         for t, event in told:
@@ -447,7 +449,7 @@ class _Log:
                 "event": event,
             }
             self._connection.execute(insert(tables.attendance_incident).values(row))
-            self._leaves.append(leaf(salt, event.encode()))
+            self._leaves.append(leaf_hashes(salt, [event.encode()]))
             self._size += 1
 
     def finish(self) -> None:
