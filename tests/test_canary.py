@@ -50,6 +50,7 @@ from pystream.acl.people import SCOPES
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.attendance.purpose import VERSION
 from pystream.server.keys import open_key_store
 from pystream.server.office.routing import ROUTES
 from pystream.server.settings import load
@@ -230,6 +231,18 @@ def lived(node: Node, portal: Portal, kept: str, erased: str) -> list[Secret]:
     until(lambda: viewer.ask(visits[1]["master"])[0] == 403)
     assert viewer.sign_in(erased)[0] == 403
     command(node, "unknown.txt", *"password revoke acme --list -".split(), code=1, given=WRONG)
+    words = f"tenant set acme --attendance-purpose {VERSION} --by eva"
+    command(node, "accepted.txt", *words.split())
+    command(node, "recorded.txt", *"stream set acme/course --attendance --by eva".split())
+
+    def attended() -> object:
+        viewer.watch(visits[0])
+        words = "attendance show acme/course --json --by eva"
+        return json.loads(command(node, "attendance.json", *words.split()))["rows"]
+
+    until(attended)
+    command(node, "evidence.jsonl", *"attendance export acme/course --by eva".split())
+    command(node, "purpose.txt", *"attendance purpose --locale de".split())
     command(node, "changes.json", *"stream changes acme --json".split())
     command(node, "traffic.csv", *"traffic acme --format csv".split())
     command(node, "privacy.txt", *"tenant privacy acme --locale de".split())
@@ -580,14 +593,14 @@ def node(tmp_path: Path, cluster: str | None, portal: Portal) -> Iterator[Node]:
         (tmp_path / "admin-port").write_text(str(admin))
         trusted = 'trusted_proxies = ["127.0.0.0/8"]'
         allowed = f'[outgoing]\nallow = ["127.0.0.0/8"]\nports = [{portal.server_port}]'
-        logged = '[log]\nformat = "json"\naccess = true'
+        logged = '[attendance]\nallow_unsynced = true\n[log]\nformat = "json"\naccess = true'
         made.settings(f"workers = 2\n{trusted}", f'{logged}\n{allowed}\n[store]\nurl = "{url}"\n')
         settings = tmp_path / "pystream.toml"
         settings.write_text(
             settings.read_text().replace("admin = []", f'admin = ["127.0.0.1:{admin}"]')
         )
         with Store.open(url) as store:
-            settings_of = TenantSettings(notice=NOTICE, display=DISPLAY)
+            settings_of = TenantSettings(notice=NOTICE, display=DISPLAY, attendance_purpose=VERSION)
             store.add_tenant("acme", settings_of, who="eva", now=0)
             film = StreamSettings(
                 sources=(str(SAMPLE),),

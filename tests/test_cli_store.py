@@ -229,6 +229,7 @@ def test_tenants(here: Path) -> None:
         "timezone": "UTC",
         "max_rate_bps": None,
         "notice": "",
+        "attendance_purpose": "",
         "created_at": told("tenant", "list")["tenants"][1]["created_at"],
     }
     assert "already" in refused(1, "tenant", "add", "acme")

@@ -17,6 +17,7 @@ from pystream.acl.entrances.verifiers import KINDS, Verifier
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Role
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.attendance.purpose import VERSION
 from pystream.errors import Said
 from pystream.server.office.console.sentences import GERMAN, NAMES, tell
 from pystream.server.office.console.texts import TEXTS
@@ -344,6 +345,7 @@ def recorded() -> set[str]:
     names = {each.name for kind in (StreamSettings, TenantSettings) for each in fields(kind)}
     names |= {f"password_{each.name}" for each in fields(PasswordSettings)} - {"password_label"}
     names |= {"password_label_changed", "passwords_shown", "stream_sessions_ended"}
+    names |= {"attendance_shown"}
     for name in ("__init__", "audit", "people", "retaining", "verifiers", "viewers"):
         tree = ast.parse((PACKAGE / "acl" / "store" / f"{name}.py").read_text())
         for node in ast.walk(tree):
@@ -398,6 +400,9 @@ def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None
         "allow_unknown_country": True,
     }
     store.set_stream("acme", MARK, changes, **by)
+    store.set_tenant("acme", {"attendance_purpose": VERSION}, **by)
+    for switched in (True, False):
+        store.set_stream("acme", MARK, {"attendance": switched}, **by)
     store.set_stream("acme", MARK, {"access": "open", "cache": "private"}, **by)
     (id,) = office.issuer.add(
         acme.id, [film.id], [(generate(), PasswordSettings())], who="token:site", now=now
@@ -424,6 +429,7 @@ def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None
     people.remove(acme.id, "ina", **by)
     people.revoke_token(acme.id, "evas", who="root", now=now)
     store.audit.record_view(acme.id, film.id, {"passwords_shown": 3}, **by)
+    store.audit.record_view(acme.id, film.id, {"attendance_shown": 3}, **by)
     store.audit.forget(acme.id, now - 1, who="root", now=now)
     store.remove_stream("acme", MARK, **by)
     told = 0

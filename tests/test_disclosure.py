@@ -68,10 +68,15 @@ def test_a_tenants_document_names_its_notice() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_text_says_the_same(language: str) -> None:
     rules = Rules(
-        sessions=11, expired_passwords=222, revoked_passwords=33, traffic_hours=444, key_backups=55
+        sessions=11,
+        expired_passwords=222,
+        revoked_passwords=33,
+        attendance=66,
+        traffic_hours=444,
+        key_backups=55,
     )
     text = notice(Practice(rules), language)
-    assert [int(each) for each in re.findall(r"\d+", text)] == [11, 222, 33, 56, 444]
+    assert [int(each) for each in re.findall(r"\d+", text)] == [11, 222, 33, 56, 66, 444]
     assert "{" not in text
     told = notice(Practice(rules, asks_with_address=True), language)
     assert told.startswith(text) and len(told) > len(text)

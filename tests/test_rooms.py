@@ -6,9 +6,9 @@
                             |
                         pystream           the public names
                        /        \\
-        acl, attendance        packager
+                     acl        packager
                        |         |        \\
-                       |      playlist    _segmenter
+              attendance      playlist    _segmenter
                        \\         |        /
                        errors, model      _core
                                                 |
@@ -41,8 +41,8 @@ DEPTH = {
     "server": 1,
     LOBBY: 2,
     "acl": 3,
-    "attendance": 3,
     "packager": 3,
+    "attendance": 4,
     "playlist": 4,
     "_segmenter": 4,
     "errors": 5,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,6 +29,7 @@ from pystream.acl.proofs import broken_at, certificate, wrong_with
 from pystream.acl.retention import DataClass
 from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
+from pystream.acl.store.attending import HOUR_MS, AttendanceStore, Batch
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
@@ -40,6 +42,8 @@ from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
+from pystream.attendance.evidence import Place
+from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
@@ -88,7 +92,24 @@ class Full(Stores):
         viewers.keep([], {}, NOW, [spent])
         (key,) = self.keys.add_record_keys(id, 1, NOW)
         viewers.answers.keep(id, answer(bytes([number]) * 32, key.reference), NOW)
+        self.attend(tenant, number, session.id)
         self.store.add_traffic([Metered(number, film, HOUR, Kind.SEGMENT, 1, 1000, 0)], NOW)
+
+    def attend(self, tenant: str, number: int, session: bytes) -> None:
+        """Something is sealed, something not yet, and an outage was in between."""
+        by: dict[str, Any] = {"who": "eva", "now": NOW}
+        self.store.set_tenant(tenant, {"attendance_purpose": VERSION}, **by)
+        settings = {"attendance": True, "access": "personal"}
+        self.store.set_stream(tenant, "film", settings, **by)
+        attendance, now = self.store.viewers.attendance, NOW * 1000
+        film = self.ids[f"{tenant}/film"]
+        tag = session + Place(film, 0, 6000, True, "v1").pack()
+        told = [(now - 2 * HOUR_MS, 1), (now, 2)]
+        for t, batch in told:
+            record = struct.pack(">qH", t, len(tag)) + tag
+            attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
+        attendance.seal(self.keys, now - HOUR_MS, NOW)
+        attendance.give_up({number: now + 1}, NOW)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -126,6 +147,7 @@ OF_THE_NODE = {
     "audit_release": "what lets go of the audit log, within a transaction",
     "revision": "a number that grows",
     "meter_cursor": "how far rows of the meter were read",
+    "attendance_cursor": "how far workers have told what they delivered",
     "proof": "proofs of deletion: numbers and hashes, which are there to stay",
     "key_store": "the name of the root",
 }
@@ -256,6 +278,24 @@ CALLS: dict[type, dict[str, Call]] = {
         "references": lambda full: set(answers_of(full, full.other)) & set(answers_of(full)),
         "forget": lambda full: full.store.viewers.answers.forget(full.other, answers_of(full)),
     },
+    AttendanceStore: {
+        "events": lambda full: [
+            each
+            for each in full.store.viewers.attendance.events(full.keys, full.other, theirs(full))
+            # What befell the node is told to all who attend.
+            if json.loads(each)["kind"] != "outage"
+        ],
+        "references": lambda full: full.store.viewers.attendance.references(
+            full.other, [full.passwords["acme"]]
+        ),
+        "forget_open": lambda full: full.store.viewers.attendance.forget_open(
+            full.other, [full.passwords["acme"]]
+        ),
+        "forget_sealed": lambda full: full.store.viewers.attendance.forget_sealed(
+            full.other,
+            full.store.viewers.attendance.references(full.acme, [full.passwords["acme"]]),
+        ),
+    },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
             full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
@@ -364,7 +404,9 @@ OF_ALL: dict[type, set[str]] = {
     },
     Verifiers: set(),
     AnswerStore: {"expired"},
+    AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {
+        "attendance",
         "answers",
         "keep",
         "forget_spent",
@@ -545,7 +587,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 5}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 6}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -217,6 +217,24 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "pseudonymous",
         "the end of the viewer's last session",
     ),
+    DataClass.ATTENDANCE_LOG: (
+        (
+            "hashes of events of attendance, each with a random number that is gone with the event",
+            "when the server was down, or its clock was set, while attendance was recorded",
+        ),
+        "to show that no event was added, changed or left out",
+        "no",
+        None,
+    ),
+    DataClass.ATTENDANCE: (
+        (
+            "of streams whose attendance the customer has recorded: which segment was delivered when to"
+            " which password's session; sealed an hour later",
+        ),
+        "to confirm attendance, where the customer has accepted that purpose",
+        "pseudonymous",
+        "the hour of the event",
+    ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),
         "to name what traffic and the audit log are about",
@@ -301,6 +319,7 @@ def notice(practice: Practice, language: str) -> str:
         "expired": rules.expired_passwords,
         "revoked": rules.revoked_passwords,
         "hours": rules.traffic_hours,
+        "attendance": rules.attendance,
         # A backup is older than its days for as long as it takes to be noticed.
         "backups": rules.key_backups + 1,
     }
@@ -332,6 +351,10 @@ at once, and the last backup of the key is gone after {backups} days.
 Where our own site lets you in, it may name you by a number of its own. That is stored encrypted like a \
 password, and deleted with the last of your visits.
 
+Where attendance of a film is recorded, which you are told before, we also store when which part of it \
+was delivered to which password, to confirm how long you have watched. That is stored encrypted, and \
+deleted after {attendance} days, or when the password is erased.
+
 How much was sent is counted by film and hour, and after {hours} days by film and month. That says \
 nothing of any person.
 
@@ -362,6 +385,11 @@ und nach {backups} Tagen ist auch die letzte Sicherung des Schlüssels gelöscht
 
 Lässt unsere eigene Seite Sie ein, so kann sie Sie mit einer eigenen Nummer benennen. Diese wird wie ein \
 Passwort verschlüsselt gespeichert und mit dem letzten Ihrer Besuche gelöscht.
+
+Wird zu einem Film die Anwesenheit aufgezeichnet, worauf Sie vorher hingewiesen werden, so speichern \
+wir auch, wann welcher Teil davon an welches Passwort ausgeliefert wurde, um zu bestätigen, wie lange \
+Sie zugesehen haben. Das ist verschlüsselt gespeichert und wird nach {attendance} Tagen gelöscht, oder \
+wenn das Passwort getilgt wird.
 
 Wie viel gesendet wurde, wird je Film und Stunde gezählt, nach {hours} Tagen nur noch je Film und \
 Monat. Das sagt nichts über einzelne Personen.

@@ -21,6 +21,8 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `expired_passwords` | `valid_until`                       | key destroyed, then deleted           |
 | `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
 | `named_viewers`     | end of the last session             | key destroyed, then deleted           |
+| `attendance_log`    | -                                   | kept until the tenant is deleted      |
+| `attendance`        | the hour of the event               | key destroyed, then deleted           |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
 | `erasures`          | the erasure                         | taken off the erasure list            |
 | `key_backups`       | the backup                          | deleted                               |
@@ -35,6 +37,9 @@ Viewers whom a customer's links or tokens name have no end that anybody has set.
 they were here last, so they stay for as long as one of these does, and have no setting either. Who comes
 again then is a new one. One that was revoked stays for as long as revoked passwords do: a site that goes
 on naming it after that has it let in.
+
+Of attendance, hashes and what befell the node stay in the log, so that it can be verified when the
+events are gone: neither tells anything of a viewer. 32 days of an event are 30 after its day is closed.
 
 An entry of the erasure list has to be there for as long as any backup of the key store that has the
 key: so `erasures` is above `key_backups`.
@@ -72,6 +77,8 @@ class DataClass(StrEnum):
     EXPIRED_PASSWORDS = "expired_passwords"
     REVOKED_PASSWORDS = "revoked_passwords"
     NAMED_VIEWERS = "named_viewers"
+    ATTENDANCE_LOG = "attendance_log"
+    ATTENDANCE = "attendance"
     REMOVED_STREAMS = "removed_streams"
     ERASURES = "erasures"
     KEY_BACKUPS = "key_backups"
@@ -79,7 +86,10 @@ class DataClass(StrEnum):
 
 
 OF_THE_CONTRACT: Final = frozenset(
-    (DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS)
+    (
+        *(DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS),
+        DataClass.ATTENDANCE_LOG,
+    )
 )
 """What stays until the tenant ends it."""
 
@@ -102,6 +112,7 @@ class Rules:
     expired_tokens: int = 90
     expired_passwords: int = 365
     revoked_passwords: int = 90
+    attendance: int = 32
     removed_streams: int = 1096
     erasures: int = 400
     key_backups: int = 30

@@ -18,6 +18,7 @@ from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
 from pystream.acl.passwords import problems_of_moment
 from pystream.acl.viewers import DEVICE_MODES
+from pystream.attendance import purpose
 from pystream.errors import InvalidValue, Said
 
 # First path elements that are the server's own.
@@ -42,13 +43,15 @@ class TenantSettings:
     `display`: the name for people; empty: the tenant's own. `timezone`: where the tenant's months
     and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second that all viewers of all
     streams get together; None: no limit. `notice`: what viewers are told before anything is recorded,
-    plain text with empty lines between paragraphs.
+    plain text with empty lines between paragraphs. `attendance_purpose`: the version of the purpose
+    text that the tenant has accepted, without which no attendance is recorded; empty: none.
     """
 
     display: str = ""
     timezone: str = "UTC"
     max_rate_bps: int | None = None
     notice: str = ""
+    attendance_purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class StreamSettings:
     `countries_denied`: those that they may not come from; `allow_unknown_country`: whether to let in
     whose country is not known. `embed_lock`: it is shown on the sites of `embed_origins` and `origins`
     alone, and where there are none, on its own page and in no frame.
+    `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
     """
 
     sources: tuple[str, ...]
@@ -114,6 +118,7 @@ class StreamSettings:
     countries_denied: tuple[str, ...] = ()
     allow_unknown_country: bool = False
     embed_lock: bool = False
+    attendance: bool = False
 
 
 MAXIMUM: Final[Mapping[str, Any]] = {
@@ -255,6 +260,12 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
     notice = settings.notice
     if len(notice) > 4000 or not all(c.isprintable() or c == "\n" for c in notice):
         yield Said("notice", "at most 4000 characters of plain text are wanted", of="notice")
+    if settings.attendance_purpose not in ("", purpose.VERSION):
+        yield Said(
+            "purpose",
+            f"{purpose.VERSION} is wanted, the version of the text that was read, or nothing",
+            of="attendance_purpose",
+        )
 
 
 def _of_stream(settings: StreamSettings) -> Iterator[str]:
@@ -285,6 +296,7 @@ def _of_stream(settings: StreamSettings) -> Iterator[str]:
     yield from _at_least("max_viewers", settings.max_viewers, 1)
     yield from _of_sessions(settings)
     yield from _of_conditions(settings)
+    yield from _of_attendance(settings)
     if settings.cache == "shared":
         yield from _of_shared_cache(settings)
 
@@ -297,6 +309,30 @@ def _of_sessions(settings: StreamSettings) -> Iterator[str]:
         yield _range("idle_s", 60, LONGEST_S, "seconds are", ", or none")
     if settings.max_devices is not None and not 1 <= settings.max_devices <= 100:
         yield _range("max_devices", 1, 100, "are", ", or none")
+
+
+def _of_attendance(settings: StreamSettings) -> Iterator[str]:
+    if not settings.attendance:
+        return
+    if settings.access in ("open", "shared"):
+        yield Said(
+            "attendance-access",
+            "attendance is of one password or viewer: an access of 'personal', 'signed' or 'external' is"
+            " wanted. Of others there are sums by stream and hour, as traffic has them",
+            of="attendance",
+        )
+    if settings.cache == "shared":
+        yield Said(
+            "attendance-cache",
+            "what a cache hands out nobody sees: attendance and 'shared' exclude each other",
+            of="attendance",
+        )
+
+
+def records_attendance(stream: Stream, tenant: Tenant | None) -> bool:
+    """Whether who watches is recorded: the stream says so, and its tenant has accepted the purpose."""
+    accepted = tenant is not None and tenant.settings.attendance_purpose != ""
+    return stream.settings.attendance and accepted
 
 
 def conditions(settings: StreamSettings) -> Conditions:

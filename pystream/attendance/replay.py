@@ -14,6 +14,7 @@ from pystream.errors import MalformedEvidence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from io import BufferedReader
     from typing import Any
 
@@ -30,6 +31,15 @@ def replay(path: str | os.PathLike[str], options: Options) -> list[dict[str, Any
     # Parts are far longer than any buffer.
     with open(path, "rb") as file:
         ledger.take(_Reading(file).evidence())
+    return ledger.rows()
+
+
+def computed(events: Iterable[str], options: Options) -> list[dict[str, Any]]:
+    """The rows of events that are at hand, each as in a line of an evidence file. Raises
+    `MalformedEvidence`."""
+    evidence, ledger = Evidence(), options.ledger()
+    evidence.read("\n".join(events).encode())
+    ledger.take(evidence)
     return ledger.rows()
 
 

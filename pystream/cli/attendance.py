@@ -15,33 +15,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
 
+    from pystream.acl.store import Store
+    from pystream.acl.streams import Stream
     from pystream.attendance.notes import VerifierKey
     from pystream.attendance.verification import Verdict
 
     T = TypeVar("T")
 
 _HELP = """\
-usage: pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
+usage: pystream attendance purpose [--locale de|en]
+       pystream attendance show TENANT/STREAM [--day YYYY-MM-DD]
+       pystream attendance export TENANT/STREAM [--day YYYY-MM-DD]
+       pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
        pystream attendance verify REPORT|RECEIPT --public-key FILE [OPTION...]
        pystream attendance ACTION --help
 
 Says how long each key (a password, by its name in the evidence) has watched
 each stream, on each day and in a programme, by a published rule:
-`attendance-v1`.
+`attendance-v1`. Of a server's streams it is recorded where the tenant has
+accepted what for, and the stream says so (pystream stream set --attendance).
 
 actions:
+  purpose  print the text that a tenant accepts, and its version
+  show     compute the rows of a stream, by what is recorded so far
+  export   print the evidence of a stream, as replay reads it
   replay   compute the rows of an evidence file
   verify   prove a report or a receipt, by public keys and nothing else
 
 exit codes:
   0  done; of verify: it is valid
-  1  the evidence is malformed, or what was to be proven is not valid; a line on
-     standard error says where, and why
+  1  the evidence is malformed, what was to be proven is not valid, or a store
+     is at fault; a line on standard error says where, and why
   2  the command line is wrong, or a file cannot be read
   130  interrupted, by Ctrl-C or SIGTERM
 
 examples:
-  pystream attendance replay day.jsonl --mode live --timezone Europe/Berlin
+  pystream tenant set acme --attendance-purpose VERSION
+  pystream stream set acme/course --attendance
+  pystream attendance show acme/course --day 2031-05-01
+  pystream attendance export acme/course > course.jsonl
+  pystream attendance replay course.jsonl --mode file --timezone Europe/Berlin
   pystream attendance verify report.json --public-key acme.pub
 """
 
@@ -147,7 +160,144 @@ examples:
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    return _store.dispatch("attendance", _HELP, {"replay": _replay, "verify": _verify}, arguments)
+    actions = {
+        "purpose": _purpose,
+        "show": _shown,
+        "export": _export,
+        "replay": _replay,
+        "verify": _verify,
+    }
+    return _store.dispatch("attendance", _HELP, actions, arguments)
+
+
+def _purpose(words: list[str]) -> int:
+    from textwrap import fill
+
+    from pystream.attendance.purpose import TEXTS, VERSION
+
+    parser = Parser(
+        "attendance purpose",
+        usage="[--locale de|en] [--json]",
+        description="Prints what attendance is recorded for, and the version of that text, which a\n"
+        "tenant accepts: in the console, or by `pystream tenant set`.",
+        epilog=f"{_store.EXIT_CODES}example:\n"
+        "  pystream tenant set acme --attendance-purpose VERSION",
+    )
+    parser.add_argument(
+        "--locale", choices=sorted(TEXTS), default="en", help="the language (default: en)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    options = parser.parse(words)
+    text = TEXTS[options.locale]
+    _store.report(
+        options, {"version": VERSION, "text": text}, f"{fill(text, 79)}\n\nversion {VERSION}"
+    )
+    return 0
+
+
+def _shown(words: list[str]) -> int:
+    from pystream.attendance.options import Options
+    from pystream.attendance.replay import computed
+
+    parser = _of_stream(
+        "show",
+        "Computes who has watched a stream for how long, by what is recorded so far: one\n"
+        "row for each password, by its number, and day of the tenant's time zone. It is\n"
+        "what `replay` computes of an export, with --mode file, the stream's segment\n"
+        "duration and that time zone. What was delivered in the last seconds may be\n"
+        "missing. That it was looked at is on record.",
+    )
+    options = parser.parse(words)
+    with _store.both_stores(options) as (store, keys):
+        tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
+        found = store.viewers.attendance.events(keys, tenant.id, stream.id)
+        chosen = Options(
+            mode="file",
+            target_duration=stream.settings.segment_duration_ms,
+            timezone=tenant.settings.timezone,
+        )
+        rows = computed(found, chosen)
+        rows = [row for row in rows if options.day in (None, row["day"])]
+        _note_view(store, stream, len(rows), options)
+    if options.json:
+        _store.print_json({"rows": rows})
+    else:
+        _show(rows)
+    return 0
+
+
+def _export(words: list[str]) -> int:
+    parser = _of_stream(
+        "export",
+        "Prints the evidence of a stream, an event a line, as `replay` reads it: anybody\n"
+        "who has it can compute the rows again. Passwords are called by their numbers.\n"
+        "What was erased is not there any more. That it was exported is on record.",
+        json_too=False,
+    )
+    options = parser.parse(words)
+    with _store.both_stores(options) as (store, keys):
+        tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
+        span = _span(options.day, tenant.settings.timezone) if options.day else ()
+        found = list(store.viewers.attendance.events(keys, tenant.id, stream.id, *span))
+        _note_view(store, stream, len(found), options)
+    with _terminal.output():
+        for event in found:
+            print(event)
+    return 0
+
+
+def _of_stream(action: str, description: str, *, json_too: bool = True) -> Parser:
+    parser = Parser(
+        f"attendance {action}",
+        usage="TENANT/STREAM [--day YYYY-MM-DD]\n"
+        f"         [--by NAME] [--config FILE]{' [--json]' if json_too else ''}",
+        description=description,
+        epilog=f"{_store.EXIT_CODES}",
+    )
+    add = parser.add_argument
+    add("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
+    add("--day", type=_day, metavar="YYYY-MM-DD", help="only this day, of the tenant's time zone")
+    general = parser.add_argument_group("general options").add_argument
+    general("--config", metavar="FILE", help="the settings, pystream.toml")
+    general("--by", metavar="NAME", help="who is on record for it (default: the user)")
+    if json_too:
+        general("--json", action="store_true", help="print the result as one JSON object")
+    return parser
+
+
+def _note_view(store: Store, stream: Stream, count: int, options: argparse.Namespace) -> None:
+    store.audit.record_view(
+        stream.tenant_id,
+        stream.id,
+        {"attendance_shown": count},
+        who=_store.who(options),
+        now=_store.now(),
+    )
+
+
+def _day(text: str) -> str:
+    from datetime import date
+
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("a day is wanted, as in 2031-05-01")
+
+
+def _span(day: str, zone: str) -> tuple[int, int]:
+    """From when to when a civil day lasts, in ms since 1970."""
+    from datetime import date, datetime, timedelta
+
+    from pystream.acl.streams import time_zone
+
+    begin = date.fromisoformat(day)
+
+    def midnight(of: date) -> int:
+        return int(datetime(of.year, of.month, of.day, tzinfo=time_zone(zone)).timestamp() * 1000)
+
+    return midnight(begin), midnight(begin + timedelta(days=1))
 
 
 def _replay(words: list[str]) -> int:

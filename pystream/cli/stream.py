@@ -56,7 +56,7 @@ _USAGE = """TENANT/STREAM {source} [--title TEXT]
          [--origin ORIGIN...] [--embed-origin ORIGIN...] [--[no-]embed-lock]
          [--opens DATE] [--closes DATE] [--network CIDR...] [--country CC...]
          [--country-denied CC...] [--[no-]allow-unknown-country]
-         [--maximum] [--unchecked]
+         [--[no-]attendance] [--maximum] [--unchecked]
          [--by NAME] [--config FILE | --store URL] [--json]"""
 
 _NOTES = f"""\
@@ -71,6 +71,9 @@ CDN may keep it. It excludes per-viewer keys and a pace (--pace off).
 --no-download. What other options say beside it counts. It is a bundle and no
 access of its own, so that each of its settings can be seen, and changed by
 itself.
+
+--attendance is of passwords of each viewer's own, or of those whom links and
+tokens name. The text of what it is for: pystream attendance purpose.
 
 Countries are looked up in the database that geo.database of the settings names.
 
@@ -89,7 +92,7 @@ _SETTINGS = (
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
     *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
     *("opens_at", "closes_at", "networks", "countries", "countries_denied"),
-    *("allow_unknown_country", "embed_lock"),
+    *("allow_unknown_country", "embed_lock", "attendance"),
 )
 
 
@@ -450,6 +453,12 @@ def _add_settings(parser: Parser) -> None:
         "--allow-unknown-country",
         action=argparse.BooleanOptionalAction,
         help="whether to let in whose country is not known (default: no)",
+    )
+    add(
+        "--attendance",
+        action=argparse.BooleanOptionalAction,
+        help="whether it is recorded how long each password has watched, once the tenant has accepted what"
+        " for (default: no)",
     )
     add(
         "--maximum",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _HELP = f"""\
 usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
                        [--max-rate RATE] [--notice-file FILE]
+                       [--attendance-purpose VERSION]
        pystream tenant list
        pystream tenant set NAME ...
        pystream tenant remove NAME
@@ -159,7 +160,8 @@ def _parser(action: str, description: str, example: str) -> Parser:
     parser = Parser(
         f"tenant {action}",
         usage="NAME [--display TEXT] [--timezone ZONE]\n"
-        "         [--max-rate RATE] [--notice-file FILE] [--by NAME]\n"
+        "         [--max-rate RATE] [--notice-file FILE]\n"
+        "         [--attendance-purpose VERSION] [--by NAME]\n"
         "         [--config FILE | --store URL] [--json]",
         description=description,
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
@@ -191,6 +193,17 @@ def _add_settings(parser: Parser) -> None:
         metavar="FILE",
         help="plain text that viewers are shown before they type a password; an empty file: none",
     )
+    group.add_argument(
+        "--attendance-purpose",
+        type=_purpose,
+        metavar="VERSION",
+        help="that the tenant has accepted what attendance is recorded for, in the text of that version"
+        " (pystream attendance purpose); none: not, and nothing is recorded",
+    )
+
+
+def _purpose(text: str) -> str:
+    return "" if text == "none" else text
 
 
 def _text_of(path: str) -> str:
@@ -199,7 +212,7 @@ def _text_of(path: str) -> str:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("display", "timezone", "max_rate_bps", "notice")
+    names = ("display", "timezone", "max_rate_bps", "notice", "attendance_purpose")
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 

@@ -43,6 +43,8 @@ _HOLD_SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _SILENT_SECONDS = 60.0
 _NO_STORE = ("Cache-Control", "private, no-store")
+# What a proxy has taken, nobody has seen.
+_UNBUFFERED = ("X-Accel-Buffering", "no")
 _SNIFF = ("X-Content-Type-Options", "nosniff")
 _FOREVER = ("Cache-Control", "public, max-age=31536000, immutable")
 _A_DAY = ("Cache-Control", "public, max-age=86400")
@@ -68,11 +70,13 @@ Row = tuple[int, int]
 
 class Made(NamedTuple):
     """A body that is made while it is sent: a segment, from its byte `skip` on. All that have the
-    same `key` are the same bytes; without one nobody else may get these."""
+    same `key` are the same bytes; without one nobody else may get these. `tag` is what its delivery is
+    told by, where that is evidence."""
 
     making: tuple[_core.Rendition, int, tuple[bytes, bytes] | None]
     key: bytes | None
     skip: int = 0
+    tag: bytes | None = None
 
     def send(
         self,
@@ -84,7 +88,9 @@ class Made(NamedTuple):
         row: Row | None,
     ) -> None:
         """Hands `length` bytes to the thread that sends them, as its order `number`."""
-        delivery.segment(number, line, head, *self.making, (self.skip, length), row, self.key)
+        delivery.segment(
+            number, line, head, *self.making, (self.skip, length), row, self.key, self.tag
+        )
 
 
 class Filed(NamedTuple):
@@ -173,7 +179,7 @@ class Answers:
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
     has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
-    JSON.
+    JSON. `attends`: whether it is recorded who watches a stream.
     """
 
     def __init__(
@@ -194,6 +200,7 @@ class Answers:
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
         films: str = "",
+        attends: Callable[[Stream], bool] = lambda stream: False,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -210,6 +217,7 @@ class Answers:
         self.privacy = privacy
         self._gate = gate or Gate()
         self._films = films
+        self._attends = attends
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -427,9 +435,12 @@ class Answers:
             # A viewer's own bytes are worth no place in a cache.
             key = None if keys else _cache_key(film, asked, making[2])
             size = rendition.length(asked.number)
-            answer = _ranged(
-                Made(making, key), size, headers, request, _etag(film, asked), None, _row(stream)
-            )
+            tag = None
+            if grant is not None and self._attends(stream):
+                tag = grant.session + film.places(rendition)[asked.number]
+                headers.append(_UNBUFFERED)
+            made = Made(making, key, tag=tag)
+            answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
             return self._paced(answer, request, asked, stream, rendition, grant, cors)
         if not page.shows(film.presentation, rendition, asked.number):
             raise HttpError(404, "there is no such picture")
@@ -864,7 +875,11 @@ def _ranged(
         ("Content-Length", str(end - first)),
         ("Content-Range", http.content_range(first, end, size)),
     ]
-    body = body[first:end] if isinstance(body, bytes) else body._replace(skip=first)
+    if isinstance(body, Made):
+        # A part is no segment.
+        body = body._replace(skip=first, tag=body.tag if end - first == size else None)
+    else:
+        body = body[first:end] if isinstance(body, bytes) else body._replace(skip=first)
     return Answer(206, headers, body, end - first, row)
 
 

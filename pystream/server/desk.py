@@ -179,7 +179,7 @@ class Desk:
             # A worker that is gone asks again through its successor, or nobody wants it any more.
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 async with sending:
-                    await stream.send_all(_framed(_ENCODER.encode(answered)))
+                    await stream.send_all(framed(_ENCODER.encode(answered)))
 
         try:
             async for message in messages(stream):
@@ -574,7 +574,7 @@ class Line:
         try:
             async with self._sending:
                 asked = msgspec.structs.replace(ask, number=number)
-                await stream.send_all(_framed(_ENCODER.encode(asked)))
+                await stream.send_all(framed(_ENCODER.encode(asked)))
             return await receiving.receive()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
             return None
@@ -582,14 +582,17 @@ class Line:
             self._waiting.pop(number, None)
 
 
-async def messages(stream: trio.SocketStream) -> AsyncIterator[bytes]:
-    """What comes on a line, message by message, until its end. Raises `trio.BrokenResourceError`."""
+async def messages(
+    stream: trio.SocketStream, longest: int = _LONGEST_MESSAGE
+) -> AsyncIterator[bytes]:
+    """What comes on a line, message by message, until its end; none has more bytes than the `longest`.
+    Raises `trio.BrokenResourceError`."""
     data = bytearray()
     async for piece in stream:
         data += piece
         while len(data) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(data)
-            if length > _LONGEST_MESSAGE:
+            if length > longest:
                 raise trio.BrokenResourceError("a message is too long")
             end = _LENGTH.size + length
             if len(data) < end:
@@ -598,5 +601,6 @@ async def messages(stream: trio.SocketStream) -> AsyncIterator[bytes]:
             del data[:end]
 
 
-def _framed(message: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
+    """A message as it goes over a line."""
     return _LENGTH.pack(len(message)) + message

@@ -31,6 +31,7 @@ import trio
 
 import pystream
 from pystream import _core
+from pystream.attendance.evidence import places
 from pystream.errors import PystreamError, SourceError
 from pystream.packager.presentation import Presentation, Rendition
 from pystream.packager.source import Input
@@ -141,6 +142,7 @@ class Film:
         changed = repr([stats.st_ctime_ns for stats in _of_descriptors(inputs)])
         self.mark = sha256(changed.encode()).hexdigest()[:16]
         self._playlists: dict[str, Text] = {}
+        self._places: dict[str, list[bytes]] = {}
         self._writing = trio.Lock()
         self._inputs = inputs
         self.nbytes = presentation.nbytes + self.multivariant.nbytes
@@ -175,6 +177,19 @@ class Film:
         period = int(number)
         named = period < rendition.periods and rendition.key_name(period) == key_name
         return (rendition, period) if named else None
+
+    def places(self, rendition: Rendition) -> list[bytes]:
+        """What evidence calls each of its segments: video counts, or sound where there is none else."""
+        found = self._places.get(rendition.name)
+        if found is None:
+            kinds = {each.kind for each in self.renditions.values()}
+            primary = rendition.kind != "audio" or kinds == {"audio"}
+            stream, durations = self.source.stream, rendition.durations_us
+            found = self._places[rendition.name] = places(
+                stream, rendition.name, durations, primary=primary
+            )
+            self.nbytes += sum(map(len, found))
+        return found
 
     def playlist(self, rendition: Rendition) -> Text | None:
         """A media playlist; None where it is yet to be written."""

@@ -269,6 +269,7 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     expired_tokens_days: Days = Rules().expired_tokens
     expired_passwords_days: Days = Rules().expired_passwords
     revoked_passwords_days: Days = Rules().revoked_passwords
+    attendance_days: Days = Rules().attendance
     removed_streams_days: Days = Rules().removed_streams
     key_backups_days: Days = Rules().key_backups
     key_backups_folder: str = ""
@@ -278,6 +279,12 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def rules(self) -> Rules:
         return Rules(**{field.name: getattr(self, f"{field.name}_days") for field in fields(Rules)})
+
+
+class Attendance(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[attendance]"""
+
+    allow_unsynced: bool = False
 
 
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -301,6 +308,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outgoing: Outgoing = Outgoing()
     geo: Geo = Geo()
     retention: RetentionSettings = RetentionSettings()
+    attendance: Attendance = Attendance()
     log: Log = Log()
 
 

@@ -18,10 +18,12 @@ from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.store.keystore import KeyStore, root_name
-from pystream.acl.streams import Stream, Tenant, problems
+from pystream.acl.streams import Stream, Tenant, problems, records_attendance
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
+from pystream.server.attending import Teller
+from pystream.server.clock import Anchor
 from pystream.server.connections import Connections, Limits
 from pystream.server.descriptors import allowed, most_connections, most_films
 from pystream.server.desk import Line
@@ -107,6 +109,10 @@ class Streams:
         found = self._tenants.get(tenant)
         return "" if found is None else found.settings.notice
 
+    def attends(self, stream: Stream) -> bool:
+        """Whether who watches it is recorded."""
+        return records_attendance(stream, self._tenants.get(stream.tenant))
+
     def tenant(self, name: str) -> Tenant | None:
         return self._tenants.get(name)
 
@@ -137,6 +143,7 @@ def answering(
     entrance: Entrance,
     gate: Gate,
     office: Window | None,
+    teller: Teller,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -152,6 +159,7 @@ def answering(
         notice=streams.notice,
         gate=gate,
         films=settings.console.films,
+        attends=lambda stream: teller.is_on and streams.attends(stream),
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
     )
@@ -265,6 +273,7 @@ async def serve(node: dict[str, Any]) -> None:
     origin = Origin(settings.cache.index_bytes, most_films(allowed()), loans=loans)
     pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
     line = Line(node["desk"])
+    teller = Teller(node["attendance"], meter, Anchor(node["anchor"]))
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     gate = Gate(settings.geo)
     sessions = _core.Sessions(node["sessions"])
@@ -293,6 +302,7 @@ async def serve(node: dict[str, Any]) -> None:
     async def leave(patience: float) -> None:
         seat.state = State.DRAINING
         await connections.drain(patience)
+        await teller.finish()
         nursery.cancel_scope.cancel()
 
     async def follow_supervisor() -> None:
@@ -318,7 +328,17 @@ async def serve(node: dict[str, Any]) -> None:
                 store, keys.peppers(), line, tries, keyring, gate, store.verifiers(keys), handoffs
             )
             answers = answering(
-                settings, keyring, streams, origin, door, pace, sessions, entrance, gate, window
+                settings,
+                keyring,
+                streams,
+                origin,
+                door,
+                pace,
+                sessions,
+                entrance,
+                gate,
+                window,
+                teller,
             )
             connections = connecting(
                 settings, answers, delivery, meter, edge, node["workers"], observer
@@ -327,6 +347,7 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(answers.watch)
             nursery.start_soon(line.run)
+            nursery.start_soon(teller.run)
             nursery.start_soon(loans.run)
             nursery.start_soon(follow_peppers, keys, entrance)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))

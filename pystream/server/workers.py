@@ -38,6 +38,7 @@ from pystream import _core
 from pystream.errors import SettingsError
 from pystream.server import child as children
 from pystream.server import descriptors, desk, listeners, log, service, shelf
+from pystream.server.clock import Anchor, synchronised
 from pystream.server.edge import edge_of
 from pystream.server.gauges import Board, Seat, State
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
@@ -193,6 +194,7 @@ class Supervisor:
                 nursery.start_soon(service.keep_watchdog_quiet)
                 nursery.start_soon(self._shelf.run, self._memory["shelf"])
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._anchor)
                 async for number in signals:
                     if number == signal.SIGCHLD:
                         if self._reap():
@@ -255,6 +257,10 @@ class Supervisor:
             self._memory["desk"] = desk.listen()
         if "office" not in self._memory:
             self._memory["office"] = desk.listen("office")
+        if "attendance" not in self._memory:
+            self._memory["attendance"] = desk.listen("attendance")
+        if "anchor" not in self._memory:
+            self._memory["anchor"] = Anchor.create()
         if "shelf" not in self._memory:
             self._memory["shelf"] = shelf.listen()
         if "films" in handed and not self._trial:
@@ -512,6 +518,18 @@ class Supervisor:
                     log.error("worker-hangs", number=child.index, where=where, seconds=seconds)
                     self._give_up(child)
 
+    async def _anchor(self) -> None:
+        """Takes the anchor of evidence, once the clock is right or need not be."""
+        anchor = Anchor(self._memory["anchor"])
+        while not anchor.offset:
+            if synchronised():
+                anchor.make()
+            elif self.settings.attendance.allow_unsynced:
+                log.warning("clock-not-synchronised", why="allow_unsynced: evidence is recorded")
+                anchor.make()
+            else:
+                await trio.sleep(_LOOK_SECONDS)
+
     def _give_up(self, child: _Child) -> None:
         """Kills a worker that hangs. A successor does not wait until it is dead: that may take as long as
         a file system takes to answer."""
@@ -713,6 +731,8 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "sessions": lambda fd: _core.Sessions(os.dup(fd)),
         "desk": os.fstat,
         "office": os.fstat,
+        "attendance": os.fstat,
+        "anchor": lambda fd: Anchor(fd).offset,
         "shelf": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),
         "ticket_secret": _secret,

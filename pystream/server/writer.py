@@ -1,5 +1,5 @@
 """The node's one writer: what the meter has counted goes into the store, a second later at most. It
-opens sessions (`desk`), and deletes what is old (`upkeep`).
+opens sessions (`desk`), stores what was delivered to whom (`attending`), and deletes what is old (`upkeep`).
 
 The meter lies in memory that the supervisor keeps, so whatever dies, a worker or the writer itself,
 loses nothing: its successor reads on. The store notes with each sum how far the meter was read.
@@ -23,6 +23,8 @@ from pystream.acl.store.keystore import root_name
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
+from pystream.server.attending import Recorder
+from pystream.server.clock import Anchor
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.keys import ensure_keys, open_key_store
@@ -85,6 +87,8 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
+            recorder = Recorder(store.viewers, keys, Anchor(node["anchor"]))
+            await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)
             told = set[int]()
@@ -99,6 +103,7 @@ async def write(node: dict[str, Any]) -> None:
                 if stopping.is_set():
                     break
             await desk.flush()
+            await recorder.flush()
             nursery.cancel_scope.cancel()
 
 

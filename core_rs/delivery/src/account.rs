@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// What a response is booked under: a stream, and the kind of thing that was asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Row {
@@ -11,10 +13,23 @@ pub struct Row {
     pub kind: u8,
 }
 
+/// What has been delivered to its last byte: `tag` names it, and went to the kernel whole at `t`, in ms of the clock that
+/// counts on while the machine sleeps (`CLOCK_BOOTTIME`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Delivered {
+    /// What the caller has named it.
+    pub tag: Box<[u8]>,
+    /// When its last byte was handed over.
+    pub t: i64,
+}
+
 /// Where acknowledged bytes are booked. Called from several threads.
 pub trait Ledger: Send + Sync {
     /// Adds to a row's sums.
     fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64);
+
+    /// Takes a response that has a tag, and that the peer has acknowledged to its last byte.
+    fn delivered(&self, delivered: Delivered);
 }
 
 /// The responses of one connection that are not yet acknowledged to their last byte.
@@ -37,6 +52,9 @@ struct Entry {
     plain: u64,
     booked: u64,
     whole: bool,
+    tag: Option<Box<[u8]>>,
+    /// When it was whole, of one that has a tag.
+    t: i64,
 }
 
 impl Entry {
@@ -50,10 +68,11 @@ impl Entry {
 }
 
 impl Account {
-    /// A response begins.
-    pub(crate) fn begin(&mut self, row: Row, ledger: &dyn Ledger) {
+    /// A response begins. `tag` names it where its delivery is to be told.
+    pub(crate) fn begin(&mut self, row: Row, tag: Option<Box<[u8]>>, ledger: &dyn Ledger) {
         ledger.book(row, 1, 0, 0);
-        self.open.push_back(Entry { row, begin: self.handed, wire: 0, plain: 0, booked: 0, whole: false });
+        let begin = self.handed;
+        self.open.push_back(Entry { row, begin, wire: 0, plain: 0, booked: 0, whole: false, tag, t: 0 });
     }
 
     /// Bytes of the latest response, or of nothing that is booked, went to the kernel.
@@ -67,8 +86,11 @@ impl Account {
 
     /// The latest response is in the kernel to its end.
     pub(crate) fn whole(&mut self) {
-        if let Some(entry) = self.open.back_mut() {
+        if let Some(entry) = self.open.back_mut().filter(|entry| !entry.whole) {
             entry.whole = true;
+            if entry.tag.is_some() {
+                entry.t = boottime();
+            }
         }
     }
 
@@ -85,7 +107,9 @@ impl Account {
             if !entry.whole || wire < entry.wire {
                 break;
             }
-            self.open.pop_front();
+            if let Some(Entry { tag: Some(tag), t, .. }) = self.open.pop_front() {
+                ledger.delivered(Delivered { tag, t });
+            }
         }
         self.open.is_empty()
     }
@@ -99,6 +123,11 @@ impl Account {
     }
 }
 
+fn boottime() -> i64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -106,7 +135,7 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Sums(Mutex<Vec<(u64, u64, u64)>>);
+    struct Sums(Mutex<Vec<(u64, u64, u64)>>, Mutex<Vec<Delivered>>);
 
     impl Ledger for Sums {
         fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64) {
@@ -118,9 +147,17 @@ mod tests {
             let sum = &mut sums[at];
             *sum = (sum.0 + requests, sum.1 + bytes, sum.2 + aborted);
         }
+
+        fn delivered(&self, delivered: Delivered) {
+            self.1.lock().unwrap().push(delivered);
+        }
     }
 
     impl Sums {
+        fn tags(&self) -> Vec<u8> {
+            self.1.lock().unwrap().iter().map(|delivered| delivered.tag[0]).collect()
+        }
+
         fn of(&self, kind: usize) -> (u64, u64, u64) {
             self.0.lock().unwrap()[kind]
         }
@@ -134,7 +171,7 @@ mod tests {
     fn acknowledged_bytes_are_booked_once() {
         let sums = Sums::default();
         let mut account = Account::default();
-        account.begin(row(0), &sums);
+        account.begin(row(0), None, &sums);
         account.handed(100, 100);
         assert!(!account.settle(100, &sums));
         assert_eq!(sums.of(0), (1, 0, 0));
@@ -151,10 +188,10 @@ mod tests {
     fn what_is_not_acknowledged_at_the_end_is_aborted() {
         let sums = Sums::default();
         let mut account = Account::default();
-        account.begin(row(0), &sums);
+        account.begin(row(0), None, &sums);
         account.handed(50, 50);
         account.whole();
-        account.begin(row(1), &sums);
+        account.begin(row(1), None, &sums);
         account.handed(1000, 1000);
         account.whole();
         account.close(970, &sums);
@@ -168,7 +205,7 @@ mod tests {
         let mut account = Account::default();
         // A handshake, which belongs to no response.
         account.handed(3000, 0);
-        account.begin(row(0), &sums);
+        account.begin(row(0), None, &sums);
         account.handed(1022, 1000);
         account.settle(511, &sums);
         assert_eq!(sums.of(0), (1, 500, 0));
@@ -177,11 +214,58 @@ mod tests {
         assert_eq!(sums.of(0), (1, 1000, 0));
     }
 
+    fn tagged(tag: u8) -> Option<Box<[u8]>> {
+        Some(Box::new([tag]))
+    }
+
+    #[test]
+    fn what_has_a_tag_is_told_when_its_last_byte_is_acknowledged_and_once() {
+        let sums = Sums::default();
+        let mut account = Account::default();
+        let before = boottime();
+        account.begin(row(0), tagged(1), &sums);
+        account.handed(100, 100);
+        account.settle(0, &sums);
+        // All of it that was handed over is acknowledged, and it is not whole.
+        assert!(sums.tags().is_empty());
+        account.whole();
+        account.begin(row(0), None, &sums);
+        account.handed(10, 10);
+        account.whole();
+        account.begin(row(0), tagged(2), &sums);
+        account.handed(100, 100);
+        account.whole();
+        account.settle(111, &sums);
+        assert!(sums.tags().is_empty());
+        account.settle(110, &sums);
+        assert_eq!(sums.tags(), [1]);
+        account.settle(1, &sums);
+        assert_eq!(sums.tags(), [1]);
+        account.settle(0, &sums);
+        account.close(0, &sums);
+        assert_eq!(sums.tags(), [1, 2]);
+        let told = sums.1.lock().unwrap();
+        assert!(told.iter().all(|each| (before..=boottime()).contains(&each.t)));
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_at_the_end_is_never_told() {
+        let sums = Sums::default();
+        let mut account = Account::default();
+        account.begin(row(0), tagged(1), &sums);
+        account.handed(100, 100);
+        account.whole();
+        account.close(1, &sums);
+        account.settle(0, &sums);
+        assert!(sums.tags().is_empty());
+        assert_eq!(sums.of(0), (1, 99, 1));
+    }
+
     #[test]
     fn a_response_that_breaks_off_before_its_end_is_aborted_though_all_of_it_arrived() {
         let sums = Sums::default();
         let mut account = Account::default();
-        account.begin(row(0), &sums);
+        account.begin(row(0), None, &sums);
         account.handed(10, 10);
         account.close(0, &sums);
         assert_eq!(sums.of(0), (1, 10, 1));

@@ -176,6 +176,8 @@ pub struct Order {
     pub length: u64,
     /// What it is booked under.
     pub row: Option<Row>,
+    /// What names it where its delivery is to be told; without a row, it is not.
+    pub tag: Option<Box<[u8]>>,
     /// Bytes a second at most.
     pub rate: Option<u64>,
 }

@@ -116,11 +116,18 @@ impl Line {
     }
 
     /// A whole response from memory, as far as the socket takes it now; the rest is for an order to send, with the same body.
+    /// `tag` names what is booked, where its delivery is to be told.
     ///
     /// # Errors
     /// The socket's.
-    pub fn respond(&self, head: &[u8], body: &[u8], row: Option<Row>) -> io::Result<Option<Rest>> {
-        self.begin(row);
+    pub fn respond(
+        &self,
+        head: &[u8],
+        body: &[u8],
+        row: Option<Row>,
+        tag: Option<Box<[u8]>>,
+    ) -> io::Result<Option<Rest>> {
+        self.begin(row, tag);
         if self.is_clear() { self.respond_clear(head, body) } else { self.respond_sealed(head, body) }
     }
 
@@ -214,12 +221,12 @@ impl Line {
         act(socket.as_ref().ok_or(rustix::io::Errno::NOTCONN)?.as_fd())
     }
 
-    pub(crate) fn begin(&self, row: Option<Row>) {
+    pub(crate) fn begin(&self, row: Option<Row>, tag: Option<Box<[u8]>>) {
         let mut account = held(&self.account);
         // What came before is acknowledged by now, mostly: a peer asks again when it has its answer.
         account.settle(self.unacknowledged(), &*self.ledger);
         if let Some(row) = row {
-            account.begin(row, &*self.ledger);
+            account.begin(row, tag, &*self.ledger);
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct Sending {
     head_at: usize,
     rest: Option<u64>,
     row: Option<crate::Row>,
+    tag: Option<Box<[u8]>>,
     rate: Option<u64>,
     content: Content,
     /// What to read from when the window is sent, since others want the same.
@@ -85,7 +86,7 @@ pub(crate) enum Progress {
 impl Sending {
     /// An answer, and the segment that it still has to be given (`read`, `make`), if it is one that may be shared.
     pub(crate) fn new(order: Order, window: Vec<u8>, now: Instant) -> Self {
-        let Order { line, mut head, body, skip, length, row, rate, .. } = order;
+        let Order { line, mut head, body, skip, length, row, tag, rate, .. } = order;
         let started = if rate.is_some() { line.begin_at(now) } else { now };
         let (mut at, mut end) = (skip, skip.saturating_add(length));
         let (mut shared, mut spare, mut rest) = (None, Vec::new(), None);
@@ -113,6 +114,7 @@ impl Sending {
             head_at: 0,
             rest,
             row,
+            tag,
             rate,
             content,
             joined: None,
@@ -232,7 +234,7 @@ impl Sending {
             return;
         }
         if !std::mem::replace(&mut self.begun, true) {
-            self.line.begin(self.row);
+            self.line.begin(self.row, self.tag.take());
         }
         if let Some(entry) = self.joined.take()
             && let Content::Made(making) = std::mem::replace(&mut self.content, Content::Cached(entry))

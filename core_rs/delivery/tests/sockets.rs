@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use pystream_cipher::Lane;
 use pystream_delivery::{
     Body, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source,
 };
+use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
 use common::{Counting, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
 
@@ -278,7 +279,10 @@ fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     let (mut client, line) = pair(&sums);
     let bytes: Vec<u8> = (0..20_000_000).map(pattern).collect();
     let bytes = Arc::new(bytes);
-    let rest = line.respond(b"HEAD", &bytes, Some(ROW)).unwrap().expect("no socket takes 20 MB");
+    let rest = line
+        .respond(b"HEAD", &bytes, Some(ROW), Some(b"rest".as_slice().into()))
+        .unwrap()
+        .expect("no socket takes 20 MB");
     let body = Body::Rest(rest, Arc::clone(&bytes) as Arc<dyn AsRef<[u8]> + Send + Sync>);
     delivery.send(Order { head: Vec::new(), length: 0, ..order(1, &line, body, 0) });
     let mut got = vec![0; 4 + bytes.len()];
@@ -287,10 +291,61 @@ fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
     settled(&line);
     assert_eq!(sums.all(), [1, 4 + bytes.len() as u64, 0]);
+    assert_eq!(sums.tags(), [b"rest"]);
     // The line goes on.
-    assert_eq!(line.respond(b"again", b"", Some(ROW)).unwrap(), None);
+    assert_eq!(line.respond(b"again", b"", Some(ROW), None).unwrap(), None);
     client.read_exact(&mut [0; 5]).unwrap();
     line.close(false);
+}
+
+/// A response of 300,000 bytes that the kernel has taken whole, sent by the thread to a peer that has read nothing and whose
+/// own kernel has room for a part of it.
+fn handed_to_who_reads_nothing(sums: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
+    let delivery = delivery(4096, 10_000);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    set_socket_recv_buffer_size(&listener, 4096).unwrap();
+    let server = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (client, _) = listener.accept().unwrap();
+    set_socket_send_buffer_size(&server, 1 << 20).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let line = Arc::new(Line::new(server.into(), None, Arc::clone(sums) as Arc<dyn Ledger>));
+    delivery.send(Order { tag: Some(b"segment".as_slice().into()), ..order(1, &line, body(300_000, false), 300_000) });
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+    assert!(!line.settle());
+    assert!(sums.tags().is_empty());
+    (client, line)
+}
+
+#[test]
+fn a_delivery_is_told_when_the_peer_has_the_last_byte() {
+    let sums = Arc::new(Sums::default());
+    let (mut client, line) = handed_to_who_reads_nothing(&sums);
+    client.read_exact(&mut vec![0; 300_004]).unwrap();
+    settled(&line);
+    assert_eq!(sums.tags(), [b"segment"]);
+    line.close(false);
+    assert_eq!(sums.tags(), [b"segment"]);
+}
+
+#[test]
+fn a_delivery_to_who_leaves_before_the_last_byte_is_never_told() {
+    for reset in [false, true] {
+        let sums = Arc::new(Sums::default());
+        let (client, line) = handed_to_who_reads_nothing(&sums);
+        if reset {
+            set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        }
+        drop(client);
+        let start = Instant::now();
+        while !line.is_gone() {
+            assert!(start.elapsed() < Duration::from_secs(10));
+            std::thread::yield_now();
+        }
+        line.settle();
+        line.close(false);
+        assert!(sums.tags().is_empty());
+        assert_eq!(sums.all()[2], 1);
+    }
 }
 
 #[test]

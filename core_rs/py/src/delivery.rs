@@ -76,7 +76,7 @@ impl Line {
     /// # Errors
     /// `OSError`.
     fn respond(&self, head: &[u8], body: &Bound<'_, PyBytes>, row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
-        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row))?;
+        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row), None)?;
         // The body itself, which all who are slow share.
         Ok(rest.map(|rest| Rest(Mutex::new(Some((rest, body.clone().into()))))))
     }
@@ -167,12 +167,13 @@ impl Delivery {
     }
 
     /// Segment `n` of a rendition, made while it is sent. All that have the same `key`, 16 bytes, are the same bytes, and
-    /// may be made once for several orders; without one this order has a making of its own.
+    /// may be made once for several orders; without one this order has a making of its own. `tag` names it where its
+    /// delivery is to be told (`Meter.delivered`).
     ///
     /// # Errors
     /// `IndexError`; `ValueError` where `secret` or `key` has not the right length.
     #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
-    #[pyo3(signature = (id, line, head, rendition, n, secret, range, row, key = None))]
+    #[pyo3(signature = (id, line, head, rendition, n, secret, range, row, key = None, tag = None))]
     fn segment(
         &self,
         id: u64,
@@ -184,6 +185,7 @@ impl Delivery {
         range: Range,
         row: Option<(u32, u8)>,
         key: Option<[u8; 16]>,
+        tag: Option<Vec<u8>>,
     ) -> PyResult<()> {
         rendition.check(n)?;
         let secret = secret.map(key_and_iv).transpose()?;
@@ -198,7 +200,7 @@ impl Delivery {
                 Body::Shared(Shared { key, size, recipe: Box::new(take) })
             }
         };
-        self.order(id, line, head, body, range, row, None);
+        self.order(id, line, head, body, range, row, tag, None);
         Ok(())
     }
 
@@ -215,7 +217,7 @@ impl Delivery {
         rate: Option<u64>,
     ) {
         let source = Arc::clone(&download.source) as Arc<dyn Source>;
-        self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, rate);
+        self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, None, rate);
     }
 
     /// What [`Line::respond`] left.
@@ -225,7 +227,7 @@ impl Delivery {
     fn rest(&self, id: u64, line: &Line, rest: &Rest) -> PyResult<()> {
         let rest = rest.0.lock().ok().and_then(|mut rest| rest.take());
         let (rest, body) = rest.ok_or_else(|| PyRuntimeError::new_err("the rest of this response was sent before"))?;
-        self.order(id, line, Vec::new(), Body::Rest(rest, Arc::new(body)), (0, 0), None, None);
+        self.order(id, line, Vec::new(), Body::Rest(rest, Arc::new(body)), (0, 0), None, None, None);
         Ok(())
     }
 
@@ -283,10 +285,11 @@ impl Delivery {
         body: Body,
         (skip, length): Range,
         row: Option<(u32, u8)>,
+        tag: Option<Vec<u8>>,
         rate: Option<u64>,
     ) {
-        let row = row.map(Line::row);
-        self.inner.send(Order { id, line: Arc::clone(&line.inner), head, body, skip, length, row, rate });
+        let (row, tag) = (row.map(Line::row), tag.map(Into::into));
+        self.inner.send(Order { id, line: Arc::clone(&line.inner), head, body, skip, length, row, tag, rate });
     }
 }
 

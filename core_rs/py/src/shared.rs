@@ -1,12 +1,14 @@
 //! What the processes of a node share.
 
+use std::mem;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pystream_delivery::{Ledger, Row};
+use pyo3::types::PyBytes;
+use pystream_delivery::{Delivered, Ledger, Row};
 use pystream_shm as shm;
 use pystream_shm::Counts;
 
@@ -20,18 +22,30 @@ fn fault(error: shm::Error) -> PyErr {
     }
 }
 
-/// The meter of a node: what was sent, by stream, hour and kind.
+/// The meter of a node: what was sent, by stream, hour and kind. What this process has delivered that has a tag is told
+/// beside it.
 #[pyclass(frozen, module = "pystream._core")]
 pub(crate) struct Meter {
     inner: Arc<Booking>,
 }
 
-struct Booking(shm::Meter);
+struct Booking {
+    meter: shm::Meter,
+    /// Records as `Meter.delivered` has them.
+    delivered: Mutex<Vec<u8>>,
+}
 
 impl Ledger for Booking {
     fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64) {
         let hour = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 3600);
-        self.0.add(row.stream, hour as u32, row.kind, Counts { requests, bytes, aborted });
+        self.meter.add(row.stream, hour as u32, row.kind, Counts { requests, bytes, aborted });
+    }
+
+    fn delivered(&self, Delivered { tag, t }: Delivered) {
+        let mut told = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        told.extend_from_slice(&t.to_be_bytes());
+        told.extend_from_slice(&(tag.len() as u16).to_be_bytes());
+        told.extend_from_slice(&tag);
     }
 }
 
@@ -62,7 +76,9 @@ impl Meter {
     #[new]
     fn new(fd: i32) -> PyResult<Self> {
         let fd: OwnedFd = crate::buffers::take_over(fd)?;
-        Ok(Self { inner: Arc::new(Booking(shm::Meter::attach(fd).map_err(fault)?)) })
+        Ok(Self {
+            inner: Arc::new(Booking { meter: shm::Meter::attach(fd).map_err(fault)?, delivered: Mutex::default() }),
+        })
     }
 
     /// All rows, with all that they counted since they began.
@@ -71,18 +87,31 @@ impl Meter {
             let Counts { requests, bytes, aborted } = row.counts;
             (row.stream, row.hour, row.kind, row.incarnation, (requests, bytes, aborted))
         };
-        self.inner.0.rows().into_iter().map(told).collect()
+        self.inner.meter.rows().into_iter().map(told).collect()
     }
 
     /// Frees a row whose hour is over, if it still counts what it did when it was read; returns whether it does.
     fn retire(&self, row: Counted) -> bool {
         let (stream, hour, kind, incarnation, (requests, bytes, aborted)) = row;
-        self.inner.0.retire(&shm::Row { stream, hour, kind, incarnation, counts: Counts { requests, bytes, aborted } })
+        self.inner.meter.retire(&shm::Row {
+            stream,
+            hour,
+            kind,
+            incarnation,
+            counts: Counts { requests, bytes, aborted },
+        })
     }
 
     /// Calls that found no row: any but 0 is an alarm.
     fn lost(&self) -> u64 {
-        self.inner.0.overflow().lost_rows
+        self.inner.meter.overflow().lost_rows
+    }
+
+    /// What this process has delivered since the last call, of all that has a tag: records of the instant when the last byte
+    /// was handed over (8 bytes, ms of `CLOCK_BOOTTIME`), the tag's length (2 bytes) and the tag, big-endian.
+    fn delivered<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let told = mem::take(&mut *self.inner.delivered.lock().unwrap_or_else(PoisonError::into_inner));
+        PyBytes::new(py, &told)
     }
 }
 
@@ -102,7 +131,8 @@ impl Reading {
     /// What was counted since the last call, or since the meter was made: stream, kind, and requests, bytes, aborted. A stream and
     /// kind may come more than once.
     fn changes(&self, py: Python<'_>, meter: &Meter) -> Vec<(u32, u8, u64, u64, u64)> {
-        let changes = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).changes(&meter.inner.0));
+        let changes =
+            py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).changes(&meter.inner.meter));
         let told = |row: shm::Row| {
             let Counts { requests, bytes, aborted } = row.counts;
             (row.stream, row.kind, requests, bytes, aborted)

@@ -54,7 +54,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, NotFound, Outdated, Said, StoreError
+from pystream.errors import Exists, InvalidValue, NotFound, Outdated, Said, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -275,6 +275,7 @@ class Store:
             if _find_stream(connection, owner, name) is not None:
                 text = f"there is a stream {tenant}/{name} already"
                 raise Exists(Said("stream-there", text, name=name))
+            _check_purpose(owner, None, settings)
             row = {
                 "tenant_id": owner.id,
                 "name": name,
@@ -308,6 +309,7 @@ class Store:
             _check_seen(before, seen)
             after = changed(before.settings, changes)
             check(after)
+            _check_purpose(owner, before.settings, after)
             differing = _differing(before.settings, after)
             if not differing:
                 return before
@@ -502,6 +504,17 @@ def _frozen(value: Any) -> Any:
 def _check_seen(stream: Stream, seen: int | None) -> None:
     if seen is not None and seen != stream.revision:
         raise Outdated(f"{stream.tenant}/{stream.name} was changed in the meantime")
+
+
+def _check_purpose(owner: Tenant, before: StreamSettings | None, after: StreamSettings) -> None:
+    """Raises `InvalidValue` where attendance is newly recorded and its purpose was not accepted."""
+    is_new = after.attendance and (before is None or not before.attendance)
+    if is_new and not owner.settings.attendance_purpose:
+        text = (
+            "the tenant has not accepted yet what attendance is recorded for (`pystream attendance"
+            " purpose` prints the text)"
+        )
+        raise InvalidValue(Said("no-purpose", text, of="attendance"))
 
 
 def _columns(settings: TenantSettings | StreamSettings) -> dict[str, Any]:

@@ -270,13 +270,20 @@ class Issuer:
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords and destroys what their texts and labels were sealed with; returns how
         many there were. Their rows stay, of which nothing can be read. What the API keeps of its
-        answers may hold them: nobody reads these again either."""
+        answers may hold them: nobody reads these again either, nor what is known of who has watched with
+        them."""
         references = self._viewers.references(tenant_id, ids)
         if not references:
             return 0
         answers = self._viewers.answers.references(tenant_id)
+        attendance = self._viewers.attendance
         self._viewers.revoke(tenant_id, ids, who=who, now=now)
         self._keys.erase(tenant_id, [*references, *answers], now)
+        # What comes of theirs from here on is not sealed any more.
+        attendance.forget_open(tenant_id, ids)
+        sealed = attendance.references(tenant_id, ids)
+        self._keys.erase(tenant_id, sealed, now, missing_ok=True)
+        attendance.forget_sealed(tenant_id, sealed)
         self._viewers.forget_lookups(tenant_id, ids, who=who, now=now)
         return len(references)
 

@@ -27,6 +27,7 @@ from pystream.acl.proofs import Proof
 from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
 from pystream.acl.store import key_backups, tables
 from pystream.acl.store.answers import AnswerStore
+from pystream.acl.store.attending import HOUR_MS, AttendanceStore
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
@@ -112,6 +113,7 @@ class Retention:
                 found[data] = counted(connection, tables.password, where)
             over = tables.kept_answer.c.expires <= now
             found[DataClass.KEPT_ANSWERS] = counted(connection, tables.kept_answer, over)
+            found[DataClass.ATTENDANCE] = self._old_attendance(connection, now)
             found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
@@ -133,6 +135,7 @@ class Retention:
                 self.keys.erase(tenant, references, now, missing_ok=True)
                 answers.forget(tenant, references)
                 done[DataClass.KEPT_ANSWERS][tenant] += len(references)
+        done[DataClass.ATTENDANCE] += self._forget_attendance(now)
         done[DataClass.AUDIT] += self._forget_entries(now)
         for data, table, where in self._simple(now):
             done[data] += self._delete(table, where)
@@ -200,6 +203,32 @@ class Retention:
 
     def _old_proofs(self, now: int) -> ColumnElement[bool]:
         return tables.proof.c.at < self.rules.old_before(DataClass.PROOFS, now)
+
+    # Attendance
+
+    def _old_hour(self, now: int) -> int:
+        return self.rules.old_before(DataClass.ATTENDANCE, now) // 3600
+
+    def _old_attendance(self, connection: Connection, now: int) -> Counter[int]:
+        hour, sealed, open_ = (
+            self._old_hour(now),
+            tables.attendance_sealed,
+            tables.attendance_journal,
+        )
+        found = counted(connection, sealed, sealed.c.hour < hour)
+        return found + counted(connection, open_, open_.c.t < hour * HOUR_MS)
+
+    def _forget_attendance(self, now: int) -> Counter[int]:
+        hour, open_ = self._old_hour(now), tables.attendance_journal
+        # Of a node that has sealed nothing for so long.
+        done = self._delete(open_, open_.c.t < hour * HOUR_MS)
+        attendance = AttendanceStore(self.database)
+        while old := attendance.old(hour):
+            for tenant, references in old.items():
+                self.keys.erase(tenant, references, now, missing_ok=True)
+                attendance.forget_sealed(tenant, references)
+                done[tenant] += len(references)
+        return done
 
     # Passwords
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0006"
+HEAD = "0007"
 
 metadata = MetaData(
     naming_convention={
@@ -54,6 +54,8 @@ tenant = Table(
     Column("timezone", Text, nullable=False),
     Column("max_rate_bps", BigInteger),
     Column("notice", Text, nullable=False, server_default=text("''")),
+    # The version of the purpose text that was accepted, or nothing.
+    Column("attendance_purpose", String(16), nullable=False, server_default=text("''")),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,
@@ -94,6 +96,7 @@ stream = Table(
     Column("countries_denied", JSON),
     Column("allow_unknown_country", Boolean, nullable=False, server_default=false()),
     Column("embed_lock", Boolean, nullable=False, server_default=false()),
+    Column("attendance", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     Column("revision", BigInteger, nullable=False),
@@ -400,4 +403,87 @@ kept_answer = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Index("ix_kept_answer_expires", "expires"),
+)
+
+# A tenant's attendance log: whatever is in it has a number, from 0 on and without a gap, as long as it
+# has this id. `size` is how many there are.
+attendance_log = Table(
+    "attendance_log",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("begun_at", BigInteger, nullable=False),
+    Index("ix_attendance_log_tenant_id", "tenant_id"),
+    sqlite_autoincrement=True,
+)
+
+# The hashes of the log's leaves, 32 bytes each, those of one commit in a row; `first` is the number of
+# the first of them. They stay when what they are the hashes of is erased.
+attendance_leaf = Table(
+    "attendance_leaf",
+    metadata,
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+# What viewers got, until it is sealed. `t` is in ms since 1970, `event` RFC 8785 JSON. The password is
+# a number alone: evidence outlasts it.
+attendance_journal = Table(
+    "attendance_journal",
+    metadata,
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("t", BigInteger, nullable=False),
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("event", Text, nullable=False),
+    # As it is sealed and erased.
+    Index("ix_attendance_journal_stream_id", "stream_id", "password_id", "t"),
+)
+
+# The same, of one password, stream and hour, sealed under a key of its own: lines of JSON, each a number
+# in the log, a salt and an event.
+attendance_sealed = Table(
+    "attendance_sealed",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), nullable=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed_events", LargeBinary, nullable=False),
+    Index("ix_attendance_sealed_stream_id", "stream_id", "hour"),
+    Index("ix_attendance_sealed_password_id", "password_id"),
+)
+
+# What befell the node while it recorded: outages and steps of the clock, of no viewer.
+attendance_incident = Table(
+    "attendance_incident",
+    metadata,
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("t", BigInteger, nullable=False),
+    Column("salt", LargeBinary(16), nullable=False),
+    Column("event", Text, nullable=False),
+)
+
+# How far each worker's deliveries are stored: the number of its last batch, and until when (ms since
+# 1970) all of what it had to tell is there. `over`: it has said that nothing more comes, or was given up;
+# the row stays for a while, in case that a batch comes once more.
+attendance_cursor = Table(
+    "attendance_cursor",
+    metadata,
+    Column("worker", BigInteger, primary_key=True, autoincrement=False),
+    Column("batch", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("over", Boolean, nullable=False),
 )

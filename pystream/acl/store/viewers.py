@@ -30,6 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from pystream.acl.passwords import PasswordSettings, check
 from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
+from pystream.acl.store.attending import AttendanceStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
@@ -106,11 +107,13 @@ class Sealed:
 
 class ViewerStore:
     """The part of an opened store that is about viewers. Each method is one transaction; all raise
-    `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while."""
+    `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while, and
+    `attendance` is what viewers got."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.answers = AnswerStore(database)
+        self.attendance = AttendanceStore(database)
 
     # Passwords
 

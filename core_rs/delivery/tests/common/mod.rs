@@ -3,12 +3,12 @@
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it")]
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pystream_cipher::{Lane, encrypt, pad_pkcs7, padded_len};
-use pystream_delivery::{Body, Delivery, Failure, Ledger, Line, Order, Outcome, Producer, Row, Settings};
+use pystream_delivery::{Body, Delivered, Delivery, Failure, Ledger, Line, Order, Outcome, Producer, Row, Settings};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Longer than any test.
@@ -17,7 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 pub const ROW: Row = Row { stream: 7, kind: 2 };
 
 #[derive(Default)]
-pub struct Sums([AtomicU64; 3]);
+pub struct Sums([AtomicU64; 3], Mutex<Vec<Delivered>>);
 
 impl Ledger for Sums {
     fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64) {
@@ -26,11 +26,20 @@ impl Ledger for Sums {
             sum.fetch_add(more, Ordering::Relaxed);
         }
     }
+
+    fn delivered(&self, delivered: Delivered) {
+        self.1.lock().unwrap().push(delivered);
+    }
 }
 
 impl Sums {
     pub fn all(&self) -> [u64; 3] {
         [0, 1, 2].map(|n| self.0[n].load(Ordering::Relaxed))
+    }
+
+    /// The tags of what was delivered.
+    pub fn tags(&self) -> Vec<Vec<u8>> {
+        self.1.lock().unwrap().iter().map(|delivered| delivered.tag.to_vec()).collect()
     }
 }
 
@@ -87,7 +96,17 @@ pub fn delivery(window: usize, stall: u64) -> Delivery {
 }
 
 pub fn order(id: u64, line: &Arc<Line>, body: Body, length: u64) -> Order {
-    Order { id, line: Arc::clone(line), head: b"HEAD".to_vec(), body, skip: 0, length, row: Some(ROW), rate: None }
+    Order {
+        id,
+        line: Arc::clone(line),
+        head: b"HEAD".to_vec(),
+        body,
+        skip: 0,
+        length,
+        row: Some(ROW),
+        tag: None,
+        rate: None,
+    }
 }
 
 pub fn outcomes(delivery: &Delivery, count: usize) -> Vec<Outcome> {

@@ -181,6 +181,14 @@ EmbedLock = Annotated[
         " there are none, on its own page and in no frame."
     ),
 ]
+Attendance = Annotated[
+    bool,
+    Meta(
+        description="Whether it is recorded how long has been watched with each password. The tenant's"
+        " people have to accept first what that is for, in the console; `access` has to be `personal`,"
+        " `signed` or `external`."
+    ),
+]
 Maximum = Annotated[
     bool,
     Meta(
@@ -234,6 +242,7 @@ class StreamView(Struct, kw_only=True):
     countries_denied: CountriesDenied
     allow_unknown_country: UnknownCountry
     embed_lock: EmbedLock
+    attendance: Attendance
     created_at: Moment
 
 
@@ -272,6 +281,7 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     countries_denied: CountriesDenied | UnsetType = UNSET
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
+    attendance: Attendance | UnsetType = UNSET
     maximum: Maximum | UnsetType = UNSET
 
 

@@ -12,6 +12,7 @@ from pystream.acl.streams import Tenant
 from pystream.acl.traffic import Kind as Sent
 from pystream.acl.traffic import month_of
 from pystream.acl.viewers import notice_version
+from pystream.attendance import purpose
 from pystream.server.office import films
 from pystream.server.office.api.operations import (
     JSON,
@@ -58,6 +59,16 @@ Month = Annotated[
 ]
 
 
+AttendancePurpose = Annotated[
+    str,
+    Meta(
+        max_length=16,
+        description="The version of the text that says what attendance is recorded for, as `GET /privacy`"
+        " has it, which the tenant has accepted; empty: none, and nothing is recorded.",
+    ),
+]
+
+
 class TenantView(Struct, kw_only=True):
     """The tenant. `notice_version` names the text of the notice: each session has that of the text that
     its viewer was shown; null where there is none."""
@@ -67,6 +78,7 @@ class TenantView(Struct, kw_only=True):
     timezone: TimeZone
     notice: Notice
     notice_version: str | None
+    attendance_purpose: AttendancePurpose
     max_rate_bps: Annotated[
         int | None,
         Meta(
@@ -82,6 +94,7 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     display: Display | UnsetType = UNSET
     timezone: TimeZone | UnsetType = UNSET
     notice: Notice | UnsetType = UNSET
+    attendance_purpose: AttendancePurpose | UnsetType = UNSET
 
 
 class Privacy(Struct, kw_only=True):
@@ -91,6 +104,11 @@ class Privacy(Struct, kw_only=True):
 
     document: dict[str, Any]
     notice: dict[str, str]
+    purpose: Annotated[
+        dict[str, str],
+        Meta(description="What attendance is recorded for, by language, for the tenant to accept."),
+    ]
+    purpose_version: Annotated[str, Meta(description="What names these texts.")]
 
 
 class MonthQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -207,7 +225,13 @@ def privacy(call: Call[NoQuery, None]) -> Given:
     practice = call.office.practice
     found = disclosure.document(practice, call.office.store.tenant(call.actor.tenant))
     texts = {language: disclosure.notice(practice, language) for language in disclosure.LANGUAGES}
-    return Given(Privacy(document=found, notice=texts))
+    privacy = Privacy(
+        document=found,
+        notice=texts,
+        purpose=dict(purpose.TEXTS),
+        purpose_version=purpose.VERSION,
+    )
+    return Given(privacy)
 
 
 @operation(query=MonthQuery, gives=Traffic)
@@ -268,6 +292,7 @@ def _view(tenant: Tenant) -> TenantView:
         timezone=settings.timezone,
         notice=settings.notice,
         notice_version=notice_version(settings.notice),
+        attendance_purpose=settings.attendance_purpose,
         max_rate_bps=settings.max_rate_bps,
         created_at=at(tenant.created_at),
     )

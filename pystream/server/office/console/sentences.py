@@ -53,6 +53,8 @@ NAMES: Final[Mapping[str, str]] = {
     "access": "access",
     "algorithm": "algorithm",
     "allow_unknown_country": "unknown_country",
+    "attendance": "attendance",
+    "attendance_purpose": "attendance",
     "cache": "of_cache",
     "closes_at": "closes_at",
     "content": "content",
@@ -129,6 +131,11 @@ GERMAN: Final[Mapping[str, str]] = {
     "no-setting": "Es gibt keine Einstellung „{name}“",
     # Streams
     "all-alone": "* steht für alle Websites, und das allein",
+    "attendance-access": "dafür braucht es ein Passwort je Zuschauer, signierte Links oder Tokens; bei allen"
+    " anderen gibt es nur Summen je Stream und Stunde, im Datenverkehr",
+    "attendance-cache": "was ein CDN ausgibt, sieht niemand; Anwesenheit und ein CDN schließen einander aus",
+    "no-purpose": "Ihre Organisation hat noch nicht akzeptiert, wofür Anwesenheit aufgezeichnet wird",
+    "purpose": "gefragt ist die Fassung des gelesenen Textes, oder nichts",
     "cache-bound": "ein CDN gibt jedem jederzeit, was es hat; was an Zeit, Netz, Land oder Website gebunden"
     " ist, muss daher verschlüsselt sein",
     "cache-clear": "ein CDN gibt jedem, was es hat; was nicht offen ist, muss daher verschlüsselt sein",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pystream.acl.people import SCOPES, Actor, Person, Role, role_of, scopes_of
+from pystream.attendance import purpose
 from pystream.errors import Exists, InvalidValue, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console
@@ -155,6 +156,7 @@ def change_organisation(office: Office, actor: Actor, request: Request) -> Reply
         "timezone": form.get("timezone", "").strip(),
         # HTML has forms send CR LF.
         "notice": form.get("notice", "").replace("\r\n", "\n").strip(),
+        "attendance_purpose": purpose.VERSION if "attendance_purpose" in form else "",
     }
     try:
         office.store.set_tenant(actor.tenant, changes, who=actor.who, now=office.now())
@@ -167,8 +169,10 @@ def _organisation(
     office: Office, actor: Actor, request: Request, status: int = 200, **values: Any
 ) -> Reply:
     settings = office.store.tenant(actor.tenant).settings
-    form = {name: getattr(settings, name) for name in ("display", "timezone", "notice")}
-    return pages.page(request, actor, "organisation.html", status, **({"form": form} | values))
+    names = ("display", "timezone", "notice", "attendance_purpose")
+    shown = {"form": {name: getattr(settings, name) for name in names}}
+    text = purpose.TEXTS[pages.spoken_to(request)]
+    return pages.page(request, actor, "organisation.html", status, **(shown | values), purpose=text)
 
 
 def _zone(office: Office, actor: Actor) -> str:

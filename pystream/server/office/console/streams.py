@@ -40,7 +40,7 @@ _TEXTS = ("title", "access", "device_mode", "encryption")
 _NUMBERS = ("max_devices", "max_viewers")
 _LISTS = ("embed_origins", "networks", "countries", "countries_denied")
 _TIMES = {"opens_at": False, "closes_at": True}
-_SWITCHES = ("embed_lock", "download", "allow_unknown_country")
+_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance")
 
 
 def unslashed(office: Office, actor: Actor, request: Request) -> Reply:
@@ -261,6 +261,7 @@ def _page(
         "encryptions": ENCRYPTIONS,
         "keys": _keys(office, actor, stream),
         "zone": tenant.timezone,
+        "purpose_accepted": tenant.attendance_purpose != "",
         "is_maximum": not any(_maximum(stream)),
     }
     return pages.page(request, actor, "stream.html", status, **values)

@@ -376,6 +376,20 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         " damit nicht"
         " nachweisbar.",
     ),
+    "attendance": ("Attendance", "Anwesenheit"),
+    "attendance_switch": (
+        "Record how long has been watched with each password",
+        "Aufzeichnen, wie lange mit jedem Passwort zugesehen wurde",
+    ),
+    "attendance_hint": (
+        "Each viewer needs a password of their own, or is named by your site's link or token.",
+        "Alle Zuschauer brauchen ein eigenes Passwort, oder ein Link oder Token Ihrer Website benennt"
+        " sie.",
+    ),
+    "purpose_wanted": (
+        "Before that, your organisation has to accept what it is recorded for.",
+        "Zuvor muss Ihre Organisation akzeptieren, wofür aufgezeichnet wird.",
+    ),
     "notice": ("Notice to viewers", "Hinweis an die Zuschauer"),
     "notice_where": (
         "It is one for all streams and is shown before a password is typed.",
@@ -651,6 +665,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_embed_origins": ("may embed", "dürfen einbetten"),
     "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
     "of_notice": ("notice", "Hinweis"),
+    "of_attendance": ("attendance recorded", "Anwesenheit wird aufgezeichnet"),
+    "of_attendance_purpose": (
+        "purpose of attendance accepted, by its version",
+        "Zweck der Anwesenheit akzeptiert, nach Fassung",
+    ),
+    "of_attendance_shown": ("attendance seen", "Anwesenheit gesehen"),
     "of_display": ("display name", "Anzeigename"),
     "of_timezone": ("time zone", "Zeitzone"),
     "of_encryption": ("encryption", "Verschlüsselung"),
@@ -800,6 +820,15 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         " paragraphs.",
         "Was Zuschauer lesen, bevor sie ein Passwort eingeben: einfacher Text, Leerzeilen zwischen"
         " den Absätzen.",
+    ),
+    "purpose_accept": (
+        "We have read this and accept it for our organisation",
+        "Wir haben das gelesen und akzeptieren es für unsere Organisation",
+    ),
+    "purpose_hint": (
+        "Nothing is recorded without it, of no stream; without it from now on, nothing more is.",
+        "Ohne das wird nichts aufgezeichnet, bei keinem Stream; nehmen Sie es zurück, dann ab sofort"
+        " nichts mehr.",
     ),
     # One's own account
     "account": ("Account", "Konto"),

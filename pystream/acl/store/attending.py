@@ -1,0 +1,527 @@
+"""Evidence of attendance: how it is kept exactly once, sealed, read and erased.
+
+**The way of an event.** A worker tells what was delivered in batches, numbered from 1 on, and keeps each
+until the writer has said that it is stored. `keep` is one transaction: events and salts go to the journal,
+the hashes of their leaves to `attendance_leaf`, and how far this worker has told to `attendance_cursor`. So
+a batch that comes again, since its answer was lost, adds nothing. When an hour is over, `seal` moves what the
+journal has of it to `attendance_sealed`, one row for each password and stream, under a record key of its
+own; the leaves stay. Incidents (an outage, a step of the clock) name no viewer, and are not sealed.
+
+**What may be lost.** With a worker: what it had not told yet, of half a second, and what its peers had not
+acknowledged. With the writer: nothing, as its workers tell again. With all at once: as with a worker. A
+worker's cursor stays behind when it dies, and that it has told nothing since is an outage.
+
+Erasing a password takes its events out of the journal and destroys the keys of what is sealed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from pystream._core import leaf_hashes
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store import tables
+from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.keystore import KeyStore
+from pystream.attendance import evidence
+from pystream.attendance.evidence import Pieces
+
+HOUR_MS = 3_600_000
+SALT_LENGTH = 16
+# No instant of an event is later (attendance-v1).
+_END_MS = 4_102_444_800_001
+# Variables of a statement, groups that are sealed in one transaction, and names of sessions and of segments
+# that are remembered.
+_AT_ONCE = 500
+_SEALED_AT_ONCE = 100
+_REMEMBERED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a worker tells at once: `number` counts its batches; `records` is what was delivered, with
+    instants that are `offset` behind ms since 1970. With it, all is told that was acknowledged from `since`
+    until `until`. `last`: nothing more is to be expected for now."""
+
+    worker: int
+    number: int
+    since: int
+    until: int
+    offset: int
+    records: bytes
+    last: bool = False
+
+
+class _Viewer(NamedTuple):
+    tenant_id: int
+    stream_id: int
+    password_id: int
+    head: str
+    tail: str
+
+
+class _Row(NamedTuple):
+    viewer: _Viewer
+    t: int
+    event: str
+
+
+class AttendanceStore:
+    """The part of an opened store that is about attendance. Methods raise `StoreError` as the store's
+    own do."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._revision: int | None = None
+        self._viewers: dict[bytes, _Viewer | None] = {}
+        self._places: dict[bytes, str] = {}
+
+    # The writer's
+
+    def keep(self, batches: Sequence[Batch], incidents: Sequence[tuple[int, str]], now: int) -> int:
+        """Stores what workers tell, each batch once, and incidents, by their instants, for all tenants
+        who have attendance recorded; returns how many events of viewers were new."""
+        with self._database.writing() as connection:
+            take_turn(connection)
+            revision = connection.scalar(select(tables.revision.c.value))
+            if revision != self._revision:
+                # A tenant may be gone, and its streams.
+                self._viewers.clear()
+                self._revision = revision
+            fresh, gaps = _unread(connection, batches)
+            rows = self._rows(connection, fresh)
+            by_tenant = defaultdict[int, list[_Row]](list)
+            for row in rows:
+                by_tenant[row.viewer.tenant_id].append(row)
+            told = [*incidents, *((t0, evidence.outage(t0, t1)) for t0, t1 in gaps)]
+            owners = _attending(connection) if told else set()
+            for tenant_id in sorted(owners | set(by_tenant)):
+                log = _Log.of(connection, tenant_id, now)
+                log.add_events(by_tenant[tenant_id])
+                if tenant_id in owners:
+                    log.add_incidents(told)
+                log.finish()
+            _note(connection, fresh)
+            return len(rows)
+
+    def _rows(self, connection: Connection, batches: Iterable[Batch]) -> list[_Row]:
+        """The events, of those sessions that are of one password."""
+        delivered = []
+        for batch in batches:
+            # What cannot be read now cannot be read later, and others wait.
+            with suppress(ValueError):
+                delivered += [(batch.offset, each) for each in evidence.records(batch.records)]
+        self._learn(connection, {each.session for _, each in delivered})
+        rows = []
+        for offset, (t, session, place) in delivered:
+            viewer = self._viewers[session]
+            piece = self._places.get(place) or self._learn_place(place)
+            if viewer is not None and piece:
+                t += offset
+                rows.append(_Row(viewer, t, f"{viewer.head}{piece}{viewer.tail}{t}}}"))
+        return rows
+
+    def _learn(self, connection: Connection, sessions: set[bytes]) -> None:
+        if len(self._viewers) > _REMEMBERED:
+            self._viewers.clear()
+        new = sorted(sessions - self._viewers.keys())
+        session, password, stream = tables.session.c, tables.password.c, tables.stream.c
+        wanted = (
+            select(
+                session.id,
+                session.tenant_id,
+                session.stream_id,
+                session.password_id,
+                stream.name,
+            )
+            .join(tables.password, password.id == session.password_id)
+            .join(tables.stream, stream.id == session.stream_id)
+            # One that many share is nobody's attendance.
+            .where(password.shared.is_(False))
+        )
+        self._viewers |= dict.fromkeys(new)
+        for begin in range(0, len(new), _AT_ONCE):
+            these = wanted.where(session.id.in_(new[begin : begin + _AT_ONCE]))
+            for row in connection.execute(these):
+                self._viewers[row.id] = _Viewer(
+                    row.tenant_id,
+                    row.stream_id,
+                    row.password_id,
+                    Pieces.of_key(str(row.password_id)),
+                    Pieces.of_session(row.id, row.name),
+                )
+
+    def _learn_place(self, place: bytes) -> str:
+        if len(self._places) > _REMEMBERED:
+            self._places.clear()
+        found = ""
+        with suppress(ValueError):
+            found = Pieces.of_place(evidence.Place.unpack(place))
+        self._places[place] = found
+        return found
+
+    def cursors(self) -> dict[int, int]:
+        """The last batch of each worker that may have something more to tell."""
+        cursor = tables.attendance_cursor.c
+        wanted = select(cursor.worker, cursor.batch).where(~cursor.over)
+        with self._database.reading() as connection:
+            return {row.worker: row.batch for row in connection.execute(wanted)}
+
+    def give_up(self, ends: Mapping[int, int], now: int) -> int:
+        """Workers that tell nothing more, each with the instant when that was known: from their last
+        word to that it was an outage. Returns how many of them had anything to tell."""
+        cursor = tables.attendance_cursor.c
+        with self._database.writing() as connection:
+            take_turn(connection)
+            these = cursor.worker.in_(sorted(ends)), ~cursor.over
+            rows = connection.execute(select(cursor.worker, cursor.until).where(*these)).all()
+            told = [
+                (row.until, evidence.outage(row.until, max(ends[row.worker], row.until + 1)))
+                for row in rows
+            ]
+            for tenant_id in sorted(_attending(connection)) if told else ():
+                log = _Log.of(connection, tenant_id, now)
+                log.add_incidents(told)
+                log.finish()
+            connection.execute(update(tables.attendance_cursor).where(*these).values(over=True))
+            return len(rows)
+
+    def forget_cursors(self, before: int) -> None:
+        """Deletes those of workers that have told nothing since an instant in ms, and will not."""
+        cursor = tables.attendance_cursor.c
+        with self._database.writing() as connection:
+            old = delete(tables.attendance_cursor).where(cursor.over, cursor.until < before)
+            connection.execute(old)
+
+    # Sealing
+
+    def seal(self, keys: KeyStore, before: int, now: int) -> int:
+        """Seals what the journal has from before an instant in ms; returns how many events these were.
+        Those of passwords that were erased meanwhile are deleted."""
+        return sum(
+            self._seal(keys, tenant_id, groups[begin : begin + _SEALED_AT_ONCE], now)
+            for tenant_id, groups in self._unsealed(before).items()
+            for begin in range(0, len(groups), _SEALED_AT_ONCE)
+        )
+
+    def _unsealed(self, before: int) -> dict[int, list[_Group]]:
+        """What is to be sealed, by tenant."""
+        column = tables.attendance_journal.c
+        hour = column.t // HOUR_MS
+        wanted = select(
+            column.tenant_id, column.log_id, column.stream_id, column.password_id, hour
+        ).where(column.t < before)
+        found = defaultdict[int, list[_Group]](list)
+        with self._database.reading() as connection:
+            for tenant_id, *group in connection.execute(wanted.distinct()):
+                found[tenant_id].append(_Group(*map(int, group)))
+        return found
+
+    def _seal(self, keys: KeyStore, tenant_id: int, groups: list[_Group], now: int) -> int:
+        erased = self._erased(keys, tenant_id, {group.password_id for group in groups})
+        made = keys.add_record_keys(tenant_id, len(groups), now)
+        useless = {key.reference for key in made}
+        count = 0
+        try:
+            with self._database.writing() as connection:
+                take_turn(connection)
+                kept = set()
+                for group, key in zip(groups, made, strict=True):
+                    rows = group.rows(connection)
+                    if not rows:
+                        continue
+                    if group.password_id not in erased:
+                        id = secrets.randbelow(2**63 - 1) + 1
+                        place = Place(tenant_id, "attendance_sealed", id, "events")
+                        row = {
+                            **group._asdict(),
+                            "id": id,
+                            "tenant_id": tenant_id,
+                            "reference": key.reference,
+                            "sealed_events": seal(key.key, place, _lines(rows)),
+                        }
+                        connection.execute(insert(tables.attendance_sealed).values(row))
+                        kept.add(key.reference)
+                    group.clear(connection)
+                    count += len(rows)
+            useless -= kept
+        finally:
+            if useless:
+                keys.erase(tenant_id, useless, now)
+        return count
+
+    def _erased(self, keys: KeyStore, tenant_id: int, ids: Collection[int]) -> set[int]:
+        """The passwords among these whose key was destroyed."""
+        column = tables.password.c
+        found: dict[int, bytes] = {}
+        listed = sorted(ids)
+        with self._database.reading() as connection:
+            for begin in range(0, len(listed), _AT_ONCE):
+                wanted = select(column.id, column.reference).where(
+                    column.tenant_id == tenant_id, column.id.in_(listed[begin : begin + _AT_ONCE])
+                )
+                found |= {row.id: row.reference for row in connection.execute(wanted)}
+        there = keys.record_keys(tenant_id, found.values())
+        return {id for id, reference in found.items() if reference not in there}
+
+    # Reading
+
+    def events(
+        self, keys: KeyStore, tenant_id: int, stream_id: int, since: int = 0, until: int = _END_MS
+    ) -> Iterator[str]:
+        """All that is known of a tenant's stream from one instant to another, as lines of an evidence
+        file, incidents included; what was erased is none of it."""
+        journal, sealed, incident = (
+            tables.attendance_journal.c,
+            tables.attendance_sealed.c,
+            tables.attendance_incident.c,
+        )
+        hours = sealed.hour.between(since // HOUR_MS, until // HOUR_MS)
+        with self._database.reading() as connection:
+            open_ = connection.execute(
+                select(journal.event)
+                .where(journal.tenant_id == tenant_id, journal.stream_id == stream_id)
+                .where(journal.t >= since, journal.t < until)
+            ).all()
+            closed = connection.execute(
+                select(sealed.id, sealed.reference, sealed.sealed_events)
+                .where(sealed.tenant_id == tenant_id, sealed.stream_id == stream_id, hours)
+                .order_by(sealed.id)
+            ).all()
+            # An outage is known by its beginning, and may reach into what is asked for.
+            befell = connection.execute(
+                select(incident.event)
+                .where(incident.tenant_id == tenant_id, incident.t < until)
+                .order_by(incident.log_id, incident.number)
+            ).all()
+        yield from (row.event for row in befell)
+        yield from (row.event for row in open_)
+        for begin in range(0, len(closed), _AT_ONCE):
+            page = closed[begin : begin + _AT_ONCE]
+            there = keys.record_keys(tenant_id, [row.reference for row in page])
+            for row in page:
+                if row.reference in there:
+                    place = Place(tenant_id, "attendance_sealed", row.id, "events")
+                    text = unseal(there[row.reference], place, row.sealed_events)
+                    yield from _within(text, since, until)
+
+    # Erasing
+
+    def references(self, tenant_id: int, password_ids: Collection[int]) -> tuple[bytes, ...]:
+        """Of the keys under which a tenant's passwords have sealed events."""
+        sealed = tables.attendance_sealed.c
+        found: list[bytes] = []
+        listed = sorted(password_ids)
+        with self._database.reading() as connection:
+            for begin in range(0, len(listed), _AT_ONCE):
+                these = sealed.password_id.in_(listed[begin : begin + _AT_ONCE])
+                wanted = select(sealed.reference).where(sealed.tenant_id == tenant_id, these)
+                found.extend(connection.scalars(wanted))
+        return tuple(found)
+
+    def forget_open(self, tenant_id: int, password_ids: Collection[int]) -> None:
+        """Deletes events of a tenant's passwords that are not sealed yet. Their leaves stay."""
+        journal = tables.attendance_journal.c
+        listed = sorted(password_ids)
+        with self._database.writing() as connection:
+            # Who seals meanwhile has done so, or finds nothing.
+            take_turn(connection)
+            for begin in range(0, len(listed), _AT_ONCE):
+                these = journal.password_id.in_(listed[begin : begin + _AT_ONCE])
+                gone = delete(tables.attendance_journal).where(
+                    journal.tenant_id == tenant_id, these
+                )
+                connection.execute(gone)
+
+    def old(self, before: int) -> dict[int, list[bytes]]:
+        """Some keys of events from before an hour, by tenant."""
+        sealed = tables.attendance_sealed.c
+        wanted = select(sealed.tenant_id, sealed.reference).where(sealed.hour < before)
+        found = defaultdict[int, list[bytes]](list)
+        with self._database.reading() as connection:
+            for row in connection.execute(wanted.limit(_AT_ONCE)):
+                found[row.tenant_id].append(row.reference)
+        return found
+
+    def forget_sealed(self, tenant_id: int, references: Collection[bytes]) -> None:
+        """Deletes what was sealed under keys that are destroyed. Its leaves stay."""
+        sealed = tables.attendance_sealed.c
+        listed = sorted(references)
+        with self._database.writing() as connection:
+            for begin in range(0, len(listed), _AT_ONCE):
+                these = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
+                gone = delete(tables.attendance_sealed).where(sealed.tenant_id == tenant_id, these)
+                connection.execute(gone)
+
+
+class _Group(NamedTuple):
+    """What is sealed together."""
+
+    log_id: int
+    stream_id: int
+    password_id: int
+    hour: int
+
+    def rows(self, connection: Connection) -> list[tuple[int, bytes, str]]:
+        column = tables.attendance_journal.c
+        wanted = select(column.number, column.salt, column.event).where(*self._these())
+        rows = connection.execute(wanted.order_by(column.number))
+        return [(row.number, row.salt, row.event) for row in rows]
+
+    def clear(self, connection: Connection) -> None:
+        connection.execute(delete(tables.attendance_journal).where(*self._these()))
+
+    def _these(self) -> list[ColumnElement[bool]]:
+        column = tables.attendance_journal.c
+        begin = self.hour * HOUR_MS
+        return [
+            column.log_id == self.log_id,
+            column.stream_id == self.stream_id,
+            column.password_id == self.password_id,
+            column.t >= begin,
+            column.t < begin + HOUR_MS,
+        ]
+
+
+class _Log:
+    """A tenant's log, in a transaction that writes."""
+
+    def __init__(self, connection: Connection, tenant_id: int, id: int, size: int) -> None:
+        self._connection = connection
+        self._tenant_id = tenant_id
+        self._id = id
+        self._first = self._size = size
+        self._leaves: list[bytes] = []
+
+    @classmethod
+    def of(cls, connection: Connection, tenant_id: int, now: int) -> _Log:
+        """The one that is written to; the first event begins it."""
+        log = tables.attendance_log.c
+        wanted = select(log.id, log.size).where(log.tenant_id == tenant_id)
+        newest = wanted.order_by(log.id.desc()).limit(1)
+        found = connection.execute(newest).one_or_none()
+        if found is None:
+            row = {"tenant_id": tenant_id, "size": 0, "begun_at": now}
+            connection.execute(insert(tables.attendance_log).values(row))
+            found = connection.execute(newest).one()
+        return cls(connection, tenant_id, found.id, found.size)
+
+    def add_events(self, rows: Sequence[_Row]) -> None:
+        if not rows:
+            return
+        salts = secrets.token_bytes(SALT_LENGTH * len(rows))
+        values = []
+        for n, (viewer, t, event) in enumerate(rows):
+            salt = salts[n * SALT_LENGTH : (n + 1) * SALT_LENGTH]
+            values.append(
+                {
+                    "log_id": self._id,
+                    "number": self._size + n,
+                    "tenant_id": self._tenant_id,
+                    "stream_id": viewer.stream_id,
+                    "password_id": viewer.password_id,
+                    "t": t,
+                    "salt": salt,
+                    "event": event,
+                }
+            )
+        self._leaves.append(leaf_hashes(salts, [row.event.encode() for row in rows]))
+        self._size += len(rows)
+        self._connection.execute(insert(tables.attendance_journal), values)
+
+    def add_incidents(self, told: Sequence[tuple[int, str]]) -> None:
+        for t, event in told:
+            salt = secrets.token_bytes(SALT_LENGTH)
+            row = {
+                "log_id": self._id,
+                "number": self._size,
+                "tenant_id": self._tenant_id,
+                "t": t,
+                "salt": salt,
+                "event": event,
+            }
+            self._connection.execute(insert(tables.attendance_incident).values(row))
+            self._leaves.append(leaf_hashes(salt, [event.encode()]))
+            self._size += 1
+
+    def finish(self) -> None:
+        if not self._leaves:
+            return
+        row = {
+            "log_id": self._id,
+            "first": self._first,
+            "tenant_id": self._tenant_id,
+            "hashes": b"".join(self._leaves),
+        }
+        self._connection.execute(insert(tables.attendance_leaf).values(row))
+        log = tables.attendance_log.c
+        grown = update(tables.attendance_log).where(log.id == self._id)
+        self._connection.execute(grown.values(size=self._size))
+
+
+def _unread(
+    connection: Connection, batches: Sequence[Batch]
+) -> tuple[list[Batch], list[tuple[int, int]]]:
+    """Those that were not stored before, and spans of which a worker had to give up what it knew."""
+    cursor = tables.attendance_cursor.c
+    workers = sorted({batch.worker for batch in batches})
+    found = connection.execute(select(tables.attendance_cursor).where(cursor.worker.in_(workers)))
+    last = {row.worker: (row.batch, row.until) for row in found}
+    fresh, gaps = [], []
+    for batch in sorted(batches, key=lambda each: (each.worker, each.number)):
+        if batch.worker in last:
+            number, until = last[batch.worker]
+            if batch.number <= number:
+                continue
+            if batch.number > number + 1 and batch.since > until:
+                gaps.append((until, batch.since))
+        last[batch.worker] = batch.number, batch.until
+        fresh.append(batch)
+    return fresh, gaps
+
+
+def _note(connection: Connection, batches: Iterable[Batch]) -> None:
+    """How far workers have told."""
+    table = tables.attendance_cursor
+    for worker, batch in {batch.worker: batch for batch in batches}.items():
+        connection.execute(delete(table).where(table.c.worker == worker))
+        row = {
+            "worker": worker,
+            "batch": batch.number,
+            "until": batch.until,
+            "over": batch.last,
+        }
+        connection.execute(insert(table).values(row))
+
+
+def _attending(connection: Connection) -> set[int]:
+    """Tenants who have attendance recorded."""
+    stream, tenant = tables.stream.c, tables.tenant.c
+    wanted = (
+        select(stream.tenant_id)
+        .join(tables.tenant, tenant.id == stream.tenant_id)
+        .where(stream.attendance, stream.removed_at.is_(None), tenant.attendance_purpose != "")
+    )
+    return set(connection.scalars(wanted.distinct()))
+
+
+def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
+    """Each a number, a salt and an event, which is kept as the text that was hashed."""
+    lines = (json.dumps([number, salt.hex(), event]) for number, salt, event in rows)
+    return "\n".join(lines).encode()
+
+
+def _within(text: bytes, since: int, until: int) -> Iterator[str]:
+    for line in text.splitlines():
+        event: str = json.loads(line)[2]
+        # The last member, by its name.
+        if since <= int(event.rpartition(":")[2][:-1]) < until:
+            yield event

@@ -1,0 +1,324 @@
+"""Deliveries on their way from workers to the node's one writer, and into the store.
+
+A worker (`Teller`) looks twice a second what its peers have acknowledged, numbers that as a batch, and keeps
+it until the writer has said that it is stored: so the writer may die, and nothing is lost or there twice. The
+writer (`Recorder`) stores in one transaction all that has come while the one before was written. Batches go
+over a unix socket that the supervisor holds, as the desk's does; each message is its length in four bytes,
+and then MessagePack.
+
+A worker that has told of deliveries goes on telling, every second, that it is there. One whose line is gone,
+or which another writer has left behind, and that says nothing for some seconds, is dead: from its last word
+to the moment when that was noticed it was an outage, which everybody is told who attends.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+import trio
+
+from pystream import _core
+from pystream.acl.store.attending import HOUR_MS, Batch
+from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.viewers import ViewerStore
+from pystream.attendance.evidence import clock_step
+from pystream.errors import PystreamError, StoreError
+from pystream.server import log
+from pystream.server.clock import Anchor
+from pystream.server.desk import framed, is_ours, messages
+
+TELL_SECONDS = 0.5
+_RETRY_SECONDS = 0.05
+# A worker that had something to tell says each second that it is there, for so long.
+_BEAT_SECONDS = 1.0
+_IDLE_SECONDS = 120.0
+# What the writer has not taken by then is given up when a worker ends, or when there is more than that.
+_FAREWELL_SECONDS = 5.0
+_MOST_BATCHES = 7200
+_LONGEST_MESSAGE = 64 << 20
+# For so long nobody hears of a worker that is dead.
+_SILENT_SECONDS = 6.0
+_LOOK_SECONDS = 1.0
+# Events come this late at most: then their hour is over, and is sealed.
+_SEAL_AFTER_MS = 60_000
+_SEAL_SECONDS = 30.0
+# A batch that was stored comes again no later than that.
+_CURSOR_LIVES_MS = 24 * HOUR_MS
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A batch, as `Batch` has it."""
+
+    worker: int
+    number: int
+    since: int
+    until: int
+    offset: int
+    records: bytes
+    last: bool
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """All of a worker's batches up to that number are stored."""
+
+    number: int
+
+
+_TOLD = msgspec.msgpack.Decoder(Told)
+_STORED = msgspec.msgpack.Decoder(Stored)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Teller:
+    """A worker's side. `meter` is the one that its connections book in."""
+
+    def __init__(self, listener: int, meter: _core.Meter, anchor: Anchor) -> None:
+        with socket.socket(fileno=socket.dup(listener)) as named:
+            self._name = named.getsockname()
+        self._meter = meter
+        self._anchor = anchor
+        # Another worker is another number, also one in the place of this one.
+        self._worker = secrets.randbits(62)
+        self._number = 0
+        self._until = 0
+        self._waiting = deque[Told]()
+        self._offset = 0
+        self._last_heard = float("-inf")
+        self._beat = float("-inf")
+        self._is_known = False
+        self._news = trio.Condition()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is evidence yet: not before the clock is synchronised."""
+        if not self._offset:
+            self._offset = self._anchor.offset
+        return self._offset != 0
+
+    async def run(self) -> None:
+        """Tells until it is cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look)
+            while True:
+                try:
+                    await self._talk()
+                except* (OSError, trio.BrokenResourceError, msgspec.DecodeError) as broken:
+                    # Both sides of the talk may notice it.
+                    if self._waiting:
+                        why = "the writer is not to be reached; what was told is told again"
+                        fault = log.fault(broken.exceptions[0])
+                        log.warning("attendance-line-broken", why=why, **fault)
+                await trio.sleep(_RETRY_SECONDS)
+
+    async def finish(self) -> None:
+        """Tells what is left, where connections are closed by now."""
+        await self._collect(last=True)
+        with trio.move_on_after(_FAREWELL_SECONDS):
+            async with self._news:
+                while self._waiting:
+                    await self._news.wait()
+        if self._waiting:
+            log.error("attendance-not-told", batches=len(self._waiting))
+
+    async def _look(self) -> None:
+        while True:
+            await trio.sleep(TELL_SECONDS)
+            await self._collect()
+
+    async def _collect(self, *, last: bool = False) -> None:
+        until, records = self._anchor.now(), self._meter.delivered()
+        now = trio.current_time()
+        if records:
+            self._last_heard = now
+            self._is_known = True
+        elif not self._is_known:
+            return
+        is_idle = last or now - self._last_heard > _IDLE_SECONDS
+        if not records and not is_idle and now - self._beat < _BEAT_SECONDS:
+            return
+        self._beat = now
+        self._is_known = not is_idle
+        self._number += 1
+        offset = self._anchor.offset
+        since, self._until = self._until or until, until
+        told = Told(self._worker, self._number, since, until, offset, records, is_idle)
+        async with self._news:
+            self._waiting.append(told)
+            if len(self._waiting) > _MOST_BATCHES:
+                # The next one's number says that something is missing.
+                self._waiting.popleft()
+                log.error("attendance-given-up", batches=1, why="nobody stores it for an hour")
+            self._news.notify_all()
+
+    async def _talk(self) -> None:
+        peer = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        await peer.connect(self._name)
+        async with trio.SocketStream(peer) as stream, trio.open_nursery() as nursery:
+            if not is_ours(peer._sock):  # type: ignore[attr-defined]
+                raise OSError("the socket is another user's")
+            nursery.start_soon(self._send, stream)
+            async for message in messages(stream):
+                stored = _STORED.decode(message).number
+                async with self._news:
+                    while self._waiting and self._waiting[0].number <= stored:
+                        self._waiting.popleft()
+                    self._news.notify_all()
+            nursery.cancel_scope.cancel()
+
+    async def _send(self, stream: trio.SocketStream) -> None:
+        sent = 0
+        while True:
+            async with self._news:
+                while not (new := [each for each in self._waiting if each.number > sent]):
+                    await self._news.wait()
+            for told in new:
+                await stream.send_all(framed(_ENCODER.encode(told)))
+                sent = told.number
+
+
+class Recorder:
+    """The writer's side. `is_watched` says whether any session is open."""
+
+    def __init__(
+        self,
+        viewers: ViewerStore,
+        keys: KeyStore,
+        anchor: Anchor,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._attendance = viewers.attendance
+        self._keys = keys
+        self._anchor = anchor
+        self._clock = clock
+        self._waiting: list[tuple[Batch, trio.SocketStream, trio.Lock]] = []
+        self._work = trio.Event()
+        # Workers whose line is there, and since when nothing is known of others: their last batch,
+        # when that was seen, and the instant of it.
+        self._lines: dict[int, int] = {}
+        self._silent: dict[int, tuple[int, float, int]] = {}
+
+    async def run(
+        self,
+        listener: socket.socket,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Stores what workers tell until it is cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._commit)
+            nursery.start_soon(self._watch)
+            nursery.start_soon(self._seal)
+            serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+            nursery.start_soon(trio.serve_listeners, self._hear, [serve])
+            task_status.started()
+
+    async def _hear(self, stream: trio.SocketStream) -> None:
+        if not is_ours(stream.socket._sock):  # type: ignore[attr-defined]
+            return
+        sending, worker = trio.Lock(), None
+        try:
+            async for message in messages(stream, _LONGEST_MESSAGE):
+                told = _TOLD.decode(message)
+                if worker is None:
+                    worker = told.worker
+                    self._lines[worker] = self._lines.get(worker, 0) + 1
+                batch = Batch(**msgspec.structs.asdict(told))
+                self._waiting.append((batch, stream, sending))
+                self._work.set()
+        except (trio.BrokenResourceError, msgspec.DecodeError) as error:
+            why = "a worker ended, or another program wrote to this node's socket"
+            log.warning("attendance-line-broken", why=why, **log.fault(error))
+        finally:
+            if worker is not None:
+                self._lines[worker] -= 1
+                if not self._lines[worker]:
+                    del self._lines[worker]
+
+    async def _commit(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Stores what has come. Where that fails, it is tried again; nobody is told that it was stored."""
+        told, self._waiting = self._waiting, []
+        if not told:
+            return
+        try:
+            await trio.to_thread.run_sync(self._keep, [batch for batch, *_ in told])
+        except Exception as error:
+            # Whatever it is, the next ones may be stored.
+            log.error("attendance-not-stored", **log.fault(error))
+            self._waiting = [*told, *self._waiting]
+            await trio.sleep(_LOOK_SECONDS)
+            self._work.set()
+            return
+        newest = {stream: (batch.number, lock) for batch, stream, lock in told}
+        for stream, (number, lock) in newest.items():
+            # Who is gone tells again by another line, or never more.
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async with lock:
+                    await stream.send_all(framed(_ENCODER.encode(Stored(number))))
+
+    def _keep(self, batches: list[Batch]) -> None:
+        step, incidents = self._anchor.step(), []
+        if step:
+            t = self._anchor.now()
+            incidents.append((t, clock_step(t, step)))
+        self._attendance.keep(batches, incidents, int(self._clock()))
+        if step:
+            self._anchor.tell(step)
+            log.warning("clock-was-set", by_ms=step)
+
+    # What else there is to do
+
+    async def _watch(self) -> None:
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            try:
+                await trio.to_thread.run_sync(self._look_for_the_dead)
+            except StoreError as error:
+                log.warning("store-unreachable", **log.fault(error))
+
+    def _look_for_the_dead(self) -> None:
+        now = time.monotonic()
+        cursors = self._attendance.cursors()
+        before, self._silent = self._silent, {}
+        for worker, batch in cursors.items():
+            if worker in self._lines:
+                continue
+            seen = before.get(worker)
+            if seen is None or seen[0] != batch:
+                seen = batch, now, self._anchor.now()
+            self._silent[worker] = seen
+        dead = {
+            worker: noticed
+            for worker, (_, since, noticed) in self._silent.items()
+            if now - since > _SILENT_SECONDS
+        }
+        if dead and self._attendance.give_up(dead, int(self._clock())):
+            log.warning("attendance-outage", workers=len(dead))
+        if not cursors and self._anchor.is_off:
+            # Nobody watches.
+            self._anchor.make()
+            log.warning("clock-anchored-anew")
+
+    async def _seal(self) -> None:
+        while True:
+            try:
+                before = (self._anchor.now() - _SEAL_AFTER_MS) // HOUR_MS * HOUR_MS
+                seal = self._attendance.seal
+                now = int(self._clock())
+                await trio.to_thread.run_sync(seal, self._keys, before, now)
+                forget = self._attendance.forget_cursors
+                await trio.to_thread.run_sync(forget, before - _CURSOR_LIVES_MS)
+            except PystreamError as error:
+                log.error("attendance-not-sealed", **log.fault(error))
+            await trio.sleep(_SEAL_SECONDS)

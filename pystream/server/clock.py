@@ -1,0 +1,105 @@
+"""The instant of evidence: one anchor for all processes of a node, whatever becomes of the machine's clock.
+
+The anchor is the distance of the wall clock from the clock that counts on while the machine sleeps
+(clock_gettime(2), `CLOCK_BOOTTIME`), taken once, when the kernel says that its clock is synchronised
+(adjtimex(2)). It lies in memory that the supervisor keeps, so that workers, restarts and the next program
+have the same. A step of the wall clock after that changes no duration; it is told (`step`), and the anchor is
+made anew when nobody watches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import time
+from collections.abc import Callable
+from typing import Final
+
+# The offset, 0 for none yet, and how much of the wall clock's deviation from it was told; both ms.
+_ANCHOR = struct.Struct("=qq")
+_TIMEX_BYTES = 256
+# adjtimex(2): the clock is not synchronised; in <sys/timex.h>.
+_TIME_ERROR: Final = 5
+STEP_MS: Final = 1000
+"""What the wall clock may deviate by: above it, somebody has set it."""
+
+
+def synchronised() -> bool:
+    """Whether the kernel says that its clock is synchronised."""
+    # `modes` 0: nothing is set, so whatever the struct's length on this machine, it is only filled.
+    timex = ctypes.create_string_buffer(_TIMEX_BYTES)
+    found = int(ctypes.CDLL(None).adjtimex(timex))
+    return found not in (-1, _TIME_ERROR)
+
+
+def wall_ms() -> int:
+    """Ms since 1970, as the machine's clock has it."""
+    return time.time_ns() // 1_000_000
+
+
+def boottime_ms() -> int:
+    """Ms of the clock that counts on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Anchor:
+    """One process's view of it."""
+
+    def __init__(
+        self,
+        fd: int,
+        wall: Callable[[], int] = wall_ms,
+        boottime: Callable[[], int] = boottime_ms,
+    ) -> None:
+        self._fd = fd
+        self._wall = wall
+        self._boottime = boottime
+
+    @staticmethod
+    def create() -> int:
+        """The descriptor of one that is yet to be made."""
+        fd = os.memfd_create("pystream-anchor", os.MFD_CLOEXEC)
+        os.write(fd, _ANCHOR.pack(0, 0))
+        return fd
+
+    def _read(self) -> tuple[int, int]:
+        """Raises `ValueError` for the descriptor of something else."""
+        data = os.pread(self._fd, _ANCHOR.size + 1, 0)
+        if len(data) != _ANCHOR.size:
+            raise ValueError("this is no anchor")
+        offset, told = _ANCHOR.unpack(data)
+        return offset, told
+
+    @property
+    def offset(self) -> int:
+        """What to add to ms of `CLOCK_BOOTTIME`; 0 where there is no anchor yet. Raises `ValueError` for the
+        descriptor of something else."""
+        return self._read()[0]
+
+    def make(self) -> None:
+        """Takes it, from the wall clock as it is now."""
+        self._write(self._wall() - self._boottime(), 0)
+
+    def _write(self, offset: int, told: int) -> None:
+        os.pwrite(self._fd, _ANCHOR.pack(offset, told), 0)
+
+    def now(self) -> int:
+        """Ms since 1970, by the anchor."""
+        return self._boottime() + self.offset
+
+    def step(self) -> int:
+        """By how many ms somebody has set the wall clock since that was last told, 0 for not at all."""
+        offset, told = self._read()
+        step = self._wall() - self._boottime() - offset - told
+        return step if offset and abs(step) > STEP_MS else 0
+
+    def tell(self, step: int) -> None:
+        """A step is on record."""
+        offset, told = self._read()
+        self._write(offset, told + step)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the wall clock was set since it was taken."""
+        return self._read()[1] != 0

@@ -1,0 +1,367 @@
+"""Evidence of attendance, from segments that real workers deliver to what the store has of them.
+
+Whatever is killed, each delivery that is older than some seconds is there once, and what may be missing is an
+outage on record.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+
+from pystream.acl.store.issuing import Issuer
+from pystream.attendance.options import Options
+from pystream.attendance.purpose import VERSION
+from pystream.attendance.replay import computed
+from tests.oracles import attendance as oracle
+from tests.test_admission import House
+from tests.test_serve import BUSY, Busy, Node, environment, node_in
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+# What this machine's own clock says is of no matter here.
+SETTINGS = BUSY + "[attendance]\nallow_unsynced = true\n"
+
+
+class Audience(House):
+    """A node of two workers with a stream whose attendance is recorded, and others."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        with self.store() as store:
+            store.set_tenant("acme", {"attendance_purpose": VERSION}, who="test", now=1)
+            store.set_stream("acme", "course", {"attendance": True}, who="test", now=1)
+            self.add_stream(store, "acme", "quiet", access="personal")
+            # Of one segment, which no kernel has room for.
+            more = {"segment_duration_ms": 600_000, "access": "personal", "attendance": True}
+            self.add_stream(store, "acme", "large", **more)
+
+    def segments(self, visit: dict[str, Any]) -> list[str]:
+        master = visit["master"]
+        playlist = urljoin(master, self.ask(master)[2].decode().splitlines()[-1])
+        lines = self.ask(playlist)[2].decode().splitlines()
+        return [urljoin(playlist, line) for line in lines if line[:1] not in ("", "#")]
+
+    def lines(self, place: str = "acme/course") -> list[str]:
+        with self.store() as store, self.keys() as keys:
+            stream = store.stream(*place.split("/"))
+            found = store.viewers.attendance.events(keys, stream.tenant_id, stream.id)
+            return list(found)
+
+    def events(self, place: str = "acme/course", kind: str = "segment") -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self.lines(place)]
+        return [each for each in found if each["kind"] == kind]
+
+    def watched(self, place: str = "acme/course") -> Counter[tuple[str, int]]:
+        """How often each segment is on record, by session and number: each is of two seconds."""
+        return Counter((each["session"], each["m0"] // 2000) for each in self.events(place))
+
+    def key_of(self, text: str) -> str:
+        with self.store() as store, self.keys() as keys:
+            found = Issuer(store.viewers, keys).find(store.tenant("acme").id, text)
+            assert found is not None
+            return str(found.id)
+
+
+@pytest.fixture
+def audience(tmp_path: Path) -> Iterator[Audience]:
+    with node_in(tmp_path) as node:
+        node.settings("workers = 2", SETTINGS)
+        made = Audience(node)
+        node.start()
+        node.hear("READY=1")
+        yield made
+
+
+def ask(peer: socket.socket, path: str, method: str = "GET", more: str = "") -> None:
+    peer.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n".encode())
+
+
+def test_what_was_delivered_to_the_last_byte_is_on_record_and_nothing_else(
+    audience: Audience,
+) -> None:
+    text = audience.issue("acme/course")
+    visit = audience.let_in("acme/course", text)
+    segments = audience.segments(visit)
+    begun = time.time_ns() // 1_000_000
+    assert audience.ask(segments[0], "HEAD")[0] == 200
+    assert audience.ask(segments[1], Range="bytes=0-99")[0] == 206
+    _, headers, _ = audience.ask(segments[2])
+    assert headers["x-accel-buffering"] == "no" and "no-store" in headers["cache-control"]
+    # The whole of it, said otherwise.
+    assert audience.ask(segments[3], Range="bytes=0-")[0] == 206
+    # Not modified: it has it, by its own word.
+    assert audience.ask(segments[4], **{"If-None-Match": "*"})[0] == 304
+    until(lambda: len(audience.events()) >= 2)
+    first, second = sorted(audience.events(), key=lambda each: each["m0"])
+    assert {key: first[key] for key in ("kind", "key", "stream", "primary")} == {
+        "kind": "segment",
+        "key": audience.key_of(text),
+        "stream": "course",
+        "primary": True,
+    }
+    assert (first["m0"] // 2000, second["m0"] // 2000) == (2, 3) and first["m1"] == second["m0"]
+    assert begun <= first["t"] <= second["t"] <= time.time_ns() // 1_000_000
+    # RFC 8785, as it was hashed.
+    (line,) = (line for line in audience.lines() if json.loads(line) == first)
+    assert line == json.dumps(first, sort_keys=True, separators=(",", ":"))
+
+
+def test_who_reads_half_nothing_or_resets_earns_nothing(audience: Audience) -> None:
+    text = audience.issue("acme/course")
+    visit = audience.let_in("acme/large", audience.issue("acme/large"))
+    (segment,) = audience.segments(visit)
+    size = int(audience.ask(segment, "HEAD")[1]["content-length"])
+    peers = []
+    for most in (0, size // 2):
+        for reset in (False, True):
+            peer = socket.socket()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(("127.0.0.1", audience.node.port))
+            ask(peer, segment)
+            got = 0
+            while got < max(most, 1):
+                got += len(peer.recv(min(65536, most - got or 1)))
+            if reset:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peers.append(peer)
+    for peer in peers:
+        peer.close()
+    # What comes after them is on record, and they are not.
+    visit = audience.let_in("acme/course", text)
+    for path in audience.segments(visit)[:3]:
+        assert audience.ask(path)[0] == 200
+    assert audience.ask(segment)[0] == 200
+    until(lambda: len(audience.events()) == 3 and audience.events("acme/large"))
+    assert len(audience.events("acme/large")) == 1
+
+
+def test_only_personal_streams_whose_tenant_wants_it_are_recorded(audience: Audience) -> None:
+    shared, quiet = audience.issue("acme/shared", shared=True), audience.issue("acme/quiet")
+    text = audience.issue("acme/course")
+    for place, password in (("acme/shared", shared), ("acme/quiet", quiet), ("acme/course", text)):
+        visit = audience.let_in(place, password)
+        for path in audience.segments(visit)[:2]:
+            assert audience.ask(path)[0] == 200
+    until(lambda: len(audience.events()) == 2)
+    assert audience.events("acme/shared") == audience.events("acme/quiet") == []
+    # Of those, there is what traffic has.
+    with audience.store() as store:
+        store.set_tenant("acme", {"attendance_purpose": ""}, who="test", now=2)
+    visit = audience.let_in("acme/course", text)
+    segment = audience.segments(visit)[0]
+
+    def is_over() -> bool:
+        return "x-accel-buffering" not in audience.ask(segment, "HEAD")[1]
+
+    until(lambda: all(is_over() for _ in range(24)))
+    before = len(audience.events())
+    assert audience.ask(segment)[0] == 200
+    with audience.store() as store:
+        store.set_tenant("acme", {"attendance_purpose": VERSION}, who="test", now=3)
+    until(lambda: all(not is_over() for _ in range(24)))
+    other = audience.segments(visit)[9]
+    assert audience.ask(other)[0] == 200
+    until(lambda: len(audience.events()) > before)
+    assert len(audience.events()) == before + 1
+
+
+def test_devices_and_workers_are_one_viewer_by_every_implementation(audience: Audience) -> None:
+    text, other = audience.issue("acme/course"), audience.issue("acme/course")
+    visits = [audience.let_in("acme/course", each) for each in (text, text, other)]
+    wanted = 0
+    for visit in visits:
+        for path in audience.segments(visit)[:4]:
+            # A connection of its own, so either worker.
+            assert audience.ask(path)[0] == 200
+            wanted += 1
+    until(lambda: len(audience.events()) == wanted)
+    lines = audience.lines()
+    options = Options(mode="file", target_duration=1000, timezone="Europe/Berlin")
+    rows = json.loads(json.dumps(computed(lines, options)))
+    assert {row["key"] for row in rows} == {audience.key_of(text), audience.key_of(other)}
+    assert len({each["session"] for each in audience.events()}) == 3
+    setting = oracle.Setting(mode="file", td=1000, zone="Europe/Berlin")
+    expected = oracle.replay([json.loads(line) for line in lines], setting)
+    assert rows == json.loads(json.dumps(expected))
+
+
+def told(audience: Audience, *words: str) -> str:
+    command = [sys.executable, "-m", "pystream", "attendance", *words]
+    folder = audience.node.folder
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_exported_replays_to_what_is_shown(audience: Audience) -> None:
+    with audience.store() as store:
+        store.set_tenant("acme", {"timezone": "Asia/Tokyo"}, who="test", now=2)
+    text, other = audience.issue("acme/course"), audience.issue("acme/course")
+    for each in (text, other, other):
+        for path in audience.segments(audience.let_in("acme/course", each))[:5]:
+            assert audience.ask(path)[0] == 200
+    until(lambda: len(audience.events()) == 15)
+    shown = json.loads(told(audience, "show", "acme/course", "--json"))["rows"]
+    assert {row["key"] for row in shown} == {audience.key_of(text), audience.key_of(other)}
+    exported = told(audience, "export", "acme/course", "--by", "eva")
+    (audience.node.folder / "events.jsonl").write_text(exported)
+    options = "--mode file --target-duration 1 --timezone Asia/Tokyo --json".split()
+    lines = told(audience, "replay", "events.jsonl", *options).splitlines()
+    assert [json.loads(line) for line in lines] == shown
+    # A day of the tenant's zone alone.
+    (day,) = {row["day"] for row in shown}
+    assert (
+        json.loads(told(audience, "show", "acme/course", "--day", day, "--json"))["rows"] == shown
+    )
+    assert told(audience, "export", "acme/course", "--day", day) == exported
+    assert told(audience, "export", "acme/course", "--day", "2031-05-01") == ""
+    assert audience.key_of(text) in told(audience, "show", "acme/course")
+    with audience.store() as store:
+        seen = [each.values for each in store.audit.entries(store.tenant("acme").id)]
+    assert {"attendance_shown": (None, 15)} in seen and {"attendance_shown": (None, 2)} in seen
+
+
+# Deaths
+
+
+class Watcher(Busy):
+    """A thread for each password that fetches segments one after the other, over and over, and notes of each
+    that it has whole which one that was and when."""
+
+    def __init__(self, audience: Audience, texts: list[str]) -> None:
+        super().__init__(len(texts))
+        self.audience = audience
+        self.segments = [audience.segments(audience.let_in("acme/course", each)) for each in texts]
+        self.keys = [audience.key_of(each) for each in texts]
+        self.got: list[tuple[str, int, int]] = []
+        self.asked = 0
+
+    def work(self, number: int) -> None:
+        port = self.audience.node.port
+        for n in cycle(range(len(self.segments[number]))):
+            if self.stop.is_set():
+                return
+            self.asked += 1
+            # It breaks where a worker is killed.
+            with (
+                suppress(OSError, http.client.HTTPException),
+                closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection,
+            ):
+                connection.request("GET", self.segments[number][n])
+                answer = connection.getresponse()
+                if answer.status == 200 and answer.read():
+                    self.got.append((self.keys[number], n, time.time_ns() // 1_000_000))
+
+    def delivered(self, until_ms: int) -> Counter[tuple[str, int]]:
+        """What was delivered whole before an instant, by key and number."""
+        return Counter((key, n) for key, n, at in self.got if at < until_ms)
+
+
+def recorded(audience: Audience) -> Counter[tuple[str, int]]:
+    return Counter((each["key"], each["m0"] // 2000) for each in audience.events())
+
+
+@pytest.mark.parametrize("role", ["worker", "workers", "writer"])
+def test_who_is_killed_takes_no_delivery_along_that_is_some_seconds_old(
+    audience: Audience, role: str
+) -> None:
+    with Watcher(audience, [audience.issue("acme/course") for _ in range(2)]) as watcher:
+        until(lambda: len(audience.events()) > 30)
+        found = audience.node.processes()
+        killed = {
+            "worker": sorted(found["worker"])[:1],
+            "workers": sorted(found["worker"]),
+            "writer": sorted(found["writer"]),
+        }[role]
+        until(lambda: watcher.got and time.time_ns() // 1_000_000 > watcher.got[0][2] + 7000)
+        if role == "writer":
+            # What it is told now, it takes along: some batches lie in its socket.
+            os.kill(killed[0], signal.SIGSTOP)
+            stopped = time.time_ns() // 1_000_000
+            until(lambda: watcher.got[-1][2] > stopped + 3000)
+        at = time.time_ns() // 1_000_000
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        # Others go on, or their successors do.
+        got = len(watcher.got)
+        until(lambda: len(watcher.got) > got + 30)
+        if role == "writer":
+            # It was nobody's outage: workers keep what they have to tell.
+            until(lambda: watcher.delivered(at) <= recorded(audience))
+        else:
+            until(lambda: audience.events(kind="outage"))
+    lost = watcher.delivered(at - 6000) - recorded(audience)
+    assert not lost, lost
+    # Once the last of them is there, nothing is there twice: no more than was asked for, and of what was
+    # delivered afterwards all.
+    last = watcher.got[-1][2]
+    until(lambda: any(each["t"] >= last - 3000 for each in audience.events()))
+    until(lambda: not (watcher.delivered(at - 6000) - recorded(audience)))
+    assert sum(recorded(audience).values()) <= watcher.asked
+    instants = Counter((e["session"], e["m0"], e["t"]) for e in audience.events())
+    assert max(instants.values()) == 1
+    outages = audience.events(kind="outage")
+    if role == "writer":
+        assert not outages
+    else:
+        assert all(each["t0"] <= at + 1000 and each["t1"] > at for each in outages), (at, outages)
+
+
+def test_all_processes_killed_are_an_outage_for_the_next_node(audience: Audience) -> None:
+    node = audience.node
+    with Watcher(audience, [audience.issue("acme/course")]) as watcher:
+        until(lambda: len(audience.events()) > 20)
+        until(lambda: time.time_ns() // 1_000_000 > watcher.got[0][2] + 7000)
+        at = time.time_ns() // 1_000_000
+        pids = [pid for pids in node.processes().values() for pid in pids]
+        for pid in [node.process.pid, *pids]:
+            os.kill(pid, signal.SIGKILL)
+        node.process.wait()
+    assert not watcher.delivered(at - 6000) - recorded(audience)
+    node.start()
+    node.hear("READY=1")
+    until(lambda: audience.events(kind="outage"))
+    # One of each worker.
+    outages = audience.events(kind="outage")
+    assert all(at - 6000 < each["t0"] <= at + 1000 and each["t1"] > at for each in outages)
+
+
+def test_a_node_that_is_stopped_leaves_nothing_untold(audience: Audience) -> None:
+    node = audience.node
+    visit = audience.let_in("acme/course", audience.issue("acme/course"))
+    segments = audience.segments(visit)
+    for path in segments:
+        assert audience.ask(path)[0] == 200
+    node.signal(signal.SIGTERM)
+    assert node.process.wait(60) == 0
+    assert len(audience.watched()) == len(segments)
+    node.start()
+    node.hear("READY=1")
+    with audience.store() as store:
+        assert store.viewers.attendance.cursors() == {}
+    assert audience.events(kind="outage") == []
