@@ -155,9 +155,9 @@ CASES = {
 class House:
     """An office with two tenants. `other` has nobody's name and nothing that acme has."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.path = folder / "store.db"
-        store = Store.open(str(self.path))
+        store = Store.open(url or str(self.path))
         keys = KeyStore.open(
             f"sqlite:///{folder}/keys.db", lambda: MasterKeys([MASTER]), str(folder / "erasures")
         )
@@ -388,6 +388,28 @@ def test_a_selection_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> Non
     ids = ids[:1]
     assert rotate() == 303 and ids[0] not in valid() and len(valid()) == len(before) - 1
     house.close()
+
+
+@pytest.mark.needs("pg_ctlcluster")
+def test_a_store_that_is_away_is_named_to_nobody(tmp_path: Path) -> None:
+    from tests import postgresql
+
+    with postgresql.folder() as place:
+        postgresql.initialise(f"{place}/data")
+        with postgresql.serving(f"{place}/data", place):
+            house = House(tmp_path, postgresql.url(place))
+        form = {"tenant": "acme", "name": "eva", "password": PASSWORDS["eva"]}
+        for reply in (
+            house.ask("POST", "/console/sign-in", body=form),
+            house.ask("GET", "/console/sign-in", session="eva"),
+            house.ask("GET", "/console/", session="eva"),
+            house.ask("GET", "/api/v1/streams", token="eva"),
+        ):
+            assert reply.status == 503 and dict(reply.headers)["Retry-After"] == "5"
+            text = reply.body.decode()
+            assert "this cannot be done at present" in text
+            assert place not in text and "postgresql" not in text and "connection" not in text
+        house.close()
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -226,8 +226,7 @@ def answer(office: Office, asked: Asked) -> Reply:
     except HttpError as error:
         reply = _refusal(request, error)
     except PystreamError as error:
-        said = error.problems if isinstance(error, InvalidValue) else error.args[:1]
-        reply = _refusal(request, _told(error), said)
+        reply = _refusal(request, *_told(error))
     except Exception as error:
         log.error("bug", kind="office", **log.fault(error))
         reason = Said("bug", "the server has a bug, which its log tells of")
@@ -303,14 +302,16 @@ def _has_to_change(actor: Actor) -> bool:
     return actor.person is not None and actor.person.must_change
 
 
-def _told(error: PystreamError) -> HttpError:
-    """What the world is told of an error of ours. The rest is the operator's to know."""
+def _told(error: PystreamError) -> tuple[HttpError, Sequence[str]]:
+    """What the world is told of an error of ours, as a whole and a sentence each. The rest is the
+    operator's to know: it names the store, and quotes what the database says."""
     for kind, status in _STATUS.items():
         if isinstance(error, kind):
-            return HttpError(status, str(error))
+            said = error.problems if isinstance(error, InvalidValue) else error.args[:1]
+            return HttpError(status, str(error)), said
     log.error("office-cannot", **log.fault(error))
     reason = Said("cannot", "this cannot be done at present")
-    return HttpError(503, reason, (("Retry-After", "5"),))
+    return HttpError(503, reason, (("Retry-After", "5"),)), ()
 
 
 _STATUS: Final[dict[type[PystreamError], int]] = {
