@@ -34,6 +34,7 @@ from pystream.acl.store.keystore import Traces
 from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
 from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.acl.viewers import End, Session
+from pystream.errors import StoreError
 from tests.test_viewers import NOW, Stores
 from tests.waiting import pause
 
@@ -330,6 +331,24 @@ def test_erasures_and_backups_go_and_no_other_file(stores: Stores, tmp_path: Pat
     listed = ErasureList(str(tmp_path / "erasures.txt")).read()
     assert list(listed.values()) == [(NOW + DAY_S) // DAY_S]
     assert "key_backups" not in engine(stores).run(NOW).document["counts"]
+
+
+def test_a_missing_folder_of_backups_keeps_nothing_else(stores: Stores, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/no such"
+    retention, later = engine(stores, folder), NOW + 400 * DAY_S
+    stores.add(generate())
+    (shown,) = stores.issuer.listed(stores.acme)
+    stores.store.viewers.revoke(stores.acme, [shown.password.id], who="eva", now=NOW)
+    said = rf"^retention\.key_backups_folder: {folder}: there is no such.* mkdir -m 700 '{folder}'"
+    with pytest.raises(StoreError, match=said):
+        retention.plan(later)
+    with pytest.raises(StoreError, match=f"{said}; all else that is old is deleted"):
+        retention.run(later)
+    assert not list(stores.issuer.listed(stores.acme)) and not retention.is_due(later)
+    (proof,) = ProofLog(stores.store.database).all()
+    assert (
+        deleted(proof)["revoked_passwords"] == 1 and "key_backups" not in proof.document["counts"]
+    )
 
 
 def test_whoever_adds_an_erasure_while_old_ones_go_loses_none(tmp_path: Path) -> None:

@@ -1414,8 +1414,13 @@ def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
 
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.add_film()
+    node.settings(rest='[retention]\nkey_backups_folder = "vault"\n')
     code, lines, said = checked(node)
     assert (code, lines) == (0, []) and said.endswith("\nNothing speaks against serving.\n")
+    folder = node.folder / "vault"
+    assert f"note: retention.key_backups_folder: {folder}: there is no such folder" in said
+    folder.mkdir()
+    assert "key_backups_folder" not in checked(node)[2]
     assert not (node.folder / "pystream.key").exists()
     node.start()
     node.hear("READY=1")

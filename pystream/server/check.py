@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 import pystream
 from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
+from pystream.acl.store.key_backups import older
 from pystream.acl.store.keystore import root_name
 from pystream.acl.streams import Stream, bound_to_countries, problems
 from pystream.errors import NoStore, PystreamError
@@ -60,6 +61,13 @@ def check(
     keys = settings.keys.store.removeprefix("sqlite:///")
     if (keys == settings.keys.store or os.path.lexists(keys)) and not findings.wrong:
         findings.wrong += _key_store(settings, environ)
+    retention = settings.retention
+    if folder := retention.key_backups_folder:
+        old = _said(older, folder, retention.rules.key_backups, int(time.time()))
+        if old is not None:
+            findings.notes.append(
+                f"retention.key_backups_folder: {old}. No backup is deleted when it is old"
+            )
     workers = settings.server.workers or len(os.sched_getaffinity(0))
     if (missing := descriptors.missing(settings, workers, descriptors.allowed())) is not None:
         findings.notes.append(missing)

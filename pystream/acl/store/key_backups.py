@@ -65,10 +65,7 @@ def backup(store: KeyStore, folder: str, now: int) -> str:
             " key store again"
         )
     if not os.path.isdir(folder):
-        raise StoreError(
-            f"{folder}: there is no such folder; backups want one that only their owner can read:"
-            f" mkdir -m 700 {shlex.quote(folder)}"
-        )
+        raise _no_folder(folder)
     path = os.path.join(folder, f"keys-{datetime.fromtimestamp(now, UTC):{_TIME}}.db")
     if os.path.lexists(path):
         raise Exists(f"{path}: there is a backup of this second already")
@@ -96,12 +93,21 @@ def older(folder: str, days: int, now: int) -> tuple[str, ...]:
     """The files of backups in a folder that are older than so many days. Raises `StoreError`."""
     try:
         names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        raise _no_folder(folder) from None
     except OSError as error:
         raise StoreError(f"{error.filename or folder}: {error.strerror}") from error
     return tuple(
         os.path.join(folder, name)
         for name in names
         if (found := _NAME.fullmatch(name)) and _seconds(found[1]) <= now - days * _DAY_S
+    )
+
+
+def _no_folder(folder: str) -> StoreError:
+    return StoreError(
+        f"{folder}: there is no such folder; backups want one that only their owner can read:"
+        f" mkdir -m 700 {shlex.quote(folder)}"
     )
 
 

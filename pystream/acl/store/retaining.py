@@ -33,12 +33,15 @@ from pystream.acl.store.database import Database
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.traffic import hours_of, month_of
+from pystream.errors import StoreError
 
 RETENTION = "retention"
 """The kind of proof that a run leaves."""
 EVERY_S = DAY_S
 
 _AT_ONCE = 2000
+# The setting, as messages name it.
+_BACKUPS = "retention.key_backups_folder"
 _PASSWORDS = (
     *(DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
     DataClass.NAMED_VIEWERS,
@@ -120,12 +123,16 @@ class Retention:
         day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
         found[DataClass.ERASURES] = _nobodys(self.keys.old_erasures(day))
         if self.backups:
-            old = key_backups.older(self.backups, self.rules.key_backups, now)
+            try:
+                old = key_backups.older(self.backups, self.rules.key_backups, now)
+            except StoreError as error:
+                raise StoreError(f"{_BACKUPS}: {error}") from error
             found[DataClass.KEY_BACKUPS] = _nobodys(sum(name.endswith(".db") for name in old))
         return found
 
     def run(self, now: int) -> Proof:
-        """Deletes what is old, and puts the proof of it into the log."""
+        """Deletes what is old, and puts the proof of it into the log. Where backups cannot be looked
+        after, everything else is deleted, with a proof that does not name them; then it raises."""
         done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
         for data in _PASSWORDS:
             self._delete_passwords(data, now, done)
@@ -145,14 +152,21 @@ class Retention:
             done[DataClass.PROOFS] = _nobodys(gone.rowcount)
         day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
         done[DataClass.ERASURES] = _nobodys(self.keys.forget_erasures(day))
+        del done[DataClass.KEY_BACKUPS]
+        failed: StoreError | None = None
         if self.backups:
-            pruned = key_backups.prune(self.backups, self.rules.key_backups, now)
-            done[DataClass.KEY_BACKUPS] = _nobodys(len(pruned))
-        else:
-            del done[DataClass.KEY_BACKUPS]
+            try:
+                pruned = key_backups.prune(self.backups, self.rules.key_backups, now)
+                done[DataClass.KEY_BACKUPS] = _nobodys(len(pruned))
+            except StoreError as error:
+                failed = error
         proof = ProofLog(self.database).add(_document(done, self.rules, now), now)
         if self.database.path is not None:
             self.database.checkpoint()
+        if failed is not None:
+            raise StoreError(
+                f"{_BACKUPS}: {failed}; all else that is old is deleted, with the proof {proof.digest}"
+            ) from failed
         return proof
 
     def is_due(self, now: int) -> bool:
