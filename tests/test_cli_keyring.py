@@ -79,12 +79,12 @@ def refused(code: int, *arguments: str | Path, **options: Any) -> str:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "keyring": "status rotate backup restore adopt --keep-days --replace",
+        "keyring": "status rotate backup restore adopt --keep-days --replace --without-list",
         "keyring adopt": "--config --json",
         "keyring status": "--config --json",
         "keyring rotate": "master tenant pepper --config --json",
         "keyring backup": "--keep-days --config --json",
-        "keyring restore": "--replace --config --json",
+        "keyring restore": "--replace --without-list --config --json",
     }
     for page in PAGES:
         text = done(*page.split(), "--help", env=os.environ | {"COLUMNS": "200"})

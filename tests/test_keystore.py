@@ -927,15 +927,43 @@ def test_a_lost_key_store_comes_back(file_node: Node, vault: str) -> None:
         pepper = keys.peppers()
         keys.erase(7, [made[0].reference], NOON)
         path = key_backups.backup(keys, vault, NOON)
-    # With all that lay beside it; the backup has the list as well.
+    # With all that lay beside it; the backup has the list of its time as well.
     file_node.file.unlink()
     file_node.erasures.unlink()
-    assert file_node.restore(path) == key_backups.Restored(NOON, 1, 0, 0)
+    with pytest.raises(
+        NotFound, match=r"erasures\.txt: .* would come back: put the list back first"
+    ):
+        file_node.restore(path)
+    assert file_node.restore(path, unlisted=True) == key_backups.Restored(NOON, 1, 0, 0)
     with file_node.open() as keys:
         assert (keys.root(), keys.peppers()) == (ROOT, pepper)
         assert opened(keys, 7, made[1])
     assert ErasureList(str(file_node.erasures)).read() == {made[0].reference: TODAY}
     assert stat.S_IMODE(file_node.file.stat().st_mode) == 0o600
+
+
+def test_a_list_that_is_missing_is_asked_for_where_nothing_else_tells(
+    file_node: Node, file_keys: KeyStore, vault: str
+) -> None:
+    made = file_keys.add_record_keys(7, 2, NOON)
+    path = key_backups.backup(file_keys, vault, NOON)
+    file_keys.erase(7, [made[0].reference], NOON)
+    listed = file_node.erasures.read_bytes()
+    file_node.erasures.unlink()
+    # The key store that was backed up knows what was erased.
+    assert file_node.restore(path).erased == 1
+    assert file_node.erasures.read_bytes() == listed
+    # One that a server has made in the place of a lost one does not.
+    file_node.erasures.unlink()
+    file_node.url = f"sqlite:///{file_node.folder}/new.db"
+    with file_node.open() as new:
+        new.set_up(bytes(32), NOON)
+        with pytest.raises(NotFound, match="put the list back first"):
+            file_node.restore(path)
+        assert new.root() == bytes(32)
+        file_node.erasures.write_bytes(listed)
+        assert file_node.restore(path).erased == 1
+        assert not new.record_keys(7, [made[0].reference])
 
 
 def test_keys_that_are_newer_than_the_backup_are_not_lost_unawares(
@@ -990,7 +1018,7 @@ def test_backups_go_after_their_days(file_keys: KeyStore, vault: str) -> None:
     assert key_backups.prune(vault, 30, NOON) == ()
     left = {name for day in (0, 1, 29) for name in (paths[day], f"{paths[day][:-3]}.json")}
     assert {str(path) for path in Path(vault).iterdir()} == left | {f"{vault}/keys-of-the-house.db"}
-    with pytest.raises(StoreError, match="No such file"):
+    with pytest.raises(StoreError, match=r"there is no such folder.* mkdir -m 700"):
         key_backups.prune(f"{vault}/none", 30, NOON)
 
 
@@ -1012,7 +1040,7 @@ def test_a_damaged_backup_is_refused(file_node: Node, file_keys: KeyStore, vault
         manifest.write_text(text_)
         refused("this is no manifest")
     manifest.unlink()
-    refused(r"keys-20310516T120000Z\.json: No such file")
+    refused(r"keys-20310516T120000Z\.json: the manifest of this backup is missing.* beside it")
     manifest.write_text(facts)
     path.unlink()
     refused(r"keys-20310516T120000Z\.db: No such file")

@@ -33,7 +33,7 @@ usage: pystream keyring status
        pystream keyring rotate tenant TENANT
        pystream keyring rotate pepper
        pystream keyring backup DIR [--keep-days N]
-       pystream keyring restore FILE [--replace]
+       pystream keyring restore FILE [--replace] [--without-list]
        pystream keyring adopt ROOT
        pystream keyring ACTION --help
 
@@ -86,7 +86,10 @@ A key store in PostgreSQL is backed up by PostgreSQL's own means.
 _RESTORE = """\
 Brings a backup back into the key store, in one step; the server may run. Keys
 that were erased since are taken out before that, by the erasure list (the
-setting keys.erasures). Keep that file apart from what a restore brings back.
+setting keys.erasures; erasures.txt beside the key store, where that says
+nothing else). Back that file up, too, apart from what a restore brings back:
+the newest copy is put back before anything else. Where it is not there, and
+nothing tells what was erased, nothing is done, unless --without-list is given.
 
 Keys that were made since would be lost, and what they seal: then nothing is
 done, unless --replace is given.
@@ -174,9 +177,14 @@ def _backup(words: list[str]) -> int:
 
 
 def _restore(words: list[str]) -> int:
-    parser = _parser("restore", "FILE [--replace]", _RESTORE)
+    parser = _parser("restore", "FILE [--replace] [--without-list]\n        ", _RESTORE)
     parser.add_argument("file", metavar="FILE", type=path, help="a backup, keys-….db")
     parser.add_argument("--replace", action="store_true", help="lose keys that were made since")
+    parser.add_argument(
+        "--without-list",
+        action="store_true",
+        help="the erasure list is lost: what was erased since the backup comes back",
+    )
     options = parser.parse(words)
     keys = _settings(options).keys
     from pystream.acl.sealing import MasterKeys
@@ -189,6 +197,7 @@ def _restore(words: list[str]) -> int:
             lambda: MasterKeys.load(keys.master_key_file, os.environ),
             keys.erasures,
             replace=options.replace,
+            unlisted=options.without_list,
         )
     except InvalidValue as error:
         raise PystreamError(str(error)) from None

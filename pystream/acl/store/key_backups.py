@@ -33,7 +33,14 @@ from pystream.acl.sealing import MasterKeys
 from pystream.acl.store.database import Database
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.keystore import SCHEMA, KeyStore, Status
-from pystream.errors import Exists, InvalidValue, MasterKeyError, StoreError
+from pystream.errors import (
+    Exists,
+    InvalidValue,
+    MasterKeyError,
+    NotFound,
+    SealError,
+    StoreError,
+)
 
 _NAME: Final = re.compile(r"keys-(\d{8}T\d{6}Z)\.(?:db|json)(?:\.unfinished)?")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -118,12 +125,15 @@ def restore(
     erasures: str,
     *,
     replace: bool = False,
+    unlisted: bool = False,
 ) -> Restored:
     """Bring a backup back into the key store at `url`, without what has been erased since.
 
     The erasure list is applied in memory; then one transaction replaces all that the key store
     holds, so that it may be open meanwhile. Record keys that only the key store has are lost: that
-    is refused with `Exists`, unless `replace` is set.
+    is refused with `Exists`, unless `replace` is set. Where the list is missing, and the key store is
+    another one or new, nobody knows what was erased since: that is refused with `NotFound`, unless
+    `unlisted` is set.
 
     Raises `InvalidValue` for a key store in PostgreSQL, `MasterKeyError` where the master key of the
     backup's time is missing, and `StoreError` where the backup is damaged.
@@ -139,6 +149,12 @@ def restore(
         try:
             _read(path, copy)
             _check_masters(path, copy, masters())
+            if not (unlisted or os.path.lexists(erasures) or _same_root(copy, old, masters())):
+                raise NotFound(
+                    f"{erasures}: the erasure list is not there, and what was erased since this backup"
+                    " would come back: put the list back first. Where it is lost for good, or nothing"
+                    " was ever erased, give --without-list"
+                )
             entries = {**_entries(copy), **_entries(old), **before}
             listed.add({key: day for key, day in entries.items() if key not in before})
             erased = _take_out(copy, entries)
@@ -222,8 +238,14 @@ def _sync(path: str) -> None:
 
 def _check_manifest(path: str) -> int:
     """When the backup was made. Raises `StoreError` where the file is not what was written then."""
+    manifest = _manifest_of(path)
+    if os.path.lexists(path) and not os.path.lexists(manifest):
+        raise StoreError(
+            f"{manifest}: the manifest of this backup is missing: it was made together with the .db,"
+            " and belongs beside it, under the same name"
+        )
     try:
-        with open(_manifest_of(path), "rb") as file:
+        with open(manifest, "rb") as file:
             facts = json.load(file)
         made_at, wanted = datetime.fromisoformat(facts["made_at"]), facts["sha256"]
         with open(path, "rb") as file:
@@ -231,7 +253,7 @@ def _check_manifest(path: str) -> int:
     except OSError as error:
         raise StoreError(f"{error.filename}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError):
-        raise StoreError(f"{_manifest_of(path)}: this is no manifest of a backup") from None
+        raise StoreError(f"{manifest}: this is no manifest of a backup") from None
     if found != wanted:
         raise StoreError(f"{path}: the file is not what its manifest says: take another backup")
     return int(made_at.timestamp())
@@ -279,6 +301,18 @@ def _check_masters(path: str, copy: sqlite3.Connection, masters: MasterKeys) -> 
         )
     for wrapped, name in copy.execute("SELECT wrapped, master FROM root"):
         masters.unwrap(name, wrapped, "root")
+
+
+def _same_root(copy: sqlite3.Connection, old: sqlite3.Connection, masters: MasterKeys) -> bool:
+    """Whether the key store is the one that was backed up: it lists by itself what was erased."""
+    wanted = "SELECT master, wrapped FROM root"
+    try:
+        kept, live = (
+            {masters.unwrap(*row, "root") for row in each.execute(wanted)} for each in (copy, old)
+        )
+    except (MasterKeyError, SealError):
+        return False
+    return kept == live
 
 
 def _entries(connection: sqlite3.Connection) -> dict[bytes, int]:
