@@ -6,9 +6,9 @@ says, as Excel has it), and no cell has a line end in it, quoted or not: a quote
 must not swallow the lines behind it. Blank lines do not count.
 
 The first line is a header if it names a column of passwords, in English or German, in any order of
-columns. Without a header the columns are those of `COLUMNS`, in that order, and the last ones may be
-missing. A column of another name is refused: what a list has beside the passwords, names for one, is
-not for this server.
+columns, or has no digit in it and a name that lists of people have (`Vorname`, `E-Mail`). Without a
+header the columns are those of `COLUMNS`, in that order, and the last ones may be missing. A column of
+another name is refused: what a list has beside the passwords, names for one, is not for this server.
 
 What is clearly no such list is refused as a whole, with a word on what is wanted: files of other kinds
 (a PDF, a spreadsheet's own format, a page), more columns than there are, and, without a header,
@@ -65,6 +65,15 @@ _NAMES = {
     "test": "test testzugang testaccess istest",
 }
 _COLUMN_OF = {name: column for column, names in _NAMES.items() for name in names.split()}
+# Headings of what is never in such a list, without which a header would be taken for a password.
+_FOREIGN = frozenset(
+    "name vorname nachname familienname firstname lastname surname givenname fullname anrede salutation"
+    " email mail emailadresse mailadresse emailaddress telefon telefonnummer phone mobil mobile handy"
+    " adresse anschrift address straße strasse street plz postleitzahl zip postcode ort stadt city"
+    " geburtsdatum geburtstag birthday birthdate dateofbirth efn lanr firma company klinik hospital"
+    " abteilung department benutzer benutzername username teilnehmer teilnehmerin participant"
+    " nr nummer number lfdnr".split()
+)
 _SEPARATORS = ("\t", ";", ",")
 # A separator that no line has.
 _NO_SEPARATOR = "\x1f"
@@ -357,6 +366,8 @@ def _header(cells: list[str]) -> tuple[str, ...] | None:
     while columns and not columns[-1]:
         columns = columns[:-1]
     named = "password" in columns or all(column in COLUMNS for column in columns)
+    if not named and not any(map(str.isdigit, "".join(cells))):
+        named = any(_plain(cell) in _FOREIGN for cell in cells)
     return columns if columns and named else None
 
 

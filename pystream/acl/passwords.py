@@ -223,8 +223,17 @@ def _too_long() -> Said:
 
 def importable(text: str) -> str:
     """The canonical form of a password that a customer brings. Raises `InvalidValue` where it cannot
-    be one, as `canonical` does, or is a written form with a slip in it."""
+    be one, as `canonical` does, is a written form with a slip in it, or what a spreadsheet has left of
+    a long number: several come out as the same then, and none as it was."""
     form = canonical(text)
+    if _ROUNDED.fullmatch(unicodedata.normalize("NFKC", text).strip()):
+        raise InvalidValue(
+            Said(
+                "password-rounded",
+                "the password is a number that a spreadsheet has rounded; the column has to be text"
+                " there before the numbers come into it",
+            )
+        )
     if mistyped(form):
         raise InvalidValue(
             Said(
@@ -311,7 +320,6 @@ class Guessable(Enum):
     LANR = "it is a German physician's number (LANR), which is printed on every prescription"
     DATE = "it is a date"
     DIGITS = "it has only digits, and fewer than 20 of them, so all can be tried"
-    ROUNDED = "it is a number that a spreadsheet has rounded; the column has to be text there"
     SHORT = "it is too short: all of its kind can be tried"
     REPEATED = "it repeats a few characters"
     WORDS = "it is made of letters alone, as words and names are"
@@ -360,8 +368,6 @@ def guessable(text: str) -> Guessable | None:
     together = "".join(parts)
     if _MAIL.fullmatch(text):
         return Guessable.MAIL
-    if _ROUNDED.fullmatch(text):
-        return Guessable.ROUNDED
     if together.isdecimal():
         return _guessable_digits(text, together)
     if together.isalpha() and all(map(_is_word, parts)):

@@ -187,6 +187,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "password-characters": "Ein Passwort hat weder Steuerzeichen noch Zeilenenden",
     "password-erased": "Das Passwort wurde gelöscht, und es gibt nichts mehr daran zu ändern",
     "password-long": "Ein Passwort hat höchstens {most} Zeichen",
+    "password-rounded": "Das Passwort ist eine Zahl, die eine Tabellenkalkulation gerundet hat: dort muss"
+    " die Spalte Text sein, bevor die Zahlen hineinkommen",
     "password-mistyped": "Das Passwort sieht aus wie eines von hier, hat aber ein falsches Zeichen",
     "password-none": "Da steht kein Passwort, nur Leerzeichen oder Striche",
     "password-over": "Das Passwort lässt niemanden mehr ein: Legen Sie ein neues an",

@@ -566,10 +566,6 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "guess_DATE": ("it is a date", "es ist ein Datum"),
     "guess_DIGITS": ("it has few digits", "es hat nur wenige Ziffern"),
-    "guess_ROUNDED": (
-        "a spreadsheet has rounded it: make the column text there",
-        "eine Tabellenkalkulation hat es gerundet: Machen Sie die Spalte dort zu Text",
-    ),
     "guess_SHORT": ("it is too short", "es ist zu kurz"),
     "guess_REPEATED": ("it repeats a few characters", "es wiederholt wenige Zeichen"),
     "guess_WORDS": ("it is made of words", "es besteht aus Wörtern"),
