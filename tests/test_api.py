@@ -455,7 +455,10 @@ def test_passwords_are_imported(house: House) -> None:
     assert (done.json["count"], len(done.json["ids"])) == (2, 2)
     kept = house.ask("GET", f"/passwords/{done.json['ids'][1]}").json
     assert kept["password"] == "00012345678" and kept["valid_until"] == "2031-06-01T00:00:00Z"
-    assert house.ask("POST", "/passwords/import", body).kind == "exists"
+    fresh = [{"password": "8Q4M-0XKD-93TP-11ZB-PV5E"}, *good[1:]]
+    for path in ("/passwords/import", "/passwords/import?check=true"):
+        got = house.ask("POST", path, {**body, "passwords": fresh})
+        assert (got.kind, got.places) == ("exists", ["#/passwords/1/password"])
     over = [{"password": "9W4M-0XKD-93TP-11ZB-PV5E", "valid_until": "2031-05-16T12:00:00Z"}]
     query = "/passwords/import?check=true"
     warned = house.ask("POST", query, {**body, "passwords": over}).json["warnings"]
@@ -510,6 +513,9 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     wrong = b"password\r\nabc\xff\r\nK7-Q2M9-XD4R-0001-AAAA\r\nk7q2m9xd4r0001aaaa\r\n"
     got = house.ask("POST", f"/passwords/import{query}", wrong, content_type="text/csv")
     assert got.kind == "invalid" and got.places == [2, 4]
+    more = b"password\r\n8Q4M-0XKD-93TP-11ZB-PV5E\r\n+4w9z 88qk 2mxv 7trd\r\n"
+    got = house.ask("POST", path, more, content_type="text/csv")
+    assert (got.kind, got.places) == ("exists", [3])
     missing = house.ask("POST", "/passwords/import", text.encode(), content_type="text/csv")
     assert missing.kind == "invalid" and missing.places == ["streams"]
 

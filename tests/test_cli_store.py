@@ -457,6 +457,15 @@ def test_ids_are_text_that_no_reader_rounds() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_an_import_says_which_lines_are_there_already(here: Path) -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    (here / "own.csv").write_text(f"password\n7Q4M-0XKD-93TP-11ZB-PV5E\n{made['password']}\n")
+    said = refused(1, "password", "import", "acme/a", "--list", "own.csv")
+    assert said.endswith("own.csv: line 3: the tenant has this password already\n")
+    assert len(told("password", "list", "acme")["passwords"]) == 1
+
+
+@pytest.mark.usefixtures("keys")
 def test_who_erases_is_told_what_a_reader_keeps(here: Path) -> None:
     (made,) = told("password", "add", "acme/a")["passwords"]
     with closing(sqlite3.connect(here / "keys.db")) as reader:

@@ -371,12 +371,13 @@ def test_a_list_is_looked_at_before_it_is_imported(house: House, chromium: Chrom
     assert page.js("document.querySelector('.done').textContent") == "Importiert."
     search(page, house, strong)
     assert page.js("document.querySelectorAll('tbody tr').length") == 1
-    # Once more: it is there already.
+    # Once more: it is there already, as the check says by the line.
     page.goto(house.root + "passwords/import")
-    page.run(CHOOSE, text=strong)
+    page.run(CHOOSE, text=f"{generate()}\n{strong}")
     go(page, "main form button")
-    go(page, "button[name=go]")
-    assert "409" in page.js("document.querySelector('main').textContent")
+    said = page.js("document.querySelector('main').textContent")
+    assert "Zeile 2: Dieses Passwort gibt es schon" in said
+    assert page.js("document.querySelector('#file') !== null")
     page.close()
 
 

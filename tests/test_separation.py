@@ -249,6 +249,10 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other,
             [row[4] for row in full.rows(full.acme)["password"]],
         ),
+        "there": lambda full: full.store.viewers.there(
+            full.other,
+            [row[4] for row in full.rows(full.acme)["password"]],
+        ),
         "passwords": lambda full: full.store.viewers.passwords(full.other, theirs(full)),
         "revoke": lambda full: full.store.viewers.revoke(
             full.other, [full.passwords["acme"]], **WHO
@@ -366,6 +370,7 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, {full.passwords["acme"]: [theirs(full)]}, grace_s=0, **WHO
         ),
         "find": lambda full: full.issuer.find(full.other, full.texts["acme"]),
+        "there": lambda full: full.issuer.there(full.other, [full.texts["acme"]]),
         "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),
         "named": lambda full: full.issuer.named(full.other, ["viewer of acme"], NOW) and None,
         "erase": lambda full: full.issuer.erase(full.other, [full.passwords["acme"]], **WHO),

@@ -90,6 +90,7 @@ class PasswordSettings:
     is_test: bool = False
 
 
+THERE: Final = Said("password-there", "the tenant has this password already")
 OVER: Final = "valid_until: that is over; such a password opens nothing"
 
 

@@ -154,13 +154,17 @@ def import_list(words: list[str]) -> int:
         "--shared", action="store_true", help="one for all viewers: for streams of shared access"
     )
     options = parser.parse(words)
-    from pystream.acl.password_csv import read_csv
+    from pystream.acl.password_csv import Problem, read_csv
+    from pystream.acl.passwords import THERE
 
     with _stores(options) as (store, issuer):
         tenant, streams = _streams(store, options.streams)
         found = read_csv(read(options.list), timezone=tenant.settings.timezone)
-        complain(parser, options.list, found.problems)
-        if found.problems:
+        there = issuer.there(tenant.id, [each.password for each in found.passwords])
+        known = [Problem(found.passwords[place].line, THERE) for place in there]
+        problems = sorted([*found.problems, *known])
+        complain(parser, options.list, problems)
+        if problems:
             return 1
         complain(parser, options.list, list(found.warnings(_store.now())), "warning: ")
         entries = [(each.password, each.settings) for each in found.passwords]

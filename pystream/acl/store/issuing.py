@@ -161,6 +161,16 @@ class Issuer:
         indexes = self._keys.peppers().indexes(tenant_id, passwords.canonical(text).encode())
         return self._viewers.find(tenant_id, [index for _, index in indexes])
 
+    def there(self, tenant_id: int, texts: Sequence[str]) -> list[int]:
+        """The places of those that the tenant has already. Raises `InvalidValue` as `find` does."""
+        peppers = self._keys.peppers()
+        lookups = [
+            [index for _, index in peppers.indexes(tenant_id, passwords.canonical(text).encode())]
+            for text in texts
+        ]
+        found = self._viewers.there(tenant_id, [one for each in lookups for one in each])
+        return [place for place, each in enumerate(lookups) if not found.isdisjoint(each)]
+
     def find_named(self, tenant_id: int, viewer: str) -> Password | None:
         """The viewer whom links or tokens call by that name, once one has come in."""
         return self._found_named(tenant_id, viewer, self._keys.peppers())

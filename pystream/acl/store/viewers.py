@@ -178,6 +178,11 @@ class ViewerStore:
         streams = {row["stream_id"] for row in rows} - {None}
         return _password(rows[0], streams) if rows else None
 
+    def there(self, tenant_id: int, lookups: Sequence[bytes]) -> set[bytes]:
+        """Which of these look-ups are a password's of the tenant."""
+        with self._database.reading() as connection:
+            return _there(connection, tenant_id, lookups)
+
     def passwords(
         self,
         tenant_id: int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -13,6 +13,7 @@ from pystream.acl.passwords import (
     MOST_DEVICES,
     MOST_LABEL_CHARACTERS,
     OVER,
+    THERE,
     Guessable,
     PasswordSettings,
     generate,
@@ -48,7 +49,7 @@ from pystream.server.office.api.operations import (
     seconds,
 )
 from pystream.server.office.api.streams import Name
-from pystream.server.office.problems import MOST_ERRORS, Error, invalid
+from pystream.server.office.problems import MOST_ERRORS, Error, Refusal, invalid
 
 MOST_AT_ONCE = 10_000
 _MOST_SHOWN = 2000
@@ -483,8 +484,12 @@ def bring(call: Call[ImportQuery, Import | bytes]) -> Given:
     number that others have is none to let somebody in with; and so are those that are over already. 8 MB at
     most.
     """
-    streams, shared, entries, warnings = _brought(call)
+    streams, shared, entries, warnings, named = _brought(call)
     opened = _opened(call, streams, shared)
+    there = call.office.issuer.there(call.tenant_id, [text for text, _ in entries])
+    if there:
+        detail = f"{len(there)} of these {len(entries)} passwords are there already"
+        raise Refusal("exists", f"{detail}; none was added", [named(place) for place in there])
     told = warnings[:MOST_ERRORS]
     ids: Sequence[int] = ()
     if not call.query.check:
@@ -602,13 +607,21 @@ def end_sessions(call: Call[NoQuery, None]) -> Given:
 
 def _brought(
     call: Call[ImportQuery, Import | bytes],
-) -> tuple[list[str], bool, list[tuple[str, PasswordSettings]], list[Warning]]:
+) -> tuple[
+    list[str], bool, list[tuple[str, PasswordSettings]], list[Warning], Callable[[int], Error]
+]:
+    """What is to be opened, and whether by all with one password; the passwords, what is noteworthy of
+    them, and what says of one, by its place, that it is there already."""
     query, body = call.query, call.body
     if isinstance(body, Import):
         if query.streams is not UNSET or query.shared:
             detail = "streams: of JSON, they stand in the body"
             raise invalid(Error(detail=detail, parameter="streams"))
-        return body.streams, body.shared, *_of_json(body.passwords, call.now)
+
+        def in_json(place: int) -> Error:
+            return Error(detail=THERE, pointer=f"#/passwords/{place}/password")
+
+        return body.streams, body.shared, *_of_json(body.passwords, call.now), in_json
     if query.streams is UNSET:
         detail = "streams: of a CSV, name here what its passwords open"
         raise invalid(Error(detail=detail, parameter="streams"))
@@ -618,7 +631,11 @@ def _brought(
         raise invalid(*(Error(detail=each.text, line=each.line) for each in found.problems))
     entries = [(each.password, each.settings) for each in found.passwords]
     warnings = [Warning(detail=each.text, line=each.line) for each in found.warnings(call.now)]
-    return query.streams, query.shared, entries, warnings
+
+    def in_list(place: int) -> Error:
+        return Error(detail=THERE, line=found.passwords[place].line)
+
+    return query.streams, query.shared, entries, warnings, in_list
 
 
 def _of_json(

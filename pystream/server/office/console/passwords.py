@@ -15,11 +15,11 @@ from urllib.parse import urlencode
 
 from pystream.acl import password_csv
 from pystream.acl.audit import Kind
-from pystream.acl.passwords import PasswordSettings, canonical, generate, is_over
+from pystream.acl.passwords import THERE, PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream, is_elsewhere_alone
-from pystream.errors import InvalidValue, NotFound, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console, embedding
 from pystream.server.office.console import pages
@@ -365,12 +365,15 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
     data = request.files["file"].data if "file" in request.files else form.get("list", "").encode()
     zone = _zone(office, actor)
     found = password_csv.read_csv(data, timezone=zone)
+    there = office.issuer.there(actor.tenant_id, [each.password for each in found.passwords])
+    known = [password_csv.Problem(found.passwords[place].line, THERE) for place in there]
     said: list[str] = [
-        Said("line", str(each), line=each.line, problem=each.text) for each in found.problems
+        Said("line", str(each), line=each.line, problem=each.text)
+        for each in sorted([*found.problems, *known])
     ]
     try:
         stream = _opened(office, actor, form.get("stream", ""))
-        if not found.problems and form.get("go"):
+        if not said and form.get("go"):
             office.issuer.add(
                 actor.tenant_id,
                 [stream.id],
@@ -381,8 +384,9 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
             )
             query = _query(stream=stream.name, done="done_import")
             return console.to(request, f"/console/passwords?{query}")
-    except InvalidValue as error:
-        said += error.problems
+    except (InvalidValue, Exists) as error:
+        # Somebody else may have been faster.
+        said += pages.sentences_of(error)
     warned = [each for each in found.passwords if each.guessable is not None]
     over = [each for each in found.passwords if is_over(each.settings, office.now())]
     values: dict[str, Any] = {

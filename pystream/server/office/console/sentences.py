@@ -192,6 +192,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "password-mistyped": "Das Passwort sieht aus wie eines von hier, hat aber ein falsches Zeichen",
     "password-none": "Da steht kein Passwort, nur Leerzeichen oder Striche",
     "password-over": "Das Passwort lässt niemanden mehr ein: Legen Sie ein neues an",
+    "password-there": "Dieses Passwort gibt es schon",
     "passwords-there": "Mindestens eines dieser Passwörter gibt es schon; keines wurde hinzugefügt",
     "takes-none": "{name} nimmt keine Passwörter: Ändern Sie erst den Zugang",
     # Lists
