@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -396,6 +397,50 @@ def test_news_are_what_changed_and_nothing_else(store: Store) -> None:
 OPERATIONS = st.tuples(
     st.sampled_from(["add", "set", "remove", "tenant", "follow"]), st.sampled_from("abc")
 )
+
+
+def test_a_store_that_is_away_is_told_once_however_often_it_is_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trio = pytest.importorskip("trio")
+    from trio.testing import MockClock
+
+    from pystream.server import worker
+
+    class Asked(Store):
+        times = 0
+
+        def revision(self) -> int:
+            self.times += 1
+            return super().revision()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(following.follow, store)
+            nursery.start_soon(following.follow, store)
+            while store.times < 6:
+                await trio.sleep(1)
+            nursery.cancel_scope.cancel()
+
+    monkeypatch.setattr(log, "_told", {})
+    with Asked.open(str(tmp_path / "store.db")) as store:
+        following = worker.Streams(store.snapshot())
+        with closing(sqlite3.connect(tmp_path / "store.db")) as by_hand:
+            by_hand.execute("DROP TABLE revision")
+        trio.run(main, clock=MockClock(rate=1000))
+    assert [each.message for each in caplog.records] == ["store-unreachable"]
+
+
+def test_what_lasts_is_told_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_told", {})
+    for second in range(0, 300, 7):
+        log.lasting("store-unreachable", StoreError("away"), lambda at=second: at)  # type: ignore[misc]
+        log.lasting("key-store-unreachable", StoreError("away"), lambda at=second: at)  # type: ignore[misc]
+    told = Counter(each.message for each in caplog.records)
+    # At 0, 63, 126, 189 and 252.
+    assert told == {"store-unreachable": 5, "key-store-unreachable": 5}
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -107,8 +107,7 @@ class Admin:
             self.store_reachable = True
             return store, now
         except PystreamError as error:
-            if self.store_reachable:
-                log.warning("store-unreachable", **log.fault(error))
+            log.lasting("store-unreachable", error)
             self.store_reachable = False
             return store, revision
 

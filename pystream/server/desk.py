@@ -435,7 +435,7 @@ class Desk:
                 await self._apply_endings()
             except Exception as error:
                 # Whatever it is, the desk goes on, as in `_keep`.
-                log.warning("store-unreachable", **log.fault(error))
+                log.lasting("store-unreachable", error)
 
     async def _apply_endings(self) -> None:
         found = await trio.to_thread.run_sync(self._store.viewers.endings, self._last_ending)
@@ -474,7 +474,7 @@ class Desk:
             try:
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
             except Exception as error:
-                log.warning("store-unreachable", **log.fault(error))
+                log.lasting("store-unreachable", error)
 
 
 _Answer = Callable[[Answered], Awaitable[None]]

@@ -341,7 +341,7 @@ class Entrance:
                 self._store.viewers.find, stream.tenant_id, lookups
             )
         except StoreError as error:
-            log.error("store-unreachable", **log.fault(error))
+            log.lasting("store-unreachable", error)
             raise Refused(503, "later", _LATER, 2) from None
         is_right = opens(found, stream.settings.access, stream.id, int(self._clock()))
         return found if is_right else None

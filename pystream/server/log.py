@@ -18,6 +18,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import TypeAlias
 
@@ -41,6 +42,21 @@ def warning(event: str, **fields: Field) -> None:
 def error(event: str, **fields: Field) -> None:
     """Something is wrong that somebody has to look after."""
     _say(logging.ERROR, event, fields)
+
+
+_STILL_SECONDS = 60.0
+_told: dict[str, float] = {}
+
+
+def lasting(
+    event: str, exception: BaseException, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Something that is asked for over and over is away: said once, and once a minute as long as it is,
+    however many ask. `clock` gives seconds."""
+    now = clock()
+    if now - _told.get(event, -_STILL_SECONDS) >= _STILL_SECONDS:
+        _told[event] = now
+        warning(event, **fault(exception))
 
 
 def fault(exception: BaseException) -> dict[str, Field]:

@@ -129,7 +129,7 @@ class Streams:
                     self.take(await trio.to_thread.run_sync(store.snapshot))
             except StoreError as error:
                 # What is known is served on.
-                log.warning("store-unreachable", **log.fault(error))
+                log.lasting("store-unreachable", error)
 
 
 def answering(
@@ -374,7 +374,7 @@ async def follow_peppers(keys: KeyStore, entrance: Entrance) -> None:
                 entrance.peppers = await trio.to_thread.run_sync(keys.peppers)
                 revision = found
         except PystreamError as error:
-            log.warning("key-store-unreachable", **log.fault(error))
+            log.lasting("key-store-unreachable", error)
         await trio.sleep(_NEWS_SECONDS)
 
 
