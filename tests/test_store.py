@@ -46,6 +46,7 @@ from pystream.acl.streams import (
     StreamSettings,
     TenantSettings,
     changed,
+    check,
     check_stream_name,
     check_tenant_name,
     problems,
@@ -516,6 +517,21 @@ def test_a_change_has_an_author(store: Store, who: str) -> None:
 # Values
 
 
+@pytest.mark.parametrize("name", ["countries", "countries_denied"])
+def test_a_country_is_one_of_iso_3166(name: str) -> None:
+    def bound(*codes: str) -> StreamSettings:
+        more: dict[str, Any] = {name: codes}
+        return replace(FILM, **more)
+
+    for code in ("DE", "AT", "CH", "GB", "XK"):
+        check(bound(code))
+    for code in ("XX", "UK", "EU", "DD", "ZZ"):
+        with pytest.raises(InvalidValue, match=f"^{name}: '{code}' is no country; .*3166-1"):
+            check(bound("DE", code))
+        # What is stored is served on.
+        assert not problems(bound(code))
+
+
 @pytest.mark.parametrize("name", ["a", "0", "acme-2", "x" * 63])
 def test_names(name: str) -> None:
     check_tenant_name(name)
@@ -526,9 +542,9 @@ def test_names(name: str) -> None:
     "name", ["", "-a", "A", "a_b", "a b", "a/b", "a.b", "ä", "x" * 64, "a\n", "..", "٣"]
 )
 def test_what_is_no_name(name: str) -> None:
-    for check in (check_tenant_name, check_stream_name):
+    for check_name in (check_tenant_name, check_stream_name):
         with pytest.raises(InvalidValue, match="small letters, digits and hyphens"):
-            check(name)
+            check_name(name)
 
 
 def test_some_names_are_the_servers_own() -> None:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, tzinfo
+from functools import cache
+from importlib.resources import files
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -168,8 +170,11 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
 
 
 def check(settings: TenantSettings | StreamSettings) -> None:
-    """Raises `InvalidValue` with all that is wrong."""
-    wrong = problems(settings)
+    """Raises `InvalidValue` with all that is wrong with what somebody wants. A country that was one when
+    it was chosen is no fault of what is stored: it is found here alone."""
+    wrong = list(problems(settings))
+    if isinstance(settings, StreamSettings):
+        wrong += _unknown_countries(settings)
     if wrong:
         raise InvalidValue(*wrong)
 
@@ -369,6 +374,24 @@ def _of_conditions(settings: StreamSettings) -> Iterator[str]:
     for problem in problems_of_conditions(conditions(settings)):
         text = problem.removeprefix(f"{problem.of}: ")
         yield Said(problem.key, text, of=_SETTING_OF.get(problem.of, problem.of), **problem.values)
+
+
+def _unknown_countries(settings: StreamSettings) -> Iterator[Said]:
+    for name in bound_to_countries(settings):
+        for country in getattr(settings, name):
+            # Of another form, the conditions have said so.
+            if re.fullmatch("[A-Z]{2}", country) and country not in _countries():
+                text = f"{country!r} is no country; one is written as DE (ISO 3166-1)"
+                yield Said("no-country", text, of=name, value=country)
+
+
+@cache
+def _countries() -> frozenset[str]:
+    """ISO 3166-1's, as the time zone database keeps them, and Kosovo: XK is no code of that standard,
+    but what databases of addresses call it."""
+    text = files("tzdata").joinpath("zoneinfo", "iso3166.tab").read_text("utf-8")
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    return frozenset(("XK", *(line.partition("\t")[0] for line in lines)))
 
 
 _SETTING_OF = {"expires": "closes_at", "origins": "embed_origins"}
