@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import termios
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import pypdfium2
 import pytest
 
 from pystream.acl.entrances import links
+from pystream.acl.entrances.verifiers import new_secret
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.traffic import Kind, Metered, hours_of
@@ -621,6 +622,37 @@ def test_the_help_of_links_is_all_that_a_site_needs_to_sign_one() -> None:
     assert link.viewer == "4711"
     for name in ("devices", "not_before", "origins", "networks", "countries", "scope=tenant"):
         assert name in text.partition("A link is")[2], name
+
+
+def test_the_help_of_verifiers_says_what_a_tokens_key_is() -> None:
+    pytest.importorskip("msgspec")
+    from pystream.acl.entrances.jwt import verify
+    from pystream.server.office.api import verifiers
+
+    text = done("verifier", "add", "--help")
+    assert max(map(len, text.splitlines())) <= 80
+    found = re.search(r"base64\.(urlsafe_b64decode\(secret \+ \"==\"\))", text)
+    assert found and found[1] in str(verifiers.add.handler.__doc__)
+    secret = new_secret("jwt")
+    key = eval(found[1], {"secret": secret, "urlsafe_b64decode": urlsafe_b64decode})
+
+    def signature(of: str, by: bytes) -> str:
+        return urlsafe_b64encode(hmac.digest(by, of.encode(), "sha256")).rstrip(b"=").decode()
+
+    def part(value: dict[str, Any]) -> str:
+        return urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    claims = {"aud": "acme/film", "sub": "4711", "iat": 1, "exp": 99, "jti": "x"}
+    signed = f"{part({'alg': 'HS256', 'kid': '7f'})}.{part(claims)}"
+    jwks = {"keys": [{"kty": "oct", "kid": "7f", "k": secret}]}
+    token = f"{signed}.{signature(signed, key)}"
+    opened = verify(token, jwks, tenant="acme", stream="film", now=9, algorithms={"HS256"})
+    assert opened.viewer == "4711"
+    example = re.search(
+        r"secret `([\w-]{43})`, the signature of\s+`(\S+)` is\s+`(\S+)`",
+        str(verifiers.add.handler.__doc__),
+    )
+    assert example and example[3] == signature(example[2], urlsafe_b64decode(f"{example[1]}=="))
 
 
 @pytest.mark.usefixtures("keys")

@@ -50,7 +50,9 @@ kinds for access external:
   question  the endpoint at --url says who may watch
 
 Without --secret-file, a secret is made. It is shown once, now; it is never
-given on the command line, where others can see it.
+given on the command line, where others can see it. That of jwt is base64url,
+and the key is the bytes that it stands for: Buffer.from(secret, "base64url"),
+in Python base64.urlsafe_b64decode(secret + "==").
 """
 
 

@@ -57,8 +57,8 @@ _Secret = Annotated[
         max_length=600,
         description="What the customer's site signs with already; if left out, one is made. `link`: 64"
         " hexadecimal digits. `akamai`: hexadecimal. `bunny`: text. `wowza`: letters and digits. `jwt`:"
-        " base64url of 32 bytes or more. `question`: `whsec_` and base64 of 24 to 64 bytes, or a bearer"
-        " token. `jwks` has none.",
+        " base64url of 32 bytes or more, which are the key. `question`: `whsec_` and base64 of 24 to 64"
+        " bytes, or a bearer token. `jwks` has none.",
     ),
 ]
 _Url = Annotated[
@@ -238,7 +238,11 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     it. Its header has to have `kid`: the verifier's name, or, of `jwks`, that of a key of the set.
     `jwt` is HS256; `jwks` is ES256, EdDSA, RS256 or PS256. It has the claims `aud` (`acme` or
     `acme/film`), `sub` (an opaque name), `iat`, `exp` (at most 300 seconds after it) and `jti` (another
-    one each time: a token opens once), and, if wanted, `nbf`, `stream` and `max_devices`.
+    one each time: a token opens once), and, if wanted, `nbf`, `stream` and `max_devices`. Of `jwt`, the
+    key is not the secret's text but the bytes that it stands for in base64url:
+    `Buffer.from(secret, "base64url")`, or `base64.urlsafe_b64decode(secret + "==")` in Python. With the
+    secret `AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8`, the signature of
+    `eyJhbGciOiJIUzI1NiIsImtpZCI6IjdmIn0.e30` is `-06M485csXGwfXsQRyct37Xt3xoIaUmQd6lCnjaAWE4`.
 
     **`question`.** The viewer comes with `#token=` and any text that the site knows. The endpoint gets a
     POST of `{"tenant": "acme", "stream": "film", "token": "..."}` and answers with status 200 and

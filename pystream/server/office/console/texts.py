@@ -235,12 +235,14 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "It signs a token for one viewer and one visit, and sends the viewer to the page's address with"
         " #token= and the token behind it. The claims: aud (organisation/stream), sub (an opaque name), iat"
         " and exp (at most 300 seconds later), jti (a new name each time: a token opens once); max_devices,"
-        " if you want. The header has kid, the key's name.",
+        " if you want. The header has kid, the key's name. A shared secret is base64url: what signs are the"
+        " bytes that it stands for, and not its text.",
         "Sie signiert ein Token für einen Zuschauer und einen Besuch und schickt ihn zur Adresse der Seite"
         " mit #token= und dem Token dahinter. Die Claims: aud (organisation/stream), sub (ein"
         " undurchsichtiger Name), iat und exp (höchstens 300 Sekunden später), jti (jedes Mal ein neuer"
         " Name: ein Token öffnet einmal); max_devices, wenn Sie wollen. Der Header hat kid, den Namen des"
-        " Schlüssels.",
+        " Schlüssels. Ein gemeinsames Geheimnis ist base64url: Signiert wird mit den Bytes, für die es"
+        " steht, nicht mit seinem Text.",
     ),
     "how_question": (
         "It sends viewers to the page's address with #token= and a text of its own behind it. Its endpoint"
@@ -272,7 +274,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "secret_of_akamai": ("Hexadecimal digits.", "Hexadezimale Ziffern."),
     "secret_of_bunny": ("Printable ASCII.", "Druckbares ASCII."),
     "secret_of_wowza": ("8 letters and digits or more.", "8 Buchstaben und Ziffern oder mehr."),
-    "secret_of_jwt": ("base64url of 32 bytes or more.", "base64url von 32 Bytes oder mehr."),
+    "secret_of_jwt": (
+        "base64url of 32 bytes or more; these bytes, decoded, are the key.",
+        "base64url von 32 Bytes oder mehr; diese Bytes, dekodiert, sind der Schlüssel.",
+    ),
     "secret_of_question": (
         "whsec_ and base64, or a bearer token.",
         "whsec_ und base64, oder ein Bearer-Token.",
