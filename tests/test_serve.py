@@ -1539,8 +1539,8 @@ def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
     store, key = node.folder / "pystream.db", node.folder / "pystream.key"
     code, lines, said = checked(node)
     assert (code, lines) == (0, [])
-    assert f"note: store.url: {store} does not exist yet, and is made\n" in said
-    wanted = f"{key} does not exist yet, and is made: keep a copy of it"
+    assert f"note: store.url: {store} does not exist yet; pystream serve makes it\n" in said
+    wanted = f"{key} does not exist yet; pystream serve makes it: keep a copy of it"
     assert f"note: keys.master_key_file: {wanted}\n" in said
     assert not store.exists() and not key.exists()
     sqlite3.connect(store).close()

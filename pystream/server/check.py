@@ -143,7 +143,7 @@ def _to_be_made(key: str, path: str, findings: Findings, advice: str = "") -> No
     """A file that is missing, in a folder where it can be made or cannot."""
     folder = os.path.dirname(path) or "."
     if os.access(folder, os.W_OK | os.X_OK):
-        findings.notes.append(f"{key}: {path} does not exist yet, and is made{advice}")
+        findings.notes.append(f"{key}: {path} does not exist yet; pystream serve makes it{advice}")
         return
     reason = "there is no such folder"
     if os.path.isdir(folder):
