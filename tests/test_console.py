@@ -365,8 +365,14 @@ def test_a_list_is_looked_at_before_it_is_imported(house: House, chromium: Chrom
         search(page, house, strong)
         assert page.js("document.querySelectorAll('tbody tr').length") == 0
     page.goto(house.root + "passwords/import")
+    page.run(CHOOSE, text=f"{generate()}\n")
+    go(page, "main form button")
+    said = page.js("document.querySelector('main').textContent")
+    assert "1 Passwort kann importiert werden." in said and "1 Passwort importieren" in said
+    page.goto(house.root + "passwords/import")
     page.run(CHOOSE, text="password;label\n123456789;<Dr A>\n" + strong + ";B\n")
     go(page, "main form button")
+    assert "2 Passwörter können" in page.js("document.querySelector('main').textContent")
     go(page, "button[name=go]")
     assert page.js("document.querySelector('.done').textContent") == "Importiert."
     search(page, house, strong)

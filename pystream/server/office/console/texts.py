@@ -543,11 +543,13 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "import_check": ("Check the list", "Liste prüfen"),
     "import_go": ("Import {count} passwords", "{count} Passwörter importieren"),
+    "import_go_one": ("Import 1 password", "1 Passwort importieren"),
     "import_preview": ("Check before the import", "Prüfung vor dem Import"),
     "import_sound": (
         "{count} passwords can be imported.",
         "{count} Passwörter können importiert werden.",
     ),
+    "import_sound_one": ("1 password can be imported.", "1 Passwort kann importiert werden."),
     "import_wrong": (
         "Nothing was imported, because this is wrong:",
         "Nichts wurde importiert, weil das falsch ist:",
