@@ -81,11 +81,11 @@ def test_extras_are_really_missing() -> None:
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
         "": "add import list cards set rotate end revoke erase derive check",
-        "add": "--count --shared --label --valid-from --valid-until --devices --test --by --json",
+        "add": "--count --shared --label --valid-from --valid-until --max-devices --test --by --json",
         "import": "--list --shared --by --config --json",
         "list": "--csv --by --config --json",
         "cards": "--url --output --list --id --locale --by --config --json",
-        "set": "--list --id --label --valid-from --valid-until --devices --by --config --json",
+        "set": "--list --id --label --valid-from --valid-until --max-devices --by --config --json",
         "rotate": "--list --id --grace --by --config --json",
         "end": "--list --id --viewers --by --config --json",
         "revoke": "--list --id --by --config --json",

@@ -540,7 +540,7 @@ def test_a_list_with_lines_that_nobody_has_tells_all_of_them_and_changes_nothing
 
 @pytest.mark.usefixtures("keys")
 def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
-    add = ("password", "add", "acme/a", "acme/b", "--label", "Group A", "--devices", "2")
+    add = ("password", "add", "acme/a", "acme/b", "--label", "Group A", "--max-devices", "2")
     first, second = done(*add, "--count", "2").split()
     rotate = ("password", "rotate", "acme", "--list", "-")
     new, fresh = done(*rotate, input=f"{second}\n{first.lower()}\n").split()
@@ -566,10 +566,10 @@ def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_what_can_be_changed_of_passwords() -> None:
-    made = told("password", "add", "acme/a", "--count", "2", "--label", "A", "--devices", "1")
+    made = told("password", "add", "acme/a", "--count", "2", "--label", "A", "--max-devices", "1")
     ids = [each["id"] for each in made["passwords"]]
     change = ("password", "set", "acme", "--id", *ids)
-    said = done(*change, "--label", "B", "--valid-until", "30.06.2031", "--devices", "none")
+    said = done(*change, "--label", "B", "--valid-until", "30.06.2031", "--max-devices", "none")
     assert said == "2 passwords set\n"
     for each in told("password", "list", "acme")["passwords"]:
         assert (each["label"], each["max_devices"]) == ("B", None)
@@ -886,7 +886,14 @@ def test_a_terminal_shows_passwords_and_viewers_in_one_piece() -> None:
     assert sorted(row[0] for row in rows) == sorted(viewers)
     assert all(row[1:] == ["valid", "2030-03-17 18:46:40+01:00"] for row in rows)
     done(
-        "password", "add", "acme/a", "--test", "--devices", "2", "--valid-from", "2031-05-01 18:00"
+        "password",
+        "add",
+        "acme/a",
+        "--test",
+        "--max-devices",
+        "2",
+        "--valid-from",
+        "2031-05-01 18:00",
     )
     # Where there is too much, all of it is folded, and nothing cut off.
     text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal("password", "list", "acme"))

@@ -48,7 +48,7 @@ def add(words: list[str]) -> int:
         "add",
         "TENANT/STREAM... [--count N] [--shared]\n"
         "         [--label TEXT] [--valid-from DATE]\n"
-        "         [--valid-until DATE] [--devices N] [--test]",
+        "         [--valid-until DATE] [--max-devices N] [--test]",
         "Makes passwords of 130 random bits, and prints them, one a line. Each opens all\n"
         "streams that are named, of one tenant.",
         "pystream password add acme/course --count 300 --valid-until 2031-06-01",
@@ -62,7 +62,7 @@ def add(words: list[str]) -> int:
     option("--label", default="", metavar="TEXT", help="a note for the customer's own lists")
     option("--valid-from", metavar="DATE", help="as 2031-05-01, 1.5.2031, or 2031-05-01 18:00")
     option("--valid-until", metavar="DATE", help="the same; without a time, until the day's end")
-    option("--devices", type=_arguments.count, metavar="N", help="how many may play at a time")
+    option("--max-devices", type=_arguments.count, metavar="N", help="how many may play at a time")
     option("--test", action="store_true", help="an access for the examining chamber, in no sum")
     options = parser.parse(words)
     from pystream.acl.passwords import generate, is_over
@@ -105,7 +105,7 @@ def _settings(options: argparse.Namespace, tenant: Tenant) -> PasswordSettings:
         label=options.label,
         valid_from=None if begin is None else moment(begin, zone, end=False),
         valid_until=None if end is None else moment(end, zone, end=True),
-        max_devices=options.devices,
+        max_devices=options.max_devices,
         is_test=options.test,
     )
 
@@ -430,7 +430,8 @@ def change(words: list[str]) -> int:
     parser = _parser(
         "set",
         "TENANT --list FILE|- | --id ID... [--label TEXT]\n"
-        "         [--valid-from DATE|none] [--valid-until DATE|none] [--devices N|none]",
+        "         [--valid-from DATE|none] [--valid-until DATE|none]\n"
+        "         [--max-devices N|none]",
         "Changes what the options name of passwords; all else stays as it is. Who watches\n"
         "with one goes on as before: the next to come in do so by what it is then.\n"
         f"{_ALL_OR_NONE}\n{_NEVER_TYPED}",
@@ -442,8 +443,7 @@ def change(words: list[str]) -> int:
     option("--valid-from", metavar="DATE", help="as 2031-05-01, or 2031-05-01 18:00; none: at once")
     option("--valid-until", metavar="DATE", help="the same; a day is to its end; none: for ever")
     option(
-        "--devices",
-        dest="max_devices",
+        "--max-devices",
         type=_store.count_or_none,
         metavar="N",
         help="how many may play at a time; none: as the stream has it",

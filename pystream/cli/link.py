@@ -54,9 +54,10 @@ def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = Parser(
         "link",
-        usage="TENANT/STREAM --expires TIME [--viewer NAME] [--devices N]\n"
-        "         [--origin ORIGIN...] [--network CIDR...] [--country CC...]\n"
-        "         [--all-streams] [--key NAME] [--url URL] [--config FILE] [--json]",
+        usage="TENANT/STREAM --expires TIME [--viewer NAME]\n"
+        "         [--max-devices N] [--origin ORIGIN...] [--network CIDR...]\n"
+        "         [--country CC...] [--all-streams] [--key NAME] [--url URL]\n"
+        "         [--config FILE] [--json]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -70,7 +71,12 @@ def run(arguments: list[str]) -> int:
         help="from now, as 90s, 10m, 2h or 7d",
     )
     add("--viewer", metavar="NAME", help="an opaque name of the viewer's, no e-mail address")
-    add("--devices", type=_arguments.count, metavar="N", help="how many may play with it at a time")
+    add(
+        "--max-devices",
+        type=_arguments.count,
+        metavar="N",
+        help="how many may play with it at a time",
+    )
     for option, metavar in (("origin", "ORIGIN"), ("network", "CIDR"), ("country", "CC")):
         add(f"--{option}", action="append", default=[], metavar=metavar, help=_ONLY[option])
     add("--all-streams", action="store_true", help="it opens all of the tenant's streams")
@@ -113,7 +119,7 @@ def _link(options: argparse.Namespace, key: str) -> Link:
         key=key,
         expires=_store.now() + options.expires,
         viewer=options.viewer,
-        max_devices=options.devices,
+        max_devices=options.max_devices,
         conditions=Conditions(
             origins=tuple(sorted(set(options.origin))),
             networks=tuple(sorted(set(options.network))),
