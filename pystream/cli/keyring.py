@@ -119,7 +119,11 @@ def run(arguments: list[str]) -> int:
 
 def _status(words: list[str]) -> int:
     parser = _parser(
-        "status", "", "Says which keys there are. No key is shown, only names of keys."
+        "status",
+        "",
+        "Says which keys there are. No key is shown, only names of keys. Destroyed are\n"
+        "the keys of what was erased, of what was deleted when it was old, and those of a\n"
+        "list that was refused.",
     )
     options = parser.parse(words)
     with _open(_settings(options)) as store:
@@ -353,7 +357,7 @@ def _show(status: Status) -> None:
         ["tenants' keys", f"{status.tenants:,}"],
         *(["being rotated", f"tenant {each}"] for each in status.rotating),
         ["record keys", f"{status.records:,}"],
-        ["erased", f"{status.erasures:,}"],
+        ["destroyed keys", f"{status.erasures:,}"],
     ]
     _store.show_table([("what", "left"), ("there is", "left")], rows)
 
