@@ -624,6 +624,14 @@ def test_the_help_of_links_is_all_that_a_site_needs_to_sign_one() -> None:
         assert name in text.partition("A link is")[2], name
 
 
+@pytest.mark.usefixtures("keys")
+def test_a_verifiers_name_and_secret_are_told_apart() -> None:
+    text = done("verifier", "add", "acme", "--kind", "link", "--name", "2031")
+    assert re.fullmatch(r"name    2031\nsecret  [0-9a-f]{64}\n", text)
+    made = told("verifier", "add", "acme", "--kind", "link", "--name", "2032")
+    assert made["name"] == "2032" and re.fullmatch(r"[0-9a-f]{64}", made["secret"])
+
+
 def test_the_help_of_verifiers_says_what_a_tokens_key_is() -> None:
     pytest.importorskip("msgspec")
     from pystream.acl.entrances.jwt import verify

@@ -326,7 +326,8 @@ def told(doors: Doors, *words: str, typed: str = "") -> str:
 
 
 def test_links_by_the_command_line(doors: Doors) -> None:
-    name, secret = told(doors, "verifier", "add", "acme", "--kind", "link").split()
+    made = json.loads(told(doors, "verifier", "add", "acme", "--kind", "link", "--json"))
+    name, secret = made["name"], made["secret"]
     made = told(doors, "link", "acme/signed", "--expires", "1h", "--viewer", "4711").strip()
     path, _, query = made.partition("?")
     assert path == "/acme/signed/" and f"key={name}" in query

@@ -119,7 +119,7 @@ def _add(words: list[str]) -> int:
     facts = _facts(made) | {"secret": verifier.secret or None}
     line = f"{made.kind} {made.name} is added"
     if verifier.secret and options.secret_file is None:
-        line = f"{made.name} {verifier.secret}"
+        line = f"name    {made.name}\nsecret  {verifier.secret}"
     _store.report(options, facts, line)
     return 0
 
