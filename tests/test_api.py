@@ -459,6 +459,11 @@ def test_passwords_are_imported(house: House) -> None:
     for path in ("/passwords/import", "/passwords/import?check=true"):
         got = house.ask("POST", path, {**body, "passwords": fresh})
         assert (got.kind, got.places) == ("exists", ["#/passwords/1/password"])
+    for moment in ("2031-06-30", "2031-06-30T00:00:00", 5):
+        got = house.ask("POST", "/passwords", {"streams": ["course"], "valid_until": moment})
+        (error,) = got.json["errors"]
+        assert error["pointer"] == "#/valid_until"
+        assert error["detail"].endswith("from UTC, as 2031-06-30T23:59:59+02:00")
     over = [{"password": "9W4M-0XKD-93TP-11ZB-PV5E", "valid_until": "2031-05-16T12:00:00Z"}]
     query = "/passwords/import?check=true"
     warned = house.ask("POST", query, {**body, "passwords": over}).json["warnings"]

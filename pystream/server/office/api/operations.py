@@ -307,7 +307,6 @@ _WORDS = {
     "array": "a list",
     "object": "an object",
     "null": "null",
-    "datetime": "a time",
 }
 
 
@@ -317,6 +316,8 @@ def _plain(message: str) -> tuple[str, str]:
     assert found is not None
     steps = (step[1] or step[2] for step in _STEP.finditer(found[2] or ""))
     rest = "".join(_pointer(step, "/") for step in steps if step)
+    if "datetime" in found[1]:
+        return "a time is wanted with its offset from UTC, as 2031-06-30T23:59:59+02:00", rest
     text = re.sub(r"`(\w+)`", lambda word: _WORDS.get(word[1], word[1]), found[1])
     return text[:1].lower() + text[1:].replace("`", ""), rest
 
