@@ -458,6 +458,17 @@ def test_ids_are_text_that_no_reader_rounds() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_passwords_are_listed_by_their_age(here: Path) -> None:
+    ids = [each["id"] for each in told("password", "add", "acme/a", "--count", "9")["passwords"]]
+    ages = dict(zip(ids, (5, 3, 8, 1, 9, 2, 7, 4, 6), strict=True))
+    with closing(sqlite3.connect(here / "acl.db")) as by_hand, by_hand:
+        rows = [(age, int(id)) for id, age in ages.items()]
+        by_hand.executemany("UPDATE password SET created_at = ? WHERE id = ?", rows)
+    listed = told("password", "list", "acme/a")["passwords"]
+    assert [ages[each["id"]] for each in listed] == sorted(ages.values())
+
+
+@pytest.mark.usefixtures("keys")
 def test_an_import_says_which_lines_are_there_already(here: Path) -> None:
     (made,) = told("password", "add", "acme/a")["passwords"]
     (here / "own.csv").write_text(f"password\n7Q4M-0XKD-93TP-11ZB-PV5E\n{made['password']}\n")

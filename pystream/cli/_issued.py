@@ -183,7 +183,7 @@ def list_all(words: list[str]) -> int:
         "list",
         "TENANT[/STREAM] [--csv | --viewers]",
         "Lists a tenant's passwords, or those that open one stream, as the customer knows\n"
-        "them. That they were listed is on record.",
+        "them, the oldest first. That they were listed is on record.",
         "pystream password list acme/course --csv > export.csv",
     )
     parser.add_argument("place", type=_store.place_or_tenant, metavar="TENANT[/STREAM]")
@@ -203,6 +203,8 @@ def list_all(words: list[str]) -> int:
         names = {each.id: each.name for each in store.streams(tenant.name)}
         stream_id = stream.id if stream else None
         shown = list(issuer.listed(tenant.id, stream_id, named=options.viewers))
+        # Ids are random.
+        shown.sort(key=lambda each: each.password.created_at)
         store.audit.record_view(
             tenant.id,
             stream_id,
