@@ -222,8 +222,8 @@ def test_check_says_what_an_import_would() -> None:
     good = generate()
     Path("list.csv").write_text(f"password;label\n{good};Zimmer 1\n007;Zimmer 2\n0815;\n")
     assert done("check", "list.csv").splitlines() == [
-        "list.csv: lines 3 to 4: the password can be guessed: it has only digits, and fewer than 20 of"
-        " them, so all can be tried",
+        "list.csv: lines 3 to 4: the password can be guessed: it is so short that strangers find it by"
+        " trying it here: the server slows them down, and does not keep them out",
         "list.csv: 3 sound passwords, 0 problems, 2 warnings: it would be imported",
     ]
     told = json.loads(done("check", "list.csv", "--json"))

@@ -279,11 +279,15 @@ GUESSABLE = [
     ("1980-03-12", Guessable.DATE),
     ("12031980", Guessable.DATE),
     ("19800312", Guessable.DATE),
-    ("39801312", Guessable.DIGITS),
-    ("4711", Guessable.DIGITS),
+    ("39801312", Guessable.HERE),
+    ("398013123", Guessable.DIGITS),
+    ("0001", Guessable.HERE),
+    ("4711", Guessable.HERE),
+    ("a1b2c", Guessable.HERE),
+    ("a1x2c3", Guessable.SHORT),
     ("+49 (171) 123-4567", Guessable.DIGITS),
     ("1" * 19, Guessable.DIGITS),
-    ("0000000000000000000000012345", Guessable.DIGITS),
+    ("0000000000000000000000012345", Guessable.HERE),
     ("Hans M\u00fcller", Guessable.WORDS),
     ("Kardiologenkongress", Guessable.WORDS),
     ("M\u00dcLLER-L\u00dcDENSCHEIDT", Guessable.WORDS),
@@ -569,8 +573,8 @@ def test_warnings_name_the_line_and_not_the_password() -> None:
     assert [(each.line, each.guessable) for each in found.passwords] == [
         (2, Guessable.EFN),
         (3, None),
-        (4, Guessable.SHORT),
-        (5, Guessable.SHORT),
+        (4, Guessable.HERE),
+        (5, Guessable.HERE),
     ]
     said = list(map(str, found.warnings(0)))
     assert len(said) == 3 and said[0].startswith(

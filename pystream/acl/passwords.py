@@ -320,6 +320,10 @@ class Guessable(Enum):
     )
     LANR = "it is a German physician's number (LANR), which is printed on every prescription"
     DATE = "it is a date"
+    HERE = (
+        "it is so short that strangers find it by trying it here: the server slows them down, and does not"
+        " keep them out"
+    )
     DIGITS = "it has only digits, and fewer than 20 of them, so all can be tried"
     SHORT = "it is too short: all of its kind can be tried"
     REPEATED = "it repeats a few characters"
@@ -331,6 +335,9 @@ class Guessable(Enum):
 # As many tries as nobody makes through a network, nor with a stolen index.
 _LEAST_BITS = 64
 _LEAST_DIGITS = 20
+# Up to 8 digits, or 5 letters and digits: of some thousands of tries a day, and hundreds of passwords in a
+# list, one finds its door within weeks.
+_LEAST_BITS_HERE = 27
 _LEAST_BITS_OF_REPEATED = 40
 _MAIL = re.compile(r"\S+@\S+\.\S+")
 # Profession (80 is a physician), country (ISO 3166), chamber, number, check digit by Luhn's formula.
@@ -373,8 +380,9 @@ def guessable(text: str) -> Guessable | None:
         return _guessable_digits(text, together)
     if together.isalpha() and all(map(_is_word, parts)):
         return Guessable.WORDS
-    if _conceivable_bits(form) < _LEAST_BITS:
-        return Guessable.SHORT
+    bits = _conceivable_bits(form)
+    if bits < _LEAST_BITS:
+        return Guessable.HERE if bits < _LEAST_BITS_HERE else Guessable.SHORT
     if len(form) * math.log2(len(set(form))) < _LEAST_BITS_OF_REPEATED:
         return Guessable.REPEATED
     return None
@@ -398,8 +406,9 @@ def _guessable_digits(text: str, digits: str) -> Guessable | None:
         return Guessable.DATE
     if _LANR.fullmatch(digits) and _fits_lanr(digits):
         return Guessable.LANR
-    if len(digits.lstrip("0")) < _LEAST_DIGITS:
-        return Guessable.DIGITS
+    own = len(digits.lstrip("0"))
+    if own < _LEAST_DIGITS:
+        return Guessable.HERE if own * math.log2(10) < _LEAST_BITS_HERE else Guessable.DIGITS
     if len(digits) * math.log2(len(set(digits))) < _LEAST_BITS_OF_REPEATED:
         return Guessable.REPEATED
     return None

@@ -572,6 +572,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "es ist eine LANR, die auf jedem Rezept steht",
     ),
     "guess_DATE": ("it is a date", "es ist ein Datum"),
+    "guess_HERE": (
+        "strangers find it by trying it here, it is so short",
+        "so kurz, dass Fremde es durch Probieren finden",
+    ),
     "guess_DIGITS": ("it has few digits", "es hat nur wenige Ziffern"),
     "guess_SHORT": ("it is too short", "es ist zu kurz"),
     "guess_REPEATED": ("it repeats a few characters", "es wiederholt wenige Zeichen"),
