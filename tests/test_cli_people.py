@@ -118,6 +118,8 @@ def test_the_log_says_who_did_what(acme: Path) -> None:
     assert told("audit", "acme", "--kind", "access")["entries"] == []
     table = done("audit", "acme").splitlines()
     assert len(table) == 4 and "person: eva, role: dpo" in table[2]
+    done("person", "password", "acme", "eva")
+    assert done("audit", "acme").splitlines()[1].endswith("  person: eva, a new password")
     everything = str(entries) + str(table)
     assert first not in everything and text not in everything
     assert "one of change, view, access" in refused(2, "audit", "acme", "--kind", "x")

@@ -238,6 +238,8 @@ def plain(value: Any) -> str:
 
 
 _WHOM = ("person", "token")
+# What happened, where there is no value to tell.
+_HAPPENED = {"password": "a new password", "sessions_ended": "sessions ended"}
 
 
 def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
@@ -246,6 +248,8 @@ def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
     return ", ".join(
         f"{_terminal.counted(new, 'password')} {name.removeprefix('passwords_')}"
         if name.startswith("passwords_")
+        else _HAPPENED[name]
+        if name in _HAPPENED and new is True
         else f"{name}: {plain(new)}"
         if old is None
         else f"{name}: {plain(old)} -> {plain(new)}"
