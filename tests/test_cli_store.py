@@ -213,7 +213,8 @@ def test_a_server_that_knows_no_countries_is_told_of(here: Path) -> None:
     for words in ((*film, "--country", "DE"), ("stream", "set", "acme/film", "--title", "x")):
         finished = run(*words)
         assert finished.returncode == 0
-        assert finished.stderr.startswith("pystream stream: warning: acme/film: geo.database ")
+        begin = f"pystream stream {words[1]}: warning: acme/film: geo.database "
+        assert finished.stderr.startswith(begin)
     # The store of a server elsewhere, whose settings are not these.
     done("stream", "set", "acme/film", "--title", "y", "--store", "acl.db")
     done("stream", "set", "acme/film", "--country", "none")
@@ -828,9 +829,11 @@ def test_the_store_is_where_the_settings_say(here: Path) -> None:
 def test_what_is_wrong_with_settings_or_store_is_1(here: Path) -> None:
     (here / "bad.toml").write_text("[store]\n\nurI = 1\n")
     line = refused(1, "tenant", "list", "--config", "bad.toml")
-    assert line == "pystream tenant: bad.toml:3: store.urI: there is no such key; is url meant?\n"
+    assert (
+        line == "pystream tenant list: bad.toml:3: store.urI: there is no such key; is url meant?\n"
+    )
     missing = refused(1, "tenant", "list", "--config", "none.toml")
-    assert missing == "pystream tenant: none.toml: No such file or directory\n"
+    assert missing == "pystream tenant list: none.toml: No such file or directory\n"
     (here / "text").write_text("no database\n" * 99)
     assert "text: the file is no SQLite" in refused(1, "tenant", "list", "--store", "text")
     assert "there is no store at no/x.db" in refused(1, "tenant", "list", "--store", "no/x.db")

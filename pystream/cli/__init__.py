@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else ""
-    program = f"pystream {name}" if name in COMMANDS else "pystream"
+    _terminal.program = f"pystream {name}" if name in COMMANDS else "pystream"
     try:
         _terminal.on_signals()
         try:
@@ -64,11 +64,11 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read standard output has seen enough.
         code = 1
     except KeyboardInterrupt:
-        _terminal.complain(program, "interrupted")
+        _terminal.complain(_terminal.program, "interrupted")
         code = 130
     except BaseException as error:
         # Not Exception: a panic of the core is none (PyO3's PanicException).
-        _terminal.fail(program, arguments, error)
+        _terminal.fail(arguments, error)
         code = 1
     _terminal.end_output()
     if argv is None:

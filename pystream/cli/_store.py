@@ -48,6 +48,7 @@ def dispatch(
     """Runs the action that the first word names; returns its exit code."""
     name = words[0] if words else ""
     if name in actions:
+        _terminal.program = f"pystream {command} {name}"
         return actions[name](words[1:])
     if name in ("-h", "--help"):
         print(help_page, end="")

@@ -81,7 +81,11 @@ def print_json(value: object) -> None:
     print(json.dumps(value))
 
 
-def fail(program: str, arguments: Sequence[str], error: BaseException) -> None:
+program = "pystream"
+"""What every complaint begins with: of the command that runs, and of its action where it has one."""
+
+
+def fail(arguments: Sequence[str], error: BaseException) -> None:
     """Says what ended a command: to standard error, and where --json asks for it as an object."""
     text = sentence(error)
     # Some errors say several things, each of them a line.

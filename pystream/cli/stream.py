@@ -580,7 +580,7 @@ def _warn_of_countries(options: argparse.Namespace, stream: Stream) -> None:
     found = settings.load(options.config or settings.find(os.environ), os.environ)
     if not found.geo.knows_countries:
         said = "geo.database of the settings names no database of countries, so no viewer has a known one"
-        _terminal.complain("pystream stream", f"warning: {stream.tenant}/{stream.name}: {said}")
+        _terminal.complain(_terminal.program, f"warning: {stream.tenant}/{stream.name}: {said}")
 
 
 def _told_of_address(options: argparse.Namespace, place: str) -> str:
