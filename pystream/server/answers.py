@@ -270,12 +270,20 @@ class Answers:
         """For a person at a window, in place of a line of text."""
         # Relative, and so below whatever prefix a proxy has put before.
         root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
-        film = f"{stream.tenant}/{stream.name}/" if stream else None
+        film = f"{stream.tenant}/{stream.name}/" if stream and self._has_page(stream, request) else None
         spoken = language(request.fields.accept_language)
         body = page_.refusal(error, spoken, root, film)
         framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
+
+    def _has_page(self, stream: Stream, request: Request) -> bool:
+        """Whether whoever goes to the page of a film from here sees it."""
+        try:
+            self._gate.admits_page(stream, request)
+        except Closed:
+            return False
+        return True
 
     async def _when_known(self, request: Request, known: Awaitable[object]) -> Answer:
         """The answer once the film is there, or is known to be as it was."""
