@@ -723,6 +723,8 @@ def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server
     page.goto(f"{printed}?row=3#{quote(text, safe='')}")
     assert page.run(CARRIED, text=text) == ""
     assert page.js("location.href") == f"{printed}?row=3"
+    said = page.run("return await page.frames()[1].evaluate('document.fullscreenEnabled')")
+    assert said is True and page.seen("warnings") == []
     page.run("const frame = page.frames()[1]; await frame.press('#password', 'Enter');")
     page.run("await until(page.frames()[1], \"document.getElementById('entry').hidden\")")
     page.close()
