@@ -20,6 +20,9 @@ const KEPT = "pystream-visit";
 /** Of these the page speaks with the texts that a film has without a form. */
 const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
 
+/** These say for how many seconds. */
+const TIMED = new Set(["devices", "tries", "full", "later"]);
+
 /** What the customer tells viewers. `version` is "" where that is nothing. */
 class Notice {
   #form;
@@ -134,6 +137,7 @@ export class Entry {
   #field;
   #problem;
   #say;
+  #counting = 0;
 
   /** `form`: the element; `say(name)`: a text in the viewer's language. */
   constructor(form, say) {
@@ -198,6 +202,8 @@ export class Entry {
   }
 
   #tell(kind, seconds = 10, when = "") {
+    clearInterval(this.#counting);
+    this.#problem.removeAttribute("aria-live");
     const name = GATES.has(kind) ? `trouble_${kind}` : `entry_${kind}`;
     this.#problem.textContent = kind === null ? "" : this.#say(name, { seconds, when });
     this.#problem.hidden = kind === null;
@@ -208,7 +214,20 @@ export class Entry {
       this.#problem.append(typed);
     }
     this.#field.setAttribute("aria-invalid", String(kind === "password" || kind === "mistyped"));
+    if (TIMED.has(kind)) this.#countDown(name, seconds);
     if (kind !== null) this.#field.select();
+  }
+
+  /** Says it again, with the seconds that are left, until it is time. */
+  #countDown(name, seconds) {
+    const end = performance.now() + seconds * 1000;
+    this.#counting = setInterval(() => {
+      const left = Math.ceil((end - performance.now()) / 1000);
+      // Nobody wants to hear the seconds one by one, but that it is time.
+      this.#problem.setAttribute("aria-live", left > 0 ? "off" : "assertive");
+      this.#problem.textContent = left > 0 ? this.#say(name, { seconds: left }) : this.#say("entry_now");
+      if (left <= 0) clearInterval(this.#counting);
+    }, 1000);
   }
 }
 
