@@ -740,6 +740,20 @@ def in_frame(page: Page, expression: str) -> None:
     page.run("await until(page.frames()[1], values.expression)", expression=expression)
 
 
+@pytest.mark.parametrize(("stream", "why"), [("course", "not valid any more"), ("kick", "another")])
+def test_in_a_frame_that_keeps_nothing_it_is_said_why_the_film_stops(
+    house: House, chromium: Chromium, site: Site, stream: str, why: str
+) -> None:
+    text = house.issue(f"acme/{stream}")
+    with framed(house, chromium, site, stream, 'width="800" height="450"') as page:
+        page.run(IN_FRAME, password=text, plays=PLAYS)
+        if stream == "kick":
+            house.let_in("acme/kick", text)
+        else:
+            house.revoke("acme", text)
+        in_frame(page, f"{ASKS} && {SHOWN}.includes({json.dumps(why)})")
+
+
 AGAIN = """
 const frame = page.frames()[1];
 await frame.fill("#password", values.password);

@@ -5,10 +5,11 @@
 // has gone on from it. The server is told which version that was, and refuses one that does not stand any more.
 //
 // A visit is kept for this tab alone (sessionStorage), and in an iframe for this tab and the site around it: no cookie.
-// Where the browser keeps nothing, a reload asks again. A printed card's code opens the page with the password behind
-// the "#", which no server ever sees; it is taken out of the address and put into the field. A token of a customer's
-// site comes the same way, as "#token=...". What comes there once the page is open, of a page around that was slow to
-// hand it on, or of another card, opens the page anew. A link stays where it is, so that it can be opened again.
+// Where the browser keeps nothing, a reload asks again, and only the page that began a visit knows of it: enough to say
+// why it ended. A printed card's code opens the page with the password behind the "#", which no server ever sees; it is
+// taken out of the address and put into the field. A token of a customer's site comes the same way, as "#token=...".
+// What comes there once the page is open, of a page around that was slow to hand it on, or of another card, opens the
+// page anew. A link stays where it is, so that it can be opened again.
 
 import { Refused, openSession, probe } from "./session.js";
 
@@ -17,6 +18,8 @@ addEventListener("hashchange", () => {
 });
 
 const KEPT = "pystream-visit";
+/** The visit that this page began, whatever the browser keeps. */
+let own = null;
 /** Of these the page speaks with the texts that a film has without a form. */
 const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
 
@@ -242,6 +245,7 @@ function fromAddress() {
 }
 
 function kept() {
+  if (own !== null) return own;
   try {
     return JSON.parse(sessionStorage.getItem(KEPT));
   } catch {
@@ -250,14 +254,16 @@ function kept() {
 }
 
 function keep(visit) {
+  own = { ...visit, path: location.pathname };
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ ...visit, path: location.pathname }));
+    sessionStorage.setItem(KEPT, JSON.stringify(own));
   } catch {
-    // Then it is asked for again.
+    // Then a reload asks for it again.
   }
 }
 
 function forget() {
+  own = null;
   try {
     sessionStorage.removeItem(KEPT);
   } catch {
