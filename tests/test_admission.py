@@ -805,6 +805,21 @@ def test_who_has_to_wait_sees_the_time_go_by(house: House, chromium: Chromium) -
     page.close()
 
 
+def test_in_a_low_frame_it_is_seen_what_is_wrong(
+    house: House, chromium: Chromium, site: Site
+) -> None:
+    within = (
+        "(({ top, bottom }) => top >= 0 && bottom <= innerHeight)"
+        "(document.getElementById(ID).getBoundingClientRect())"
+    )
+    with framed(house, chromium, site, "course", 'width="374" height="210"') as page:
+        page.run("await page.frames()[1].fill('#password', 'wrong')")
+        page.run("await page.frames()[1].press('#password', 'Enter')")
+        in_frame(page, f"{SHOWN}.includes('does not open this film')")
+        for seen in ("entry-problem", "password"):
+            in_frame(page, within.replace("ID", json.dumps(seen)))
+
+
 FILLED = """
 // What is loaded anew knows nothing for a moment.
 const known = { evaluate: (expression) => frame.evaluate(expression).catch(() => false) };

@@ -218,7 +218,10 @@ export class Entry {
     }
     this.#field.setAttribute("aria-invalid", String(kind === "password" || kind === "mistyped"));
     if (TIMED.has(kind)) this.#countDown(name, seconds);
-    if (kind !== null) this.#field.select();
+    if (kind === null) return;
+    this.#field.select();
+    // Below a long notice, or in a low frame.
+    this.#problem.scrollIntoView({ block: "nearest" });
   }
 
   /** Says it again, with the seconds that are left, until it is time. */
