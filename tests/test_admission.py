@@ -30,7 +30,7 @@ from pystream.server.http import PHRASES
 from pystream.server.keys import open_key_store
 from pystream.server.office import embedding
 from pystream.server.settings import load
-from tests.browser.chromium import Chromium
+from tests.browser.chromium import Chromium, Page
 from tests.test_mp4 import sparse
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
@@ -357,6 +357,27 @@ def test_devices(either: House) -> None:
     stranger = either.issue("acme/one")
     either.let_in("acme/one", stranger, replaces=second["grant"])
     assert either.standing(second) == "open"
+
+
+def test_whoever_leaves_makes_room(house: House) -> None:
+    text, stranger = house.issue("acme/one"), house.issue("acme/one")
+    first, other = house.let_in("acme/one", text), house.let_in("acme/one", stranger)
+    assert house.ask(first["leave"])[0] == 405
+    forged = first["leave"].replace(first["grant"], first["grant"][:-4] + "AAAA")
+    for nobodys in (forged, first["leave"].replace("/one/", "/kick/")):
+        assert house.ask(nobodys, "POST")[0] == 403
+    assert house.ask(other["leave"], "POST")[0] == 204
+    assert house.refused("acme/one", text) == "devices"
+    assert (house.standing(first), house.standing(other)) == ("open", "open")
+    status, headers, _ = house.ask(first["leave"], "POST", Cookie="a=b")
+    assert status == 204 and "set-cookie" not in headers
+    # The other worker may be asked before the writer has heard it of this one.
+    until(lambda: house.sign_in("acme/one", text)[0] == 200, patience=10)
+    assert house.standing(first) == "kicked"
+    # Where nobody waits for a place, nothing is told.
+    assert "leave" not in house.let_in("acme/course", house.issue("acme/course"))
+    assert "leave" in house.let_in("acme/course", house.issue("acme/course", max_devices=3))
+    assert house.ask(first["leave"], "POST")[0] == 204
 
 
 def test_the_newest_device_may_come_before_the_oldest(either: House) -> None:
@@ -697,6 +718,108 @@ def test_the_page_asks_in_a_frame_on_another_site(
     page.close()
 
 
+DENIED = "(() => { try { sessionStorage; return false; } catch { return true; } })()"
+
+
+@contextmanager
+def framed(house: House, chromium: Chromium, site: Site, stream: str, size: str) -> Iterator[Page]:
+    """A page of another site with a stream in a frame, which may keep nothing."""
+    with house.store() as store:
+        store.set_stream("acme", stream, {"embed_origins": [site.origin]}, who="test", now=1)
+    path = f"/acme/{stream}/"
+    until(lambda: everywhere(lambda: site.origin in house.ask(path)[1]["content-security-policy"]))
+    site.code = f'<iframe src="{address(house, f"acme/{stream}")}" {size}></iframe>'
+    page = chromium.page(locale="en-US")
+    page.goto(f"{site.origin}/code")
+    assert page.run(f"return await page.frames()[1].evaluate({json.dumps(DENIED)})")
+    yield page
+    page.close()
+
+
+def in_frame(page: Page, expression: str) -> None:
+    page.run("await until(page.frames()[1], values.expression)", expression=expression)
+
+
+@pytest.mark.parametrize(("stream", "why"), [("course", "not valid any more"), ("kick", "another")])
+def test_in_a_frame_that_keeps_nothing_it_is_said_why_the_film_stops(
+    house: House, chromium: Chromium, site: Site, stream: str, why: str
+) -> None:
+    text = house.issue(f"acme/{stream}")
+    with framed(house, chromium, site, stream, 'width="800" height="450"') as page:
+        page.run(IN_FRAME, password=text, plays=PLAYS)
+        if stream == "kick":
+            house.let_in("acme/kick", text)
+        else:
+            house.revoke("acme", text)
+        in_frame(page, f"{ASKS} && {SHOWN}.includes({json.dumps(why)})")
+
+
+AGAIN = """
+const frame = page.frames()[1];
+await frame.fill("#password", values.password);
+// It takes a moment until the server has heard it, and much longer until it would find out by itself.
+const end = Date.now() + 10_000;
+while (await frame.evaluate(values.asks)) {
+  if (Date.now() > end) throw new Error(await frame.evaluate(values.shown));
+  await frame.press("#password", "Enter");
+  await until(frame, "!document.getElementById('entry').classList.contains('busy')");
+}
+"""
+
+
+def test_whoever_leaves_a_frame_that_keeps_nothing_comes_in_again(
+    house: House, chromium: Chromium, site: Site
+) -> None:
+    text = house.issue("acme/one")
+    with framed(house, chromium, site, "one", 'width="800" height="450"') as page:
+        for there_again in (
+            "await page.goto('about:blank'); await page.goBack()",
+            "await page.reload()",
+        ):
+            page.run(IN_FRAME, password=text, plays=PLAYS)
+            page.run(there_again)
+            in_frame(page, ASKS)
+            page.run(AGAIN, password=text, asks=ASKS, shown=SHOWN)
+            page.run(there_again)
+            in_frame(page, ASKS)
+        assert page.run("return (await context.cookies()).length") == 0
+
+
+def test_who_has_to_wait_sees_the_time_go_by(house: House, chromium: Chromium) -> None:
+    text = house.issue("acme/one")
+    house.let_in("acme/one", text)
+    page = chromium.page(locale="en-US")
+    page.run("await page.clock.install()")
+    page.goto(f"{address(house, 'acme/one')}#{text}")
+    page.until(ASKS)
+    page.press("Enter")
+    page.until(f"/please wait \\d+ s/.test({SHOWN})")
+    seconds = f"Number(/(\\d+) s/.exec({SHOWN})[1])"
+    first = page.js(seconds)
+    assert 1 < first <= 16
+    page.run("await page.clock.runFor(1000)")
+    page.until(f"{seconds} < {first}")
+    page.run("await page.clock.runFor(20_000)")
+    page.until(f"{SHOWN} === 'Please try again now.'")
+    accessible(page)
+    page.close()
+
+
+def test_in_a_low_frame_it_is_seen_what_is_wrong(
+    house: House, chromium: Chromium, site: Site
+) -> None:
+    within = (
+        "(({ top, bottom }) => top >= 0 && bottom <= innerHeight)"
+        "(document.getElementById(ID).getBoundingClientRect())"
+    )
+    with framed(house, chromium, site, "course", 'width="374" height="210"') as page:
+        page.run("await page.frames()[1].fill('#password', 'wrong')")
+        page.run("await page.frames()[1].press('#password', 'Enter')")
+        in_frame(page, f"{SHOWN}.includes('does not open this film')")
+        for seen in ("entry-problem", "password"):
+            in_frame(page, within.replace("ID", json.dumps(seen)))
+
+
 FILLED = """
 // What is loaded anew knows nothing for a moment.
 const known = { evaluate: (expression) => frame.evaluate(expression).catch(() => false) };
@@ -723,6 +846,8 @@ def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server
     page.goto(f"{printed}?row=3#{quote(text, safe='')}")
     assert page.run(CARRIED, text=text) == ""
     assert page.js("location.href") == f"{printed}?row=3"
+    said = page.run("return await page.frames()[1].evaluate('document.fullscreenEnabled')")
+    assert said is True and page.seen("warnings") == []
     page.run("const frame = page.frames()[1]; await frame.press('#password', 'Enter');")
     page.run("await until(page.frames()[1], \"document.getElementById('entry').hidden\")")
     page.close()

@@ -682,6 +682,8 @@ def test_the_code_that_embeds_a_stream_names_its_page_and_who_may() -> None:
     finished = run(*embed, url)
     assert finished.returncode == 0 and f'<iframe src="{url}"' in finished.stdout
     assert "no site may embed acme/a yet" in finished.stderr
+    # Browsers complain where two attributes say it.
+    assert finished.stdout.count("fullscreen") == 1
     done("stream", "set", "acme/a", "--embed-origin", "https://www.example.org", "--title", '"A"')
     html = done(*embed, url)
     assert 'title="&quot;A&quot;"' in html and len(html.splitlines()) == 1

@@ -185,6 +185,46 @@ def test_of_two_desks_one_decides(house: House) -> None:
         assert trio.run(asked_at_once, "4714", b"t" * 16) == {"spent": 16}
 
 
+def test_a_session_that_was_left_gives_way_until_it_asks_again(house: House) -> None:
+    holder, stranger = house.password(), house.password()
+    first, second, third = (house.ask(holder=holder, devices=1) for _ in range(3))
+    theirs = house.ask(holder=stranger, devices=1)
+
+    async def some_leave() -> list[str | int]:
+        line, found = Line(house.listener), list[str | int]()
+
+        async def told(ask: Open) -> None:
+            answered = await line.open(ask)
+            found.append(answered.wait_s or "open")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            for each in (first, theirs, second):
+                await told(each)
+            for left in (os.urandom(16), theirs.id):
+                await line.leave(left)
+            await told(second)
+            await line.leave(first.id)
+            await told(second)
+            # It is another one's place now, and a page that comes back has it as before.
+            await line.leave(first.id)
+            await told(third)
+            await line.leave(second.id)
+            # What comes on a line is heard in its order, so then the desk has heard that.
+            await told(theirs)
+            house.table.check(second.id, house.stream.id, NOW + 1)
+            await told(third)
+            nursery.cancel_scope.cancel()
+        return found
+
+    with house.writer():
+        said = trio.run(some_leave)
+    assert said == ["open", "open", 16, 16, "open", 16, "open", 17]
+    assert house.table.check(first.id, house.stream.id, NOW) == End.KICKED
+    for open_still in (second, theirs):
+        assert house.table.check(open_still.id, house.stream.id, NOW) == _core.Sessions.OPEN
+
+
 class Watched:
     """A table that notes what it was asked."""
 

@@ -102,6 +102,8 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "given": StreamSettings(sources=(str(SAMPLE),), title="A clip", download=True),
         "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
         "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
+        "over": settings("plain.mp4", closes_at=1),
+        "locked": settings("plain.mp4", embed_origins=(site.origin,), embed_lock=True),
         "odd": StreamSettings(sources=(str(SAMPLE),), title="</title><script>alert(1)</script>&$x"),
     }
     with serving(streams, page=player.load()) as running:
@@ -310,6 +312,17 @@ def test_a_window_without_a_film_says_so_to_people(
     for accept, method in (("*/*", "GET"), ("application/json", "GET"), (HTML, "DELETE")):
         _, fields, body = server.get(path, method, Accept=accept)
         assert fields["content-type"] == "text/plain; charset=utf-8" and body.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("over", "late"), ("locked", "site")])
+@pytest.mark.parametrize("asked", ["", "master.m3u8", "t"])
+def test_a_window_leads_to_no_page_that_is_refused_as_well(
+    server: Server, name: str, kind: str, asked: str
+) -> None:
+    path = f"/acme/{name}/{asked}" if asked != "t" else f"/t/x/acme/{name}/master.m3u8"
+    status, _, body = server.get(path, Accept=HTML, Sec_Fetch_Dest="document")
+    assert status == 403 and not [tag for tag, _ in Document(body.decode()).elements if tag == "a"]
+    assert asked == "t" or f"<p>{REFUSALS['en'][kind][1]}</p>" in body.decode()
 
 
 def test_such_a_window_runs_no_script_and_asks_nobody_else(server: Server, site: Site) -> None:

@@ -41,6 +41,7 @@ from pystream.acl.viewers import (
     grace_s,
     notice_version,
     opens,
+    wait_s,
 )
 from pystream.errors import Exists, InvalidValue, NotFound, StoreError
 from tests.waiting import until
@@ -126,6 +127,10 @@ def test_who_gives_way(sessions: list[Seen], devices: int, mode: str, grace: int
     found = giving_way(sessions, devices, mode, grace, now)
     assert found == (None if gone is None else tuple(gone))
     assert giving_way(sessions, None, mode, grace, now) == ()
+    if found is None:
+        wait = wait_s(sessions, devices, grace, now)
+        assert giving_way(sessions, devices, mode, grace, now + wait - 1) is None
+        assert giving_way(sessions, devices, mode, grace, now + wait) is not None
 
 
 def test_the_grace_is_some_segments_and_not_too_short() -> None:

@@ -5,12 +5,14 @@ keyed hash, and holds its text sealed. A session is a random number; it is made 
 request that is let in, and is all that a grant carries.
 
 **How many watch with one password.** A session that has asked for something in the last `grace`
-seconds is *active*: a player asks every few seconds. Of one holder, at most as many sessions as the
-password has devices are open. Where one more comes, those that are not active give way first, the
-one seen longest ago before the others: somebody paused for an hour and another device took over. If
-all are active, `reject_new` refuses the newcomer and `kick_oldest` ends the session opened first. So
-whoever lost a session by a crash is locked out for no longer than the grace, and whoever says which
-session the new one replaces (a page that was loaded again) not at all.
+seconds is *active*: a player asks every few seconds. It is not, from when its page says that it is
+left until it asks again: so a page that comes back goes on, and who says that for others (it takes
+their grant) ends nothing. Of one holder, at most as many sessions as the password has devices are
+open. Where one more comes, those that are not active give way first, the one seen longest ago before
+the others: somebody paused for an hour and another device took over. If all are active, `reject_new`
+refuses the newcomer and `kick_oldest` ends the session opened first. So whoever lost a session by a
+crash is locked out for no longer than the grace, and whoever says which session the new one replaces
+(a page that was loaded again) not at all.
 """
 
 from __future__ import annotations
@@ -199,6 +201,13 @@ def giving_way(
     if excess > idle and mode == "reject_new":
         return None
     return tuple(each.id for each in order[:excess])
+
+
+def wait_s(sessions: Iterable[Seen], devices: int, grace: int, now: int) -> int:
+    """Seconds until one more, which is refused now, may be opened beside these, if those that have to give
+    way ask for nothing meanwhile."""
+    last_to_give_way = sorted(each.last_seen for each in sessions)[-devices]
+    return max(1, last_to_give_way + grace + 1 - now)
 
 
 def _idle_first(sessions: list[Seen], grace: int, now: int) -> Iterator[Seen]:

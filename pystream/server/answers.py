@@ -25,7 +25,7 @@ from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
-from pystream.server.entrance import Entrance, said
+from pystream.server.entrance import Admission, Entrance, said
 from pystream.server.files import NoAnswer
 from pystream.server.gate import Closed, Gate
 from pystream.server.http import HttpError, Request
@@ -60,6 +60,7 @@ _TYPES = {
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
+_POSTED = frozenset((Kind.SESSION, Kind.LEAVE))
 _OF_A_FILM = frozenset(
     (Kind.MULTIVARIANT, Kind.PLAYLIST, Kind.INIT, Kind.SEGMENT, Kind.KEY, Kind.FRAME)
 )
@@ -270,12 +271,24 @@ class Answers:
         """For a person at a window, in place of a line of text."""
         # Relative, and so below whatever prefix a proxy has put before.
         root = "../" * (request.path.count("/") - 1) + f"{self._prefix}/".removeprefix("/")
-        film = f"{stream.tenant}/{stream.name}/" if stream else None
+        film = (
+            f"{stream.tenant}/{stream.name}/"
+            if stream and self._has_page(stream, request)
+            else None
+        )
         spoken = language(request.fields.accept_language)
         body = page_.refusal(error, spoken, root, film)
         framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
+
+    def _has_page(self, stream: Stream, request: Request) -> bool:
+        """Whether whoever goes to the page of a film from here sees it."""
+        try:
+            self._gate.admits_page(stream, request)
+        except Closed:
+            return False
+        return True
 
     async def _when_known(self, request: Request, known: Awaitable[object]) -> Answer:
         """The answer once the film is there, or is known to be as it was."""
@@ -326,7 +339,7 @@ class Answers:
         cors = _cors(stream, request)
         if request.method == "OPTIONS":
             return Answer(204, [*cors, *_PREFLIGHT])
-        if request.method not in ("GET", "HEAD") and kind is not Kind.SESSION:
+        if request.method not in ("GET", "HEAD") and kind not in _POSTED:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
         grant = None
         if asked.grant is not None:
@@ -335,6 +348,8 @@ class Answers:
             if grant.flags & PICTURES:
                 if kind is not Kind.FRAME:
                     raise GrantError("stream")
+            elif kind is Kind.LEAVE:
+                return self._left(request, grant, cors)
             else:
                 closes = stream.settings.closes_at
                 # What was given out before this was set may say a later end.
@@ -645,8 +660,8 @@ class Answers:
 
     async def _grant(
         self, stream: Stream, film: Film | None, request: Request, name: str = ""
-    ) -> tuple[str, int]:
-        """Lets a viewer in: the grant, and when it ends. `name`: what was asked for beside the page.
+    ) -> tuple[str, Admission]:
+        """Lets a viewer in: the grant, and until when it holds. `name`: what was asked for beside the page.
         Raises `HttpError` for who may not come in, or where there is no room."""
         if self._door is not None:
             self._door.check(stream)
@@ -654,9 +669,10 @@ class Answers:
         now = int(time.time())
         lifetime = _lifetime(stream, film, now)
         if stream.settings.access == "open":
-            session, expires, flags = os.urandom(SESSION_LENGTH), now + lifetime, 0
+            admitted = Admission(os.urandom(SESSION_LENGTH), now + lifetime, counted=False)
+            flags = 0
         elif self._entrance is not None:
-            session, expires = await self._entrance.let_in(
+            admitted = await self._entrance.let_in(
                 stream,
                 request,
                 f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
@@ -668,10 +684,11 @@ class Answers:
         else:
             raise HttpError(503, "nobody can be let in at present")
         if self._door is not None:
-            self._door.count(stream, session)
+            self._door.count(stream, admitted.session)
         now = int(time.time())
-        lifetime = max(1, expires - now)
-        return self.grants.issue(stream.id, session, now, lifetime, flags=flags), now + lifetime
+        lifetime = max(1, admitted.expires - now)
+        grant = self.grants.issue(stream.id, admitted.session, now, lifetime, flags=flags)
+        return grant, admitted._replace(expires=now + lifetime)
 
     def _replaced(self, request: Request) -> bytes:
         """The session that the new one takes the place of: who shows its grant, has it."""
@@ -701,13 +718,13 @@ class Answers:
         if request.method != "POST":
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
         film = await self._origin.film(self._source(stream))
-        grant, expires = await self._grant(stream, film, request)
+        grant, admitted = await self._grant(stream, film, request)
         under = self._under(grant, asked)
         stills = page.stills(film.presentation)
         session = {
             "master": f"{under}/master.m3u8",
             "grant": grant,
-            "expires": expires,
+            "expires": admitted.expires,
             "duration": film.presentation.duration,
             "frame_ms": page.STILL_MS,
             "frames": {
@@ -718,9 +735,19 @@ class Answers:
         if stream.settings.access != "open":
             # Who was let in may be put out: within a segment, however much a player has buffered.
             session["check_ms"] = stream.settings.segment_duration_ms
+        if admitted.counted:
+            session["leave"] = f"{under}/leave"
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+    async def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
+        """A page says that it is left. Who shows the grant, has the session."""
+        if request.method != "POST":
+            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+        if grant.flags & ADMITTED and self._entrance is not None:
+            await self._entrance.leave(grant.session)
+        return Answer(204, [_NO_STORE, *cors])
 
 
 def _lifetime(stream: Stream, film: Film | None, now: int) -> int:

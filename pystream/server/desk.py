@@ -31,14 +31,26 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import msgspec
 import trio
 
 from pystream import _core
+from pystream.acl.grants import SESSION_LENGTH
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
-from pystream.acl.viewers import End, Ending, Password, Refusal, Seen, Session, Spent, giving_way
+from pystream.acl.viewers import (
+    End,
+    Ending,
+    Password,
+    Refusal,
+    Seen,
+    Session,
+    Spent,
+    giving_way,
+    wait_s,
+)
 from pystream.errors import TableFull
 from pystream.server import log
 
@@ -83,14 +95,22 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The answer to the request of that number: opened, or why not."""
+    """The answer to the request of that number: opened, or why not. `wait_s`: after how many seconds it may
+    be otherwise, where time alone can help."""
 
     number: int
     refusal: Refusal | None = None
     unavailable: bool = False
+    wait_s: int | None = None
 
 
-_ASKED = msgspec.msgpack.Decoder(Open)
+class Left(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Nobody watches with this session any more, as its page says. There is no answer."""
+
+    session: Annotated[bytes, msgspec.Meta(min_length=SESSION_LENGTH, max_length=SESSION_LENGTH)]
+
+
+_ASKED = msgspec.msgpack.Decoder(Open | Left)
 _ANSWERED = msgspec.msgpack.Decoder(Answered)
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -135,6 +155,8 @@ class Desk:
         self._clock = clock
         # What is open, by holder, or 0 where there is none: session and when it was opened.
         self._held: dict[int, dict[bytes, int]] = {}
+        # What was left, and when it had asked for something last: in memory alone, as it is for a moment.
+        self._left: dict[bytes, int] = {}
         self._opened: list[Session] = []
         self._spent: list[Spent] = []
         self._ended: dict[bytes, End] = {}
@@ -183,12 +205,21 @@ class Desk:
 
         try:
             async for message in messages(stream):
-                self._waiting.append((_ASKED.decode(message), answer))
+                asked = _ASKED.decode(message)
+                if isinstance(asked, Left):
+                    self._leave(asked.session)
+                    continue
+                self._waiting.append((asked, answer))
                 self._work.set()
         except (trio.BrokenResourceError, msgspec.DecodeError) as error:
             # Neither ends the desk.
             why = "a worker ended, or another program wrote to this node's socket; nothing is lost"
             log.warning("desk-line-broken", why=why, **log.fault(error))
+
+    def _leave(self, id: bytes) -> None:
+        found = self._table.get(id)
+        if found is not None:
+            self._left[id] = found.last_seen
 
     # Decisions
 
@@ -301,9 +332,11 @@ class Desk:
             if holder is not None and ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
                 held.pop(ask.replaces)
-            leaving = self._leaving(ask, held, now)
+            seen = self._seen(ask, held)
+            leaving = giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
             if leaving is None:
-                return Answered(ask.number, Refusal.DEVICES)
+                wait = wait_s(seen, ask.devices or 1, ask.grace_s, now)
+                return Answered(ask.number, Refusal.DEVICES, wait_s=wait)
             for id in leaving:
                 self._end(id, End.KICKED)
                 held.pop(id)
@@ -326,14 +359,13 @@ class Desk:
             )
         return Answered(ask.number)
 
-    def _leaving(self, ask: Open, held: dict[bytes, int], now: int) -> tuple[bytes, ...] | None:
-        """Whose place one more takes, or None where it gets none. Thousands may share a password that
-        has no limit, so only where there is one are they looked at."""
+    def _seen(self, ask: Open, held: dict[bytes, int]) -> list[Seen]:
+        """Who has the places that one more asks for. Thousands may share a password that has no limit, so
+        only where there is one are they looked at."""
         if ask.devices is None:
-            return ()
+            return []
         self._drop_what_is_over(held, [*held])
-        seen = [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
-        return giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
+        return [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
 
     def _drop_what_is_over(self, held: dict[bytes, int], ids: Iterable[bytes]) -> None:
         """Of these sessions of a holder. What was idle has ended without a word: it is written as well, or
@@ -348,7 +380,10 @@ class Desk:
 
     def _last_seen(self, id: bytes) -> int:
         found = self._table.get(id)
-        return 0 if found is None else found.last_seen
+        return 0 if found is None or self._is_left(found) else found.last_seen
+
+    def _is_left(self, found: _core.Session) -> bool:
+        return found.last_seen <= self._left.get(found.id, -1)
 
     def _end(self, id: bytes, reason: End) -> None:
         if self._table.end(id, reason):
@@ -471,6 +506,12 @@ class Desk:
             if self._ended:
                 self._work.set()
             self._held = {holder: held for holder, held in self._held.items() if held}
+            there = (self._table.get(id) for id in self._left)
+            self._left = {
+                found.id: found.last_seen
+                for found in there
+                if found is not None and self._is_left(found)
+            }
             try:
                 await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
             except Exception as error:
@@ -563,6 +604,14 @@ class Line:
                     return answered
                 await trio.sleep(_RETRY_SECONDS)
         return Answered(ask.number, unavailable=True)
+
+    async def leave(self, session: bytes) -> None:
+        """Tells the desk that a session was left. Where it is not there just now, nobody is told: then the
+        place is free after the grace, as after a crash."""
+        if self._stream is not None:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                async with self._sending:
+                    await self._stream.send_all(framed(_ENCODER.encode(Left(session))))
 
     async def _asked(self, ask: Open) -> Answered | None:
         stream = self._stream

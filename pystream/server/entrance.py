@@ -108,10 +108,11 @@ class Unread(Refused):
 
 
 class Admission(NamedTuple):
-    """A session that was opened, 16 bytes, and when it ends."""
+    """A session that was opened, 16 bytes, and when it ends. `counted`: others have to wait for its place."""
 
     session: bytes
     expires: int
+    counted: bool
 
 
 class _Bearer(NamedTuple):
@@ -183,7 +184,7 @@ class Entrance:
         answered = await self._line.open(ask)
         match answered.refusal:
             case Refusal.DEVICES:
-                raise Refused(409, "devices", _IN_USE, ask.grace_s)
+                raise Refused(409, "devices", _IN_USE, answered.wait_s)
             case Refusal.PASSWORD:
                 raise Refused(403, "password", _WRONG)
             case Refusal.REVOKED:
@@ -192,7 +193,12 @@ class Entrance:
                 raise _refused_link(EntranceError("replayed"))
         if answered.unavailable:
             raise Refused(503, "later", _LATER, 2)
-        return Admission(ask.id, ask.expires)
+        return Admission(ask.id, ask.expires, ask.devices is not None)
+
+    async def leave(self, session: bytes) -> None:
+        """Nobody watches with this session any more: its place is for whoever comes next, unless it asks for
+        something again."""
+        await self._line.leave(session)
 
     def _asked(
         self,

@@ -5,6 +5,7 @@
 /{tenant}/{stream}/master.m3u8, download.mp4              entrance: to a fresh grant, without a page
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
 /t/{grant}/{tenant}/{stream}/frame.mp4                    frame: the one that stands for the film
+/t/{grant}/{tenant}/{stream}/leave                        leave (POST): nobody watches there any more
 /t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     PAGE = "page"
     UNSLASHED = "unslashed"
     SESSION = "session"
+    LEAVE = "leave"
     ENTRANCE = "entrance"
     MULTIVARIANT = "multivariant"
     PLAYLIST = "playlist"
@@ -101,7 +103,7 @@ def _granted(parts: list[str]) -> Route | None:
     if rest == ["frame.mp4"]:
         return Route(Kind.FRAME, tenant, stream, grant)
     if len(rest) == 1:
-        kind = _WHOLE.get(rest[0])
+        kind = Kind.LEAVE if rest[0] == "leave" else _WHOLE.get(rest[0])
         return Route(kind, tenant, stream, grant) if kind else None
     if len(rest) == 3 and rest[2] == "index.m3u8":
         return Route(Kind.PLAYLIST, tenant, stream, grant, rest[0], rest[1])

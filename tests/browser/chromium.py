@@ -18,8 +18,8 @@ MODULES = ROOT / "npm" / "node_modules"
 _WATCH = """
 const context = await browser.newContext(values.context);
 const page = await context.newPage();
-const seen = { errors: [], refused: [], requests: [] };
-page.on("console", (message) => message.type() === "error" && seen.errors.push(message.text()));
+const seen = { errors: [], warnings: [], refused: [], requests: [] };
+page.on("console", (message) => seen[`${message.type()}s`]?.push(message.text()));
 page.on("pageerror", (error) => seen.errors.push(String(error)));
 page.on("response", (answer) => seen.requests.push([answer.status(), new URL(answer.url()).pathname]));
 await page.exposeBinding("refusedByPolicy", (_, what) => seen.refused.push(what));
@@ -101,7 +101,8 @@ class Page:
         self.run("await page.click(values.selector)", selector=selector)
 
     def seen(self, what: str) -> Any:
-        """`errors` on the console, what the policy `refused`, `requests` as `[status, path]`."""
+        """`errors` and `warnings` on the console, what the policy `refused`, `requests` as
+        `[status, path]`."""
         return self.run(f"return seen.{what}")
 
     def close(self) -> None:

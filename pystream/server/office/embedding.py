@@ -31,12 +31,12 @@ def page_url(request: Request, tenant: str, stream: str) -> str:
 
 def code(url: str, stream: Stream) -> str:
     """HTML of a frame that is as wide as there is room, in 16:9. What the page may do, it may do there:
-    play by itself, fill the screen, lie above other windows. Where a fragment opens the stream, a script
-    hands it on."""
+    play by itself, fill the screen (said once, as browsers complain of two attributes that say it), lie above
+    other windows. Where a fragment opens the stream, a script hands it on."""
     settings = stream.settings
     frame = (
         f'<iframe src="{escape(url)}" title="{escape(settings.title or stream.name)}"'
         ' style="width: 100%; aspect-ratio: 16 / 9; border: 0" allowfullscreen'
-        ' allow="autoplay; fullscreen; picture-in-picture; encrypted-media"></iframe>'
+        ' allow="autoplay; picture-in-picture; encrypted-media"></iframe>'
     )
     return f"{frame}{_HAND_ON}" if settings.access in _BY_FRAGMENT else frame

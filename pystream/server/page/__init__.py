@@ -151,8 +151,8 @@ def _entry(notice: str, way: str, texts: Mapping[str, str]) -> str:
     return f"""\
 <form id="entry" class="entry" autocomplete="off" data-notice="{notice_version(notice) or ""}" hidden>
 <div id="notice" class="notice"{"" if notice else " hidden"}>{_paragraphs(notice)}</div>
-{asked}<p id="entry-problem" class="problem" role="alert" hidden></p>
-</form>
+<p id="entry-problem" class="problem" role="alert" hidden></p>
+{asked}</form>
 """
 
 

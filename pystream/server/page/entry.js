@@ -5,10 +5,11 @@
 // has gone on from it. The server is told which version that was, and refuses one that does not stand any more.
 //
 // A visit is kept for this tab alone (sessionStorage), and in an iframe for this tab and the site around it: no cookie.
-// Where the browser keeps nothing, a reload asks again. A printed card's code opens the page with the password behind
-// the "#", which no server ever sees; it is taken out of the address and put into the field. A token of a customer's
-// site comes the same way, as "#token=...". What comes there once the page is open, of a page around that was slow to
-// hand it on, or of another card, opens the page anew. A link stays where it is, so that it can be opened again.
+// Where the browser keeps nothing, a reload asks again, and only the page that began a visit knows of it: enough to say
+// why it ended. A printed card's code opens the page with the password behind the "#", which no server ever sees; it is
+// taken out of the address and put into the field. A token of a customer's site comes the same way, as "#token=...".
+// What comes there once the page is open, of a page around that was slow to hand it on, or of another card, opens the
+// page anew. A link stays where it is, so that it can be opened again.
 
 import { Refused, openSession, probe } from "./session.js";
 
@@ -17,8 +18,13 @@ addEventListener("hashchange", () => {
 });
 
 const KEPT = "pystream-visit";
+/** The visit that this page began, whatever the browser keeps. */
+let own = null;
 /** Of these the page speaks with the texts that a film has without a form. */
 const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
+
+/** These say for how many seconds. */
+const TIMED = new Set(["devices", "tries", "full", "later"]);
 
 /** What the customer tells viewers. `version` is "" where that is nothing. */
 class Notice {
@@ -134,6 +140,7 @@ export class Entry {
   #field;
   #problem;
   #say;
+  #counting = 0;
 
   /** `form`: the element; `say(name)`: a text in the viewer's language. */
   constructor(form, say) {
@@ -198,6 +205,8 @@ export class Entry {
   }
 
   #tell(kind, seconds = 10, when = "") {
+    clearInterval(this.#counting);
+    this.#problem.removeAttribute("aria-live");
     const name = GATES.has(kind) ? `trouble_${kind}` : `entry_${kind}`;
     this.#problem.textContent = kind === null ? "" : this.#say(name, { seconds, when });
     this.#problem.hidden = kind === null;
@@ -208,7 +217,23 @@ export class Entry {
       this.#problem.append(typed);
     }
     this.#field.setAttribute("aria-invalid", String(kind === "password" || kind === "mistyped"));
-    if (kind !== null) this.#field.select();
+    if (TIMED.has(kind)) this.#countDown(name, seconds);
+    if (kind === null) return;
+    this.#field.select();
+    // Below a long notice, or in a low frame.
+    this.#problem.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Says it again, with the seconds that are left, until it is time. */
+  #countDown(name, seconds) {
+    const end = performance.now() + seconds * 1000;
+    this.#counting = setInterval(() => {
+      const left = Math.ceil((end - performance.now()) / 1000);
+      // Nobody wants to hear the seconds one by one, but that it is time.
+      this.#problem.setAttribute("aria-live", left > 0 ? "off" : "assertive");
+      this.#problem.textContent = left > 0 ? this.#say(name, { seconds: left }) : this.#say("entry_now");
+      if (left <= 0) clearInterval(this.#counting);
+    }, 1000);
   }
 }
 
@@ -223,6 +248,7 @@ function fromAddress() {
 }
 
 function kept() {
+  if (own !== null) return own;
   try {
     return JSON.parse(sessionStorage.getItem(KEPT));
   } catch {
@@ -231,14 +257,16 @@ function kept() {
 }
 
 function keep(visit) {
+  own = { ...visit, path: location.pathname };
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify({ ...visit, path: location.pathname }));
+    sessionStorage.setItem(KEPT, JSON.stringify(own));
   } catch {
-    // Then it is asked for again.
+    // Then a reload asks for it again.
   }
 }
 
 function forget() {
+  own = null;
   try {
     sessionStorage.removeItem(KEPT);
   } catch {

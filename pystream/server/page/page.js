@@ -3,7 +3,7 @@
 import { Controls } from "./controls.js";
 import { Entry, Ticket } from "./entry.js";
 import { Playback } from "./playback.js";
-import { Refused, openSession } from "./session.js";
+import { Refused, leave, openSession } from "./session.js";
 
 const texts = JSON.parse(document.getElementById("texts").textContent);
 
@@ -39,3 +39,5 @@ async function sessions() {
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);
 playback.prepare();
+// A page that comes back asks for the film again, and has its place, unless somebody took it.
+addEventListener("pagehide", () => leave(playback.session));

@@ -42,8 +42,9 @@ function siteAround() {
   }
 }
 
-/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, and `check_ms` where it can be taken back; `shown`
- * is what opens the film, where it is not open to all. `credentials`: as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
+/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, `check_ms` where it can be taken back, and
+ * `leave` where others wait for its place; `shown` is what opens the film, where it is not open to all. `credentials`:
+ * as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
 export async function openSession(shown, credentials = "omit") {
   const said = { ...shown, site: siteAround() };
   const isEmpty = Object.values(said).every((value) => value === undefined);
@@ -51,6 +52,13 @@ export async function openSession(shown, credentials = "omit") {
   const answer = await fetch("session", { method: "POST", credentials, cache: "no-store", ...sent });
   if (!answer.ok) throw await refused(answer);
   return answer.json();
+}
+
+/** Says that nobody watches with `session` here any more, where others wait for its place; also as the page goes. */
+export function leave(session) {
+  if (!session?.leave) return;
+  // Who cannot be told finds out by silence.
+  fetch(session.leave, { method: "POST", credentials: "omit", keepalive: true }).catch(() => {});
 }
 
 /** With which status a GET of `address` is answered; throws as `openSession` does. */

@@ -56,11 +56,12 @@ ENGLISH: Final[Mapping[str, str]] = {
     "entry_notice": "This notice has changed. Please read it, and go on.",
     "entry_password": "This password does not open this film. Please compare it with your card.",
     "entry_mistyped": "There is a slip in this password. Please compare it with your card.",
-    "entry_devices": "This password is in use on another device. Close the film there; then try again in"
-    " {seconds} s.",
+    "entry_devices": "This password is in use on another device. Close the film there and try again; if it"
+    " is closed already, please wait {seconds} s.",
     "entry_tries": "Too many wrong tries came from your network. Please try again in {seconds} s.",
     "entry_full": "Every place is taken just now. Please try again in {seconds} s.",
     "entry_later": "Nobody can be let in just now. Please try again in {seconds} s.",
+    "entry_now": "Please try again now.",
     "entry_offline": "The server cannot be reached. Please try again.",
     "entry_kicked": "The film goes on on another device with this password.",
     "entry_revoked": "This password is not valid any more.",
@@ -76,8 +77,8 @@ ENGLISH: Final[Mapping[str, str]] = {
     "trouble_network": "This film cannot be watched from your network. Please ask who offers it.",
     "trouble_country": "This film cannot be watched from the country that you seem to be in. A VPN may be"
     " why.",
-    "trouble_devices": "The film is playing on another device with this link. Close it there; then try"
-    " again.",
+    "trouble_devices": "The film is playing on another device with this link. Close it there and try again;"
+    " if it is closed already, please wait a little first.",
     "trouble_kicked": "The film goes on on another device with this link.",
     "trouble_revoked": "You are not let in to this film any more. Please ask who offers it.",
     "trouble_link": "This link does not open this film. Please open the film again from the site that offers"
@@ -144,12 +145,13 @@ GERMAN: Final[Mapping[str, str]] = {
     "entry_notice": "Dieser Hinweis hat sich geändert. Bitte lesen Sie ihn, und machen Sie dann weiter.",
     "entry_password": "Dieses Passwort öffnet diesen Film nicht. Bitte vergleichen Sie es mit Ihrer Karte.",
     "entry_mistyped": "In diesem Passwort ist ein Tippfehler. Bitte vergleichen Sie es mit Ihrer Karte.",
-    "entry_devices": "Dieses Passwort ist auf einem anderen Gerät in Gebrauch. Schließen Sie dort den Film;"
-    " dann geht es in {seconds} s.",
+    "entry_devices": "Dieses Passwort ist auf einem anderen Gerät in Gebrauch. Schließen Sie dort den Film"
+    " und versuchen Sie es noch einmal; ist er schon geschlossen, warten Sie bitte {seconds} s.",
     "entry_tries": "Aus Ihrem Netz kamen zu viele falsche Versuche. Bitte versuchen Sie es in {seconds} s"
     " wieder.",
     "entry_full": "Gerade sind alle Plätze besetzt. Bitte versuchen Sie es in {seconds} s wieder.",
     "entry_later": "Gerade kann niemand eingelassen werden. Bitte versuchen Sie es in {seconds} s wieder.",
+    "entry_now": "Bitte versuchen Sie es jetzt noch einmal.",
     "entry_offline": "Der Server ist nicht zu erreichen. Bitte versuchen Sie es noch einmal.",
     "entry_kicked": "Der Film läuft mit diesem Passwort auf einem anderen Gerät weiter.",
     "entry_revoked": "Dieses Passwort gilt nicht mehr.",
@@ -167,7 +169,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "trouble_country": "Aus dem Land, in dem Sie zu sein scheinen, kann dieser Film nicht angesehen werden."
     " Vielleicht liegt es an einem VPN.",
     "trouble_devices": "Der Film läuft mit diesem Link auf einem anderen Gerät. Schließen Sie ihn dort und"
-    " versuchen Sie es dann noch einmal.",
+    " versuchen Sie es noch einmal; ist er schon geschlossen, warten Sie bitte vorher einen Moment.",
     "trouble_revoked": "Sie werden zu diesem Film nicht mehr eingelassen. Bitte fragen Sie, wer ihn"
     " anbietet.",
     "trouble_kicked": "Der Film läuft mit diesem Link auf einem anderen Gerät weiter.",
