@@ -41,7 +41,15 @@ from pystream.acl.sealing import MasterKeys, Peppers, Place, seal, unseal
 from pystream.acl.store import Store, key_backups, key_tables
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.keystore import KeyStore, RecordKey, Traces
-from pystream.errors import Exists, InvalidValue, MasterKeyError, NotFound, SealError, StoreError
+from pystream.errors import (
+    Exists,
+    InvalidValue,
+    MasterKeyError,
+    NoStore,
+    NotFound,
+    SealError,
+    StoreError,
+)
 from tests import postgresql
 
 MIGRATIONS = Path(pystream.acl.store.__file__).parent / "key_migrations"
@@ -215,7 +223,7 @@ def test_a_worker_makes_no_key_store(file_node: Node) -> None:
 def test_the_root_is_made_once(node: Node) -> None:
     with node.open() as keys:
         for ask in (keys.root, keys.peppers):
-            with pytest.raises(NotFound, match="there is no"):
+            with pytest.raises(NoStore, match="there is no"):
                 ask()
         keys.set_up(ROOT, NOON)
         pepper, revision = keys.peppers(), keys.revision()

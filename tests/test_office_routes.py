@@ -412,6 +412,23 @@ def test_a_store_that_is_away_is_named_to_nobody(tmp_path: Path) -> None:
         house.close()
 
 
+def test_a_key_store_that_was_emptied_is_named_to_nobody(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as by_hand, by_hand:
+        by_hand.execute("DELETE FROM pepper")
+    new = {"stream": MARK, "count": "1"}
+    search = {"stream": MARK, "search": generate()}
+    for reply in (
+        house.ask("POST", "/console/passwords/new", body=new, session="eva"),
+        house.ask("POST", "/console/passwords", body=search, session="eva"),
+        house.ask("POST", "/api/v1/passwords", body={"streams": [MARK]}, token="eva"),
+    ):
+        text = reply.body.decode()
+        assert reply.status == 503 and "this cannot be done at present" in text
+        assert "keys.db" not in text and "pepper" not in text
+    house.close()
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_clock_that_is_set_neither_keeps_out_nor_gives_fresh_tries(
     tmp_path: Path, hours: int

@@ -56,7 +56,7 @@ from pystream.acl.sealing import MasterKeys, Pepper, Peppers
 from pystream.acl.store import key_tables as tables
 from pystream.acl.store.database import Database, Schema
 from pystream.acl.store.erasures import ErasureList
-from pystream.errors import MasterKeyError, NotFound
+from pystream.errors import MasterKeyError, NoStore, NotFound
 
 SCHEMA: Final = Schema(tables.HEAD, "key_migrations", "key store")
 
@@ -188,11 +188,11 @@ class KeyStore:
                 self._add_pepper(connection, now)
 
     def root(self) -> bytes:
-        """32 bytes, from which `Keyring` derives. Raises `NotFound` before `set_up`."""
+        """32 bytes, from which `Keyring` derives. Raises `NoStore` before `set_up`."""
         with self._reading() as connection:
             root = self._root(connection)
         if root is None:
-            raise NotFound(f"{self.database.name}: there is no root yet: start the server once")
+            raise NoStore(f"{self.database.name}: there is no root yet: start the server once")
         return root
 
     def revision(self) -> int:
@@ -201,11 +201,11 @@ class KeyStore:
             return _revision(connection)
 
     def peppers(self) -> Peppers:
-        """The active peppers. Raises `NotFound` before `set_up`."""
+        """The active peppers. Raises `NoStore` before `set_up`."""
         with self._reading() as connection:
             found = self._peppers(connection)
         if not found:
-            raise NotFound(f"{self.database.name}: there is no pepper yet: start the server once")
+            raise NoStore(f"{self.database.name}: there is no pepper yet: start the server once")
         return Peppers.of(*found)
 
     def begin_pepper(self, now: int) -> Peppers:
