@@ -449,7 +449,7 @@ def test_passwords_are_imported(house: House) -> None:
     checked = house.ask("POST", "/passwords/import?check=true", body)
     assert checked.json["count"] == 2 and checked.json["ids"] == []
     assert [each["index"] for each in checked.json["warnings"]] == [1]
-    assert "digits" in checked.json["warnings"][0]["detail"]
+    assert "guessed" in checked.json["warnings"][0]["detail"]
     assert house.ask("GET", "/passwords").json["items"] == []
     done = house.ask("POST", "/passwords/import", body)
     assert (done.json["count"], len(done.json["ids"])) == (2, 2)
