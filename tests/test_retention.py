@@ -309,9 +309,9 @@ def test_a_removed_stream_goes_when_nothing_names_it(stores: Stores) -> None:
     assert [each.name for each in store.streams()] == ["course", "film"]
 
 
+# The key store is in SQLite, whatever the store is in.
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_erasures_and_backups_go_and_no_other_file(stores: Stores, tmp_path: Path) -> None:
-    if stores.store.database.path is None:
-        pytest.skip("the key store is in SQLite, whatever the store is in")
     (tmp_path / "vault").mkdir()
     stores.add(*(generate() for _ in range(3)))
     ids = [each.password.id for each in stores.issuer.listed(stores.acme)]

@@ -633,8 +633,10 @@ def shared_memory(node: Node, name: str) -> int:
 
 def shared_memories(node: Node, name: str) -> Iterator[Path]:
     for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
-        if f"memfd:pystream-{name}" in os.readlink(link):
-            yield link
+        # Others come and go.
+        with suppress(FileNotFoundError):
+            if f"memfd:pystream-{name}" in os.readlink(link):
+                yield link
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
