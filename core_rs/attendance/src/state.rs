@@ -248,8 +248,10 @@ structs! {
     };
     Books { media, programme_media, deep, bulk, beacons, downloads, checks, fetched } if |_books| true;
     Fetched { media, before, since } if |_fetched| true;
-    Session { last, end, queue, credit, open, playing } if |session| ascending(&session.credit);
-    Earned { from, to, t, media } if |_earned| true;
+    Session { last, end, queue, credit, open, playing } if |session| {
+        ascending(&session.credit) && session.credit.last().is_none_or(|&(_, to)| to <= session.end)
+    };
+    Earned { from, to, t, media } if |earned| earned.from < earned.to && earned.media.0 < earned.media.1;
     Playing { last, counted, seen, hidden } if |playing| {
         [&playing.seen, &playing.hidden].into_iter().all(|list| list.is_sorted())
     };

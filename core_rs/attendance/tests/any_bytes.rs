@@ -79,9 +79,30 @@ proptest! {
         let mode = if is_live { Mode::Live(None) } else { Mode::File };
         let mut ledger = Ledger::new(options(mode));
         take(&mut ledger, LINES.as_bytes());
-        if let Ok(mut loaded) = Ledger::load(&changed(&ledger.store(), &changes)) {
-            loaded.rows();
-            take(&mut loaded, LINES.replace("\"t\":", "\"t\":1").as_bytes());
+        go_on_from(&changed(&ledger.store(), &changes));
+    }
+}
+
+/// What can be loaded can go on, and be stored and loaded again.
+fn go_on_from(state: &[u8]) {
+    if let Ok(mut loaded) = Ledger::load(state) {
+        loaded.rows();
+        take(&mut loaded, LINES.replace("\"t\":", "\"t\":1").as_bytes());
+    }
+}
+
+#[test]
+fn states_with_one_byte_changed() {
+    for mode in [Mode::File, Mode::Live(None)] {
+        let mut ledger = Ledger::new(options(mode));
+        take(&mut ledger, LINES.as_bytes());
+        let state = ledger.store();
+        for at in 0..state.len() {
+            for byte in [0, 1, 34, 50, 127, 128, 255] {
+                let mut changed = state.clone();
+                changed[at] = byte;
+                go_on_from(&changed);
+            }
         }
     }
 }
