@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from pystream._core import canonical_events
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import tables
 from pystream.acl.store.attending import HOUR_MS, Batch
@@ -20,7 +21,15 @@ from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.acl.viewers import Session
-from pystream.attendance.evidence import LONGEST_MS, Place, clock_step, places, records
+from pystream.attendance.evidence import (
+    LONGEST_MS,
+    Pieces,
+    Place,
+    clock_step,
+    outage,
+    places,
+    records,
+)
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue
 from tests.test_viewers import NOW, Stores
@@ -267,3 +276,12 @@ def test_records_that_are_cut_are_none(cut: int) -> None:
     assert [each.t for each in records(whole * 2)] == [5, 5]
     with pytest.raises(ValueError, match="this is no record"):
         list(records(whole + whole[:cut]))
+
+
+@pytest.mark.parametrize("name", ["film", 'Fílm "eins"\\\n\x1f\x7f 😀'])
+def test_events_are_put_together_in_the_one_spelling_that_the_log_hashes(name: str) -> None:
+    place = Place.unpack(Place(7, 6000, 12_006, True, name).pack())
+    head, tail = Pieces.of_key(name), Pieces.of_session(bytes(range(16)), name)
+    event = f"{head}{Pieces.of_place(place)}{tail}1773162000000}}"
+    told = [event, outage(5, 6), clock_step(7, -600)]
+    assert canonical_events("\n".join(told).encode()) == [each.encode() for each in told]

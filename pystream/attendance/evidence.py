@@ -11,10 +11,11 @@ made once a segment, so that a request costs no more than the joining of the two
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
+
+from pystream.attendance.canonical import encode
 
 SESSION_LENGTH: Final = 16
 LONGEST_MS: Final = 600_000
@@ -91,24 +92,27 @@ class Pieces:
 
     @staticmethod
     def of_key(key: str) -> str:
-        return f'{{"key":{json.dumps(key)},"kind":"segment",'
+        return f'{{"key":{_spelt(key)},"kind":"segment",'
 
     @staticmethod
     def of_place(place: Place) -> str:
-        primary = "true" if place.primary else "false"
-        rendition = json.dumps(place.rendition, ensure_ascii=False)
+        primary, rendition = _spelt(place.primary), _spelt(place.rendition)
         return f'"m0":{place.m0},"m1":{place.m1},"primary":{primary},"rendition":{rendition},'
 
     @staticmethod
     def of_session(session: bytes, stream: str) -> str:
-        return f'"session":"{session.hex()}","stream":{json.dumps(stream)},"t":'
+        return f'"session":"{session.hex()}","stream":{_spelt(stream)},"t":'
+
+
+def _spelt(value: object) -> str:
+    return encode(value).decode()
 
 
 def outage(t0: int, t1: int) -> str:
     """The event that nothing is known of [t0, t1)."""
-    return f'{{"kind":"outage","t0":{t0},"t1":{t1}}}'
+    return _spelt({"kind": "outage", "t0": t0, "t1": t1})
 
 
 def clock_step(t: int, step_ms: int) -> str:
     """The event that the machine's clock was set."""
-    return f'{{"kind":"clock","step_ms":{step_ms},"t":{t}}}'
+    return _spelt({"kind": "clock", "step_ms": step_ms, "t": t})

@@ -28,7 +28,6 @@ from pystream.acl.store.attending import HOUR_MS, Batch
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance.evidence import clock_step
-from pystream.errors import PystreamError, StoreError
 from pystream.server import log
 from pystream.server.clock import Anchor
 from pystream.server.desk import framed, is_ours, messages
@@ -183,7 +182,7 @@ class Teller:
 
 
 class Recorder:
-    """The writer's side. `is_watched` says whether any session is open."""
+    """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence."""
 
     def __init__(
         self,
@@ -255,7 +254,7 @@ class Recorder:
             await trio.to_thread.run_sync(self._keep, [batch for batch, *_ in told])
         except Exception as error:
             # Whatever it is, the next ones may be stored.
-            log.error("attendance-not-stored", **log.fault(error))
+            log.lasting("attendance-not-stored", error)
             self._waiting = [*told, *self._waiting]
             await trio.sleep(_LOOK_SECONDS)
             self._work.set()
@@ -284,8 +283,9 @@ class Recorder:
             await trio.sleep(_LOOK_SECONDS)
             try:
                 await trio.to_thread.run_sync(self._look_for_the_dead)
-            except StoreError as error:
-                log.warning("store-unreachable", **log.fault(error))
+            except Exception as error:
+                # Whatever it is, the writer goes on, and looks again.
+                log.lasting("store-unreachable", error)
 
     def _look_for_the_dead(self) -> None:
         now = time.monotonic()
@@ -319,6 +319,7 @@ class Recorder:
                 await trio.to_thread.run_sync(seal, self._keys, before, now)
                 forget = self._attendance.forget_cursors
                 await trio.to_thread.run_sync(forget, before - _CURSOR_LIVES_MS)
-            except PystreamError as error:
-                log.error("attendance-not-sealed", **log.fault(error))
+            except Exception as error:
+                # Nor is that an end of the writer: what is not sealed yet stays in the journal.
+                log.lasting("attendance-not-sealed", error)
             await trio.sleep(_SEAL_SECONDS)
