@@ -34,7 +34,7 @@ from tests.browser.chromium import Chromium, Page
 from tests.test_mp4 import sparse
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
-from tests.waiting import everywhere, until
+from tests.waiting import everywhere, open_files, until
 
 pytestmark = pytest.mark.slow
 
@@ -252,10 +252,8 @@ def worker_of(node: Node, connection: http.client.HTTPConnection) -> int:
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     (inode,) = (row[9] for row in rows if row[1][-5:] == wanted[0] and row[2][-5:] == wanted[1])
     for pid in node.processes()["worker"]:
-        for file in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                if os.readlink(file) == f"socket:[{inode}]":
-                    return pid
+        if f"socket:[{inode}]" in dict(open_files(pid)).values():
+            return pid
     raise LookupError(inode)
 
 
@@ -327,8 +325,8 @@ def test_a_film_of_two_hours_goes_on_after_half_an_hour_and_stops_where_it_is_re
 
 def table_with(house: House, session: bytes) -> _core.Sessions:
     """The node's table of sessions: memory that the supervisor keeps (proc(5), fd)."""
-    for link in Path(f"/proc/{house.node.process.pid}/fd").iterdir():
-        if os.readlink(link).startswith("/memfd:"):
+    for link, what in open_files(house.node.process.pid):
+        if what.startswith("/memfd:"):
             with suppress(ValueError, PermissionError):
                 table = _core.Sessions(os.open(link, os.O_RDWR))
                 if table.get(session) is not None:
@@ -454,8 +452,7 @@ def test_sessions_outlive_the_writer_and_nothing_that_ended_comes_back(house: Ho
 
 def test_nothing_that_comes_to_the_desk_ends_it(house: House) -> None:
     (writer,) = house.node.processes()["writer"]
-    pid = house.node.process.pid
-    held = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    held = {what for _, what in open_files(house.node.process.pid)}
     # proc_net(5): the inode, and the name.
     rows = [line.split()[-2:] for line in Path("/proc/net/unix").read_text().splitlines()]
     desks = [name for inode, name in rows if f"socket:[{inode}]" in held and "desk" in name]

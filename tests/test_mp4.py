@@ -26,6 +26,7 @@ from pystream import _core
 from tests.media.make import load
 from tests.oracles import boxes, mp4, synthetic
 from tests.oracles.hls import CLIPS, MEDIA, data, opened, oracle
+from tests.waiting import open_files
 
 if TYPE_CHECKING:
     from pystream._core import Track
@@ -783,9 +784,9 @@ def test_a_read_that_the_system_refuses_names_the_file_and_keeps_its_number(tmp_
     rendition = pystream.plan([source], segment_duration=2).renditions[0]
     # A folder in the place of the file that is open: it can be read no more.
     folder = os.open(tmp_path, os.O_RDONLY)
-    for name in os.listdir("/proc/self/fd"):
-        if os.path.realpath(f"/proc/self/fd/{name}") == str(path):
-            os.dup2(folder, int(name))
+    for link, what in open_files(os.getpid()):
+        if what == str(path.resolve()):
+            os.dup2(folder, int(link.name))
     os.close(folder)
     for ask in (
         lambda: rendition.segment(0),

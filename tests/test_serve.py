@@ -41,7 +41,7 @@ from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls, load, parse
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
-from tests.waiting import PATIENCE, until
+from tests.waiting import PATIENCE, open_files, until
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "pystream" / "cli" / "sample.mp4"
@@ -632,11 +632,9 @@ def shared_memory(node: Node, name: str) -> int:
 
 
 def shared_memories(node: Node, name: str) -> Iterator[Path]:
-    for link in Path(f"/proc/{node.process.pid}/fd").iterdir():
-        # Others come and go.
-        with suppress(FileNotFoundError):
-            if f"memfd:pystream-{name}" in os.readlink(link):
-                yield link
+    for link, what in open_files(node.process.pid):
+        if f"memfd:pystream-{name}" in what:
+            yield link
 
 
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:

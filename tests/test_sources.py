@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
 from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in
 from tests.test_server import MEDIA, Server, serving
-from tests.waiting import everywhere, until
+from tests.waiting import everywhere, open_files, until
 
 trio_testing = pytest.importorskip("trio.testing")
 
@@ -691,11 +691,7 @@ def test_a_film_that_nothing_leads_to_is_named_as_its_stream_names_it(tmp_path: 
 
 def is_open(film: Path) -> bool:
     """Whether this process holds the file, which a path need not lead to any more."""
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            if os.readlink(descriptor).removesuffix(" (deleted)") == str(film):
-                return True
-    return False
+    return any(what.removesuffix(" (deleted)") == str(film) for _, what in open_files(os.getpid()))
 
 
 def closes(film: Path) -> None:

@@ -1,10 +1,13 @@
-"""How tests wait for what other threads and processes do."""
+"""How tests wait for what other threads and processes do, and look at what these have open."""
 
 from __future__ import annotations
 
+import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 PATIENCE = 120
 
@@ -20,6 +23,13 @@ def until(what: Callable[[], object], patience: float = PATIENCE) -> None:
 def everywhere(what: Callable[[], object]) -> bool:
     """Whether it is true of both workers: either is as likely to be met by each new connection."""
     return all(what() for _ in range(24))
+
+
+def open_files(pid: int) -> Iterator[tuple[Path, str]]:
+    """What a process has open (proc(5), fd), and what each is. Others come and go meanwhile."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield link, os.readlink(link)
 
 
 def pause() -> None:
