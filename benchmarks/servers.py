@@ -77,7 +77,7 @@ class Server:
     def workers(self) -> list[int]:
         """Those that serve."""
         commands = [(pid, _command(pid)) for pid in self.pids()[1:]]
-        ours = b"pystream.server."
+        ours = b"pystream.server\0"
         return [pid for pid, said in commands if ours not in said or ours + b"worker" in said]
 
     def cpu(self) -> float:

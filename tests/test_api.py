@@ -32,10 +32,10 @@ from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.viewers import End
 from pystream.errors import StoreError
 from pystream.server.office import once, quotas, routing
-from pystream.server.office.__main__ import Counter
 from pystream.server.office.api import operations, streams
 from pystream.server.office.api.document import document
 from pystream.server.office.api.operations import Operation
+from pystream.server.office.counter import Counter
 from pystream.server.office.problems import KINDS, Refusal
 from pystream.server.office.routing import ROUTES
 from pystream.server.office.values import Asked, Office

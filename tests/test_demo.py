@@ -74,7 +74,7 @@ def children(pid: int) -> dict[str, int]:
     found = {}
     for child in pids:
         with open(f"/proc/{child}/cmdline", "rb") as file:
-            role = file.read().split(b"\0")[-2].rpartition(b".")[2]
+            role = file.read().split(b"\0")[-2]
         found[role.decode()] = child
     return found
 

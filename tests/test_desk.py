@@ -202,14 +202,14 @@ def test_a_session_that_was_left_gives_way_until_it_asks_again(house: House) -> 
             for each in (first, theirs, second):
                 await told(each)
             for left in (os.urandom(16), theirs.id):
-                await line.leave(left)
+                line.leave(left)
             await told(second)
-            await line.leave(first.id)
+            line.leave(first.id)
             await told(second)
             # It is another one's place now, and a page that comes back has it as before.
-            await line.leave(first.id)
+            line.leave(first.id)
             await told(third)
-            await line.leave(second.id)
+            line.leave(second.id)
             # What comes on a line is heard in its order, so then the desk has heard that.
             await told(theirs)
             house.table.check(second.id, house.stream.id, NOW + 1)

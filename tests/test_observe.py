@@ -601,7 +601,7 @@ class Node:
             pids = [int(word) for word in file.read().split()]
         for pid in pids:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if f"pystream.server.{role}".encode() in file.read():
+                if f"pystream.server\0{role}\0".encode() in file.read():
                     return pid
         raise LookupError(role)
 

@@ -131,7 +131,7 @@ class Node:
         for child in [each for thread in threads for each in _read(thread).split()]:
             with suppress(OSError):
                 words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-                role = words[-2].rpartition(b".")[2].decode() if len(words) > 1 else ""
+                role = words[-2].decode() if len(words) > 1 else ""
                 found.setdefault(role, set()).add(int(child))
         return found
 
@@ -1591,3 +1591,20 @@ def test_help_tells_all() -> None:
         UNITS.parent.resolve() / "pystream.example.toml",
     ]
     assert max(len(line) for line in text.splitlines() if line.strip() not in places) <= 80
+
+
+def test_modules_are_none_of_the_garbage_collectors_work() -> None:
+    """Neither while they are loaded, nor for as long as the process lives. The admin listener's stand for
+    those of all processes."""
+    program = (
+        "import gc, pystream.server.admin as admin\n"
+        "from pystream.server.__main__ import main\n"
+        "admin.main = lambda: print(gc.isenabled(), gc.get_freeze_count() > 20_000, len(gc.get_objects()))\n"
+        "main('admin')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    enabled, frozen, rest = done.stdout.split()
+    assert (enabled, frozen) == ("True", "True")
+    assert int(rest) < 1_000

@@ -741,12 +741,12 @@ class Answers:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
-    async def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
+    def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
         """A page says that it is left. Who shows the grant, has the session."""
         if request.method != "POST":
             raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
         if grant.flags & ADMITTED and self._entrance is not None:
-            await self._entrance.leave(grant.session)
+            self._entrance.leave(grant.session)
         return Answer(204, [_NO_STORE, *cors])
 
 

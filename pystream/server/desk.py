@@ -28,9 +28,10 @@ import socket
 import struct
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -179,11 +180,11 @@ class Desk:
                 await trio.sleep(_RETRY_SECONDS)
         await self._restore()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._commit, nursery)
+            nursery.start_soon(self._commit)
             nursery.start_soon(self._follow)
             nursery.start_soon(self._sweep)
             serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-            nursery.start_soon(trio.serve_listeners, self._talk, [serve])
+            nursery.start_soon(trio.serve_listeners, partial(self._talk, nursery), [serve])
             task_status.started()
 
     async def flush(self) -> None:
@@ -192,16 +193,15 @@ class Desk:
 
     # Lines
 
-    async def _talk(self, stream: trio.SocketStream) -> None:
+    async def _talk(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
         if not is_ours(stream.socket._sock):  # type: ignore[attr-defined]
             return
-        sending = trio.Lock()
+        out = _Out(stream, nursery)
 
-        async def answer(answered: Answered) -> None:
+        def answer(answered: Answered) -> None:
             # A worker that is gone asks again through its successor, or nobody wants it any more.
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                async with sending:
-                    await stream.send_all(framed(_ENCODER.encode(answered)))
+            with suppress(OSError):
+                out.send(answered)
 
         try:
             async for message in messages(stream):
@@ -223,14 +223,13 @@ class Desk:
 
     # Decisions
 
-    async def _commit(self, nursery: trio.Nursery) -> None:
+    async def _commit(self) -> None:
         while True:
             await self._work.wait()
             self._work = trio.Event()
             asked, self._waiting = self._waiting, []
             for answered, answer in await self._answers(asked):
-                # A worker that hangs takes no answers, and keeps none from the others.
-                nursery.start_soon(answer, answered)
+                answer(answered)
 
     async def _answers(
         self, asked: Sequence[tuple[Open, _Answer]], *, again: bool = False
@@ -244,9 +243,10 @@ class Desk:
             return [(Answered(ask.number, unavailable=True), answer) for ask, answer in asked]
         decided: list[tuple[Open, Answered, _Answer]] = []
         for ask, answer in asked:
+            if decided:
+                # A crowd keeps nobody waiting whose password was revoked.
+                await trio.lowlevel.checkpoint()
             decided.append((ask, self._decided_alone(ask, known), answer))
-            # A crowd keeps nobody waiting whose password was revoked.
-            await trio.lowlevel.checkpoint()
         let_in = [ask for ask, each, _ in decided if each.refusal is None and not each.unavailable]
         lost = await self._keep(let_in)
         gone = [
@@ -518,7 +518,35 @@ class Desk:
                 log.lasting("store-unreachable", error)
 
 
-_Answer = Callable[[Answered], Awaitable[None]]
+_Answer = Callable[[Answered], None]
+
+
+class _Out:
+    """What goes out on a line: at once as far as the socket takes it, which costs no turn of the loop, and
+    the rest when it takes more. A peer that hangs keeps nobody waiting."""
+
+    def __init__(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
+        self._socket: socket.socket = stream.socket._sock  # type: ignore[attr-defined]
+        self._nursery = nursery
+        self._rest = bytearray()
+
+    def send(self, message: Open | Answered | Left) -> None:
+        """Raises `OSError` where the line is broken."""
+        data = framed(_ENCODER.encode(message))
+        if not self._rest:
+            with suppress(BlockingIOError):
+                data = data[self._socket.send(data) :]
+            if data:
+                self._nursery.start_soon(self._go_on)
+        self._rest += data
+
+    async def _go_on(self) -> None:
+        # Who reads from the line sees that it is broken.
+        with suppress(OSError, trio.ClosedResourceError):
+            while self._rest:
+                await trio.lowlevel.wait_writable(self._socket)
+                with suppress(BlockingIOError):
+                    del self._rest[: self._socket.send(self._rest)]
 
 
 def _is_taken(listener: socket.socket) -> bool:
@@ -564,31 +592,31 @@ class Line:
             self._name = named.getsockname()
         self._numbers = iter(range(1, 2**62))
         self._waiting: dict[int, trio.MemorySendChannel[Answered]] = {}
-        self._stream: trio.SocketStream | None = None
-        self._sending = trio.Lock()
+        self._out: _Out | None = None
 
     async def run(self) -> None:
         """Keeps the line until it is cancelled."""
-        while True:
-            try:
-                await self._listen()
-            except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
-                why = "the writer is not to be reached; what was asked is asked again"
-                log.warning("desk-line-broken", why=why, **log.fault(error))
-            # Who waits asks again.
-            self._stream = None
-            waiting, self._waiting = self._waiting, {}
-            for channel in waiting.values():
-                channel.close()
-            await trio.sleep(_RETRY_SECONDS)
+        async with trio.open_nursery() as nursery:
+            while True:
+                try:
+                    await self._listen(nursery)
+                except (OSError, trio.BrokenResourceError, msgspec.DecodeError) as error:
+                    why = "the writer is not to be reached; what was asked is asked again"
+                    log.warning("desk-line-broken", why=why, **log.fault(error))
+                # Who waits asks again.
+                self._out = None
+                waiting, self._waiting = self._waiting, {}
+                for channel in waiting.values():
+                    channel.close()
+                await trio.sleep(_RETRY_SECONDS)
 
-    async def _listen(self) -> None:
+    async def _listen(self, nursery: trio.Nursery) -> None:
         peer = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         await peer.connect(self._name)
         async with trio.SocketStream(peer) as stream:
             if not is_ours(peer._sock):  # type: ignore[attr-defined]
                 raise OSError("the desk is another user's")
-            self._stream = stream
+            self._out = _Out(stream, nursery)
             async for message in messages(stream):
                 answered = _ANSWERED.decode(message)
                 channel = self._waiting.pop(answered.number, None)
@@ -605,27 +633,23 @@ class Line:
                 await trio.sleep(_RETRY_SECONDS)
         return Answered(ask.number, unavailable=True)
 
-    async def leave(self, session: bytes) -> None:
+    def leave(self, session: bytes) -> None:
         """Tells the desk that a session was left. Where it is not there just now, nobody is told: then the
         place is free after the grace, as after a crash."""
-        if self._stream is not None:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                async with self._sending:
-                    await self._stream.send_all(framed(_ENCODER.encode(Left(session))))
+        if self._out is not None:
+            with suppress(OSError):
+                self._out.send(Left(session))
 
     async def _asked(self, ask: Open) -> Answered | None:
-        stream = self._stream
-        if stream is None:
+        if self._out is None:
             return None
         number = next(self._numbers)
         sending, receiving = trio.open_memory_channel[Answered](1)
         self._waiting[number] = sending
         try:
-            async with self._sending:
-                asked = msgspec.structs.replace(ask, number=number)
-                await stream.send_all(framed(_ENCODER.encode(asked)))
+            self._out.send(msgspec.structs.replace(ask, number=number))
             return await receiving.receive()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.EndOfChannel):
+        except (OSError, trio.EndOfChannel):
             return None
         finally:
             self._waiting.pop(number, None)

@@ -195,10 +195,10 @@ class Entrance:
             raise Refused(503, "later", _LATER, 2)
         return Admission(ask.id, ask.expires, ask.devices is not None)
 
-    async def leave(self, session: bytes) -> None:
+    def leave(self, session: bytes) -> None:
         """Nobody watches with this session any more: its place is for whoever comes next, unless it asks for
         something again."""
-        await self._line.leave(session)
+        self._line.leave(session)
 
     def _asked(
         self,

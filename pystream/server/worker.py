@@ -385,5 +385,6 @@ async def renew(answers: Answers, keyring: Keyring) -> None:
         answers.grants = Grants(*keyring.grant_keys(int(time.time())))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The whole of this process."""
     child.run(serve)

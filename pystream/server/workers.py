@@ -396,7 +396,7 @@ class Supervisor:
             }
             with _blocked(children.SIGNALS):
                 process = subprocess.Popen(
-                    [sys.executable, "-m", f"pystream.server.{role}"],
+                    [sys.executable, "-m", "pystream.server", role],
                     stdin=heard,
                     pass_fds=tuple(inherited),
                     env=_ALLOCATOR | service.environment(),

@@ -107,5 +107,6 @@ async def write(node: dict[str, Any]) -> None:
             nursery.cancel_scope.cancel()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The whole of this process."""
     child.run(write)

@@ -172,22 +172,14 @@ class Found(NamedTuple):
 
 def find(method: str, path: str) -> Found:
     """Raises `HttpError`."""
-    parts = path.split("/")
-    there = [
-        (route, place)
-        for route in _BY_LENGTH.get(len(parts), ())
-        if (place := _place(route, parts)) is not None
-    ]
-    # What is spelled out goes before what is in braces, and is another resource.
-    least = min((len(place) for _, place in there), default=0)
-    there = [each for each in there if len(each[1]) == least]
+    there = _there(path)
     wanted = "GET" if method == "HEAD" else method
-    for route, place in there:
-        if route.method == wanted:
-            return Found(route, place)
+    for found in there:
+        if found.route.method == wanted:
+            return found
     if not there:
         raise HttpError(404, Said("nothing", "there is nothing here"))
-    allowed = {route.method for route, _ in there}
+    allowed = {found.route.method for found in there}
     allowed |= {"HEAD"} if "GET" in allowed else set()
     reason = Said("method", "not with this method")
     raise HttpError(405, reason, (("Allow", ", ".join(sorted(allowed))),))
@@ -195,10 +187,20 @@ def find(method: str, path: str) -> Found:
 
 def longest_body(method: str, path: str) -> int:
     """Bytes that the body of a request may have; 0 where the route says nothing, or there is none."""
-    try:
-        return find(method, path).route.body
-    except HttpError:
-        return 0
+    return next((found.route.body for found in _there(path) if found.route.method == method), 0)
+
+
+def _there(path: str) -> list[Found]:
+    """The routes of a path, by all methods."""
+    parts = path.split("/")
+    there = [
+        Found(route, place)
+        for route in _BY_LENGTH.get(len(parts), ())
+        if (place := _place(route, parts)) is not None
+    ]
+    # What is spelled out goes before what is in braces, and is another resource.
+    least = min((len(found.place) for found in there), default=0)
+    return [found for found in there if len(found.place) == least]
 
 
 _BY_LENGTH: Final[dict[int, list[Route]]] = {}

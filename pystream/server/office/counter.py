@@ -152,5 +152,6 @@ async def serve(node: dict[str, Any]) -> None:
     record_failures(leaving=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The whole of this process."""
     child.run(serve)
