@@ -105,9 +105,9 @@ class Issuer:
         peppers = self._keys.peppers()
         keys = self._keys.add_record_keys(tenant_id, len(entries), now)
         made = [
-            _sealed(tenant_id, id, text, form.encode(), settings, key, peppers, shared=one_for_all)
-            for id, (text, settings), form, key, one_for_all in zip(
-                _ids(len(entries), now), entries, forms, keys, shared, strict=True
+            _sealed(tenant_id, text, form.encode(), settings, key, peppers, shared=one_for_all)
+            for (text, settings), form, key, one_for_all in zip(
+                entries, forms, keys, shared, strict=True
             )
         ]
         try:
@@ -192,10 +192,8 @@ class Issuer:
     def _add_named(self, tenant_id: int, names: Sequence[str], peppers: Peppers, now: int) -> None:
         keys = self._keys.add_record_keys(tenant_id, len(names), now)
         made = [
-            _sealed(
-                tenant_id, id, name, named_form(name), PasswordSettings(), key, peppers, named=True
-            )
-            for id, name, key in zip(_ids(len(names), now), names, keys, strict=True)
+            _sealed(tenant_id, name, named_form(name), PasswordSettings(), key, peppers, named=True)
+            for name, key in zip(names, keys, strict=True)
         ]
         added: frozenset[bytes] = frozenset()
         try:
@@ -319,17 +317,8 @@ class Issuer:
         return len(page)
 
 
-def _ids(count: int, now: int) -> range:
-    """New passwords' ids, in the order of a list and behind those of earlier seconds: so what is listed by
-    id is listed as it was made, and who reads page by page misses nothing that is added meanwhile. Their
-    lowest 30 bits begin at random; the second is above, for centuries."""
-    first = (now << 30) + secrets.randbelow((1 << 30) - count) + 1
-    return range(first, first + count)
-
-
 def _sealed(
     tenant_id: int,
-    id: int,
     text: str,
     form: bytes,
     settings: PasswordSettings,
@@ -339,6 +328,7 @@ def _sealed(
     shared: bool = False,
     named: bool = False,
 ) -> NewPassword:
+    id = secrets.randbelow(2**63 - 1) + 1
     (_, lookup), *others = peppers.indexes(tenant_id, form)
     return NewPassword(
         id=id,

@@ -130,7 +130,7 @@ class PasswordView(Struct, kw_only=True):
 
 
 class PasswordPage(Struct, kw_only=True):
-    """A page of passwords, as they were made. `next` is the cursor of the next page; null:
+    """A page of passwords, in no order that says anything. `next` is the cursor of the next page; null:
     this is the last."""
 
     items: list[PasswordView]
