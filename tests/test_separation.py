@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.keys import Keyring
@@ -35,6 +35,7 @@ from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
+from pystream.acl.store.notary import Notary
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.verifiers import Verifiers
@@ -42,13 +43,18 @@ from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
+from pystream.attendance.checkpoint import Clock
+from pystream.attendance.documents import Scope
 from pystream.attendance.evidence import Place
+from pystream.attendance.notes import SigningKey
+from pystream.attendance.options import Options
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
 MONTH = "2031-05"
+CLOCK = Clock(True, 5)
 
 
 class Full(Stores):
@@ -110,6 +116,16 @@ class Full(Stores):
             attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
+        id = self.store.tenant(tenant).id
+        notary(self).ensure_key(id, NOW)
+        signed = notary(self).checkpoint(id, CLOCK, NOW)
+        # Subtrees want 256 leaves, and a cosignature somebody who gives it.
+        with self.store.database.writing() as connection:
+            row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
+            connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
+            vkey = str(SigningKey(f"{tenant}/office", bytes(32), cosigns=True).verifier)
+            row = {"checkpoint_id": signed.id, "tenant_id": id, "signer": vkey}
+            connection.execute(insert(tables.attendance_cosignature).values(**row, at=1, line=""))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -300,6 +316,31 @@ CALLS: dict[type, dict[str, Call]] = {
             full.store.viewers.attendance.references(full.acme, [full.passwords["acme"]]),
         ),
     },
+    Notary: {
+        "ensure_key": lambda full: (
+            notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
+        ),
+        "checkpoint": lambda full: (
+            notary(full).checkpoint(full.other, CLOCK, NOW).tenant_id == full.acme
+        ),
+        "checkpoints": lambda full: [
+            each for each in notary(full).checkpoints(full.other) if each.tenant_id == full.acme
+        ],
+        "begin_epoch": lambda full: notary(full).begin_epoch(full.other, CLOCK, NOW) and None,
+        "export": lambda full: [
+            line
+            for line in notary(full).export(full.other, CLOCK, NOW)
+            if str(full.passwords["acme"]).encode() in line
+        ],
+        "receipt": lambda full: notary(full).receipt(
+            full.store.stream("other", "film"),
+            full.passwords["acme"],
+            Options("file"),
+            Scope(("film",)),
+            CLOCK,
+            NOW,
+        ),
+    },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
             full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
@@ -408,6 +449,7 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
+    Notary: {"due"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {
@@ -454,6 +496,10 @@ def answer(digest: bytes, reference: bytes = bytes(16)) -> KeptAnswer:
 
 def verifiers(full: Full) -> Verifiers:
     return Verifiers(full.store.database, full.keys)
+
+
+def notary(full: Stores) -> Notary:
+    return Notary(full.store.database, full.keys)
 
 
 def stranger(full: Full) -> Person:
@@ -592,7 +638,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 6}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 7}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -31,6 +31,14 @@ _TEXT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """How well a node knows what time it is."""
+
+    is_synchronised: bool
+    error_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """`name` is that of the log's key; `previous` a size and a root of the epoch before."""
 

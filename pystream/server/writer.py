@@ -1,5 +1,6 @@
 """The node's one writer: what the meter has counted goes into the store, a second later at most. It
-opens sessions (`desk`), stores what was delivered to whom (`attending`), and deletes what is old (`upkeep`).
+opens sessions (`desk`), stores what was delivered to whom (`attending`) and signs it (`checkpoints`), and
+deletes what is old (`upkeep`).
 
 The meter lies in memory that the supervisor keeps, so whatever dies, a worker or the writer itself,
 loses nothing: its successor reads on. The store notes with each sum how far the meter was read.
@@ -20,10 +21,12 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import root_name
+from pystream.acl.store.notary import Notary
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.attending import Recorder
+from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
@@ -87,10 +90,12 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
-            recorder = Recorder(store.viewers, keys, Anchor(node["anchor"]))
+            anchor = Anchor(node["anchor"])
+            recorder = Recorder(store.viewers, keys, anchor)
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)
+            nursery.start_soon(Checkpoints(Notary(store.database, keys), anchor).run)
             told = set[int]()
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):
