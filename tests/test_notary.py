@@ -19,13 +19,14 @@ from pystream.acl.store import tables
 from pystream.acl.store.attending import HOUR_MS
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.notary import DAY_S, Notary
+from pystream.acl.streams import Tenant
 from pystream.attendance import checkpoint as checkpoints
 from pystream.attendance.checkpoint import Checkpoint, Clock
 from pystream.attendance.documents import Scope
-from pystream.attendance.notes import VerifierKey
+from pystream.attendance.notes import SigningKey, VerifierKey
 from pystream.attendance.options import Options
 from pystream.attendance.verification import NOT_AVAILABLE, RECOMPUTED, Verdict, verify
-from pystream.errors import MalformedDocument, NotFound, NotProven, StoreError
+from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, StoreError
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
 from tests.test_attending import WHO, Hall, T
@@ -256,7 +257,7 @@ def test_a_restore_begins_an_epoch(house: House) -> None:
     house.key()
     first = house.sign(NOW)
     house.watch(0, 2, begin=5)
-    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 100)
+    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 100, who="eva")
     # All that was there is signed before.
     assert [(e.epoch, e.size) for e in house.notary.checkpoints(house.acme)] == [
         (2, 1),
@@ -277,7 +278,7 @@ def test_a_checkpoint_that_somebody_has_kept_is_the_last_one_known(house: House)
     house.watch(0, 5)
     house.key()
     known = Checkpoint("acme/attendance", 1, 9, b"k" * 32, True, 0)
-    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW, known)
+    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW, known, who="eva")
     assert checkpoints.check(begun.note, [house.key()])[0].previous == (9, b"k" * 32)
 
 
@@ -291,13 +292,13 @@ def test_where_the_key_is_lost_an_epoch_has_another_one(house: House) -> None:
     house.keys.erase(house.acme, [reference], NOW)
     with pytest.raises(NotFound, match="pystream attendance restored"):
         house.sign()
-    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 1)
+    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 1, who="eva")
     after = house.key()
     assert after != before and after.name == before.name
     checkpoints.check(begun.note, [after])
     assert house.sign().previous is not None
     with pytest.raises(NotFound, match="nothing was recorded"):
-        house.notary.begin_epoch(house.other, CLOCK, NOW)
+        house.notary.begin_epoch(house.other, CLOCK, NOW, who="eva")
 
 
 # Receipts and exports
@@ -363,3 +364,42 @@ def test_a_receipt_of_a_day_has_its_events_alone(house: House) -> None:
     verdict = house.verified(receipt, house.export())
     # The outage was before.
     assert verdict.events == 10 and verdict.document.rows[0]["access_ms"] == 60_000
+
+
+# Cosigners
+
+
+def test_a_tenant_cosigns_what_is_its_own(house: House) -> None:
+    house.watch(0)
+    house.key()
+    house.sign()
+    (signed,) = house.notary.checkpoints(house.acme)
+    office = SigningKey.generate("acme.example/office", cosigns=True)
+    cosigned = checkpoints.cosigned(signed.note, office, NOW + 5)
+
+    def acme() -> Tenant:
+        return house.store.tenant("acme")
+
+    with pytest.raises(InvalidValue, match="has no cosigner yet"):
+        house.notary.cosign(acme(), cosigned, NOW)
+    for wrong in ("x", str(house.key())):
+        with pytest.raises(InvalidValue, match="public key of a cosigner"):
+            house.store.set_tenant("acme", {"checkpoint_cosigner": wrong}, **WHO)
+    house.store.set_tenant("acme", {"checkpoint_cosigner": str(office.verifier)}, **WHO)
+    with pytest.raises(NotProven, match="has not cosigned this"):
+        house.notary.cosign(acme(), signed.note, NOW)
+    forged = cosigned.replace("\nepoch 1\n", "\nepoch 2\n")
+    with pytest.raises(NotProven, match="has not signed this"):
+        house.notary.cosign(acme(), forged, NOW)
+    # Well signed, but of something that the house never was.
+    fork = Checkpoint("acme/attendance", 1, 1, bytes(32), True, 7).signed(office)
+    with pytest.raises(NotFound, match="no checkpoint of acme's log"):
+        house.notary.cosign(acme(), fork, NOW)
+    done = house.notary.cosign(acme(), cosigned, NOW)
+    assert done.note == cosigned and done.cosigners == (office.verifier,)
+    # The first word stands.
+    again = checkpoints.cosigned(signed.note, office, NOW + 99)
+    assert house.notary.cosign(acme(), again, NOW).note == cosigned
+    _, (cosigner,) = checkpoints.check(done.note, [house.key(), office.verifier])
+    assert cosigner.seconds == NOW + 5
+    assert house.notary.checkpoint(house.acme, CLOCK, NOW + 9).note == cosigned

@@ -40,10 +40,10 @@ from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
-from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.streams import StreamSettings, Tenant, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
-from pystream.attendance.checkpoint import Clock
+from pystream.attendance.checkpoint import Clock, cosigned
 from pystream.attendance.documents import Scope
 from pystream.attendance.evidence import Place
 from pystream.attendance.notes import SigningKey
@@ -119,13 +119,14 @@ class Full(Stores):
         id = self.store.tenant(tenant).id
         notary(self).ensure_key(id, NOW)
         signed = notary(self).checkpoint(id, CLOCK, NOW)
-        # Subtrees want 256 leaves, and a cosignature somebody who gives it.
+        office = SigningKey(f"{tenant}/office", bytes(32), cosigns=True)
+        key = {"checkpoint_cosigner": str(office.verifier)}
+        acme = self.store.set_tenant(tenant, key, **by)
+        notary(self).cosign(acme, cosigned(signed.note, office, NOW), NOW)
+        # Subtrees want 256 leaves.
         with self.store.database.writing() as connection:
             row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
             connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
-            vkey = str(SigningKey(f"{tenant}/office", bytes(32), cosigns=True).verifier)
-            row = {"checkpoint_id": signed.id, "tenant_id": id, "signer": vkey}
-            connection.execute(insert(tables.attendance_cosignature).values(**row, at=1, line=""))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -326,7 +327,12 @@ CALLS: dict[type, dict[str, Call]] = {
         "checkpoints": lambda full: [
             each for each in notary(full).checkpoints(full.other) if each.tenant_id == full.acme
         ],
-        "begin_epoch": lambda full: notary(full).begin_epoch(full.other, CLOCK, NOW) and None,
+        "begin_epoch": lambda full: (
+            notary(full).begin_epoch(full.other, CLOCK, NOW, who="eve") and None
+        ),
+        "cosign": lambda full: notary(full).cosign(
+            cosigning(full), notary(full).checkpoints(full.acme)[0].note, NOW
+        ),
         "export": lambda full: [
             line
             for line in notary(full).export(full.other, CLOCK, NOW)
@@ -500,6 +506,12 @@ def verifiers(full: Full) -> Verifiers:
 
 def notary(full: Stores) -> Notary:
     return Notary(full.store.database, full.keys)
+
+
+def cosigning(full: Full) -> Tenant:
+    """Other, whose cosigner is acme's."""
+    key = str(SigningKey("acme/office", bytes(32), cosigns=True).verifier)
+    return full.store.set_tenant("other", {"checkpoint_cosigner": key}, **WHO)
 
 
 def stranger(full: Full) -> Person:

@@ -24,19 +24,21 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, Select, Table, func, insert, select, update
 
 from pystream._core import Evidence, Frontier
+from pystream.acl.audit import check_who
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.attending import Log, kept_lines
+from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.acl.streams import Stream
-from pystream.attendance import documents, evidence
+from pystream.acl.streams import Stream, Tenant
+from pystream.attendance import documents, evidence, notes
 from pystream.attendance.checkpoint import Checkpoint, Clock
 from pystream.attendance.documents import Leaf, Scope
 from pystream.attendance.notes import SigningKey, VerifierKey
 from pystream.attendance.options import Options
 from pystream.attendance.tiles import HASH, WIDTH, Tiles, tops
-from pystream.errors import NotFound, StoreError
+from pystream.errors import InvalidValue, NotFound, NotProven, StoreError
 
 DAY_S = 86_400
 # Leaves that subtrees are made of in one transaction, and sealed rows whose keys are asked for at once.
@@ -165,12 +167,51 @@ class Notary:
         with self._database.reading() as connection:
             return _checkpoints(connection, tenant_id)
 
+    def cosign(self, tenant: Tenant, note: str, now: int) -> Signed:
+        """Keeps what the tenant's cosigner has put below a checkpoint; returns that with it.
+
+        Raises `InvalidValue` where the tenant has no cosigner, `NotFound` for a checkpoint that is none of
+        the tenant's, `MalformedDocument` and `NotProven` where its cosigner has not signed it.
+        """
+        if not tenant.settings.checkpoint_cosigner:
+            raise InvalidValue(
+                f"{tenant.name} has no cosigner yet (pystream tenant set --checkpoint-cosigner)"
+            )
+        cosigner = VerifierKey.parse(tenant.settings.checkpoint_cosigner)
+        text, signers = notes.check(note, [cosigner])
+        if not signers:
+            raise NotProven(f"{cosigner.name} has not cosigned this")
+        _, signatures = notes.parse(note)
+        (line, *_) = (
+            each.line for each in signatures if (each.name, each.id) == (cosigner.name, cosigner.id)
+        )
+        with self._database.writing() as connection:
+            take_turn(connection)
+            known = {
+                notes.parse(each.note)[0]: each for each in _checkpoints(connection, tenant.id)
+            }
+            if text not in known:
+                raise NotFound(f"this is no checkpoint of {tenant.name}'s log")
+            of = known[text]
+            # The first word of a cosigner stands.
+            if cosigner not in of.cosigners:
+                row = {
+                    "checkpoint_id": of.id,
+                    "signer": str(cosigner),
+                    "tenant_id": tenant.id,
+                    "at": signers[0].seconds,
+                    "line": line,
+                }
+                connection.execute(insert(tables.attendance_cosignature).values(row))
+            return next(e for e in _checkpoints(connection, tenant.id) if e.id == of.id)
+
     def begin_epoch(
-        self, tenant_id: int, clock: Clock, now: int, known: Checkpoint | None = None
+        self, tenant_id: int, clock: Clock, now: int, known: Checkpoint | None = None, *, who: str
     ) -> Signed:
         """After a restore: another log, and the first checkpoint of it. `known` is the last one that
         somebody has of the log before, where that knows more than the store. Raises `NotFound` where
         nothing was recorded."""
+        check_who(who)
         before = self._last_of(tenant_id, clock, now)
         size, root = before.size, before.root
         if known is not None and known.size > size:
@@ -191,6 +232,7 @@ class Notary:
             until = max(now * 1000, since + 1)
             log.add_incidents([(since, evidence.restore(since, until))])
             log.finish()
+            record(connection, tenant_id, who, now, {"attendance_restored": (None, row["epoch"])})
         return self.checkpoint(tenant_id, clock, now)
 
     def _last_of(self, tenant_id: int, clock: Clock, now: int) -> Signed:

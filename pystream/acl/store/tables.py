@@ -56,6 +56,8 @@ tenant = Table(
     Column("notice", Text, nullable=False, server_default=text("''")),
     # The version of the purpose text that was accepted, or nothing.
     Column("attendance_purpose", String(16), nullable=False, server_default=text("''")),
+    Column("checkpoint_url", Text, nullable=False, server_default=text("''")),
+    Column("checkpoint_cosigner", Text, nullable=False, server_default=text("''")),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,

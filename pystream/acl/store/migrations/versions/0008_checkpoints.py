@@ -21,10 +21,14 @@ STAYS = {
         " FOR EACH ROW EXECUTE FUNCTION {0}_stays()",
     ),
 }
+SETTINGS = ("checkpoint_url", "checkpoint_cosigner")
 SIGNED = ("attendance_checkpoint", "attendance_cosignature")
 
 
 def upgrade() -> None:
+    for name in SETTINGS:
+        column = sa.Column(name, sa.Text, nullable=False, server_default="")
+        op.add_column("tenant", column)
     epoch = sa.Column("epoch", sa.Integer, nullable=False, server_default="1")
     op.add_column("attendance_log", epoch)
     op.add_column("attendance_log", sa.Column("frontier", sa.LargeBinary))
@@ -99,6 +103,9 @@ def downgrade() -> None:
     if op.get_bind().dialect.name == "postgresql":
         for table in SIGNED:
             op.execute(f"DROP FUNCTION {table}_stays()")
+    with op.batch_alter_table("tenant") as batch:
+        for column in SETTINGS:
+            batch.drop_column(column)
     with op.batch_alter_table("attendance_log") as batch:
         for column in ("epoch", "frontier", "previous_size", "previous_root"):
             batch.drop_column(column)
