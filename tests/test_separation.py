@@ -123,6 +123,7 @@ class Full(Stores):
         key = {"checkpoint_cosigner": str(office.verifier)}
         acme = self.store.set_tenant(tenant, key, **by)
         notary(self).cosign(acme, cosigned(signed.note, office, NOW), NOW)
+        notary(self).delivered(id, signed.id, NOW)
         # Subtrees want 256 leaves.
         with self.store.database.writing() as connection:
             row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
@@ -327,6 +328,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "checkpoints": lambda full: [
             each for each in notary(full).checkpoints(full.other) if each.tenant_id == full.acme
         ],
+        "delivered": lambda full: notary(full).delivered(
+            full.other, notary(full).checkpoints(full.acme)[0].id, NOW
+        ),
         "begin_epoch": lambda full: (
             notary(full).begin_epoch(full.other, CLOCK, NOW, who="eve") and None
         ),
@@ -455,7 +459,7 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
-    Notary: {"due"},
+    Notary: {"due", "undelivered"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {

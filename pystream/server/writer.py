@@ -68,6 +68,9 @@ async def write(node: dict[str, Any]) -> None:
     keys = open_key_store(settings.keys, os.environ, migrate=False)
     store.claim(root_name(keys.root()))
     upkeep = Upkeep(store, keys, settings.retention)
+    anchor = Anchor(node["anchor"])
+    notary = Notary(store.database, keys)
+    signing = Checkpoints(store, notary, anchor, settings.outgoing)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -75,6 +78,7 @@ async def write(node: dict[str, Any]) -> None:
     async def follow_supervisor() -> None:
         async for news in child.new_settings():
             upkeep.settings = news.retention
+            signing.settings = news.outgoing
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -90,12 +94,11 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
-            anchor = Anchor(node["anchor"])
             recorder = Recorder(store.viewers, keys, anchor)
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)
-            nursery.start_soon(Checkpoints(Notary(store.database, keys), anchor).run)
+            nursery.start_soon(signing.run)
             told = set[int]()
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):

@@ -104,6 +104,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_subtree": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_checkpoint": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_cosignature": Held((DataClass.ATTENDANCE_LOG,)),
+    "attendance_delivery": Held((DataClass.ATTENDANCE_LOG,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -167,6 +167,39 @@ class Notary:
         with self._database.reading() as connection:
             return _checkpoints(connection, tenant_id)
 
+    def undelivered(self) -> list[tuple[str, Signed]]:
+        """The newest checkpoint of each tenant who wants them sent, by the tenant's name, if it was not."""
+        tenant, checkpoint = tables.tenant.c, tables.attendance_checkpoint.c
+        newest = select(func.max(checkpoint.id)).group_by(checkpoint.tenant_id)
+        sent = select(tables.attendance_delivery.c.checkpoint_id)
+        wanted = (
+            select(tenant.name, tenant.id, checkpoint.log_id)
+            .join(tables.tenant, tenant.id == checkpoint.tenant_id)
+            .where(
+                tenant.checkpoint_url != "", checkpoint.id.in_(newest), checkpoint.id.not_in(sent)
+            )
+            .order_by(tenant.name)
+        )
+        with self._database.reading() as connection:
+            return [
+                (row.name, _checkpoints(connection, row.id, row.log_id)[0])
+                for row in connection.execute(wanted).all()
+            ]
+
+    def delivered(self, tenant_id: int, checkpoint_id: int, now: int) -> None:
+        """A tenant's site has taken a checkpoint. Raises `NotFound` for one of another tenant."""
+        checkpoint, delivery = tables.attendance_checkpoint.c, tables.attendance_delivery
+        with self._database.writing() as connection:
+            take_turn(connection)
+            of_tenant = checkpoint.id == checkpoint_id, checkpoint.tenant_id == tenant_id
+            if connection.scalar(select(checkpoint.id).where(*of_tenant)) is None:
+                raise NotFound("there is no such checkpoint")
+            row = {"checkpoint_id": checkpoint_id, "tenant_id": tenant_id, "at": now}
+            # Another node may have sent it as well.
+            there = delivery.c.checkpoint_id == checkpoint_id
+            if connection.scalar(select(delivery.c.at).where(there)) is None:
+                connection.execute(insert(delivery).values(row))
+
     def cosign(self, tenant: Tenant, note: str, now: int) -> Signed:
         """Keeps what the tenant's cosigner has put below a checkpoint; returns that with it.
 

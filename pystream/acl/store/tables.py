@@ -536,6 +536,15 @@ attendance_cosignature = Table(
     Column("line", Text, nullable=False),
 )
 
+# Which checkpoints have reached the tenant's site, and when.
+attendance_delivery = Table(
+    "attendance_delivery",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 _STAYS = {
     "sqlite": (
         "CREATE TRIGGER {0}_is_not_changed BEFORE UPDATE ON {0}"

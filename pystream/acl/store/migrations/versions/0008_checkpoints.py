@@ -86,6 +86,15 @@ def upgrade() -> None:
         owned("attendance_cosignature", "checkpoint", of="attendance_checkpoint"),
         owned("attendance_cosignature", "tenant"),
     )
+    op.create_table(
+        "attendance_delivery",
+        sa.Column("checkpoint_id", sa.BigInteger, nullable=False),
+        sa.Column("tenant_id", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("checkpoint_id", name="pk_attendance_delivery"),
+        owned("attendance_delivery", "checkpoint", of="attendance_checkpoint"),
+        owned("attendance_delivery", "tenant"),
+    )
     for table in SIGNED:
         for statement in STAYS[op.get_bind().dialect.name]:
             op.execute(statement.format(table))
@@ -98,7 +107,7 @@ def owned(table: str, name: str, *, of: str = "") -> sa.ForeignKeyConstraint:
 
 
 def downgrade() -> None:
-    for name in ("cosignature", "checkpoint", "subtree", "key"):
+    for name in ("delivery", "cosignature", "checkpoint", "subtree", "key"):
         op.drop_table(f"attendance_{name}")
     if op.get_bind().dialect.name == "postgresql":
         for table in SIGNED:
