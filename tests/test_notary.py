@@ -25,6 +25,7 @@ from pystream.attendance.checkpoint import Checkpoint, Clock
 from pystream.attendance.documents import Scope
 from pystream.attendance.notes import SigningKey, VerifierKey
 from pystream.attendance.options import Options
+from pystream.attendance.purpose import VERSION
 from pystream.attendance.verification import NOT_AVAILABLE, RECOMPUTED, Verdict, verify
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, StoreError
 from pystream.server.checkpoints import Checkpoints
@@ -246,8 +247,12 @@ def test_a_log_is_signed_once_a_day(house: House) -> None:
         reference = connection.scalar(select(tables.attendance_key.c.reference))
         assert reference is not None
     house.keys.erase(house.acme, [reference], NOW)
-    house.watch(0, begin=2)
+    settings = {"attendance": True, "access": "personal"}
+    house.store.set_tenant("other", {"attendance_purpose": VERSION}, **WHO)
+    house.store.set_stream("other", "film", settings, **WHO)
+    assert house.attendance.give_up({7: T + 1}, NOW) == 1
     assert sizes() == [2, 1]
+    assert [each.size for each in house.notary.checkpoints(house.other)] == [1]
 
 
 # Epochs
@@ -356,6 +361,19 @@ def test_an_erased_password_leaves_everything_else_valid(house: House) -> None:
     assert NOT_AVAILABLE not in house.verified(receipts[0], export).proofs
     with pytest.raises(NotFound, match="not any more"):
         house.receipt(0)
+
+
+def test_what_is_recorded_meanwhile_is_behind_the_checkpoint(house: House) -> None:
+    evening(house)
+    house.sign()
+    (signed,) = house.notary.checkpoints(house.acme)
+    before = sorted(house.notary._held(signed))
+    assert [place for place, *_ in before] == list(range(711))
+    house.watch(1, 3, begin=20)
+    house.attendance.give_up({7: T + 700_000}, NOW)
+    for _ in range(2):
+        assert sorted(house.notary._held(signed)) == before
+        house.attendance.seal(house.keys, T + 9 * HOUR_MS, NOW)
 
 
 def test_a_receipt_of_a_day_has_its_events_alone(house: House) -> None:
