@@ -20,7 +20,7 @@ from pystream.server import checkpoints as signing
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
 from pystream.server.outgoing import Client
-from pystream.server.settings import Outgoing
+from pystream.server.settings import Attendance, Outgoing, Settings
 from tests.test_attending import WHO
 from tests.test_notary import House
 from tests.test_outgoing import LOOPBACK, Authority, Names, Request, Site, ok, run, running
@@ -52,6 +52,7 @@ class Sending:
         self.site = Site(answer or ok(""), authority.site("DNS:login.example"))
         self.tls = authority.trusted()
         self.now = float(NOW)
+        self.attendance = Attendance()
 
     def writer(self, *, allow: Any = LOOPBACK) -> Checkpoints:
         change = {"checkpoint_url": self.site.url}
@@ -60,7 +61,8 @@ class Sending:
         def client(settings: Outgoing) -> Client:
             return Client(settings, tls=self.tls, resolve=Names(["127.0.0.1"]))
 
-        settings = Outgoing(allow=allow, ports=(self.site.port,))
+        outgoing = Outgoing(allow=allow, ports=(self.site.port,))
+        settings = Settings(outgoing=outgoing, attendance=self.attendance)
         return Checkpoints(
             self.house.store,
             self.house.notary,

@@ -30,7 +30,7 @@ from pystream.attendance.verification import NOT_AVAILABLE, RECOMPUTED, Verdict,
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, StoreError
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
-from pystream.server.settings import Outgoing
+from pystream.server.settings import Settings
 from tests.test_attending import WHO, Hall, T
 from tests.test_viewers import NOW
 
@@ -228,7 +228,7 @@ def test_the_house_signs_no_two_pasts(house: House) -> None:
 def test_a_log_is_signed_once_a_day(house: House) -> None:
     now = float(NOW)
     fd = Anchor.create()
-    signing = Checkpoints(house.store, house.notary, Anchor(fd), Outgoing(), lambda: now)
+    signing = Checkpoints(house.store, house.notary, Anchor(fd), Settings(), lambda: now)
 
     def sizes() -> list[int]:
         signing.look()

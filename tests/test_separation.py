@@ -124,6 +124,7 @@ class Full(Stores):
         acme = self.store.set_tenant(tenant, key, **by)
         notary(self).cosign(acme, cosigned(signed.note, office, NOW), NOW)
         notary(self).delivered(id, signed.id, NOW)
+        notary(self).stamped(id, signed.id, NOW, f"stamp of {tenant}".encode())
         # Subtrees want 256 leaves.
         with self.store.database.writing() as connection:
             row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
@@ -331,6 +332,10 @@ CALLS: dict[type, dict[str, Call]] = {
         "delivered": lambda full: notary(full).delivered(
             full.other, notary(full).checkpoints(full.acme)[0].id, NOW
         ),
+        "stamped": lambda full: notary(full).stamped(
+            full.other, notary(full).checkpoints(full.acme)[0].id, NOW, b"x"
+        ),
+        "timestamp": lambda full: notary(full).timestamp(full.other)[1] == b"stamp of acme",
         "begin_epoch": lambda full: (
             notary(full).begin_epoch(full.other, CLOCK, NOW, who="eve") and None
         ),
@@ -459,7 +464,7 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
-    Notary: {"due", "undelivered"},
+    Notary: {"due", "undelivered", "unstamped"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {

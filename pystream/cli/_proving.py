@@ -68,19 +68,29 @@ def checkpoint(words: list[str]) -> int:
         "and nobody can change unseen what was recorded before (`verify --checkpoint`).\n"
         "\n"
         "With --cosigned, FILE is one that the tenant's cosigner has signed (`cosign`):\n"
-        "its signature is kept with the checkpoint from then on.",
-        "[--list | --cosigned FILE]\n         ",
+        "its signature is kept with the checkpoint from then on.\n"
+        "\n"
+        "With --timestamp, FILE is the answer of the authority that stamps checkpoints\n"
+        "(attendance.timestamp_url), as `openssl ts -verify -in FILE` reads it.",
+        "[--list | --cosigned FILE |\n         --timestamp FILE] ",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--list", action="store_true", help="list all that there are")
     which.add_argument(
         "--cosigned", type=_arguments.path, metavar="FILE", help="a checkpoint that was cosigned"
     )
+    which.add_argument(
+        "--timestamp",
+        metavar="FILE",
+        help="write the newest time stamp to FILE, and print what was stamped",
+    )
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
         tenant, notary, now = store.tenant(options.tenant), _notary(store, keys), _store.now()
         if options.list:
             return _listed(options, notary.checkpoints(tenant.id))
+        if options.timestamp is not None:
+            return _stamp(options, *notary.timestamp(tenant.id))
         if options.cosigned is None:
             made = notary.checkpoint(tenant.id, _clock(), now)
         else:
@@ -95,17 +105,25 @@ def checkpoint(words: list[str]) -> int:
     return 0
 
 
+def _stamp(options: argparse.Namespace, note: str, answer: bytes) -> int:
+    with _store.new_file(options.timestamp, replace=True) as file:
+        file.write(answer)
+    _store.report(options, {"note": note, "file": options.timestamp}, note.removesuffix("\n"))
+    return 0
+
+
 def _listed(options: argparse.Namespace, found: tuple[Signed, ...]) -> int:
     if options.json:
         _store.print_json({"checkpoints": [_facts(each) for each in found]})
         return 0
     columns = [("made", "left"), ("epoch", "right"), ("leaves", "right")]
-    columns += [("cosigned by", "left")]
+    columns += [("stamped", "left"), ("cosigned by", "left")]
     rows = [
         [
             _store.moment(each.at),
             str(each.epoch),
             f"{each.size:,}",
+            _store.moment_or_none(each.stamped_at) or "-",
             " ".join(cosigner.name for cosigner in each.cosigners) or "-",
         ]
         for each in found
@@ -121,6 +139,7 @@ def _facts(signed: Signed) -> dict[str, Any]:
         "size": signed.size,
         "root": signed.root.hex(),
         "note": signed.note,
+        "stamped_at": _store.moment_or_none(signed.stamped_at),
         "cosigners": [each.name for each in signed.cosigners],
     }
 

@@ -28,7 +28,7 @@ usage: pystream attendance purpose [--locale de|en]
        pystream attendance export TENANT[/STREAM] [--day YYYY-MM-DD]
        pystream attendance receipt TENANT/STREAM ID -o FILE
        pystream attendance key TENANT
-       pystream attendance checkpoint TENANT [--list | --cosigned FILE]
+       pystream attendance checkpoint TENANT [OPTION...]
        pystream attendance cosign CHECKPOINT --key FILE --public-key FILE
        pystream attendance restored [TENANT [--known NOTE]]
        pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]

@@ -1,14 +1,18 @@
 """The writer signs what it has recorded: a checkpoint a day of each tenant's log that has grown. It sends the
 newest to the tenant's site, where there is one (`checkpoint_url`): the note is the body of a POST. An answer
 with status 200 has taken it, and may be the note cosigned, which is kept if it is the tenant's cosigner's.
-What fails is tried again, ever less often.
+An authority stamps it with the time, where the operator has named one. What fails is tried again, ever less
+often.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from types import ModuleType
+from typing import TypeVar
 
 import trio
 
@@ -18,11 +22,13 @@ from pystream.attendance import notes
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, OutgoingError
 from pystream.server import log
 from pystream.server.clock import Anchor
-from pystream.server.settings import Outgoing
+from pystream.server.settings import Outgoing, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pystream.server.outgoing import Client
+
+T = TypeVar("T")
 
 _LOOK_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
@@ -39,7 +45,7 @@ class Checkpoints:
         store: Store,
         notary: Notary,
         anchor: Anchor,
-        settings: Outgoing,
+        settings: Settings,
         clock: Callable[[], float] = time.time,
         client: Callable[[Outgoing], Client] | None = None,
     ) -> None:
@@ -50,8 +56,8 @@ class Checkpoints:
         self._clock = clock
         self._make_client = client or _client
         self._client: Client | None = None
-        # By checkpoint: how long the last pause was, and when it ends.
-        self._pauses: dict[int, tuple[float, float]] = {}
+        # By what is asked for and checkpoint: how long the last pause was, and when it ends.
+        self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -79,43 +85,70 @@ class Checkpoints:
             log.lasting("attendance-not-signed", error)
 
     async def deliver(self) -> None:
-        """Sends what is to be sent, and was not tried a moment ago."""
+        """Sends what is to be sent or stamped, and was not tried a moment ago."""
         try:
-            found = await trio.to_thread.run_sync(self._notary.undelivered)
+            found = [("send", *each) for each in await _in_thread(self._notary.undelivered)]
+            if self.settings.attendance.timestamp_url:
+                found += [("stamp", *each) for each in await _in_thread(self._notary.unstamped)]
         except Exception as error:
             log.lasting("store-unreachable", error)
             return
         now = trio.current_time()
-        # What was sent, or is not the newest any more, is forgotten.
-        self._pauses = {each.id: self._pauses.get(each.id, (0.0, now)) for _, each in found}
+        # What is done, or is not the newest any more, is forgotten.
+        self._pauses = {
+            (what, each.id): self._pauses.get((what, each.id), (0.0, now))
+            for what, _, each in found
+        }
         async with trio.open_nursery() as nursery:
-            for tenant, signed in found:
-                if self._pauses[signed.id][1] <= now:
-                    nursery.start_soon(self._send, tenant, signed)
+            for what, tenant, signed in found:
+                pause, end = self._pauses[what, signed.id]
+                if end <= now:
+                    pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+                    self._pauses[what, signed.id] = pause, now + pause
+                    do = self._send if what == "send" else self._stamp
+                    nursery.start_soon(self._try, do, tenant, signed)
+
+    async def _try(
+        self, do: Callable[[str, Signed], Awaitable[None]], tenant: str, signed: Signed
+    ) -> None:
+        try:
+            await do(tenant, signed)
+        except (OutgoingError, NotProven) as error:
+            log.warning("checkpoint-not-told", tenant=tenant, **log.fault(error))
+        except Exception as error:
+            # Whatever it is, it is tried again.
+            log.lasting("checkpoint-not-told", error)
 
     async def _send(self, name: str, signed: Signed) -> None:
-        pause = min(
-            max(2 * self._pauses[signed.id][0], _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS
+        tenant = await _in_thread(partial(self._store.tenant, name))
+        url, body = tenant.settings.checkpoint_url, signed.note.encode()
+        answer = await self._call(name, url, body, "text/plain; charset=utf-8")
+        await _in_thread(partial(self._taken, name, signed, answer))
+
+    async def _stamp(self, name: str, signed: Signed) -> None:
+        timestamps = await _in_thread(_import_timestamps)
+        settings = self.settings.attendance
+        roots = await trio.Path(settings.timestamp_certificates).read_bytes()
+        question = timestamps.question(signed.bare)
+        body, kind = question.as_bytes(), "application/timestamp-query"
+        answer = await self._call(name, settings.timestamp_url, body, kind)
+        at = timestamps.checked(question, answer, signed.bare, roots)
+        stamped = partial(self._notary.stamped, signed.tenant_id, signed.id, at, answer)
+        await _in_thread(stamped)
+
+    async def _call(self, tenant: str, url: str, body: bytes, kind: str) -> bytes:
+        if self._client is None:
+            self._client = await _in_thread(partial(self._make_client, self.settings.outgoing))
+        self._client.settings = self.settings.outgoing
+        reply = await self._client.call(
+            tenant,
+            url,
+            seconds=_ANSWER_SECONDS,
+            most=notes.LONGEST,
+            body=body,
+            headers=(("Content-Type", kind),),
         )
-        self._pauses[signed.id] = pause, trio.current_time() + pause
-        try:
-            tenant = await trio.to_thread.run_sync(self._store.tenant, name)
-            if self._client is None:
-                self._client = await trio.to_thread.run_sync(self._make_client, self.settings)
-            self._client.settings = self.settings
-            reply = await self._client.call(
-                name,
-                tenant.settings.checkpoint_url,
-                seconds=_ANSWER_SECONDS,
-                most=notes.LONGEST,
-                body=signed.note.encode(),
-                headers=(("Content-Type", "text/plain; charset=utf-8"),),
-            )
-            await trio.to_thread.run_sync(self._taken, name, signed, reply.body)
-        except OutgoingError as error:
-            log.warning("checkpoint-not-sent", tenant=name, **log.fault(error))
-        except Exception as error:
-            log.lasting("store-unreachable", error)
+        return reply.body
 
     def _taken(self, name: str, signed: Signed, answer: bytes) -> None:
         now = int(self._clock())
@@ -128,6 +161,17 @@ class Checkpoints:
             self._notary.cosign(self._store.tenant(name), text, now)
         except (InvalidValue, MalformedDocument, NotFound, NotProven) as error:
             log.warning("checkpoint-not-cosigned", tenant=name, **log.fault(error))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work)
+
+
+def _import_timestamps() -> ModuleType:
+    # What it needs is an extra.
+    from pystream.server import timestamps
+
+    return timestamps
 
 
 def _client(settings: Outgoing) -> Client:

@@ -70,7 +70,7 @@ async def write(node: dict[str, Any]) -> None:
     upkeep = Upkeep(store, keys, settings.retention)
     anchor = Anchor(node["anchor"])
     notary = Notary(store.database, keys)
-    signing = Checkpoints(store, notary, anchor, settings.outgoing)
+    signing = Checkpoints(store, notary, anchor, settings)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -78,7 +78,7 @@ async def write(node: dict[str, Any]) -> None:
     async def follow_supervisor() -> None:
         async for news in child.new_settings():
             upkeep.settings = news.retention
-            signing.settings = news.outgoing
+            signing.settings = news
             child.tell(node, child.RELOADED)
         stopping.set()
 

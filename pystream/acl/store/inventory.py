@@ -105,6 +105,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_checkpoint": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_cosignature": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_delivery": Held((DataClass.ATTENDANCE_LOG,)),
+    "attendance_timestamp": Held((DataClass.ATTENDANCE_LOG,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -18,10 +18,21 @@ Receipts and exports are computed from the store as it is, and signed for the ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, Table, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from pystream._core import Evidence, Frontier
 from pystream.acl.audit import check_who
@@ -48,7 +59,8 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A checkpoint of a tenant's log. `at` is in Unix seconds; `note` has all signatures."""
+    """A checkpoint of a tenant's log. `at` is in Unix seconds; `note` has all signatures, and `bare` that of
+    the log alone; `stamped_at` is the time in a time stamp of the latter."""
 
     id: int
     tenant_id: int
@@ -58,7 +70,9 @@ class Signed:
     root: bytes
     at: int
     note: str
-    cosigners: tuple[VerifierKey, ...] = ()
+    bare: str
+    cosigners: tuple[VerifierKey, ...]
+    stamped_at: int | None
 
 
 class Notary:
@@ -169,15 +183,24 @@ class Notary:
 
     def undelivered(self) -> list[tuple[str, Signed]]:
         """The newest checkpoint of each tenant who wants them sent, by the tenant's name, if it was not."""
+        return self._newest_without(
+            tables.attendance_delivery, tables.tenant.c.checkpoint_url != ""
+        )
+
+    def unstamped(self) -> list[tuple[str, Signed]]:
+        """The newest checkpoint of each tenant, by the tenant's name, if it has no time stamp."""
+        return self._newest_without(tables.attendance_timestamp)
+
+    def _newest_without(
+        self, table: Table, *where: ColumnElement[bool]
+    ) -> list[tuple[str, Signed]]:
         tenant, checkpoint = tables.tenant.c, tables.attendance_checkpoint.c
         newest = select(func.max(checkpoint.id)).group_by(checkpoint.tenant_id)
-        sent = select(tables.attendance_delivery.c.checkpoint_id)
         wanted = (
             select(tenant.name, tenant.id, checkpoint.log_id)
             .join(tables.tenant, tenant.id == checkpoint.tenant_id)
-            .where(
-                tenant.checkpoint_url != "", checkpoint.id.in_(newest), checkpoint.id.not_in(sent)
-            )
+            .where(checkpoint.id.in_(newest), checkpoint.id.not_in(select(table.c.checkpoint_id)))
+            .where(*where)
             .order_by(tenant.name)
         )
         with self._database.reading() as connection:
@@ -188,17 +211,43 @@ class Notary:
 
     def delivered(self, tenant_id: int, checkpoint_id: int, now: int) -> None:
         """A tenant's site has taken a checkpoint. Raises `NotFound` for one of another tenant."""
-        checkpoint, delivery = tables.attendance_checkpoint.c, tables.attendance_delivery
+        self._add(tables.attendance_delivery, tenant_id, checkpoint_id, {"at": now})
+
+    def stamped(self, tenant_id: int, checkpoint_id: int, at: int, answer: bytes) -> None:
+        """An authority has answered, with that time in it. Raises `NotFound` as `delivered` does."""
+        what = {"at": at, "answer": answer}
+        self._add(tables.attendance_timestamp, tenant_id, checkpoint_id, what)
+
+    def _add(
+        self, table: Table, tenant_id: int, checkpoint_id: int, what: Mapping[str, Any]
+    ) -> None:
+        checkpoint = tables.attendance_checkpoint.c
         with self._database.writing() as connection:
             take_turn(connection)
             of_tenant = checkpoint.id == checkpoint_id, checkpoint.tenant_id == tenant_id
             if connection.scalar(select(checkpoint.id).where(*of_tenant)) is None:
                 raise NotFound("there is no such checkpoint")
-            row = {"checkpoint_id": checkpoint_id, "tenant_id": tenant_id, "at": now}
-            # Another node may have sent it as well.
-            there = delivery.c.checkpoint_id == checkpoint_id
-            if connection.scalar(select(delivery.c.at).where(there)) is None:
-                connection.execute(insert(delivery).values(row))
+            row = {"checkpoint_id": checkpoint_id, "tenant_id": tenant_id, **what}
+            # Another node may have been first.
+            there = table.c.checkpoint_id == checkpoint_id
+            if connection.scalar(select(table.c.at).where(there)) is None:
+                connection.execute(insert(table).values(row))
+
+    def timestamp(self, tenant_id: int) -> tuple[str, bytes]:
+        """The newest checkpoint that an authority has stamped, as the log signed it, and the answer. Raises
+        `NotFound` where there is none."""
+        checkpoint, stamp = tables.attendance_checkpoint.c, tables.attendance_timestamp.c
+        wanted = (
+            select(checkpoint.note, stamp.answer)
+            .join(tables.attendance_timestamp, stamp.checkpoint_id == checkpoint.id)
+            .where(checkpoint.tenant_id == tenant_id)
+            .order_by(checkpoint.id.desc())
+        )
+        with self._database.reading() as connection:
+            found = connection.execute(wanted.limit(1)).one_or_none()
+        if found is None:
+            raise NotFound("no checkpoint has a time stamp (the setting attendance.timestamp_url)")
+        return found.note, found.answer
 
     def cosign(self, tenant: Tenant, note: str, now: int) -> Signed:
         """Keeps what the tenant's cosigner has put below a checkpoint; returns that with it.
@@ -461,10 +510,11 @@ def _checkpoints(
 ) -> tuple[Signed, ...]:
     """The newest first."""
     checkpoint, log = tables.attendance_checkpoint, tables.attendance_log
-    cosigned = tables.attendance_cosignature
+    cosigned, stamp = tables.attendance_cosignature, tables.attendance_timestamp
     wanted = (
-        select(checkpoint, log.c.epoch)
+        select(checkpoint, log.c.epoch, stamp.c.at.label("stamped_at"))
         .join(log, log.c.id == checkpoint.c.log_id)
+        .outerjoin(stamp, stamp.c.checkpoint_id == checkpoint.c.id)
         .where(checkpoint.c.tenant_id == tenant_id)
         .order_by(checkpoint.c.id.desc())
     )
@@ -484,7 +534,9 @@ def _checkpoints(
             row["root"],
             row["at"],
             row["note"] + "".join(each["line"] for each in lines.get(row["id"], ())),
+            row["note"],
             tuple(VerifierKey.parse(each["signer"]) for each in lines.get(row["id"], ())),
+            row["stamped_at"],
         )
         for row in connection.execute(wanted).mappings()
     )

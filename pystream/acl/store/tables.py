@@ -545,6 +545,16 @@ attendance_delivery = Table(
     Column("at", BigInteger, nullable=False),
 )
 
+# What a time stamping authority has said of a checkpoint: its answer (RFC 3161), and the time in it.
+attendance_timestamp = Table(
+    "attendance_timestamp",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+)
+
 _STAYS = {
     "sqlite": (
         "CREATE TRIGGER {0}_is_not_changed BEFORE UPDATE ON {0}"
@@ -557,7 +567,7 @@ _STAYS = {
         " FOR EACH ROW EXECUTE FUNCTION {0}_stays()",
     ),
 }
-for _signed in (attendance_checkpoint, attendance_cosignature):
+for _signed in (attendance_checkpoint, attendance_cosignature, attendance_timestamp):
     for _dialect, _kept in _STAYS.items():
         for _statement in _kept:
             _ddl = DDL(_statement.format(_signed.name))  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ STAYS = {
     ),
 }
 SETTINGS = ("checkpoint_url", "checkpoint_cosigner")
-SIGNED = ("attendance_checkpoint", "attendance_cosignature")
+SIGNED = ("attendance_checkpoint", "attendance_cosignature", "attendance_timestamp")
 
 
 def upgrade() -> None:
@@ -95,6 +95,16 @@ def upgrade() -> None:
         owned("attendance_delivery", "checkpoint", of="attendance_checkpoint"),
         owned("attendance_delivery", "tenant"),
     )
+    op.create_table(
+        "attendance_timestamp",
+        sa.Column("checkpoint_id", sa.BigInteger, nullable=False),
+        sa.Column("tenant_id", sa.BigInteger, nullable=False),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("answer", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("checkpoint_id", name="pk_attendance_timestamp"),
+        owned("attendance_timestamp", "checkpoint", of="attendance_checkpoint"),
+        owned("attendance_timestamp", "tenant"),
+    )
     for table in SIGNED:
         for statement in STAYS[op.get_bind().dialect.name]:
             op.execute(statement.format(table))
@@ -107,7 +117,7 @@ def owned(table: str, name: str, *, of: str = "") -> sa.ForeignKeyConstraint:
 
 
 def downgrade() -> None:
-    for name in ("delivery", "cosignature", "checkpoint", "subtree", "key"):
+    for name in ("timestamp", "delivery", "cosignature", "checkpoint", "subtree", "key"):
         op.drop_table(f"attendance_{name}")
     if op.get_bind().dialect.name == "postgresql":
         for table in SIGNED:
