@@ -19,6 +19,7 @@ from pystream.errors import InvalidValue
 from pystream.server import checkpoints as signing
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
+from pystream.server.heads import Heads
 from pystream.server.outgoing import Client
 from pystream.server.settings import Attendance, Outgoing, Settings
 from tests.test_attending import WHO
@@ -68,6 +69,7 @@ class Sending:
             self.house.notary,
             Anchor(Anchor.create()),
             settings,
+            Heads(str(self.house.folder)),
             lambda: self.now,
             client,
         )

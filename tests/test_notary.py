@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -30,6 +31,7 @@ from pystream.attendance.verification import NOT_AVAILABLE, RECOMPUTED, Verdict,
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, StoreError
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
+from pystream.server.heads import Heads
 from pystream.server.settings import Settings
 from tests.test_attending import WHO, Hall, T
 from tests.test_viewers import NOW
@@ -225,10 +227,11 @@ def test_the_house_signs_no_two_pasts(house: House) -> None:
         house.sign()
 
 
-def test_a_log_is_signed_once_a_day(house: House) -> None:
+def test_a_log_is_signed_once_a_day(house: House, tmp_path: Path) -> None:
     now = float(NOW)
     fd = Anchor.create()
-    signing = Checkpoints(house.store, house.notary, Anchor(fd), Settings(), lambda: now)
+    heads = Heads(str(tmp_path))
+    signing = Checkpoints(house.store, house.notary, Anchor(fd), Settings(), heads, lambda: now)
 
     def sizes() -> list[int]:
         signing.look()
@@ -289,6 +292,71 @@ def test_a_checkpoint_that_somebody_has_kept_is_the_last_one_known(house: House)
     known = Checkpoint("acme/attendance", 1, 9, b"k" * 32, True, 0)
     begun = house.notary.begin_epoch(house.acme, CLOCK, NOW, known, who="eva")
     assert checkpoints.check(begun.note, [house.key()])[0].previous == (9, b"k" * 32)
+
+
+def test_a_store_that_was_brought_back_is_noticed(house: House, tmp_path: Path) -> None:
+    """Its log goes on in another epoch, once, whatever the store had forgotten."""
+    if house.store.database.path is None:
+        pytest.skip("copied as a file")
+    now = NOW
+
+    def look() -> list[tuple[int, int]]:
+        heads = Heads(str(tmp_path))
+        clock = Anchor(Anchor.create())
+        Checkpoints(house.store, house.notary, clock, Settings(), heads, lambda: now).look()
+        return [(each.epoch, each.size) for each in house.notary.checkpoints(house.acme)]
+
+    def backup(name: str) -> None:
+        house.store.database.copy_to(str(tmp_path / name))
+
+    def restore(name: str) -> None:
+        with (
+            closing(sqlite3.connect(tmp_path / name)) as copy,
+            closing(sqlite3.connect(str(house.store.database.path))) as live,
+        ):
+            copy.backup(live)
+
+    for name in ("first", "second", "third"):
+        (tmp_path / name).touch()
+    house.watch(0, 5)
+    assert look() == [(1, 5)] == look()
+    backup("first")
+    # Not signed yet, and yet it is known that there was more.
+    house.watch(0, 2, begin=5)
+    assert look() == [(1, 5)]
+    restore("first")
+    now += 60
+    assert look() == [(2, 1), (1, 5)] == look()
+    (restored,) = [each for each in house.events() if each["kind"] == "restore"]
+    assert restored["t1"] == now * 1000
+    backup("second")
+    house.watch(1, 3)
+    now += DAY_S
+    assert look()[0] == (2, 4)
+    fourth = house.notary.checkpoints(house.acme)[0]
+    # Back to before the second epoch: it does not come again.
+    restore("first")
+    assert look() == [(3, 1), (1, 5)] == look()
+    (begun, _) = house.notary.checkpoints(house.acme)
+    parsed, _ = checkpoints.check(begun.note, [house.key()])
+    assert parsed.previous == (4, fourth.root)
+    # More was added since, before anybody looked: what was signed is missing all the same.
+    backup("third")
+    house.watch(1, 2)
+    now += DAY_S
+    assert look()[0] == (3, 3)
+    restore("third")
+    house.told_of += 10
+    house.watch(1, 9)
+    assert look()[0] == (4, 1) == look()[0]
+    # One that cannot be gone on with is not signed, and what is known of it not forgotten.
+    restore("first")
+    with house.store.database.writing() as connection:
+        connection.execute(update(tables.attendance_leaf).values(hashes=bytes(5 * 32)))
+        connection.execute(update(tables.attendance_log).values(size=4))
+    assert look() == look() == [(1, 5)]
+    restore("first")
+    assert look()[0] == (5, 1)
 
 
 def test_where_the_key_is_lost_an_epoch_has_another_one(house: House) -> None:

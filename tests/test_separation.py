@@ -464,7 +464,7 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
-    Notary: {"due", "undelivered", "unstamped"},
+    Notary: {"due", "heads", "undelivered", "unstamped"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {

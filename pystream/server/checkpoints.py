@@ -19,9 +19,11 @@ import trio
 from pystream.acl.store import Store
 from pystream.acl.store.notary import Notary, Signed
 from pystream.attendance import notes
+from pystream.attendance.checkpoint import Checkpoint
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, OutgoingError
 from pystream.server import log
 from pystream.server.clock import Anchor
+from pystream.server.heads import Heads, Known
 from pystream.server.settings import Outgoing, Settings
 
 TYPE_CHECKING = False
@@ -46,6 +48,7 @@ class Checkpoints:
         notary: Notary,
         anchor: Anchor,
         settings: Settings,
+        heads: Heads,
         clock: Callable[[], float] = time.time,
         client: Callable[[Outgoing], Client] | None = None,
     ) -> None:
@@ -53,6 +56,7 @@ class Checkpoints:
         self._notary = notary
         self._anchor = anchor
         self.settings = settings
+        self._heads = heads
         self._clock = clock
         self._make_client = client or _client
         self._client: Client | None = None
@@ -68,13 +72,39 @@ class Checkpoints:
             await trio.sleep(_LOOK_SECONDS)
 
     def look(self) -> None:
-        """Signs what is due. Whatever fails, the writer goes on: what is not signed yet is signed later."""
+        """Signs what is due, where nothing was lost of it. Whatever fails, the writer goes on: what is not
+        signed yet is signed later."""
         now = int(self._clock())
         try:
+            forked = self._notice_restores(now)
             for tenant_id in self._notary.due(now):
-                self._sign(tenant_id, now)
+                if tenant_id not in forked:
+                    self._sign(tenant_id, now)
+            self._heads.write(self._notary.heads(), forked)
         except Exception as error:
-            log.lasting("store-unreachable", error)
+            log.lasting("attendance-not-signed", error)
+
+    def _notice_restores(self, now: int) -> dict[int, Known]:
+        """A log that was longer is another one from here on. Returns what is known of those with which that
+        has failed: nothing of them is signed."""
+        known, heads, failed = self._heads.read(), self._notary.heads(), {}
+        for tenant_id in sorted(known.keys() & heads.keys()):
+            each = known[tenant_id]
+            if each.is_ahead(heads[tenant_id]):
+                try:
+                    self._begin(tenant_id, each, now)
+                except Exception as error:
+                    failed[tenant_id] = each
+                    log.lasting("attendance-not-signed", error)
+        return failed
+
+    def _begin(self, tenant_id: int, known: Known, now: int) -> None:
+        last = None
+        if known.signed is not None:
+            last = Checkpoint("-", *known.signed, is_synchronised=True, clock_error_ms=0)
+        self._notary.ensure_key(tenant_id, now)
+        begun = self._notary.begin_epoch(tenant_id, self._anchor.state(), now, last, who="pystream")
+        log.warning("store-was-restored", epoch=begun.epoch)
 
     def _sign(self, tenant_id: int, now: int) -> None:
         try:

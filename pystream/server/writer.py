@@ -30,6 +30,7 @@ from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
+from pystream.server.heads import Heads
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
@@ -70,7 +71,8 @@ async def write(node: dict[str, Any]) -> None:
     upkeep = Upkeep(store, keys, settings.retention)
     anchor = Anchor(node["anchor"])
     notary = Notary(store.database, keys)
-    signing = Checkpoints(store, notary, anchor, settings)
+    heads = Heads(os.path.dirname(settings.keys.erasures))
+    signing = Checkpoints(store, notary, anchor, settings, heads)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -94,6 +96,8 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
+            # Nothing is added to a log that was brought back before it is known to be that.
+            await trio.to_thread.run_sync(signing.look)
             recorder = Recorder(store.viewers, keys, anchor)
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)

@@ -75,6 +75,15 @@ class Signed:
     stamped_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far a log is: its epoch and size, and epoch, size and root of its checkpoints, the newest first."""
+
+    epoch: int
+    size: int
+    signed: list[tuple[int, int, bytes]]
+
+
 class Notary:
     """The part of two opened stores that signs what is known of attendance. Methods raise `StoreError`,
     `SealError` and `MasterKeyError` as the stores do."""
@@ -295,16 +304,17 @@ class Notary:
         nothing was recorded."""
         check_who(who)
         before = self._last_of(tenant_id, clock, now)
-        size, root = before.size, before.root
-        if known is not None and known.size > size:
-            size, root = known.size, known.root
+        epoch, size, root = before.epoch, before.size, before.root
+        # Of epochs that the store has forgotten none comes again.
+        if known is not None and (known.epoch, known.size) > (epoch, size):
+            epoch, size, root = known.epoch, known.size, known.root
         with self._database.writing() as connection:
             take_turn(connection)
             row = {
                 "tenant_id": tenant_id,
                 "size": 0,
                 "begun_at": now,
-                "epoch": before.epoch + 1,
+                "epoch": epoch + 1,
                 "previous_size": size,
                 "previous_root": root,
             }
@@ -328,6 +338,24 @@ class Notary:
                     raise
             self._make_key(tenant_id, now, anew=True)
             return self.checkpoint(tenant_id, clock, now)
+
+    def heads(self) -> dict[int, Head]:
+        """How far each tenant's log is, by the tenant's number."""
+        log = tables.attendance_log
+        wanted = select(log).where(log.c.id.in_(_newest_logs()))
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).mappings().all()
+            return {
+                row["tenant_id"]: Head(
+                    row["epoch"],
+                    row["size"],
+                    [
+                        (each.epoch, each.size, each.root)
+                        for each in _checkpoints(connection, row["tenant_id"])
+                    ],
+                )
+                for row in rows
+            }
 
     # What leaves the house
 
