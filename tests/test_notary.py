@@ -294,7 +294,13 @@ def test_a_checkpoint_that_somebody_has_kept_is_the_last_one_known(house: House)
     assert checkpoints.check(begun.note, [house.key()])[0].previous == (9, b"k" * 32)
 
 
-def test_a_store_that_was_brought_back_is_noticed(house: House, tmp_path: Path) -> None:
+def broken(*_: Any, **__: Any) -> None:
+    raise StoreError("the disk is full")
+
+
+def test_a_store_that_was_brought_back_is_noticed(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its log goes on in another epoch, once, whatever the store had forgotten."""
     if house.store.database.path is None:
         pytest.skip("copied as a file")
@@ -356,6 +362,11 @@ def test_a_store_that_was_brought_back_is_noticed(house: House, tmp_path: Path) 
         connection.execute(update(tables.attendance_log).values(size=4))
     assert look() == look() == [(1, 5)]
     restore("first")
+    house.watch(0, 2, begin=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(house.notary, "begin_epoch", broken)
+        now += DAY_S
+        assert look() == [(1, 5)]
     assert look()[0] == (5, 1)
 
 
