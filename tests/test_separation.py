@@ -332,6 +332,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "delivered": lambda full: notary(full).delivered(
             full.other, notary(full).checkpoints(full.acme)[0].id, NOW
         ),
+        "has_signed": lambda full: notary(full).has_signed(
+            full.other, notary(full).heads()[full.acme].signed or (0, 0, b"")
+        ),
         "stamped": lambda full: notary(full).stamped(
             full.other, notary(full).checkpoints(full.acme)[0].id, NOW, b"x"
         ),

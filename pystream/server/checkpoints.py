@@ -17,13 +17,13 @@ from typing import TypeVar
 import trio
 
 from pystream.acl.store import Store
-from pystream.acl.store.notary import Notary, Signed
+from pystream.acl.store.notary import Head, Notary, Signed
 from pystream.attendance import notes
 from pystream.attendance.checkpoint import Checkpoint
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, OutgoingError
 from pystream.server import log
 from pystream.server.clock import Anchor
-from pystream.server.heads import Heads, Known
+from pystream.server.heads import Heads
 from pystream.server.settings import Outgoing, Settings
 
 TYPE_CHECKING = False
@@ -84,13 +84,13 @@ class Checkpoints:
         except Exception as error:
             log.lasting("attendance-not-signed", error)
 
-    def _notice_restores(self, now: int) -> dict[int, Known]:
+    def _notice_restores(self, now: int) -> dict[int, Head]:
         """A log that was longer is another one from here on. Returns what is known of those with which that
         has failed: nothing of them is signed."""
         known, heads, failed = self._heads.read(), self._notary.heads(), {}
         for tenant_id in sorted(known.keys() & heads.keys()):
             each = known[tenant_id]
-            if each.is_ahead(heads[tenant_id]):
+            if self._is_lost(tenant_id, each, heads[tenant_id]):
                 try:
                     self._begin(tenant_id, each, now)
                 except Exception as error:
@@ -98,7 +98,15 @@ class Checkpoints:
                     log.lasting("attendance-not-signed", error)
         return failed
 
-    def _begin(self, tenant_id: int, known: Known, now: int) -> None:
+    def _is_lost(self, tenant_id: int, known: Head, now: Head) -> bool:
+        """Whether the store has had more of the log than it has now, or another one."""
+        if (known.epoch, known.size) > (now.epoch, now.size):
+            return True
+        if known.signed is None or known.signed == now.signed:
+            return False
+        return not self._notary.has_signed(tenant_id, known.signed)
+
+    def _begin(self, tenant_id: int, known: Head, now: int) -> None:
         last = None
         if known.signed is not None:
             last = Checkpoint("-", *known.signed, is_synchronised=True, clock_error_ms=0)

@@ -10,24 +10,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from pystream.acl.store.notary import Head
 
 NAME = "attendance-heads.json"
-
-
-class Known(NamedTuple):
-    """Of one log. `signed` is epoch, size and root of a checkpoint, None where there is none."""
-
-    epoch: int
-    size: int
-    signed: tuple[int, int, bytes] | None
-
-    def is_ahead(self, of: Head) -> bool:
-        """Whether the store has had more of the log than it has now."""
-        is_lost = self.signed is not None and self.signed not in of.signed
-        return is_lost or (self.epoch, self.size) > (of.epoch, of.size)
 
 
 class Heads:
@@ -37,7 +23,7 @@ class Heads:
         self._path = os.path.join(folder, NAME)
         self._written: str | None = None
 
-    def read(self) -> dict[int, Known]:
+    def read(self) -> dict[int, Head]:
         """Nothing where there is no file. Raises `OSError`, and `ValueError` where it is damaged."""
         try:
             with open(self._path, encoding="utf-8") as file:
@@ -46,9 +32,9 @@ class Heads:
             return {}
         return {int(id): _known(*each) for id, each in found.items()}
 
-    def write(self, heads: Mapping[int, Head], kept: Mapping[int, Known]) -> None:
+    def write(self, heads: Mapping[int, Head], kept: Mapping[int, Head]) -> None:
         """`kept` goes on being known. Raises `OSError`."""
-        now = {id: _of(head) for id, head in heads.items()} | dict(kept)
+        now = {**heads, **kept}
         text = json.dumps({id: _facts(now[id]) for id in sorted(now)})
         if text == self._written:
             return
@@ -62,17 +48,15 @@ class Heads:
         self._written = text
 
 
-def _of(head: Head) -> Known:
-    return Known(head.epoch, head.size, head.signed[0] if head.signed else None)
+def _facts(head: Head) -> list[int | str]:
+    if head.signed is None:
+        return [head.epoch, head.size]
+    epoch, size, root = head.signed
+    return [head.epoch, head.size, epoch, size, root.hex()]
 
 
-def _facts(known: Known) -> list[int | str]:
-    epoch, size, signed = known
-    return [epoch, size, *((*signed[:2], signed[2].hex()) if signed else ())]
-
-
-def _known(epoch: int, size: int, *signed: int | str) -> Known:
+def _known(epoch: int, size: int, *signed: int | str) -> Head:
     if not signed:
-        return Known(epoch, size, None)
+        return Head(epoch, size, None)
     of, at, root = signed
-    return Known(epoch, size, (int(of), int(at), bytes.fromhex(str(root))))
+    return Head(epoch, size, (int(of), int(at), bytes.fromhex(str(root))))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -75,13 +75,17 @@ class Signed:
     stamped_at: int | None
 
 
+Root: TypeAlias = tuple[int, int, bytes]
+"""An epoch, a size of its log, and its root then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
-    """How far a log is: its epoch and size, and epoch, size and root of its checkpoints, the newest first."""
+    """How far a log is: its epoch and size, and what was signed last."""
 
     epoch: int
     size: int
-    signed: list[tuple[int, int, bytes]]
+    signed: Root | None
 
 
 class Notary:
@@ -341,21 +345,26 @@ class Notary:
 
     def heads(self) -> dict[int, Head]:
         """How far each tenant's log is, by the tenant's number."""
-        log = tables.attendance_log
-        wanted = select(log).where(log.c.id.in_(_newest_logs()))
+        log, checkpoint = tables.attendance_log.c, tables.attendance_checkpoint.c
+        newest = select(func.max(checkpoint.id)).group_by(checkpoint.tenant_id)
+        logs = select(log.tenant_id, log.epoch, log.size).where(log.id.in_(_newest_logs()))
+        signed = _roots().where(checkpoint.id.in_(newest))
         with self._database.reading() as connection:
-            rows = connection.execute(wanted).mappings().all()
-            return {
-                row["tenant_id"]: Head(
-                    row["epoch"],
-                    row["size"],
-                    [
-                        (each.epoch, each.size, each.root)
-                        for each in _checkpoints(connection, row["tenant_id"])
-                    ],
-                )
-                for row in rows
+            last = {
+                tenant_id: (epoch, size, root)
+                for tenant_id, epoch, size, root in connection.execute(signed).all()
             }
+            return {
+                row.tenant_id: Head(row.epoch, row.size, last.get(row.tenant_id))
+                for row in connection.execute(logs)
+            }
+
+    def has_signed(self, tenant_id: int, root: Root) -> bool:
+        """Whether the store has a tenant's checkpoint of that epoch, size and root."""
+        of_tenant = tables.attendance_checkpoint.c.tenant_id == tenant_id
+        with self._database.reading() as connection:
+            found = connection.execute(_roots().where(of_tenant)).all()
+        return root in {(epoch, size, root) for _, epoch, size, root in found}
 
     # What leaves the house
 
@@ -425,7 +434,7 @@ class Notary:
             tables.attendance_incident,
         )
 
-        def below(table: Table) -> Select[tuple[int, bytes, str]]:
+        def below(table: Table) -> Select[int, bytes, str]:
             column = table.c
             wanted = select(column.number, column.salt, column.event)
             return wanted.where(column.log_id == signed.log_id, column.number < signed.size)
@@ -474,17 +483,25 @@ def _place(tenant_id: int, id: int) -> Place:
 # Checkpoints
 
 
-def _newest_logs() -> Select[tuple[int]]:
+def _newest_logs() -> Select[int]:
     log = tables.attendance_log.c
     return select(func.max(log.id)).group_by(log.tenant_id)
 
 
-def _newest_checkpoints() -> Select[tuple[int, int, int]]:
+def _newest_checkpoints() -> Select[int, int, int]:
     """Of each log."""
     checkpoint = tables.attendance_checkpoint.c
     newest = select(func.max(checkpoint.id)).group_by(checkpoint.log_id)
     return select(checkpoint.log_id, checkpoint.size, checkpoint.at).where(
         checkpoint.id.in_(newest)
+    )
+
+
+def _roots() -> Select[int, int, int, bytes]:
+    """What was signed, each behind its tenant."""
+    log, checkpoint = tables.attendance_log.c, tables.attendance_checkpoint.c
+    return select(checkpoint.tenant_id, log.epoch, checkpoint.size, checkpoint.root).join(
+        tables.attendance_log, log.id == checkpoint.log_id
     )
 
 
@@ -536,7 +553,7 @@ def _signed(
 def _checkpoints(
     connection: Connection, tenant_id: int, log_id: int | None = None
 ) -> tuple[Signed, ...]:
-    """The newest first."""
+    """The newest first; of a log, the newest alone."""
     checkpoint, log = tables.attendance_checkpoint, tables.attendance_log
     cosigned, stamp = tables.attendance_cosignature, tables.attendance_timestamp
     wanted = (
@@ -549,6 +566,9 @@ def _checkpoints(
     others = select(cosigned).where(cosigned.c.tenant_id == tenant_id)
     if log_id is not None:
         wanted = wanted.where(checkpoint.c.log_id == log_id).limit(1)
+    rows = connection.execute(wanted).mappings().all()
+    if len(rows) == 1:
+        others = others.where(cosigned.c.checkpoint_id == rows[0]["id"])
     lines: dict[int, list[RowMapping]] = {}
     for row in connection.execute(others.order_by(cosigned.c.at, cosigned.c.signer)).mappings():
         lines.setdefault(row["checkpoint_id"], []).append(row)
@@ -566,7 +586,7 @@ def _checkpoints(
             tuple(VerifierKey.parse(each["signer"]) for each in lines.get(row["id"], ())),
             row["stamped_at"],
         )
-        for row in connection.execute(wanted).mappings()
+        for row in rows
     )
 
 

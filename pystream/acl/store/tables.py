@@ -522,6 +522,7 @@ attendance_checkpoint = Table(
     Column("at", BigInteger, nullable=False),
     Column("note", Text, nullable=False),
     Index("ix_attendance_checkpoint_tenant_id", "tenant_id", "id"),
+    Index("ix_attendance_checkpoint_log_id", "log_id", "id"),
     sqlite_autoincrement=True,
 )
 

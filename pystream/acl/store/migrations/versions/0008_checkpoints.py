@@ -73,8 +73,9 @@ def upgrade() -> None:
         owned("attendance_checkpoint", "tenant"),
         sqlite_autoincrement=True,
     )
-    columns = ["tenant_id", "id"]
-    op.create_index("ix_attendance_checkpoint_tenant_id", "attendance_checkpoint", columns)
+    for name in ("tenant_id", "log_id"):
+        index = f"ix_attendance_checkpoint_{name}"
+        op.create_index(index, "attendance_checkpoint", [name, "id"])
     op.create_table(
         "attendance_cosignature",
         sa.Column("checkpoint_id", sa.BigInteger, nullable=False),
