@@ -151,7 +151,7 @@ def _facts(signed: Signed) -> dict[str, Any]:
 def cosign(words: list[str]) -> int:
     parser = Parser(
         "attendance cosign",
-        usage="CHECKPOINT --key FILE --public-key FILE\n"
+        usage="CHECKPOINT --key FILE --public-key FILE\n         [--kept NOTE]\n"
         "       pystream attendance cosign --key FILE --new-key NAME",
         description=_COSIGN,
         epilog=f"{_EXITS}example:\n"
@@ -163,13 +163,19 @@ def cosign(words: list[str]) -> int:
     add("checkpoint", nargs="?", type=_arguments.path, metavar="CHECKPOINT", help="the note")
     add("--key", type=_arguments.path, required=True, metavar="FILE", help="your key")
     add("--public-key", type=_arguments.path, metavar="FILE", help="keys of logs that you trust")
+    add(
+        "--kept",
+        type=_arguments.path,
+        metavar="NOTE",
+        help="the last one that you have cosigned: nothing is cosigned that goes behind it",
+    )
     add("--new-key", metavar="NAME", help="make your key, of that name, as in acme.example/office")
     options = parser.parse(words)
     from pystream.attendance import checkpoint as checkpoints
     from pystream.attendance import notes
 
     if options.new_key is not None:
-        if options.checkpoint is not None or options.public_key is not None:
+        if any((options.checkpoint, options.public_key, options.kept)):
             parser.error("--new-key makes a key, and signs nothing")
         return _new_key(parser, options)
     if options.checkpoint is None or options.public_key is None:
@@ -178,6 +184,7 @@ def cosign(words: list[str]) -> int:
         trusted = notes.read_verifier_keys(options.public_key)
         own = notes.read_signing_key(options.key)
         note = _note(options.checkpoint)
+        kept = None if options.kept is None else _note(options.kept)
     except InvalidValue as error:
         parser.error(str(error))
     except OSError as error:
@@ -186,7 +193,9 @@ def cosign(words: list[str]) -> int:
     if not own.cosigns:
         parser.error(f"--key: {options.key} has no key of a cosigner (--new-key makes one)")
     try:
-        checkpoints.check(note, trusted)
+        new, _ = checkpoints.check(note, trusted)
+        if kept is not None:
+            checkpoints.check_later(checkpoints.check(kept, trusted)[0], new)
         made = checkpoints.cosigned(note, own, _store.now())
     except (MalformedDocument, NotProven) as error:
         _terminal.complain(parser.prog, f"not cosigned: {error}")
