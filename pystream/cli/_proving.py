@@ -272,8 +272,8 @@ def receipt(words: list[str]) -> int:
         description="Writes what is known of how long a password has watched a stream, with its\n"
         "events and the proof that they are in the tenant's log, all signed: anybody who\n"
         "has the log's public key can verify it (`verify`), without a server. ID is the\n"
-        "password's number, as `show` and `pystream password list --json` have it. That it\n"
-        "was made is on record.",
+        "password's number, as `show` and `pystream password list --json` have it. That\n"
+        "it was made is on record.",
         epilog=f"{_store.EXIT_CODES}\nexample:\n"
         "  pystream attendance receipt acme/course 4711 -o receipt.json\n",
     )
