@@ -439,3 +439,12 @@ def test_the_whole_way_from_a_delivery_to_a_proof_elsewhere(
     with audience.store() as store:
         seen = [each.values for each in store.audit.entries(acme.id)]
     assert {"attendance_receipts": (None, 1)} in seen and {"attendance_signed": (None, 10)} in seen
+    # A backup of the store was brought back, somebody says.
+    done = attendance(audience, "checkpoint", "acme", "--timestamp", str(elsewhere / "x"))
+    assert done.returncode == 1 and "no checkpoint has a time stamp" in done.stderr
+    begun = json.loads(told(audience, "restored", "--json", "--by", "eva"))["begun"]
+    assert begun["acme"]["epoch"] == 2 and "\nprevious 10 " in begun["acme"]["note"]
+    assert told(audience, "restored", "acme", "--known", cosigned) == "acme: epoch 3\n"
+    done = attendance(audience, "restored", "acme", "--known", export)
+    assert done.returncode == 1 and "this is no signed note" in done.stderr
+    assert json.loads(told(audience, *words, "--json"))["valid"]
