@@ -31,18 +31,21 @@ from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
 from pystream.acl.store.attending import HOUR_MS, AttendanceStore, Batch
 from pystream.acl.store.audit import AuditStore
+from pystream.acl.store.events import EventStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
+from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
 from pystream.attendance.evidence import Place
+from pystream.attendance.programmes import EventSettings
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
@@ -110,6 +113,9 @@ class Full(Stores):
             attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
+        id = self.store.tenant(tenant).id
+        made = self.store.events.add(id, f"of-{tenant}", event("film"), **by)
+        reports(self).add(id, Subject(event_id=made.id), lambda *_: f"of {tenant}".encode(), **by)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -300,6 +306,25 @@ CALLS: dict[type, dict[str, Call]] = {
             full.store.viewers.attendance.references(full.acme, [full.passwords["acme"]]),
         ),
     },
+    EventStore: {
+        "listed": lambda full: [
+            each for each in full.store.events.listed(full.other) if each.tenant_id == full.acme
+        ],
+        "event": lambda full: full.store.events.event(full.other, "of-acme"),
+        "stream_ids": lambda full: full.store.events.stream_ids(full.other, "of-acme"),
+        "add": lambda full: full.store.events.add(full.other, "new", event("theirs"), **WHO),
+        "set": lambda full: full.store.events.set(
+            full.other, "of-other", {"streams": ("theirs",)}, **WHO
+        ),
+        "remove": lambda full: full.store.events.remove(full.other, "of-acme", **WHO),
+    },
+    SealedReports: {
+        "versions": lambda full: reports(full).versions(full.other, subject(full)),
+        "document": lambda full: reports(full).document(full.other, subject(full), 1),
+        "add": lambda full: reports(full).add(
+            full.other, subject(full), lambda *_: b"x", "because", **WHO
+        ),
+    },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
             full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
@@ -399,6 +424,7 @@ OF_ALL: dict[type, set[str]] = {
             "database",
             "viewers",
             "people",
+            "events",
             "audit",
             "revision",
             "snapshot",
@@ -408,6 +434,8 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
+    EventStore: set(),
+    SealedReports: set(),
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ViewerStore: {
@@ -454,6 +482,19 @@ def answer(digest: bytes, reference: bytes = bytes(16)) -> KeptAnswer:
 
 def verifiers(full: Full) -> Verifiers:
     return Verifiers(full.store.database, full.keys)
+
+
+def event(stream: str) -> EventSettings:
+    windows = ((NOW * 1000, NOW * 1000 + HOUR_MS),)
+    return EventSettings(title="Event", streams=(stream,), timezone="UTC", windows=windows)
+
+
+def reports(full: Full) -> SealedReports:
+    return SealedReports(full.store.database, full.keys)
+
+
+def subject(full: Full) -> Subject:
+    return Subject(event_id=full.store.events.event(full.acme, "of-acme").id)
 
 
 def stranger(full: Full) -> Person:
@@ -592,7 +633,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 6}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 7}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HELP = """\
 usage: pystream attendance purpose [--locale de|en]
+       pystream attendance event ACTION TENANT/EVENT [OPTION...]
        pystream attendance show TENANT/STREAM [--day YYYY-MM-DD]
        pystream attendance export TENANT/STREAM [--day YYYY-MM-DD]
        pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
@@ -37,6 +38,7 @@ accepted what for, and the stream says so (pystream stream set --attendance).
 
 actions:
   purpose  print the text that a tenant accepts, and its version
+  event    add, list, show, change and remove what is attended: programmes
   show     compute the rows of a stream, by what is recorded so far
   export   print the evidence of a stream, as replay reads it
   replay   compute the rows of an evidence file
@@ -162,12 +164,19 @@ def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     actions = {
         "purpose": _purpose,
+        "event": _event,
         "show": _shown,
         "export": _export,
         "replay": _replay,
         "verify": _verify,
     }
     return _store.dispatch("attendance", _HELP, actions, arguments)
+
+
+def _event(words: list[str]) -> int:
+    from pystream.cli import _events
+
+    return _events.run(words)
 
 
 def _purpose(words: list[str]) -> int:

@@ -1,0 +1,165 @@
+"""Sealed reports of attendance: numbered versions of a subject, which are only ever added.
+
+A document is kept as it was signed, sealed under a key of its own: what it says of passwords is nobody's
+but the tenant's. Each version names the one before it by its hash, within what is signed, so none can be
+taken away from between two others unnoticed. Triggers of the database refuse to change one.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from sqlalchemy import Connection, RowMapping, insert, select
+
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store import audit, tables
+from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.keystore import KeyStore
+from pystream.errors import InvalidValue, NotFound
+
+_TABLE = "attendance_report"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a report is of: an event, or a civil day of a stream."""
+
+    event_id: int | None = None
+    stream_id: int | None = None
+    day: str | None = None
+
+    def __str__(self) -> str:
+        if self.event_id is not None:
+            return f"event {self.event_id}"
+        return f"stream {self.stream_id} {self.day}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A sealed version. `digest`: SHA-256 of its document. `reason`: why there is another one than the
+    first. `made_at` is in Unix seconds."""
+
+    number: int
+    reason: str
+    digest: str
+    made_at: int
+
+
+class SealedReports:
+    """The part of the two stores that has sealed reports. Methods raise `StoreError` as the stores do."""
+
+    def __init__(self, database: Database, keys: KeyStore) -> None:
+        self._database = database
+        self._keys = keys
+
+    def versions(self, tenant_id: int, subject: Subject) -> tuple[Version, ...]:
+        """All there are, the first one first."""
+        report = tables.attendance_report
+        wanted = select(report).where(
+            report.c.tenant_id == tenant_id, report.c.subject == str(subject)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted.order_by(report.c.version)).mappings()
+            return tuple(map(_version, rows))
+
+    def document(self, tenant_id: int, subject: Subject, number: int) -> bytes:
+        """As it was signed. Raises `NotFound`."""
+        report = tables.attendance_report
+        wanted = select(report).where(
+            report.c.tenant_id == tenant_id,
+            report.c.subject == str(subject),
+            report.c.version == number,
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(wanted).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no version {number} of this report")
+        key = self._keys.record_key(tenant_id, row["reference"])
+        if key is None:
+            raise NotFound(f"version {number} of this report was erased")
+        return unseal(key, Place(tenant_id, _TABLE, row["id"], "document"), row["sealed_document"])
+
+    def add(
+        self,
+        tenant_id: int,
+        subject: Subject,
+        make: Callable[[int, str | None], bytes],
+        reason: str = "",
+        *,
+        who: str,
+        now: int,
+    ) -> tuple[Version, bytes]:
+        """Seals another version: `make` is given its number and the hash of the one before, and signs the
+        document.
+
+        Raises `InvalidValue` for a correction without a reason, or for a reason of a first version, and
+        `NotFound` where what it is of is not the tenant's.
+        """
+        if len(reason) > 500 or not reason.isprintable():
+            raise InvalidValue("reason: at most 500 characters are wanted, and no line ends")
+        report = tables.attendance_report
+        (key,) = self._keys.add_record_keys(tenant_id, 1, now)
+        try:
+            with self._database.writing() as connection:
+                take_turn(connection)
+                _check_owner(connection, tenant_id, subject)
+                wanted = select(report.c.version, report.c.digest).where(
+                    report.c.tenant_id == tenant_id, report.c.subject == str(subject)
+                )
+                last = connection.execute(wanted.order_by(report.c.version.desc()).limit(1)).first()
+                number, previous = (last.version + 1, last.digest) if last else (1, None)
+                if (number > 1) is not bool(reason.strip()):
+                    raise InvalidValue(
+                        f"reason: version {number - 1} is sealed already; a correction wants one"
+                        if number > 1
+                        else "reason: a first version corrects nothing"
+                    )
+                document = make(number, previous)
+                digest = sha256(document).hexdigest()
+                id = secrets.randbelow(2**63 - 1) + 1
+                row = {
+                    "id": id,
+                    "tenant_id": tenant_id,
+                    "subject": str(subject),
+                    "event_id": subject.event_id,
+                    "stream_id": subject.stream_id,
+                    "version": number,
+                    "reason": reason,
+                    "digest": digest,
+                    "made_at": now,
+                    "reference": key.reference,
+                    "sealed_document": seal(
+                        key.key, Place(tenant_id, _TABLE, id, "document"), document
+                    ),
+                }
+                connection.execute(insert(report).values(row))
+                said = {"report_sealed": (None, number)}
+                audit.record(connection, tenant_id, who, now, said, subject.stream_id)
+        except BaseException:
+            self._keys.erase(tenant_id, [key.reference], now)
+            raise
+        made = Version(number=number, reason=reason, digest=digest, made_at=now)
+        return made, document
+
+
+def _check_owner(connection: Connection, tenant_id: int, subject: Subject) -> None:
+    for table, id in (
+        (tables.attendance_event, subject.event_id),
+        (tables.stream, subject.stream_id),
+    ):
+        if id is not None:
+            owner = select(table.c.id).where(table.c.id == id, table.c.tenant_id == tenant_id)
+            if connection.scalar(owner) is None:
+                raise NotFound("what the report is of is not there")
+
+
+def _version(row: RowMapping) -> Version:
+    return Version(
+        number=row["version"],
+        reason=row["reason"],
+        digest=row["digest"],
+        made_at=row["made_at"],
+    )
