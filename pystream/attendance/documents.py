@@ -159,11 +159,19 @@ def _fields(
     checkpoint: str,
     about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    return unsigned(rows, options, scope, about) | {"checkpoint": checkpoint, "format": kind}
+
+
+def unsigned(
+    rows: Sequence[Mapping[str, Any]],
+    options: Options,
+    scope: Scope,
+    about: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """What a report says that is not sealed, as members of an object."""
     said = options.resolved()
     return {
         "about": dict(about or {}),
-        "checkpoint": checkpoint,
-        "format": kind,
         "options": {
             each.name: getattr(said, each.name) for each in fields(said) if each.name != "timezone"
         },

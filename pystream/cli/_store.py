@@ -16,7 +16,7 @@ from pystream.errors import InvalidValue, NoStore, PystreamError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, BinaryIO, TypeAlias
 
     from pystream.acl.store import Store
     from pystream.acl.store.keystore import KeyStore
@@ -259,6 +259,15 @@ def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
         for name, (old, new) in values.items()
         if name in _WHOM or plain(old) != plain(new)
     )
+
+
+def new_file(path: str, *, replace: bool, option: str) -> BinaryIO:
+    """A file for its owner's eyes only; `option` is the one that replaces another."""
+    mode = os.O_TRUNC if replace else os.O_EXCL
+    try:
+        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
+    except FileExistsError:
+        raise PystreamError(f"{path}: it is there already; {option} replaces it") from None
 
 
 def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:

@@ -236,6 +236,8 @@ def _shown(words: list[str]) -> int:
 
 
 def _export(words: list[str]) -> int:
+    from pystream.attendance.programmes import midnights
+
     parser = _of_stream(
         "export",
         "Prints the evidence of a stream, an event a line, as `replay` reads it: anybody\n"
@@ -246,7 +248,8 @@ def _export(words: list[str]) -> int:
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        span = _span(options.day, tenant.settings.timezone) if options.day else ()
+        day = options.day
+        span = midnights(day, day, tenant.settings.timezone) if day else ()
         found = list(store.viewers.attendance.events(keys, tenant.id, stream.id, *span))
         _note_view(store, stream, len(found), options)
     with _terminal.output():
@@ -265,7 +268,7 @@ def _of_stream(action: str, description: str, *, json_too: bool = True) -> Parse
     )
     add = parser.add_argument
     add("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
-    add("--day", type=_day, metavar="YYYY-MM-DD", help="only this day, of the tenant's time zone")
+    add("--day", type=day, metavar="YYYY-MM-DD", help="only this day, of the tenant's time zone")
     general = parser.add_argument_group("general options").add_argument
     general("--config", metavar="FILE", help="the settings, pystream.toml")
     general("--by", metavar="NAME", help="who is on record for it (default: the user)")
@@ -284,7 +287,8 @@ def _note_view(store: Store, stream: Stream, count: int, options: argparse.Names
     )
 
 
-def _day(text: str) -> str:
+def day(text: str) -> str:
+    """A civil day."""
     from datetime import date
 
     try:
@@ -293,20 +297,6 @@ def _day(text: str) -> str:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError("a day is wanted, as in 2031-05-01")
-
-
-def _span(day: str, zone: str) -> tuple[int, int]:
-    """From when to when a civil day lasts, in ms since 1970."""
-    from datetime import date, datetime, timedelta
-
-    from pystream.acl.streams import time_zone
-
-    begin = date.fromisoformat(day)
-
-    def midnight(of: date) -> int:
-        return int(datetime(of.year, of.month, of.day, tzinfo=time_zone(zone)).timestamp() * 1000)
-
-    return midnight(begin), midnight(begin + timedelta(days=1))
 
 
 def _replay(words: list[str]) -> int:

@@ -146,7 +146,7 @@ _RELEASED = (
     "EXISTS (SELECT 1 FROM audit_release AS released WHERE OLD.at < released.older_than"
     " AND (released.tenant_id IS NULL OR released.tenant_id = OLD.tenant_id))"
 )
-_ONLY_GROWS = {
+_ONLY_GROWS: dict[str, tuple[str, ...]] = {
     "sqlite": (
         "CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit"
         " BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
@@ -543,7 +543,7 @@ attendance_report = Table(
     Index("ix_attendance_report_stream_id", "stream_id"),
 )
 
-_NEVER_CHANGED = {
+_NEVER_CHANGED: dict[str, tuple[str, ...]] = {
     "sqlite": (
         "CREATE TRIGGER attendance_report_is_not_changed BEFORE UPDATE ON attendance_report"
         " BEGIN SELECT RAISE(ABORT, 'a sealed report is never changed'); END",
