@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pystream.acl.passwords import PasswordSettings
-from pystream.acl.reports import Reporter
+from pystream.acl.reports.making import Reporter
 from pystream.acl.store.attending import Batch
 from pystream.acl.streams import Tenant
 from pystream.acl.viewers import Session

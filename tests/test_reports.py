@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from PIL.Image import Image
 from sqlalchemy import delete, select, update
 
-from pystream.acl.reports import Report, check_over, of_document
+from pystream.acl.reports import Report, of_document
 from pystream.acl.reports.curve import LEAST, curves, svg
 from pystream.acl.reports.grid import Kind, grid, printed, share, totals
+from pystream.acl.reports.making import check_over
 from pystream.acl.reports.paper import pdf
 from pystream.acl.reports.sheet import xlsx
 from pystream.acl.reports.table import csv
@@ -161,7 +162,7 @@ def test_what_was_erased_is_not_named_and_tests_are_in_no_sum(audience: Audience
 
 
 def cells(report: Report, locale: str = "de") -> list[list[str]]:
-    data = b"".join(csv(report, locale))
+    data = b"".join(csv(grid(report, locale)))
     assert data.startswith(b"\xef\xbb\xbf") and data.replace(b"\r\n", b"").count(b"\n") == 0
     return list(reading.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=";"))
 
@@ -230,14 +231,14 @@ def sheet(data: bytes, number: int = 1) -> tuple[list[list[tuple[str, str]]], st
 @settings(max_examples=25, deadline=None)
 def test_text_in_xlsx_is_text(label: str) -> None:
     report = replace(EVENING, about=about(passwords=named(**{"1": ("000123", label)})))
-    rows, text = sheet(xlsx(report, "de"))
+    rows, text = sheet(xlsx(grid(report, "de")))
     assert "<f>" not in text and "hyperlink" not in text
     assert rows[1][0] == ("s", "000123")
     assert rows[1][1] == ("s", label) or (label == "" and rows[1][1][1] == "")
 
 
 def test_numbers_in_xlsx_are_numbers() -> None:
-    data = xlsx(EVENING, "de")
+    data = xlsx(grid(EVENING, "de"))
     (head, row), text = sheet(data)
     shown = dict(zip((title for _, title in head), row, strict=True))
     assert shown["Online"][0] == "n" and round(float(shown["Online"][1]) * 86_400) == 6300
@@ -245,7 +246,7 @@ def test_numbers_in_xlsx_are_numbers() -> None:
     facts, _ = sheet(data, 2)
     assert ("s", "0276090901234567890") in facts[1]
     assert "Online ist" in str(facts) and "frozen" in text
-    assert xlsx(EVENING, "de") == data
+    assert xlsx(grid(EVENING, "de")) == data
 
 
 # PDF
@@ -458,6 +459,7 @@ def test_a_sealed_report_is_proven_by_the_log(audience: Audience) -> None:
             verify(report.document.replace(old, new), [KEY.verifier])
     provisional = audience.reporter.of_event(audience.tenant, audience.event, LATER)
     assert json.loads(provisional.json())["format"] == "pystream attendance provisional report 1"
+    assert of_document(provisional.json()).json() == provisional.json()
 
 
 def test_a_correction_is_another_version_with_a_reason(audience: Audience) -> None:

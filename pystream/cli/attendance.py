@@ -29,6 +29,7 @@ usage: pystream attendance purpose [--locale de|en]
        pystream attendance export TENANT/STREAM [--day YYYY-MM-DD]
        pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
        pystream attendance verify REPORT|RECEIPT --public-key FILE [OPTION...]
+       pystream attendance join REPORT LIST.csv -o OUT [OPTION...]
        pystream attendance ACTION --help
 
 Says how long each key (a password, by its name in the evidence) has watched
@@ -43,6 +44,7 @@ actions:
   export   print the evidence of a stream, as replay reads it
   replay   compute the rows of an evidence file
   verify   prove a report or a receipt, by public keys and nothing else
+  join     put persons and EFN to the passwords of a report, on your machine
 
 exit codes:
   0  done; of verify: it is valid
@@ -169,6 +171,7 @@ def run(arguments: list[str]) -> int:
         "export": _export,
         "replay": _replay,
         "verify": _verify,
+        "join": _join,
     }
     return _store.dispatch("attendance", _HELP, actions, arguments)
 
@@ -534,6 +537,12 @@ def _tell(verdict: Verdict, keys: Sequence[VerifierKey]) -> None:
     if document.rows:
         print()
         _show(document.rows, verdict.proofs)
+
+
+def _join(words: list[str]) -> int:
+    from pystream.cli import _joining
+
+    return _joining.run(words)
 
 
 def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from pystream.acl.reports import Report, Reporter
+    from pystream.acl.reports import Report
+    from pystream.acl.reports.making import Reporter
     from pystream.acl.store import Store
     from pystream.acl.store.sealed_reports import Subject, Version
     from pystream.acl.streams import Stream, Tenant
@@ -88,7 +89,7 @@ def run(arguments: list[str]) -> int:
     options = parser.parse(arguments)
     shape = _shape(parser, options)
     with _store.both_stores(options) as (store, keys):
-        from pystream.acl.reports import Reporter
+        from pystream.acl.reports.making import Reporter
 
         reporter = Reporter(store, keys)
         asked = _Asked(parser, options, store, reporter)
@@ -218,10 +219,12 @@ def _list(options: argparse.Namespace, versions: Sequence[Version]) -> int:
 
 def _made(report: Report, shape: str, locale: str) -> bytes:
     """The file. The modules of formats are loaded here, each where it is wanted."""
+    from pystream.acl.reports.grid import grid
+
     if shape == "csv":
         from pystream.acl.reports.table import csv
 
-        return b"".join(csv(report, locale))
+        return b"".join(csv(grid(report, locale)))
     if shape == "svg":
         from pystream.acl.reports.curve import svg
 
@@ -230,12 +233,14 @@ def _made(report: Report, shape: str, locale: str) -> bytes:
         return report.json()
     try:
         if shape == "pdf":
-            from pystream.acl.reports.paper import pdf as made
-        else:
-            from pystream.acl.reports.sheet import xlsx as made
+            from pystream.acl.reports.paper import pdf
+
+            return pdf(report, locale)
+        from pystream.acl.reports.sheet import xlsx
+
+        return xlsx(grid(report, locale))
     except ModuleNotFoundError as error:
         raise _store.not_installed(error) from None
-    return made(report, locale)
 
 
 def _print(report: Report, shape: str, locale: str) -> None:
@@ -244,7 +249,7 @@ def _print(report: Report, shape: str, locale: str) -> None:
         with _terminal.output():
             sys.stdout.buffer.write(data)
         return
-    from pystream.acl.reports.grid import Kind, grid, printed, totals
+    from pystream.acl.reports.grid import Kind, grid, printed
 
     made = grid(report, locale)
     # Whole seconds and numbers are for machines.
@@ -264,7 +269,6 @@ def _print(report: Report, shape: str, locale: str) -> None:
     with _terminal.output():
         for name, value in made.facts:
             print(f"{name}: {_plain(value)}")
-        print(totals(report, locale))
         print()
         _store.show_table(columns, rows)
         print()

@@ -1,44 +1,26 @@
-"""Reports of attendance: what an organiser certifies with, computed from the evidence of the store.
+"""Reports of attendance: what an organiser certifies with.
 
 A report is of an event, united over its streams, or of a stream and its days. Either way it is rows of the
 one ledger, what they were computed with, and `about`: what else it is to be read with, the passwords among
-it, since the ledger knows only their numbers. A provisional report is of now. A sealed one is the signed
-document (`pystream.attendance.documents`), which has all of these, so both are shown by the same code.
-
-**Which evidence.** From a day before the first civil day to a day after the last one, so that who came in
-before midnight is counted right; rows are those of the days, and of the programme. Both stand in the
-document's scope: `verify` takes the same.
+it, since the ledger knows only their numbers. A provisional report is of the moment it was made. A sealed one
+is the signed document (`pystream.attendance.documents`), which has all of these too, so both are shown by the
+same code, and wherever the document is: only `making` and `paper` need what a server has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
 
-from pystream._core import Evidence
-from pystream.acl.store import Store
-from pystream.acl.store.issuing import Issuer, Shown
-from pystream.acl.store.keystore import KeyStore
-from pystream.acl.store.sealed_reports import SealedReports, Subject, Version
-from pystream.acl.streams import Stream, Tenant
 from pystream.attendance import documents
-from pystream.attendance.canonical import encode
 from pystream.attendance.checkpoint import Checkpoint
 from pystream.attendance.documents import Document, Scope
-from pystream.attendance.notes import SigningKey
 from pystream.attendance.notes import parse as parse_note
-from pystream.attendance.options import Options, zones_version
-from pystream.attendance.policies import award, decimal
-from pystream.attendance.programmes import Event, days, midnights, programme_ms
-from pystream.errors import InvalidValue, PystreamError, StoreError
-
-DEFINITION: Final = "attendance-v1"
-PROVISIONAL: Final = "pystream attendance provisional report 1"
-
-_DAY_MS = 86_400_000
-_LINES = 20_000
+from pystream.attendance.options import Options
+from pystream.attendance.policies import ROUNDINGS
+from pystream.errors import MalformedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,203 +99,54 @@ class Report:
         """The document that `verify` reads; a provisional one has no signature, and says that it is none."""
         if self.document is not None:
             return self.document
-        said = documents.unsigned(self.rows, self.options, self.scope, self.about)
-        return encode(said | {"format": PROVISIONAL}) + b"\n"
+        return documents.provisional(self.rows, self.options, self.scope, self.about)
 
 
 def of_document(text: bytes) -> Report:
-    """A sealed report as it was signed. Raises `MalformedDocument`."""
-    read: Document = documents.parse(text)
+    """A report as it was signed, or a provisional one as it was printed. Nothing of it is proven by that.
+    Raises `MalformedDocument`."""
+    if documents.is_provisional(text):
+        said = documents.parse_provisional(text)
+        checkpoint, document = None, None
+    else:
+        read: Document = documents.parse(text)
+        if read.receipt is not None:
+            raise MalformedDocument("this is a receipt, and no report")
+        said = documents.Unsigned(read.rows, read.options, read.scope, read.tzdata, read.about)
+        checkpoint, document = Checkpoint.parse(parse_note(read.checkpoint)[0]), text
+    _check(said.about)
     return Report(
-        read.rows,
-        read.options,
-        read.scope,
-        read.about,
-        read.tzdata,
-        Checkpoint.parse(parse_note(read.checkpoint)[0]),
-        text,
+        said.rows, said.options, said.scope, said.about, said.tzdata, checkpoint, document
     )
 
 
-class Reporter:
-    """Makes reports from two opened stores. Methods raise `StoreError` as these do."""
-
-    def __init__(self, store: Store, keys: KeyStore) -> None:
-        self._store = store
-        self._keys = keys
-        self.sealed = SealedReports(store.database, keys)
-
-    def of_event(self, tenant: Tenant, event: Event, now: int) -> Report:
-        """A provisional report, by all that is known now."""
-        settings = event.settings
-        streams = self._streams(tenant, self._store.events.stream_ids(tenant.id, event.name))
-        options = Options(
-            mode="file",
-            target_duration=max(each.settings.segment_duration_ms for each in streams),
-            timezone=settings.timezone,
-            windows=settings.windows,
-            breaks=settings.breaks,
-            union=True,
-        )
-        touched = days(settings.windows, settings.timezone)
-        rows, scope = self._rows(streams, options, touched)
-        programme = programme_ms(settings.windows, settings.breaks)
-        policy = settings.policy
-        awards = {}
-        for row in rows:
-            if row["stream"] is None and row["day"] is None:
-                worth = award(policy, row["certifiable_ms"], programme)
-                points = None if worth.points is None else decimal(worth.points)
-                awards[row["key"]] = {"certified": worth.certified, "points": points}
-        about = self._about(tenant, streams, rows, now) | {
-            "kind": "event",
-            "name": event.name,
-            "title": settings.title,
-            "vnr": settings.vnr,
-            "policy": {
-                "rounding": policy.rounding,
-                "threshold_pct": policy.threshold_pct,
-                "least_minutes": policy.least_minutes,
-            },
-            "programme_ms": programme,
-            "awards": awards,
-        }
-        return Report(rows, options, scope, about, zones_version())
-
-    def of_stream(self, tenant: Tenant, stream: Stream, day: str | None, now: int) -> Report:
-        """A provisional report of a civil day, or of all that there is evidence of."""
-        options = Options(
-            mode="file",
-            target_duration=stream.settings.segment_duration_ms,
-            timezone=tenant.settings.timezone,
-        )
-        rows, scope = self._rows([stream], options, None if day is None else (day,))
-        about = self._about(tenant, [stream], rows, now) | {
-            "kind": "stream",
-            "name": stream.name,
-            "title": stream.settings.title or stream.name,
-            "vnr": "",
-            "policy": None,
-            "programme_ms": None,
-            "awards": {},
-        }
-        return Report(rows, options, scope, about, zones_version())
-
-    def seal(
-        self,
-        subject: Subject,
-        make: Callable[[], Report],
-        checkpoint: Callable[[], str],
-        key: SigningKey,
-        reason: str = "",
-        *,
-        tenant: Tenant,
-        who: str,
-        now: int,
-    ) -> tuple[Version, Report]:
-        """Seals what `make` gives as the next version; a correction needs a reason. `checkpoint` gives a
-        note of the log as it is then, and `key` is what its logs are signed with.
-
-        Raises `InvalidValue`, and `StoreError` where evidence goes on coming in meanwhile.
-        """
-        # A row may rest on nothing that the checkpoint has not: so nothing has come in between.
-        for _ in range(3):
-            before, note, report = make(), checkpoint(), make()
-            if before.rows == report.rows:
-                break
-        else:
-            raise StoreError("evidence is still coming in; try again in a minute")
-
-        def document(number: int, previous: str | None) -> bytes:
-            said = report.about | {"version": number, "reason": reason, "previous": previous}
-            return documents.report(report.rows, report.options, report.scope, note, key, said)
-
-        version, text = self.sealed.add(tenant.id, subject, document, reason, who=who, now=now)
-        return version, of_document(text)
-
-    def version(self, tenant: Tenant, subject: Subject, number: int) -> Report:
-        """A sealed one. Raises `NotFound`."""
-        return of_document(self.sealed.document(tenant.id, subject, number))
-
-    # What there is
-
-    def _streams(self, tenant: Tenant, ids: Collection[int]) -> list[Stream]:
-        known = {each.id: each for each in self._store.changed_since(0).streams}
-        return [known[id] for id in sorted(ids) if known[id].tenant_id == tenant.id]
-
-    def _rows(
-        self, streams: list[Stream], options: Options, touched: tuple[str, ...] | None
-    ) -> tuple[list[dict[str, Any]], Scope]:
-        scope = Scope(streams=tuple(sorted({each.name for each in streams})))
-        if touched is not None:
-            begin, end = midnights(touched[0], touched[-1], options.timezone)
-            begin, end = max(0, begin - _DAY_MS), min(documents.LAST, end + _DAY_MS)
-            scope = replace(scope, begin=begin, end=end, days=touched)
-        evidence, ledger = Evidence(), options.ledger()
-        for stream in streams:
-            # Of a stream that had the name before, nothing is meant.
-            told = self._store.viewers.attendance.events(
-                self._keys, stream.tenant_id, stream.id, scope.begin, scope.end
-            )
-            for lines in _parts(told):
-                evidence.select(lines, None, {stream.name}, scope.begin, scope.end)
-        ledger.take(evidence)
-        return [row for row in ledger.rows() if scope.has(row)], scope
-
-    def _about(
-        self, tenant: Tenant, streams: list[Stream], rows: list[dict[str, Any]], now: int
-    ) -> dict[str, Any]:
-        return {
-            "definition": DEFINITION,
-            "made_at": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "organiser": tenant.settings.display or tenant.name,
-            "passwords": self._passwords(tenant, {row["key"] for row in rows}),
-            # Nothing but fetching tells of it: a live stream that is paused is fetched on.
-            "pause_visible": "no",
-            "previous": None,
-            "reason": "",
-            "streams": {each.name: each.settings.title or each.name for each in streams},
-            "tenant": tenant.name,
-            "version": None,
-        }
-
-    def _passwords(self, tenant: Tenant, keys: Collection[str]) -> dict[str, dict[str, Any]]:
-        issuer = Issuer(self._store.viewers, self._keys)
-        ids = [int(key) for key in keys]
-        shown: list[Shown] = [
-            *issuer.shown(tenant.id, ids),
-            *issuer.shown(tenant.id, ids, named=True),
-        ]
-        return {
-            str(each.password.id): {
-                "password": each.text,
-                "label": each.label or "",
-                "test": each.password.is_test,
-            }
-            for each in shown
-        }
+def _check(about: dict[str, Any]) -> None:
+    """Raises `MalformedDocument` for what `making` never writes."""
+    try:
+        texts = [about[name] for name in _TEXTS]
+        texts += [text for each in about["streams"].items() for text in each]
+        for known in about["passwords"].values():
+            texts += [known["label"], known["password"] or ""]
+            if not isinstance(known["test"], bool):
+                raise ValueError
+        for worth in about["awards"].values():
+            if not isinstance(worth["certified"], bool):
+                raise ValueError
+            Fraction(worth["points"] or "0")
+        policy = about["policy"]
+        if policy is not None:
+            counts = [policy["threshold_pct"] or 0, policy["least_minutes"] or 0]
+            if policy["rounding"] not in ROUNDINGS or about["programme_ms"] < 1000:
+                raise ValueError
+            texts += [str(int(each)) for each in counts]
+        is_sound = all(isinstance(text, str) for text in texts)
+        datetime.fromisoformat(about["made_at"])
+        if not is_sound or about["kind"] not in ("event", "stream"):
+            raise ValueError
+        if about["version"] is not None and about["version"] < 1:
+            raise ValueError
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        raise MalformedDocument("about: this is no report of pystream's") from None
 
 
-def _parts(told: Iterator[str]) -> Iterator[bytes]:
-    part: list[str] = []
-    for line in told:
-        part.append(line)
-        if len(part) == _LINES:
-            yield "\n".join(part).encode()
-            part = []
-    if part:
-        yield "\n".join(part).encode()
-
-
-def check_over(report: Report, seal_after_s: int, now: int) -> None:
-    """Raises `PystreamError` where it is too early to seal it, and `InvalidValue` where it has no days."""
-    touched = report.scope.days
-    if touched is None:
-        raise InvalidValue("a report is sealed of an event, or of one day of a stream (--day)")
-    _, end = midnights(touched[-1], touched[-1], report.options.timezone)
-    from_ = end // 1000 + seal_after_s
-    if now < from_:
-        moment = f"{datetime.fromtimestamp(from_, UTC):%Y-%m-%d %H:%M} UTC"
-        raise PystreamError(
-            f"evidence may still come in: it can be sealed from {moment} on, and is provisional until then"
-        )
+_TEXTS = "definition kind made_at name organiser pause_visible reason tenant title vnr".split()

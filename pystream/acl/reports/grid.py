@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
@@ -33,8 +33,11 @@ Cell = str | int | Fraction | None
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """`facts` say what it is, by their names; `meanings` are sentences; `rows` have a cell a column."""
+    """`facts` say what it is, by their names; `meanings` are sentences; `rows` have a cell a column.
+    `made_at` is in UTC."""
 
+    locale: str
+    made_at: datetime
     facts: list[tuple[str, str]]
     meanings: list[str]
     columns: list[Column]
@@ -67,9 +70,9 @@ def grid(report: Report, locale: str) -> Grid:
         Column(words["number"], Kind.TEXT),
     ]
     rows = [_row(report, line, locale) for line in lines]
-    return Grid(
-        facts(report, locale), definitions(about, report.options.timezone, locale), columns, rows
-    )
+    said = [totals(report, locale), *definitions(about, report.options.timezone, locale)]
+    made_at = datetime.fromisoformat(about["made_at"]).astimezone(UTC)
+    return Grid(locale, made_at, facts(report, locale), said, columns, rows)
 
 
 def _row(report: Report, line: Line, locale: str) -> list[Cell]:

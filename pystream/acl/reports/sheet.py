@@ -6,14 +6,12 @@ formula or an address is none.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from fractions import Fraction
 from io import BytesIO
 
 from xlsxwriter import Workbook
 
-from pystream.acl.reports import Report
-from pystream.acl.reports.grid import Cell, Column, Kind, grid, totals
+from pystream.acl.reports.grid import Cell, Column, Grid, Kind
 from pystream.acl.reports.words import WORDS
 
 _DAY_S = 86_400
@@ -21,9 +19,9 @@ _WIDTHS = {Kind.TEXT: 22, Kind.COUNT: 14, Kind.DECIMAL: 12, Kind.TIME: 13}
 _WIDE = 60
 
 
-def xlsx(report: Report, locale: str) -> bytes:
-    """A workbook of a report. The same report is the same bytes."""
-    made, words = grid(report, locale), WORDS[locale]
+def xlsx(made: Grid) -> bytes:
+    """A workbook. The same grid is the same bytes."""
+    words = WORDS[made.locale]
     file = BytesIO()
     book = Workbook(
         file,
@@ -34,8 +32,9 @@ def xlsx(report: Report, locale: str) -> bytes:
             "strings_to_urls": False,
         },
     )
-    at = datetime.fromisoformat(report.about["made_at"]).astimezone(UTC).replace(tzinfo=None)
-    book.set_properties({"title": words["report"], "created": at})
+    # Excel knows no zones.
+    created = made.made_at.replace(tzinfo=None)
+    book.set_properties({"title": words["report"], "created": created})
     head = book.add_format({"bold": True, "bottom": 1, "text_wrap": True, "valign": "top"})
     formats = {
         Kind.TEXT: book.add_format({"num_format": "@", "valign": "top"}),
@@ -71,7 +70,7 @@ def xlsx(report: Report, locale: str) -> bytes:
         about.write_string(number, 0, name, head)
         about.write_string(number, 1, value, wrapped)
     below = len(made.facts) + 1
-    for number, sentence in enumerate((totals(report, locale), *made.meanings), below):
+    for number, sentence in enumerate(made.meanings, below):
         about.write_string(number, 1, sentence, wrapped)
     book.close()
     return file.getvalue()

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from pystream.acl.password_csv import write_line
-from pystream.acl.reports import Report
-from pystream.acl.reports.grid import grid, printed, totals
+from pystream.acl.reports.grid import Grid, printed
 
 BEGIN: Final = b"\xef\xbb\xbf"
 
@@ -18,9 +17,8 @@ _SEPARATOR = ";"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-def csv(report: Report, locale: str) -> Iterator[bytes]:
+def csv(made: Grid) -> Iterator[bytes]:
     """The rows below their header; behind an empty line, what the report is and what its numbers mean."""
-    made = grid(report, locale)
     titles = [column.title for column in made.columns]
     yield BEGIN + line(titles)
     for row in made.rows:
@@ -31,7 +29,7 @@ def csv(report: Report, locale: str) -> Iterator[bytes]:
     yield line([])
     for name, value in made.facts:
         yield line((name, value))
-    for sentence in (totals(report, locale), *made.meanings):
+    for sentence in made.meanings:
         yield line((sentence,))
 
 
