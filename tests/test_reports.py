@@ -579,7 +579,7 @@ def test_the_command(here: Path) -> None:
         file = here / f"herz.{ending}"
         assert "2 lines, provisional" in done("report", "acme/herz", "-o", file)
         assert file.read_bytes().startswith(begin) and file.stat().st_mode & 0o777 == 0o600
-        assert "--overwrite" in refused(1, "report", "acme/herz", "-o", file)
+        assert "--force" in refused(1, "report", "acme/herz", "-o", file)
     assert done("report", "acme/herz", "--format", "csv").startswith("\ufeffPasswort;")
     (version,) = told("report", "acme/herz", "--versions")["versions"]
     signed = told("report", "acme/herz", "--version", "1")

@@ -354,7 +354,7 @@ def cards(words: list[str]) -> int:
             data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
         except InvalidValue as error:
             return _store.wrong_values(parser, error)
-        with _store.new_file(options.output, replace=options.force, option="--force") as file:
+        with _store.new_file(options.output, replace=options.force) as file:
             # On record before anybody can see them, and where nobody can, not at all.
             what = {"passwords_shown": len(shown)}
             store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)

@@ -181,6 +181,15 @@ def not_installed(error: ModuleNotFoundError) -> PystreamError:
     )
 
 
+def new_file(path: str, *, replace: bool) -> BinaryIO:
+    """A file for its owner's eyes only. Raises `PystreamError` where there is one."""
+    mode = os.O_TRUNC if replace else os.O_EXCL
+    try:
+        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
+    except FileExistsError:
+        raise PystreamError(f"{path}: it is there already; --force replaces it") from None
+
+
 def who(options: argparse.Namespace) -> str:
     """The name under which a change is recorded."""
     if options.by is not None:
@@ -259,15 +268,6 @@ def told_of(values: Mapping[str, tuple[Any, Any]]) -> str:
         for name, (old, new) in values.items()
         if name in _WHOM or plain(old) != plain(new)
     )
-
-
-def new_file(path: str, *, replace: bool, option: str) -> BinaryIO:
-    """A file for its owner's eyes only; `option` is the one that replaces another."""
-    mode = os.O_TRUNC if replace else os.O_EXCL
-    try:
-        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
-    except FileExistsError:
-        raise PystreamError(f"{path}: it is there already; {option} replaces it") from None
 
 
 def show_table(columns: list[tuple[str, str]], rows: list[list[str]]) -> None:

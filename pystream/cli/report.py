@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         "report",
         usage="TENANT/EVENT|TENANT/STREAM [--day YYYY-MM-DD]\n"
-        "         [--format FORMAT] [-o FILE [--overwrite]] [--locale de|en]\n"
+        "         [--format FORMAT] [-o FILE [--force]] [--locale de|en]\n"
         "         [--version N] [--versions] [--by NAME] [--config FILE] [--json]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -81,7 +81,7 @@ def run(arguments: list[str]) -> int:
     add("--day", type=day, metavar="YYYY-MM-DD", help="of a stream: only this day")
     add("--format", choices=_FORMATS, metavar="FORMAT", help="as below")
     add("-o", "--output", type=path, metavar="FILE", help="write it there")
-    add("--overwrite", action="store_true", help="replace FILE where it is there")
+    add("--force", action="store_true", help="replace FILE where it is there")
     add("--locale", choices=("de", "en"), default="de", help="the language (default: de)")
     add("--version", type=count, metavar="N", help="a sealed version")
     add("--versions", action="store_true", help="list the sealed versions")
@@ -104,9 +104,7 @@ def run(arguments: list[str]) -> int:
             _print(report, shape, options.locale)
             return 0
         data = _made(report, shape, options.locale)
-        with _store.new_file(
-            options.output, replace=options.overwrite, option="--overwrite"
-        ) as file:
+        with _store.new_file(options.output, replace=options.force) as file:
             store.audit.record_view(asked.tenant.id, asked.stream_id, what, **by)
             file.write(data)
     facts = {"file": options.output, "format": shape, "version": report.version}
