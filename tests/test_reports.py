@@ -295,7 +295,18 @@ def test_the_list_on_paper_has_all_that_it_needs_on_each_page() -> None:
         assert "attendance-v1" in texts[-1] and "Klinik" in texts[0]
     data = pdf(report, "de")
     assert data == pdf(report, "de")
-    assert data.count(b"/FontFile2") == data.count(b"/FontDescriptor\n") or b"/FontFile2" in data
+    document = pypdfium2.PdfDocument(data)
+    fonts = {
+        bool(pypdfium2.raw.FPDFFont_GetIsEmbedded(pypdfium2.raw.FPDFTextObj_GetFont(each.raw)))
+        for page in document
+        for each in page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_TEXT])
+    }
+    assert fonts == {True}
+    # What was signed goes along.
+    (attached,) = [document.get_attachment(n) for n in range(document.count_attachments())]
+    assert attached.get_name() == "herz-1.json"
+    assert bytes(attached.get_data()) == report.document
+    assert pypdfium2.PdfDocument(pdf(EVENING, "de")).count_attachments() == 0
 
 
 @pytest.mark.slow
@@ -320,6 +331,29 @@ def test_a_bar_shows_when_somebody_was_there() -> None:
         all(abs(got - shade) < 12 for got, shade in zip(shades(y), wanted, strict=True))
         for y in range(page.height)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hours", [1, 3, 9, 14])
+def test_times_above_the_bars_do_not_run_into_each_other(hours: int) -> None:
+    """Of one day, and of three."""
+    for days in (("10",), ("10", "11", "12")):
+        windows = tuple(
+            (at("08:30", f"2026-03-{day}"), at("08:30", f"2026-03-{day}") + hours * 3_600_000)
+            for day in days
+        )
+        options = Options("live", timezone=BERLIN, windows=windows, union=True)
+        report = replace(EVENING, options=options)
+        document = pypdfium2.PdfDocument(pdf(report, "de"))
+        ends: dict[float, float] = {}
+        for each in document[0].get_objects([pypdfium2.raw.FPDF_PAGEOBJ_TEXT]):
+            left, bottom, right, top = each.get_bounds()
+            # Of their size, and their line.
+            if top - bottom < 5 and left < 400 and right - left < 60:
+                line = round(bottom)
+                assert left > ends.get(line, 0), (hours, days)
+                ends[line] = right
+        assert ends
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ LEAST: Final = 5
 _MINUTE_MS = 60_000
 _STEPS = (1, 2, 5, 10, 15, 30, 60)
 _MOST_BARS = 120
-_WIDTH, _LEFT, _RIGHT = 760, 48, 16
+_WIDTH, _LEFT, _RIGHT = 760, 48, 26
 _TOP, _HEIGHT, _BELOW = 40, 150, 44
 _STYLE = (
     "svg{color-scheme:light dark;--ink:#1a1d21;--quiet:#5b6470;--line:#d5dae0;--bar:#1f6feb;--back:#fff}"

@@ -2,7 +2,8 @@
 
 The bar spans the programme, day beside day: pale is the programme, dark is when the password was online in
 it, grey when it was so in a break. Of a stream it spans what anybody has watched, and all of it is dark.
-Nothing in the file depends on when, where or by whom it was printed: the same report is the same bytes.
+A sealed report is in the file, too, as it was signed. Nothing in it depends on when, where or by whom it was
+printed: the same report is the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfdoc import PDFArray, PDFDictionary, PDFName, PDFStream, PDFString
+from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 from pystream.acl.reports import Line, Report
@@ -33,6 +36,7 @@ _BAR_LEFT: Final[float] = _LEFT
 _BAR_RIGHT: Final[float] = _LEFT + 112 * mm
 _BAR = 5.0
 _DAY_GAP = 4.0
+_SMALL, _LABEL_GAP = 6.0, 4.0
 # From the right edge: points, certifiable, online.
 _WORTH, _CERTIFIABLE, _ONLINE = _RIGHT, _RIGHT - 17 * mm, _RIGHT - 42 * mm
 _HOUR_MS: Final = 3_600_000
@@ -50,8 +54,26 @@ def pdf(report: Report, locale: str) -> bytes:
     canvas.setCreator("pystream")
     canvas.setProducer("pystream")
     _List(canvas, report, locale).draw()
+    if report.document is not None:
+        _attach(canvas, f"{report.about['name']}-{report.version}.json", report.document)
     canvas.save()
     return file.getvalue()
+
+
+def _attach(canvas: Canvas, name: str, data: bytes) -> None:
+    """Embeds a file (ISO 32000-1 7.11.4): what was signed goes along with what is read of it."""
+    document = canvas._doc
+    about = {"Type": PDFName("EmbeddedFile"), "Subtype": PDFName("application/json")}
+    stream = PDFStream(PDFDictionary(about | {"Params": PDFDictionary({"Size": len(data)})}), data)
+    file = {
+        "Type": PDFName("Filespec"),
+        "F": PDFString(name),
+        "UF": PDFString(name),
+        "EF": PDFDictionary({"F": document.Reference(stream)}),
+    }
+    listed = [PDFString(name), document.Reference(PDFDictionary(file))]
+    files = PDFDictionary({"Names": PDFArray(listed)})
+    document.Catalog.Names = PDFDictionary({"EmbeddedFiles": files})
 
 
 class _List:
@@ -142,7 +164,7 @@ class _List:
             name = "certified" if worth["rounding"] == "threshold_pct" else "points"
             self._text(words[name], _WORTH, top - 8, size=7, grey=_GREY, side="right")
         for at, label in self._axis.labels(self._locale):
-            self._text(label, at, top - 18, size=6, grey=_GREY)
+            self._text(label, at, top - 18, size=_SMALL, grey=_GREY)
         self._rule(top - 21)
         return top - 24
 
@@ -302,21 +324,25 @@ class _Axis:
         raise ValueError("no such span")
 
     def labels(self, locale: str) -> list[tuple[float, str]]:
-        """Times of day below which bars begin, and hours between, as far as there is room."""
-        there, found = zone(self._timezone), list[tuple[float, str]]()
+        """When each bar begins, and hours in it, as far as there is room."""
+        there, found, free = zone(self._timezone), list[tuple[float, str]](), 0.0
+
+        def add(left: float, label: str, end: float) -> None:
+            nonlocal free
+            right = left + stringWidth(label, TEXT, _SMALL)
+            if left >= free and right <= end:
+                found.append((left, label))
+                free = right + _LABEL_GAP
+
         for begin, end in self.spans:
             at = datetime.fromtimestamp(begin / 1000, there)
             said = f"{at:%H:%M}"
             if len(self.spans) > 1:
                 said = f"{at:%d.%m.} {said}" if locale == "de" else f"{at:%m-%d} {said}"
-            left = self._in(begin, begin)
-            if found and left < found[-1][0] + 4.2 * len(found[-1][1]):
-                continue
-            found.append((left, said))
-            hour = begin + -begin % _HOUR_MS
-            while hour < end:
-                left = self._in(begin, hour)
-                if left >= found[-1][0] + 24 and left + 18 <= self._in(begin, end):
-                    found.append((left, f"{datetime.fromtimestamp(hour / 1000, there):%H:%M}"))
-                hour += _HOUR_MS
+            last = self._in(begin, end)
+            # The day is told, however short the bar is.
+            add(self._in(begin, begin), said, _ONLINE)
+            for hour in range(begin + -begin % _HOUR_MS, end, _HOUR_MS):
+                clock_time = f"{datetime.fromtimestamp(hour / 1000, there):%H:%M}"
+                add(self._in(begin, hour), clock_time, last)
         return found
