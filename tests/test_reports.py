@@ -544,6 +544,38 @@ def test_no_version_is_ever_changed(audience: Audience) -> None:
         connection.execute(delete(table))
 
 
+def test_who_erases_a_password_erases_it_in_sealed_reports(audience: Audience) -> None:
+    """What was handed out is proven as ever; what is kept does not know it any more."""
+    audience.viewer("bleibt", ALL, label="Saal 1")
+    gone = audience.viewer("geheim", ALL, label="Dr. Meier")
+    _, report = seal(audience)
+    assert report.document is not None
+    subject = Subject(event_id=audience.event.id)
+    again = audience.reporter.version(audience.tenant, subject, 1)
+    assert again.document == report.document and "Dr. Meier" in str(again.lines())
+    audience.issuer.erase(audience.acme, [gone], **WHO)
+    again = audience.reporter.version(audience.tenant, subject, 1)
+    assert "geheim" not in str(again) and "Meier" not in str(again)
+    assert [(line.name, line.points) for line in again.lines()] == [
+        (f"#{gone}", "1"),
+        ("bleibt", "1"),
+    ]
+    assert "gelöscht" in str(grid(again, "de").rows) and pdf(again, "de")
+    with pytest.raises(PystreamError, match="erased since"):
+        again.json()
+    assert verify(report.document, [KEY.verifier]).document.rows == report.rows
+    # Nothing of it is left in the file, or can be opened.
+    with audience.store.database.reading() as connection:
+        rows = connection.execute(select(tables.attendance_report_name)).mappings().all()
+    references = [row["reference"] for row in rows]
+    assert len(rows) == 2 and len(audience.keys.record_keys(audience.acme, references)) == 1
+    # A name that was changed by hand is no erasure.
+    with audience.store.database.writing() as connection:
+        connection.execute(delete(tables.attendance_report_name))
+    with pytest.raises(StoreError, match="not what was signed"):
+        audience.reporter.version(audience.tenant, subject, 1)
+
+
 def test_what_comes_in_while_it_is_sealed_is_waited_for(audience: Audience) -> None:
     id = audience.viewer("eins", ALL)
     subject = Subject(event_id=audience.event.id)

@@ -113,9 +113,9 @@ class Full(Stores):
             attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
-        id = self.store.tenant(tenant).id
+        id, password = self.store.tenant(tenant).id, self.passwords[tenant]
         made = self.store.events.add(id, f"of-{tenant}", event("film"), **by)
-        reports(self).add(id, Subject(event_id=made.id), lambda *_: f"of {tenant}".encode(), **by)
+        reports(self).add(id, Subject(event_id=made.id), lambda *_: document(password), **by)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -322,7 +322,11 @@ CALLS: dict[type, dict[str, Call]] = {
         "versions": lambda full: reports(full).versions(full.other, subject(full)),
         "document": lambda full: reports(full).document(full.other, subject(full), 1),
         "add": lambda full: reports(full).add(
-            full.other, subject(full), lambda *_: b"x", "because", **WHO
+            full.other,
+            subject(full),
+            lambda *_: document(full.passwords["acme"]),
+            "because",
+            **WHO,
         ),
     },
     Verifiers: {
@@ -487,6 +491,12 @@ def verifiers(full: Full) -> Verifiers:
 def event(stream: str) -> EventSettings:
     windows = ((NOW * 1000, NOW * 1000 + HOUR_MS),)
     return EventSettings(title="Event", streams=(stream,), timezone="UTC", windows=windows)
+
+
+def document(password: int) -> bytes:
+    """What a sealed report has at least."""
+    known = {"password": "a text", "label": "", "test": False}
+    return json.dumps({"about": {"passwords": {str(password): known}}}).encode()
 
 
 def reports(full: Full) -> SealedReports:

@@ -221,6 +221,8 @@ def parse(text: bytes) -> Document:
         raise MalformedDocument(f"this has more than {LONGEST >> 20} MB")
     value = decode(text)
     kind = value.get("format") if isinstance(value, dict) else None
+    if kind == PROVISIONAL:
+        raise MalformedDocument("this report is provisional: nobody has signed it")
     if kind not in (REPORT, RECEIPT):
         raise MalformedDocument("this is neither a report nor a receipt of attendance")
     members = _object(value, "the document", _DOCUMENT | (_PROVEN if kind == RECEIPT else {}))

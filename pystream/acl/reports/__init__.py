@@ -20,7 +20,7 @@ from pystream.attendance.documents import Document, Scope
 from pystream.attendance.notes import parse as parse_note
 from pystream.attendance.options import Options
 from pystream.attendance.policies import ROUNDINGS
-from pystream.errors import MalformedDocument
+from pystream.errors import MalformedDocument, PystreamError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report, provisional or sealed. `document`: as it was signed."""
+    """A report, provisional or sealed. `document`: as it was signed, as long as it can be put together."""
 
     rows: list[dict[str, Any]]
     options: Options
@@ -96,9 +96,16 @@ class Report:
         return sorted(found, key=lambda line: (line.name, line.key, line.row["day"] or ""))
 
     def json(self) -> bytes:
-        """The document that `verify` reads; a provisional one has no signature, and says that it is none."""
+        """The document that `verify` reads; a provisional one has no signature, and says that it is none.
+        Raises `PystreamError` for a sealed one with passwords that were erased since."""
         if self.document is not None:
             return self.document
+        if self.version is not None:
+            raise PystreamError(
+                f"passwords of version {self.version} were erased since it was sealed, so there is no"
+                " more of it than the other formats show; a file that was written before can be"
+                " verified as ever"
+            )
         return documents.provisional(self.rows, self.options, self.scope, self.about)
 
 

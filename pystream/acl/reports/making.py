@@ -131,7 +131,9 @@ class Reporter:
 
     def version(self, tenant: Tenant, subject: Subject, number: int) -> Report:
         """A sealed one. Raises `NotFound`."""
-        return of_document(self.sealed.document(tenant.id, subject, number))
+        kept = self.sealed.document(tenant.id, subject, number)
+        report = of_document(kept.document)
+        return report if kept.is_whole else replace(report, document=None)
 
     # What there is
 

@@ -97,6 +97,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_event": Held((DataClass.SETTINGS,)),
     "attendance_event_stream": Held((DataClass.SETTINGS,)),
     "attendance_report": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
+    "attendance_report_name": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -3,6 +3,10 @@
 A document is kept as it was signed, sealed under a key of its own: what it says of passwords is nobody's
 but the tenant's. Each version names the one before it by its hash, within what is signed, so none can be
 taken away from between two others unnoticed. Triggers of the database refuse to change one.
+
+**Names** are kept apart from it: what the document calls a password is sealed under that password's own key.
+Who erases a password erases its name here, too. From then on the version shows the password as erased, and
+cannot be put together as it was signed; the files that were handed out before can be proven as ever.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, insert, select
 
@@ -18,9 +23,11 @@ from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import audit, tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.errors import InvalidValue, NotFound
+from pystream.attendance.canonical import decode, encode
+from pystream.errors import InvalidValue, NotFound, StoreError
 
-_TABLE = "attendance_report"
+_TABLE, _NAMES = "attendance_report", "attendance_report_name"
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,13 @@ class Version:
     made_at: int
 
 
+class Kept(NamedTuple):
+    """A document; `is_whole`: as it was signed, with all names."""
+
+    document: bytes
+    is_whole: bool
+
+
 class SealedReports:
     """The part of the two stores that has sealed reports. Methods raise `StoreError` as the stores do."""
 
@@ -65,8 +79,8 @@ class SealedReports:
             rows = connection.execute(wanted.order_by(report.c.version)).mappings()
             return tuple(map(_version, rows))
 
-    def document(self, tenant_id: int, subject: Subject, number: int) -> bytes:
-        """As it was signed. Raises `NotFound`."""
+    def document(self, tenant_id: int, subject: Subject, number: int) -> Kept:
+        """Raises `NotFound`, and `StoreError` where it is not what was signed."""
         report = tables.attendance_report
         wanted = select(report).where(
             report.c.tenant_id == tenant_id,
@@ -75,12 +89,26 @@ class SealedReports:
         )
         with self._database.reading() as connection:
             row = connection.execute(wanted).mappings().one_or_none()
+            names = [] if row is None else _names(connection, row["id"])
         if row is None:
             raise NotFound(f"there is no version {number} of this report")
         key = self._keys.record_key(tenant_id, row["reference"])
         if key is None:
             raise NotFound(f"version {number} of this report was erased")
-        return unseal(key, Place(tenant_id, _TABLE, row["id"], "document"), row["sealed_document"])
+        place = Place(tenant_id, _TABLE, row["id"], "document")
+        value = decode(unseal(key, place, row["sealed_document"]))
+        passwords = value["about"]["passwords"]
+        there = self._keys.record_keys(tenant_id, [each["reference"] for each in names])
+        for each in names:
+            if each["reference"] in there:
+                place = Place(tenant_id, _NAMES, each["id"], "name")
+                name = decode(unseal(there[each["reference"]], place, each["sealed_name"]))
+                passwords[str(each["password_id"])] |= name
+        text = encode(value) + b"\n"
+        is_whole = sha256(text).hexdigest() == row["digest"]
+        if not is_whole and len(there) == len({each["reference"] for each in names}):
+            raise StoreError(f"version {number} of this report is not what was signed")
+        return Kept(text, is_whole)
 
     def add(
         self,
@@ -119,6 +147,7 @@ class SealedReports:
                     )
                 document = make(number, previous)
                 digest = sha256(document).hexdigest()
+                bare, names = _parted(document)
                 id = secrets.randbelow(2**63 - 1) + 1
                 row = {
                     "id": id,
@@ -132,10 +161,11 @@ class SealedReports:
                     "made_at": now,
                     "reference": key.reference,
                     "sealed_document": seal(
-                        key.key, Place(tenant_id, _TABLE, id, "document"), document
+                        key.key, Place(tenant_id, _TABLE, id, "document"), bare
                     ),
                 }
                 connection.execute(insert(report).values(row))
+                self._add_names(connection, tenant_id, id, names)
                 said = {"report_sealed": (None, number)}
                 audit.record(connection, tenant_id, who, now, said, subject.stream_id)
         except BaseException:
@@ -143,6 +173,54 @@ class SealedReports:
             raise
         made = Version(number=number, reason=reason, digest=digest, made_at=now)
         return made, document
+
+    def _add_names(
+        self, connection: Connection, tenant_id: int, report_id: int, names: dict[int, Any]
+    ) -> None:
+        password = tables.password.c
+        ids, found = sorted(names), dict[int, bytes]()
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = password.id.in_(ids[begin : begin + _AT_ONCE])
+            wanted = select(password.id, password.reference).where(
+                password.tenant_id == tenant_id, some
+            )
+            found |= {row.id: row.reference for row in connection.execute(wanted)}
+        keys = self._keys.record_keys(tenant_id, list(found.values()))
+        if any(found.get(id) not in keys for id in ids):
+            raise StoreError("a password was erased meanwhile; try again")
+        rows = []
+        for password_id in ids:
+            id = secrets.randbelow(2**63 - 1) + 1
+            place = Place(tenant_id, _NAMES, id, "name")
+            reference = found[password_id]
+            rows.append(
+                {
+                    "id": id,
+                    "tenant_id": tenant_id,
+                    "report_id": report_id,
+                    "password_id": password_id,
+                    "reference": reference,
+                    "sealed_name": seal(keys[reference], place, encode(names[password_id])),
+                }
+            )
+        if rows:
+            connection.execute(insert(tables.attendance_report_name), rows)
+
+
+def _parted(document: bytes) -> tuple[bytes, dict[int, Any]]:
+    """A document without the names in it, and these by the passwords' numbers."""
+    value, names = decode(document), dict[int, Any]()
+    for key, known in value["about"]["passwords"].items():
+        if known["password"] is not None:
+            names[int(key)] = {name: known[name] for name in ("label", "password")}
+            known |= {"label": "", "password": None}
+    return encode(value) + b"\n", names
+
+
+def _names(connection: Connection, report_id: int) -> list[RowMapping]:
+    name = tables.attendance_report_name
+    wanted = select(name).where(name.c.report_id == report_id).order_by(name.c.id)
+    return list(connection.execute(wanted).mappings())
 
 
 def _check_owner(connection: Connection, tenant_id: int, subject: Subject) -> None:

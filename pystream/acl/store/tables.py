@@ -520,8 +520,8 @@ attendance_event_stream = Table(
     Index("ix_attendance_event_stream_stream_id", "stream_id"),
 )
 
-# Sealed reports, each version as it was signed, itself sealed under a key of its own. `subject` says what
-# of: an event, or a day of a stream. Triggers refuse to change one.
+# Sealed reports, each version as it was signed but for the passwords' names, itself sealed under a key of its
+# own. `subject` says what of: an event, or a day of a stream. Triggers refuse to change one.
 attendance_report = Table(
     "attendance_report",
     metadata,
@@ -541,6 +541,21 @@ attendance_report = Table(
     UniqueConstraint("subject", "version"),
     Index("ix_attendance_report_event_id", "event_id"),
     Index("ix_attendance_report_stream_id", "stream_id"),
+)
+
+# What a sealed report calls a password: its text and label of then, sealed under the password's own key, so
+# that who erases it erases this.
+attendance_report_name = Table(
+    "attendance_report_name",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("report_id", BigInteger, ForeignKey("attendance_report.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Index("ix_attendance_report_name_report_id", "report_id"),
 )
 
 _NEVER_CHANGED: dict[str, tuple[str, ...]] = {

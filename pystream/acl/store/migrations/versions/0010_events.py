@@ -78,6 +78,18 @@ def upgrade() -> None:
     )
     op.create_index("ix_attendance_report_event_id", "attendance_report", ["event_id"])
     op.create_index("ix_attendance_report_stream_id", "attendance_report", ["stream_id"])
+    op.create_table(
+        "attendance_report_name",
+        sa.Column("id", sa.BigInteger, nullable=False),
+        sa.Column("tenant_id", sa.BigInteger, nullable=False),
+        sa.Column("report_id", sa.BigInteger, nullable=False),
+        sa.Column("password_id", sa.BigInteger, nullable=False),
+        sa.Column("reference", sa.LargeBinary(16), nullable=False),
+        sa.Column("sealed_name", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_attendance_report_name"),
+        *_owned("attendance_report_name", "attendance_report"),
+    )
+    op.create_index("ix_attendance_report_name_report_id", "attendance_report_name", ["report_id"])
     for statement in NEVER_CHANGED[op.get_bind().dialect.name]:
         op.execute(statement)
 
@@ -91,7 +103,7 @@ def _owned(table: str, *others: str) -> list[sa.ForeignKeyConstraint]:
 
 
 def downgrade() -> None:
-    for name in ("report", "event_stream", "event"):
+    for name in ("report_name", "report", "event_stream", "event"):
         op.drop_table(f"attendance_{name}")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION attendance_report_stays()")
