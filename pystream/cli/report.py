@@ -247,31 +247,43 @@ def _print(report: Report, shape: str, locale: str) -> None:
         with _terminal.output():
             sys.stdout.buffer.write(data)
         return
-    from pystream.acl.reports.grid import Kind, grid, printed
+    from textwrap import fill
 
-    made = grid(report, locale)
-    # Whole seconds and numbers are for machines.
+    from pystream.acl.reports.grid import Kind, grid, printed
+    from pystream.acl.reports.words import WORDS
+
+    made, usual = grid(report, locale), ("", "1", WORDS[locale]["delivered"])
+    point = "," if locale == "de" else "."
+    cells = [
+        [
+            _plain(printed(cell, column.kind, point))
+            for cell, column in zip(row, made.columns, strict=True)
+        ]
+        for row in made.rows
+    ]
+    # Whole seconds and passwords' numbers are for machines; what is as usual takes no room.
     shown = [
         place
         for place, column in enumerate(made.columns[:-1])
-        if not (column.kind is Kind.COUNT and "(s)" in column.title)
+        if "(s)" not in column.title
+        and (
+            column.kind in (Kind.TIME, Kind.DECIMAL)
+            or place == 0
+            or any(row[place] not in usual for row in cells)
+        )
     ]
     columns = [
         (made.columns[n].title, "left" if made.columns[n].kind is Kind.TEXT else "right")
         for n in shown
     ]
-    point = "," if locale == "de" else "."
-    rows = [
-        [_plain(printed(row[n], made.columns[n].kind, point)) for n in shown] for row in made.rows
-    ]
     with _terminal.output():
         for name, value in made.facts:
             print(f"{name}: {_plain(value)}")
         print()
-        _store.show_table(columns, rows)
+        _store.show_table(columns, [[row[n] for n in shown] for row in cells])
         print()
         for sentence in made.meanings:
-            print(sentence)
+            print(fill(sentence, 79))
 
 
 def _plain(text: str) -> str:
