@@ -121,13 +121,13 @@ def of_document(text: bytes) -> Report:
             raise MalformedDocument("this is a receipt, and no report")
         said = documents.Unsigned(read.rows, read.options, read.scope, read.tzdata, read.about)
         checkpoint, document = Checkpoint.parse(parse_note(read.checkpoint)[0]), text
-    _check(said.about)
+    _check(said.about, is_signed=document is not None)
     return Report(
         said.rows, said.options, said.scope, said.about, said.tzdata, checkpoint, document
     )
 
 
-def _check(about: dict[str, Any]) -> None:
+def _check(about: dict[str, Any], *, is_signed: bool) -> None:
     """Raises `MalformedDocument` for what `making` never writes."""
     try:
         texts = [about[name] for name in _TEXTS]
@@ -150,7 +150,9 @@ def _check(about: dict[str, Any]) -> None:
         datetime.fromisoformat(about["made_at"])
         if not is_sound or about["kind"] not in ("event", "stream"):
             raise ValueError
-        if about["version"] is not None and about["version"] < 1:
+        # Nobody gives a number to what is not signed.
+        version = about["version"]
+        if (version is not None) is not is_signed or (is_signed and type(version) is not int):
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError):
         raise MalformedDocument("about: this is no report of pystream's") from None
