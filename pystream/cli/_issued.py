@@ -582,15 +582,9 @@ def _add_choice(parser: Parser) -> None:
 def _add_which(parser: Parser, *, required: bool) -> None:
     which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
-    which.add_argument("--id", type=_id, nargs="+", metavar="ID", help="as `list --json` has them")
-
-
-def _id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise argparse.ArgumentTypeError(
-            "ids are wanted as `pystream password list --json` has them"
-        )
-    return int(text)
+    which.add_argument(
+        "--id", type=_store.password_id, nargs="+", metavar="ID", help="as `list --json` has them"
+    )
 
 
 def _chosen(

@@ -328,6 +328,15 @@ def place(text: str) -> tuple[str, str]:
     return tenant, name
 
 
+def password_id(text: str) -> int:
+    """A password, by its number."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
+        raise argparse.ArgumentTypeError(
+            "ids are wanted as `pystream password list --json` has them"
+        )
+    return int(text)
+
+
 def rate(text: str) -> int | None:
     """Bits a second, with k, M or G behind them; `none` for no limit."""
     if text == "none":

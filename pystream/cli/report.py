@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pystream.cli import _store, _terminal
+from pystream.cli import _proving, _store, _terminal
 from pystream.cli._arguments import Parser, count, path
 from pystream.errors import NotFound
 
@@ -66,8 +66,6 @@ _FILES_ONLY = ("xlsx", "pdf")
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
-    from pystream.cli.attendance import day
-
     parser = Parser(
         "report",
         usage="TENANT/EVENT|TENANT/STREAM [--day YYYY-MM-DD]\n"
@@ -78,7 +76,7 @@ def run(arguments: list[str]) -> int:
     )
     add = parser.add_argument
     add("place", type=_store.place, metavar="NAME", help="TENANT/EVENT or TENANT/STREAM")
-    add("--day", type=day, metavar="YYYY-MM-DD", help="of a stream: only this day")
+    add("--day", type=_proving.day, metavar="YYYY-MM-DD", help="of a stream: only this day")
     add("--format", choices=_FORMATS, metavar="FORMAT", help="as below")
     add("-o", "--output", type=path, metavar="FILE", help="write it there")
     add("--force", action="store_true", help="replace FILE where it is there")
