@@ -622,13 +622,8 @@ def test_a_report_is_sealed_when_its_days_are_over(audience: Audience) -> None:
 # From outside
 
 
-@pytest.mark.slow
-def test_the_command(here: Path) -> None:
-    audience = Audience(here, f"sqlite:///{here}/acl.db")
-    audience.viewer("000123", ALL, label="=2+2")
-    audience.viewer("zwei", (at("18:10"), 60), stream="course")
-    seal(audience)
-    audience.close()
+def settle(here: Path) -> None:
+    """Settings that name the stores of an audience."""
     key = here / "pystream.key"
     key.write_text(MASTER.hex())
     key.chmod(0o600)
@@ -636,6 +631,16 @@ def test_the_command(here: Path) -> None:
         "[store]\nurl = 'sqlite:///acl.db'\n"
         "[keys]\nmaster_key_file = 'pystream.key'\nstore = 'keys.db'\nerasures = 'erasures.txt'\n"
     )
+
+
+@pytest.mark.slow
+def test_the_command(here: Path) -> None:
+    audience = Audience(here, f"sqlite:///{here}/acl.db")
+    audience.viewer("000123", ALL, label="=2+2")
+    audience.viewer("zwei", (at("18:10"), 60), stream="course")
+    seal(audience)
+    audience.close()
+    settle(here)
     table = done("report", "acme/herz")
     assert re.search(r"000123 .*1:45:00 .*1:15:00 .* ja", table) and "vorläufig" in table
     assert "Veranstaltung: Herz 2026" in table and "Online ist" in table
@@ -669,6 +674,49 @@ def test_the_command(here: Path) -> None:
     assert len(views) == 1 + 5 + 1 + 1 + 2
     text = done("report", "--help")
     assert max(map(len, text.splitlines())) <= 80 and "exit codes:" in text
+
+
+@pytest.mark.slow
+def test_what_is_sealed_is_proven_elsewhere_by_a_public_key(here: Path) -> None:
+    """Events, report, correction, and both of them verified against the exported log."""
+    audience = Audience(here, f"sqlite:///{here}/acl.db", threshold_pct=80)
+    audience.viewer("eins", ALL)
+    audience.viewer("zwei", (at("18:10"), 60), stream="course")
+    tomorrow = LATER + 5 * 10**8
+    to_come = ((tomorrow * 1000, (tomorrow + 3600) * 1000),)
+    later = replace(audience.event.settings, windows=to_come, breaks=())
+    audience.store.events.add(audience.acme, "later", later, **WHO)
+    audience.close()
+    settle(here)
+    report = ("report", "acme/herz")
+    assert "2 lines, version 1" in done(*report, "--seal", "-o", "one.pdf")
+    assert "Fassung: 1, versiegelt" in done(*report, "--version", "1")
+    assert "wants one" in refused(2, *report, "--seal")
+    done("attendance", "event", "set", "acme/herz", "--threshold-pct", "70")
+    done(*report, "--seal", "--reason", "70 % waren vereinbart", "-o", "two.json")
+    done(*report, "--version", "1", "-o", "one.json")
+    for name, command in (("acme.pub", "key"), ("log.jsonl", "export")):
+        (here / name).write_text(done("attendance", command, "acme"))
+    facts = []
+    for name in ("one.json", "two.json"):
+        proof = ("--public-key", "acme.pub", "--evidence", "log.jsonl")
+        facts.append(told("attendance", "verify", name, *proof))
+    assert [each["about"]["version"] for each in facts] == [1, 2]
+    assert {row["proof"] for each in facts for row in each["rows"]} == {"recomputed"}
+    first, second = facts
+    assert first["about"]["policy"]["threshold_pct"] == 80
+    assert second["about"]["reason"] == "70 % waren vereinbart"
+    text = (here / "two.json").read_text().replace('"threshold_pct":70', '"threshold_pct":10')
+    (here / "two.json").write_text(text)
+    refused(1, "attendance", "verify", "two.json", "--public-key", "acme.pub")
+    listed = told(*report, "--versions")["versions"]
+    assert [each["reason"] for each in listed] == ["", "70 % waren vereinbart"]
+    assert "can be sealed from" in refused(1, "report", "acme/later", "--seal")
+    for wrong in (("--reason", "x"), ("--seal", "--version", "1")):
+        refused(2, *report, *wrong)
+    refused(2, "report", "acme/film", "--seal")
+    day = ("report", "acme/film", "--day", "2026-03-10")
+    assert "1 line, version 1" in done(*day, "--seal", "-o", "day.csv")
 
 
 def test_formats_load_what_they_need_alone() -> None:

@@ -351,6 +351,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "ensure_key": lambda full: (
             notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
         ),
+        "signing_key": lambda full: (
+            notary(full).signing_key(full.other) == notary(full).signing_key(full.acme)
+        ),
         "checkpoint": lambda full: (
             notary(full).checkpoint(full.other, CLOCK, NOW).tenant_id == full.acme
         ),

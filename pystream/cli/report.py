@@ -7,7 +7,7 @@ import sys
 
 from pystream.cli import _proving, _store, _terminal
 from pystream.cli._arguments import Parser, count, path
-from pystream.errors import NotFound
+from pystream.errors import InvalidValue, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pystream.acl.reports import Report
     from pystream.acl.reports.making import Reporter
     from pystream.acl.store import Store
+    from pystream.acl.store.notary import Notary
     from pystream.acl.store.sealed_reports import Subject, Version
     from pystream.acl.streams import Stream, Tenant
     from pystream.attendance.programmes import Event
@@ -47,8 +48,12 @@ formats:
   svg    the audience of each stream over time: sums, none below five
 Without --format, FILE ends with it. Words are German, unless --locale says en.
 
-A report is provisional, of now. --version shows a sealed one, --versions which
-there are. That a report was looked at is on record, in any format.
+A report is provisional, of now, until --seal signs it, with a checkpoint of the
+log behind it: at the earliest a day after its last day is over, or when its
+event says so, since evidence may come late. A sealed version never changes;
+another one corrects it, and needs a --reason. --version shows a sealed one,
+--versions which there are. That a report was looked at is on record, in any
+format, and so is that it was sealed.
 
 The stores are those of the settings: --config, else the file that
 PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
@@ -56,7 +61,7 @@ PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
 {_store.EXIT_CODES}
 examples:
   pystream report acme/heart-2031
-  pystream report acme/heart-2031 -o heart-2031.pdf
+  pystream report acme/heart-2031 --seal -o heart-2031.pdf
   pystream report acme/launch --day 2031-05-01 --format csv -o launch.csv
 """
 
@@ -70,7 +75,8 @@ def run(arguments: list[str]) -> int:
         "report",
         usage="TENANT/EVENT|TENANT/STREAM [--day YYYY-MM-DD]\n"
         "         [--format FORMAT] [-o FILE [--force]] [--locale de|en]\n"
-        "         [--version N] [--versions] [--by NAME] [--config FILE] [--json]",
+        "         [--seal [--reason TEXT] | --version N | --versions]\n"
+        "         [--by NAME] [--config FILE] [--json]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
     )
@@ -81,19 +87,26 @@ def run(arguments: list[str]) -> int:
     add("-o", "--output", type=path, metavar="FILE", help="write it there")
     add("--force", action="store_true", help="replace FILE where it is there")
     add("--locale", choices=("de", "en"), default="de", help="the language (default: de)")
-    add("--version", type=count, metavar="N", help="a sealed version")
-    add("--versions", action="store_true", help="list the sealed versions")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seal", action="store_true", help="sign it, as the next version")
+    add("--reason", default="", metavar="TEXT", help="why a sealed version is corrected")
+    which.add_argument("--version", type=count, metavar="N", help="a sealed version")
+    which.add_argument("--versions", action="store_true", help="list the sealed versions")
     _store.add_common(parser, changes=True, keys=True)
     options = parser.parse(arguments)
     shape = _shape(parser, options)
     with _store.both_stores(options) as (store, keys):
         from pystream.acl.reports.making import Reporter
+        from pystream.acl.store.notary import Notary
 
         reporter = Reporter(store, keys)
-        asked = _Asked(parser, options, store, reporter)
+        asked = _Asked(parser, options, store, reporter, Notary(store.database, keys))
         if options.versions:
             return _list(options, asked.versions())
-        report = asked.report()
+        try:
+            report = asked.report()
+        except InvalidValue as error:
+            return _store.wrong_values(parser, error)
         # On record before anybody can see it, and where nobody can, not at all.
         what = {"attendance_shown": len(report.lines())}
         by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
@@ -130,7 +143,9 @@ def _shape(parser: Parser, options: argparse.Namespace) -> str:
         parser.error("a table is for the terminal; FILE wants another --format")
     if options.output is None and shape in _FILES_ONLY and _terminal.is_terminal(sys.stdout):
         parser.error(f"{shape} is nothing for a terminal: -o FILE is wanted")
-    if options.versions and (options.output or options.format or options.version):
+    if options.reason and not options.seal:
+        parser.error("--reason is of a correction that is sealed (--seal)")
+    if options.versions and (options.output or options.format):
         parser.error("--versions lists, and shows nothing else")
     return str(shape)
 
@@ -139,13 +154,19 @@ class _Asked:
     """What a report is wanted of. Raises `NotFound`."""
 
     def __init__(
-        self, parser: Parser, options: argparse.Namespace, store: Store, reporter: Reporter
+        self,
+        parser: Parser,
+        options: argparse.Namespace,
+        store: Store,
+        reporter: Reporter,
+        notary: Notary,
     ) -> None:
         tenant, name = options.place
         self.tenant: Tenant = store.tenant(tenant)
         self._parser = parser
         self._options = options
         self._reporter = reporter
+        self._notary = notary
         self._event: Event | None = None
         self._stream: Stream | None = None
         if options.day is None:
@@ -168,11 +189,35 @@ class _Asked:
         number = self._options.version
         if number is not None:
             return self._reporter.version(self.tenant, self.subject(), number)
+        return self._sealed() if self._options.seal else self._provisional()
+
+    def _provisional(self) -> Report:
         if self._event is not None:
             return self._reporter.of_event(self.tenant, self._event, _store.now())
         assert self._stream is not None
         day = self._options.day
         return self._reporter.of_stream(self.tenant, self._stream, day, _store.now())
+
+    def _sealed(self) -> Report:
+        from pystream.acl.reports.making import check_over
+        from pystream.attendance.programmes import SEAL_AFTER_S
+        from pystream.server.clock import kernel
+
+        now, subject, event = _store.now(), self.subject(), self._event
+        after = SEAL_AFTER_S if event is None else event.settings.seal_after_s
+        check_over(self._provisional(), after, now)
+        self._notary.ensure_key(self.tenant.id, now)
+        _, report = self._reporter.seal(
+            subject,
+            self._provisional,
+            lambda: self._notary.checkpoint(self.tenant.id, kernel(), now).note,
+            self._notary.signing_key(self.tenant.id),
+            self._options.reason,
+            tenant=self.tenant,
+            who=_store.who(self._options),
+            now=now,
+        )
+        return report
 
     def versions(self) -> tuple[Version, ...]:
         return self._reporter.sealed.versions(self.tenant.id, self.subject())
