@@ -22,6 +22,10 @@ import msgspec
 from pystream.acl.retention import Rules, problems
 from pystream.errors import SettingsError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pystream.acl.disclosure import Practice
+
 EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -312,6 +316,13 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: RetentionSettings = RetentionSettings()
     attendance: Attendance = Attendance()
     log: Log = Log()
+
+    @property
+    def practice(self) -> Practice:
+        """What of them says what is kept of viewers."""
+        from pystream.acl.disclosure import Practice
+
+        return Practice(self.retention.rules, self.outgoing.viewer_address, self.log.access)
 
 
 # What a process has from its start to its end.

@@ -243,7 +243,7 @@ def privacy(call: Call[NoQuery, None]) -> Given:
     For the customer's own privacy notice, and for whoever keeps the record of processing: what this server
     keeps, why and for how long, made of its settings.
     """
-    practice = call.office.practice
+    practice = call.office.practice()
     found = disclosure.document(practice, call.office.store.tenant(call.actor.tenant))
     texts = {language: disclosure.notice(practice, language) for language in disclosure.LANGUAGES}
     privacy = Privacy(
