@@ -53,8 +53,8 @@ DEPTH = {
 NEIGHBOURS = {frozenset(("errors", "model"))}
 # Imported where they are used: they cost more than the whole start of a command.
 LAZY = {"numpy", "rich"}
-# Each of these is one room's affair, and its users' through that room only.
-HOMES = {
+# Each of these is the affair of one room, or of a few modules, and its users' through that room only.
+HOMES: dict[str, str | tuple[str, ...]] = {
     "trio": "pystream.server",
     "httptools": "pystream.server",
     "httpcore2": "pystream.server",
@@ -64,7 +64,8 @@ HOMES = {
     "argon2": "pystream.acl.sign_in",
     "jinja2": "pystream.server.office.console",
     "sqlite3": "pystream.acl.store",
-    "reportlab": "pystream.acl.cards",
+    "reportlab": ("pystream.acl.cards", "pystream.acl.reports.paper", "pystream.acl.typeface"),
+    "xlsxwriter": "pystream.acl.reports.sheet",
     "joserfc": "pystream.acl.entrances",
     "maxminddb": "pystream.acl.entrances",
 }
@@ -151,9 +152,10 @@ def violations(name: str, found: Iterator[tuple[str, bool]]) -> list[str]:
             below = there in DEPTH and DEPTH[here] < DEPTH[there]
             if not below and frozenset((here, there)) not in NEIGHBOURS:
                 wrong.append(f"{name} imports {imported}, which is not below it")
-        home = HOMES.get(top)
-        if home is not None and not f"{name}.".startswith(f"{home}."):
-            wrong.append(f"{name} imports {top}, which only {home} may")
+        homes = HOMES.get(top, ())
+        homes = (homes,) if isinstance(homes, str) else homes
+        if homes and not any(f"{name}.".startswith(f"{home}.") for home in homes):
+            wrong.append(f"{name} imports {top}, which only {' and '.join(homes)} may")
         if here == "acl" and top in OUTSIDE:
             wrong.append(f"{name} imports {top}, and acl opens no socket")
         if top in LAZY and loading and not RENDERING.match(name):

@@ -31,6 +31,7 @@ from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
 from pystream.acl.store.attending import HOUR_MS, AttendanceStore, Batch
 from pystream.acl.store.audit import AuditStore
+from pystream.acl.store.events import EventStore
 from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
@@ -38,6 +39,7 @@ from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.notary import Notary
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.retaining import ProofLog
+from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, Tenant, TenantSettings
@@ -48,6 +50,7 @@ from pystream.attendance.documents import Scope
 from pystream.attendance.evidence import Place
 from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options
+from pystream.attendance.programmes import EventSettings
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
@@ -116,7 +119,7 @@ class Full(Stores):
             attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
-        id = self.store.tenant(tenant).id
+        id, password = self.store.tenant(tenant).id, self.passwords[tenant]
         notary(self).ensure_key(id, NOW)
         signed = notary(self).checkpoint(id, CLOCK, NOW)
         office = SigningKey(f"{tenant}/office", bytes(32), cosigns=True)
@@ -129,6 +132,8 @@ class Full(Stores):
         with self.store.database.writing() as connection:
             row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
             connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
+        made = self.store.events.add(id, f"of-{tenant}", event("film"), **by)
+        reports(self).add(id, Subject(event_id=made.id), lambda *_: document(password), **by)
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -319,9 +324,35 @@ CALLS: dict[type, dict[str, Call]] = {
             full.store.viewers.attendance.references(full.acme, [full.passwords["acme"]]),
         ),
     },
+    EventStore: {
+        "listed": lambda full: [
+            each for each in full.store.events.listed(full.other) if each.tenant_id == full.acme
+        ],
+        "event": lambda full: full.store.events.event(full.other, "of-acme"),
+        "stream_ids": lambda full: full.store.events.stream_ids(full.other, "of-acme"),
+        "add": lambda full: full.store.events.add(full.other, "new", event("theirs"), **WHO),
+        "set": lambda full: full.store.events.set(
+            full.other, "of-other", {"streams": ("theirs",)}, **WHO
+        ),
+        "remove": lambda full: full.store.events.remove(full.other, "of-acme", **WHO),
+    },
+    SealedReports: {
+        "versions": lambda full: reports(full).versions(full.other, subject(full)),
+        "document": lambda full: reports(full).document(full.other, subject(full), 1),
+        "add": lambda full: reports(full).add(
+            full.other,
+            subject(full),
+            lambda *_: document(full.passwords["acme"]),
+            "because",
+            **WHO,
+        ),
+    },
     Notary: {
         "ensure_key": lambda full: (
             notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
+        ),
+        "signing_key": lambda full: (
+            notary(full).signing_key(full.other) == notary(full).signing_key(full.acme)
         ),
         "checkpoint": lambda full: (
             notary(full).checkpoint(full.other, CLOCK, NOW).tenant_id == full.acme
@@ -458,6 +489,7 @@ OF_ALL: dict[type, set[str]] = {
             "database",
             "viewers",
             "people",
+            "events",
             "audit",
             "revision",
             "snapshot",
@@ -467,6 +499,8 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
+    EventStore: set(),
+    SealedReports: set(),
     Notary: {"due", "heads", "undelivered", "unstamped"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
@@ -514,6 +548,25 @@ def answer(digest: bytes, reference: bytes = bytes(16)) -> KeptAnswer:
 
 def verifiers(full: Full) -> Verifiers:
     return Verifiers(full.store.database, full.keys)
+
+
+def event(stream: str) -> EventSettings:
+    windows = ((NOW * 1000, NOW * 1000 + HOUR_MS),)
+    return EventSettings(title="Event", streams=(stream,), timezone="UTC", windows=windows)
+
+
+def document(password: int) -> bytes:
+    """What a sealed report has at least."""
+    known = {"password": "a text", "label": "", "test": False}
+    return json.dumps({"about": {"passwords": {str(password): known}}}).encode()
+
+
+def reports(full: Full) -> SealedReports:
+    return SealedReports(full.store.database, full.keys)
+
+
+def subject(full: Full) -> Subject:
+    return Subject(event_id=full.store.events.event(full.acme, "of-acme").id)
 
 
 def notary(full: Stores) -> Notary:
@@ -662,7 +715,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 7}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 8}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -15,8 +15,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
-from functools import cache
-from importlib import resources
 from io import BytesIO
 from itertools import groupby
 from typing import Final
@@ -24,12 +22,21 @@ from typing import Final
 from reportlab.graphics.barcode.qrencoder import QRCode, QRErrorCorrectLevel
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
-from reportlab.pdfbase.pdfmetrics import getFont, registerFont, stringWidth
-from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from pystream.acl.passwords import MOST_LABEL_CHARACTERS, canonical
 from pystream.acl.streams import time_zone
+from pystream.acl.typeface import (
+    LEADING,
+    LETTERS,
+    TEXT,
+    Block,
+    can_be_printed,
+    cut,
+    fitted,
+    fonts,
+    wrapped,
+)
 from pystream.errors import InvalidValue, Said
 
 LOCALES: Final = ("de", "en")
@@ -47,11 +54,6 @@ _GAP = 5 * mm
 # The column beside the code.
 _TEXT_WIDTH = _WIDTH - 2 * _PADDING - _GAP - _CODE
 
-_TEXT, _LETTERS = "pystream-text", "pystream-letters"
-_FILES = {
-    _TEXT: ("fontpkg_ibm_plex_sans", "IBMPlexSans[wdth,wght].ttf"),
-    _LETTERS: ("fontpkg_ibm_plex_mono", "IBMPlexMono-Medium.ttf"),
-}
 _BLACK, _GREY, _LIGHT = 0.0, 0.38, 0.7
 
 # 73 modules: those of a code of 27 mm are 0.37 mm, four dots of a printer with 300 to an inch.
@@ -110,7 +112,7 @@ def cards(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
         text = f"{locale!r} is none of {', '.join(LOCALES)}"
         raise InvalidValue(Said("one-of", text, of="locale", value=locale))
     zone = time_zone(timezone)
-    _fonts()
+    fonts()
     file = BytesIO()
     canvas = Canvas(file, pagesize=A4, pageCompression=1, invariant=1, lang=locale)
     words = _TEXTS[locale]
@@ -148,21 +150,13 @@ def cards(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
-    """Lines that fit where they belong, and the size of their letters in points."""
-
-    lines: tuple[str, ...]
-    size: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Drawn:
     url: str
     link: str
-    title: _Block
-    label: _Block
-    address: _Block
-    password: _Block
+    title: Block
+    label: Block
+    address: Block
+    password: Block
     validity: str
     modules: Sequence[Sequence[bool]]
 
@@ -209,7 +203,7 @@ def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
             said = f"at most {MOST_LABEL_CHARACTERS} characters are wanted"
             raise InvalidValue(Said("text", said, of=name, most=MOST_LABEL_CHARACTERS))
     canonical(card.password)
-    if not _can_be_printed(card.password):
+    if not can_be_printed(card.password):
         text = "it has a character that the cards' typeface lacks"
         raise InvalidValue(Said("card-typeface", text, of="password"))
     fragment = _fragment(card.password)
@@ -218,8 +212,8 @@ def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
     return _Drawn(
         url=card.url,
         link=f"{card.url}#{fragment}",
-        title=_cut(card.title, _WIDTH - 2 * _PADDING, ((12, 2), (10, 2), (8, 3), (7, 3))),
-        label=_cut(card.label, _WIDTH - 2 * _PADDING, ((7, 1),)),
+        title=cut(card.title, _WIDTH - 2 * _PADDING, ((12, 2), (10, 2), (8, 3), (7, 3))),
+        label=cut(card.label, _WIDTH - 2 * _PADDING, ((7, 1),)),
         address=address,
         password=_password(card.password),
         validity=_validity(card.valid_until, locale, zone),
@@ -227,13 +221,13 @@ def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
     )
 
 
-def _address(text: str) -> _Block | None:
+def _address(text: str) -> Block | None:
     # In one line, where that can be read: nobody knows whether a line end is a blank.
     sizes = ((9, 1), (8, 1), (7, 1), (9, 2), (7, 3), (6, 3))
-    return _fitted(re.findall(r"[^/]+/?|/", text), _TEXT, _TEXT_WIDTH, sizes)
+    return fitted(re.findall(r"[^/]+/?|/", text), TEXT, _TEXT_WIDTH, sizes)
 
 
-def _password(text: str) -> _Block:
+def _password(text: str) -> Block:
     """In lines that end between groups, or, where they are too long for that, anywhere.
 
     A password that has no hyphens or blanks of its own gets blanks: nobody copies ten digits in one
@@ -243,9 +237,9 @@ def _password(text: str) -> _Block:
         groups = [f"{text[at : at + 4]} " for at in range(0, len(text), 4)]
     else:
         groups = re.findall(r"[^- ]+[- ]?|[- ]", text)
-    fitted = _fitted(groups, _LETTERS, _TEXT_WIDTH, ((12, 2), (10, 2), (8, 3), (6, 4)))
+    whole = fitted(groups, LETTERS, _TEXT_WIDTH, ((12, 2), (10, 2), (8, 3), (6, 4)))
     # The typeface has letters of one width: 128 of them are four lines.
-    return fitted or _Block(tuple(_wrapped(list(text), _LETTERS, 6, _TEXT_WIDTH)), 6)
+    return whole or Block(tuple(wrapped(list(text), LETTERS, 6, _TEXT_WIDTH)), 6)
 
 
 def _fragment(password: str) -> str:
@@ -314,86 +308,17 @@ def qr_svg(text: str) -> bytes:
     ).encode()
 
 
-# Lines
-
-
-_LEADING = 1.2
-
-
-def _fitted(
-    pieces: Sequence[str], font: str, width: float, sizes: Sequence[tuple[float, int]]
-) -> _Block | None:
-    """The lines of a text, broken between pieces, in the first of the sizes, each with how many
-    lines there may be, that fits. None where none does."""
-    for size, most in sizes:
-        lines = tuple(_wrapped(pieces, font, size, width))
-        if len(lines) <= most:
-            return _Block(lines, size)
-    return None
-
-
-def _cut(text: str, width: float, sizes: Sequence[tuple[float, int]]) -> _Block:
-    """The lines of a text, or of as much of it as fits in the last one of the sizes."""
-    fitted = _fitted(_words(text), _TEXT, width, sizes)
-    if fitted is not None:
-        return fitted
-    # The longest beginning that fits lies between these.
-    fits, best = 0, _Block(("…",), sizes[-1][0])
-    over = len(text)
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        shorter = _fitted(_words(f"{text[:middle].rstrip()}…"), _TEXT, width, sizes[-1:])
-        if shorter is None:
-            over = middle
-        else:
-            fits, best = middle, shorter
-    return best
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^ ]+ ?| ", text)
-
-
-def _wrapped(pieces: Sequence[str], font: str, size: float, width: float) -> Iterator[str]:
-    line = ""
-    for piece in pieces:
-        for part in [piece] if _fits(piece, font, size, width) else list(piece):
-            if line and not _fits(line + part, font, size, width):
-                yield line.rstrip(" ")
-                line = ""
-            line += part
-    if line:
-        yield line.rstrip(" ")
-
-
-def _fits(text: str, font: str, size: float, width: float) -> bool:
-    length: float = stringWidth(text.rstrip(" "), font, size)
-    return length <= width
-
-
-@cache
-def _fonts() -> None:
-    for name, (package, file) in _FILES.items():
-        data = (resources.files(package) / "files" / file).read_bytes()
-        registerFont(TTFont(name, BytesIO(data)))
-
-
-def _can_be_printed(password: str) -> bool:
-    glyphs = getFont(_LETTERS).face.charToGlyph
-    return all(ord(letter) in glyphs for letter in password)
-
-
 # Drawing. The origin of a card is its lower left corner.
 
 
 def _draw_card(canvas: Canvas, card: _Drawn, words: dict[str, str]) -> None:
     left, right = _PADDING, _WIDTH - _PADDING
-    top = _draw_block(canvas, card.title, _TEXT, left, _HEIGHT - _PADDING + 2)
-    _draw_block(canvas, card.label, _TEXT, left, top - 2, _GREY)
+    top = _draw_block(canvas, card.title, TEXT, left, _HEIGHT - _PADDING + 2)
+    _draw_block(canvas, card.label, TEXT, left, top - 2, _GREY)
     _draw_line(canvas, words["open"], left, 93.5, size=6.5, grey=_GREY)
-    _draw_block(canvas, card.address, _TEXT, left, 91.5)
+    _draw_block(canvas, card.address, TEXT, left, 91.5)
     _draw_line(canvas, words["enter"], left, 60, size=6.5, grey=_GREY)
-    _draw_block(canvas, card.password, _LETTERS, left, 58.5)
+    _draw_block(canvas, card.password, LETTERS, left, 58.5)
     _draw_line(canvas, words["forgiving"], left, 22, size=5.5, grey=_GREY)
     _draw_line(canvas, card.validity, left, _BASE, size=7)
     _draw_code(canvas, card.modules, right - _CODE, 22)
@@ -403,11 +328,11 @@ def _draw_card(canvas: Canvas, card: _Drawn, words: dict[str, str]) -> None:
 
 
 def _draw_block(
-    canvas: Canvas, block: _Block, font: str, left: float, top: float, grey: float = _BLACK
+    canvas: Canvas, block: Block, font: str, left: float, top: float, grey: float = _BLACK
 ) -> float:
     """Draws lines from a height on downwards; returns the height below them."""
     for line in block.lines:
-        top -= block.size * _LEADING
+        top -= block.size * LEADING
         # A fifth of the leading, and the letters that reach below their line.
         _draw_line(
             canvas, line, left, top + 0.25 * block.size, size=block.size, grey=grey, font=font
@@ -423,7 +348,7 @@ def _draw_line(
     *,
     size: float,
     grey: float = _BLACK,
-    font: str = _TEXT,
+    font: str = TEXT,
     centred: bool = False,
 ) -> None:
     canvas.setFillGray(grey)

@@ -227,6 +227,15 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "no",
         None,
     ),
+    DataClass.ATTENDANCE_REPORTS: (
+        (
+            "reports that the customer has had sealed: how long each password has watched, and when;"
+            " encrypted",
+        ),
+        "to show later what was certified, and what was corrected",
+        "pseudonymous",
+        None,
+    ),
     DataClass.ATTENDANCE: (
         (
             "of streams whose attendance the customer has recorded: which segment was delivered when to"

@@ -22,6 +22,7 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
 | `named_viewers`     | end of the last session             | key destroyed, then deleted           |
 | `attendance_log`    | -                                   | kept until the tenant is deleted      |
+| `attendance_reports` | -                                  | kept until the tenant is deleted      |
 | `attendance`        | the hour of the event               | key destroyed, then deleted           |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
 | `erasures`          | the erasure                         | taken off the erasure list            |
@@ -78,6 +79,7 @@ class DataClass(StrEnum):
     REVOKED_PASSWORDS = "revoked_passwords"
     NAMED_VIEWERS = "named_viewers"
     ATTENDANCE_LOG = "attendance_log"
+    ATTENDANCE_REPORTS = "attendance_reports"
     ATTENDANCE = "attendance"
     REMOVED_STREAMS = "removed_streams"
     ERASURES = "erasures"
@@ -88,7 +90,7 @@ class DataClass(StrEnum):
 OF_THE_CONTRACT: Final = frozenset(
     (
         *(DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS),
-        DataClass.ATTENDANCE_LOG,
+        *(DataClass.ATTENDANCE_LOG, DataClass.ATTENDANCE_REPORTS),
     )
 )
 """What stays until the tenant ends it."""

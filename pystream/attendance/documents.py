@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 REPORT = "pystream attendance report 1"
 RECEIPT = "pystream attendance receipt 1"
 EXPORT = "pystream attendance export 1"
+PROVISIONAL = "pystream attendance provisional report 1"
 # Of a report or a receipt; a report of 10,000 keys with 100 intervals each has half of it.
 LONGEST = 64 << 20
 SALT = 16
@@ -71,6 +72,16 @@ class Scope:
     def has(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is one of the report's."""
         return self.days is None or row["day"] is None or row["day"] in self.days
+
+
+class Unsigned(NamedTuple):
+    """What a report says, signed or not."""
+
+    rows: list[dict[str, Any]]
+    options: Options
+    scope: Scope
+    tzdata: str
+    about: dict[str, Any]
 
 
 class Proven(NamedTuple):
@@ -164,11 +175,29 @@ def _fields(
     checkpoint: str,
     about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
+    return _unsigned(rows, options, scope, about) | {"checkpoint": checkpoint, "format": kind}
+
+
+def provisional(
+    rows: Sequence[Mapping[str, Any]],
+    options: Options,
+    scope: Scope,
+    about: Mapping[str, Any] | None = None,
+) -> bytes:
+    """What is no report yet: it says the same, and nobody has signed it."""
+    said = _unsigned(rows, options, scope, about)
+    return encode(said | {"format": PROVISIONAL}) + b"\n"
+
+
+def _unsigned(
+    rows: Sequence[Mapping[str, Any]],
+    options: Options,
+    scope: Scope,
+    about: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     said = options.resolved()
     return {
         "about": dict(about or {}),
-        "checkpoint": checkpoint,
-        "format": kind,
         "options": {
             each.name: getattr(said, each.name) for each in fields(said) if each.name != "timezone"
         },
@@ -197,27 +226,54 @@ def parse(text: bytes) -> Document:
         raise MalformedDocument(f"this has more than {LONGEST >> 20} MB")
     value = decode(text)
     kind = value.get("format") if isinstance(value, dict) else None
+    if kind == PROVISIONAL:
+        raise MalformedDocument("this report is provisional: nobody has signed it")
     if kind not in (REPORT, RECEIPT):
         raise MalformedDocument("this is neither a report nor a receipt of attendance")
     members = _object(value, "the document", _DOCUMENT | (_PROVEN if kind == RECEIPT else {}))
     signature = _object(members["signature"], "signature", {"key": _text, "value": _text})
     name, _, key_id = signature["key"].rpartition("+")
     unsigned = {name: value for name, value in members.items() if name != "signature"}
-    rows = [_object(row, f"row {n}", _ROW) for n, row in enumerate(members["rows"], 1)]
-    for number, row in enumerate(rows, 1):
-        if not all(map(_pair, row["intervals"])) or not all(map(_text, row["flags"])):
-            raise MalformedDocument(f"row {number}: intervals or flags are not as specified")
+    said = _said(members)
     return Document(
-        rows,
-        _options(members),
-        _scope(members["scope"]),
-        members["tzdata"],
+        said.rows,
+        said.options,
+        said.scope,
+        said.tzdata,
         members["checkpoint"],
-        members["about"],
+        said.about,
         _spelt(unsigned),
         (name, key_id),
         _bytes(signature["value"], "signature"),
         _proven(members) if kind == RECEIPT else None,
+    )
+
+
+def is_provisional(text: bytes) -> bool:
+    """Whether it says of itself that nobody has signed it. Raises `MalformedDocument`."""
+    if len(text) > LONGEST:
+        raise MalformedDocument(f"this has more than {LONGEST >> 20} MB")
+    value = decode(text)
+    return isinstance(value, dict) and value.get("format") == PROVISIONAL
+
+
+def parse_provisional(text: bytes) -> Unsigned:
+    """A provisional report. Raises `MalformedDocument`."""
+    form = {name: check for name, check in _DOCUMENT.items() if name not in _OF_SIGNED}
+    return _said(_object(decode(text), "the document", form))
+
+
+def _said(members: dict[str, Any]) -> Unsigned:
+    rows = [_object(row, f"row {n}", _ROW) for n, row in enumerate(members["rows"], 1)]
+    for number, row in enumerate(rows, 1):
+        if not all(map(_pair, row["intervals"])) or not all(map(_text, row["flags"])):
+            raise MalformedDocument(f"row {number}: intervals or flags are not as specified")
+    return Unsigned(
+        rows,
+        _options(members),
+        _scope(members["scope"]),
+        members["tzdata"],
+        members["about"],
     )
 
 
@@ -378,6 +434,7 @@ _DOCUMENT: _Form = {
     "tzdata": lambda value: _text(value) and _RELEASE.fullmatch(value) is not None,
     "zone": _text,
 }
+_OF_SIGNED = ("checkpoint", "signature")
 _PROVEN: _Form = {"events": _list, "key": _text, "proof": _text}
 _EVENT: _Form = {"at": _count, "event": _dict, "salt": _text}
 _SCOPE: _Form = {

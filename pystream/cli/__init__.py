@@ -21,6 +21,7 @@ COMMANDS = {
     "link": "make a signed link, to try it out",
     "keyring": "rotate, back up and bring back the keys of a node",
     "attendance": "compute who has watched for how long, from evidence",
+    "report": "say who has attended an event, or watched a stream, and export it",
     "retention": "delete what is old, and show the proof of it",
     "top": "show what a running node does",
     "traffic": "say what was sent in a month, by stream and kind",

@@ -287,13 +287,16 @@ def receipt(words: list[str]) -> int:
     options = parser.parse(words)
     from pystream.attendance.documents import Scope
     from pystream.attendance.options import Options
+    from pystream.attendance.programmes import midnights
 
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
         zone, now = tenant.settings.timezone, _store.now()
         scope = Scope((stream.name,))
         if options.day is not None:
-            scope = Scope((stream.name,), *span(options.day, zone), days=(options.day,))
+            scope = Scope(
+                (stream.name,), *midnights(options.day, options.day, zone), days=(options.day,)
+            )
         chosen = Options(
             mode="file", target_duration=stream.settings.segment_duration_ms, timezone=zone
         )
@@ -335,20 +338,6 @@ def day(text: str) -> str:
     except ValueError:
         pass
     raise ArgumentTypeError("a day is wanted, as in 2031-05-01")
-
-
-def span(of: str, zone: str) -> tuple[int, int]:
-    """From when to when a civil day lasts, in ms since 1970."""
-    from datetime import date, datetime, timedelta
-
-    from pystream.acl.streams import time_zone
-
-    begin = date.fromisoformat(of)
-
-    def midnight(of: date) -> int:
-        return int(datetime(of.year, of.month, of.day, tzinfo=time_zone(zone)).timestamp() * 1000)
-
-    return midnight(begin), midnight(begin + timedelta(days=1))
 
 
 _EXITS = """\

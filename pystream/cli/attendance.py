@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HELP = """\
 usage: pystream attendance purpose [--locale de|en]
+       pystream attendance event ACTION TENANT/EVENT [OPTION...]
        pystream attendance show TENANT/STREAM [--day YYYY-MM-DD]
        pystream attendance export TENANT[/STREAM] [--day YYYY-MM-DD]
        pystream attendance receipt TENANT/STREAM ID -o FILE
@@ -33,6 +34,7 @@ usage: pystream attendance purpose [--locale de|en]
        pystream attendance restored [TENANT [--known NOTE]]
        pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
        pystream attendance verify REPORT|RECEIPT --public-key FILE [OPTION...]
+       pystream attendance join REPORT LIST.csv -o OUT [OPTION...]
        pystream attendance ACTION --help
 
 Says how long each key (a password, by its name in the evidence) has watched
@@ -42,6 +44,7 @@ accepted what for, and the stream says so (pystream stream set --attendance).
 
 actions:
   purpose     print the text that a tenant accepts, and its version
+  event       add, list, show, change and remove what is attended: programmes
   show        compute the rows of a stream, by what is recorded so far
   export      print the evidence of a stream, as replay reads it, or a tenant's
               whole log, as verify does
@@ -52,6 +55,7 @@ actions:
   restored    go on with another log, after a backup was brought back
   replay      compute the rows of an evidence file
   verify      prove a report or a receipt, by public keys and nothing else
+  join        put persons and EFN to the passwords of a report, on your machine
 
 exit codes:
   0  done; of verify: it is valid
@@ -175,6 +179,7 @@ def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     actions = {
         "purpose": _purpose,
+        "event": _event,
         "show": _shown,
         "export": _export,
         "replay": _replay,
@@ -184,8 +189,15 @@ def run(arguments: list[str]) -> int:
         "cosign": _proving.cosign,
         "receipt": _proving.receipt,
         "restored": _proving.restored,
+        "join": _join,
     }
     return _store.dispatch("attendance", _HELP, actions, arguments)
+
+
+def _event(words: list[str]) -> int:
+    from pystream.cli import _events
+
+    return _events.run(words)
 
 
 def _purpose(words: list[str]) -> int:
@@ -245,6 +257,8 @@ def _shown(words: list[str]) -> int:
 
 
 def _export(words: list[str]) -> int:
+    from pystream.attendance.programmes import midnights
+
     parser = _of_stream(
         "export",
         "Prints the evidence of a stream, an event a line, as `replay` reads it: anybody\n"
@@ -264,7 +278,8 @@ def _export(words: list[str]) -> int:
         return _proving.export_log(options)
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        span = _proving.span(options.day, tenant.settings.timezone) if options.day else ()
+        day = options.day
+        span = midnights(day, day, tenant.settings.timezone) if day else ()
         found = list(store.viewers.attendance.events(keys, tenant.id, stream.id, *span))
         _note_view(store, stream, len(found), options)
     with _terminal.output():
@@ -549,6 +564,12 @@ def _tell(verdict: Verdict, keys: Sequence[VerifierKey]) -> None:
     if document.rows:
         print()
         _show(document.rows, verdict.proofs)
+
+
+def _join(words: list[str]) -> int:
+    from pystream.cli import _joining
+
+    return _joining.run(words)
 
 
 def _argument(parse: Callable[[str], T]) -> Callable[[str], T]:

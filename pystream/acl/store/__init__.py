@@ -39,6 +39,7 @@ from pystream.acl.audit import Entry, check_who
 from pystream.acl.store import audit, tables
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.events import EventStore
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.verifiers import Verifiers
@@ -77,12 +78,14 @@ class Snapshot:
 
 class Store:
     """An opened store. Usable from several threads; a process that forks opens its own. `viewers` is
-    what is about passwords and sessions, `people` about who works for a tenant, `audit` its log."""
+    what is about passwords and sessions, `people` about who works for a tenant, `events` about what is
+    attended, `audit` its log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.viewers = ViewerStore(database)
         self.people = PeopleStore(database)
+        self.events = EventStore(database)
         self.audit = AuditStore(database)
 
     @classmethod

@@ -140,13 +140,14 @@ class Issuer:
         found = self._viewers.passwords(tenant_id, stream_id, most=most, made_at=at)
         return list(self._shown(tenant_id, found))
 
-    def shown(self, tenant_id: int, ids: Collection[int]) -> list[Shown]:
-        """Passwords of a tenant by their ids; those that it has."""
+    def shown(self, tenant_id: int, ids: Collection[int], *, named: bool = False) -> list[Shown]:
+        """Passwords of a tenant by their ids; those that it has. With `named`, its named viewers."""
         wanted, found = sorted(set(ids)), list[Shown]()
         for first in range(0, len(wanted), _PAGE):
             some = wanted[first : first + _PAGE]
             found += self._shown(
-                tenant_id, self._viewers.passwords(tenant_id, ids=some, most=_PAGE)
+                tenant_id,
+                self._viewers.passwords(tenant_id, ids=some, most=_PAGE, named=named),
             )
         return found
 

@@ -137,8 +137,9 @@ class Notary:
             if not is_used:
                 self._keys.erase(tenant_id, [sealing.reference], now)
 
-    def _signing_key(self, tenant_id: int) -> SigningKey:
-        """Raises `NotFound` where there is none, or none any more."""
+    def signing_key(self, tenant_id: int) -> SigningKey:
+        """What a tenant's logs and documents are signed with. Raises `NotFound` where there is none, or
+        none any more."""
         with self._database.reading() as connection:
             row = _newest_key(connection, tenant_id)
         if row is None:
@@ -181,7 +182,7 @@ class Notary:
     def checkpoint(self, tenant_id: int, clock: Clock, now: int) -> Signed:
         """The newest of a tenant's log, over all that it has now: it is made where there is none. Raises
         `NotFound` where nothing was recorded yet."""
-        key = self._signing_key(tenant_id)
+        key = self.signing_key(tenant_id)
         while True:
             with self._database.writing() as connection:
                 take_turn(connection)
@@ -410,7 +411,7 @@ class Notary:
                 options,
                 scope,
                 signed.note,
-                self._signing_key(stream.tenant_id),
+                self.signing_key(stream.tenant_id),
             )
 
     def _leaves(self, signed: Signed) -> Iterator[Leaf]:

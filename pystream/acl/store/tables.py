@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0008"
+HEAD = "0010"
 
 metadata = MetaData(
     naming_convention={
@@ -148,7 +148,7 @@ _RELEASED = (
     "EXISTS (SELECT 1 FROM audit_release AS released WHERE OLD.at < released.older_than"
     " AND (released.tenant_id IS NULL OR released.tenant_id = OLD.tenant_id))"
 )
-_ONLY_GROWS = {
+_ONLY_GROWS: dict[str, tuple[str, ...]] = {
     "sqlite": (
         "CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit"
         " BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END",
@@ -585,3 +585,95 @@ attendance_cursor = Table(
     Column("until", BigInteger, nullable=False),
     Column("over", Boolean, nullable=False),
 )
+
+# What is attended: a programme over several streams and days. Windows and breaks are [[from, to], ...] in
+# ms since 1970, `timezone` is the one that they were written in.
+attendance_event = Table(
+    "attendance_event",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("name", String(63), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("vnr", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("windows", JSON, nullable=False),
+    Column("breaks", JSON, nullable=False),
+    Column("rounding", String(16), nullable=False),
+    Column("threshold_pct", Integer),
+    Column("least_minutes", Integer),
+    Column("seal_after_s", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("tenant_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+# Which streams an event is over.
+attendance_event_stream = Table(
+    "attendance_event_stream",
+    metadata,
+    Column("event_id", BigInteger, ForeignKey("attendance_event.id"), primary_key=True),
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Index("ix_attendance_event_stream_stream_id", "stream_id"),
+)
+
+# Sealed reports, each version as it was signed but for the passwords' names, itself sealed under a key of its
+# own. `subject` says what of: an event, or a day of a stream. Triggers refuse to change one.
+attendance_report = Table(
+    "attendance_report",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("event_id", BigInteger, ForeignKey("attendance_event.id")),
+    Column("stream_id", BigInteger, ForeignKey("stream.id")),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    # SHA-256 of the document, in hexadecimal.
+    Column("digest", String(64), nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed_document", LargeBinary, nullable=False),
+    UniqueConstraint("subject", "version"),
+    Index("ix_attendance_report_event_id", "event_id"),
+    Index("ix_attendance_report_stream_id", "stream_id"),
+)
+
+# What a sealed report calls a password: its text and label of then, sealed under the password's own key, so
+# that who erases it erases this.
+attendance_report_name = Table(
+    "attendance_report_name",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("report_id", BigInteger, ForeignKey("attendance_report.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed_name", LargeBinary, nullable=False),
+    Index("ix_attendance_report_name_report_id", "report_id"),
+)
+
+_NEVER_CHANGED: dict[str, tuple[str, ...]] = {
+    "sqlite": (
+        "CREATE TRIGGER attendance_report_is_not_changed BEFORE UPDATE ON attendance_report"
+        " BEGIN SELECT RAISE(ABORT, 'a sealed report is never changed'); END",
+        # INSERT OR REPLACE is no update.
+        "CREATE TRIGGER attendance_report_is_not_replaced BEFORE INSERT ON attendance_report"
+        " WHEN EXISTS (SELECT 1 FROM attendance_report WHERE id = NEW.id"
+        " OR (subject = NEW.subject AND version = NEW.version))"
+        " BEGIN SELECT RAISE(ABORT, 'a sealed report is never changed'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION attendance_report_stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'a sealed report is never changed'; END $$",
+        "CREATE TRIGGER attendance_report_stays BEFORE UPDATE ON attendance_report"
+        " FOR EACH ROW EXECUTE FUNCTION attendance_report_stays()",
+    ),
+}
+for _dialect, _statements in _NEVER_CHANGED.items():
+    for _statement in _statements:
+        _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
+        event.listen(attendance_report, "after_create", _ddl.execute_if(dialect=_dialect))

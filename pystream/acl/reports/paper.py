@@ -1,0 +1,348 @@
+"""The list that goes to the chamber: A4, a line and a bar of time for each password.
+
+The bar spans the programme, day beside day: pale is the programme, dark is when the password was online in
+it, grey when it was so in a break. Of a stream it spans what anybody has watched, and all of it is dark.
+A sealed report is in the file, too, as it was signed. Nothing in it depends on when, where or by whom it was
+printed: the same report is the same bytes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fractions import Fraction
+from io import BytesIO
+from typing import Final
+
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.units import mm
+from reportlab.pdfbase.pdfdoc import PDFArray, PDFDictionary, PDFName, PDFStream, PDFString
+from reportlab.pdfbase.pdfmetrics import stringWidth
+from reportlab.pdfgen.canvas import Canvas
+
+from pystream.acl.reports import Line, Report
+from pystream.acl.reports.grid import Kind, facts, printed, totals
+from pystream.acl.reports.words import WORDS, civil, clock, definitions, notes
+from pystream.acl.typeface import LETTERS, TEXT, cut, fonts, printable
+from pystream.attendance.programmes import days, midnights, programme, zone
+
+_WIDTH, _HEIGHT = A4
+_LEFT: Final[float] = 15 * mm
+_RIGHT: Final[float] = _WIDTH - 15 * mm
+_TOP: Final[float] = _HEIGHT - 14 * mm
+_BOTTOM: Final[float] = 16 * mm
+_BLACK, _GREY, _PALE, _RULE, _DARK, _BETWEEN = 0.0, 0.38, 0.87, 0.75, 0.2, 0.66
+_LINE = 21.0
+_BAR_LEFT: Final[float] = _LEFT
+_BAR_RIGHT: Final[float] = _LEFT + 112 * mm
+_BAR = 5.0
+_DAY_GAP = 4.0
+_SMALL, _LABEL_GAP = 6.0, 4.0
+# From the right edge: points, certifiable, online.
+_WORTH, _CERTIFIABLE, _ONLINE = _RIGHT, _RIGHT - 17 * mm, _RIGHT - 42 * mm
+_HOUR_MS: Final = 3_600_000
+
+
+def pdf(report: Report, locale: str) -> bytes:
+    """The list of a report."""
+    fonts()
+    file = BytesIO()
+    canvas = Canvas(file, pagesize=A4, pageCompression=1, invariant=1, lang=locale)
+    words = WORDS[locale]
+    canvas.setTitle(f"{words['list']}: {report.about['title']}")
+    canvas.setAuthor("")
+    canvas.setSubject("")
+    canvas.setCreator("pystream")
+    canvas.setProducer("pystream")
+    _List(canvas, report, locale).draw()
+    if report.document is not None:
+        _attach(canvas, f"{report.about['name']}-{report.version}.json", report.document)
+    canvas.save()
+    return file.getvalue()
+
+
+def _attach(canvas: Canvas, name: str, data: bytes) -> None:
+    """Embeds a file (ISO 32000-1 7.11.4): what was signed goes along with what is read of it."""
+    document = canvas._doc
+    about = {"Type": PDFName("EmbeddedFile"), "Subtype": PDFName("application/json")}
+    stream = PDFStream(PDFDictionary(about | {"Params": PDFDictionary({"Size": len(data)})}), data)
+    file = {
+        "Type": PDFName("Filespec"),
+        "F": PDFString(name),
+        "UF": PDFString(name),
+        "EF": PDFDictionary({"F": document.Reference(stream)}),
+    }
+    listed = [PDFString(name), document.Reference(PDFDictionary(file))]
+    files = PDFDictionary({"Names": PDFArray(listed)})
+    document.Catalog.Names = PDFDictionary({"EmbeddedFiles": files})
+
+
+class _List:
+    def __init__(self, canvas: Canvas, report: Report, locale: str) -> None:
+        self._canvas = canvas
+        self._report = report
+        self._locale = locale
+        self._words = WORDS[locale]
+        self._lines = report.lines()
+        self._axis = _Axis(report, self._lines)
+        self._page = 0
+
+    def draw(self) -> None:
+        """All pages, counted first, since each says how many there are."""
+        pages = list(self._pages())
+        for number, (lines, has_end) in enumerate(pages, 1):
+            top = self._head(number == 1)
+            if lines:
+                top = self._titles(top)
+            for line in lines:
+                self._line(line, top)
+                top -= _LINE
+            if has_end:
+                self._end(top)
+            said = self._words["page"].format(number, len(pages))
+            self._text(said, _RIGHT, 9 * mm, size=7, grey=_GREY, side="right")
+            self._text(self._foot(), _LEFT, 9 * mm, size=7, grey=_GREY)
+            self._canvas.showPage()
+
+    def _pages(self) -> list[tuple[list[Line], bool]]:
+        """The lines of each page, and whether it ends with what they mean."""
+        found: list[tuple[list[Line], bool]] = []
+        left = list(self._lines)
+        end_room = self._end_height()
+        while True:
+            first = not found
+            room = _TOP - self._head_height(first) - 26 - _BOTTOM
+            fit = int(room // _LINE)
+            if len(left) * _LINE + end_room <= room:
+                return [*found, (left, True)]
+            # What they mean is on a page with one line at least, if there is any.
+            take = min(fit, len(left) - 1) if len(left) <= fit else fit
+            found.append((left[:take], False))
+            left = left[take:]
+
+    # The head of a page
+
+    def _facts(self, first: bool) -> list[tuple[str, list[str]]]:
+        """By name, each in lines; pages behind the first have those that say what it is."""
+        said = facts(self._report, self._locale)[1:]
+        if not first:
+            keep = ("vnr", "zone", "version", "root")
+            said = [each for each in said if each[0] in {self._words[name] for name in keep}]
+        width = _RIGHT - _LEFT - 38 * mm
+        return [
+            (name, list(cut(printable(value, TEXT), width, ((8, 4), (7, 8))).lines))
+            for name, value in said
+        ]
+
+    def _head_height(self, first: bool) -> float:
+        height = 30.0 if first else 22.0
+        return height + sum(10.5 * len(lines) for _, lines in self._facts(first)) + 8
+
+    def _head(self, first: bool) -> float:
+        """Draws it; returns the height below."""
+        title = printable(self._report.about["title"], TEXT)
+        size = 15 if first else 10
+        self._text(self._words["list"], _LEFT, _TOP - 4, size=8, grey=_GREY)
+        block = cut(title, _RIGHT - _LEFT, ((size, 1), (size - 3, 1)))
+        self._text(block.lines[0], _LEFT, _TOP - (22 if first else 16), size=block.size)
+        top = _TOP - (30 if first else 22)
+        for name, lines in self._facts(first):
+            self._text(name, _LEFT, top - 8, size=8, grey=_GREY)
+            for line in lines:
+                self._text(line, _LEFT + 38 * mm, top - 8, size=8)
+                top -= 10.5
+        return top - 8
+
+    def _titles(self, top: float) -> float:
+        """The names of the columns, and the hours above the bars; returns the height below."""
+        words, about = self._words, self._report.about
+        self._text(words["password"], _LEFT, top - 8, size=7, grey=_GREY)
+        self._text(words["online"], _ONLINE, top - 8, size=7, grey=_GREY, side="right")
+        said = words["certifiable"]
+        self._text(said, _CERTIFIABLE, top - 8, size=7, grey=_GREY, side="right")
+        worth = about["policy"]
+        if worth is not None:
+            name = "certified" if worth["rounding"] == "threshold_pct" else "points"
+            self._text(words[name], _WORTH, top - 8, size=7, grey=_GREY, side="right")
+        for at, label in self._axis.labels(self._locale):
+            self._text(label, at, top - 18, size=_SMALL, grey=_GREY)
+        self._rule(top - 21)
+        return top - 24
+
+    # A password
+
+    def _line(self, line: Line, top: float) -> None:
+        row, about = line.row, self._report.about
+        said = line.password if line.password is not None else self._words["erased"]
+        name = printable(said, LETTERS)
+        beside = [
+            line.label,
+            *notes(row, self._locale, is_test=line.is_test),
+            *([] if line.password is not None else [f"#{line.key}"]),
+        ]
+        base = top - 8.5
+        size = 8 if len(name) <= 40 else 8 * 40 / len(name)
+        self._text(name, _LEFT, base, size=size, font=LETTERS)
+        if not self._report.is_of_event and row["day"] is not None:
+            day = civil(datetime.fromisoformat(row["day"]).date(), self._locale)
+            beside.insert(0, day)
+        left = _LEFT + len(name) * size * 0.6 + 8
+        text = printable("  ".join(filter(None, beside)), TEXT)
+        room = _ONLINE - 40 - left
+        if text and room > 20:
+            self._text(cut(text, room, ((6.5, 1),)).lines[0], left, base, size=6.5, grey=_GREY)
+        self._text(clock(line.online_ms), _ONLINE, base, size=8, side="right")
+        self._text(clock(row["certifiable_ms"]), _CERTIFIABLE, base, size=8, side="right")
+        worth = about["policy"]
+        if worth is not None:
+            said = self._words["yes" if line.certified else "no"]
+            if worth["rounding"] != "threshold_pct":
+                point = "," if self._locale == "de" else "."
+                said = printed(Fraction(line.points or "0"), Kind.DECIMAL, point)
+            self._text(said, _WORTH, base, size=8, side="right")
+        self._bar(line, top - 17)
+        self._rule(top - _LINE + 2, 0.25)
+
+    def _bar(self, line: Line, bottom: float) -> None:
+        axis, canvas = self._axis, self._canvas
+        for begin, end in axis.spans:
+            canvas.setStrokeGray(_PALE)
+            canvas.setLineWidth(0.5)
+            canvas.line(axis.x(begin), bottom, axis.x(end), bottom)
+        watched = tuple((begin, end) for begin, end in line.spans)
+        inside = watched
+        if axis.programme:
+            inside = tuple(
+                (max(begin, first), min(end, last))
+                for begin, end in watched
+                for first, last in axis.programme
+                if begin < last and end > first
+            )
+        for grey, spans in ((_PALE, axis.programme), (_BETWEEN, watched), (_DARK, inside)):
+            canvas.setFillGray(grey)
+            for begin, end in spans:
+                for left, right in axis.parts(begin, end):
+                    canvas.rect(left, bottom, max(right - left, 0.4), _BAR, stroke=0, fill=1)
+
+    # The end
+
+    def _meanings(self) -> list[str]:
+        said = definitions(self._report.about, self._report.options.timezone, self._locale)
+        if self._axis.programme:
+            said.append(self._words["bar_means"])
+        empty = [] if self._lines else [self._words["no_rows"]]
+        found: list[str] = []
+        for sentence in (*empty, totals(self._report, self._locale), *said):
+            found += cut(sentence, _RIGHT - _LEFT, ((7, 6),)).lines
+        return found
+
+    def _end_height(self) -> float:
+        return 12 + 9.5 * len(self._meanings())
+
+    def _end(self, top: float) -> None:
+        top -= 12
+        for line in self._meanings():
+            self._text(line, _LEFT, top, size=7, grey=_GREY)
+            top -= 9.5
+
+    def _foot(self) -> str:
+        about = self._report.about
+        return f"{about['tenant']}/{about['name']}, {about['definition']}"
+
+    # Drawing
+
+    def _text(
+        self,
+        text: str,
+        at: float,
+        base: float,
+        *,
+        size: float,
+        grey: float = _BLACK,
+        font: str = TEXT,
+        side: str = "left",
+    ) -> None:
+        self._canvas.setFillGray(grey)
+        self._canvas.setFont(font, size)
+        (self._canvas.drawRightString if side == "right" else self._canvas.drawString)(
+            at, base, text
+        )
+
+    def _rule(self, at: float, width: float = 0.5) -> None:
+        self._canvas.setStrokeGray(_RULE)
+        self._canvas.setLineWidth(width)
+        self._canvas.line(_LEFT, at, _RIGHT, at)
+
+
+class _Axis:
+    """Where an instant is on a bar. The days of a programme stand side by side, each as long as it lasts."""
+
+    def __init__(self, report: Report, lines: list[Line]) -> None:
+        self._timezone = report.options.timezone
+        self.programme = programme(report.options.windows, report.options.breaks)
+        watched = [(begin, end) for line in lines for begin, end in line.spans]
+        shown = self.programme or tuple(watched)
+        self.spans: list[tuple[int, int]] = []
+        for day in days(shown, self._timezone):
+            midnight, over = midnights(day, day, self._timezone)
+            inside = [
+                (max(begin, midnight), min(end, over))
+                for begin, end in shown
+                if begin < over and end > midnight
+            ]
+            begin, end = min(each[0] for each in inside), max(each[1] for each in inside)
+            if self.spans and self.spans[-1][1] == begin:
+                # A programme over midnight is one.
+                begin = self.spans.pop()[0]
+            self.spans.append((begin, end))
+        length = sum(end - begin for begin, end in self.spans) or 1
+        room = _BAR_RIGHT - _BAR_LEFT - _DAY_GAP * max(0, len(self.spans) - 1)
+        self._scale = room / length
+
+    def x(self, at: int) -> float:
+        left = _BAR_LEFT
+        for begin, end in self.spans:
+            if at <= end:
+                return left + max(0, at - begin) * self._scale
+            left += (end - begin) * self._scale + _DAY_GAP
+        return left - _DAY_GAP
+
+    def parts(self, begin: int, end: int) -> list[tuple[float, float]]:
+        """What is to be seen of a span."""
+        return [
+            (self._in(first, max(begin, first)), self._in(first, min(end, last)))
+            for first, last in self.spans
+            if begin < last and end > first
+        ]
+
+    def _in(self, first: int, at: int) -> float:
+        """Within the span that begins at `first`: where one ends, another may begin."""
+        left = _BAR_LEFT
+        for begin, end in self.spans:
+            if begin == first:
+                return left + (at - begin) * self._scale
+            left += (end - begin) * self._scale + _DAY_GAP
+        raise ValueError("no such span")
+
+    def labels(self, locale: str) -> list[tuple[float, str]]:
+        """When each bar begins, and hours in it, as far as there is room."""
+        there, found, free = zone(self._timezone), list[tuple[float, str]](), 0.0
+
+        def add(left: float, label: str, end: float) -> None:
+            nonlocal free
+            right = left + stringWidth(label, TEXT, _SMALL)
+            if left >= free and right <= end:
+                found.append((left, label))
+                free = right + _LABEL_GAP
+
+        for begin, end in self.spans:
+            at = datetime.fromtimestamp(begin / 1000, there)
+            said = f"{at:%H:%M}"
+            if len(self.spans) > 1:
+                said = f"{at:%d.%m.} {said}" if locale == "de" else f"{at:%m-%d} {said}"
+            last = self._in(begin, end)
+            # The day is told, however short the bar is.
+            add(self._in(begin, begin), said, _ONLINE)
+            for hour in range(begin + -begin % _HOUR_MS, end, _HOUR_MS):
+                clock_time = f"{datetime.fromtimestamp(hour / 1000, there):%H:%M}"
+                add(self._in(begin, hour), clock_time, last)
+        return found

@@ -1,0 +1,234 @@
+"""What reports say, in German and English: columns, flags, and how each number is defined."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Final
+
+from pystream.attendance.programmes import zone
+
+LOCALES: Final = ("de", "en")
+
+WORDS: Final[dict[str, dict[str, str]]] = {
+    "de": {
+        "report": "Teilnahmebericht",
+        "list": "Teilnahmeliste",
+        "password": "Passwort",
+        "label": "Bezeichnung",
+        "day": "Tag",
+        "online": "Online",
+        "online_s": "Online (s)",
+        "certifiable": "Anrechenbar",
+        "certifiable_s": "Anrechenbar (s)",
+        "share": "Anteil (%)",
+        "points": "Punkte",
+        "certified": "Bestätigt",
+        "devices": "Geräte zugleich",
+        "evidence": "Nachweis",
+        "notes": "Hinweise",
+        "number": "Nummer",
+        "yes": "ja",
+        "no": "nein",
+        "test": "Testzugang, in keiner Summe",
+        "erased": "gelöscht",
+        "title": "Veranstaltung",
+        "stream": "Stream",
+        "streams": "Streams",
+        "vnr": "VNR",
+        "organiser": "Veranstalter",
+        "programme": "Programm",
+        "breaks": "Pausen",
+        "zone": "Zeitzone",
+        "policy": "Bewertung",
+        "version": "Fassung",
+        "provisional": "vorläufig, ohne Siegel",
+        "sealed": "{number}, versiegelt",
+        "reason": "Grund der Berichtigung",
+        "made_at": "Erstellt",
+        "log": "Protokoll",
+        "log_size": "{size} Ereignisse",
+        "root": "Wurzel",
+        "clock": "Uhr des Servers",
+        "clock_fine": "synchronisiert, höchstens {ms} ms falsch",
+        "clock_lost": "nicht synchronisiert, höchstens {ms} ms falsch",
+        "definition": "Regel",
+        "total": "Summe ohne Testzugänge",
+        "viewers": "{count} Passwörter",
+        "certified_of": "{count} bestätigt",
+        "page": "Seite {} von {}",
+        "no_rows": "Für diesen Zeitraum ist keine Teilnahme aufgezeichnet.",
+        "online_means": (
+            "Online ist die Zeit, in der mit dem Passwort Film ausgeliefert war und laufen konnte, auch"
+            " außerhalb des Programms; mehrere Geräte oder Streams zugleich zählen einmal"
+            " ({definition}: access, Tage von {zone})."
+        ),
+        "certifiable_means": (
+            "Anrechenbar ist das Kleinere aus Onlinezeit und ausgeliefertem Film{inside}; Wiederholtes"
+            " zählt einmal ({definition}: certifiable). Sekunden sind abgeschnitten."
+        ),
+        "inside": " im Programm",
+        "bar_means": "Balken: hell das Programm, schwarz online darin, grau online in einer Pause.",
+        "pause_means": "Eine Pause ist nur daran zu sehen, dass nichts mehr geholt wird.",
+        "floor45": "ein Punkt je volle 45 Minuten anrechenbarer Zeit",
+        "ama_quarter": "60 Minuten sind ein Punkt, auf die nächste Viertelstunde gerundet",
+        "threshold_pct": "bestätigt oder nicht, ohne Punkte",
+        "at_least_pct": "ab {value} % des Programms",
+        "at_least_minutes": "ab {value} Minuten",
+        "bulk_fetch": "Film viel schneller geholt, als er läuft",
+        "clock_step": "Uhr des Servers gestellt; Dauern sind davon unberührt",
+        "deep_buffer": "Player hat weit voraus geladen; das zählt nicht",
+        "downloaded": "als Datei heruntergeladen",
+        "outage": "Server zeitweise ausgefallen ({time}); nicht angerechnet",
+        "overlap": "bis zu {count} Geräte oder Streams zugleich; zählt einmal",
+        "restored": "Sicherung eingespielt; Nachweise können fehlen",
+        "delivered": "Auslieferung",
+        "player": "Auslieferung und Player",
+        "player+checks": "Auslieferung, Player und Anwesenheitsabfragen",
+        "state": "Abgleich",
+        "matched": "zugeordnet",
+        "absent": "keine Teilnahme",
+        "unlisted": "nicht in der Liste",
+        "curve": "Zuschauer im Verlauf",
+        "curve_means": "Passwörter je {minutes} Minuten; gestreift: weniger als {least}, nicht genannt",
+        "curve_none": "keine Zuschauer",
+    },
+    "en": {
+        "report": "Attendance report",
+        "list": "Attendance list",
+        "password": "Password",
+        "label": "Label",
+        "day": "Day",
+        "online": "Online",
+        "online_s": "Online (s)",
+        "certifiable": "Certifiable",
+        "certifiable_s": "Certifiable (s)",
+        "share": "Share (%)",
+        "points": "Points",
+        "certified": "Certified",
+        "devices": "Devices at once",
+        "evidence": "Evidence",
+        "notes": "Notes",
+        "number": "Number",
+        "yes": "yes",
+        "no": "no",
+        "test": "test access, in no total",
+        "erased": "erased",
+        "title": "Event",
+        "stream": "Stream",
+        "streams": "Streams",
+        "vnr": "VNR",
+        "organiser": "Organiser",
+        "programme": "Programme",
+        "breaks": "Breaks",
+        "zone": "Time zone",
+        "policy": "Worth",
+        "version": "Version",
+        "provisional": "provisional, not sealed",
+        "sealed": "{number}, sealed",
+        "reason": "Reason of the correction",
+        "made_at": "Made",
+        "log": "Log",
+        "log_size": "{size} events",
+        "root": "Root",
+        "clock": "The server's clock",
+        "clock_fine": "synchronised, wrong by at most {ms} ms",
+        "clock_lost": "not synchronised, wrong by at most {ms} ms",
+        "definition": "Rule",
+        "total": "Total without tests",
+        "viewers": "{count} passwords",
+        "certified_of": "{count} certified",
+        "page": "Page {} of {}",
+        "no_rows": "No attendance is recorded of that time.",
+        "online_means": (
+            "Online is the time in which film was delivered to the password and could be playing, outside"
+            " of the programme too; several devices or streams at once count once ({definition}: access,"
+            " days of {zone})."
+        ),
+        "certifiable_means": (
+            "Certifiable is the lesser of time online and film delivered{inside}; what is repeated counts"
+            " once ({definition}: certifiable). Seconds are cut off."
+        ),
+        "inside": " within the programme",
+        "bar_means": "Bars: pale is the programme, black online within it, grey online in a break.",
+        "pause_means": "A pause shows only in that nothing is fetched any more.",
+        "floor45": "one point for each full 45 minutes of certifiable time",
+        "ama_quarter": "60 minutes are one point, to the nearest quarter of an hour",
+        "threshold_pct": "certified or not, without points",
+        "at_least_pct": "from {value} % of the programme on",
+        "at_least_minutes": "from {value} minutes on",
+        "bulk_fetch": "film fetched much faster than it plays",
+        "clock_step": "the server's clock was set; no duration is changed by that",
+        "deep_buffer": "the player had loaded far ahead, which does not count",
+        "downloaded": "downloaded as a file",
+        "outage": "the server was down for a time ({time}), which is not credited",
+        "overlap": "up to {count} devices or streams at once, which count once",
+        "restored": "a backup was brought back; evidence may be missing",
+        "delivered": "delivery",
+        "player": "delivery and player",
+        "player+checks": "delivery, player and presence checks",
+        "state": "Joined",
+        "matched": "matched",
+        "absent": "no attendance",
+        "unlisted": "not in the list",
+        "curve": "Audience",
+        "curve_means": "passwords in {minutes} minutes each; striped: fewer than {least}, not told",
+        "curve_none": "no audience",
+    },
+}
+
+
+def clock(ms: int) -> str:
+    """Hours, minutes and seconds, cut off."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def notes(row: dict[str, Any], locale: str, *, is_test: bool = False) -> list[str]:
+    """What is odd about a row, a sentence each."""
+    words = WORDS[locale]
+    values = {"time": clock(row["outage_ms"]), "count": row["max_devices"]}
+    found = [words[flag].format(**values) for flag in row["flags"] if flag in words]
+    # What a later rule may know beyond these.
+    found += [flag for flag in row["flags"] if flag not in words]
+    return [*([words["test"]] if is_test else []), *found]
+
+
+def definitions(about: dict[str, Any], timezone: str, locale: str) -> list[str]:
+    """What the numbers of a report mean, a sentence each."""
+    words = WORDS[locale]
+    inside = words["inside"] if about["kind"] == "event" else ""
+    values = {"definition": about["definition"], "zone": timezone, "inside": inside}
+    said = [words["online_means"].format(**values), words["certifiable_means"].format(**values)]
+    if about["pause_visible"] == "no":
+        said.append(words["pause_means"])
+    return said
+
+
+def policy(about: dict[str, Any], locale: str) -> str:
+    """What a time is worth, in words; empty of a report that says nothing about it."""
+    words, said = WORDS[locale], about["policy"]
+    if said is None:
+        return ""
+    parts = [words[said["rounding"]]]
+    if said["threshold_pct"] is not None:
+        parts.append(words["at_least_pct"].format(value=said["threshold_pct"]))
+    if said["least_minutes"] is not None:
+        parts.append(words["at_least_minutes"].format(value=said["least_minutes"]))
+    return ", ".join(parts)
+
+
+def span(begin: int, end: int, timezone: str, locale: str) -> str:
+    """As in 10.03.2026 18:00-19:30."""
+    there = zone(timezone)
+    first, last = (datetime.fromtimestamp(ms / 1000, there) for ms in (begin, end))
+    to = f"{last:%H:%M}" if first.date() == last.date() else moment(last, locale)
+    return f"{moment(first, locale)}\N{EN DASH}{to}"
+
+
+def moment(at: datetime, locale: str) -> str:
+    return f"{civil(at.date(), locale)} {at:%H:%M}"
+
+
+def civil(day: date, locale: str) -> str:
+    """A day as people write it."""
+    return f"{day:%d.%m.%Y}" if locale == "de" else f"{day:%Y-%m-%d}"
