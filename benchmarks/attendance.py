@@ -30,6 +30,7 @@ from pystream._core import Evidence, Frontier, LeafHashes, canonical_events, lea
 from pystream.attendance import documents
 from pystream.attendance.checkpoint import Checkpoint
 from pystream.attendance.documents import Scope
+from pystream.attendance.evidence import SALT_LENGTH
 from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options
 from pystream.attendance.verification import verify
@@ -133,19 +134,19 @@ def log_of(viewers: int, turns: int) -> list[list[str]]:
 
     def append() -> None:
         events = canonical_events(batch)
-        frontier.append(leaf_hashes(os.urandom(documents.SALT * len(events)), events))
+        frontier.append(leaf_hashes(os.urandom(SALT_LENGTH * len(events)), events))
 
     appended = processor_ms(append, turns * 10)
     key = SigningKey.generate("example.org/acme")
     evidence, options = "".join(day(1, 600)).encode(), Options("live")
     events = canonical_events(evidence)
-    salts = os.urandom(documents.SALT * len(events))
+    salts = os.urandom(SALT_LENGTH * len(events))
     mine = leaf_hashes(salts, events)
     log = LeafHashes()
     held = []
     for n, event in enumerate(events):
-        begin, salt = 32 * n, documents.SALT * n
-        leaf = documents.Leaf(mine[begin : begin + 32], salts[salt : salt + documents.SALT], event)
+        begin, salt = 32 * n, SALT_LENGTH * n
+        leaf = documents.Leaf(mine[begin : begin + 32], salts[salt : salt + SALT_LENGTH], event)
         held.append((log.size, leaf))
         log.append(leaf.hash + os.urandom(32 * (viewers - 1)))
     signed = Checkpoint(key.name, 1, log.size, log.root(log.size), True, 0).signed(key)

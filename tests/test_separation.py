@@ -42,7 +42,7 @@ from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
-from pystream.attendance.evidence import Place
+from pystream.attendance.evidence import Place, part
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
@@ -105,9 +105,12 @@ class Full(Stores):
         film = self.ids[f"{tenant}/film"]
         tag = session + Place(film, 0, 6000, True, "v1").pack()
         told = [(now - 2 * HOUR_MS, 1), (now, 2)]
+        half = part(tag, "", 100, 0, 50)
         for t, batch in told:
             record = struct.pack(">qH", t, len(tag)) + tag
-            attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
+            attendance.keep(self.keys, [Batch(number, batch, t, t, 0, record)], [], NOW)
+        record = struct.pack(">qH", now, len(half)) + half
+        attendance.keep(self.keys, [Batch(number, 3, now, now, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
 
@@ -409,7 +412,15 @@ OF_ALL: dict[type, set[str]] = {
     },
     Verifiers: set(),
     AnswerStore: {"expired"},
-    AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
+    AttendanceStore: {
+        "keep",
+        "cursors",
+        "give_up",
+        "seal",
+        "old",
+        "forget_cursors",
+        "forget_parts",
+    },
     ViewerStore: {
         "attendance",
         "answers",

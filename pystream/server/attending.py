@@ -271,7 +271,10 @@ class Recorder:
         if step:
             t = self._anchor.now()
             incidents.append((t, clock_step(t, step)))
-        self._attendance.keep(batches, incidents, int(self._clock()))
+        kept = self._attendance.keep(self._keys, batches, incidents, int(self._clock()))
+        if kept.unreadable:
+            why = "it is an outage on record; do all processes run one version?"
+            log.error("attendance-unreadable", batches=kept.unreadable, why=why)
         if step:
             self._anchor.tell(step)
             log.warning("clock-was-set", by_ms=step)
@@ -319,6 +322,8 @@ class Recorder:
                 await trio.to_thread.run_sync(seal, self._keys, before, now)
                 forget = self._attendance.forget_cursors
                 await trio.to_thread.run_sync(forget, before - _CURSOR_LIVES_MS)
+                forget = self._attendance.forget_parts
+                await trio.to_thread.run_sync(forget, self._anchor.now() - HOUR_MS)
             except Exception as error:
                 # Nor is that an end of the writer: what is not sealed yet stays in the journal.
                 log.lasting("attendance-not-sealed", error)

@@ -92,6 +92,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_log": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_leaf": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_journal": Held((DataClass.ATTENDANCE,)),
+    "attendance_part": Held((DataClass.ATTENDANCE,)),
     "attendance_sealed": Held((DataClass.ATTENDANCE,), {"reference": _OF_THE_NODE}),
     "attendance_incident": Held((DataClass.ATTENDANCE_LOG,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),

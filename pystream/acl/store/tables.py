@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0007"
+HEAD = "0009"
 
 metadata = MetaData(
     naming_convention={
@@ -474,6 +474,20 @@ attendance_incident = Table(
     Column("t", BigInteger, nullable=False),
     Column("salt", LargeBinary(16), nullable=False),
     Column("event", Text, nullable=False),
+)
+
+# Segments of which parts were delivered, as long as these are not all of it. `of` is what they are parts of,
+# `t` the instant of the last one, `spans` their bytes: pairs of first and end, 64 bits each.
+attendance_part = Table(
+    "attendance_part",
+    metadata,
+    Column("session", LargeBinary(16), primary_key=True),
+    Column("of", LargeBinary(16), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("t", BigInteger, nullable=False),
+    Column("spans", LargeBinary, nullable=False),
+    Index("ix_attendance_part_password_id", "password_id"),
 )
 
 # How far each worker's deliveries are stored: the number of its last batch, and until when (ms since
