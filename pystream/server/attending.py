@@ -17,7 +17,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -29,7 +29,7 @@ from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance.evidence import clock_step
 from pystream.server import log
-from pystream.server.clock import Anchor
+from pystream.server.clock import STEP_MS, Anchor, synchronised
 from pystream.server.desk import framed, is_ours, messages
 
 TELL_SECONDS = 0.5
@@ -182,7 +182,8 @@ class Teller:
 
 
 class Recorder:
-    """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence."""
+    """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence;
+    `is_trusted`: whether the machine's clock is right enough to take the anchor from."""
 
     def __init__(
         self,
@@ -190,11 +191,13 @@ class Recorder:
         keys: KeyStore,
         anchor: Anchor,
         clock: Callable[[], float] = time.time,
+        is_trusted: Callable[[], bool] = synchronised,
     ) -> None:
         self._attendance = viewers.attendance
         self._keys = keys
         self._anchor = anchor
         self._clock = clock
+        self._is_trusted = is_trusted
         self._waiting: list[tuple[Batch, trio.SocketStream, trio.Lock]] = []
         self._work = trio.Event()
         # Workers whose line is there, and since when nothing is known of others: their last batch,
@@ -285,14 +288,19 @@ class Recorder:
         while True:
             await trio.sleep(_LOOK_SECONDS)
             try:
-                await trio.to_thread.run_sync(self._look_for_the_dead)
+                await trio.to_thread.run_sync(self.look)
             except Exception as error:
                 # Whatever it is, the writer goes on, and looks again.
                 log.lasting("store-unreachable", error)
 
-    def _look_for_the_dead(self) -> None:
-        now = time.monotonic()
+    def look(self) -> None:
+        """Gives up workers of which nothing is heard, and sees to the anchor."""
         cursors = self._attendance.cursors()
+        self._look_for_the_dead(cursors)
+        self._look_at_the_clock(is_watched=bool(cursors))
+
+    def _look_for_the_dead(self, cursors: Mapping[int, int]) -> None:
+        now = time.monotonic()
         before, self._silent = self._silent, {}
         for worker, batch in cursors.items():
             if worker in self._lines:
@@ -308,10 +316,19 @@ class Recorder:
         }
         if dead and self._attendance.give_up(dead, int(self._clock())):
             log.warning("attendance-outage", workers=len(dead))
-        if not cursors and self._anchor.is_off:
-            # Nobody watches.
-            self._anchor.make()
-            log.warning("clock-anchored-anew")
+
+    def _look_at_the_clock(self, *, is_watched: bool) -> None:
+        jump = self._anchor.due(watched=is_watched)
+        if jump is None or not self._is_trusted():
+            return
+        if abs(jump) > STEP_MS and is_watched:
+            # Who watches has an interval too long or too short there. Should the writer end before the anchor
+            # is made, this is told twice.
+            t = self._anchor.now() + jump
+            self._attendance.keep(self._keys, [], [(t, clock_step(t, jump))], int(self._clock()))
+        self._anchor.make()
+        if abs(jump) > STEP_MS:
+            log.warning("clock-anchored-anew", by_ms=jump)
 
     async def _seal(self) -> None:
         while True:

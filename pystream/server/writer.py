@@ -24,7 +24,7 @@ from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.attending import Recorder
-from pystream.server.clock import Anchor
+from pystream.server.clock import Anchor, synchronised
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.keys import ensure_keys, open_key_store
@@ -70,8 +70,9 @@ async def write(node: dict[str, Any]) -> None:
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
-        async for news in child.new_settings():
-            upkeep.settings = news.retention
+        nonlocal settings
+        async for settings in child.new_settings():
+            upkeep.settings = settings.retention
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -87,7 +88,12 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
-            recorder = Recorder(store.viewers, keys, Anchor(node["anchor"]))
+            recorder = Recorder(
+                store.viewers,
+                keys,
+                Anchor(node["anchor"]),
+                is_trusted=lambda: settings.attendance.allow_unsynced or synchronised(),
+            )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)
