@@ -43,6 +43,7 @@ from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
 from pystream.attendance.evidence import Place, part
+from pystream.attendance.options import Options
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
@@ -113,6 +114,8 @@ class Full(Stores):
         attendance.keep(self.keys, [Batch(number, 3, now, now, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
+        id = self.store.tenant(tenant).id
+        assert attendance.rows(self.keys, id, film, Options("file"))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -292,6 +295,9 @@ CALLS: dict[type, dict[str, Call]] = {
             # What befell the node is told to all who attend.
             if json.loads(each)["kind"] != "outage"
         ],
+        "rows": lambda full: full.store.viewers.attendance.rows(
+            full.keys, full.other, theirs(full), Options("file"), [full.passwords["acme"]]
+        ),
         "references": lambda full: full.store.viewers.attendance.references(
             full.other, [full.passwords["acme"]]
         ),

@@ -161,6 +161,11 @@ def _spelt(value: object) -> str:
     return encode(value).decode()
 
 
+def instant(event: str) -> int:
+    """When an event that has a `t` was, of its one spelling: the last member, by its name."""
+    return int(event.rpartition(":")[2][:-1])
+
+
 def outage(t0: int, t1: int) -> str:
     """The event that nothing is known of [t0, t1)."""
     return _spelt({"kind": "outage", "t0": t0, "t1": t1})

@@ -21,7 +21,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
@@ -29,9 +29,11 @@ from pystream._core import leaf_hashes
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import parts, tables
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.folds import Folds
 from pystream.acl.store.keystore import KeyStore
 from pystream.attendance import evidence
 from pystream.attendance.evidence import SALT_LENGTH, Delivered, Part, Pieces
+from pystream.attendance.options import Options
 
 HOUR_MS = 3_600_000
 # No instant of an event is later (attendance-v1).
@@ -314,6 +316,7 @@ class AttendanceStore:
                             "id": id,
                             "tenant_id": tenant_id,
                             "reference": key.reference,
+                            "last": rows[-1][0],
                             "sealed_events": seal(key.key, place, _lines(rows)),
                         }
                         connection.execute(insert(tables.attendance_sealed).values(row))
@@ -381,6 +384,18 @@ class AttendanceStore:
                     text = unseal(there[row.reference], place, row.sealed_events)
                     yield from _within(text, since, until)
 
+    def rows(
+        self,
+        keys: KeyStore,
+        tenant_id: int,
+        stream_id: int,
+        options: Options,
+        password_ids: Collection[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """What `replay` computes of all these events, of all passwords or of some: by key and day. It costs
+        what is new since the last call."""
+        return Folds(self._database, keys, tenant_id, stream_id, options).rows(password_ids)
+
     # Erasing
 
     def references(self, tenant_id: int, password_ids: Collection[int]) -> tuple[bytes, ...]:
@@ -396,22 +411,21 @@ class AttendanceStore:
         return tuple(found)
 
     def forget_open(self, tenant_id: int, password_ids: Collection[int]) -> None:
-        """Deletes events of a tenant's passwords that are not sealed yet. Their leaves stay."""
-        journal, part = tables.attendance_journal.c, tables.attendance_part.c
+        """Deletes events of a tenant's passwords that are not sealed yet, and what was computed of them.
+        Their leaves stay."""
         listed = sorted(password_ids)
         with self._database.writing() as connection:
             # Who seals meanwhile has done so, or finds nothing.
             take_turn(connection)
             for begin in range(0, len(listed), _AT_ONCE):
                 some = listed[begin : begin + _AT_ONCE]
-                gone = delete(tables.attendance_journal).where(
-                    journal.tenant_id == tenant_id, journal.password_id.in_(some)
-                )
-                connection.execute(gone)
-                gone = delete(tables.attendance_part).where(
-                    part.tenant_id == tenant_id, part.password_id.in_(some)
-                )
-                connection.execute(gone)
+                for table in (
+                    tables.attendance_journal,
+                    tables.attendance_part,
+                    tables.attendance_fold,
+                ):
+                    these = table.c.tenant_id == tenant_id, table.c.password_id.in_(some)
+                    connection.execute(delete(table).where(*these))
 
     def old(self, before: int) -> dict[int, list[bytes]]:
         """Some keys of events from before an hour, by tenant."""
@@ -424,14 +438,20 @@ class AttendanceStore:
         return found
 
     def forget_sealed(self, tenant_id: int, references: Collection[bytes]) -> None:
-        """Deletes what was sealed under keys that are destroyed. Its leaves stay."""
-        sealed = tables.attendance_sealed.c
+        """Deletes what was sealed under keys that are destroyed, and what was computed of it. Its leaves
+        stay."""
+        sealed, fold = tables.attendance_sealed.c, tables.attendance_fold.c
         listed = sorted(references)
         with self._database.writing() as connection:
+            take_turn(connection)
             for begin in range(0, len(listed), _AT_ONCE):
-                these = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
-                gone = delete(tables.attendance_sealed).where(sealed.tenant_id == tenant_id, these)
-                connection.execute(gone)
+                some = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
+                these = sealed.tenant_id == tenant_id, some
+                whose = select(sealed.stream_id, sealed.password_id).where(*these).distinct()
+                for row in connection.execute(whose).all():
+                    made = fold.stream_id == row.stream_id, fold.password_id == row.password_id
+                    connection.execute(delete(tables.attendance_fold).where(*made))
+                connection.execute(delete(tables.attendance_sealed).where(*these))
 
 
 class _Group(NamedTuple):
@@ -594,6 +614,5 @@ def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
 def _within(text: bytes, since: int, until: int) -> Iterator[str]:
     for line in text.splitlines():
         event: str = json.loads(line)[2]
-        # The last member, by its name.
-        if since <= int(event.rpartition(":")[2][:-1]) < until:
+        if since <= evidence.instant(event) < until:
             yield event
