@@ -28,7 +28,7 @@ import pytest
 
 from pystream.acl.store.issuing import Issuer
 from pystream.attendance.options import Options
-from pystream.attendance.purpose import VERSION
+from pystream.attendance.purpose import TOLD, VERSION
 from pystream.attendance.replay import computed
 from tests.oracles import attendance as oracle
 from tests.test_admission import House
@@ -190,6 +190,29 @@ def test_playlists_keys_and_downloads_are_on_record_and_earn_nothing(audience: A
         event = json.loads(line)
         assert line == json.dumps(event, sort_keys=True, separators=(",", ":"))
         assert event["kind"] == "segment" or set(event) == members
+
+
+def test_viewers_are_told_before_anything_is_recorded(audience: Audience) -> None:
+    text = audience.issue("acme/course", "acme/quiet")
+
+    def page(place: str) -> str:
+        return audience.ask(f"/{place}/")[2].decode()
+
+    sentences = TOLD.split("\n\n")
+    assert all(f"<p>{each}</p>" in page("acme/course") for each in sentences)
+    assert not any(each in page("acme/quiet") for each in sentences)
+    # It is the notice that the page has shown, or is shown while it is open.
+    status, problem = audience.sign_in("acme/course", text, notice="")
+    assert (status, problem["kind"], problem["notice"]) == (409, "notice", TOLD)
+    version = problem["notice_version"]
+    assert f'data-notice="{version}"' in page("acme/course")
+    assert audience.sign_in("acme/course", text, notice=version)[0] == 200
+    with audience.store() as store:
+        assert {each.notice for each in store.viewers.sessions(0)} == {version}
+        store.set_tenant("acme", {"notice": "Ask ACME."}, who="test", now=2)
+    # Beside what the tenant says.
+    until(lambda: "<p>Ask ACME.</p>\n<p>Zu diesem Film" in page("acme/course"))
+    assert "<p>Ask ACME.</p>" in page("acme/quiet") and sentences[0] not in page("acme/quiet")
 
 
 def test_who_reads_half_nothing_or_resets_earns_nothing(audience: Audience) -> None:

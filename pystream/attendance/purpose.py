@@ -30,6 +30,14 @@ etwa einer Leistungsbeurteilung. Die Ereignisse werden je Passwort und Stunde ve
 ihrer Frist gelöscht, und früher, wenn Sie das Passwort tilgen.""",
 }
 
+TOLD: Final = """\
+Zu diesem Film wird aufgezeichnet, wann welcher Teil davon an Sie ausgeliefert wird, um zu bestätigen, \
+wie lange Sie zugesehen haben.
+
+Of this film it is recorded when which part of it is delivered to you, to confirm how long you have \
+watched."""
+"""What viewers read before it is. It is a part of the notice, and as that is of no one language, in both."""
+
 VERSION: Final = sha256("\n\n".join(TEXTS[name] for name in sorted(TEXTS)).encode()).hexdigest()[
     :16
 ]

@@ -185,7 +185,7 @@ class Answers:
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
-    has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
+    has a password, a link or a token; `notice` is what viewers of a stream are told first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
     JSON. `attends`: whether it is recorded who watches a stream.
     """
@@ -203,7 +203,7 @@ class Answers:
         pace: Pace | None = None,
         sessions: _core.Sessions | None = None,
         entrance: Entrance | None = None,
-        notice: Callable[[str], str] = lambda tenant: "",
+        notice: Callable[[Stream], str] = lambda stream: "",
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
@@ -664,7 +664,7 @@ class Answers:
             settings.title or stream.name,
             language(request.fields.accept_language),
             # Of who comes to an open stream, nothing is recorded.
-            "" if settings.access == "open" else self._notice(stream.tenant),
+            "" if settings.access == "open" else self._notice(stream),
             way=settings.access,
             query=request.query if is_signed else "",
             framed=is_elsewhere_alone(settings),
@@ -703,7 +703,7 @@ class Answers:
                 stream,
                 request,
                 f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
-                self._notice(stream.tenant),
+                self._notice(stream),
                 lifetime,
                 self._replaced(request),
             )
