@@ -423,6 +423,26 @@ def test_who_is_killed_takes_no_delivery_along_that_is_some_seconds_old(
         assert all(each["t0"] <= at + 1000 and each["t1"] > at for each in outages), (at, outages)
 
 
+def test_a_worker_that_dies_before_it_has_told_anything_is_an_outage(audience: Audience) -> None:
+    master = audience.let_in("acme/course", audience.issue("acme/course"))["master"]
+    playlist = urljoin(master, audience.ask(master)[2].decode().splitlines()[-1])
+
+    def known() -> int:
+        with audience.store() as store:
+            return len(store.viewers.attendance.cursors())
+
+    assert known() == 0
+    # Nothing of this will be told.
+    until(lambda: audience.ask(playlist, "HEAD")[0] == 200 and known() == 2)
+    at = time.time_ns() // 1_000_000
+    for pid in audience.node.processes()["worker"]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(audience.events(kind="outage")) == 2)
+    outages = audience.events(kind="outage")
+    assert all(each["t0"] <= at + 1000 and each["t1"] > at for each in outages), (at, outages)
+    assert len(audience.lines()) == 2
+
+
 def test_all_processes_killed_are_an_outage_for_the_next_node(audience: Audience) -> None:
     node = audience.node
     with Watcher(audience, [audience.issue("acme/course")]) as watcher:

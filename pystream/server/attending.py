@@ -6,9 +6,11 @@ writer (`Recorder`) stores in one transaction all that has come while the one be
 over a unix socket that the supervisor holds, as the desk's does; each message is its length in four bytes,
 and then MessagePack.
 
-A worker that has told of deliveries goes on telling, every second, that it is there. One whose line is gone,
-or which another writer has left behind, and that says nothing for some seconds, is dead: from its last word
-to the moment when that was noticed it was an outage, which everybody is told who attends.
+A worker says that it is there as soon as it is asked for something that it will have to tell, and then
+every second, until there was nothing for some time. One whose line is gone, or which another writer has left
+behind, and that says nothing for some seconds, is dead: from its last word to the moment when that was
+noticed it was an outage, which everybody is told who attends. Only one that dies before its first word is
+stored, within milliseconds or while there is no writer, is missed by nobody.
 """
 
 from __future__ import annotations
@@ -91,13 +93,16 @@ class Teller:
         self._last_heard = float("-inf")
         self._beat = float("-inf")
         self._is_known = False
+        self._expected = trio.Event()
         self._news = trio.Condition()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether there is evidence yet: not before the clock is synchronised."""
+    def expects(self) -> bool:
+        """Whether something that is delivered from here on is evidence: not before the clock is
+        synchronised."""
         if not self._offset:
             self._offset = self._anchor.offset
+        if self._offset and not self._is_known:
+            self._expected.set()
         return self._offset != 0
 
     async def run(self) -> None:
@@ -127,19 +132,21 @@ class Teller:
 
     async def _look(self) -> None:
         while True:
-            await trio.sleep(TELL_SECONDS)
             await self._collect()
+            with trio.move_on_after(TELL_SECONDS):
+                await self._expected.wait()
 
     async def _collect(self, *, last: bool = False) -> None:
         until, records = self._anchor.now(), self._meter.delivered()
         now = trio.current_time()
-        if records:
+        is_news = bool(records) or self._expected.is_set()
+        if is_news:
             self._last_heard = now
-            self._is_known = True
+            self._expected = trio.Event()
         elif not self._is_known:
             return
         is_idle = last or now - self._last_heard > _IDLE_SECONDS
-        if not records and not is_idle and now - self._beat < _BEAT_SECONDS:
+        if not is_news and not is_idle and now - self._beat < _BEAT_SECONDS:
             return
         self._beat = now
         self._is_known = not is_idle

@@ -162,7 +162,7 @@ def answering(
         notice=streams.notice,
         gate=gate,
         films=settings.console.films,
-        attends=lambda stream: teller.is_on and streams.attends(stream),
+        attends=lambda stream: streams.attends(stream) and teller.expects(),
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
     )

@@ -466,7 +466,7 @@ class _Group(NamedTuple):
         column = tables.attendance_journal.c
         wanted = select(column.number, column.salt, column.event).where(*self._these())
         rows = connection.execute(wanted.order_by(column.number))
-        return [(row.number, row.salt, row.event) for row in rows]
+        return [(number, salt, event) for number, salt, event in rows]
 
     def clear(self, connection: Connection) -> None:
         connection.execute(delete(tables.attendance_journal).where(*self._these()))
@@ -607,7 +607,8 @@ def _attending(connection: Connection) -> set[int]:
 
 def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
     """Each a number, a salt and an event, which is kept as the text that was hashed."""
-    lines = (json.dumps([number, salt.hex(), event]) for number, salt, event in rows)
+    # Six million of a day: what json.dumps does for a list, by hand.
+    lines = (f'[{number}, "{salt.hex()}", {json.dumps(event)}]' for number, salt, event in rows)
     return "\n".join(lines).encode()
 
 
