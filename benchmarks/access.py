@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -143,7 +143,8 @@ def listed(folder: Path, count: int) -> tuple[Path, list[str]]:
 class Visitor:
     """A connection that is kept, for sign-ins to one stream."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, place: str = _PLACE) -> None:
+        self._place = place
         parts = urlsplit(server.clear)
         self._host = parts.netloc
         self._socket = socket.create_connection((parts.hostname or "", parts.port or 0), 60)
@@ -153,7 +154,7 @@ class Visitor:
         """Raises `Unavailable` where the password lets nobody in."""
         body = json.dumps({"password": text}).encode()
         head = (
-            f"POST /{_PLACE}/session HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"POST /{self._place}/session HTTP/1.1\r\nHost: {self._host}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self._socket.sendall(head.encode() + body)
@@ -244,6 +245,36 @@ def grant(bench: Bench) -> Iterator[Line]:
         yield line
 
 
+def recorded(bench: Bench) -> Iterator[Line]:
+    """Segments that are evidence of attendance, beside those of a stream that has sessions as well."""
+    source = inputs.feature(bench.options.small)
+    beside = bench.stream(source, 3, access="personal")
+    attended = bench.stream(source, 3, access="personal", attendance=True)
+    more = "[attendance]\nallow_unsynced = true\n"
+    streams = {"recorded": attended, "beside": beside}
+    with servers.pystream(
+        streams, bench.folder, cores=bench.options.server_core, more=more
+    ) as server:
+        sides = []
+        for name in streams:
+            place = f"{servers.TENANT}/{name}"
+            visitor = Visitor(server, place)
+            master = visitor.sign_in(command(server, "add", place).strip())["master"]
+            visitor.close()
+            segments = addresses(urljoin(server.clear, master)).segments[:100]
+            sides.append((server, segments))
+        turns = bench.pairs(sides[0], sides[1], "--connections", "50")
+    size = median(turn.load["bytes"] / turn.load["requests"] for turn in turns[0]) / 1000
+    yield compared(
+        f"segments of {size:,.0f} KB that are evidence of attendance, 50 connections",
+        turns,
+        unit="us a request",
+        value=lambda turn: turn.per_request * 1e6,
+        limit=1.1,
+        peer="none recorded",
+    )
+
+
 def checks(remembered: int) -> float:
     """Seconds that the check of a grant and the look-up of its session take."""
     table = _core.Sessions(_core.Sessions.create(2 * _SESSIONS))
@@ -319,6 +350,7 @@ def cards(bench: Bench) -> Iterator[Line]:
 
 ROWS: Rows = {
     "grant": grant,
+    "attendance": recorded,
     "import": imported,
     "sign-in": signing_in,
     "cards": cards,

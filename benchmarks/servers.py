@@ -40,8 +40,10 @@ from benchmarks.load import first_variant, media_playlist
 from benchmarks.wire import trusting
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.attendance.purpose import VERSION
 
 TENANT = "bench"
+_SETTINGS = TenantSettings(attendance_purpose=VERSION)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # It ends where the server does; this is for machines that have much else to do.
@@ -245,7 +247,7 @@ segment_bytes = {cache}
     )
     now = int(time.time())
     with Store.open(store) as opened:
-        opened.add_tenant(TENANT, TenantSettings(), who="benchmarks", now=now)
+        opened.add_tenant(TENANT, _SETTINGS, who="benchmarks", now=now)
         for name, stream in streams.items():
             opened.add_stream(TENANT, name, stream, who="benchmarks", now=now)
     command = [sys.executable, "-m", "pystream", "serve", "--config", str(settings)]

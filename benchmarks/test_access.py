@@ -22,10 +22,11 @@ def test_all_of_it_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         if os.environ.get("CI"):
             raise
         pytest.skip("PostgreSQL is not installed")
-    assert access.main([*few, "grant", "sign-in", "cards"]) == 0
+    assert access.main([*few, "grant", "attendance", "sign-in", "cards"]) == 0
     out = capsys.readouterr().out
     for said in (
         "with a session (conditions were asked at entry)",
+        "that are evidence of attendance",
         "p50/p99",
         "PostgreSQL",
         "300 cards printed",

@@ -88,4 +88,4 @@ class Audience(Stores):
             tag = session + Place(stream_id, each["m0"], each["m1"], True, "v1").pack()
             text += struct.pack(">qH", each["t"], len(tag)) + tag
         batch = Batch(1, self._batch, begin, begin + 1, 0, text)
-        self.store.viewers.attendance.keep([batch], [], LATER)
+        self.store.viewers.attendance.keep(self.keys, [batch], [], LATER)

@@ -7,26 +7,34 @@ import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from pystream._core import canonical_events
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import tables
-from pystream.acl.store.attending import HOUR_MS, Batch
+from pystream.acl.store.attending import HOUR_MS, AttendanceStore, Batch
 from pystream.acl.store.leaving import Leaving
+from pystream.acl.store.parts import united
 from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.acl.viewers import Session
 from pystream.attendance.evidence import (
+    DOWNLOAD,
+    KEY,
     LONGEST_MS,
+    PLAYLIST,
     Pieces,
     Place,
     clock_step,
     outage,
+    part,
     places,
     records,
 )
@@ -76,16 +84,30 @@ class Hall(Stores):
 
     def told(self, *delivered: tuple[int, int], **more: Any) -> Batch:
         """A batch of segments of six seconds, each by viewer and instant."""
-        text = b""
-        for viewer, t in delivered:
-            place = Place(self.ids["acme/film"], t - T, t - T + 6000, True, "v1").pack()
-            tag = self.sessions[viewer] + place
-            text += struct.pack(">qH", t - 1000, len(tag)) + tag
+        text = b"".join(self.record(viewer, t, self.place(t)) for viewer, t in delivered)
         batch = Batch(worker=7, number=1, since=T, until=T, offset=1000, records=text)
         return replace(batch, **more)
 
+    def place(self, t: int) -> bytes:
+        return Place(self.ids["acme/film"], t - T, t - T + 6000, True, "v1").pack()
+
+    def record(self, viewer: int, t: int, place: bytes) -> bytes:
+        """As a worker's meter has it, whose clock is a second behind."""
+        tag = self.sessions[viewer] + place
+        return struct.pack(">qH", t - 1000, len(tag)) + tag
+
+    def parts(
+        self, viewer: int, *spans: tuple[int, int, int], etag: str = "v", **more: Any
+    ) -> Batch:
+        """A batch of parts of one segment of a hundred bytes: each from where to where, and when."""
+        tag = self.sessions[viewer] + self.place(T)
+        text = b""
+        for first, end, t in spans:
+            text += self.record(viewer, t, part(tag, etag, 100, first, end)[16:])
+        return self.told(records=text, **more)
+
     def keep(self, *batches: Batch) -> int:
-        return self.attendance.keep(batches, [], NOW)
+        return self.attendance.keep(self.keys, batches, [], NOW).events
 
     def events(self) -> list[dict[str, Any]]:
         found = self.attendance.events(self.keys, self.acme, self.ids["acme/film"])
@@ -140,17 +162,87 @@ def test_one_that_many_share_and_one_that_nobody_knows_are_nobodys_attendance(ha
     assert [each["key"] for each in hall.events()] == [str(hall.passwords[0])]
 
 
-def test_what_comes_of_a_deleted_tenant_or_cannot_be_read_keeps_nothing_else_back(
-    hall: Hall,
-) -> None:
-    broken = [b"x", struct.pack(">qH", T, 17) + hall.sessions[0] + b"\xff"]
-    for number, text in enumerate(broken, 1):
-        assert hall.keep(hall.told(number=number, records=text)) == 0
-    assert hall.keep(hall.told((0, T), number=3)) == 1
-    late = hall.told((0, T + 1), number=4)
+def test_what_comes_of_a_deleted_tenant_keeps_nothing_else_back(hall: Hall) -> None:
+    assert hall.keep(hall.told((0, T), number=1)) == 1
+    late = hall.told((0, T + 1), number=2)
     Leaving(hall.store, hall.keys).delete("acme", force=True, **WHO)
     assert hall.keep(late) == 0
-    assert hall.keep(late, hall.told((1, T + 2), number=5)) == 0
+    assert hall.keep(late, hall.told((1, T + 2), number=3)) == 0
+
+
+def test_what_cannot_be_read_is_an_outage_and_all_else_is_kept(hall: Hall) -> None:
+    good = hall.record(0, T, hall.place(T))
+    broken = [
+        b"x",
+        good + b"x",
+        hall.record(0, T + 1, b"\xff"),
+        hall.record(0, T + 1, b"\2more"),
+        hall.record(0, T + 1, hall.place(T)[:-3]),
+        hall.record(0, T + 1, part(bytes(16) + hall.place(T), "", 100, 50, 51)[16:40]),
+        hall.record(0, T + 1, part(bytes(16) + hall.place(T), "", 50, 50, 51)[16:]),
+    ]
+    batches = [
+        hall.told(number=n, records=text, since=T + n * 1000, until=T + n * 1000 + 500)
+        for n, text in enumerate(broken, 1)
+    ]
+    other = hall.told((1, T), number=8, since=T + 8000, until=T + 8000)
+    kept = hall.attendance.keep(hall.keys, [*batches, other], [], NOW)
+    assert (kept.events, kept.unreadable) == (2, 7)
+    outages = [(each["t0"], each["t1"]) for each in hall.events() if each["kind"] == "outage"]
+    assert outages == [(each.since, each.until) for each in batches]
+    # Told again, it is known.
+    assert hall.attendance.keep(hall.keys, [*batches, other], [], NOW) == (0, 0)
+
+
+def test_a_segment_in_parts_counts_once_when_all_of_it_is_there(hall: Hall) -> None:
+    first = hall.parts(0, (0, 40, T), (60, 100, T + 9))
+    assert hall.keep(first) == 0 and hall.keep(first) == 0
+    # Another writer, and another worker whose clock's part came a moment before.
+    again = AttendanceStore(hall.store.database)
+    rest = hall.parts(0, (30, 60, T + 5), worker=8)
+    assert again.keep(hall.keys, [rest], [], NOW).events == 1
+    (event,) = hall.events()
+    assert (event["kind"], event["t"], event["m0"], event["m1"]) == ("segment", T + 9, 0, 6000)
+    assert hall.keep(hall.parts(0, (40, 60, T + 20), number=2)) == 0, "of a new one, it is a part"
+    assert hall.keep(hall.parts(0, (0, 40, T + 30), (60, 100, T + 31), number=3)) == 1
+    assert hall.instants() == [T + 9, T + 31]
+    # Twice in one batch.
+    twice = [(0, 50, T + 40), (50, 100, T + 41), (0, 50, T + 42), (50, 100, T + 43)]
+    assert hall.keep(hall.parts(0, *twice, number=4)) == 2
+
+
+def test_parts_of_two_viewers_or_of_other_bytes_are_no_segment(hall: Hall) -> None:
+    assert hall.keep(hall.parts(0, (0, 50, T))) == 0
+    assert hall.keep(hall.parts(1, (50, 100, T), number=2)) == 0
+    assert hall.keep(hall.parts(0, (50, 100, T), number=3, etag="w")) == 0
+    # What many share is nobody's, in parts as well.
+    assert hall.keep(hall.parts(2, (0, 50, T), (50, 100, T), number=4)) == 0
+    assert hall.keep(hall.parts(0, (50, 100, T), number=5)) == 1
+
+
+def test_parts_that_are_forgotten_are_missing(hall: Hall) -> None:
+    hall.keep(hall.parts(0, (0, 50, T)))
+    hall.attendance.forget_parts(T)
+    assert hall.keep(hall.parts(0, (50, 60, T + 1), number=2)) == 0
+    hall.attendance.forget_parts(T + 2)
+    assert hall.keep(hall.parts(0, (60, 100, T + 2), number=3)) == 0
+    hall.issuer.erase(hall.acme, [hall.passwords[0]], **WHO)
+    with hall.store.database.reading() as connection:
+        assert connection.execute(select(tables.attendance_part)).all() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 9)), max_size=200))
+def test_spans_are_what_was_put_in_and_never_more(pieces: list[tuple[int, int]]) -> None:
+    spans: list[tuple[int, int]] = []
+    put = set[int]()
+    for first, length in pieces:
+        spans = united([*spans, (first, first + length)])
+        put |= set(range(first, first + length))
+        assert len(spans) <= 64 and all(a[1] < b[0] for a, b in pairwise(spans))
+    held = {byte for first, end in spans for byte in range(first, end)}
+    assert held <= put
+    if len(pieces) <= 64:
+        assert held == put
 
 
 def test_what_is_missing_of_a_worker_is_an_outage(hall: Hall) -> None:
@@ -166,7 +258,9 @@ def test_what_is_missing_of_a_worker_is_an_outage(hall: Hall) -> None:
 
 
 def test_a_step_of_the_clock_is_on_record(hall: Hall) -> None:
-    hall.attendance.keep([hall.told((0, T))], [(T + 1, clock_step(T + 1, -600_000))], NOW)
+    hall.attendance.keep(
+        hall.keys, [hall.told((0, T))], [(T + 1, clock_step(T + 1, -600_000))], NOW
+    )
     assert {"kind": "clock", "t": T + 1, "step_ms": -600_000} in hall.events()
 
 
@@ -219,13 +313,27 @@ def test_an_erased_password_has_watched_nothing(hall: Hall) -> None:
     assert hall.attendance.references(hall.acme, [one]) == ()
     assert {each["key"] for each in hall.events()} == {str(two)}
     assert hall.leaves() == leaves
-    # What was on its way then is not sealed.
-    hall.keep(hall.told((0, T + HOUR_MS + 6000), number=2))
+    # What was on its way then is not kept.
+    late = hall.told((0, T + HOUR_MS + 6000), (1, T + HOUR_MS + 6000), number=2)
+    assert hall.keep(late) == 1
+    assert hall.open_rows() == 2
     held = hall.keys.held(hall.acme)[1]
     assert hall.attendance.seal(hall.keys, T + 2 * HOUR_MS, NOW) == 2
     assert {each["key"] for each in hall.events()} == {str(two)} and hall.open_rows() == 0
     assert hall.keys.held(hall.acme)[1] == held + 1
-    assert len(hall.leaves()) == len(leaves) + 1
+    # Of one that is only revoked, it is.
+    hall.store.viewers.revoke(hall.acme, [two], **WHO)
+    assert hall.keep(hall.told((1, T + HOUR_MS + 12_000), number=3)) == 1
+
+
+def test_what_is_sealed_while_its_password_is_erased_is_not_kept(hall: Hall) -> None:
+    one, two = hall.passwords
+    hall.keep(hall.told((0, T), (1, T)))
+    # As if whoever erases had come no further yet.
+    found = hall.store.viewers.references(hall.acme, [one])
+    hall.keys.erase(hall.acme, found, NOW)
+    assert hall.attendance.seal(hall.keys, T + HOUR_MS, NOW) == 2
+    assert {each["key"] for each in hall.events()} == {str(two)} and hall.open_rows() == 0
 
 
 def test_events_go_when_their_time_is_over_and_leaves_stay(hall: Hall) -> None:
@@ -280,8 +388,9 @@ def test_records_that_are_cut_are_none(cut: int) -> None:
 
 @pytest.mark.parametrize("name", ["film", 'Fílm "eins"\\\n\x1f\x7f 😀'])
 def test_events_are_put_together_in_the_one_spelling_that_the_log_hashes(name: str) -> None:
-    place = Place.unpack(Place(7, 6000, 12_006, True, name).pack())
+    place = Place(7, 6000, 12_006, True, name).pack()
     head, tail = Pieces.of_key(name), Pieces.of_session(bytes(range(16)), name)
     event = f"{head}{Pieces.of_place(place)}{tail}1773162000000}}"
     told = [event, outage(5, 6), clock_step(7, -600)]
+    told += [f"{head}{Pieces.of_place(each)}{tail}5}}" for each in (KEY, PLAYLIST, DOWNLOAD)]
     assert canonical_events("\n".join(told).encode()) == [each.encode() for each in told]

@@ -10,6 +10,8 @@ import pytest
 
 from pystream.server.clock import STEP_MS, Anchor, boottime_ms, wall_ms
 
+DAY_MS = 86_400_000
+
 
 @dataclass
 class Clocks:
@@ -53,15 +55,39 @@ def test_a_step_is_told_once_and_changes_no_duration(fd: int, set_by: int) -> No
     assert anchor.step() == 0, "as clocks deviate that are kept right"
     clocks.wall += set_by - STEP_MS
     clocks.pass_by(60_000)
-    assert anchor.step() == set_by and not anchor.is_off
+    assert anchor.step() == set_by and anchor.due(watched=False) is None
     anchor.tell(set_by)
-    assert anchor.step() == 0 and clocks.anchor(fd).is_off
+    assert anchor.step() == 0 and clocks.anchor(fd).due(watched=False) == set_by
+    assert anchor.due(watched=True) is None
     assert anchor.now() - begin == 60_000
     # Set back, that is a step as well; and taken anew, it is right again.
     clocks.wall -= set_by
     assert anchor.step() == -set_by
     anchor.make()
-    assert anchor.now() == clocks.wall and not anchor.is_off and anchor.step() == 0
+    assert anchor.now() == clocks.wall and anchor.due(watched=False) is None and anchor.step() == 0
+
+
+def test_it_is_due_with_each_day_whoever_watches(fd: int) -> None:
+    clocks = Clocks(wall=DAY_MS * 20_000 + DAY_MS - 1000)
+    anchor = clocks.anchor(fd)
+    assert anchor.due(watched=True) is None, "there is none yet"
+    anchor.make()
+    clocks.wall += 700
+    clocks.pass_by(999)
+    assert anchor.due(watched=True) is None
+    clocks.pass_by(1)
+    assert anchor.due(watched=True) == 700
+    anchor.make()
+    assert anchor.due(watched=False) is None
+    # Set back over midnight, the day begins once more.
+    clocks.wall -= 600_000
+    clocks.pass_by(DAY_MS - 700)
+    assert anchor.due(watched=True) == -600_000
+    anchor.make()
+    clocks.pass_by(600_000 - 1)
+    assert anchor.due(watched=True) is None
+    clocks.pass_by(1)
+    assert anchor.due(watched=True) == 0
 
 
 def test_another_descriptor_is_no_anchor(fd: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -28,7 +29,7 @@ import pytest
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.notary import Notary
 from pystream.attendance.options import Options
-from pystream.attendance.purpose import VERSION
+from pystream.attendance.purpose import TOLD, VERSION
 from pystream.attendance.replay import computed
 from tests.oracles import attendance as oracle
 from tests.test_admission import House
@@ -50,6 +51,8 @@ class Audience(House):
             store.set_tenant("acme", {"attendance_purpose": VERSION}, who="test", now=1)
             store.set_stream("acme", "course", {"attendance": True}, who="test", now=1)
             self.add_stream(store, "acme", "quiet", access="personal")
+            more = {"access": "personal", "attendance": True, "download": True}
+            self.add_stream(store, "acme", "kept", **more)
             # Of one segment, which no kernel has room for.
             more = {"segment_duration_ms": 600_000, "access": "personal", "attendance": True}
             self.add_stream(store, "acme", "large", **more)
@@ -125,6 +128,94 @@ def test_what_was_delivered_to_the_last_byte_is_on_record_and_nothing_else(
     assert line == json.dumps(first, sort_keys=True, separators=(",", ":"))
 
 
+def test_a_segment_in_ranges_counts_when_all_of_it_was_delivered(audience: Audience) -> None:
+    visits = [audience.let_in("acme/course", audience.issue("acme/course")) for _ in range(2)]
+    (segments, others) = map(audience.segments, visits)
+    size = int(audience.ask(segments[0], "HEAD")[1]["content-length"])
+    third = size // 3
+
+    def fetch(path: str, first: int, end: int) -> None:
+        # A connection of its own, so either worker.
+        assert audience.ask(path, Range=f"bytes={first}-{end - 1}")[0] == 206
+
+    fetch(segments[0], 2 * third, size)
+    fetch(segments[0], 0, third + 10)
+    # The same of another viewer's, of another segment, and what is asked for and not sent.
+    fetch(others[0], third, 2 * third)
+    fetch(segments[1], third, 2 * third)
+    audience.ask(segments[0], "HEAD", Range=f"bytes={third}-{2 * third}")
+    for path in (segments[2], others[2]):
+        assert audience.ask(path)[0] == 200
+    until(lambda: len(audience.events()) == 2)
+    begun = time.time_ns() // 1_000_000
+    fetch(segments[0], third, 2 * third)
+    until(lambda: len(audience.events()) == 3)
+    whole = max(audience.events(), key=lambda each: each["t"])
+    assert whole["m0"] == 0 and begun <= whole["t"] <= time.time_ns() // 1_000_000
+    # Fetched again in part, it is no second one.
+    fetch(segments[0], 0, third)
+    assert audience.ask(segments[3])[0] == 200
+    until(lambda: len(audience.events()) == 4)
+
+
+def test_playlists_keys_and_downloads_are_on_record_and_earn_nothing(audience: Audience) -> None:
+    visit = audience.let_in("acme/kept", audience.issue("acme/kept"))
+    master = visit["master"]
+    playlist = urljoin(master, audience.ask(master)[2].decode().splitlines()[-1])
+    _, headers, text = audience.ask(playlist)
+    assert headers["x-accel-buffering"] == "no"
+    (key,) = set(re.findall('URI="([^"]+)"', text.decode()))
+    for path in (playlist, urljoin(playlist, key), visit["download"]):
+        assert audience.ask(path, "HEAD")[0] == 200
+    assert len(audience.ask(urljoin(playlist, key))[2]) == 16
+    assert audience.ask(playlist, **{"If-None-Match": headers["etag"]})[0] == 304
+    # One that breaks off was begun as well.
+    with socket.create_connection(("127.0.0.1", audience.node.port)) as peer:
+        ask(peer, visit["download"])
+        assert peer.recv(100)
+    assert audience.ask(visit["download"], Range="bytes=0-99")[0] == 206
+
+    def kinds() -> Counter[str]:
+        return Counter(json.loads(line)["kind"] for line in audience.lines("acme/kept"))
+
+    until(lambda: kinds() == {"playlist": 1, "key": 1, "download": 2})
+    options = Options(mode="file", target_duration=1000)
+    assert computed(audience.lines("acme/kept"), options) == []
+    segments = audience.segments(visit)
+    assert audience.ask(segments[0])[0] == 200
+    until(lambda: kinds() == {"playlist": 2, "key": 1, "download": 2, "segment": 1})
+    (row,) = json.loads(told(audience, "show", "acme/kept", "--json"))["rows"]
+    assert row["flags"] == ["downloaded"] and 0 < row["access_ms"] <= 2000
+    members = {"key", "kind", "session", "stream", "t"}
+    for line in audience.lines("acme/kept"):
+        event = json.loads(line)
+        assert line == json.dumps(event, sort_keys=True, separators=(",", ":"))
+        assert event["kind"] == "segment" or set(event) == members
+
+
+def test_viewers_are_told_before_anything_is_recorded(audience: Audience) -> None:
+    text = audience.issue("acme/course", "acme/quiet")
+
+    def page(place: str) -> str:
+        return audience.ask(f"/{place}/")[2].decode()
+
+    sentences = TOLD.split("\n\n")
+    assert all(f"<p>{each}</p>" in page("acme/course") for each in sentences)
+    assert not any(each in page("acme/quiet") for each in sentences)
+    # It is the notice that the page has shown, or is shown while it is open.
+    status, problem = audience.sign_in("acme/course", text, notice="")
+    assert (status, problem["kind"], problem["notice"]) == (409, "notice", TOLD)
+    version = problem["notice_version"]
+    assert f'data-notice="{version}"' in page("acme/course")
+    assert audience.sign_in("acme/course", text, notice=version)[0] == 200
+    with audience.store() as store:
+        assert {each.notice for each in store.viewers.sessions(0)} == {version}
+        store.set_tenant("acme", {"notice": "Ask ACME."}, who="test", now=2)
+    # Beside what the tenant says.
+    until(lambda: "<p>Ask ACME.</p>\n<p>Zu diesem Film" in page("acme/course"))
+    assert "<p>Ask ACME.</p>" in page("acme/quiet") and sentences[0] not in page("acme/quiet")
+
+
 def test_who_reads_half_nothing_or_resets_earns_nothing(audience: Audience) -> None:
     text = audience.issue("acme/course")
     visit = audience.let_in("acme/large", audience.issue("acme/large"))
@@ -162,7 +253,7 @@ def test_only_personal_streams_whose_tenant_wants_it_are_recorded(audience: Audi
         for path in audience.segments(visit)[:2]:
             assert audience.ask(path)[0] == 200
     until(lambda: len(audience.events()) == 2)
-    assert audience.events("acme/shared") == audience.events("acme/quiet") == []
+    assert audience.lines("acme/shared") == audience.lines("acme/quiet") == []
     # Of those, there is what traffic has.
     with audience.store() as store:
         store.set_tenant("acme", {"attendance_purpose": ""}, who="test", now=2)
@@ -248,7 +339,7 @@ def test_what_is_exported_replays_to_what_is_shown(audience: Audience) -> None:
     assert audience.key_of(text) in told(audience, "show", "acme/course")
     with audience.store() as store:
         seen = [each.values for each in store.audit.entries(store.tenant("acme").id)]
-    assert {"attendance_shown": (None, 15)} in seen and {"attendance_shown": (None, 2)} in seen
+    assert {"attendance_shown": (None, 18)} in seen and {"attendance_shown": (None, 2)} in seen
 
 
 # Deaths
@@ -335,6 +426,26 @@ def test_who_is_killed_takes_no_delivery_along_that_is_some_seconds_old(
         assert not outages
     else:
         assert all(each["t0"] <= at + 1000 and each["t1"] > at for each in outages), (at, outages)
+
+
+def test_a_worker_that_dies_before_it_has_told_anything_is_an_outage(audience: Audience) -> None:
+    master = audience.let_in("acme/course", audience.issue("acme/course"))["master"]
+    playlist = urljoin(master, audience.ask(master)[2].decode().splitlines()[-1])
+
+    def known() -> int:
+        with audience.store() as store:
+            return len(store.viewers.attendance.cursors())
+
+    assert known() == 0
+    # Nothing of this will be told.
+    until(lambda: audience.ask(playlist, "HEAD")[0] == 200 and known() == 2)
+    at = time.time_ns() // 1_000_000
+    for pid in audience.node.processes()["worker"]:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(audience.events(kind="outage")) == 2)
+    outages = audience.events(kind="outage")
+    assert all(each["t0"] <= at + 1000 and each["t1"] > at for each in outages), (at, outages)
+    assert len(audience.lines()) == 2
 
 
 def test_all_processes_killed_are_an_outage_for_the_next_node(audience: Audience) -> None:

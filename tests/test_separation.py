@@ -47,7 +47,7 @@ from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
 from pystream.attendance.checkpoint import Clock, cosigned
 from pystream.attendance.documents import Scope
-from pystream.attendance.evidence import Place
+from pystream.attendance.evidence import Place, part
 from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options
 from pystream.attendance.programmes import EventSettings
@@ -114,9 +114,12 @@ class Full(Stores):
         film = self.ids[f"{tenant}/film"]
         tag = session + Place(film, 0, 6000, True, "v1").pack()
         told = [(now - 2 * HOUR_MS, 1), (now, 2)]
+        half = part(tag, "", 100, 0, 50)
         for t, batch in told:
             record = struct.pack(">qH", t, len(tag)) + tag
-            attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
+            attendance.keep(self.keys, [Batch(number, batch, t, t, 0, record)], [], NOW)
+        record = struct.pack(">qH", now, len(half)) + half
+        attendance.keep(self.keys, [Batch(number, 3, now, now, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
         id, password = self.store.tenant(tenant).id, self.passwords[tenant]
@@ -134,6 +137,7 @@ class Full(Stores):
             connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
         made = self.store.events.add(id, f"of-{tenant}", event("film"), **by)
         reports(self).add(id, Subject(event_id=made.id), lambda *_: document(password), **by)
+        assert attendance.rows(self.keys, id, film, Options("file"))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -313,6 +317,9 @@ CALLS: dict[type, dict[str, Call]] = {
             # What befell the node is told to all who attend.
             if json.loads(each)["kind"] != "outage"
         ],
+        "rows": lambda full: full.store.viewers.attendance.rows(
+            full.keys, full.other, theirs(full), Options("file"), [full.passwords["acme"]]
+        ),
         "references": lambda full: full.store.viewers.attendance.references(
             full.other, [full.passwords["acme"]]
         ),
@@ -503,7 +510,15 @@ OF_ALL: dict[type, set[str]] = {
     SealedReports: set(),
     Notary: {"due", "heads", "undelivered", "unstamped"},
     AnswerStore: {"expired"},
-    AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
+    AttendanceStore: {
+        "keep",
+        "cursors",
+        "give_up",
+        "seal",
+        "old",
+        "forget_cursors",
+        "forget_parts",
+    },
     ViewerStore: {
         "attendance",
         "answers",

@@ -238,8 +238,8 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
     ),
     DataClass.ATTENDANCE: (
         (
-            "of streams whose attendance the customer has recorded: which segment was delivered when to"
-            " which password's session; sealed an hour later",
+            "of streams whose attendance the customer has recorded: which segment, playlist, key or"
+            " download was delivered when to which password's session; sealed an hour later",
         ),
         "to confirm attendance, where the customer has accepted that purpose",
         "pseudonymous",

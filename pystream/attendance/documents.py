@@ -21,6 +21,7 @@ from pystream._core import canonical_events, leaf_hashes
 from pystream.attendance import notes
 from pystream.attendance.canonical import LARGEST, decode, encode
 from pystream.attendance.checkpoint import Checkpoint
+from pystream.attendance.evidence import SALT_LENGTH
 from pystream.attendance.options import Options, zones_version
 from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence
 
@@ -43,7 +44,6 @@ EXPORT = "pystream attendance export 1"
 PROVISIONAL = "pystream attendance provisional report 1"
 # Of a report or a receipt; a report of 10,000 keys with 100 intervals each has half of it.
 LONGEST = 64 << 20
-SALT = 16
 # The instants of events.
 FIRST, LAST = 0, 4_102_444_800_001
 
@@ -333,7 +333,7 @@ class Lines(NamedTuple):
 _HASH_LINE = re.compile(rb'\{"leaf":"([0-9a-f]{64})"\}')
 _EVENT_LINE = re.compile(rb'\{"event":(.+),"salt":"([0-9a-f]{32})"\}')
 _RELEASE = re.compile("[0-9a-z.]{1,20}")
-_SALT = re.compile("[0-9a-f]{32}")
+_SALT = re.compile(f"[0-9a-f]{{{2 * SALT_LENGTH}}}")
 
 
 def head(line: bytes) -> str:

@@ -1,36 +1,82 @@
-"""What a delivered segment is on its way: from the worker that sent it to the line of an evidence file.
+"""What was delivered, on its way from the worker that sent it to the line of an evidence file.
 
-A worker names each segment that it sends by a tag, bytes that are put together of two parts:
+A worker names what it sends by a tag, bytes that are put together of two parts, the session, 16 bytes, and
+what of its stream it was, the first byte of which is its kind:
 
-    session, 16 bytes | place: stream, 4 | m0, 8 | m1, 8 | primary, 1 | rendition, UTF-8
+    segment:  0 | stream, 4 | m0, 8 | m1, 8 | primary, 1 | rendition, UTF-8
+    part:     1 | mark, 8 | size, 8 | first, 8 | end, 8 | the segment that it is of, as above
+    key, playlist, download:  2, 3, 4
 
-all numbers big-endian. What its peers have acknowledged comes out as records, as `_core.Meter.delivered`
-has them: the instant, in ms of the clock that counts on while the machine sleeps, then the tag. Places are
-made once a segment, so that a request costs no more than the joining of the two.
+all numbers big-endian. A part is [first, end) of a segment of `size` bytes; `mark` tells apart what the
+same segment may be made of. What its peers have acknowledged comes out as records, as
+`_core.Meter.delivered` has them: the instant, in ms of the clock that counts on while the machine sleeps,
+then the tag. Places are made once a segment, so that a request costs no more than the joining of the two.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from pystream.attendance.canonical import encode
 
 SESSION_LENGTH: Final = 16
+SALT_LENGTH: Final = 16
+"""Of what hides an event behind the hash of its leaf."""
 LONGEST_MS: Final = 600_000
 """No event has more media (attendance-v1)."""
 
-_PLACE = struct.Struct(">Iqq?")
+_SEGMENT, _PART = 0, 1
+KEY: Final = b"\2"
+PLAYLIST: Final = b"\3"
+DOWNLOAD: Final = b"\4"
+_NAMES = {KEY: "key", PLAYLIST: "playlist", DOWNLOAD: "download"}
+_PLACE = struct.Struct(">BIqq?")
+_RANGE = struct.Struct(">B8sQQQ")
 _RECORD = struct.Struct(">qH")
 
 
 class Delivered(NamedTuple):
-    """A segment that was delivered. `t` is in ms of the clock that its worker has."""
+    """Something that was delivered. `t` is in ms of the clock that its worker has."""
 
     t: int
     session: bytes
     place: bytes
+
+
+class Part(NamedTuple):
+    """Bytes [first, end) of a segment that has `size`. Those of equal `of` are of the same bytes, whose
+    place is `place`."""
+
+    of: bytes
+    size: int
+    first: int
+    end: int
+    place: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Part | None:
+        """None for what is no part. Raises `ValueError` for what is none of what it says."""
+        if data[0] != _PART:
+            return None
+        try:
+            _, mark, size, first, end = _RANGE.unpack_from(data)
+        except struct.error as error:
+            raise ValueError("this is no part of a segment") from error
+        if not first < end <= size:
+            raise ValueError("this is no part of a segment")
+        place = data[_RANGE.size :]
+        of = blake2b(mark + size.to_bytes(8) + place, digest_size=16).digest()
+        return cls(of, size, first, end, place)
+
+
+def part(tag: bytes, etag: str, size: int, first: int, end: int) -> bytes:
+    """The tag of [first, end) of what a segment's tag names, of the representation that has that `etag`."""
+    mark = blake2b(etag.encode(), digest_size=8).digest()
+    head = _RANGE.pack(_PART, mark, size, first, end)
+    return tag[:SESSION_LENGTH] + head + tag[SESSION_LENGTH:]
 
 
 class Place(NamedTuple):
@@ -44,16 +90,18 @@ class Place(NamedTuple):
 
     def pack(self) -> bytes:
         """As it stands in a tag."""
-        numbers = _PLACE.pack(self.stream_id, self.m0, self.m1, self.primary)
+        numbers = _PLACE.pack(_SEGMENT, self.stream_id, self.m0, self.m1, self.primary)
         return numbers + self.rendition.encode()
 
     @classmethod
     def unpack(cls, data: bytes) -> Place:
         """Raises `ValueError` for what is none."""
         try:
-            stream_id, m0, m1, primary = _PLACE.unpack_from(data)
+            kind, stream_id, m0, m1, primary = _PLACE.unpack_from(data)
         except struct.error as error:
             raise ValueError("this is no segment's place") from error
+        if kind != _SEGMENT:
+            raise ValueError("this is no segment's place")
         return cls(stream_id, m0, m1, primary, data[_PLACE.size :].decode())
 
 
@@ -80,7 +128,7 @@ def records(data: bytes) -> Iterator[Delivered]:
             raise ValueError("this is no record") from error
         begin = at + _RECORD.size
         at = begin + length
-        if length < SESSION_LENGTH or at > end:
+        if length <= SESSION_LENGTH or at > end:
             raise ValueError("this is no record")
         place = begin + SESSION_LENGTH
         yield Delivered(t, data[begin:place], data[place:at])
@@ -88,16 +136,21 @@ def records(data: bytes) -> Iterator[Delivered]:
 
 class Pieces:
     """The parts of events' RFC 8785 JSON that come again and again: its members stand in the order of
-    their names, so what is of the key, of the segment and of the session is three pieces."""
+    their names, so what is of the key, of what was delivered and of the session is three pieces."""
 
     @staticmethod
     def of_key(key: str) -> str:
-        return f'{{"key":{_spelt(key)},"kind":"segment",'
+        return f'{{"key":{_spelt(key)},"kind":'
 
     @staticmethod
-    def of_place(place: Place) -> str:
+    def of_place(data: bytes) -> str:
+        """Raises `ValueError` for what a worker does not tell."""
+        if data in _NAMES:
+            return f'"{_NAMES[data]}",'
+        place = Place.unpack(data)
         primary, rendition = _spelt(place.primary), _spelt(place.rendition)
-        return f'"m0":{place.m0},"m1":{place.m1},"primary":{primary},"rendition":{rendition},'
+        media = f'"m0":{place.m0},"m1":{place.m1}'
+        return f'"segment",{media},"primary":{primary},"rendition":{rendition},'
 
     @staticmethod
     def of_session(session: bytes, stream: str) -> str:
@@ -106,6 +159,11 @@ class Pieces:
 
 def _spelt(value: object) -> str:
     return encode(value).decode()
+
+
+def instant(event: str) -> int:
+    """When an event that has a `t` was, of its one spelling: the last member, by its name."""
+    return int(event.rpartition(":")[2][:-1])
 
 
 def outage(t0: int, t1: int) -> str:

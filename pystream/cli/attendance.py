@@ -227,7 +227,6 @@ def _purpose(words: list[str]) -> int:
 
 def _shown(words: list[str]) -> int:
     from pystream.attendance.options import Options
-    from pystream.attendance.replay import computed
 
     parser = _of_stream(
         "show",
@@ -240,14 +239,13 @@ def _shown(words: list[str]) -> int:
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        found = store.viewers.attendance.events(keys, tenant.id, stream.id)
         chosen = Options(
             mode="file",
             target_duration=stream.settings.segment_duration_ms,
             timezone=tenant.settings.timezone,
         )
-        rows = computed(found, chosen)
-        rows = [row for row in rows if options.day in (None, row["day"])]
+        found = store.viewers.attendance.rows(keys, tenant.id, stream.id, chosen)
+        rows = [row for row in found if options.day in (None, row["day"])]
         _note_view(store, stream, len(rows), options)
     if options.json:
         _store.print_json({"rows": rows})

@@ -20,6 +20,7 @@ from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, G
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
+from pystream.attendance.evidence import DOWNLOAD, KEY, PLAYLIST, part
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
@@ -95,11 +96,13 @@ class Made(NamedTuple):
 
 
 class Filed(NamedTuple):
-    """A body that lies in a file, from its byte `skip` on, sent with `rate` bytes a second."""
+    """A body that lies in a file, from its byte `skip` on, sent with `rate` bytes a second. `tag` is what
+    its beginning is told by, where that is evidence."""
 
     file: _core.Download
     rate: int | None
     skip: int = 0
+    tag: bytes | None = None
 
     def send(
         self,
@@ -111,7 +114,9 @@ class Filed(NamedTuple):
         row: Row | None,
     ) -> None:
         """Hands `length` bytes to the thread that sends them, as its order `number`."""
-        delivery.download(number, line, head, self.file, (self.skip, length), row, self.rate)
+        delivery.download(
+            number, line, head, self.file, (self.skip, length), row, self.rate, self.tag
+        )
 
 
 class Due(NamedTuple):
@@ -130,7 +135,8 @@ class Due(NamedTuple):
 
 class Answer(NamedTuple):
     """What a request gets. `length` is the body's, `row` what it is booked under; `head` is status and
-    headers as `http.head` writes them, where they were written before."""
+    headers as `http.head` writes them, where they were written before. `tag` is what the delivery of a body
+    that is at hand is told by, where that is evidence."""
 
     status: int
     headers: Headers
@@ -139,6 +145,7 @@ class Answer(NamedTuple):
     row: Row | None = None
     due: Due | None = None
     head: bytes | None = None
+    tag: bytes | None = None
 
 
 class Ended(HttpError):
@@ -178,7 +185,7 @@ class Answers:
 
     `streams` finds a stream by (tenant, name); `pace` is None where all streams leave as fast as
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
-    has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
+    has a password, a link or a token; `notice` is what viewers of a stream are told first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
     JSON. `attends`: whether it is recorded who watches a stream.
     """
@@ -196,7 +203,7 @@ class Answers:
         pace: Pace | None = None,
         sessions: _core.Sessions | None = None,
         entrance: Entrance | None = None,
-        notice: Callable[[str], str] = lambda tenant: "",
+        notice: Callable[[Stream], str] = lambda stream: "",
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
@@ -362,7 +369,7 @@ class Answers:
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
-            return self._answer_without_film(asked, request, stream, cors)
+            return self._answer_without_film(asked, request, stream, grant, cors)
         film = self._origin.version(stream.id, asked.version) if asked.version else None
         if film is not None and film.under is not stream and not self._takes_along(stream, film):
             film = None
@@ -384,9 +391,10 @@ class Answers:
         if kind is Kind.PLAYLIST:
             rendition = _rendition(film, asked)
             text = film.playlist(rendition)
+            tag = self._tag(stream, grant, PLAYLIST)
             if text is None:
-                return self._written(film, rendition, request, stream, cors)
-            return _text(text, request, stream, cors)
+                return self._written(film, rendition, request, stream, cors, tag)
+            return _text(text, request, stream, cors, tag)
         return self._answer_with_film(asked, request, stream, film, grant, cors)
 
     def _with_token(self, asked: Route, request: Request, token: str) -> Answer:
@@ -401,7 +409,7 @@ class Answers:
         return Answer(302, [("Location", place), _NO_STORE, ("Content-Length", "0")])
 
     def _answer_without_film(
-        self, asked: Route, request: Request, stream: Stream, cors: Headers
+        self, asked: Route, request: Request, stream: Stream, grant: Grant | None, cors: Headers
     ) -> Answer | Awaitable[Answer]:
         kind = asked.kind
         if kind is Kind.PAGE:
@@ -417,7 +425,11 @@ class Answers:
             return self._let_through(asked, request, stream, cors)
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
-        return self._download(request, stream, cors)
+        return self._download(request, stream, grant, cors)
+
+    def _tag(self, stream: Stream, grant: Grant | None, place: bytes = b"") -> bytes | None:
+        """What a delivery is told by; None where it is nobody's evidence."""
+        return grant.session + place if grant is not None and self._attends(stream) else None
 
     def _answer_with_film(
         self,
@@ -451,9 +463,9 @@ class Answers:
             # A viewer's own bytes are worth no place in a cache.
             key = None if keys else _cache_key(film, asked, making[2])
             size = rendition.length(asked.number)
-            tag = None
-            if grant is not None and self._attends(stream):
-                tag = grant.session + film.places(rendition)[asked.number]
+            tag = self._tag(stream, grant)
+            if tag is not None:
+                tag += film.places(rendition)[asked.number]
                 headers.append(_UNBUFFERED)
             made = Made(making, key, tag=tag)
             answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
@@ -467,10 +479,16 @@ class Answers:
         return self._frame(asked, request, film, rendition, row, cors)
 
     async def _written(
-        self, film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
+        self,
+        film: Film,
+        rendition: Rendition,
+        request: Request,
+        stream: Stream,
+        cors: Headers,
+        tag: bytes | None,
     ) -> Answer:
         text = await self._origin.written(film, rendition)
-        return _text(text, request, stream, cors)
+        return _text(text, request, stream, cors, tag)
 
     def _count_picture(self, stream: Stream, grant: Grant) -> None:
         """Raises `HttpError` where too many are asked for: before it is made, and nobody is held."""
@@ -506,7 +524,10 @@ class Answers:
         keys = self._viewer_keys(stream, film, rendition, grant)
         key = keys(period) if keys else rendition.key(period)
         headers = [_TYPES["key"], ("Cache-Control", f"private, max-age={film.key_seconds}"), *cors]
-        return _whole(key, headers, (stream.id, Booked.KEY))
+        tag = self._tag(stream, grant, KEY)
+        if tag is not None:
+            headers.append(_UNBUFFERED)
+        return _whole(key, headers, (stream.id, Booked.KEY))._replace(tag=tag)
 
     def _viewer_keys(
         self, stream: Stream, film: Film, rendition: Rendition, grant: Grant | None
@@ -542,7 +563,9 @@ class Answers:
         due = Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS), tuple(cors))
         return answer._replace(due=due)
 
-    async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
+    async def _download(
+        self, request: Request, stream: Stream, grant: Grant | None, cors: Headers
+    ) -> Answer:
         settings = stream.settings
         source = settings.download_source or settings.sources[0]
         found = await self._downloads.find(source, self._films, stream.tenant)
@@ -554,7 +577,10 @@ class Answers:
             *cors,
         ]
         rate = settings.download_rate_bps
-        body = Filed(found.file, None if rate is None else max(1, rate // 8))
+        tag = self._tag(stream, grant, DOWNLOAD)
+        if tag is not None:
+            headers.append(_UNBUFFERED)
+        body = Filed(found.file, None if rate is None else max(1, rate // 8), tag=tag)
         row = (stream.id, Booked.DOWNLOAD)
         return _ranged(body, found.file.size, headers, request, found.etag, found.modified, row)
 
@@ -638,7 +664,7 @@ class Answers:
             settings.title or stream.name,
             language(request.fields.accept_language),
             # Of who comes to an open stream, nothing is recorded.
-            "" if settings.access == "open" else self._notice(stream.tenant),
+            "" if settings.access == "open" else self._notice(stream),
             way=settings.access,
             query=request.query if is_signed else "",
             framed=is_elsewhere_alone(settings),
@@ -677,7 +703,7 @@ class Answers:
                 stream,
                 request,
                 f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
-                self._notice(stream.tenant),
+                self._notice(stream),
                 lifetime,
                 self._replaced(request),
             )
@@ -821,7 +847,11 @@ def _whole(body: bytes, headers: Headers, row: Row | None) -> Answer:
     return Answer(200, [*headers, ("Content-Length", str(len(body)))], body, len(body), row)
 
 
-def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer:
+def _text(
+    text: Text, request: Request, stream: Stream, cors: Headers, tag: bytes | None = None
+) -> Answer:
+    if tag is not None:
+        cors = [*cors, _UNBUFFERED]
     gzipped = text.gzipped if http.accepts_gzip(request.fields.accept_encoding) else None
     body, etag = (text.plain, text.etag) if gzipped is None else (gzipped, text.gzipped_etag)
     variant = gzipped is not None, *cors
@@ -840,7 +870,7 @@ def _text(text: Text, request: Request, stream: Stream, cors: Headers) -> Answer
     row = stream.id, Booked.PLAYLIST
     if status := http.preconditions(request, etag, None):
         return _conditional(status, headers[:-1], row)
-    return Answer(200, headers, body, len(body), row, None, head)
+    return Answer(200, headers, body, len(body), row, None, head, tag)
 
 
 def _conditional(status: int, headers: Headers, row: Row | None) -> Answer:
@@ -904,8 +934,10 @@ def _ranged(
         ("Content-Range", http.content_range(first, end, size)),
     ]
     if isinstance(body, Made):
-        # A part is no segment.
-        body = body._replace(skip=first, tag=body.tag if end - first == size else None)
+        tag = body.tag
+        if tag is not None and end - first < size:
+            tag = part(tag, etag, size, first, end)
+        body = body._replace(skip=first, tag=tag)
     else:
         body = body[first:end] if isinstance(body, bytes) else body._replace(skip=first)
     return Answer(206, headers, body, end - first, row)

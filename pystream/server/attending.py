@@ -6,9 +6,11 @@ writer (`Recorder`) stores in one transaction all that has come while the one be
 over a unix socket that the supervisor holds, as the desk's does; each message is its length in four bytes,
 and then MessagePack.
 
-A worker that has told of deliveries goes on telling, every second, that it is there. One whose line is gone,
-or which another writer has left behind, and that says nothing for some seconds, is dead: from its last word
-to the moment when that was noticed it was an outage, which everybody is told who attends.
+A worker says that it is there as soon as it is asked for something that it will have to tell, and then
+every second, until there was nothing for some time. One whose line is gone, or which another writer has left
+behind, and that says nothing for some seconds, is dead: from its last word to the moment when that was
+noticed it was an outage, which everybody is told who attends. Only one that dies before its first word is
+stored, within milliseconds or while there is no writer, is missed by nobody.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -29,7 +31,7 @@ from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance.evidence import clock_step
 from pystream.server import log
-from pystream.server.clock import Anchor
+from pystream.server.clock import STEP_MS, Anchor, synchronised
 from pystream.server.desk import framed, is_ours, messages
 
 TELL_SECONDS = 0.5
@@ -91,13 +93,16 @@ class Teller:
         self._last_heard = float("-inf")
         self._beat = float("-inf")
         self._is_known = False
+        self._expected = trio.Event()
         self._news = trio.Condition()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether there is evidence yet: not before the clock is synchronised."""
+    def expects(self) -> bool:
+        """Whether something that is delivered from here on is evidence: not before the clock is
+        synchronised."""
         if not self._offset:
             self._offset = self._anchor.offset
+        if self._offset and not self._is_known:
+            self._expected.set()
         return self._offset != 0
 
     async def run(self) -> None:
@@ -127,19 +132,21 @@ class Teller:
 
     async def _look(self) -> None:
         while True:
-            await trio.sleep(TELL_SECONDS)
             await self._collect()
+            with trio.move_on_after(TELL_SECONDS):
+                await self._expected.wait()
 
     async def _collect(self, *, last: bool = False) -> None:
         until, records = self._anchor.now(), self._meter.delivered()
         now = trio.current_time()
-        if records:
+        is_news = bool(records) or self._expected.is_set()
+        if is_news:
             self._last_heard = now
-            self._is_known = True
+            self._expected = trio.Event()
         elif not self._is_known:
             return
         is_idle = last or now - self._last_heard > _IDLE_SECONDS
-        if not records and not is_idle and now - self._beat < _BEAT_SECONDS:
+        if not is_news and not is_idle and now - self._beat < _BEAT_SECONDS:
             return
         self._beat = now
         self._is_known = not is_idle
@@ -182,7 +189,8 @@ class Teller:
 
 
 class Recorder:
-    """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence."""
+    """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence;
+    `is_trusted`: whether the machine's clock is right enough to take the anchor from."""
 
     def __init__(
         self,
@@ -190,11 +198,13 @@ class Recorder:
         keys: KeyStore,
         anchor: Anchor,
         clock: Callable[[], float] = time.time,
+        is_trusted: Callable[[], bool] = synchronised,
     ) -> None:
         self._attendance = viewers.attendance
         self._keys = keys
         self._anchor = anchor
         self._clock = clock
+        self._is_trusted = is_trusted
         self._waiting: list[tuple[Batch, trio.SocketStream, trio.Lock]] = []
         self._work = trio.Event()
         # Workers whose line is there, and since when nothing is known of others: their last batch,
@@ -271,7 +281,10 @@ class Recorder:
         if step:
             t = self._anchor.now()
             incidents.append((t, clock_step(t, step)))
-        self._attendance.keep(batches, incidents, int(self._clock()))
+        kept = self._attendance.keep(self._keys, batches, incidents, int(self._clock()))
+        if kept.unreadable:
+            why = "it is an outage on record; do all processes run one version?"
+            log.error("attendance-unreadable", batches=kept.unreadable, why=why)
         if step:
             self._anchor.tell(step)
             log.warning("clock-was-set", by_ms=step)
@@ -282,14 +295,19 @@ class Recorder:
         while True:
             await trio.sleep(_LOOK_SECONDS)
             try:
-                await trio.to_thread.run_sync(self._look_for_the_dead)
+                await trio.to_thread.run_sync(self.look)
             except Exception as error:
                 # Whatever it is, the writer goes on, and looks again.
                 log.lasting("store-unreachable", error)
 
-    def _look_for_the_dead(self) -> None:
-        now = time.monotonic()
+    def look(self) -> None:
+        """Gives up workers of which nothing is heard, and sees to the anchor."""
         cursors = self._attendance.cursors()
+        self._look_for_the_dead(cursors)
+        self._look_at_the_clock(is_watched=bool(cursors))
+
+    def _look_for_the_dead(self, cursors: Mapping[int, int]) -> None:
+        now = time.monotonic()
         before, self._silent = self._silent, {}
         for worker, batch in cursors.items():
             if worker in self._lines:
@@ -305,10 +323,19 @@ class Recorder:
         }
         if dead and self._attendance.give_up(dead, int(self._clock())):
             log.warning("attendance-outage", workers=len(dead))
-        if not cursors and self._anchor.is_off:
-            # Nobody watches.
-            self._anchor.make()
-            log.warning("clock-anchored-anew")
+
+    def _look_at_the_clock(self, *, is_watched: bool) -> None:
+        jump = self._anchor.due(watched=is_watched)
+        if jump is None or not self._is_trusted():
+            return
+        if abs(jump) > STEP_MS and is_watched:
+            # Who watches has an interval too long or too short there. Should the writer end before the anchor
+            # is made, this is told twice.
+            t = self._anchor.now() + jump
+            self._attendance.keep(self._keys, [], [(t, clock_step(t, jump))], int(self._clock()))
+        self._anchor.make()
+        if abs(jump) > STEP_MS:
+            log.warning("clock-anchored-anew", by_ms=jump)
 
     async def _seal(self) -> None:
         while True:
@@ -319,6 +346,8 @@ class Recorder:
                 await trio.to_thread.run_sync(seal, self._keys, before, now)
                 forget = self._attendance.forget_cursors
                 await trio.to_thread.run_sync(forget, before - _CURSOR_LIVES_MS)
+                forget = self._attendance.forget_parts
+                await trio.to_thread.run_sync(forget, self._anchor.now() - HOUR_MS)
             except Exception as error:
                 # Nor is that an end of the writer: what is not sealed yet stays in the journal.
                 log.lasting("attendance-not-sealed", error)

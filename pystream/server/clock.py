@@ -3,8 +3,13 @@
 The anchor is the distance of the wall clock from the clock that counts on while the machine sleeps
 (clock_gettime(2), `CLOCK_BOOTTIME`), taken once, when the kernel says that its clock is synchronised
 (adjtimex(2)). It lies in memory that the supervisor keeps, so that workers, restarts and the next program
-have the same. A step of the wall clock after that changes no duration; it is told (`step`), and the anchor is
-made anew when nobody watches.
+have the same.
+
+Whoever keeps the machine's clock right mostly has it go faster or slower, and the other one with it: the two
+drift apart by steps alone, as when somebody sets the clock, a time service corrects it at once, or a leap
+second is inserted. Steps that come to more than `STEP_MS` together are told (`step`), and change no duration;
+what is less is told to nobody. The anchor is made anew when nobody watches after a step, and with each day
+(`due`), so that evidence is wrong by `STEP_MS` for a day at most, or by what was told.
 """
 
 from __future__ import annotations
@@ -19,8 +24,10 @@ from typing import Final
 
 from pystream.attendance.checkpoint import Clock
 
-# The offset, 0 for none yet, and how much of the wall clock's deviation from it was told; both ms.
-_ANCHOR = struct.Struct("=qq")
+# The offset, 0 for none yet, how much of the wall clock's deviation from it was told, both ms, and the day,
+# counted from 1970, on which it was taken.
+_ANCHOR = struct.Struct("=qqq")
+_DAY_MS = 86_400_000
 _TIMEX_BYTES = 256
 # adjtimex(2): modes, offset, frequency, and the maximum error in us.
 _MAXERROR = struct.Struct("@Illl")
@@ -71,16 +78,16 @@ class Anchor:
     def create() -> int:
         """The descriptor of one that is yet to be made."""
         fd = os.memfd_create("pystream-anchor", os.MFD_CLOEXEC)
-        os.write(fd, _ANCHOR.pack(0, 0))
+        os.write(fd, _ANCHOR.pack(0, 0, 0))
         return fd
 
-    def _read(self) -> tuple[int, int]:
+    def _read(self) -> tuple[int, int, int]:
         """Raises `ValueError` for the descriptor of something else."""
         data = os.pread(self._fd, _ANCHOR.size + 1, 0)
         if len(data) != _ANCHOR.size:
             raise ValueError("this is no anchor")
-        offset, told = _ANCHOR.unpack(data)
-        return offset, told
+        offset, told, day = _ANCHOR.unpack(data)
+        return offset, told, day
 
     @property
     def offset(self) -> int:
@@ -90,10 +97,11 @@ class Anchor:
 
     def make(self) -> None:
         """Takes it, from the wall clock as it is now."""
-        self._write(self._wall() - self._boottime(), 0)
+        wall = self._wall()
+        self._write(wall - self._boottime(), 0, wall // _DAY_MS)
 
-    def _write(self, offset: int, told: int) -> None:
-        os.pwrite(self._fd, _ANCHOR.pack(offset, told), 0)
+    def _write(self, offset: int, told: int, day: int) -> None:
+        os.pwrite(self._fd, _ANCHOR.pack(offset, told, day), 0)
 
     def now(self) -> int:
         """Ms since 1970, by the anchor."""
@@ -109,16 +117,19 @@ class Anchor:
 
     def step(self) -> int:
         """By how many ms somebody has set the wall clock since that was last told, 0 for not at all."""
-        offset, told = self._read()
+        offset, told, _ = self._read()
         step = self._wall() - self._boottime() - offset - told
         return step if offset and abs(step) > STEP_MS else 0
 
     def tell(self, step: int) -> None:
         """A step is on record."""
-        offset, told = self._read()
-        self._write(offset, told + step)
+        offset, told, day = self._read()
+        self._write(offset, told + step, day)
 
-    @property
-    def is_off(self) -> bool:
-        """Whether the wall clock was set since it was taken."""
-        return self._read()[1] != 0
+    def due(self, *, watched: bool) -> int | None:
+        """By how many ms evidence's time will jump when it is made anew; None where it need not be: on the
+        day (UTC) on which it was taken, unless the clock was set and nobody watches."""
+        offset, told, day = self._read()
+        if not offset or (self.now() // _DAY_MS == day and (watched or not told)):
+            return None
+        return self._wall() - self._boottime() - offset

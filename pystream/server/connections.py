@@ -600,7 +600,7 @@ class Connections:
         if request is not None:
             connection.keep_alive = request.keep_alive and not (self._draining or connection.lost)
         connection.answering = request, answer, begun
-        status, headers, body, length, row, _, head = answer
+        status, headers, body, length, row, _, head, tag = answer
         options: tuple[tuple[str, str], ...] = ()
         if not connection.keep_alive:
             options = _CLOSE
@@ -613,7 +613,7 @@ class Connections:
         if not length or (request is not None and request.method == "HEAD"):
             rest = line.respond(head, b"", row)
         elif isinstance(body, bytes):
-            rest = line.respond(head, body, row)
+            rest = line.respond(head, body, row, tag)
         else:
             number = self._send(connection)
             body.send(self._delivery, number, line, head, length, row)

@@ -19,6 +19,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.store.keystore import KeyStore, root_name
 from pystream.acl.streams import Stream, Tenant, problems, records_attendance
+from pystream.attendance.purpose import TOLD
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
@@ -105,9 +106,11 @@ class Streams:
         found = self._tenants.get(tenant)
         return None if found is None else found.settings.max_rate_bps
 
-    def notice(self, tenant: str) -> str:
-        found = self._tenants.get(tenant)
-        return "" if found is None else found.settings.notice
+    def notice(self, stream: Stream) -> str:
+        """What viewers are told before they come in: what the tenant says, and what is recorded."""
+        found = self._tenants.get(stream.tenant)
+        said = "" if found is None else found.settings.notice
+        return f"{said}\n\n{TOLD}".lstrip() if self.attends(stream) else said
 
     def attends(self, stream: Stream) -> bool:
         """Whether who watches it is recorded."""
@@ -159,7 +162,7 @@ def answering(
         notice=streams.notice,
         gate=gate,
         films=settings.console.films,
-        attends=lambda stream: teller.is_on and streams.attends(stream),
+        attends=lambda stream: streams.attends(stream) and teller.expects(),
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
     )

@@ -27,7 +27,7 @@ from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.attending import Recorder
 from pystream.server.checkpoints import Checkpoints
-from pystream.server.clock import Anchor
+from pystream.server.clock import Anchor, synchronised
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.heads import Heads
@@ -78,9 +78,10 @@ async def write(node: dict[str, Any]) -> None:
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
-        async for news in child.new_settings():
-            upkeep.settings = news.retention
-            signing.settings = news
+        nonlocal settings
+        async for settings in child.new_settings():
+            upkeep.settings = settings.retention
+            signing.settings = settings
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -98,7 +99,12 @@ async def write(node: dict[str, Any]) -> None:
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             # Nothing is added to a log that was brought back before it is known to be that.
             await trio.to_thread.run_sync(signing.look)
-            recorder = Recorder(store.viewers, keys, anchor)
+            recorder = Recorder(
+                store.viewers,
+                keys,
+                anchor,
+                is_trusted=lambda: settings.attendance.allow_unsynced or synchronised(),
+            )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)

@@ -13,13 +13,23 @@ pub struct Row {
     pub kind: u8,
 }
 
-/// What has been delivered to its last byte: `tag` names it, and went to the kernel whole at `t`, in ms of the clock that
-/// counts on while the machine sleeps (`CLOCK_BOOTTIME`).
+/// What names a response whose delivery is to be told, and when that is told.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Tag {
+    /// Once the peer has acknowledged the last byte.
+    Whole(Box<[u8]>),
+    /// Once the peer has acknowledged any: of what is of use by its parts, and may go on for hours.
+    Begun(Box<[u8]>),
+}
+
+/// What has been delivered: `tag` names it. Of a whole one `t` is when its last byte went to the kernel, of another one when
+/// its beginning was found to be acknowledged, in ms of the clock that counts on while the machine sleeps
+/// (`CLOCK_BOOTTIME`).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Delivered {
     /// What the caller has named it.
     pub tag: Box<[u8]>,
-    /// When its last byte was handed over.
+    /// See above.
     pub t: i64,
 }
 
@@ -28,7 +38,7 @@ pub trait Ledger: Send + Sync {
     /// Adds to a row's sums.
     fn book(&self, row: Row, requests: u64, bytes: u64, aborted: u64);
 
-    /// Takes a response that has a tag, and that the peer has acknowledged to its last byte.
+    /// Takes a response that has a tag, when that says so; once.
     fn delivered(&self, delivered: Delivered);
 }
 
@@ -52,7 +62,7 @@ struct Entry {
     plain: u64,
     booked: u64,
     whole: bool,
-    tag: Option<Box<[u8]>>,
+    tag: Option<Tag>,
     /// When it was whole, of one that has a tag.
     t: i64,
 }
@@ -69,7 +79,7 @@ impl Entry {
 
 impl Account {
     /// A response begins. `tag` names it where its delivery is to be told.
-    pub(crate) fn begin(&mut self, row: Row, tag: Option<Box<[u8]>>, ledger: &dyn Ledger) {
+    pub(crate) fn begin(&mut self, row: Row, tag: Option<Tag>, ledger: &dyn Ledger) {
         ledger.book(row, 1, 0, 0);
         let begin = self.handed;
         self.open.push_back(Entry { row, begin, wire: 0, plain: 0, booked: 0, whole: false, tag, t: 0 });
@@ -103,11 +113,14 @@ impl Account {
             if plain > entry.booked {
                 ledger.book(entry.row, 0, plain - entry.booked, 0);
                 entry.booked = plain;
+                if let Some(Tag::Begun(tag)) = entry.tag.take_if(|tag| matches!(tag, Tag::Begun(_))) {
+                    ledger.delivered(Delivered { tag, t: boottime() });
+                }
             }
             if !entry.whole || wire < entry.wire {
                 break;
             }
-            if let Some(Entry { tag: Some(tag), t, .. }) = self.open.pop_front() {
+            if let Some(Entry { tag: Some(Tag::Whole(tag)), t, .. }) = self.open.pop_front() {
                 ledger.delivered(Delivered { tag, t });
             }
         }
@@ -214,8 +227,8 @@ mod tests {
         assert_eq!(sums.of(0), (1, 1000, 0));
     }
 
-    fn tagged(tag: u8) -> Option<Box<[u8]>> {
-        Some(Box::new([tag]))
+    fn tagged(tag: u8) -> Option<Tag> {
+        Some(Tag::Whole(Box::new([tag])))
     }
 
     #[test]
@@ -259,6 +272,24 @@ mod tests {
         account.settle(0, &sums);
         assert!(sums.tags().is_empty());
         assert_eq!(sums.of(0), (1, 99, 1));
+    }
+
+    #[test]
+    fn what_is_told_by_its_beginning_is_told_once_however_it_ends() {
+        let sums = Sums::default();
+        let mut account = Account::default();
+        account.begin(row(0), Some(Tag::Begun(Box::new([1]))), &sums);
+        account.handed(100, 100);
+        account.settle(100, &sums);
+        assert!(sums.tags().is_empty(), "nothing of it has arrived");
+        account.settle(99, &sums);
+        assert_eq!(sums.tags(), [1]);
+        account.whole();
+        account.begin(row(0), Some(Tag::Begun(Box::new([2]))), &sums);
+        account.handed(100, 100);
+        account.close(50, &sums);
+        assert_eq!(sums.tags(), [1, 2]);
+        assert_eq!(sums.of(0), (2, 150, 1));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pystream_cipher::Lane;
 
-use crate::account::Row;
+use crate::account::{Row, Tag};
 use crate::line::{Line, Rest};
 
 /// Why bytes could not be made: one sentence, for a log.
@@ -177,7 +177,7 @@ pub struct Order {
     /// What it is booked under.
     pub row: Option<Row>,
     /// What names it where its delivery is to be told; without a row, it is not.
-    pub tag: Option<Box<[u8]>>,
+    pub tag: Option<Tag>,
     /// Bytes a second at most.
     pub rate: Option<u64>,
 }

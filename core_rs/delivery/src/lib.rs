@@ -45,7 +45,7 @@ mod reading;
 mod sending;
 mod sharing;
 
-pub use account::{Delivered, Ledger, Row};
+pub use account::{Delivered, Ledger, Row, Tag};
 pub use answer::{Body, End, Failure, Filled, Order, Outcome, Piece, Place, Producer, Recipe, Shared, Source};
 pub use closing::let_go;
 pub use line::{Line, Received, Rest};

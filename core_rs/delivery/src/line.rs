@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sendfile;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg, sockopt};
 
-use crate::account::{Account, Ledger, Row};
+use crate::account::{Account, Ledger, Row, Tag};
 use crate::queue::{held, unacknowledged};
 
 /// A connection. Any thread may use it; only one at a time may write.
@@ -120,13 +120,7 @@ impl Line {
     ///
     /// # Errors
     /// The socket's.
-    pub fn respond(
-        &self,
-        head: &[u8],
-        body: &[u8],
-        row: Option<Row>,
-        tag: Option<Box<[u8]>>,
-    ) -> io::Result<Option<Rest>> {
+    pub fn respond(&self, head: &[u8], body: &[u8], row: Option<Row>, tag: Option<Tag>) -> io::Result<Option<Rest>> {
         self.begin(row, tag);
         if self.is_clear() { self.respond_clear(head, body) } else { self.respond_sealed(head, body) }
     }
@@ -221,7 +215,7 @@ impl Line {
         act(socket.as_ref().ok_or(rustix::io::Errno::NOTCONN)?.as_fd())
     }
 
-    pub(crate) fn begin(&self, row: Option<Row>, tag: Option<Box<[u8]>>) {
+    pub(crate) fn begin(&self, row: Option<Row>, tag: Option<Tag>) {
         let mut account = held(&self.account);
         // What came before is acknowledged by now, mostly: a peer asks again when it has its answer.
         account.settle(self.unacknowledged(), &*self.ledger);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pystream_shm::{Entry, Progress as Filled};
 use pystream_tls::sealed_len;
 
+use crate::account::Tag;
 use crate::answer::{Body, End, Failure, Order, Place, Shared};
 use crate::line::{Line, Rest, share};
 use crate::making::{Making, Reel};
@@ -27,7 +28,7 @@ pub(crate) struct Sending {
     head_at: usize,
     rest: Option<u64>,
     row: Option<crate::Row>,
-    tag: Option<Box<[u8]>>,
+    tag: Option<Tag>,
     rate: Option<u64>,
     content: Content,
     /// What to read from when the window is sent, since others want the same.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pystream_cipher::Lane;
 use pystream_delivery::{
-    Body, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source,
+    Body, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source, Tag,
 };
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
@@ -280,7 +280,7 @@ fn a_response_that_does_not_fit_the_socket_is_finished_by_the_thread() {
     let bytes: Vec<u8> = (0..20_000_000).map(pattern).collect();
     let bytes = Arc::new(bytes);
     let rest = line
-        .respond(b"HEAD", &bytes, Some(ROW), Some(b"rest".as_slice().into()))
+        .respond(b"HEAD", &bytes, Some(ROW), Some(Tag::Whole(b"rest".as_slice().into())))
         .unwrap()
         .expect("no socket takes 20 MB");
     let body = Body::Rest(rest, Arc::clone(&bytes) as Arc<dyn AsRef<[u8]> + Send + Sync>);
@@ -309,7 +309,10 @@ fn handed_to_who_reads_nothing(sums: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
     set_socket_send_buffer_size(&server, 1 << 20).unwrap();
     server.set_nonblocking(true).unwrap();
     let line = Arc::new(Line::new(server.into(), None, Arc::clone(sums) as Arc<dyn Ledger>));
-    delivery.send(Order { tag: Some(b"segment".as_slice().into()), ..order(1, &line, body(300_000, false), 300_000) });
+    delivery.send(Order {
+        tag: Some(Tag::Whole(b"segment".as_slice().into())),
+        ..order(1, &line, body(300_000, false), 300_000)
+    });
     assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
     assert!(!line.settle());
     assert!(sums.tags().is_empty());

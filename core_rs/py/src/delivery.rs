@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use pystream_cipher::Lane;
 use pystream_delivery as delivery;
 use pystream_delivery::{
-    Body, End, Failure, Filled, Order, Piece, Place, Producer, Received, Recipe, Row, Shared, Source,
+    Body, End, Failure, Filled, Order, Piece, Place, Producer, Received, Recipe, Row, Shared, Source, Tag,
 };
 use pystream_media::{Error, Made, mp4};
 use pystream_tls::{Certificate, Pem, TicketKeys};
@@ -71,12 +71,20 @@ impl Line {
         self.inner.is_full()
     }
 
-    /// Sends a whole response; returns what the socket does not take at once.
+    /// Sends a whole response; returns what the socket does not take at once. `tag` names it where its delivery is to be
+    /// told (`Meter.delivered`).
     ///
     /// # Errors
     /// `OSError`.
-    fn respond(&self, head: &[u8], body: &Bound<'_, PyBytes>, row: Option<(u32, u8)>) -> PyResult<Option<Rest>> {
-        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row), None)?;
+    #[pyo3(signature = (head, body, row, tag = None))]
+    fn respond(
+        &self,
+        head: &[u8],
+        body: &Bound<'_, PyBytes>,
+        row: Option<(u32, u8)>,
+        tag: Option<Vec<u8>>,
+    ) -> PyResult<Option<Rest>> {
+        let rest = self.inner.respond(head, body.as_bytes(), row.map(Self::row), whole(tag))?;
         // The body itself, which all who are slow share.
         Ok(rest.map(|rest| Rest(Mutex::new(Some((rest, body.clone().into()))))))
     }
@@ -100,6 +108,11 @@ impl Line {
     fn close(&self, reset: bool) {
         self.inner.close(reset);
     }
+}
+
+/// What is told when all of it has arrived.
+fn whole(tag: Option<Vec<u8>>) -> Option<Tag> {
+    tag.map(|tag| Tag::Whole(tag.into()))
 }
 
 impl Line {
@@ -200,12 +213,13 @@ impl Delivery {
                 Body::Shared(Shared { key, size, recipe: Box::new(take) })
             }
         };
-        self.order(id, line, head, body, range, row, tag, None);
+        self.order(id, line, head, body, range, row, whole(tag), None);
         Ok(())
     }
 
-    /// A film as a file.
+    /// A film as a file. `tag` names it where it is to be told that it was begun (`Meter.delivered`).
     #[expect(clippy::too_many_arguments, reason = "one call a request; a class would be made for each")]
+    #[pyo3(signature = (id, line, head, download, range, row, rate, tag = None))]
     fn download(
         &self,
         id: u64,
@@ -215,9 +229,11 @@ impl Delivery {
         range: Range,
         row: Option<(u32, u8)>,
         rate: Option<u64>,
+        tag: Option<Vec<u8>>,
     ) {
+        let tag = tag.map(|tag| Tag::Begun(tag.into()));
         let source = Arc::clone(&download.source) as Arc<dyn Source>;
-        self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, None, rate);
+        self.order(id, line, head, Body::Pieces(source, Arc::clone(&download.pieces)), range, row, tag, rate);
     }
 
     /// What [`Line::respond`] left.
@@ -285,10 +301,10 @@ impl Delivery {
         body: Body,
         (skip, length): Range,
         row: Option<(u32, u8)>,
-        tag: Option<Vec<u8>>,
+        tag: Option<Tag>,
         rate: Option<u64>,
     ) {
-        let (row, tag) = (row.map(Line::row), tag.map(Into::into));
+        let row = row.map(Line::row);
         self.inner.send(Order { id, line: Arc::clone(&line.inner), head, body, skip, length, row, tag, rate });
     }
 }

@@ -108,7 +108,8 @@ impl Meter {
     }
 
     /// What this process has delivered since the last call, of all that has a tag: records of the instant when the last byte
-    /// was handed over (8 bytes, ms of `CLOCK_BOOTTIME`), the tag's length (2 bytes) and the tag, big-endian.
+    /// was handed over, or of a download when it was begun (8 bytes, ms of `CLOCK_BOOTTIME`), the tag's length (2 bytes) and
+    /// the tag, big-endian.
     fn delivered<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let told = mem::take(&mut *self.inner.delivered.lock().unwrap_or_else(PoisonError::into_inner));
         PyBytes::new(py, &told)

@@ -20,22 +20,22 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from pystream._core import leaf_hashes
 from pystream.acl.sealing import Place, seal, unseal
-from pystream.acl.store import tables
+from pystream.acl.store import parts, tables
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.folds import Folds
 from pystream.acl.store.keystore import KeyStore
 from pystream.attendance import evidence
-from pystream.attendance.evidence import Pieces
+from pystream.attendance.evidence import SALT_LENGTH, Delivered, Part, Pieces
+from pystream.attendance.options import Options
 
 HOUR_MS = 3_600_000
-SALT_LENGTH = 16
 # No instant of an event is later (attendance-v1).
 _END_MS = 4_102_444_800_001
 # Variables of a statement, groups that are sealed in one transaction, and names of sessions and of segments
@@ -60,12 +60,21 @@ class Batch:
     last: bool = False
 
 
+class Kept(NamedTuple):
+    """How many events of viewers were new, and how many records cannot be read."""
+
+    events: int
+    unreadable: int
+
+
 class _Viewer(NamedTuple):
     tenant_id: int
     stream_id: int
     password_id: int
     head: str
     tail: str
+    # Of its key, where the password is revoked, and may be erased.
+    reference: bytes | None
 
 
 class _Row(NamedTuple):
@@ -81,23 +90,29 @@ class AttendanceStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._revision: int | None = None
+        self._endings: int | None = None
         self._viewers: dict[bytes, _Viewer | None] = {}
         self._places: dict[bytes, str] = {}
 
     # The writer's
 
-    def keep(self, batches: Sequence[Batch], incidents: Sequence[tuple[int, str]], now: int) -> int:
+    def keep(
+        self,
+        keys: KeyStore,
+        batches: Sequence[Batch],
+        incidents: Sequence[tuple[int, str]],
+        now: int,
+    ) -> Kept:
         """Stores what workers tell, each batch once, and incidents, by their instants, for all tenants
-        who have attendance recorded; returns how many events of viewers were new."""
+        who have attendance recorded. A batch of which something cannot be read is one of these, and the rest
+        of it is stored."""
         with self._database.writing() as connection:
             take_turn(connection)
-            revision = connection.scalar(select(tables.revision.c.value))
-            if revision != self._revision:
-                # A tenant may be gone, and its streams.
-                self._viewers.clear()
-                self._revision = revision
+            self._forget_changed(connection)
             fresh, gaps = _unread(connection, batches)
-            rows = self._rows(connection, fresh)
+            delivered, broken = self._read(fresh)
+            gaps += [(batch.since, max(batch.until, batch.since + 1)) for batch in broken]
+            rows = self._rows(connection, keys, delivered)
             by_tenant = defaultdict[int, list[_Row]](list)
             for row in rows:
                 by_tenant[row.viewer.tenant_id].append(row)
@@ -110,24 +125,69 @@ class AttendanceStore:
                     log.add_incidents(told)
                 log.finish()
             _note(connection, fresh)
-            return len(rows)
+            return Kept(len(rows), len(broken))
 
-    def _rows(self, connection: Connection, batches: Iterable[Batch]) -> list[_Row]:
-        """The events, of those sessions that are of one password."""
-        delivered = []
+    def _forget_changed(self, connection: Connection) -> None:
+        """Who is gone, and whose password was revoked, is looked up again."""
+        revision = connection.scalar(select(tables.revision.c.value))
+        endings = connection.scalar(select(func.max(tables.ending.c.id)))
+        if (revision, endings) != (self._revision, self._endings):
+            self._viewers.clear()
+            self._revision, self._endings = revision, endings
+
+    def _read(self, batches: Iterable[Batch]) -> tuple[list[tuple[int, Delivered]], list[Batch]]:
+        """What was delivered, each with its batch's offset; and batches that are not all readable. What
+        cannot be read now cannot be read later, and others wait."""
+        delivered, broken = [], []
         for batch in batches:
-            # What cannot be read now cannot be read later, and others wait.
-            with suppress(ValueError):
-                delivered += [(batch.offset, each) for each in evidence.records(batch.records)]
+            try:
+                for each in evidence.records(batch.records):
+                    part = Part.unpack(each.place)
+                    self._piece(each.place if part is None else part.place)
+                    delivered.append((batch.offset, each))
+            except ValueError:
+                broken.append(batch)
+        return delivered, broken
+
+    def _rows(
+        self, connection: Connection, keys: KeyStore, delivered: Sequence[tuple[int, Delivered]]
+    ) -> list[_Row]:
+        """The events, of those sessions that are of one password which was not erased."""
         self._learn(connection, {each.session for _, each in delivered})
-        rows = []
+        erased = self._erased_viewers(keys, {each.session for _, each in delivered})
+        rows, some = [], []
         for offset, (t, session, place) in delivered:
             viewer = self._viewers[session]
-            piece = self._places.get(place) or self._learn_place(place)
-            if viewer is not None and piece:
-                t += offset
-                rows.append(_Row(viewer, t, f"{viewer.head}{piece}{viewer.tail}{t}}}"))
+            if viewer is None or session in erased:
+                continue
+            part = Part.unpack(place)
+            if part is None:
+                rows.append(self._row(viewer, t + offset, place))
+            else:
+                told = parts.Told(viewer.tenant_id, viewer.password_id, session, t + offset, part)
+                some.append(told)
+        for whole in parts.completed(connection, some):
+            viewer = self._viewers[whole.session]
+            assert viewer is not None
+            rows.append(self._row(viewer, whole.t, whole.part.place))
         return rows
+
+    def _row(self, viewer: _Viewer, t: int, place: bytes) -> _Row:
+        return _Row(viewer, t, f"{viewer.head}{self._piece(place)}{viewer.tail}{t}}}")
+
+    def _erased_viewers(self, keys: KeyStore, sessions: Collection[bytes]) -> set[bytes]:
+        """Of passwords that were erased while something of theirs was on its way. Whoever erases one revokes
+        it, destroys its key and then deletes what there is: it is before that or after all of it."""
+        revoked = defaultdict[int, dict[bytes, bytes]](dict)
+        for session in sessions:
+            viewer = self._viewers[session]
+            if viewer is not None and viewer.reference is not None:
+                revoked[viewer.tenant_id][session] = viewer.reference
+        erased = set[bytes]()
+        for tenant_id, some in revoked.items():
+            there = keys.record_keys(tenant_id, some.values())
+            erased |= {session for session, reference in some.items() if reference not in there}
+        return erased
 
     def _learn(self, connection: Connection, sessions: set[bytes]) -> None:
         if len(self._viewers) > _REMEMBERED:
@@ -141,6 +201,8 @@ class AttendanceStore:
                 session.stream_id,
                 session.password_id,
                 stream.name,
+                password.revoked_at,
+                password.reference,
             )
             .join(tables.password, password.id == session.password_id)
             .join(tables.stream, stream.id == session.stream_id)
@@ -157,15 +219,17 @@ class AttendanceStore:
                     row.password_id,
                     Pieces.of_key(str(row.password_id)),
                     Pieces.of_session(row.id, row.name),
+                    None if row.revoked_at is None else row.reference,
                 )
 
-    def _learn_place(self, place: bytes) -> str:
-        if len(self._places) > _REMEMBERED:
-            self._places.clear()
-        found = ""
-        with suppress(ValueError):
-            found = Pieces.of_place(evidence.Place.unpack(place))
-        self._places[place] = found
+    def _piece(self, place: bytes) -> str:
+        """What an event has of it. Raises `ValueError`."""
+        found = self._places.get(place)
+        if found is None:
+            found = Pieces.of_place(place)
+            if len(self._places) > _REMEMBERED:
+                self._places.clear()
+            self._places[place] = found
         return found
 
     def cursors(self) -> dict[int, int]:
@@ -199,6 +263,12 @@ class AttendanceStore:
         cursor = tables.attendance_cursor.c
         with self._database.writing() as connection:
             old = delete(tables.attendance_cursor).where(cursor.over, cursor.until < before)
+            connection.execute(old)
+
+    def forget_parts(self, before: int) -> None:
+        """Deletes those of segments of which no other has come since an instant in ms."""
+        with self._database.writing() as connection:
+            old = delete(tables.attendance_part).where(tables.attendance_part.c.t < before)
             connection.execute(old)
 
     # Sealing
@@ -246,6 +316,7 @@ class AttendanceStore:
                             "id": id,
                             "tenant_id": tenant_id,
                             "reference": key.reference,
+                            "last": rows[-1][0],
                             "sealed_events": seal(key.key, place, _lines(rows)),
                         }
                         connection.execute(insert(tables.attendance_sealed).values(row))
@@ -313,6 +384,18 @@ class AttendanceStore:
                     text = unseal(there[row.reference], place, row.sealed_events)
                     yield from _within(text, since, until)
 
+    def rows(
+        self,
+        keys: KeyStore,
+        tenant_id: int,
+        stream_id: int,
+        options: Options,
+        password_ids: Collection[int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """What `replay` computes of all these events, of all passwords or of some: by key and day. It costs
+        what is new since the last call."""
+        return Folds(self._database, keys, tenant_id, stream_id, options).rows(password_ids)
+
     # Erasing
 
     def references(self, tenant_id: int, password_ids: Collection[int]) -> tuple[bytes, ...]:
@@ -328,18 +411,21 @@ class AttendanceStore:
         return tuple(found)
 
     def forget_open(self, tenant_id: int, password_ids: Collection[int]) -> None:
-        """Deletes events of a tenant's passwords that are not sealed yet. Their leaves stay."""
-        journal = tables.attendance_journal.c
+        """Deletes events of a tenant's passwords that are not sealed yet, and what was computed of them.
+        Their leaves stay."""
         listed = sorted(password_ids)
         with self._database.writing() as connection:
             # Who seals meanwhile has done so, or finds nothing.
             take_turn(connection)
             for begin in range(0, len(listed), _AT_ONCE):
-                these = journal.password_id.in_(listed[begin : begin + _AT_ONCE])
-                gone = delete(tables.attendance_journal).where(
-                    journal.tenant_id == tenant_id, these
-                )
-                connection.execute(gone)
+                some = listed[begin : begin + _AT_ONCE]
+                for table in (
+                    tables.attendance_journal,
+                    tables.attendance_part,
+                    tables.attendance_fold,
+                ):
+                    these = table.c.tenant_id == tenant_id, table.c.password_id.in_(some)
+                    connection.execute(delete(table).where(*these))
 
     def old(self, before: int) -> dict[int, list[bytes]]:
         """Some keys of events from before an hour, by tenant."""
@@ -352,14 +438,20 @@ class AttendanceStore:
         return found
 
     def forget_sealed(self, tenant_id: int, references: Collection[bytes]) -> None:
-        """Deletes what was sealed under keys that are destroyed. Its leaves stay."""
-        sealed = tables.attendance_sealed.c
+        """Deletes what was sealed under keys that are destroyed, and what was computed of it. Its leaves
+        stay."""
+        sealed, fold = tables.attendance_sealed.c, tables.attendance_fold.c
         listed = sorted(references)
         with self._database.writing() as connection:
+            take_turn(connection)
             for begin in range(0, len(listed), _AT_ONCE):
-                these = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
-                gone = delete(tables.attendance_sealed).where(sealed.tenant_id == tenant_id, these)
-                connection.execute(gone)
+                some = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
+                these = sealed.tenant_id == tenant_id, some
+                whose = select(sealed.stream_id, sealed.password_id).where(*these).distinct()
+                for row in connection.execute(whose).all():
+                    made = fold.stream_id == row.stream_id, fold.password_id == row.password_id
+                    connection.execute(delete(tables.attendance_fold).where(*made))
+                connection.execute(delete(tables.attendance_sealed).where(*these))
 
 
 class _Group(NamedTuple):
@@ -374,7 +466,7 @@ class _Group(NamedTuple):
         column = tables.attendance_journal.c
         wanted = select(column.number, column.salt, column.event).where(*self._these())
         rows = connection.execute(wanted.order_by(column.number))
-        return [(row.number, row.salt, row.event) for row in rows]
+        return [(number, salt, event) for number, salt, event in rows]
 
     def clear(self, connection: Connection) -> None:
         connection.execute(delete(tables.attendance_journal).where(*self._these()))
@@ -515,7 +607,8 @@ def _attending(connection: Connection) -> set[int]:
 
 def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
     """Each a number, a salt and an event, which is kept as the text that was hashed."""
-    lines = (json.dumps([number, salt.hex(), event]) for number, salt, event in rows)
+    # Six million of a day: what json.dumps does for a list, by hand.
+    lines = (f'[{number}, "{salt.hex()}", {json.dumps(event)}]' for number, salt, event in rows)
     return "\n".join(lines).encode()
 
 
@@ -528,6 +621,5 @@ def kept_lines(text: bytes) -> Iterator[tuple[int, bytes, str]]:
 
 def _within(text: bytes, since: int, until: int) -> Iterator[str]:
     for _, _, event in kept_lines(text):
-        # The last member, by its name.
-        if since <= int(event.rpartition(":")[2][:-1]) < until:
+        if since <= evidence.instant(event) < until:
             yield event

@@ -92,6 +92,11 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_log": Held((DataClass.ATTENDANCE_LOG,), {"frontier": _OF_THE_NODE}),
     "attendance_leaf": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_journal": Held((DataClass.ATTENDANCE,)),
+    "attendance_fold": Held(
+        (DataClass.ATTENDANCE,),
+        {"state": "what `pystream attendance show` computes from the events"},
+    ),
+    "attendance_part": Held((DataClass.ATTENDANCE,)),
     "attendance_sealed": Held((DataClass.ATTENDANCE,), {"reference": _OF_THE_NODE}),
     "attendance_incident": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_key": Held(

@@ -21,7 +21,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+)
 
 from pystream.acl.proofs import Proof
 from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
@@ -236,6 +247,9 @@ class Retention:
         hour, open_ = self._old_hour(now), tables.attendance_journal
         # Of a node that has sealed nothing for so long.
         done = self._delete(open_, open_.c.t < hour * HOUR_MS)
+        # What was computed of them goes with events; it is computed again of what is left.
+        fold = tables.attendance_fold
+        self._delete(fold, true() if done else fold.c.t < hour * HOUR_MS)
         attendance = AttendanceStore(self.database)
         while old := attendance.old(hour):
             for tenant, references in old.items():

@@ -465,6 +465,8 @@ attendance_sealed = Table(
     Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
     Column("password_id", BigInteger, nullable=False),
     Column("hour", Integer, nullable=False),
+    # The greatest number of its events in the log; beyond all of them where nobody knew it.
+    Column("last", BigInteger, nullable=False, server_default=text("9007199254740992")),
     Column("reference", LargeBinary(16), nullable=False),
     Column("sealed_events", LargeBinary, nullable=False),
     Index("ix_attendance_sealed_stream_id", "stream_id", "hour"),
@@ -573,6 +575,37 @@ for _signed in (attendance_checkpoint, attendance_cosignature, attendance_timest
         for _statement in _kept:
             _ddl = DDL(_statement.format(_signed.name))  # type: ignore[no-untyped-call]
             event.listen(_signed, "after_create", _ddl.execute_if(dialect=_dialect))
+
+# Segments of which parts were delivered, as long as these are not all of it. `of` is what they are parts of,
+# `t` the instant of the last one, `spans` their bytes: pairs of first and end, 64 bits each.
+attendance_part = Table(
+    "attendance_part",
+    metadata,
+    Column("session", LargeBinary(16), primary_key=True),
+    Column("of", LargeBinary(16), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("password_id", BigInteger, nullable=False),
+    Column("t", BigInteger, nullable=False),
+    Column("spans", LargeBinary, nullable=False),
+    Index("ix_attendance_part_password_id", "password_id"),
+)
+
+# What `attendance-v1` has made of a password's events on a stream, up to a number in the log, so that only
+# new ones need be looked at; sealed with the password's key. `options` is a digest of how, `t` the instant of
+# the newest event.
+attendance_fold = Table(
+    "attendance_fold",
+    metadata,
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
+    Column("password_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("options", LargeBinary(16), nullable=False),
+    Column("log_id", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("t", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Index("ix_attendance_fold_password_id", "password_id"),
+)
 
 # How far each worker's deliveries are stored: the number of its last batch, and until when (ms since
 # 1970) all of what it had to tell is there. `over`: it has said that nothing more comes, or was given up;

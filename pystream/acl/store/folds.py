@@ -1,0 +1,278 @@
+"""Rows of attendance as they are now, at the cost of what is new since somebody last looked.
+
+Of each password and stream the state of `attendance-v1`'s fold is kept, with the number in the log up to
+which events were taken. Who looks takes what has a greater number. Workers tell at their own times, so events
+are taken only when another is `HORIZON_MS` newer; those that wait lie beside the state. What comes later
+still, with an instant before others that were taken, has the fold made anew from all events: so the rows are
+always those that `replay` computes of an export.
+
+The state says what the events say. It is sealed with the password's own key, so it is gone with the password;
+and it is deleted with the first events whose time is over, and made anew from what is left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Row, Table, and_, delete, insert, or_, select, true
+
+from pystream._core import Evidence, Ledger
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store import tables
+from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.keystore import KeyStore
+from pystream.attendance.evidence import instant
+from pystream.attendance.options import Options
+
+HORIZON_MS: Final = 10_000
+_AT_ONCE = 500
+
+# Of an event: which log, and its number there.
+_At = tuple[int, int]
+
+
+class _Events(NamedTuple):
+    """Of viewers, by their passwords and places in the log; and those of none. All up to `end`."""
+
+    of: dict[int, dict[_At, str]]
+    incidents: dict[_At, str]
+    end: _At
+
+
+@dataclass(slots=True)
+class _Fold:
+    """Events before `end` are taken, or are `waiting`, with their instants; `t` is the newest's."""
+
+    ledger: Ledger
+    end: _At = (0, 0)
+    t: int = 0
+    waiting: list[tuple[int, str]] = field(default_factory=list)
+
+    def take(self, password_id: int, events: _Events) -> bool:
+        """Takes what is new of it; whether anything is. Raises `ValueError` where something lies before
+        others that were taken."""
+        of = events.of.get(password_id, {})
+        news = [event for at, event in of.items() if at >= self.end]
+        befell = [event for at, event in events.incidents.items() if at >= self.end]
+        self.waiting += [(instant(event), event) for event in news]
+        self.t = max((t for t, _ in self.waiting), default=self.t)
+        ready = [event for t, event in self.waiting if t < self.t - HORIZON_MS]
+        self.waiting = [(t, event) for t, event in self.waiting if t >= self.t - HORIZON_MS]
+        _take(self.ledger, [*ready, *befell])
+        self.end = events.end
+        return bool(news or befell)
+
+    def rows(self) -> list[dict[str, Any]]:
+        whole = Ledger.load(self.ledger.store())
+        _take(whole, [event for _, event in self.waiting])
+        return whole.rows()
+
+    def pack(self) -> bytes:
+        head = json.dumps([self.t, self.waiting]).encode()
+        return len(head).to_bytes(4) + head + self.ledger.store()
+
+    @classmethod
+    def unpack(cls, data: bytes, end: _At) -> _Fold:
+        begin = 4 + int.from_bytes(data[:4])
+        t, waiting = json.loads(data[4:begin])
+        return cls(Ledger.load(data[begin:]), end, t, [(at, event) for at, event in waiting])
+
+
+def _take(ledger: Ledger, events: Sequence[str]) -> None:
+    evidence = Evidence()
+    evidence.read("\n".join(events).encode())
+    ledger.take(evidence)
+
+
+class Folds:
+    """Those of one tenant's stream, with a ledger's options."""
+
+    def __init__(
+        self, database: Database, keys: KeyStore, tenant_id: int, stream_id: int, options: Options
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._tenant_id = tenant_id
+        self._stream_id = stream_id
+        self._empty = options.ledger().store()
+        # With other options, or another time zone database, it is another fold.
+        self._options = blake2b(self._empty, digest_size=16).digest()
+
+    def rows(self, password_ids: Collection[int] | None = None) -> list[dict[str, Any]]:
+        """By key and day, of all passwords or of some."""
+        wanted = None if password_ids is None else sorted(password_ids)
+        with self._database.reading() as connection:
+            kept, lost = self._kept(connection, wanted)
+            news = self._events(connection, wanted, is_kept=True)
+        folds, changed = kept | {id: self._new() for id in news.of if id not in kept}, set[int]()
+        again = lost
+        for id, fold in folds.items():
+            try:
+                if id not in again and fold.take(id, news):
+                    changed.add(id)
+            except ValueError:
+                again.add(id)
+        if again:
+            with self._database.reading() as connection:
+                every = self._events(connection, sorted(again))
+            for id in again:
+                folds[id] = self._new()
+                folds[id].take(id, every)
+        self._keep({id: folds[id] for id in changed | again})
+        found = [row for fold in folds.values() for row in fold.rows()]
+        return sorted(found, key=lambda row: (row["key"], row["day"] is None, row["day"]))
+
+    def _new(self) -> _Fold:
+        return _Fold(Ledger.load(self._empty))
+
+    def _kept(
+        self, connection: Connection, wanted: Sequence[int] | None
+    ) -> tuple[dict[int, _Fold], set[int]]:
+        """The folds that are stored, and of which passwords there is one that cannot be read."""
+        table = tables.attendance_fold
+        password = tables.password.c
+        these = select(table, password.reference).outerjoin(
+            tables.password,
+            and_(password.id == table.c.password_id, password.tenant_id == self._tenant_id),
+        )
+        rows: list[Row[Any]] = []
+        for where in self._of(table, wanted):
+            rows += connection.execute(these.where(where, table.c.options == self._options)).all()
+        references = [row.reference for row in rows if row.reference is not None]
+        there = self._keys.record_keys(self._tenant_id, references)
+        kept, lost = {}, set[int]()
+        for row in rows:
+            key = there.get(row.reference)
+            if key is None:
+                lost.add(row.password_id)
+            else:
+                state = unseal(key, self._place(row.password_id), row.state)
+                kept[row.password_id] = _Fold.unpack(state, (row.log_id, row.number))
+        return kept, lost
+
+    def _events(
+        self, connection: Connection, wanted: Sequence[int] | None, *, is_kept: bool = False
+    ) -> _Events:
+        """Those of passwords; with `is_kept` only those that the folds which are stored have not."""
+        log, incident = tables.attendance_log.c, tables.attendance_incident.c
+        newest = select(log.id, log.size).where(log.tenant_id == self._tenant_id)
+        row = connection.execute(newest.order_by(log.id.desc()).limit(1)).one_or_none()
+        # What is committed from here on is for the next look.
+        end = (0, 0) if row is None else (row.id, row.size)
+        of = defaultdict[int, dict[_At, str]](dict)
+        # What is sealed meanwhile is seen twice, and never not.
+        for id, at, event in self._open(connection, wanted, is_kept):
+            of[id][at] = event
+        for id, at, event in self._sealed(connection, wanted, is_kept):
+            of[id][at] = event
+        befell = connection.execute(
+            select(incident.log_id, incident.number, incident.event).where(
+                incident.tenant_id == self._tenant_id
+            )
+        )
+        incidents = {(row.log_id, row.number): row.event for row in befell}
+        before = {id: {at: e for at, e in some.items() if at < end} for id, some in of.items()}
+        return _Events(before, {at: e for at, e in incidents.items() if at < end}, end)
+
+    def _open(
+        self, connection: Connection, wanted: Sequence[int] | None, is_kept: bool
+    ) -> Iterable[tuple[int, _At, str]]:
+        table = tables.attendance_journal
+        column = table.c
+        these = select(column.password_id, column.log_id, column.number, column.event)
+        for where in self._of(table, wanted):
+            found = connection.execute(self._new_to(these.where(where), table, "number", is_kept))
+            for row in found:
+                yield row.password_id, (row.log_id, row.number), row.event
+
+    def _sealed(
+        self, connection: Connection, wanted: Sequence[int] | None, is_kept: bool
+    ) -> Iterable[tuple[int, _At, str]]:
+        table = tables.attendance_sealed
+        for where in self._of(table, wanted):
+            these = self._new_to(select(table).where(where), table, "last", is_kept)
+            rows = connection.execute(these).all()
+            for begin in range(0, len(rows), _AT_ONCE):
+                page = rows[begin : begin + _AT_ONCE]
+                there = self._keys.record_keys(self._tenant_id, [row.reference for row in page])
+                for row in page:
+                    if row.reference not in there:
+                        continue
+                    place = Place(self._tenant_id, table.name, row.id, "events")
+                    text = unseal(there[row.reference], place, row.sealed_events)
+                    for line in text.splitlines():
+                        number, _, event = json.loads(line)
+                        yield row.password_id, (row.log_id, number), event
+
+    def _new_to(self, wanted: Any, table: Table, number: str, is_kept: bool) -> Any:
+        """Of what a statement selects, that which is behind the end of its fold."""
+        if not is_kept:
+            return wanted
+        fold, column = tables.attendance_fold.c, table.c
+        same = and_(
+            fold.stream_id == column.stream_id,
+            fold.password_id == column.password_id,
+            fold.options == self._options,
+        )
+        is_new = or_(
+            fold.password_id.is_(None),
+            column.log_id > fold.log_id,
+            and_(column.log_id == fold.log_id, column[number] >= fold.number),
+        )
+        return wanted.outerjoin(tables.attendance_fold, same).where(is_new)
+
+    def _of(self, table: Table, wanted: Sequence[int] | None) -> Iterable[Any]:
+        """Which rows are meant, a part of them at a time."""
+        ours = and_(table.c.tenant_id == self._tenant_id, table.c.stream_id == self._stream_id)
+        if wanted is None:
+            yield and_(ours, true())
+            return
+        for begin in range(0, len(wanted), _AT_ONCE):
+            yield and_(ours, table.c.password_id.in_(wanted[begin : begin + _AT_ONCE]))
+
+    def _keep(self, folds: dict[int, _Fold]) -> None:
+        """Stores them, but of those whose password is revoked: it may be about to be erased."""
+        table, password = tables.attendance_fold, tables.password.c
+        ids = sorted(folds)
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ids[begin : begin + _AT_ONCE]
+            with self._database.writing() as connection:
+                take_turn(connection)
+                valid = connection.execute(
+                    select(password.id, password.reference).where(
+                        password.tenant_id == self._tenant_id,
+                        password.id.in_(some),
+                        password.revoked_at.is_(None),
+                    )
+                ).all()
+                there = self._keys.record_keys(self._tenant_id, [row.reference for row in valid])
+                for where in self._of(table, some):
+                    connection.execute(delete(table).where(where))
+                rows = [
+                    {
+                        "stream_id": self._stream_id,
+                        "password_id": row.id,
+                        "tenant_id": self._tenant_id,
+                        "options": self._options,
+                        "log_id": folds[row.id].end[0],
+                        "number": folds[row.id].end[1],
+                        "t": folds[row.id].t,
+                        "state": seal(
+                            there[row.reference], self._place(row.id), folds[row.id].pack()
+                        ),
+                    }
+                    for row in valid
+                    if row.reference in there
+                ]
+                if rows:
+                    connection.execute(insert(table), rows)
+
+    def _place(self, password_id: int) -> Place:
+        return Place(
+            self._tenant_id, "attendance_fold", password_id, f"state of stream {self._stream_id}"
+        )
