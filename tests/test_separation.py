@@ -26,6 +26,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Person, Role
 from pystream.acl.proofs import broken_at, certificate, wrong_with
+from pystream.acl.reach import Reach
 from pystream.acl.retention import DataClass
 from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
@@ -36,6 +37,7 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.people import PeopleStore
+from pystream.acl.store.reaching import ReachStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
@@ -110,6 +112,7 @@ class Full(Stores):
             attendance.keep([Batch(number, batch, t, t, 0, record)], [], NOW)
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
+        self.store.viewers.reach.keep({(film, self.passwords[tenant]): Reach(6000, now)})
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -300,6 +303,11 @@ CALLS: dict[type, dict[str, Call]] = {
             full.store.viewers.attendance.references(full.acme, [full.passwords["acme"]]),
         ),
     },
+    ReachStore: {
+        "forget": lambda full: full.store.viewers.reach.forget(
+            full.other, [full.passwords["acme"]]
+        ),
+    },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
             full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
@@ -410,8 +418,9 @@ OF_ALL: dict[type, set[str]] = {
     Verifiers: set(),
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
+    ReachStore: {"find", "keep"},
     ViewerStore: {
-        "attendance",
+        *("attendance", "reach"),
         "answers",
         "keep",
         "forget_spent",

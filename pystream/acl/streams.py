@@ -92,6 +92,7 @@ class StreamSettings:
     whose country is not known. `embed_lock`: it is shown on the sites of `embed_origins` and `origins`
     alone, and where there are none, on its own page and in no frame.
     `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
+    `no_skip`: with each password, no more of the film can be had than could have been watched so far.
     """
 
     sources: tuple[str, ...]
@@ -121,6 +122,7 @@ class StreamSettings:
     allow_unknown_country: bool = False
     embed_lock: bool = False
     attendance: bool = False
+    no_skip: bool = False
 
 
 MAXIMUM: Final[Mapping[str, Any]] = {
@@ -317,6 +319,7 @@ def _of_sessions(settings: StreamSettings) -> Iterator[str]:
 
 
 def _of_attendance(settings: StreamSettings) -> Iterator[str]:
+    yield from _of_no_skip(settings)
     if not settings.attendance:
         return
     if settings.access in ("open", "shared"):
@@ -331,6 +334,30 @@ def _of_attendance(settings: StreamSettings) -> Iterator[str]:
             "attendance-cache",
             "what a cache hands out nobody sees: attendance and 'shared' exclude each other",
             of="attendance",
+        )
+
+
+def _of_no_skip(settings: StreamSettings) -> Iterator[str]:
+    if not settings.no_skip:
+        return
+    if settings.access != "personal":
+        yield Said(
+            "no-skip-access",
+            "how far somebody has come is of one password, on all devices: an access of 'personal' is"
+            " wanted",
+            of="no_skip",
+        )
+    elif not settings.attendance:
+        yield Said(
+            "no-skip-attendance",
+            "how far each password has come is kept for it: attendance has to be recorded as well",
+            of="no_skip",
+        )
+    if settings.download:
+        yield Said(
+            "no-skip-download",
+            "who has the film as one file goes anywhere in it: this and a download exclude each other",
+            of="no_skip",
         )
 
 

@@ -17,9 +17,11 @@ import trio
 from pystream import _core
 from pystream.acl.entrances import bunny
 from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, Grant, Grants
+from pystream.acl.reach import Piece
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
+from pystream.attendance.evidence import Place
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
@@ -33,6 +35,7 @@ from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
 from pystream.server.page import Page
 from pystream.server.page.texts import language
+from pystream.server.reaching import Earnings
 from pystream.server.routes import PRIVACY, Kind, Route, route
 
 _HEADS_KEPT = 16
@@ -125,7 +128,7 @@ class Due(NamedTuple):
 
     def late(self, wait: float) -> Answer:
         """The answer to who asks for what is not due for `wait` seconds."""
-        return failure(_late("this part of the film", wait), self.cors)
+        return failure(_late(_PART, wait), self.cors)
 
 
 class Answer(NamedTuple):
@@ -180,7 +183,8 @@ class Answers:
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
     has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
-    JSON. `attends`: whether it is recorded who watches a stream.
+    JSON. `attends`: whether it is recorded who watches a stream; `earnings` says how far viewers have come
+    where they cannot skip ahead.
     """
 
     def __init__(
@@ -200,6 +204,7 @@ class Answers:
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
+        earnings: Earnings | None = None,
         films: str = "",
         attends: Callable[[Stream], bool] = lambda stream: False,
     ) -> None:
@@ -217,6 +222,7 @@ class Answers:
         self._office = office
         self.privacy = privacy
         self._gate = gate or Gate()
+        self._earnings = earnings
         self._films = films
         self._attends = attends
         self._downloads = Downloads(files=origin.files)
@@ -456,14 +462,50 @@ class Answers:
                 headers.append(_UNBUFFERED)
             made = Made(making, key, tag=tag)
             answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
-            return self._paced(answer, request, asked, stream, rendition, grant, cors)
+            answer = self._paced(answer, request, asked, stream, rendition, grant, cors)
+            if grant is not None and stream.settings.no_skip:
+                place = Place.unpack(film.places(rendition)[asked.number])
+                counts = place.primary and request.method == "GET" and _has_end(answer, size)
+                piece = Piece(place.m0, place.m1, film.longest_ms, counts)
+                return self._when_earned(answer, grant, piece, stream)
+            return answer
         if not page.shows(film.presentation, rendition, asked.number):
             raise HttpError(404, "there is no such picture")
         if grant is not None:
             self._count_picture(stream, grant)
         # What a tenant's own people look at is nothing that was sent to viewers.
         row = None if grant is not None and grant.flags & PICTURES else _row(stream)
-        return self._frame(asked, request, film, rendition, row, cors)
+        make = partial(self._frame, asked, request, film, rendition, row, cors)
+        if grant is not None and not grant.flags & PICTURES and stream.settings.no_skip:
+            piece = Piece(asked.number, asked.number, film.longest_ms, counts=False)
+            return self._once_earned(make, grant, piece)
+        return make()
+
+    async def _when_earned(
+        self, answer: Answer, grant: Grant, piece: Piece, stream: Stream
+    ) -> Answer:
+        """The answer when the viewer has come so far, where that is soon. Raises `HttpError`."""
+        longest = max(piece.m1 - piece.m0, stream.settings.segment_duration_ms) / 1000
+        end = trio.current_time() + _patience(longest)
+        while wait := await self._wait_for(grant, piece):
+            now = trio.current_time()
+            if now >= end:
+                raise _late(_PART, wait)
+            await trio.sleep(min(wait, end - now))
+        return answer
+
+    async def _once_earned(
+        self, make: Callable[[], Awaitable[Answer]], grant: Grant, piece: Piece
+    ) -> Answer:
+        """The picture, where the viewer has come so far. Raises `HttpError`."""
+        if wait := await self._wait_for(grant, piece):
+            raise _late("this picture", wait)
+        return await make()
+
+    async def _wait_for(self, grant: Grant, piece: Piece) -> float:
+        if self._earnings is None:
+            raise HttpError(503, "it is not known here how far this film was watched")
+        return await self._earnings.ask(grant.session, piece)
 
     async def _written(
         self, film: Film, rendition: Rendition, request: Request, stream: Stream, cors: Headers
@@ -538,7 +580,7 @@ class Answers:
         share = answer.length / rendition.length(number)
         claim = Claim(_viewer(grant), rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
-        due = Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS), tuple(cors))
+        due = Due(lambda: pace.ask(claim), _patience(longest), tuple(cors))
         return answer._replace(due=due)
 
     async def _download(self, request: Request, stream: Stream, cors: Headers) -> Answer:
@@ -732,6 +774,8 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.no_skip and self._earnings is not None:
+            session["reached"] = await self._earnings.earned(admitted.session)
         if stream.settings.access != "open":
             # Who was let in may be put out: within a segment, however much a player has buffered.
             session["check_ms"] = stream.settings.segment_duration_ms
@@ -769,6 +813,20 @@ def _poster(asked: Route, film: Film) -> Route:
     return asked._replace(
         version=film.version, rendition=large.name, number=page.poster_ms(film.presentation)
     )
+
+
+_PART = "this part of the film"
+
+
+def _patience(longest: float) -> float:
+    """Seconds for which who asks too early is held, of segments that last so long."""
+    return min(2 * longest, _HOLD_SECONDS)
+
+
+def _has_end(answer: Answer, size: int) -> bool:
+    """Whether the last byte of a segment is in it."""
+    body = answer.body
+    return isinstance(body, Made) and body.skip + answer.length == size
 
 
 def _late(what: str, wait: float) -> HttpError:

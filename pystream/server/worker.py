@@ -41,6 +41,7 @@ from pystream.server.office.routing import longest_body
 from pystream.server.origin import Origin
 from pystream.server.pace import Pace
 from pystream.server.page import Page
+from pystream.server.reaching import Earnings
 from pystream.server.settings import Settings
 from pystream.server.shelf import Loans
 
@@ -144,6 +145,7 @@ def answering(
     gate: Gate,
     office: Window | None,
     teller: Teller,
+    earnings: Earnings,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -158,6 +160,7 @@ def answering(
         entrance=entrance,
         notice=streams.notice,
         gate=gate,
+        earnings=earnings,
         films=settings.console.films,
         attends=lambda stream: teller.is_on and streams.attends(stream),
         office=None if office is None else office.ask,
@@ -339,6 +342,7 @@ async def serve(node: dict[str, Any]) -> None:
                 gate,
                 window,
                 teller,
+                Earnings(sessions, line.reach),
             )
             connections = connecting(
                 settings, answers, delivery, meter, edge, node["workers"], observer

@@ -94,6 +94,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_journal": Held((DataClass.ATTENDANCE,)),
     "attendance_sealed": Held((DataClass.ATTENDANCE,), {"reference": _OF_THE_NODE}),
     "attendance_incident": Held((DataClass.ATTENDANCE_LOG,)),
+    "attendance_reach": Held((DataClass.ATTENDANCE,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -224,18 +224,22 @@ class Retention:
         return self.rules.old_before(DataClass.ATTENDANCE, now) // 3600
 
     def _old_attendance(self, connection: Connection, now: int) -> Counter[int]:
-        hour, sealed, open_ = (
+        hour, sealed, open_, reach = (
             self._old_hour(now),
             tables.attendance_sealed,
             tables.attendance_journal,
+            tables.attendance_reach,
         )
         found = counted(connection, sealed, sealed.c.hour < hour)
-        return found + counted(connection, open_, open_.c.t < hour * HOUR_MS)
+        found += counted(connection, open_, open_.c.t < hour * HOUR_MS)
+        return found + counted(connection, reach, reach.c.played_at < hour * HOUR_MS)
 
     def _forget_attendance(self, now: int) -> Counter[int]:
         hour, open_ = self._old_hour(now), tables.attendance_journal
         # Of a node that has sealed nothing for so long.
         done = self._delete(open_, open_.c.t < hour * HOUR_MS)
+        reach = tables.attendance_reach
+        done += self._delete(reach, reach.c.played_at < hour * HOUR_MS)
         attendance = AttendanceStore(self.database)
         while old := attendance.old(hour):
             for tenant, references in old.items():
@@ -288,6 +292,9 @@ class Retention:
                     connection, tables.ending, "password_id", ids
                 )
                 delete_naming(connection, tables.admission, "password_id", ids)
+                done[DataClass.ATTENDANCE] += delete_naming(
+                    connection, tables.attendance_reach, "password_id", ids
+                )
                 done[data] += delete_naming(connection, tables.password, "id", ids)
 
     # Traffic

@@ -189,6 +189,14 @@ Attendance = Annotated[
         " `signed` or `external`."
     ),
 ]
+NoSkip = Annotated[
+    bool,
+    Meta(
+        description="Whether viewers get no more of the film than they could have watched so far, with one"
+        " password on all devices together; going back is free. `access` has to be `personal`, with"
+        " `attendance` and without `download`."
+    ),
+]
 Maximum = Annotated[
     bool,
     Meta(
@@ -243,6 +251,7 @@ class StreamView(Struct, kw_only=True):
     allow_unknown_country: UnknownCountry
     embed_lock: EmbedLock
     attendance: Attendance
+    no_skip: NoSkip
     created_at: Moment
 
 
@@ -282,6 +291,7 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
     attendance: Attendance | UnsetType = UNSET
+    no_skip: NoSkip | UnsetType = UNSET
     maximum: Maximum | UnsetType = UNSET
 
 

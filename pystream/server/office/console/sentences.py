@@ -82,6 +82,7 @@ NAMES: Final[Mapping[str, str]] = {
     "max_viewers": "max_viewers",
     "name": "name",
     "networks": "networks",
+    "no_skip": "no_skip",
     "notice": "notice",
     "opens_at": "opens_at",
     "origins": "of_origins",
@@ -134,6 +135,12 @@ GERMAN: Final[Mapping[str, str]] = {
     "attendance-access": "dafür braucht es ein Passwort je Zuschauer, signierte Links oder Tokens; bei allen"
     " anderen gibt es nur Summen je Stream und Stunde, im Datenverkehr",
     "attendance-cache": "was ein CDN ausgibt, sieht niemand; Anwesenheit und ein CDN schließen einander aus",
+    "no-skip-access": "wie weit jemand gekommen ist, gilt für ein Passwort auf allen Geräten; dafür braucht"
+    " es ein Passwort je Zuschauer",
+    "no-skip-attendance": "dafür wird festgehalten, wie weit jedes Passwort gekommen ist; die Anwesenheit"
+    " muss also auch aufgezeichnet werden",
+    "no-skip-download": "wer den Film als Datei hat, springt darin, wohin er will; beides schließt einander"
+    " aus",
     "no-purpose": "Ihre Organisation hat noch nicht akzeptiert, wofür Anwesenheit aufgezeichnet wird",
     "purpose": "gefragt ist die Fassung des gelesenen Textes, oder nichts",
     "cache-bound": "ein CDN gibt jedem jederzeit, was es hat; was an Zeit, Netz, Land oder Website gebunden"

@@ -40,7 +40,7 @@ _TEXTS = ("title", "access", "device_mode", "encryption")
 _NUMBERS = ("max_devices", "max_viewers")
 _LISTS = ("embed_origins", "networks", "countries", "countries_denied")
 _TIMES = {"opens_at": False, "closes_at": True}
-_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance")
+_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance", "no_skip")
 
 
 def unslashed(office: Office, actor: Actor, request: Request) -> Reply:

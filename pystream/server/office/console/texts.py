@@ -391,6 +391,17 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Alle Zuschauer brauchen ein eigenes Passwort, oder ein Link oder Token Ihrer Website benennt"
         " sie.",
     ),
+    "no_skip": ("No skipping ahead", "Kein Vorspulen"),
+    "no_skip_switch": (
+        "Give viewers no more of the film than they could have watched so far",
+        "Zuschauern nicht mehr vom Film geben, als sie bis jetzt gesehen haben können",
+    ),
+    "no_skip_hint": (
+        "They go back as they like, and go on where they stopped, on any device. It needs a password for each"
+        " viewer and attendance, and excludes the download.",
+        "Zurück geht es jederzeit, und weiter dort, wo aufgehört wurde, auf jedem Gerät. Es braucht ein"
+        " Passwort je Zuschauer und die Anwesenheit, und schließt den Download aus.",
+    ),
     "purpose_wanted": (
         "Before that, your organisation has to accept what it is recorded for.",
         "Zuvor muss Ihre Organisation akzeptieren, wofür aufgezeichnet wird.",
@@ -673,6 +684,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
     "of_notice": ("notice", "Hinweis"),
     "of_attendance": ("attendance recorded", "Anwesenheit wird aufgezeichnet"),
+    "of_no_skip": ("no skipping ahead", "kein Vorspulen"),
     "of_attendance_purpose": (
         "purpose of attendance accepted, by its version",
         "Zweck der Anwesenheit akzeptiert, nach Fassung",
