@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream import _core
 from pystream.acl.reach import AHEAD_MS, Piece, Reach, advanced, wait_ms
 from pystream.acl.retention import DAY_S, Rules
+from pystream.acl.store.reaching import Place, ReachStore
 from pystream.acl.store.retaining import Retention
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, StoreError
+from pystream.server.http import HttpError
+from pystream.server.reaching import Ahead, Book, Earnings, Reached, Reaching
 from tests.test_attending import Hall
 from tests.test_viewers import NOW
 
@@ -168,3 +173,95 @@ def test_it_is_of_personal_streams_with_attendance_and_without_a_download(hall: 
         with pytest.raises(InvalidValue, match=f"no_skip: .*{why}"):
             store.set_stream("acme", "film", changes, **by)  # type: ignore[arg-type]
     store.set_stream("acme", "film", {"no_skip": False, "attendance": False}, **by)  # type: ignore[arg-type]
+
+
+class Minute:
+    """A writer's book and a worker's view of it, with one session, by a clock that is set."""
+
+    def __init__(self, hall: Hall) -> None:
+        self.hall = hall
+        self.now = float(NOW)
+        self.film, self.id = hall.ids["acme/film"], hall.sessions[0]
+        self.sessions = _core.Sessions(_core.Sessions.create(4))
+        self.sessions.open(
+            self.id, self.film, NOW, expires=NOW + 10**6, idle_s=0, holder=hall.passwords[0]
+        )
+        self.asked: list[Reaching] = []
+        self.is_there = True
+        self.book = self.new_book()
+
+    def new_book(self) -> Book:
+        """That of a writer in the place of one that was killed."""
+        return Book(self.sessions, self.hall.store.viewers.reach, lambda: self.now)
+
+    def worker(self) -> Earnings:
+        return Earnings(self.sessions, self._ask, lambda: self.now)
+
+    async def _ask(self, ask: Reaching) -> Reached | None:
+        self.asked.append(ask)
+        return await self.book.answer(ask) if self.is_there else None
+
+
+def test_a_writer_that_was_killed_knows_from_workers_what_it_had_not_stored(hall: Hall) -> None:
+    async def main() -> None:
+        minute = Minute(hall)
+        worker = minute.worker()
+        for n in range(5):
+            assert await worker.ask(minute.id, piece(n)) == 0
+        await minute.book.flush()
+        for n in range(5, 10):
+            assert await worker.ask(minute.id, piece(n)) == 0
+        minute.book, minute.now = minute.new_book(), minute.now + 6
+        assert await worker.ask(minute.id, piece(10)) == 0
+        assert await minute.worker().earned(minute.id) == 6
+        # Who asks another worker after that waits as long as he would have.
+        assert await minute.worker().ask(minute.id, piece(11)) == 6
+
+    trio.run(main)
+
+
+def test_what_was_had_costs_no_question_and_goes_without_the_writer(hall: Hall) -> None:
+    async def main() -> None:
+        minute = Minute(hall)
+        worker = minute.worker()
+        assert await worker.ask(minute.id, piece(0)) == 0 and len(minute.asked) == 1
+        assert await worker.ask(minute.id, piece(0)) == 0
+        # Within the look-ahead, what counts nothing needs no counting.
+        assert await worker.ask(minute.id, piece(3, counts=False)) == 0 and len(minute.asked) == 1
+        minute.is_there = False
+        assert await worker.ask(minute.id, piece(0)) == 0
+        for n in (1, 30):
+            with pytest.raises(HttpError, match="503"):
+                await worker.ask(minute.id, piece(n))
+        minute.is_there = True
+        assert await worker.ask(minute.id, piece(1)) == 0
+        with pytest.raises(Ahead) as refused:
+            await worker.ask(minute.id, piece(30))
+        assert refused.value.status == 403 and refused.value.facts == {"reached": 0}
+        with pytest.raises(HttpError, match="403"):
+            await worker.ask(bytes(16), piece(0))
+
+    trio.run(main)
+
+
+def test_what_could_not_be_stored_is_stored_with_the_next(hall: Hall) -> None:
+    class Full(ReachStore):
+        """On a disk that is full for once."""
+
+        is_full = True
+
+        def keep(self, reaches: Mapping[Place, Reach]) -> None:
+            if self.is_full:
+                self.is_full = False
+                raise StoreError("the disk is full")
+            super().keep(reaches)
+
+    async def main() -> None:
+        minute = Minute(hall)
+        minute.book = Book(minute.sessions, Full(hall.store.database), lambda: minute.now)
+        assert await minute.worker().ask(minute.id, piece(0)) == 0
+        for kept in (0, D):
+            await minute.book.flush()
+            assert hall.store.viewers.reach.find(minute.film, hall.passwords[0]).media_ms == kept
+
+    trio.run(main)

@@ -93,6 +93,8 @@ class StreamSettings:
     alone, and where there are none, on its own page and in no frame.
     `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
     `no_skip`: with each password, no more of the film can be had than could have been watched so far.
+    `beacons`: the page says what it plays, which narrows attendance. `check_minutes`: minutes in each of
+    which it asks once whether somebody is there; None: never.
     """
 
     sources: tuple[str, ...]
@@ -123,6 +125,8 @@ class StreamSettings:
     embed_lock: bool = False
     attendance: bool = False
     no_skip: bool = False
+    beacons: bool = False
+    check_minutes: int | None = None
 
 
 MAXIMUM: Final[Mapping[str, Any]] = {
@@ -320,6 +324,7 @@ def _of_sessions(settings: StreamSettings) -> Iterator[str]:
 
 def _of_attendance(settings: StreamSettings) -> Iterator[str]:
     yield from _of_no_skip(settings)
+    yield from _of_beacons(settings)
     if not settings.attendance:
         return
     if settings.access in ("open", "shared"):
@@ -358,6 +363,26 @@ def _of_no_skip(settings: StreamSettings) -> Iterator[str]:
             "no-skip-download",
             "who has the film as one file goes anywhere in it: this and a download exclude each other",
             of="no_skip",
+        )
+
+
+def _of_beacons(settings: StreamSettings) -> Iterator[str]:
+    if settings.beacons and not settings.attendance:
+        yield Said(
+            "beacons-attendance",
+            "what players say narrows attendance, which has to be recorded for that",
+            of="beacons",
+        )
+    minutes = settings.check_minutes
+    if minutes is None:
+        return
+    if not 5 <= minutes <= 240:
+        yield _range("check_minutes", 5, 240, "minutes are", ", or none")
+    if not settings.beacons:
+        yield Said(
+            "checks-beacons",
+            "the page that asks has to say as well what it plays: beacons are wanted",
+            of="check_minutes",
         )
 
 

@@ -25,6 +25,7 @@ from pystream.attendance.evidence import Place
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
+from pystream.server.beacons import Beacons
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Admission, Entrance, said
@@ -63,7 +64,7 @@ _TYPES = {
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
-_POSTED = frozenset((Kind.SESSION, Kind.LEAVE))
+_POSTED = frozenset((Kind.SESSION, Kind.LEAVE, Kind.BEACON))
 _OF_A_FILM = frozenset(
     (Kind.MULTIVARIANT, Kind.PLAYLIST, Kind.INIT, Kind.SEGMENT, Kind.KEY, Kind.FRAME)
 )
@@ -184,7 +185,7 @@ class Answers:
     has a password, a link or a token; `notice` is what a tenant tells viewers first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
     JSON. `attends`: whether it is recorded who watches a stream; `earnings` says how far viewers have come
-    where they cannot skip ahead.
+    where they cannot skip ahead, and `beacons` hears what players say of themselves.
     """
 
     def __init__(
@@ -205,6 +206,7 @@ class Answers:
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
         earnings: Earnings | None = None,
+        beacons: Beacons | None = None,
         films: str = "",
         attends: Callable[[Stream], bool] = lambda stream: False,
     ) -> None:
@@ -223,6 +225,7 @@ class Answers:
         self.privacy = privacy
         self._gate = gate or Gate()
         self._earnings = earnings
+        self._beacons = beacons
         self._films = films
         self._attends = attends
         self._downloads = Downloads(files=origin.files)
@@ -365,6 +368,8 @@ class Answers:
                     self._look_up(grant, now)
                 if self._door is not None:
                     self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
+                if kind is Kind.BEACON:
+                    return self._heard(request, stream, grant, cors)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
@@ -684,6 +689,7 @@ class Answers:
             query=request.query if is_signed else "",
             framed=is_elsewhere_alone(settings),
             opens_at=self._gate.opens_at(stream),
+            beacons=settings.beacons,
         )
         # A page that is opened with a link has it in it.
         kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")
@@ -781,9 +787,24 @@ class Answers:
             session["check_ms"] = stream.settings.segment_duration_ms
         if admitted.counted:
             session["leave"] = f"{under}/leave"
+        if stream.settings.beacons:
+            session["beacon"] = f"{under}/beacon"
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+    def _heard(self, request: Request, stream: Stream, grant: Grant, cors: Headers) -> Answer:
+        """A player says what it does."""
+        if self._beacons is None or not stream.settings.beacons:
+            raise HttpError(404, "there is nothing here")
+        if request.method != "POST":
+            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+        if not self._attends(stream):
+            return Answer(204, [_NO_STORE, *cors])
+        asked = self._beacons.hear(stream, grant.session, request.body)
+        if asked is None:
+            return Answer(204, [_NO_STORE, *cors])
+        return _whole(json.dumps(asked).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
     def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
         """A page says that it is left. Who shows the grant, has the session."""

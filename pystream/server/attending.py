@@ -27,6 +27,7 @@ from pystream import _core
 from pystream.acl.store.attending import HOUR_MS, Batch
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
+from pystream.attendance import evidence
 from pystream.attendance.evidence import clock_step
 from pystream.server import log
 from pystream.server.clock import Anchor
@@ -91,6 +92,7 @@ class Teller:
         self._last_heard = float("-inf")
         self._beat = float("-inf")
         self._is_known = False
+        self._said = bytearray()
         self._news = trio.Condition()
 
     @property
@@ -99,6 +101,11 @@ class Teller:
         if not self._offset:
             self._offset = self._anchor.offset
         return self._offset != 0
+
+    def say(self, session: bytes, place: bytes, t: int) -> None:
+        """Tells what a session's player has said, beside what was delivered; `t` is in ms since 1970."""
+        if self.is_on:
+            self._said += evidence.record(t - self._offset, session + place)
 
     async def run(self) -> None:
         """Tells until it is cancelled."""
@@ -131,7 +138,8 @@ class Teller:
             await self._collect()
 
     async def _collect(self, *, last: bool = False) -> None:
-        until, records = self._anchor.now(), self._meter.delivered()
+        until, records = self._anchor.now(), self._meter.delivered() + self._said
+        self._said = bytearray()
         now = trio.current_time()
         if records:
             self._last_heard = now

@@ -66,6 +66,7 @@ class _Viewer(NamedTuple):
     password_id: int
     head: str
     tail: str
+    stream: str
 
 
 class _Row(NamedTuple):
@@ -123,11 +124,21 @@ class AttendanceStore:
         rows = []
         for offset, (t, session, place) in delivered:
             viewer = self._viewers[session]
+            if viewer is not None and (event := self._said(viewer, session, place, t + offset)):
+                rows.append(_Row(viewer, t + offset, event))
+                continue
             piece = self._places.get(place) or self._learn_place(place)
             if viewer is not None and piece:
                 t += offset
                 rows.append(_Row(viewer, t, f"{viewer.head}{piece}{viewer.tail}{t}}}"))
         return rows
+
+    @staticmethod
+    def _said(viewer: _Viewer, session: bytes, place: bytes, t: int) -> str | None:
+        """The event of what a player has said."""
+        with suppress(ValueError):
+            return evidence.said(place, str(viewer.password_id), session, viewer.stream, t)
+        return None
 
     def _learn(self, connection: Connection, sessions: set[bytes]) -> None:
         if len(self._viewers) > _REMEMBERED:
@@ -157,6 +168,7 @@ class AttendanceStore:
                     row.password_id,
                     Pieces.of_key(str(row.password_id)),
                     Pieces.of_session(row.id, row.name),
+                    row.name,
                 )
 
     def _learn_place(self, place: bytes) -> str:

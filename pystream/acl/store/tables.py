@@ -98,6 +98,8 @@ stream = Table(
     Column("embed_lock", Boolean, nullable=False, server_default=false()),
     Column("attendance", Boolean, nullable=False, server_default=false()),
     Column("no_skip", Boolean, nullable=False, server_default=false()),
+    Column("beacons", Boolean, nullable=False, server_default=false()),
+    Column("check_minutes", Integer),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     Column("revision", BigInteger, nullable=False),

@@ -197,6 +197,22 @@ NoSkip = Annotated[
         " `attendance` and without `download`."
     ),
 ]
+Beacons = Annotated[
+    bool,
+    Meta(
+        description="Whether the page says what it plays and whether it is hidden, which narrows attendance;"
+        " it tells viewers so."
+    ),
+]
+CheckMinutes = Annotated[
+    int,
+    Meta(
+        ge=5,
+        le=240,
+        description="Minutes in each of which the page asks once whether somebody is there, which `beacons`"
+        " are needed for; null: never.",
+    ),
+]
 Maximum = Annotated[
     bool,
     Meta(
@@ -252,6 +268,8 @@ class StreamView(Struct, kw_only=True):
     embed_lock: EmbedLock
     attendance: Attendance
     no_skip: NoSkip
+    beacons: Beacons
+    check_minutes: CheckMinutes | None
     created_at: Moment
 
 
@@ -292,6 +310,8 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     embed_lock: EmbedLock | UnsetType = UNSET
     attendance: Attendance | UnsetType = UNSET
     no_skip: NoSkip | UnsetType = UNSET
+    beacons: Beacons | UnsetType = UNSET
+    check_minutes: CheckMinutes | UnsetType | None = UNSET
     maximum: Maximum | UnsetType = UNSET
 
 

@@ -55,7 +55,9 @@ NAMES: Final[Mapping[str, str]] = {
     "allow_unknown_country": "unknown_country",
     "attendance": "attendance",
     "attendance_purpose": "attendance",
+    "beacons": "beacons",
     "cache": "of_cache",
+    "check_minutes": "check_minutes",
     "closes_at": "closes_at",
     "content": "content",
     "count": "count",
@@ -135,6 +137,9 @@ GERMAN: Final[Mapping[str, str]] = {
     "attendance-access": "dafür braucht es ein Passwort je Zuschauer, signierte Links oder Tokens; bei allen"
     " anderen gibt es nur Summen je Stream und Stunde, im Datenverkehr",
     "attendance-cache": "was ein CDN ausgibt, sieht niemand; Anwesenheit und ein CDN schließen einander aus",
+    "beacons-attendance": "was der Player sagt, grenzt die Anwesenheit ein; die muss dafür aufgezeichnet"
+    " werden",
+    "checks-beacons": "die Seite, die fragt, muss auch sagen, was sie abspielt; schalten Sie das ein",
     "no-skip-access": "wie weit jemand gekommen ist, gilt für ein Passwort auf allen Geräten; dafür braucht"
     " es ein Passwort je Zuschauer",
     "no-skip-attendance": "dafür wird festgehalten, wie weit jedes Passwort gekommen ist; die Anwesenheit"

@@ -1,4 +1,4 @@
-"""How far passwords have come in films that cannot be skipped ahead."""
+"""How far passwords have come in films that cannot be skipped ahead, and what players say."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    switch = sa.Column("no_skip", sa.Boolean, nullable=False, server_default=sa.false())
-    op.add_column("stream", switch)
+    for name in ("no_skip", "beacons"):
+        switch = sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
+        op.add_column("stream", switch)
+    op.add_column("stream", sa.Column("check_minutes", sa.Integer))
     op.create_table(
         "attendance_reach",
         sa.Column("stream_id", sa.BigInteger, nullable=False),
@@ -34,4 +36,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("attendance_reach")
     with op.batch_alter_table("stream") as table:
-        table.drop_column("no_skip")
+        for name in ("check_minutes", "beacons", "no_skip"):
+            table.drop_column(name)
