@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from pystream import _core
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.attendance import evidence
-from pystream.server.beacons import ANSWER_MS, LONGEST, Beacons, Unheard
+from pystream.server.beacons import ANSWER_MS, LONGEST, Beacons, Unheard, of_cmcd
 from tests.browser.chromium import Chromium, Page
 from tests.test_admission import ASKS, address
 from tests.test_attending import Hall, T
@@ -156,6 +157,51 @@ def test_who_does_not_play_is_not_asked() -> None:
     assert heard.checks() == []
 
 
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ("bg,pt=12345,sn=4,sta=p,v=2", BEAT | {"sn": 4, "playhead_ms": 12_345, "hidden": True}),
+        (
+            'v=2,sta=a,sn=0,pt=0,pr=1.5,sid="x",br=(1 2)',
+            BEAT | {"sn": 0, "state": "paused", "rate": 1.5},
+        ),
+        ("sta=k,sn=1,pt=0,v=2,bg=?0", BEAT | {"state": "seeking"}),
+        *((f"sta={each},sn=1,pt=0,v=2", BEAT | {"state": "stalled"}) for each in "rsd"),
+        *((f"sta={each},sn=1,pt=0,v=2", BEAT | {"state": "ended"}) for each in "efq"),
+        # The first version never counts, whatever it says.
+        *(("sta=p,sn=1,pt=0", None), ("sta=p,sn=1,pt=0,v=1", None), ("sta=p,sn=1,pt=0,v=3", None)),
+        *(("sn=1,pt=0,v=2", None), ("sta=p,pt=0,v=2", None), ("sta=p,sn=1,v=2", None)),
+        *(
+            ("sta=x,sn=1,pt=0,v=2", None),
+            ("sta=p,sn=-1,pt=0,v=2", None),
+            ("sta=p,sn=1,pt=1e3,v=2", None),
+        ),
+        *(("sta=p,sn=1,pt=0,pr=9,v=2", None), ("sta=p,sn=1,pt=0,pr=nan,v=2", None), ("", None)),
+    ],
+)
+def test_cmcd_of_the_second_version_is_a_beacon(said: str, wanted: dict[str, Any] | None) -> None:
+    assert of_cmcd(urlencode({"CMCD": said})) == wanted
+    heard = Heard()
+    heard.beacons.note(ID, f"a=b&{urlencode({'CMCD': said})}")
+    assert len(heard.said) == (wanted is not None)
+
+
+def test_a_query_that_is_none_of_it_says_nothing_and_no_more_is_taken_than_one_a_second() -> None:
+    for query in (
+        "",
+        "CMCD",
+        "x=CMCD=",
+        "&".join(["CMCD=v%3D2"] * 9),
+        "CMCD=" + "a" * 3000,
+        "CMCD=%FF",
+    ):
+        assert of_cmcd(query) is None
+    heard = Heard()
+    for n in range(20):
+        heard.beacons.note(ID, urlencode({"CMCD": f"sta=p,sn={n},pt=0,v=2"}))
+    assert len(heard.said) == 8
+
+
 @pytest.fixture
 def hall(tmp_path: Path, url: str) -> Iterator[Hall]:
     made = Hall(tmp_path, url)
@@ -228,6 +274,13 @@ def test_whoever_has_the_session_says_what_it_plays(audience: Audience) -> None:
     (event,) = wait_for(lambda: audience.events(kind="beacon"))
     assert event["key"] == audience.key_of(text) and event["rate"] == 1.5
     assert abs(event["t"] - time.time() * 1000) < 60_000
+    # By its requests, of the second version alone.
+    segment = audience.segments(visit)[0]
+    for said in ("sn=7,sta=r,pt=3", "sn=8,sta=r,pt=3,v=2"):
+        assert audience.ask(f"{segment}?{urlencode({'CMCD': said})}")[0] == 200
+    until(lambda: len(audience.events(kind="beacon")) > 1)
+    (by_request,) = [each for each in audience.events(kind="beacon") if each != event]
+    assert (by_request["sn"], by_request["state"]) == (8, "stalled")
     assert audience.ask(visit["beacon"])[0] == 405
     forged = visit["beacon"].replace(visit["grant"], visit["grant"][:-4] + "AAAA")
     assert audience.ask(forged, "POST", beat)[0] == 403

@@ -468,6 +468,8 @@ class Answers:
             made = Made(making, key, tag=tag)
             answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
             answer = self._paced(answer, request, asked, stream, rendition, grant, cors)
+            if grant is not None:
+                self._note(request, stream, grant)
             if grant is not None and stream.settings.no_skip:
                 place = Place.unpack(film.places(rendition)[asked.number])
                 counts = place.primary and request.method == "GET" and _has_end(answer, size)
@@ -485,6 +487,12 @@ class Answers:
             piece = Piece(asked.number, asked.number, film.longest_ms, counts=False)
             return self._once_earned(make, grant, piece)
         return make()
+
+    def _note(self, request: Request, stream: Stream, grant: Grant) -> None:
+        """Takes what a request says of its player, where that is wanted."""
+        is_wanted = stream.settings.beacons and request.query and request.method == "GET"
+        if self._beacons is not None and is_wanted and self._attends(stream):
+            self._beacons.note(grant.session, request.query)
 
     async def _when_earned(
         self, answer: Answer, grant: Grant, piece: Piece, stream: Stream

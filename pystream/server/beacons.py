@@ -4,6 +4,9 @@ A beacon says whether it plays, where, how fast, and whether the page is hidden.
 deliveries are (`attending`), with the instant at which it came. A session may say one a second, a few at
 once.
 
+A player that sends CMCD of version 2 (CTA-5004-A) with its requests, in their query, has said it there, if it
+says its state and its playhead. Version 1 has neither.
+
 **Presence checks.** In each so many minutes of a session there is one moment that nobody can foresee: a
 keyed hash of the session and of how many there were before. The first beacon of a playing film after it is
 answered with the check; the page asks the viewer, and says who answers. Both go on record with that
@@ -19,6 +22,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from math import ceil
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -87,8 +91,7 @@ class Beacons:
         """Takes what a page says, and says what it is to ask the viewer, if anything. Raises `Unheard`."""
         if len(body) > LONGEST:
             raise Unheard(413, "long", f"a beacon has {LONGEST} bytes at most")
-        wait = self._table.check(b"beacon\0" + session, self._monotonic(), _EMISSION_US, _BURST_US)
-        if wait:
+        if wait := self._too_many(session):
             raise Unheard(429, "often", "one beacon a second is enough", ceil(wait / 1_000_000))
         heard = _heard(body)
         now = self._clock()
@@ -106,6 +109,18 @@ class Beacons:
         self._say(session, evidence.check(None), moment)
         left = (moment + ANSWER_MS - now) // 1000
         return {"check": self._name(session, moment), "seconds": left}
+
+    def note(self, session: bytes, query: str) -> None:
+        """Takes what a request for a segment says beside it, if that is a beacon. What is more than one a
+        second is left out."""
+        values = of_cmcd(query)
+        if values is not None and not self._too_many(session):
+            self._say(session, evidence.beacon(values), self._clock())
+
+    def _too_many(self, session: bytes) -> int:
+        """Microseconds after which one more may be said."""
+        key = b"beacon\0" + session
+        return self._table.check(key, self._monotonic(), _EMISSION_US, _BURST_US)
 
     def _moment(self, stream: Stream, session: bytes, now: int) -> int | None:
         """Of the check that may be answered now."""
@@ -126,6 +141,46 @@ class Beacons:
     def _hash(self, session: bytes, use: bytes, number: int) -> bytes:
         data = use + b"\0" + session + number.to_bytes(8)
         return blake2b(data, digest_size=16, key=self._secret).digest()
+
+
+# What is not playing yet, or no more, is none of it, whatever it is called.
+_CMCD_STATES = {
+    "p": "playing",
+    "k": "seeking",
+    "a": "paused",
+    "w": "paused",
+    "r": "stalled",
+    "s": "stalled",
+    "d": "stalled",
+    "e": "ended",
+    "f": "ended",
+    "q": "ended",
+}
+_LONGEST_QUERY = 2048
+
+
+def of_cmcd(query: str) -> dict[str, Any] | None:
+    """A beacon's members by a request's query, or None where it says no such thing."""
+    if "CMCD=" not in query or len(query) > _LONGEST_QUERY:
+        return None
+    try:
+        said = parse_qs(query, max_num_fields=8).get("CMCD", [""])[0]
+    except ValueError:
+        return None
+    pairs = (each.strip().partition("=") for each in said.split(","))
+    # A key alone is true (RFC 8941 3.2).
+    found = {key: value if mark else "?1" for key, mark, value in pairs}
+    try:
+        values = {
+            "sn": int(found["sn"]),
+            "state": _CMCD_STATES[found["sta"]],
+            "playhead_ms": int(found["pt"]),
+            "rate": float(found.get("pr", "1")),
+            "hidden": found.get("bg", "?0") != "?0",
+        }
+        return msgspec.structs.asdict(msgspec.convert(values, Beat)) if found["v"] == "2" else None
+    except (KeyError, ValueError):
+        return None
 
 
 def _heard(body: bytes) -> Beat | Present:
