@@ -395,7 +395,7 @@ def test_a_page_of_a_stream_without_beacons_says_nothing(
         store.set_stream(
             "acme", "course", {"beacons": False, "check_minutes": None}, who="test", now=1
         )
-    until(lambda: everywhere(lambda: b'id="told"' not in audience.ask("/acme/course/")[2]))
+    until(lambda: everywhere(lambda: b'id="told" hidden' in audience.ask("/acme/course/")[2]))
     page = opened(audience, chromium, audience.issue("acme/course"))
     come_in(page)
     page.press("k")

@@ -113,8 +113,7 @@ class Page:
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
         values["entry"] = _entry(notice, way, texts)
-        told = html.escape(texts["told"])
-        values["told"] = f'<p class="told" id="told">{told}</p>\n' if beacons else ""
+        values["untold"] = "" if beacons else " hidden"
         values["notice"] = _paragraphs(notice)
         values |= {"language": language, "title": html.escape(title), "way": way}
         values["bars"] = " data-framed" if framed else ""
