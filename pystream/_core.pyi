@@ -18,6 +18,13 @@ def canonical_events(lines: bytes) -> list[bytes]:
 def leaf_hashes(salts: bytes, events: Sequence[bytes]) -> bytes:
     """SHA-256(0x00 || salt || event) of each, one behind the other; a salt is 16 bytes."""
 
+def inclusion_parts(size: int, places: Sequence[int]) -> list[tuple[int, int]]:
+    """Over which parts of a log, each from one leaf to before another, `LeafHashes.inclusion` has a root.
+    `ValueError` for other places."""
+
+def consistency_parts(old: int, new: int) -> list[tuple[int, int]]:
+    """The same of `LeafHashes.consistency`. `ValueError` where there is none."""
+
 def check_inclusion(
     size: int, root: bytes, places: Sequence[int], leaves: bytes, proof: bytes
 ) -> None:

@@ -802,6 +802,26 @@ def test_who_has_to_wait_sees_the_time_go_by(house: House, chromium: Chromium) -
     page.close()
 
 
+def test_a_password_is_typed_from_paper(house: House, chromium: Chromium) -> None:
+    """With letters and digits that are keys of the player elsewhere on the page."""
+    text = house.issue("acme/course")
+    page = chromium.page(locale="en-US")
+    page.goto(address(house, "acme/course"))
+    page.until(ASKS)
+    page.click("#password")
+    for typed in ("0123456789 fjklmc<>? FJKLMC", text):
+        page.js(f"{FIELD}.value = ''")
+        page.type(typed)
+        assert page.js(f"{FIELD}.value") == typed
+    assert page.js("document.querySelector('dialog[open]')") is None
+    page.press("Enter")
+    page.until(f"!({ASKS})")
+    # There, they are the player's.
+    page.press("?")
+    page.until("document.querySelector('dialog[open]') !== null")
+    page.close()
+
+
 def test_in_a_low_frame_it_is_seen_what_is_wrong(
     house: House, chromium: Chromium, site: Site
 ) -> None:

@@ -243,6 +243,14 @@ def lived(node: Node, portal: Portal, kept: str, erased: str) -> list[Secret]:
     until(attended)
     command(node, "evidence.jsonl", *"attendance export acme/course --by eva".split())
     command(node, "purpose.txt", *"attendance purpose --locale de".split())
+    command(node, "acme.pub", *"attendance key acme".split())
+    command(node, "checkpoint.txt", *"attendance checkpoint acme".split())
+    command(node, "log.jsonl", *"attendance export acme --by eva".split())
+    (row, *_) = json.loads((node.folder / "said" / "attendance.json").read_text())["rows"]
+    words = f"attendance receipt acme/course {row['key']} -o receipt.json --by eva"
+    command(node, "receipt.txt", *words.split())
+    words = "attendance verify receipt.json --public-key said/acme.pub --evidence said/log.jsonl"
+    command(node, "verified.txt", *words.split())
     command(node, "changes.json", *"stream changes acme --json".split())
     command(node, "traffic.csv", *"traffic acme --format csv".split())
     command(node, "privacy.txt", *"tenant privacy acme --locale de".split())

@@ -232,6 +232,8 @@ def test_tenants(here: Path) -> None:
         "max_rate_bps": None,
         "notice": "",
         "attendance_purpose": "",
+        "checkpoint_url": "",
+        "checkpoint_cosigner": "",
         "created_at": told("tenant", "list")["tenants"][1]["created_at"],
     }
     assert "already" in refused(1, "tenant", "add", "acme")

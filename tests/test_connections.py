@@ -315,6 +315,31 @@ def test_tls_shows_the_certificate_that_is_asked_for(
         assert ask(peer, GET.replace(b"/ ", b"/big ")) == BIG
 
 
+def test_who_speaks_http_1_0_alone_is_served(
+    server: Server, certificates: tuple[Certificate, ...]
+) -> None:
+    context = trusting(*certificates)
+    context.set_alpn_protocols(["http/1.0"])
+    with over_tls(server.tls_port, context, "a.example") as peer:
+        assert peer.selected_alpn_protocol() == "http/1.0"
+        peer.sendall(b"GET / HTTP/1.0\r\nHost: a.example\r\n\r\n")
+        assert known(rest(peer))["secure"]
+
+
+def test_who_is_idle_for_too_long_is_told_the_end(
+    tmp_path: Path, certificates: tuple[Certificate, ...], edge: Edge
+) -> None:
+    """RFC 8446 6.1: without a close_notify, an end may be an attacker's."""
+    trust, strict = trusting(*certificates), {"suppress_ragged_eofs": False}
+    with (
+        serving(tmp_path, edge=edge, limits=Limits(idle=0.05)) as server,
+        over_tls(server.tls_port, trust, "a.example", **strict) as peer,
+    ):
+        ask(peer)
+        # Else it is an SSLEOFError.
+        assert peer.recv(1) == b""
+
+
 def test_old_versions_of_tls_are_refused(
     server: Server, certificates: tuple[Certificate, ...]
 ) -> None:

@@ -345,8 +345,8 @@ def recorded() -> set[str]:
     names = {each.name for kind in (StreamSettings, TenantSettings) for each in fields(kind)}
     names |= {f"password_{each.name}" for each in fields(PasswordSettings)} - {"password_label"}
     names |= {"password_label_changed", "passwords_shown", "stream_sessions_ended"}
-    names |= {"attendance_shown"}
-    for name in ("__init__", "audit", "people", "retaining", "verifiers", "viewers"):
+    names |= {"attendance_shown", "attendance_signed", "attendance_receipts"}
+    for name in ("__init__", "audit", "notary", "people", "retaining", "verifiers", "viewers"):
         tree = ast.parse((PACKAGE / "acl" / "store" / f"{name}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):

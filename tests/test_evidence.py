@@ -26,6 +26,7 @@ from urllib.parse import urljoin
 import pytest
 
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.notary import Notary
 from pystream.attendance.options import Options
 from pystream.attendance.purpose import VERSION
 from pystream.attendance.replay import computed
@@ -203,10 +204,10 @@ def test_devices_and_workers_are_one_viewer_by_every_implementation(audience: Au
     assert rows == json.loads(json.dumps(expected))
 
 
-def told(audience: Audience, *words: str) -> str:
+def attendance(audience: Audience, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pystream", "attendance", *words]
     folder = audience.node.folder
-    done = subprocess.run(
+    return subprocess.run(
         command,
         cwd=folder,
         env=environment(),
@@ -214,6 +215,10 @@ def told(audience: Audience, *words: str) -> str:
         capture_output=True,
         text=True,
     )
+
+
+def told(audience: Audience, *words: str) -> str:
+    done = attendance(audience, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -365,3 +370,81 @@ def test_a_node_that_is_stopped_leaves_nothing_untold(audience: Audience) -> Non
     with audience.store() as store:
         assert store.viewers.attendance.cursors() == {}
     assert audience.events(kind="outage") == []
+
+
+# Proofs
+
+
+def test_the_whole_way_from_a_delivery_to_a_proof_elsewhere(
+    audience: Audience, tmp_path: Path
+) -> None:
+    """The writer signs by itself; whoever has the public key needs nothing else."""
+    one, two = (audience.issue("acme/course") for _ in range(2))
+    for text, count in ((one, 6), (two, 4)):
+        for path in audience.segments(audience.let_in("acme/course", text))[:count]:
+            assert audience.ask(path)[0] == 200
+    until(lambda: len(audience.events()) == 10)
+    with audience.store() as store, audience.keys() as keys:
+        acme, notary = store.tenant("acme"), Notary(store.database, keys)
+        until(lambda: notary.checkpoints(acme.id) != ())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def kept(name: str, text: str) -> str:
+        (elsewhere / name).write_text(text)
+        return str(elsewhere / name)
+
+    # The tenant makes a key, and cosigns.
+    office = str(elsewhere / "office.key")
+    vkey = told(audience, "cosign", "--key", office, "--new-key", "acme.example/office")
+    with audience.store() as store:
+        store.set_tenant("acme", {"checkpoint_cosigner": vkey.strip()}, who="eva", now=3)
+    log_key = kept("acme.pub", told(audience, "key", "acme"))
+    trusted = kept("trusted.pub", Path(log_key).read_text() + vkey)
+    note = kept("note.txt", told(audience, "checkpoint", "acme"))
+    signed = told(audience, "cosign", note, "--key", office, "--public-key", log_key)
+    cosigned = kept("cosigned.txt", signed)
+    assert told(audience, "checkpoint", "acme", "--cosigned", cosigned) == signed
+    assert json.loads(told(audience, "checkpoint", "acme", "--json"))["cosigners"] == [
+        "acme.example/office"
+    ]
+    assert told(audience, "checkpoint", "acme", "--list").count("acme.example/office") == 1
+    # Receipts, and the log.
+    receipts = {}
+    for text, name in ((one, "one.json"), (two, "two.json")):
+        receipts[text] = str(elsewhere / name)
+        told(audience, "receipt", "acme/course", audience.key_of(text), "-o", receipts[text])
+    export = kept("log.jsonl", told(audience, "export", "acme"))
+    for text, count in ((one, 6), (two, 4)):
+        words = ["verify", receipts[text], "--public-key", trusted, "--json"]
+        alone = json.loads(told(audience, *words))
+        assert alone["events"] == count and alone["missing_cosigners"] == []
+        assert {row["proof"] for row in alone["rows"]} == {"recomputed"}
+        more = ("--evidence", export, "--checkpoint", cosigned)
+        assert json.loads(told(audience, *words, *more))["leaves"] == 10
+    # One event that is another.
+    changed = json.loads(Path(receipts[one]).read_text())
+    changed["events"][0]["event"]["t"] += 1
+    forged = kept("forged.json", json.dumps(changed))
+    done = attendance(audience, "verify", forged, "--public-key", trusted)
+    assert (done.returncode, done.stdout) == (1, "") and "not valid" in done.stderr
+    # One viewer that is nobody any more.
+    with audience.store() as store, audience.keys() as keys:
+        issuer = Issuer(store.viewers, keys)
+        issuer.erase(acme.id, [int(audience.key_of(one))], who="eva", now=int(time.time()))
+    export = kept("later.jsonl", told(audience, "export", "acme"))
+    words = ["verify", receipts[two], "--public-key", trusted, "--evidence", export]
+    later = json.loads(told(audience, *words, "--checkpoint", cosigned, "--json"))
+    assert (later["leaves"], later["leaves_not_available"]) == (10, 6)
+    with audience.store() as store:
+        seen = [each.values for each in store.audit.entries(acme.id)]
+    assert {"attendance_receipts": (None, 1)} in seen and {"attendance_signed": (None, 10)} in seen
+    # A backup of the store was brought back, somebody says.
+    done = attendance(audience, "checkpoint", "acme", "--timestamp", str(elsewhere / "x"))
+    assert done.returncode == 1 and "no checkpoint has a time stamp" in done.stderr
+    begun = json.loads(told(audience, "restored", "--json", "--by", "eva"))["begun"]
+    assert begun["acme"]["epoch"] == 2 and "\nprevious 10 " in begun["acme"]["note"]
+    assert told(audience, "restored", "acme", "--known", cosigned) == "acme: epoch 3\n"
+    done = attendance(audience, "restored", "acme", "--known", export)
+    assert done.returncode == 1 and "this is no signed note" in done.stderr
+    assert json.loads(told(audience, *words, "--json"))["valid"]

@@ -113,6 +113,23 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 @pytest.mark.slow
+def test_what_customers_are_told_of_privacy_follows_the_settings(house: House) -> None:
+    """As what viewers are told does."""
+
+    def told() -> Any:
+        return house.api("/privacy").json["document"]
+
+    before = told()
+    more = "[retention]\nsessions_days = 13\n[log]\naccess = true"
+    house.node.settings(rest=f"{more}\n[outgoing]\nviewer_address = true")
+    house.node.signal(signal.SIGHUP)
+    house.node.hear("READY=1")
+    served = json.loads(house.ask("GET", "/.well-known/pystream-privacy.json?tenant=acme").body)
+    assert told() == served != before
+    assert house.node.stop() == 0
+
+
+@pytest.mark.slow
 def test_a_person_signs_in_changes_the_password_and_signs_out(house: House) -> None:
     assert house.ask("GET", "/console/").headers["location"] == "/console/sign-in"
     wrong = house.sign_in("wrong")

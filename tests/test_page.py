@@ -253,6 +253,9 @@ def test_each_language_refuses_in_its_own_words() -> None:
 def test_its_address_without_the_slash_leads_to_it(server: Server) -> None:
     status, fields, _ = server.get("/acme/film")
     assert (status, urljoin("/acme/film", fields["location"])) == (308, "/acme/film/")
+    # A link's signature stands there.
+    fields = server.get("/acme/film?token=a%2Fb&expires=1")[1]
+    assert urljoin("/acme/film", fields["location"]) == "/acme/film/?token=a%2Fb&expires=1"
 
 
 def test_below_a_prefix_all_addresses_hold() -> None:

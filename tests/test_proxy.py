@@ -269,6 +269,8 @@ def test_any_fields_give_an_address_or_the_declared_error(text: str) -> None:
 
 # The way to HTTPS
 
+TOKEN = "/bcdn_token=HS256-x&token_path=%2Facme%2F%C3%BC%2F"
+
 
 @pytest.mark.parametrize(
     ("port", "host", "path", "query", "place"),
@@ -278,6 +280,8 @@ def test_any_fields_give_an_address_or_the_declared_error(text: str) -> None:
         (8443, "film.example:8080", "/", "", "https://film.example:8443/"),
         (443, "[2001:db8::1]:80", "/a", "", "https://[2001:db8::1]/a"),
         (443, "a.example", "/a b/%2e/ü", "", "https://a.example/a%20b/%252e/%C3%BC"),
+        # What is signed goes on as it was sent.
+        (443, "a.example", f"{TOKEN}/acme/ü/", "", f"https://a.example{TOKEN}/acme/%C3%BC/"),
         (443, "a.example", "/.well-known/acme-challenge/x", "", None),
         (None, "a.example", "/a", "", None),
     ],

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.keys import Keyring
@@ -36,21 +36,27 @@ from pystream.acl.store.inventory import INVENTORY, SEALED, of_tenants, owner
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
+from pystream.acl.store.notary import Notary
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.reaching import ReachStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import NewPassword, Replaced, ViewerStore
-from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.streams import StreamSettings, Tenant, TenantSettings
 from pystream.acl.traffic import Kind, Metered
 from pystream.acl.viewers import Session, Spent
+from pystream.attendance.checkpoint import Clock, cosigned
+from pystream.attendance.documents import Scope
 from pystream.attendance.evidence import Place
+from pystream.attendance.notes import SigningKey
+from pystream.attendance.options import Options
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
 MONTH = "2031-05"
+CLOCK = Clock(True, 5)
 
 
 class Full(Stores):
@@ -113,6 +119,19 @@ class Full(Stores):
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
         self.store.viewers.reach.keep({(film, self.passwords[tenant]): Reach(6000, now)})
+        id = self.store.tenant(tenant).id
+        notary(self).ensure_key(id, NOW)
+        signed = notary(self).checkpoint(id, CLOCK, NOW)
+        office = SigningKey(f"{tenant}/office", bytes(32), cosigns=True)
+        key = {"checkpoint_cosigner": str(office.verifier)}
+        acme = self.store.set_tenant(tenant, key, **by)
+        notary(self).cosign(acme, cosigned(signed.note, office, NOW), NOW)
+        notary(self).delivered(id, signed.id, NOW)
+        notary(self).stamped(id, signed.id, NOW, f"stamp of {tenant}".encode())
+        # Subtrees want 256 leaves.
+        with self.store.database.writing() as connection:
+            row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
+            connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -308,6 +327,46 @@ CALLS: dict[type, dict[str, Call]] = {
             full.other, [full.passwords["acme"]]
         ),
     },
+    Notary: {
+        "ensure_key": lambda full: (
+            notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
+        ),
+        "checkpoint": lambda full: (
+            notary(full).checkpoint(full.other, CLOCK, NOW).tenant_id == full.acme
+        ),
+        "checkpoints": lambda full: [
+            each for each in notary(full).checkpoints(full.other) if each.tenant_id == full.acme
+        ],
+        "delivered": lambda full: notary(full).delivered(
+            full.other, notary(full).checkpoints(full.acme)[0].id, NOW
+        ),
+        "has_signed": lambda full: notary(full).has_signed(
+            full.other, notary(full).heads()[full.acme].signed or (0, 0, b"")
+        ),
+        "stamped": lambda full: notary(full).stamped(
+            full.other, notary(full).checkpoints(full.acme)[0].id, NOW, b"x"
+        ),
+        "timestamp": lambda full: notary(full).timestamp(full.other)[1] == b"stamp of acme",
+        "begin_epoch": lambda full: (
+            notary(full).begin_epoch(full.other, CLOCK, NOW, who="eve") and None
+        ),
+        "cosign": lambda full: notary(full).cosign(
+            cosigning(full), notary(full).checkpoints(full.acme)[0].note, NOW
+        ),
+        "export": lambda full: [
+            line
+            for line in notary(full).export(full.other, CLOCK, NOW)
+            if str(full.passwords["acme"]).encode() in line
+        ],
+        "receipt": lambda full: notary(full).receipt(
+            full.store.stream("other", "film"),
+            full.passwords["acme"],
+            Options("file"),
+            Scope(("film",)),
+            CLOCK,
+            NOW,
+        ),
+    },
     Verifiers: {
         "add": lambda full: verifiers(full).add(
             full.other, theirs(full), "k2", Verifier(kind="link", secret="cd" * 32), **WHO
@@ -416,6 +475,7 @@ OF_ALL: dict[type, set[str]] = {
         *("claim", "adopt", "check_key_store", "verifiers", "together"),
     },
     Verifiers: set(),
+    Notary: {"due", "heads", "undelivered", "unstamped"},
     AnswerStore: {"expired"},
     AttendanceStore: {"keep", "cursors", "give_up", "seal", "old", "forget_cursors"},
     ReachStore: {"find", "keep"},
@@ -463,6 +523,16 @@ def answer(digest: bytes, reference: bytes = bytes(16)) -> KeptAnswer:
 
 def verifiers(full: Full) -> Verifiers:
     return Verifiers(full.store.database, full.keys)
+
+
+def notary(full: Stores) -> Notary:
+    return Notary(full.store.database, full.keys)
+
+
+def cosigning(full: Full) -> Tenant:
+    """Other, whose cosigner is acme's."""
+    key = str(SigningKey("acme/office", bytes(32), cosigns=True).verifier)
+    return full.store.set_tenant("other", {"checkpoint_cosigner": key}, **WHO)
 
 
 def stranger(full: Full) -> Person:
@@ -601,7 +671,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     assert full.everything(full.other) == other
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
-    assert document["keys"] == {"tenant_key": 1, "record_key": 6}
+    assert document["keys"] == {"tenant_key": 1, "record_key": 7}
     assert (document["tenant_id"], document["at"]) == (acme, NOW)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()

@@ -742,6 +742,33 @@ def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Nod
     assert got - sums.most_in_a_second() <= booked <= got
 
 
+@pytest.mark.needs("openssl")
+def test_what_was_sent_over_tls_is_booked_whole_also_where_the_peer_closes_at_once(
+    node: Node,
+) -> None:
+    """Who closes when it has the last byte, as curl does, answers TLS's last word with a reset."""
+    own, port, count = certificate(node.folder, "a.example"), free_port(), 40
+    shown = '[[tls.certificates]]\ncertificate = "a.example.pem"\nkey = "a.example.key"\n'
+    node.settings("workers = 1", f'[tls]\nlisten = ["127.0.0.1:{port}"]\n{shown}')
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path, sent = node.film(), 0
+    for _ in range(count):
+        with over_tls(port, trusting(own), "a.example") as peer:
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(peer)
+            answer.begin()
+            # Read by its length, so what is behind it is never read.
+            sent += len(answer.read())
+    assert node.stop() == 0
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert (row.requests, row.aborted) == (count, 0)
+    assert row.bytes > sent
+
+
 # Reload and replacement
 
 

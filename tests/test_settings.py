@@ -186,6 +186,18 @@ def test_settings_are_frozen() -> None:
         ("[server]\nlisten = []", 2, "server.listen", "nowhere to listen"),
         ("[server]\nproxy_protocol = true", 2, "server.proxy_protocol", "trusted_proxies"),
         ("[tls]\nlisten = ['a:1']", 2, "tls.listen", "tls.certificates names none"),
+        (
+            "[attendance]\ntimestamp_url = 'https://a.example/'",
+            2,
+            "attendance.timestamp_url",
+            "attendance.timestamp_certificates has to name a file",
+        ),
+        (
+            "[attendance]\ntimestamp_url = 'a.example'\ntimestamp_certificates = 'a.pem'",
+            2,
+            "attendance.timestamp_url",
+            "a URL like",
+        ),
         ("[tls]\nredirect = true", 2, "tls.redirect", "no HTTPS"),
         ("[tls]\nhsts_seconds = 1", 2, "tls.hsts_seconds", "no HTTPS"),
         ("[server]\nlisten = ['a:1', 'a:1']", 2, "server.listen", "named twice"),

@@ -221,6 +221,7 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         (
             "hashes of events of attendance, each with a random number that is gone with the event",
             "when the server was down, or its clock was set, while attendance was recorded",
+            "how many of these there were at a time and one hash of them all, signed, and who has seen that",
         ),
         "to show that no event was added, changed or left out",
         "no",

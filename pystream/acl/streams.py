@@ -34,6 +34,7 @@ ACCESS: Final = ("open", "shared", "personal", "signed", "external")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # RFC 6454 6.2: scheme, host, and a port if it is not the scheme's own. No path, no user.
 _ORIGIN = re.compile(r"https?://([a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+_HTTPS = re.compile(r"https://[!-~]{1,2040}")
 _MOST_SOURCES = 32
 _MOST_ORIGINS = 64
 
@@ -47,6 +48,8 @@ class TenantSettings:
     streams get together; None: no limit. `notice`: what viewers are told before anything is recorded,
     plain text with empty lines between paragraphs. `attendance_purpose`: the version of the purpose
     text that the tenant has accepted, without which no attendance is recorded; empty: none.
+    `checkpoint_url`: where checkpoints of the log of attendance are sent, https; `checkpoint_cosigner`:
+    the key, as text, of who cosigns them for the tenant; empty: nobody.
     """
 
     display: str = ""
@@ -54,6 +57,8 @@ class TenantSettings:
     max_rate_bps: int | None = None
     notice: str = ""
     attendance_purpose: str = ""
+    checkpoint_url: str = ""
+    checkpoint_cosigner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,6 +282,28 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
             f"{purpose.VERSION} is wanted, the version of the text that was read, or nothing",
             of="attendance_purpose",
         )
+    if settings.checkpoint_url and not _HTTPS.fullmatch(settings.checkpoint_url):
+        yield Said(
+            "url",
+            "one like https://login.example.org/checkpoints is wanted",
+            of="checkpoint_url",
+        )
+    if settings.checkpoint_cosigner and not _is_cosigner(settings.checkpoint_cosigner):
+        yield Said(
+            "cosigner",
+            "the public key of a cosigner is wanted, as `pystream attendance cosign --new-key` writes it",
+            of="checkpoint_cosigner",
+        )
+
+
+def _is_cosigner(text: str) -> bool:
+    # Keys want a library that whoever has none of them need not wait for.
+    from pystream.attendance.notes import VerifierKey
+
+    try:
+        return VerifierKey.parse(text).cosigns
+    except InvalidValue:
+        return False
 
 
 def _of_stream(settings: StreamSettings) -> Iterator[str]:

@@ -31,6 +31,14 @@ _TEXT = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """How well a node knows what time it is."""
+
+    is_synchronised: bool
+    error_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """`name` is that of the log's key; `previous` a size and a root of the epoch before."""
 
@@ -112,6 +120,26 @@ def check(note: str, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, list[Sign
     if not any(each.key.name == checkpoint.name for each in logs):
         raise NotProven("no trusted key of this log has signed its checkpoint")
     return checkpoint, [each for each in signers if each.key.cosigns]
+
+
+def check_later(kept: Checkpoint, new: Checkpoint) -> None:
+    """Raises `NotProven` where by what they say alone a checkpoint cannot be a later one of the log that one
+    was kept of. That all of its leaves are the same is proven by an export."""
+    if new.name != kept.name:
+        raise NotProven("it is of another log than the one that was kept")
+    then: tuple[int, bytes] | None = (new.size, new.root)
+    if new.epoch != kept.epoch:
+        # An epoch names the one before it, and of those before that nothing is told.
+        then = new.previous if new.epoch == kept.epoch + 1 else None
+        if new.epoch < kept.epoch or (new.epoch == kept.epoch + 1 and then is None):
+            raise NotProven("its epoch does not go on with the one of the checkpoint that was kept")
+    if then is None:
+        return
+    size, root = then
+    if size < kept.size:
+        raise NotProven(f"the log had {kept.size} leaves already, and {size} are told now")
+    if size == kept.size and root != kept.root:
+        raise NotProven(f"the log had another root when it had {size} leaves")
 
 
 def _count(digits: str) -> int:

@@ -27,10 +27,15 @@ from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
-    from pystream._core import LeafHashes
     from pystream.attendance.notes import SigningKey
+
+    class Proving(Protocol):
+        """A log's leaves, of which proofs are made, as `LeafHashes` and `Tiles` do."""
+
+        def inclusion(self, size: int, places: Sequence[int]) -> bytes: ...
+
 
 REPORT = "pystream attendance report 1"
 RECEIPT = "pystream attendance receipt 1"
@@ -116,7 +121,7 @@ def report(
 def receipt(
     of: str,
     leaves: Iterable[tuple[int, Leaf]],
-    log: LeafHashes,
+    log: Proving,
     rows: Sequence[Mapping[str, Any]],
     options: Options,
     scope: Scope,

@@ -146,3 +146,8 @@ def outage(t0: int, t1: int) -> str:
 def clock_step(t: int, step_ms: int) -> str:
     """The event that the machine's clock was set."""
     return _spelt({"kind": "clock", "step_ms": step_ms, "t": t})
+
+
+def restore(t0: int, t1: int) -> str:
+    """The event that an earlier log was brought back, so that what was known of [t0, t1) may be missing."""
+    return _spelt({"kind": "restore", "t0": t0, "t1": t1})

@@ -180,6 +180,11 @@ class Signature:
     id: bytes
     value: bytes
 
+    @property
+    def line(self) -> str:
+        """As it stands below the note."""
+        return f"{_DASH}{self.name} {_base64(self.id + self.value)}\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Signer:
@@ -193,7 +198,7 @@ def sign(text: str, key: SigningKey, seconds: int = 0) -> str:
     """The line that goes below the note; a cosigner's says that it has seen it at that Unix second."""
     time = seconds.to_bytes(8) if key.cosigns else b""
     value = time + key.sign(_message(text, key.verifier, seconds))
-    return f"{_DASH}{key.name} {_base64(key.verifier.id + value)}\n"
+    return Signature(key.name, key.verifier.id, value).line
 
 
 def note(text: str, lines: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from contextlib import contextmanager
 
@@ -15,7 +14,7 @@ from pystream.errors import InvalidValue, NotFound, PystreamError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, BinaryIO
+    from typing import Any
 
     from pystream.acl.passwords import PasswordSettings
     from pystream.acl.store import Store
@@ -355,7 +354,7 @@ def cards(words: list[str]) -> int:
             data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
         except InvalidValue as error:
             return _store.wrong_values(parser, error)
-        with _new_file(options.output, replace=options.force) as file:
+        with _store.new_file(options.output, replace=options.force) as file:
             # On record before anybody can see them, and where nobody can, not at all.
             what = {"passwords_shown": len(shown)}
             store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
@@ -375,15 +374,6 @@ def _to_print(
     ids = _ids(options, stream.tenant_id, store, issuer)
     found = {each.password.id: each for each in issuer.shown(stream.tenant_id, ids)}
     return [found[id] for id in ids if stream.id in found[id].password.streams]
-
-
-def _new_file(path: str, *, replace: bool) -> BinaryIO:
-    """A file for its owner's eyes only."""
-    mode = os.O_TRUNC if replace else os.O_EXCL
-    try:
-        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
-    except FileExistsError:
-        raise PystreamError(f"{path}: it is there already; --force replaces it") from None
 
 
 # revoke, erase
@@ -592,15 +582,9 @@ def _add_choice(parser: Parser) -> None:
 def _add_which(parser: Parser, *, required: bool) -> None:
     which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
-    which.add_argument("--id", type=_id, nargs="+", metavar="ID", help="as `list --json` has them")
-
-
-def _id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
-        raise argparse.ArgumentTypeError(
-            "ids are wanted as `pystream password list --json` has them"
-        )
-    return int(text)
+    which.add_argument(
+        "--id", type=_store.password_id, nargs="+", metavar="ID", help="as `list --json` has them"
+    )
 
 
 def _chosen(

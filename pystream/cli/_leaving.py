@@ -72,12 +72,10 @@ def privacy(words: list[str]) -> int:
     if options.json and options.format == "text":
         parser.error("--json and --format text exclude each other")
     settings = settings_of(options)
-    from pystream.acl.disclosure import Practice, document, notice
+    from pystream.acl.disclosure import document, notice
     from pystream.acl.store import Store
 
-    practice = Practice(
-        settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
-    )
+    practice = settings.practice
     with Store.open(settings.store.url) as store:
         tenant = store.tenant(options.name)
     with _terminal.output():

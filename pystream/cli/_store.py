@@ -16,7 +16,7 @@ from pystream.errors import InvalidValue, NoStore, PystreamError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, BinaryIO, TypeAlias
 
     from pystream.acl.store import Store
     from pystream.acl.store.keystore import KeyStore
@@ -181,6 +181,15 @@ def not_installed(error: ModuleNotFoundError) -> PystreamError:
     )
 
 
+def new_file(path: str, *, replace: bool) -> BinaryIO:
+    """A file for its owner's eyes only. Raises `PystreamError` where there is one."""
+    mode = os.O_TRUNC if replace else os.O_EXCL
+    try:
+        return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
+    except FileExistsError:
+        raise PystreamError(f"{path}: it is there already; --force replaces it") from None
+
+
 def who(options: argparse.Namespace) -> str:
     """The name under which a change is recorded."""
     if options.by is not None:
@@ -317,6 +326,15 @@ def place(text: str) -> tuple[str, str]:
     if not (tenant and slash and name) or "/" in name:
         raise argparse.ArgumentTypeError("TENANT/STREAM is wanted")
     return tenant, name
+
+
+def password_id(text: str) -> int:
+    """A password, by its number."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
+        raise argparse.ArgumentTypeError(
+            "ids are wanted as `pystream password list --json` has them"
+        )
+    return int(text)
 
 
 def rate(text: str) -> int | None:

@@ -6,7 +6,7 @@ import argparse
 import json
 from contextlib import ExitStack
 
-from pystream.cli import _store, _terminal
+from pystream.cli import _proving, _store, _terminal
 from pystream.cli._arguments import Parser, path
 from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence, NotProven
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 _HELP = """\
 usage: pystream attendance purpose [--locale de|en]
        pystream attendance show TENANT/STREAM [--day YYYY-MM-DD]
-       pystream attendance export TENANT/STREAM [--day YYYY-MM-DD]
+       pystream attendance export TENANT[/STREAM] [--day YYYY-MM-DD]
+       pystream attendance receipt TENANT/STREAM ID -o FILE
+       pystream attendance key TENANT
+       pystream attendance checkpoint TENANT [OPTION...]
+       pystream attendance cosign CHECKPOINT --key FILE --public-key FILE
+       pystream attendance restored [TENANT [--known NOTE]]
        pystream attendance replay EVENTS.jsonl --mode live|file [OPTION...]
        pystream attendance verify REPORT|RECEIPT --public-key FILE [OPTION...]
        pystream attendance ACTION --help
@@ -36,11 +41,17 @@ each stream, on each day and in a programme, by a published rule:
 accepted what for, and the stream says so (pystream stream set --attendance).
 
 actions:
-  purpose  print the text that a tenant accepts, and its version
-  show     compute the rows of a stream, by what is recorded so far
-  export   print the evidence of a stream, as replay reads it
-  replay   compute the rows of an evidence file
-  verify   prove a report or a receipt, by public keys and nothing else
+  purpose     print the text that a tenant accepts, and its version
+  show        compute the rows of a stream, by what is recorded so far
+  export      print the evidence of a stream, as replay reads it, or a tenant's
+              whole log, as verify does
+  receipt     write what a password has watched, with the proof of it
+  key         print what a tenant's log is verified with
+  checkpoint  sign how long a tenant's log is, and what it holds
+  cosign      say, as the tenant, that a checkpoint was seen
+  restored    go on with another log, after a backup was brought back
+  replay      compute the rows of an evidence file
+  verify      prove a report or a receipt, by public keys and nothing else
 
 exit codes:
   0  done; of verify: it is valid
@@ -55,7 +66,9 @@ examples:
   pystream attendance show acme/course --day 2031-05-01
   pystream attendance export acme/course > course.jsonl
   pystream attendance replay course.jsonl --mode file --timezone Europe/Berlin
-  pystream attendance verify report.json --public-key acme.pub
+  pystream attendance key acme > acme.pub
+  pystream attendance receipt acme/course 4711 -o receipt.json
+  pystream attendance verify receipt.json --public-key acme.pub
 """
 
 _REPLAY = """\
@@ -166,6 +179,11 @@ def run(arguments: list[str]) -> int:
         "export": _export,
         "replay": _replay,
         "verify": _verify,
+        "key": _proving.key,
+        "checkpoint": _proving.checkpoint,
+        "cosign": _proving.cosign,
+        "receipt": _proving.receipt,
+        "restored": _proving.restored,
     }
     return _store.dispatch("attendance", _HELP, actions, arguments)
 
@@ -233,13 +251,22 @@ def _export(words: list[str]) -> int:
         "export",
         "Prints the evidence of a stream, an event a line, as `replay` reads it: anybody\n"
         "who has it can compute the rows again. Passwords are called by their numbers.\n"
-        "What was erased is not there any more. That it was exported is on record.",
+        "What was erased is not there any more. That it was exported is on record.\n"
+        "\n"
+        "Of a TENANT, it prints the whole log of all its streams, as `verify --evidence`\n"
+        "reads it: leaf by leaf, what was erased as a hash alone, behind the checkpoint\n"
+        "that is over them.",
+        place="TENANT[/STREAM]",
         json_too=False,
     )
     options = parser.parse(words)
+    if options.stream[1] is None:
+        if options.day is not None:
+            parser.error("--day is of a stream's evidence: a log is exported whole")
+        return _proving.export_log(options)
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        span = _span(options.day, tenant.settings.timezone) if options.day else ()
+        span = _proving.span(options.day, tenant.settings.timezone) if options.day else ()
         found = list(store.viewers.attendance.events(keys, tenant.id, stream.id, *span))
         _note_view(store, stream, len(found), options)
     with _terminal.output():
@@ -248,17 +275,29 @@ def _export(words: list[str]) -> int:
     return 0
 
 
-def _of_stream(action: str, description: str, *, json_too: bool = True) -> Parser:
+def _of_stream(
+    action: str, description: str, *, place: str = "TENANT/STREAM", json_too: bool = True
+) -> Parser:
     parser = Parser(
         f"attendance {action}",
-        usage="TENANT/STREAM [--day YYYY-MM-DD]\n"
+        usage=f"{place} [--day YYYY-MM-DD]\n"
         f"         [--by NAME] [--config FILE]{' [--json]' if json_too else ''}",
         description=description,
         epilog=f"{_store.EXIT_CODES}",
     )
     add = parser.add_argument
-    add("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
-    add("--day", type=_day, metavar="YYYY-MM-DD", help="only this day, of the tenant's time zone")
+    add(
+        "stream",
+        type=_store.place if place == "TENANT/STREAM" else _store.place_or_tenant,
+        metavar=place,
+        help="the stream",
+    )
+    add(
+        "--day",
+        type=_proving.day,
+        metavar="YYYY-MM-DD",
+        help="only this day, of the tenant's time zone",
+    )
     general = parser.add_argument_group("general options").add_argument
     general("--config", metavar="FILE", help="the settings, pystream.toml")
     general("--by", metavar="NAME", help="who is on record for it (default: the user)")
@@ -275,31 +314,6 @@ def _note_view(store: Store, stream: Stream, count: int, options: argparse.Names
         who=_store.who(options),
         now=_store.now(),
     )
-
-
-def _day(text: str) -> str:
-    from datetime import date
-
-    try:
-        if date.fromisoformat(text).isoformat() == text:
-            return text
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError("a day is wanted, as in 2031-05-01")
-
-
-def _span(day: str, zone: str) -> tuple[int, int]:
-    """From when to when a civil day lasts, in ms since 1970."""
-    from datetime import date, datetime, timedelta
-
-    from pystream.acl.streams import time_zone
-
-    begin = date.fromisoformat(day)
-
-    def midnight(of: date) -> int:
-        return int(datetime(of.year, of.month, of.day, tzinfo=time_zone(zone)).timestamp() * 1000)
-
-    return midnight(begin), midnight(begin + timedelta(days=1))
 
 
 def _replay(words: list[str]) -> int:

@@ -161,7 +161,8 @@ def _parser(action: str, description: str, example: str) -> Parser:
         f"tenant {action}",
         usage="NAME [--display TEXT] [--timezone ZONE]\n"
         "         [--max-rate RATE] [--notice-file FILE]\n"
-        "         [--attendance-purpose VERSION] [--by NAME]\n"
+        "         [--attendance-purpose VERSION] [--checkpoint-url URL]\n"
+        "         [--checkpoint-cosigner KEY] [--by NAME]\n"
         "         [--config FILE | --store URL] [--json]",
         description=description,
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
@@ -195,14 +196,27 @@ def _add_settings(parser: Parser) -> None:
     )
     group.add_argument(
         "--attendance-purpose",
-        type=_purpose,
+        type=_or_none,
         metavar="VERSION",
         help="that the tenant has accepted what attendance is recorded for, in the text of that version"
         " (pystream attendance purpose); none: not, and nothing is recorded",
     )
 
+    group.add_argument(
+        "--checkpoint-url",
+        type=_or_none,
+        metavar="URL",
+        help="where checkpoints of its attendance are sent, an https address of the Internet; none: nowhere",
+    )
+    group.add_argument(
+        "--checkpoint-cosigner",
+        type=_or_none,
+        metavar="KEY",
+        help="the public key of who cosigns them (pystream attendance cosign); none: nobody",
+    )
 
-def _purpose(text: str) -> str:
+
+def _or_none(text: str) -> str:
     return "" if text == "none" else text
 
 
@@ -212,7 +226,11 @@ def _text_of(path: str) -> str:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("display", "timezone", "max_rate_bps", "notice", "attendance_purpose")
+    from dataclasses import fields
+
+    from pystream.acl.streams import TenantSettings
+
+    names = (each.name for each in fields(TenantSettings))
     return {name: getattr(options, name) for name in names if hasattr(options, name)}
 
 

@@ -419,7 +419,8 @@ class Answers:
             return self._shown(request, stream)
         if kind is Kind.UNSLASHED:
             # Relative to its last element, and so below whatever prefix a proxy has put before.
-            headers = [("Location", f"{asked.stream}/"), ("Content-Length", "0")]
+            query = f"?{request.query}" if request.query else ""
+            headers = [("Location", f"{asked.stream}/{query}"), ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
             if stream.settings.access not in ("open", "signed"):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 
 import pystream
 from pystream.acl.keys import load_master_keys
@@ -51,6 +52,7 @@ def check(
 ) -> Findings:
     findings = Findings()
     findings.wrong += _certificates(settings)
+    findings.wrong += _timestamps(settings)
     _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
     path = settings.store.url.removeprefix("sqlite:///")
@@ -87,6 +89,24 @@ def _certificates(settings: Settings) -> Iterator[str]:
     yield from filter(None, alone)
     if certificates and not any(alone):
         yield from filter(None, [_said(load_tls, certificates, bytes(32))])
+
+
+def _timestamps(settings: Settings) -> Iterator[str]:
+    if not settings.attendance.timestamp_url:
+        return
+    if find_spec("rfc3161_client") is None:
+        yield (
+            "attendance.timestamp_url: the Python package rfc3161-client is not installed: pip install"
+            " '.[timestamps]' in its checkout"
+        )
+    try:
+        with open(settings.attendance.timestamp_certificates, "rb") as file:
+            if b"-----BEGIN CERTIFICATE-----" in file.read():
+                return
+        why = "there is no certificate in it, in PEM"
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+    yield f"attendance.timestamp_certificates: {settings.attendance.timestamp_certificates}: {why}"
 
 
 def _lifetimes(settings: Settings, now: datetime, findings: Findings) -> None:

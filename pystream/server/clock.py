@@ -14,23 +14,34 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
+
+from pystream.attendance.checkpoint import Clock
 
 # The offset, 0 for none yet, and how much of the wall clock's deviation from it was told; both ms.
 _ANCHOR = struct.Struct("=qq")
 _TIMEX_BYTES = 256
+# adjtimex(2): modes, offset, frequency, and the maximum error in us.
+_MAXERROR = struct.Struct("@Illl")
 # adjtimex(2): the clock is not synchronised; in <sys/timex.h>.
 _TIME_ERROR: Final = 5
 STEP_MS: Final = 1000
 """What the wall clock may deviate by: above it, somebody has set it."""
 
 
-def synchronised() -> bool:
-    """Whether the kernel says that its clock is synchronised."""
+def kernel() -> Clock:
+    """What the kernel says of its clock: whether it is synchronised, and by how much it may be wrong."""
     # `modes` 0: nothing is set, so whatever the struct's length on this machine, it is only filled.
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)
     found = int(ctypes.CDLL(None).adjtimex(timex))
-    return found not in (-1, _TIME_ERROR)
+    error_us: int = _MAXERROR.unpack_from(timex)[-1]
+    return Clock(found not in (-1, _TIME_ERROR), -(-max(error_us, 0) // 1000))
+
+
+def synchronised() -> bool:
+    """Whether the kernel says that its clock is synchronised."""
+    return kernel().is_synchronised
 
 
 def wall_ms() -> int:
@@ -87,6 +98,14 @@ class Anchor:
     def now(self) -> int:
         """Ms since 1970, by the anchor."""
         return self._boottime() + self.offset
+
+    def state(self) -> Clock:
+        """How well evidence knows its instants: what the kernel says, and by how much the wall clock has
+        moved away from the anchor."""
+        clock = kernel()
+        if not self.offset:
+            return clock
+        return replace(clock, error_ms=clock.error_ms + abs(self._wall() - self.now()))
 
     def step(self) -> int:
         """By how many ms somebody has set the wall clock since that was last told, 0 for not at all."""

@@ -44,6 +44,8 @@ from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
 
 _SWEEP_SECONDS = 1.0
 _LINGER_SECONDS = 2.0
+# After so long, and then after twice as long each time, it is seen whether the peer has it all.
+_SETTLE_SECONDS = 0.001
 # Accepted in a row: those who are here already shall not wait for all who come.
 _ACCEPTED_AT_ONCE = 16
 # Heard in a row, and for so long, before other tasks get their turn.
@@ -327,6 +329,9 @@ class Connections:
                     del self._sending[connection.number]
                     self._delivery.cancel(connection.number)
                 self._tell(connection, connection.answering, False)
+            if connection.secure and not (half or connection.lingering) and line.settle():
+                # RFC 8446 6.1. Nothing is lost by it where the peer has its answers.
+                line.shut()
             line.close(half)
         if self._draining and not self._connections:
             self._emptied.set()
@@ -476,11 +481,24 @@ class Connections:
 
     def _linger(self, connection: _Connection, line: _core.Line) -> None:
         """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
-        line.shut()
         connection.lingering = connection.unread = True
         connection.waiting = ""
         connection.deadline = time.monotonic() + _LINGER_SECONDS
+        if connection.secure and not line.settle():
+            self._nursery.start_soon(self._shut_when_settled, connection, line)
+        else:
+            line.shut()
         self._drop_what_comes(connection, line)
+
+    async def _shut_when_settled(self, connection: _Connection, line: _core.Line) -> None:
+        """TLS has a last word. A peer that has its answer and is gone sends a reset for it, with which the
+        acknowledgment of the answer is lost."""
+        pause = _SETTLE_SECONDS
+        while not line.settle() and pause < _LINGER_SECONDS:
+            await trio.sleep(pause)
+            pause *= 2
+        if connection in self._connections:
+            line.shut()
 
     # Answers.
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from pystream import _core
 from pystream.errors import SettingsError
-from pystream.server.http import HttpError, Request
+from pystream.server.http import HttpError, Request, split_token
 from pystream.server.proxy_protocol import as_text
 from pystream.server.settings import UNIX, Certificate, Network, Settings
 
@@ -99,7 +99,8 @@ class Edge:
         host = re.sub(r":[0-9]*\Z", "", request.fields.host)
         port = "" if self.https_port == 443 else f":{self.https_port}"
         query = f"?{request.query}" if request.query else ""
-        return f"https://{host}{port}{quote(request.path, safe=_PATH)}{query}"
+        as_sent, path = split_token(request.path)
+        return f"https://{host}{port}{as_sent}{quote(path, safe=_PATH)}{query}"
 
 
 def edge_of(settings: Settings, ticket_secret: bytes, https_port: int | None) -> Edge:

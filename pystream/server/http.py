@@ -480,7 +480,7 @@ _PLAIN_PATH = re.compile(rb"(?>(?:/(?!\.)" + _PCHARS + rb")+)/?+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_SEPARATOR = re.compile(rb"%(?:2[Ff]|5[Cc])")
 # Cut off in front of the path, and with nothing else in it than what a query may have.
-_TOKEN_SEGMENT = re.compile(rb"/bcdn_token=[^/]*(?=/)")
+_TOKEN_SEGMENT = re.compile(r"/bcdn_token=[^/]*(?=/)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # RFC 9110 7.2. The host of an http URI is not empty (RFC 9110 4.2.1).
@@ -654,10 +654,8 @@ def _split_target(target: bytes) -> tuple[str, str]:
 
 def _decoded(raw: bytes) -> str:
     """Decoded once, and never again by whoever gets it: "%252e" is the text "%2e"."""
-    # It holds an encoded path of its own.
-    token = _TOKEN_SEGMENT.match(raw)
-    as_sent = token[0] if token else b""
-    raw = raw.removeprefix(as_sent)
+    as_sent, rest = split_token(raw.decode("ascii"))
+    raw = rest.encode("ascii")
     if _ESCAPED_SEPARATOR.search(raw):
         raise HttpError(400, "the path has an encoded slash or backslash")
     try:
@@ -666,7 +664,15 @@ def _decoded(raw: bytes) -> str:
         raise HttpError(400, "the decoded path is not UTF-8") from None
     if _CONTROL.search(path):
         raise HttpError(400, "the path has an encoded control character")
-    return as_sent.decode("ascii") + path
+    return as_sent + path
+
+
+def split_token(path: str) -> tuple[str, str]:
+    """The first segment of a path where that is a token of bunny.net's, which holds an encoded path of its
+    own and so is as it was sent, and what is behind it."""
+    token = _TOKEN_SEGMENT.match(path)
+    length = token.end() if token else 0
+    return path[:length], path[length:]
 
 
 def _length(fields: dict[bytes, str], http_1_0: bool) -> int | None:

@@ -22,6 +22,10 @@ import msgspec
 from pystream.acl.retention import Rules, problems
 from pystream.errors import SettingsError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pystream.acl.disclosure import Practice
+
 EXAMPLE = os.path.join(os.path.dirname(__file__), "pystream.example.toml")
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -285,6 +289,8 @@ class Attendance(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """[attendance]"""
 
     allow_unsynced: bool = False
+    timestamp_url: str = ""
+    timestamp_certificates: str = ""
 
 
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -310,6 +316,13 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: RetentionSettings = RetentionSettings()
     attendance: Attendance = Attendance()
     log: Log = Log()
+
+    @property
+    def practice(self) -> Practice:
+        """What of them says what is kept of viewers."""
+        from pystream.acl.disclosure import Practice
+
+        return Practice(self.retention.rules, self.outgoing.viewer_address, self.log.access)
 
 
 # What a process has from its start to its end.
@@ -436,12 +449,13 @@ def _resolved(settings: Settings, folder: str) -> Settings:
         for each in settings.tls.certificates
     )
     changed, backups = msgspec.structs.replace, settings.retention.key_backups_folder
-    geo = settings.geo.database
+    geo, roots = settings.geo.database, settings.attendance.timestamp_certificates
     return changed(
         settings,
         store=StoreSettings(url=url),
         keys=_keys(settings.keys, absolute, database, url),
         geo=changed(settings.geo, database=geo and absolute(geo)),
+        attendance=changed(settings.attendance, timestamp_certificates=roots and absolute(roots)),
         retention=changed(settings.retention, key_backups_folder=backups and absolute(backups)),
         tls=changed(settings.tls, certificates=certificates),
         console=changed(
@@ -489,6 +503,14 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
         yield ("tls", "redirect"), "there is no HTTPS to send anybody to: tls.listen names nothing"
     if tls.hsts_seconds and not tls.listen:
         yield ("tls", "hsts_seconds"), "there is no HTTPS to insist on: tls.listen names nothing"
+    attendance = settings.attendance
+    if attendance.timestamp_url and not attendance.timestamp_certificates:
+        yield (
+            ("attendance", "timestamp_url"),
+            "attendance.timestamp_certificates has to name a file with the authority's root",
+        )
+    if not re.fullmatch(r"(https?://[!-~]{1,2040})?", attendance.timestamp_url):
+        yield ("attendance", "timestamp_url"), "a URL like https://stamps.example.org/ is wanted"
     for data, wrong in problems(settings.retention.rules):
         yield ("retention", f"{data}_days"), wrong
     seen = set[str]()

@@ -13,7 +13,7 @@ from typing import Any
 import trio
 
 from pystream import _core
-from pystream.acl.disclosure import Practice, document
+from pystream.acl.disclosure import document
 from pystream.acl.grants import Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
@@ -174,9 +174,7 @@ def answering(
 def disclosing(settings: Settings, streams: Streams) -> Callable[[str | None], bytes | None]:
     """What says, as JSON, what is kept: of a tenant's name, or of the node for None. It says None where
     there is no such tenant."""
-    practice = Practice(
-        settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
-    )
+    practice = settings.practice
 
     def disclosed(name: str | None) -> bytes | None:
         tenant = None if name is None else streams.tenant(name)

@@ -1,5 +1,6 @@
 """The node's one writer: what the meter has counted goes into the store, a second later at most. It
-opens sessions (`desk`), stores what was delivered to whom (`attending`), and deletes what is old (`upkeep`).
+opens sessions (`desk`), stores what was delivered to whom (`attending`) and signs it (`checkpoints`), and
+deletes what is old (`upkeep`).
 
 The meter lies in memory that the supervisor keeps, so whatever dies, a worker or the writer itself,
 loses nothing: its successor reads on. The store notes with each sum how far the meter was read.
@@ -20,13 +21,16 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import root_name
+from pystream.acl.store.notary import Notary
 from pystream.acl.traffic import Metered
 from pystream.errors import StoreError
 from pystream.server import child, log
 from pystream.server.attending import Recorder
+from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
+from pystream.server.heads import Heads
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
@@ -65,6 +69,10 @@ async def write(node: dict[str, Any]) -> None:
     keys = open_key_store(settings.keys, os.environ, migrate=False)
     store.claim(root_name(keys.root()))
     upkeep = Upkeep(store, keys, settings.retention)
+    anchor = Anchor(node["anchor"])
+    notary = Notary(store.database, keys)
+    heads = Heads(os.path.dirname(settings.keys.erasures))
+    signing = Checkpoints(store, notary, anchor, settings, heads)
     meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
     stopping = trio.Event()
@@ -72,6 +80,7 @@ async def write(node: dict[str, Any]) -> None:
     async def follow_supervisor() -> None:
         async for news in child.new_settings():
             upkeep.settings = news.retention
+            signing.settings = news
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -87,10 +96,13 @@ async def write(node: dict[str, Any]) -> None:
             nursery.start_soon(follow_signals, signals)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
-            recorder = Recorder(store.viewers, keys, Anchor(node["anchor"]))
+            # Nothing is added to a log that was brought back before it is known to be that.
+            await trio.to_thread.run_sync(signing.look)
+            recorder = Recorder(store.viewers, keys, anchor)
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
             nursery.start_soon(upkeep.run)
+            nursery.start_soon(signing.run)
             told = set[int]()
             while True:
                 with trio.move_on_after(_COMMIT_SECONDS):

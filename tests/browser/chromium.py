@@ -97,6 +97,10 @@ class Page:
     def press(self, *keys: str) -> None:
         self.run("for (const key of values.keys) await page.keyboard.press(key)", keys=keys)
 
+    def type(self, text: str) -> None:
+        """As fingers do, key by key, into what has the focus."""
+        self.run("await page.keyboard.type(values.text)", text=text)
+
     def click(self, selector: str) -> None:
         self.run("await page.click(values.selector)", selector=selector)
 

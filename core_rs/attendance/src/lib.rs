@@ -43,7 +43,10 @@ pub use evidence::{Evidence, Sorted};
 pub use ledger::{Late, Ledger};
 pub use limits::{FIRST_INSTANT, LARGEST_INTEGER, LAST_INSTANT, LONGEST_OPTION, LONGEST_SEGMENT};
 pub use lines::Malformed;
-pub use log::{Frontier, Hash, LeafHashes, SALT, Unproven, check_consistency, check_inclusion, leaf_hash};
+pub use log::{
+    Frontier, Hash, LeafHashes, Part, SALT, Unproven, check_consistency, check_inclusion, consistency_parts,
+    inclusion_parts, leaf_hash,
+};
 pub use row::{Grade, Row};
 pub use rules::{Beacons, Mode, Options};
 pub use spans::Spans;

@@ -11,7 +11,8 @@
 //! another storage and brings JSON, base64 and URLs along; `siglog` is a server.
 //!
 //! Leaves are numbered from 0. Several inclusions share what they have in common: the RFC's recursion for one leaf is done for
-//! a set of them, and for a set of one it gives the RFC's proof, hash by hash.
+//! a set of them, and for a set of one it gives the RFC's proof, hash by hash. Which parts a proof has a root over is known by
+//! numbers alone, so whoever keeps a log elsewhere than in memory reads no more of it than that.
 
 use std::fmt;
 
@@ -147,70 +148,23 @@ impl LeafHashes {
         }
     }
 
-    /// That these leaves are among the first `size`: for one of them RFC 9162 section 2.1.3.1, for several what they do not
-    /// have in common. `None` unless there are some, ascending and below `size`, and as many leaves as that.
+    /// The hashes of [`inclusion_parts`], or `None` also where there are not as many leaves.
     #[must_use]
     pub fn inclusion(&self, size: u64, leaves: &[u64]) -> Option<Vec<Hash>> {
-        let mut proof = Vec::new();
-        if !are_places(size, leaves.iter().copied()) || size > self.size() {
-            return None;
-        }
-        self.paths(0, size, leaves, &mut proof);
-        Some(proof)
+        self.over(inclusion_parts(size, leaves)?, size)
     }
 
-    fn paths(&self, from: u64, to: u64, leaves: &[u64], proof: &mut Vec<Hash>) {
-        if to - from == 1 {
-            return;
-        }
-        let middle = from + split(to - from);
-        let (left, right) = leaves.split_at(leaves.partition_point(|&leaf| leaf < middle));
-        if !left.is_empty() {
-            self.paths(from, middle, left, proof);
-        }
-        if right.is_empty() {
-            proof.push(self.range(middle, to));
-        } else {
-            self.paths(middle, to, right, proof);
-        }
-        if left.is_empty() {
-            proof.push(self.range(from, middle));
-        }
-    }
-
-    /// That the first `new` leaves begin with the first `old`: RFC 9162 section 2.1.4.1. `None` unless `old` is not above `new`,
-    /// and there are as many.
+    /// The hashes of [`consistency_parts`], or `None` also where there are not as many leaves.
     #[must_use]
     pub fn consistency(&self, old: u64, new: u64) -> Option<Vec<Hash>> {
-        if old > new || new > self.size() {
-            return None;
-        }
-        let mut proof = Vec::new();
-        if old > 0 && old < new {
-            self.subproof(old, 0, new, true, &mut proof);
-        }
-        Some(proof)
+        self.over(consistency_parts(old, new)?, new)
     }
 
-    fn subproof(&self, old: u64, from: u64, to: u64, is_known: bool, proof: &mut Vec<Hash>) {
-        if old == to - from {
-            if !is_known {
-                proof.push(self.range(from, to));
-            }
-            return;
-        }
-        let half = split(to - from);
-        let middle = from + half;
-        if old <= half {
-            self.subproof(old, from, middle, is_known, proof);
-            proof.push(self.range(middle, to));
-        } else {
-            self.subproof(old - half, middle, to, false, proof);
-            proof.push(self.range(from, middle));
-        }
+    fn over(&self, parts: Vec<Part>, size: u64) -> Option<Vec<Hash>> {
+        (size <= self.size()).then(|| parts.into_iter().map(|(from, to)| self.range(from, to)).collect())
     }
 
-    /// The root over a part that the recursion leads to: it begins at a multiple of the power of two that is not below its length.
+    /// The root over a part.
     fn range(&self, from: u64, to: u64) -> Hash {
         let size = to - from;
         if size.is_power_of_two() {
@@ -219,6 +173,69 @@ impl LeafHashes {
         }
         let middle = from + split(size);
         parent(&self.range(from, middle), &self.range(middle, to))
+    }
+}
+
+/// The leaves from one place to before another, over which a proof has one root. The first is a multiple of the power of two that
+/// is not below their number.
+pub type Part = (u64, u64);
+
+/// What proves that these leaves are among the first `size`: for one of them RFC 9162 section 2.1.3.1, for several what they do
+/// not have in common. `None` unless there are some, ascending and below `size`.
+#[must_use]
+pub fn inclusion_parts(size: u64, leaves: &[u64]) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    are_places(size, leaves.iter().copied()).then(|| paths(0, size, leaves, &mut parts))?;
+    Some(parts)
+}
+
+fn paths(from: u64, to: u64, leaves: &[u64], parts: &mut Vec<Part>) {
+    if to - from == 1 {
+        return;
+    }
+    let middle = from + split(to - from);
+    let (left, right) = leaves.split_at(leaves.partition_point(|&leaf| leaf < middle));
+    if !left.is_empty() {
+        paths(from, middle, left, parts);
+    }
+    if right.is_empty() {
+        parts.push((middle, to));
+    } else {
+        paths(middle, to, right, parts);
+    }
+    if left.is_empty() {
+        parts.push((from, middle));
+    }
+}
+
+/// What proves that the first `new` leaves begin with the first `old`: RFC 9162 section 2.1.4.1. `None` where `old` is above `new`.
+#[must_use]
+pub fn consistency_parts(old: u64, new: u64) -> Option<Vec<Part>> {
+    if old > new {
+        return None;
+    }
+    let mut parts = Vec::new();
+    if old > 0 && old < new {
+        subproof(old, 0, new, true, &mut parts);
+    }
+    Some(parts)
+}
+
+fn subproof(old: u64, from: u64, to: u64, is_known: bool, parts: &mut Vec<Part>) {
+    if old == to - from {
+        if !is_known {
+            parts.push((from, to));
+        }
+        return;
+    }
+    let half = split(to - from);
+    let middle = from + half;
+    if old <= half {
+        subproof(old, from, middle, is_known, parts);
+        parts.push((middle, to));
+    } else {
+        subproof(old - half, middle, to, false, parts);
+        parts.push((from, middle));
     }
 }
 

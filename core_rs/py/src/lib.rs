@@ -20,7 +20,10 @@ mod _core {
     #[pymodule_export]
     use crate::delivery::{Delivery, Download, Line, Rest, Tls};
     #[pymodule_export]
-    use crate::log::{Frontier, LeafHashes, canonical_events, check_consistency, check_inclusion, leaf_hashes};
+    use crate::log::{
+        Frontier, LeafHashes, canonical_events, check_consistency, check_inclusion, consistency_parts, inclusion_parts,
+        leaf_hashes,
+    };
     #[pymodule_export]
     use crate::movie::{Movie, Track};
     #[pymodule_export]

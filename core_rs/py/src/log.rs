@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use pystream_attendance::{Hash, SALT};
+use pystream_attendance::{Hash, Part, SALT};
 
 use crate::errors::{malformed_evidence, not_proven};
 
@@ -147,6 +147,25 @@ impl LeafHashes {
         let proof = py.detach(|| lock(&self.0).consistency(old, new));
         proof.map(|proof| as_bytes(py, &proof)).ok_or_else(fewer)
     }
+}
+
+/// Over which parts of a log a proof has a root, that leaves at ascending places are among its first `size`.
+///
+/// # Errors
+/// `ValueError` for other places.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "as pyo3 hands over a list")]
+pub(crate) fn inclusion_parts(size: u64, places: Vec<u64>) -> PyResult<Vec<Part>> {
+    pystream_attendance::inclusion_parts(size, &places).ok_or_else(fewer)
+}
+
+/// The same, that the first `new` leaves of a log begin with the first `old`.
+///
+/// # Errors
+/// `ValueError` where `old` is above `new`.
+#[pyfunction]
+pub(crate) fn consistency_parts(old: u64, new: u64) -> PyResult<Vec<Part>> {
+    pystream_attendance::consistency_parts(old, new).ok_or_else(fewer)
 }
 
 /// Whether leaves, by their ascending places, are in a log of that size and root.

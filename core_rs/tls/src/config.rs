@@ -14,8 +14,8 @@ use crate::resolver::Resolver;
 use crate::sealing::in_one_pass;
 use crate::{Certificate, Error, ErrorKind, Result, TicketKeys};
 
-/// The one protocol spoken inside (RFC 7301 §6). A peer that offers only others is refused with an alert.
-const ALPN: &[u8] = b"http/1.1";
+/// What is spoken inside (RFC 7301 §6), the best first. A peer that offers only others is refused with an alert.
+const ALPN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// Certificates and rules for connections. A clone is the same configuration.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ impl Config {
             .expect("the provider has suites for both versions")
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Resolver::new(identities)));
-        server.alpn_protocols = vec![ALPN.to_vec()];
+        server.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
         server.ticketer = Arc::new(tickets);
         server.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { server: Arc::new(server), names: names.into_iter().collect() })

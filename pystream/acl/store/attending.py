@@ -105,7 +105,7 @@ class AttendanceStore:
             told = [*incidents, *((t0, evidence.outage(t0, t1)) for t0, t1 in gaps)]
             owners = _attending(connection) if told else set()
             for tenant_id in sorted(owners | set(by_tenant)):
-                log = _Log.of(connection, tenant_id, now)
+                log = Log.of(connection, tenant_id, now)
                 log.add_events(by_tenant[tenant_id])
                 if tenant_id in owners:
                     log.add_incidents(told)
@@ -200,7 +200,7 @@ class AttendanceStore:
                 for row in rows
             ]
             for tenant_id in sorted(_attending(connection)) if told else ():
-                log = _Log.of(connection, tenant_id, now)
+                log = Log.of(connection, tenant_id, now)
                 log.add_incidents(told)
                 log.finish()
             connection.execute(update(tables.attendance_cursor).where(*these).values(over=True))
@@ -403,7 +403,7 @@ class _Group(NamedTuple):
         ]
 
 
-class _Log:
+class Log:
     """A tenant's log, in a transaction that writes."""
 
     def __init__(self, connection: Connection, tenant_id: int, id: int, size: int) -> None:
@@ -414,7 +414,7 @@ class _Log:
         self._leaves: list[bytes] = []
 
     @classmethod
-    def of(cls, connection: Connection, tenant_id: int, now: int) -> _Log:
+    def of(cls, connection: Connection, tenant_id: int, now: int) -> Log:
         """The one that is written to; the first event begins it."""
         log = tables.attendance_log.c
         wanted = select(log.id, log.size).where(log.tenant_id == tenant_id)
@@ -531,9 +531,15 @@ def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _within(text: bytes, since: int, until: int) -> Iterator[str]:
+def kept_lines(text: bytes) -> Iterator[tuple[int, bytes, str]]:
+    """Of what was sealed: numbers in the log, salts and events."""
     for line in text.splitlines():
-        event: str = json.loads(line)[2]
+        number, salt, event = json.loads(line)
+        yield number, bytes.fromhex(salt), event
+
+
+def _within(text: bytes, since: int, until: int) -> Iterator[str]:
+    for _, _, event in kept_lines(text):
         # The last member, by its name.
         if since <= int(event.rpartition(":")[2][:-1]) < until:
             yield event

@@ -56,6 +56,8 @@ tenant = Table(
     Column("notice", Text, nullable=False, server_default=text("''")),
     # The version of the purpose text that was accepted, or nothing.
     Column("attendance_purpose", String(16), nullable=False, server_default=text("''")),
+    Column("checkpoint_url", Text, nullable=False, server_default=text("''")),
+    Column("checkpoint_cosigner", Text, nullable=False, server_default=text("''")),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,
@@ -409,7 +411,8 @@ kept_answer = Table(
 )
 
 # A tenant's attendance log: whatever is in it has a number, from 0 on and without a gap, as long as it
-# has this id. `size` is how many there are.
+# has this id. `size` is how many there are; `frontier` the end of those that subtrees are made of. Each
+# restore begins another one, of the next epoch, with the last size and root known of the one before.
 attendance_log = Table(
     "attendance_log",
     metadata,
@@ -417,6 +420,10 @@ attendance_log = Table(
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("begun_at", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default="1"),
+    Column("frontier", LargeBinary),
+    Column("previous_size", BigInteger),
+    Column("previous_root", LargeBinary(32)),
     Index("ix_attendance_log_tenant_id", "tenant_id"),
     sqlite_autoincrement=True,
 )
@@ -478,6 +485,97 @@ attendance_incident = Table(
     Column("salt", LargeBinary(16), nullable=False),
     Column("event", Text, nullable=False),
 )
+
+# What a tenant's log is signed with, Ed25519; the newest one counts.
+attendance_key = Table(
+    "attendance_key",
+    metadata,
+    # Made by the application: it stands in what the seal authenticates.
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("public", LargeBinary(32), nullable=False),
+    # Of its key in the key store.
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sealed_seed", LargeBinary, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+    Index("ix_attendance_key_tenant_id", "tenant_id", "made_at"),
+)
+
+# Roots of a log's complete subtrees of 256 leaves (level 1), 65,536 (level 2), ..., from left to right.
+attendance_subtree = Table(
+    "attendance_subtree",
+    metadata,
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), primary_key=True),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+# What was signed of a log, as a note, and who has cosigned it. Neither ever changes.
+attendance_checkpoint = Table(
+    "attendance_checkpoint",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("log_id", BigInteger, ForeignKey("attendance_log.id"), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Index("ix_attendance_checkpoint_tenant_id", "tenant_id", "id"),
+    Index("ix_attendance_checkpoint_log_id", "log_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# `signer`: a key as text, with its name and kind; `line`: what it adds to the note.
+attendance_cosignature = Table(
+    "attendance_cosignature",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("signer", Text, primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("line", Text, nullable=False),
+)
+
+# Which checkpoints have reached the tenant's site, and when.
+attendance_delivery = Table(
+    "attendance_delivery",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+# What a time stamping authority has said of a checkpoint: its answer (RFC 3161), and the time in it.
+attendance_timestamp = Table(
+    "attendance_timestamp",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+)
+
+_STAYS = {
+    "sqlite": (
+        "CREATE TRIGGER {0}_is_not_changed BEFORE UPDATE ON {0}"
+        " BEGIN SELECT RAISE(ABORT, 'what was signed stays'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION {0}_stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE EXCEPTION 'what was signed stays'; END $$",
+        "CREATE TRIGGER {0}_is_not_changed BEFORE UPDATE ON {0}"
+        " FOR EACH ROW EXECUTE FUNCTION {0}_stays()",
+    ),
+}
+for _signed in (attendance_checkpoint, attendance_cosignature, attendance_timestamp):
+    for _dialect, _kept in _STAYS.items():
+        for _statement in _kept:
+            _ddl = DDL(_statement.format(_signed.name))  # type: ignore[no-untyped-call]
+            event.listen(_signed, "after_create", _ddl.execute_if(dialect=_dialect))
 
 # How far each worker's deliveries are stored: the number of its last batch, and until when (ms since
 # 1970) all of what it had to tell is there. `over`: it has said that nothing more comes, or was given up;

@@ -18,7 +18,6 @@ from typing import Any
 
 import trio
 
-from pystream.acl.disclosure import Practice
 from pystream.acl.store import Store
 from pystream.errors import StoreError
 from pystream.server import child, log
@@ -93,18 +92,16 @@ async def serve(node: dict[str, Any]) -> None:
     settings: Settings = node["settings"]
     store = Store.open(settings.store.url, migrate=False)
     keys = open_key_store(settings.keys, os.environ, migrate=False)
-    console, geo = settings.console, [settings.geo]
+    console, now = settings.console, [settings]
     office = Office.of(
         store,
         keys,
         films=console.films or None,
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
-        knows_countries=lambda: geo[0].knows_countries,
+        knows_countries=lambda: now[0].geo.knows_countries,
         tries=node["tries_of_people"],
-        practice=Practice(
-            settings.retention.rules, settings.outgoing.viewer_address, settings.log.access
-        ),
+        practice=lambda: now[0].practice,
     )
     counter = Counter(office)
     accepting = trio.CancelScope()
@@ -114,7 +111,7 @@ async def serve(node: dict[str, Any]) -> None:
 
     async def follow_supervisor() -> None:
         async for changed in child.new_settings():
-            geo[0] = changed.geo
+            now[0] = changed
             child.tell(node, child.RELOADED)
         accepting.cancel()
 

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -143,8 +143,8 @@ def _once(text: str) -> dict[str, str]:
 class Office:
     """What the office has open. `clock` gives Unix seconds, and `monotonic` those since the machine's start,
     by which tries and requests are counted. `films`: the folder in which each tenant has
-    one of its name with films that its people and programs may make streams of. `practice`: what of
-    the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
+    one of its name with films that its people and programs may make streams of. `practice` gives what
+    of the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
     none is not in it. `knows_countries`: whether the node can look up any."""
 
     store: Store
@@ -157,7 +157,7 @@ class Office:
     tries: Tries
     tries_of_network: Tries
     films: str | None = None
-    practice: Practice = field(default_factory=lambda: Practice(Rules()))
+    practice: Callable[[], Practice] = lambda: Practice(Rules())
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     viewers: Callable[[], Mapping[int, int]] = dict
@@ -173,7 +173,7 @@ class Office:
         monotonic: Callable[[], float] = time.monotonic,
         films: str | None = None,
         requests_per_minute: int = 600,
-        practice: Practice | None = None,
+        practice: Callable[[], Practice] = lambda: Practice(Rules()),
         viewers: Callable[[], Mapping[int, int]] = dict,
         knows_countries: Callable[[], bool] = lambda: True,
         tries: int | None = None,
@@ -196,7 +196,7 @@ class Office:
             tries=Tries(table, "name", 10, 60.0, monotonic),
             tries_of_network=Tries(table, "network", 60, 3.0, monotonic),
             films=films,
-            practice=practice or Practice(Rules()),
+            practice=practice,
             clock=clock,
             monotonic=monotonic,
             viewers=viewers,

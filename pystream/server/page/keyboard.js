@@ -29,6 +29,8 @@ export function listen(actions) {
 
 /** Whether an element needs the key itself. */
 function own(element, key) {
+  // Who types means no key of the player.
+  if (element.matches("input:not([type=radio], [type=checkbox], [type=range]), textarea, select")) return true;
   if (element.matches("button, a")) return key === " " || key === "Enter";
   if (element.matches("input[type=radio], input[type=checkbox]")) return key === " " || key.startsWith("Arrow");
   return element.id === "volume" && key.startsWith("Arrow");

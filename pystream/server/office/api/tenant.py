@@ -69,6 +69,23 @@ AttendancePurpose = Annotated[
 ]
 
 
+CheckpointUrl = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        description="Where each checkpoint of the log of attendance is sent (https), as the body of a POST;"
+        " an answer with status 200 may be the checkpoint cosigned. Empty: nowhere.",
+    ),
+]
+CheckpointCosigner = Annotated[
+    str,
+    Meta(
+        max_length=400,
+        description="The public key, as text, of who cosigns checkpoints for the tenant; empty: nobody.",
+    ),
+]
+
+
 class TenantView(Struct, kw_only=True):
     """The tenant. `notice_version` names the text of the notice: each session has that of the text that
     its viewer was shown; null where there is none."""
@@ -79,6 +96,8 @@ class TenantView(Struct, kw_only=True):
     notice: Notice
     notice_version: str | None
     attendance_purpose: AttendancePurpose
+    checkpoint_url: CheckpointUrl
+    checkpoint_cosigner: CheckpointCosigner
     max_rate_bps: Annotated[
         int | None,
         Meta(
@@ -95,6 +114,8 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     timezone: TimeZone | UnsetType = UNSET
     notice: Notice | UnsetType = UNSET
     attendance_purpose: AttendancePurpose | UnsetType = UNSET
+    checkpoint_url: CheckpointUrl | UnsetType = UNSET
+    checkpoint_cosigner: CheckpointCosigner | UnsetType = UNSET
 
 
 class Privacy(Struct, kw_only=True):
@@ -222,7 +243,7 @@ def privacy(call: Call[NoQuery, None]) -> Given:
     For the customer's own privacy notice, and for whoever keeps the record of processing: what this server
     keeps, why and for how long, made of its settings.
     """
-    practice = call.office.practice
+    practice = call.office.practice()
     found = disclosure.document(practice, call.office.store.tenant(call.actor.tenant))
     texts = {language: disclosure.notice(practice, language) for language in disclosure.LANGUAGES}
     privacy = Privacy(
@@ -293,6 +314,8 @@ def _view(tenant: Tenant) -> TenantView:
         notice=settings.notice,
         notice_version=notice_version(settings.notice),
         attendance_purpose=settings.attendance_purpose,
+        checkpoint_url=settings.checkpoint_url,
+        checkpoint_cosigner=settings.checkpoint_cosigner,
         max_rate_bps=settings.max_rate_bps,
         created_at=at(tenant.created_at),
     )

@@ -58,6 +58,8 @@ NAMES: Final[Mapping[str, str]] = {
     "beacons": "beacons",
     "cache": "of_cache",
     "check_minutes": "check_minutes",
+    "checkpoint_cosigner": "of_checkpoint_cosigner",
+    "checkpoint_url": "of_checkpoint_url",
     "closes_at": "closes_at",
     "content": "content",
     "count": "count",
@@ -159,6 +161,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "mapped": "„{value}“ enthält IPv4-Adressen; schreiben Sie es als IPv4-Netz",
     "never-open": "das Ende liegt nicht nach dem Anfang",
     "no-country": "„{value}“ ist kein Land; eines schreibt man DE (ISO 3166-1)",
+    "cosigner": "gefragt ist der öffentliche Schlüssel eines Mitzeichners, wie ihn `pystream attendance"
+    " cosign --new-key` schreibt",
     "no-keys": "ohne Verschlüsselung gibt es keine Schlüssel zu wechseln",
     "no-geo": "Dieser Server kennt keine Länder, so käme niemand hinein: Wer ihn betreibt, muss erst eine"
     " Datenbank davon angeben (geo.database)",

@@ -1,0 +1,219 @@
+"""The writer signs what it has recorded: a checkpoint a day of each tenant's log that has grown. It sends the
+newest to the tenant's site, where there is one (`checkpoint_url`): the note is the body of a POST. An answer
+with status 200 has taken it, and may be the note cosigned, which is kept if it is the tenant's cosigner's.
+An authority stamps it with the time, where the operator has named one. What fails is tried again, ever less
+often.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from types import ModuleType
+from typing import TypeVar
+
+import trio
+
+from pystream.acl.store import Store
+from pystream.acl.store.notary import Head, Notary, Signed
+from pystream.attendance import notes
+from pystream.attendance.checkpoint import Checkpoint
+from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, OutgoingError
+from pystream.server import log
+from pystream.server.clock import Anchor
+from pystream.server.heads import Heads
+from pystream.server.settings import Outgoing, Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pystream.server.outgoing import Client
+
+T = TypeVar("T")
+
+_LOOK_SECONDS = 30.0
+_ANSWER_SECONDS = 10.0
+_FIRST_PAUSE_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 3600.0
+
+
+class Checkpoints:
+    """`settings` may be changed while it runs. `clock` gives Unix seconds; `client` makes what calls
+    sites."""
+
+    def __init__(
+        self,
+        store: Store,
+        notary: Notary,
+        anchor: Anchor,
+        settings: Settings,
+        heads: Heads,
+        clock: Callable[[], float] = time.time,
+        client: Callable[[Outgoing], Client] | None = None,
+    ) -> None:
+        self._store = store
+        self._notary = notary
+        self._anchor = anchor
+        self.settings = settings
+        self._heads = heads
+        self._clock = clock
+        self._make_client = client or _client
+        self._client: Client | None = None
+        # By what is asked for and checkpoint: how long the last pause was, and when it ends.
+        self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            # Each step of it is a transaction: an end keeps nobody waiting.
+            await trio.to_thread.run_sync(self.look, abandon_on_cancel=True)
+            await self.deliver()
+            await trio.sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Signs what is due, where nothing was lost of it. Whatever fails, the writer goes on: what is not
+        signed yet is signed later."""
+        now = int(self._clock())
+        try:
+            forked = self._notice_restores(now)
+            for tenant_id in self._notary.due(now):
+                if tenant_id not in forked:
+                    self._sign(tenant_id, now)
+            self._heads.write(self._notary.heads(), forked)
+        except Exception as error:
+            log.lasting("attendance-not-signed", error)
+
+    def _notice_restores(self, now: int) -> dict[int, Head]:
+        """A log that was longer is another one from here on. Returns what is known of those with which that
+        has failed: nothing of them is signed."""
+        known, heads, failed = self._heads.read(), self._notary.heads(), {}
+        for tenant_id in sorted(known.keys() & heads.keys()):
+            each = known[tenant_id]
+            if self._is_lost(tenant_id, each, heads[tenant_id]):
+                try:
+                    self._begin(tenant_id, each, now)
+                except Exception as error:
+                    failed[tenant_id] = each
+                    log.lasting("attendance-not-signed", error)
+        return failed
+
+    def _is_lost(self, tenant_id: int, known: Head, now: Head) -> bool:
+        """Whether the store has had more of the log than it has now, or another one."""
+        if (known.epoch, known.size) > (now.epoch, now.size):
+            return True
+        if known.signed is None or known.signed == now.signed:
+            return False
+        return not self._notary.has_signed(tenant_id, known.signed)
+
+    def _begin(self, tenant_id: int, known: Head, now: int) -> None:
+        last = None
+        if known.signed is not None:
+            last = Checkpoint("-", *known.signed, is_synchronised=True, clock_error_ms=0)
+        self._notary.ensure_key(tenant_id, now)
+        begun = self._notary.begin_epoch(tenant_id, self._anchor.state(), now, last, who="pystream")
+        log.warning("store-was-restored", epoch=begun.epoch)
+
+    def _sign(self, tenant_id: int, now: int) -> None:
+        try:
+            self._notary.ensure_key(tenant_id, now)
+            self._notary.checkpoint(tenant_id, self._anchor.state(), now)
+        except Exception as error:
+            # Of one tenant: others are not kept waiting.
+            log.lasting("attendance-not-signed", error)
+
+    async def deliver(self) -> None:
+        """Sends what is to be sent or stamped, and was not tried a moment ago."""
+        try:
+            found = [("send", *each) for each in await _in_thread(self._notary.undelivered)]
+            if self.settings.attendance.timestamp_url:
+                found += [("stamp", *each) for each in await _in_thread(self._notary.unstamped)]
+        except Exception as error:
+            log.lasting("store-unreachable", error)
+            return
+        now = trio.current_time()
+        # What is done, or is not the newest any more, is forgotten.
+        self._pauses = {
+            (what, each.id): self._pauses.get((what, each.id), (0.0, now))
+            for what, _, each in found
+        }
+        async with trio.open_nursery() as nursery:
+            for what, tenant, signed in found:
+                pause, end = self._pauses[what, signed.id]
+                if end <= now:
+                    pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+                    self._pauses[what, signed.id] = pause, now + pause
+                    do = self._send if what == "send" else self._stamp
+                    nursery.start_soon(self._try, do, tenant, signed)
+
+    async def _try(
+        self, do: Callable[[str, Signed], Awaitable[None]], tenant: str, signed: Signed
+    ) -> None:
+        try:
+            await do(tenant, signed)
+        except (OutgoingError, NotProven) as error:
+            log.warning("checkpoint-not-told", tenant=tenant, **log.fault(error))
+        except Exception as error:
+            # Whatever it is, it is tried again.
+            log.lasting("checkpoint-not-told", error)
+
+    async def _send(self, name: str, signed: Signed) -> None:
+        tenant = await _in_thread(partial(self._store.tenant, name))
+        url, body = tenant.settings.checkpoint_url, signed.note.encode()
+        answer = await self._call(name, url, body, "text/plain; charset=utf-8")
+        await _in_thread(partial(self._taken, name, signed, answer))
+
+    async def _stamp(self, name: str, signed: Signed) -> None:
+        timestamps = await _in_thread(_import_timestamps)
+        settings = self.settings.attendance
+        roots = await trio.Path(settings.timestamp_certificates).read_bytes()
+        question = timestamps.question(signed.bare)
+        body, kind = question.as_bytes(), "application/timestamp-query"
+        answer = await self._call(name, settings.timestamp_url, body, kind)
+        at = timestamps.checked(question, answer, signed.bare, roots)
+        stamped = partial(self._notary.stamped, signed.tenant_id, signed.id, at, answer)
+        await _in_thread(stamped)
+
+    async def _call(self, tenant: str, url: str, body: bytes, kind: str) -> bytes:
+        if self._client is None:
+            self._client = await _in_thread(partial(self._make_client, self.settings.outgoing))
+        self._client.settings = self.settings.outgoing
+        reply = await self._client.call(
+            tenant,
+            url,
+            seconds=_ANSWER_SECONDS,
+            most=notes.LONGEST,
+            body=body,
+            headers=(("Content-Type", kind),),
+        )
+        return reply.body
+
+    def _taken(self, name: str, signed: Signed, answer: bytes) -> None:
+        now = int(self._clock())
+        with suppress(NotFound):
+            self._notary.delivered(signed.tenant_id, signed.id, now)
+        if not answer.strip():
+            return
+        try:
+            text = answer.decode("utf-8", "replace")
+            self._notary.cosign(self._store.tenant(name), text, now)
+        except (InvalidValue, MalformedDocument, NotFound, NotProven) as error:
+            log.warning("checkpoint-not-cosigned", tenant=name, **log.fault(error))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await trio.to_thread.run_sync(work)
+
+
+def _import_timestamps() -> ModuleType:
+    # What it needs is an extra.
+    from pystream.server import timestamps
+
+    return timestamps
+
+
+def _client(settings: Outgoing) -> Client:
+    # It takes its time, and most nodes call nobody.
+    from pystream.server.outgoing import Client
+
+    return Client(settings)
