@@ -26,6 +26,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Person, Role
 from pystream.acl.proofs import broken_at, certificate, wrong_with
+from pystream.acl.reach import Reach
 from pystream.acl.retention import DataClass
 from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.answers import AnswerStore, KeptAnswer
@@ -38,6 +39,7 @@ from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.notary import Notary
 from pystream.acl.store.people import PeopleStore
+from pystream.acl.store.reaching import ReachStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.store.verifiers import Verifiers
@@ -123,6 +125,7 @@ class Full(Stores):
         attendance.seal(self.keys, now - HOUR_MS, NOW)
         attendance.give_up({number: now + 1}, NOW)
         id, password = self.store.tenant(tenant).id, self.passwords[tenant]
+        self.store.viewers.reach.keep({(film, password): Reach(6000, now)})
         notary(self).ensure_key(id, NOW)
         signed = notary(self).checkpoint(id, CLOCK, NOW)
         office = SigningKey(f"{tenant}/office", bytes(32), cosigns=True)
@@ -354,6 +357,11 @@ CALLS: dict[type, dict[str, Call]] = {
             **WHO,
         ),
     },
+    ReachStore: {
+        "forget": lambda full: full.store.viewers.reach.forget(
+            full.other, [full.passwords["acme"]]
+        ),
+    },
     Notary: {
         "ensure_key": lambda full: (
             notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
@@ -519,8 +527,9 @@ OF_ALL: dict[type, set[str]] = {
         "forget_cursors",
         "forget_parts",
     },
+    ReachStore: {"find", "keep"},
     ViewerStore: {
-        "attendance",
+        *("attendance", "reach"),
         "answers",
         "keep",
         "forget_spent",

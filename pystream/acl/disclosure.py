@@ -240,6 +240,9 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         (
             "of streams whose attendance the customer has recorded: which segment, playlist, key or"
             " download was delivered when to which password's session; sealed an hour later",
+            "of streams with beacons: what the page says of itself, as playing or paused, the position, the"
+            " speed and whether it is hidden; which presence checks were shown, and answered",
+            "of streams that cannot be skipped ahead: how far each password has come, and when",
         ),
         "to confirm attendance, where the customer has accepted that purpose",
         "pseudonymous",

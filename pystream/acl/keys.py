@@ -101,6 +101,10 @@ class Keyring:
         """16 bytes, with which all processes hash what they look up in shared tables."""
         return self._derive(b"pystream table secret 1")[:16]
 
+    def presence_secret(self) -> bytes:
+        """32 bytes, of which the moments of presence checks are made."""
+        return self._derive(b"pystream presence secret 1")
+
     def proof_key(self) -> bytes:
         """32 bytes, with which proofs of deletion are signed."""
         return self._derive(b"pystream proof key 1")

@@ -97,6 +97,9 @@ class StreamSettings:
     whose country is not known. `embed_lock`: it is shown on the sites of `embed_origins` and `origins`
     alone, and where there are none, on its own page and in no frame.
     `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
+    `no_skip`: with each password, no more of the film can be had than could have been watched so far.
+    `beacons`: the page says what it plays, which narrows attendance. `check_minutes`: minutes in each of
+    which it asks once whether somebody is there; None: never.
     """
 
     sources: tuple[str, ...]
@@ -126,6 +129,9 @@ class StreamSettings:
     allow_unknown_country: bool = False
     embed_lock: bool = False
     attendance: bool = False
+    no_skip: bool = False
+    beacons: bool = False
+    check_minutes: int | None = None
 
 
 MAXIMUM: Final[Mapping[str, Any]] = {
@@ -344,6 +350,8 @@ def _of_sessions(settings: StreamSettings) -> Iterator[str]:
 
 
 def _of_attendance(settings: StreamSettings) -> Iterator[str]:
+    yield from _of_no_skip(settings)
+    yield from _of_beacons(settings)
     if not settings.attendance:
         return
     if settings.access in ("open", "shared"):
@@ -358,6 +366,50 @@ def _of_attendance(settings: StreamSettings) -> Iterator[str]:
             "attendance-cache",
             "what a cache hands out nobody sees: attendance and 'shared' exclude each other",
             of="attendance",
+        )
+
+
+def _of_no_skip(settings: StreamSettings) -> Iterator[str]:
+    if not settings.no_skip:
+        return
+    if settings.access != "personal":
+        yield Said(
+            "no-skip-access",
+            "how far somebody has come is of one password, on all devices: an access of 'personal' is"
+            " wanted",
+            of="no_skip",
+        )
+    elif not settings.attendance:
+        yield Said(
+            "no-skip-attendance",
+            "how far each password has come is kept for it: attendance has to be recorded as well",
+            of="no_skip",
+        )
+    if settings.download:
+        yield Said(
+            "no-skip-download",
+            "who has the film as one file goes anywhere in it: this and a download exclude each other",
+            of="no_skip",
+        )
+
+
+def _of_beacons(settings: StreamSettings) -> Iterator[str]:
+    if settings.beacons and not settings.attendance:
+        yield Said(
+            "beacons-attendance",
+            "what players say narrows attendance, which has to be recorded for that",
+            of="beacons",
+        )
+    minutes = settings.check_minutes
+    if minutes is None:
+        return
+    if not 5 <= minutes <= 240:
+        yield _range("check_minutes", 5, 240, "minutes are", ", or none")
+    if not settings.beacons:
+        yield Said(
+            "checks-beacons",
+            "the page that asks has to say as well what it plays: beacons are wanted",
+            of="check_minutes",
         )
 
 

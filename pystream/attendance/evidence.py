@@ -15,8 +15,9 @@ then the tag. Places are made once a segment, so that a request costs no more th
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -134,6 +135,11 @@ def records(data: bytes) -> Iterator[Delivered]:
         yield Delivered(t, data[begin:place], data[place:at])
 
 
+def record(t: int, tag: bytes) -> bytes:
+    """One more of them."""
+    return _RECORD.pack(t, len(tag)) + tag
+
+
 class Pieces:
     """The parts of events' RFC 8785 JSON that come again and again: its members stand in the order of
     their names, so what is of the key, of what was delivered and of the session is three pieces."""
@@ -155,6 +161,30 @@ class Pieces:
     @staticmethod
     def of_session(session: bytes, stream: str) -> str:
         return f'"session":"{session.hex()}","stream":{_spelt(stream)},"t":'
+
+
+# No place of a segment begins so.
+_SAID: Final = b"\5"
+
+
+def beacon(values: Mapping[str, object]) -> bytes:
+    """What a tag has in the place of a segment's, of what a player says."""
+    return _SAID + encode({"kind": "beacon", **values})
+
+
+def check(answered: int | None) -> bytes:
+    """The same of a presence check: after how many ms it was answered, None for not yet."""
+    return _SAID + encode({"answered": answered, "kind": "check"})
+
+
+def said(place: bytes, key: str, session: bytes, stream: str, t: int) -> str | None:
+    """The event of what was said; None for what is none of it. Raises `ValueError` for other bytes."""
+    if place[:1] != _SAID:
+        return None
+    values = json.loads(place[1:])
+    if not isinstance(values, dict):
+        raise ValueError("this is nothing that a player says")
+    return _spelt({**values, "key": key, "session": session.hex(), "stream": stream, "t": t})
 
 
 def _spelt(value: object) -> str:

@@ -233,8 +233,9 @@ def _shown(words: list[str]) -> int:
         "Computes who has watched a stream for how long, by what is recorded so far: one\n"
         "row for each password, by its number, and day of the tenant's time zone. It is\n"
         "what `replay` computes of an export, with --mode file, the stream's segment\n"
-        "duration and that time zone. What was delivered in the last seconds may be\n"
-        "missing. That it was looked at is on record.",
+        "duration and that time zone, and with --verified where the stream has beacons.\n"
+        "What was delivered in the last seconds may be missing. That it was looked at is\n"
+        "on record.",
     )
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
@@ -243,6 +244,7 @@ def _shown(words: list[str]) -> int:
             mode="file",
             target_duration=stream.settings.segment_duration_ms,
             timezone=tenant.settings.timezone,
+            verified=stream.settings.beacons,
         )
         found = store.viewers.attendance.rows(keys, tenant.id, stream.id, chosen)
         rows = [row for row in found if options.day in (None, row["day"])]

@@ -56,7 +56,8 @@ _USAGE = """TENANT/STREAM {source} [--title TEXT]
          [--origin ORIGIN...] [--embed-origin ORIGIN...] [--[no-]embed-lock]
          [--opens DATE] [--closes DATE] [--network CIDR...] [--country CC...]
          [--country-denied CC...] [--[no-]allow-unknown-country]
-         [--[no-]attendance] [--maximum] [--unchecked]
+         [--[no-]attendance] [--[no-]no-skip] [--[no-]beacons]
+         [--check-minutes MINUTES] [--maximum] [--unchecked]
          [--by NAME] [--config FILE | --store URL] [--json]"""
 
 _NOTES = f"""\
@@ -75,6 +76,14 @@ itself.
 --attendance is of passwords of each viewer's own, or of those whom links and
 tokens name. The text of what it is for: pystream attendance purpose.
 
+--no-skip is of --access personal with --attendance: beyond what each password
+could have watched in real time, on all devices together, and one minute ahead
+of that, the server gives nothing. Going back is free. --no-no-skip takes it
+away.
+
+--beacons is for attendance as well: what players say only narrows it, and can
+be made up. --check-minutes needs it.
+
 Countries are looked up in the database that geo.database of the settings names.
 
 The pace is of a link: one minute of the film at once, two for seeking, and from
@@ -92,7 +101,7 @@ _SETTINGS = (
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
     *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
     *("opens_at", "closes_at", "networks", "countries", "countries_denied"),
-    *("allow_unknown_country", "embed_lock", "attendance"),
+    *("allow_unknown_country", "embed_lock", "attendance", "no_skip", "beacons", "check_minutes"),
 )
 
 
@@ -459,6 +468,23 @@ def _add_settings(parser: Parser) -> None:
         action=argparse.BooleanOptionalAction,
         help="whether it is recorded how long each password has watched, once the tenant has accepted what"
         " for (default: no)",
+    )
+    add(
+        "--no-skip",
+        action=argparse.BooleanOptionalAction,
+        help="whether viewers get no more of the film than they could have watched so far (default: no)",
+    )
+    add(
+        "--beacons",
+        action=argparse.BooleanOptionalAction,
+        help="whether the page says what it plays, which narrows attendance (default: no)",
+    )
+    add(
+        "--check-minutes",
+        type=_store.count_or_none,
+        metavar="MINUTES",
+        help="minutes in each of which the page asks once, at a moment that nobody can foresee, whether"
+        " somebody is there (default: none)",
     )
     add(
         "--maximum",

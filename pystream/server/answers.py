@@ -17,13 +17,15 @@ import trio
 from pystream import _core
 from pystream.acl.entrances import bunny
 from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, Grant, Grants
+from pystream.acl.reach import Piece
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
-from pystream.attendance.evidence import DOWNLOAD, KEY, PLAYLIST, part
+from pystream.attendance.evidence import DOWNLOAD, KEY, PLAYLIST, Place, part
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
+from pystream.server.beacons import Beacons
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Admission, Entrance, said
@@ -34,6 +36,7 @@ from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.pace import Claim, Pace
 from pystream.server.page import Page
 from pystream.server.page.texts import language
+from pystream.server.reaching import Earnings
 from pystream.server.routes import PRIVACY, Kind, Route, route
 
 _HEADS_KEPT = 16
@@ -61,7 +64,7 @@ _TYPES = {
     "text": ("Content-Type", "text/plain; charset=utf-8"),
 }
 
-_POSTED = frozenset((Kind.SESSION, Kind.LEAVE))
+_POSTED = frozenset((Kind.SESSION, Kind.LEAVE, Kind.BEACON))
 _OF_A_FILM = frozenset(
     (Kind.MULTIVARIANT, Kind.PLAYLIST, Kind.INIT, Kind.SEGMENT, Kind.KEY, Kind.FRAME)
 )
@@ -130,7 +133,7 @@ class Due(NamedTuple):
 
     def late(self, wait: float) -> Answer:
         """The answer to who asks for what is not due for `wait` seconds."""
-        return failure(_late("this part of the film", wait), self.cors)
+        return failure(_late(_PART, wait), self.cors)
 
 
 class Answer(NamedTuple):
@@ -187,7 +190,8 @@ class Answers:
     they can. `gate` says where and when streams may be watched; `sessions` and `entrance` let in who
     has a password, a link or a token; `notice` is what viewers of a stream are told first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
-    JSON. `attends`: whether it is recorded who watches a stream.
+    JSON. `attends`: whether it is recorded who watches a stream; `earnings` says how far viewers have come
+    where they cannot skip ahead, and `beacons` hears what players say of themselves.
     """
 
     def __init__(
@@ -207,6 +211,8 @@ class Answers:
         office: Callable[[Request, str, str], Awaitable[Answer]] | None = None,
         privacy: Callable[[str | None], bytes | None] = lambda tenant: None,
         gate: Gate | None = None,
+        earnings: Earnings | None = None,
+        beacons: Beacons | None = None,
         films: str = "",
         attends: Callable[[Stream], bool] = lambda stream: False,
     ) -> None:
@@ -224,6 +230,8 @@ class Answers:
         self._office = office
         self.privacy = privacy
         self._gate = gate or Gate()
+        self._earnings = earnings
+        self._beacons = beacons
         self._films = films
         self._attends = attends
         self._downloads = Downloads(files=origin.files)
@@ -366,6 +374,8 @@ class Answers:
                     self._look_up(grant, now)
                 if self._door is not None:
                     self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
+                if kind is Kind.BEACON:
+                    return self._heard(request, stream, grant, cors)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
@@ -469,14 +479,58 @@ class Answers:
                 headers.append(_UNBUFFERED)
             made = Made(making, key, tag=tag)
             answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
-            return self._paced(answer, request, asked, stream, rendition, grant, cors)
+            answer = self._paced(answer, request, asked, stream, rendition, grant, cors)
+            if grant is not None:
+                self._note(request, stream, grant)
+            if grant is not None and stream.settings.no_skip:
+                place = Place.unpack(film.places(rendition)[asked.number])
+                counts = place.primary and request.method == "GET" and _has_end(answer, size)
+                piece = Piece(place.m0, place.m1, film.longest_ms, counts)
+                return self._when_earned(answer, grant, piece, stream)
+            return answer
         if not page.shows(film.presentation, rendition, asked.number):
             raise HttpError(404, "there is no such picture")
         if grant is not None:
             self._count_picture(stream, grant)
         # What a tenant's own people look at is nothing that was sent to viewers.
         row = None if grant is not None and grant.flags & PICTURES else _row(stream)
-        return self._frame(asked, request, film, rendition, row, cors)
+        make = partial(self._frame, asked, request, film, rendition, row, cors)
+        if grant is not None and not grant.flags & PICTURES and stream.settings.no_skip:
+            piece = Piece(asked.number, asked.number, film.longest_ms, counts=False)
+            return self._once_earned(make, grant, piece)
+        return make()
+
+    def _note(self, request: Request, stream: Stream, grant: Grant) -> None:
+        """Takes what a request says of its player, where that is wanted."""
+        is_wanted = stream.settings.beacons and request.query and request.method == "GET"
+        if self._beacons is not None and is_wanted and self._attends(stream):
+            self._beacons.note(grant.session, request.query)
+
+    async def _when_earned(
+        self, answer: Answer, grant: Grant, piece: Piece, stream: Stream
+    ) -> Answer:
+        """The answer when the viewer has come so far, where that is soon. Raises `HttpError`."""
+        longest = max(piece.m1 - piece.m0, stream.settings.segment_duration_ms) / 1000
+        end = trio.current_time() + _patience(longest)
+        while wait := await self._wait_for(grant, piece):
+            now = trio.current_time()
+            if now >= end:
+                raise _late(_PART, wait)
+            await trio.sleep(min(wait, end - now))
+        return answer
+
+    async def _once_earned(
+        self, make: Callable[[], Awaitable[Answer]], grant: Grant, piece: Piece
+    ) -> Answer:
+        """The picture, where the viewer has come so far. Raises `HttpError`."""
+        if wait := await self._wait_for(grant, piece):
+            raise _late("this picture", wait)
+        return await make()
+
+    async def _wait_for(self, grant: Grant, piece: Piece) -> float:
+        if self._earnings is None:
+            raise HttpError(503, "it is not known here how far this film was watched")
+        return await self._earnings.ask(grant.session, piece)
 
     async def _written(
         self,
@@ -560,7 +614,7 @@ class Answers:
         share = answer.length / rendition.length(number)
         claim = Claim(_viewer(grant), rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
-        due = Due(lambda: pace.ask(claim), min(2 * longest, _HOLD_SECONDS), tuple(cors))
+        due = Due(lambda: pace.ask(claim), _patience(longest), tuple(cors))
         return answer._replace(due=due)
 
     async def _download(
@@ -669,6 +723,7 @@ class Answers:
             query=request.query if is_signed else "",
             framed=is_elsewhere_alone(settings),
             opens_at=self._gate.opens_at(stream),
+            beacons=settings.beacons,
         )
         # A page that is opened with a link has it in it.
         kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")
@@ -759,14 +814,31 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.no_skip and self._earnings is not None:
+            session["reached"] = await self._earnings.earned(admitted.session)
         if stream.settings.access != "open":
             # Who was let in may be put out: within a segment, however much a player has buffered.
             session["check_ms"] = stream.settings.segment_duration_ms
         if admitted.counted:
             session["leave"] = f"{under}/leave"
+        if stream.settings.beacons:
+            session["beacon"] = f"{under}/beacon"
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+    def _heard(self, request: Request, stream: Stream, grant: Grant, cors: Headers) -> Answer:
+        """A player says what it does."""
+        if self._beacons is None or not stream.settings.beacons:
+            raise HttpError(404, "there is nothing here")
+        if request.method != "POST":
+            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+        if not self._attends(stream):
+            return Answer(204, [_NO_STORE, *cors])
+        asked = self._beacons.hear(stream, grant.session, request.body)
+        if asked is None:
+            return Answer(204, [_NO_STORE, *cors])
+        return _whole(json.dumps(asked).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
     def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
         """A page says that it is left. Who shows the grant, has the session."""
@@ -796,6 +868,20 @@ def _poster(asked: Route, film: Film) -> Route:
     return asked._replace(
         version=film.version, rendition=large.name, number=page.poster_ms(film.presentation)
     )
+
+
+_PART = "this part of the film"
+
+
+def _patience(longest: float) -> float:
+    """Seconds for which who asks too early is held, of segments that last so long."""
+    return min(2 * longest, _HOLD_SECONDS)
+
+
+def _has_end(answer: Answer, size: int) -> bool:
+    """Whether the last byte of a segment is in it."""
+    body = answer.body
+    return isinstance(body, Made) and body.skip + answer.length == size
 
 
 def _late(what: str, wait: float) -> HttpError:

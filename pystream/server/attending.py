@@ -29,6 +29,7 @@ from pystream import _core
 from pystream.acl.store.attending import HOUR_MS, Batch
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
+from pystream.attendance import evidence
 from pystream.attendance.evidence import clock_step
 from pystream.server import log
 from pystream.server.clock import STEP_MS, Anchor, synchronised
@@ -46,8 +47,9 @@ _LONGEST_MESSAGE = 64 << 20
 # For so long nobody hears of a worker that is dead.
 _SILENT_SECONDS = 6.0
 _LOOK_SECONDS = 1.0
-# Events come this late at most: then their hour is over, and is sealed.
-_SEAL_AFTER_MS = 60_000
+# Events come this late at most, presence checks after the two minutes in which they may be answered: then
+# their hour is over, and is sealed.
+_SEAL_AFTER_MS = 180_000
 _SEAL_SECONDS = 30.0
 # A batch that was stored comes again no later than that.
 _CURSOR_LIVES_MS = 24 * HOUR_MS
@@ -94,6 +96,7 @@ class Teller:
         self._beat = float("-inf")
         self._is_known = False
         self._expected = trio.Event()
+        self._said = bytearray()
         self._news = trio.Condition()
 
     def expects(self) -> bool:
@@ -104,6 +107,11 @@ class Teller:
         if self._offset and not self._is_known:
             self._expected.set()
         return self._offset != 0
+
+    def say(self, session: bytes, place: bytes, t: int) -> None:
+        """Tells what a session's player has said, beside what was delivered; `t` is in ms since 1970."""
+        if self.expects():
+            self._said += evidence.record(t - self._offset, session + place)
 
     async def run(self) -> None:
         """Tells until it is cancelled."""
@@ -137,7 +145,8 @@ class Teller:
                 await self._expected.wait()
 
     async def _collect(self, *, last: bool = False) -> None:
-        until, records = self._anchor.now(), self._meter.delivered()
+        until, records = self._anchor.now(), self._meter.delivered() + self._said
+        self._said = bytearray()
         now = trio.current_time()
         is_news = bool(records) or self._expected.is_set()
         if is_news:

@@ -5,6 +5,8 @@ makes the session's number up itself, and asks again with the same one where the
 before it had answered: so nothing is opened twice. The answer comes when the session is on the disk.
 Requests that arrive while the disk is written are decided and written together.
 
+Beside that it says how far a password has come in a film that cannot be skipped ahead (`reaching`).
+
 The desk also knows by which number a viewer goes whom a link or a token names, and which tokens that
 are good for once were shown before: both are asked of the store, for all that is decided together.
 
@@ -54,6 +56,7 @@ from pystream.acl.viewers import (
 )
 from pystream.errors import TableFull
 from pystream.server import log
+from pystream.server.reaching import Book, Reached, Reaching
 
 _BACKLOG = 1024
 _LENGTH = struct.Struct(">I")
@@ -66,6 +69,8 @@ _SWEPT_AT_ONCE = 256
 _RETRY_SECONDS = 0.05
 # The writer is back in a second or two. Viewers who wait longer than that are told to come again.
 _PATIENCE_SECONDS = 15.0
+# Players wait for a segment no longer.
+_REACH_PATIENCE_SECONDS = 8.0
 # Later than any time.
 _NEVER = 2**62
 
@@ -111,8 +116,8 @@ class Left(msgspec.Struct, frozen=True, array_like=True, tag=3):
     session: Annotated[bytes, msgspec.Meta(min_length=SESSION_LENGTH, max_length=SESSION_LENGTH)]
 
 
-_ASKED = msgspec.msgpack.Decoder(Open | Left)
-_ANSWERED = msgspec.msgpack.Decoder(Answered)
+_ASKED = msgspec.msgpack.Decoder(Open | Left | Reaching)
+_ANSWERED = msgspec.msgpack.Decoder(Answered | Reached)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -154,6 +159,7 @@ class Desk:
         self._store = store
         self._issuer = issuer
         self._clock = clock
+        self._book = Book(table, store.viewers.reach, clock)
         # What is open, by holder, or 0 where there is none: session and when it was opened.
         self._held: dict[int, dict[bytes, int]] = {}
         # What was left, and when it had asked for something last: in memory alone, as it is for a moment.
@@ -183,6 +189,7 @@ class Desk:
             nursery.start_soon(self._commit)
             nursery.start_soon(self._follow)
             nursery.start_soon(self._sweep)
+            nursery.start_soon(self._book.run)
             serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
             nursery.start_soon(trio.serve_listeners, partial(self._talk, nursery), [serve])
             task_status.started()
@@ -190,6 +197,7 @@ class Desk:
     async def flush(self) -> None:
         """Writes what is still to be written."""
         await self._keep()
+        await self._book.flush()
 
     # Lines
 
@@ -198,7 +206,7 @@ class Desk:
             return
         out = _Out(stream, nursery)
 
-        def answer(answered: Answered) -> None:
+        def answer(answered: Answered | Reached) -> None:
             # A worker that is gone asks again through its successor, or nobody wants it any more.
             with suppress(OSError):
                 out.send(answered)
@@ -208,6 +216,9 @@ class Desk:
                 asked = _ASKED.decode(message)
                 if isinstance(asked, Left):
                     self._leave(asked.session)
+                    continue
+                if isinstance(asked, Reaching):
+                    answer(await self._book.answer(asked))
                     continue
                 self._waiting.append((asked, answer))
                 self._work.set()
@@ -530,7 +541,7 @@ class _Out:
         self._nursery = nursery
         self._rest = bytearray()
 
-    def send(self, message: Open | Answered | Left) -> None:
+    def send(self, message: Open | Answered | Left | Reaching | Reached) -> None:
         """Raises `OSError` where the line is broken."""
         data = framed(_ENCODER.encode(message))
         if not self._rest:
@@ -591,7 +602,7 @@ class Line:
         with socket.socket(fileno=os.dup(listener)) as named:
             self._name = named.getsockname()
         self._numbers = iter(range(1, 2**62))
-        self._waiting: dict[int, trio.MemorySendChannel[Answered]] = {}
+        self._waiting: dict[int, trio.MemorySendChannel[Answered | Reached]] = {}
         self._out: _Out | None = None
 
     async def run(self) -> None:
@@ -625,13 +636,24 @@ class Line:
 
     async def open(self, ask: Open) -> Answered:
         """The desk's answer. A desk that is not there for some seconds is `unavailable`."""
-        with trio.move_on_after(_PATIENCE_SECONDS):
+        answered = await self._answered(ask, _PATIENCE_SECONDS)
+        return (
+            answered if isinstance(answered, Answered) else Answered(ask.number, unavailable=True)
+        )
+
+    async def reach(self, ask: Reaching) -> Reached | None:
+        """The answer to it; None where the desk is not there for some seconds."""
+        answered = await self._answered(ask, _REACH_PATIENCE_SECONDS)
+        return answered if isinstance(answered, Reached) else None
+
+    async def _answered(self, ask: Open | Reaching, patience: float) -> Answered | Reached | None:
+        with trio.move_on_after(patience):
             while True:
                 answered = await self._asked(ask)
                 if answered is not None:
                     return answered
                 await trio.sleep(_RETRY_SECONDS)
-        return Answered(ask.number, unavailable=True)
+        return None
 
     def leave(self, session: bytes) -> None:
         """Tells the desk that a session was left. Where it is not there just now, nobody is told: then the
@@ -640,11 +662,11 @@ class Line:
             with suppress(OSError):
                 self._out.send(Left(session))
 
-    async def _asked(self, ask: Open) -> Answered | None:
+    async def _asked(self, ask: Open | Reaching) -> Answered | Reached | None:
         if self._out is None:
             return None
         number = next(self._numbers)
-        sending, receiving = trio.open_memory_channel[Answered](1)
+        sending, receiving = trio.open_memory_channel[Answered | Reached](1)
         self._waiting[number] = sending
         try:
             self._out.send(msgspec.structs.replace(ask, number=number))

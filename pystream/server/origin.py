@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from typing import NamedTuple, Self, TypeVar
 from weakref import WeakValueDictionary
@@ -190,6 +190,13 @@ class Film:
             )
             self.nbytes += sum(map(len, found))
         return found
+
+    @cached_property
+    def longest_ms(self) -> int:
+        """What its longest segment lasts."""
+        return (
+            max(max(each.durations_us, default=0) for each in self.renditions.values()) // 1000 + 1
+        )
 
     def playlist(self, rendition: Rendition) -> Text | None:
         """A media playlist; None where it is yet to be written."""

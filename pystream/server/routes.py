@@ -6,6 +6,7 @@
 /t/{grant}/{tenant}/{stream}/master.m3u8                  multivariant
 /t/{grant}/{tenant}/{stream}/frame.mp4                    frame: the one that stands for the film
 /t/{grant}/{tenant}/{stream}/leave                        leave (POST): nobody watches there any more
+/t/{grant}/{tenant}/{stream}/beacon                       beacon (POST): what a player says of itself
 /t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     UNSLASHED = "unslashed"
     SESSION = "session"
     LEAVE = "leave"
+    BEACON = "beacon"
     ENTRANCE = "entrance"
     MULTIVARIANT = "multivariant"
     PLAYLIST = "playlist"
@@ -103,7 +105,7 @@ def _granted(parts: list[str]) -> Route | None:
     if rest == ["frame.mp4"]:
         return Route(Kind.FRAME, tenant, stream, grant)
     if len(rest) == 1:
-        kind = Kind.LEAVE if rest[0] == "leave" else _WHOLE.get(rest[0])
+        kind = _OF_A_GRANT.get(rest[0])
         return Route(kind, tenant, stream, grant) if kind else None
     if len(rest) == 3 and rest[2] == "index.m3u8":
         return Route(Kind.PLAYLIST, tenant, stream, grant, rest[0], rest[1])
@@ -111,6 +113,7 @@ def _granted(parts: list[str]) -> Route | None:
 
 
 _WHOLE = {"master.m3u8": Kind.MULTIVARIANT, "download.mp4": Kind.DOWNLOAD}
+_OF_A_GRANT = {**_WHOLE, "leave": Kind.LEAVE, "beacon": Kind.BEACON}
 
 
 def _media(rest: list[str], tenant: str, stream: str, grant: str | None) -> Route | None:

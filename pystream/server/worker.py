@@ -24,6 +24,7 @@ from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
 from pystream.server.attending import Teller
+from pystream.server.beacons import Beacons
 from pystream.server.clock import Anchor
 from pystream.server.connections import Connections, Limits
 from pystream.server.descriptors import allowed, most_connections, most_films
@@ -42,6 +43,7 @@ from pystream.server.office.routing import longest_body
 from pystream.server.origin import Origin
 from pystream.server.pace import Pace
 from pystream.server.page import Page
+from pystream.server.reaching import Earnings
 from pystream.server.settings import Settings
 from pystream.server.shelf import Loans
 
@@ -147,6 +149,8 @@ def answering(
     gate: Gate,
     office: Window | None,
     teller: Teller,
+    earnings: Earnings,
+    beacons: Beacons,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -161,6 +165,8 @@ def answering(
         entrance=entrance,
         notice=streams.notice,
         gate=gate,
+        earnings=earnings,
+        beacons=beacons,
         films=settings.console.films,
         attends=lambda stream: streams.attends(stream) and teller.expects(),
         office=None if office is None else office.ask,
@@ -272,9 +278,11 @@ async def serve(node: dict[str, Any]) -> None:
     door = Door(settings.overload, board, seat, meter, streams.tenant_of, streams.tenant_bps)
     loans = Loans(node["shelf"])
     origin = Origin(settings.cache.index_bytes, most_films(allowed()), loans=loans)
-    pace = Pace(_core.Gcra(node["pace"], keyring.table_secret()))
+    pace_table = _core.Gcra(node["pace"], keyring.table_secret())
+    pace = Pace(pace_table)
     line = Line(node["desk"])
-    teller = Teller(node["attendance"], meter, Anchor(node["anchor"]))
+    anchor = Anchor(node["anchor"])
+    teller = Teller(node["attendance"], meter, anchor)
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     gate = Gate(settings.geo)
     sessions = _core.Sessions(node["sessions"])
@@ -340,6 +348,8 @@ async def serve(node: dict[str, Any]) -> None:
                 gate,
                 window,
                 teller,
+                Earnings(sessions, line.reach),
+                Beacons(pace_table, keyring.presence_secret(), sessions, teller.say, anchor.now),
             )
             connections = connecting(
                 settings, answers, delivery, meter, edge, node["workers"], observer

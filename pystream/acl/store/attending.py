@@ -73,6 +73,7 @@ class _Viewer(NamedTuple):
     password_id: int
     head: str
     tail: str
+    stream: str
     # Of its key, where the password is revoked, and may be erased.
     reference: bytes | None
 
@@ -143,7 +144,8 @@ class AttendanceStore:
             try:
                 for each in evidence.records(batch.records):
                     part = Part.unpack(each.place)
-                    self._piece(each.place if part is None else part.place)
+                    if evidence.said(each.place, "", each.session, "", each.t) is None:
+                        self._piece(each.place if part is None else part.place)
                     delivered.append((batch.offset, each))
             except ValueError:
                 broken.append(batch)
@@ -162,18 +164,19 @@ class AttendanceStore:
                 continue
             part = Part.unpack(place)
             if part is None:
-                rows.append(self._row(viewer, t + offset, place))
+                rows.append(self._row(viewer, session, t + offset, place))
             else:
                 told = parts.Told(viewer.tenant_id, viewer.password_id, session, t + offset, part)
                 some.append(told)
         for whole in parts.completed(connection, some):
             viewer = self._viewers[whole.session]
             assert viewer is not None
-            rows.append(self._row(viewer, whole.t, whole.part.place))
+            rows.append(self._row(viewer, whole.session, whole.t, whole.part.place))
         return rows
 
-    def _row(self, viewer: _Viewer, t: int, place: bytes) -> _Row:
-        return _Row(viewer, t, f"{viewer.head}{self._piece(place)}{viewer.tail}{t}}}")
+    def _row(self, viewer: _Viewer, session: bytes, t: int, place: bytes) -> _Row:
+        said = evidence.said(place, str(viewer.password_id), session, viewer.stream, t)
+        return _Row(viewer, t, said or f"{viewer.head}{self._piece(place)}{viewer.tail}{t}}}")
 
     def _erased_viewers(self, keys: KeyStore, sessions: Collection[bytes]) -> set[bytes]:
         """Of passwords that were erased while something of theirs was on its way. Whoever erases one revokes
@@ -219,6 +222,7 @@ class AttendanceStore:
                     row.password_id,
                     Pieces.of_key(str(row.password_id)),
                     Pieces.of_session(row.id, row.name),
+                    row.name,
                     None if row.revoked_at is None else row.reference,
                 )
 

@@ -99,6 +99,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_part": Held((DataClass.ATTENDANCE,)),
     "attendance_sealed": Held((DataClass.ATTENDANCE,), {"reference": _OF_THE_NODE}),
     "attendance_incident": Held((DataClass.ATTENDANCE_LOG,)),
+    "attendance_reach": Held((DataClass.ATTENDANCE,)),
     "attendance_key": Held(
         (DataClass.ATTENDANCE_LOG,),
         {

@@ -292,6 +292,7 @@ class Issuer:
         self._keys.erase(tenant_id, [*references, *answers], now)
         # What comes of theirs from here on is not sealed any more.
         attendance.forget_open(tenant_id, ids)
+        self._viewers.reach.forget(tenant_id, ids)
         sealed = attendance.references(tenant_id, ids)
         self._keys.erase(tenant_id, sealed, now, missing_ok=True)
         attendance.forget_sealed(tenant_id, sealed)

@@ -235,13 +235,15 @@ class Retention:
         return self.rules.old_before(DataClass.ATTENDANCE, now) // 3600
 
     def _old_attendance(self, connection: Connection, now: int) -> Counter[int]:
-        hour, sealed, open_ = (
+        hour, sealed, open_, reach = (
             self._old_hour(now),
             tables.attendance_sealed,
             tables.attendance_journal,
+            tables.attendance_reach,
         )
         found = counted(connection, sealed, sealed.c.hour < hour)
-        return found + counted(connection, open_, open_.c.t < hour * HOUR_MS)
+        found += counted(connection, open_, open_.c.t < hour * HOUR_MS)
+        return found + counted(connection, reach, reach.c.played_at < hour * HOUR_MS)
 
     def _forget_attendance(self, now: int) -> Counter[int]:
         hour, open_ = self._old_hour(now), tables.attendance_journal
@@ -250,6 +252,8 @@ class Retention:
         # What was computed of them goes with events; it is computed again of what is left.
         fold = tables.attendance_fold
         self._delete(fold, true() if done else fold.c.t < hour * HOUR_MS)
+        reach = tables.attendance_reach
+        done += self._delete(reach, reach.c.played_at < hour * HOUR_MS)
         attendance = AttendanceStore(self.database)
         while old := attendance.old(hour):
             for tenant, references in old.items():
@@ -302,6 +306,9 @@ class Retention:
                     connection, tables.ending, "password_id", ids
                 )
                 delete_naming(connection, tables.admission, "password_id", ids)
+                done[DataClass.ATTENDANCE] += delete_naming(
+                    connection, tables.attendance_reach, "password_id", ids
+                )
                 done[data] += delete_naming(connection, tables.password, "id", ids)
 
     # Traffic

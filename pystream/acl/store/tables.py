@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0010"
+HEAD = "0011"
 
 metadata = MetaData(
     naming_convention={
@@ -99,6 +99,9 @@ stream = Table(
     Column("allow_unknown_country", Boolean, nullable=False, server_default=false()),
     Column("embed_lock", Boolean, nullable=False, server_default=false()),
     Column("attendance", Boolean, nullable=False, server_default=false()),
+    Column("no_skip", Boolean, nullable=False, server_default=false()),
+    Column("beacons", Boolean, nullable=False, server_default=false()),
+    Column("check_minutes", Integer),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
     Column("revision", BigInteger, nullable=False),
@@ -710,3 +713,16 @@ for _dialect, _statements in _NEVER_CHANGED.items():
     for _statement in _statements:
         _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
         event.listen(attendance_report, "after_create", _ddl.execute_if(dialect=_dialect))
+
+# How far each password has come in a film that cannot be skipped ahead, as `pystream.acl.reach` has it.
+attendance_reach = Table(
+    "attendance_reach",
+    metadata,
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
+    Column("password_id", BigInteger, ForeignKey("password.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("media_ms", BigInteger, nullable=False),
+    Column("played_at", BigInteger, nullable=False),
+    Index("ix_attendance_reach_password_id", "password_id"),
+    Index("ix_attendance_reach_played_at", "played_at"),
+)

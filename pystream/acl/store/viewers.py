@@ -33,6 +33,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import AttendanceStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.reaching import ReachStore
 from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
 from pystream.errors import Exists, NotFound, Outdated, Said
 
@@ -107,13 +108,14 @@ class Sealed:
 
 class ViewerStore:
     """The part of an opened store that is about viewers. Each method is one transaction; all raise
-    `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while, and
-    `attendance` is what viewers got."""
+    `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while,
+    `attendance` is what viewers got, and `reach` how far they have come."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.answers = AnswerStore(database)
         self.attendance = AttendanceStore(database)
+        self.reach = ReachStore(database)
 
     # Passwords
 

@@ -38,6 +38,7 @@ _FILES = {
     "menu.js": _SCRIPT,
     "keyboard.js": _SCRIPT,
     "controls.js": _SCRIPT,
+    "beacons.js": _SCRIPT,
     "page.js": _SCRIPT,
 }
 # Of hls.js, which the build puts here.
@@ -102,15 +103,17 @@ class Page:
         query: str = "",
         framed: bool = False,
         opens_at: int | None = None,
+        beacons: bool = False,
     ) -> bytes:
         """The document. Its addresses are relative to `/{tenant}/{stream}/`. `notice`: what the tenant tells
         viewers before anything is recorded, which may be nothing. `way`: the stream's access; `query`: the
         link that it was opened with. `framed`: nobody is let in but in a frame of another site; `opens_at`:
-        nor before that time, which is to come."""
+        nor before that time, which is to come. `beacons`: it says what it plays, and that it does."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
         values["entry"] = _entry(notice, way, texts)
+        values["untold"] = "" if beacons else " hidden"
         values["notice"] = _paragraphs(notice)
         values |= {"language": language, "title": html.escape(title), "way": way}
         values["bars"] = " data-framed" if framed else ""

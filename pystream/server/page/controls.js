@@ -10,6 +10,10 @@ const CALM = 2600;
 /** Milliseconds for which a stall shows no spinner: most are over by then. */
 const HICCUP = 350;
 const KEEP_SECONDS = 5;
+/** Seconds of credit that may lie beyond what was seen: what a player has loaded plays on by the clock alone. */
+const UNSEEN = 90;
+/** So near to its end a film is seen whole. */
+const NEAR_END = 2;
 /** Where the poster is taken from: early, and not the black before the first scene. */
 const POSTER_PART = 0.1;
 const POSTER_MOST = 30;
@@ -58,6 +62,7 @@ export class Controls {
     playback.addEventListener("loading", () => this.#mayStall());
     playback.addEventListener("wanted", () => this.#draw());
     playback.addEventListener("position", () => this.#moved());
+    playback.addEventListener("limited", () => this.#tellBriefly(this.#saidOfLimit("limited")));
     playback.addEventListener("trouble", (event) => this.#tell(event.detail));
     at("again").addEventListener("click", () => playback.again());
   }
@@ -73,11 +78,16 @@ export class Controls {
     at("download").hidden = !session.download;
     if (session.download) at("download").href = session.download;
     if (!this.#playback.started) {
-      const kept = memory.position;
+      const kept = startOf(session);
       if (kept > 0 && kept < session.duration) this.#playback.position = kept;
       else this.#showPoster(Math.max(step / 1000, Math.min(session.duration * POSTER_PART, POSTER_MOST)));
     }
     this.#draw();
+  }
+
+  #saidOfLimit(name) {
+    const { limit, duration } = this.#playback;
+    return this.#say(name, { now: clock(limit, duration) });
   }
 
   #showPoster(seconds) {
@@ -228,11 +238,14 @@ export class Controls {
     if (!duration) return;
     const preview = at("preview");
     preview.hidden = false;
-    at("preview-time").textContent = clock(seconds);
+    const isLater = seconds > this.#playback.limit;
+    preview.classList.toggle("later", isLater);
+    at("preview-time").textContent = isLater ? this.#say("later", { now: clock(seconds) }) : clock(seconds);
     const room = this.#seek.clientWidth;
     const half = Math.min(preview.offsetWidth, room) / 2;
     const place = (seconds / duration) * room;
     preview.style.left = `${Math.max(half, Math.min(place, room - half))}px`;
+    if (isLater) return;
     // Neighbouring places share a picture.
     const step = Math.max(1, duration / 200);
     this.#previews?.show(at("still"), Math.round(seconds / step) * step);
@@ -278,8 +291,8 @@ export class Controls {
       "?": () => this.#help(),
       Escape: () => (this.#menu.open = false),
       tenth: (number) => {
-        this.#playback.position = (this.#playback.duration * number) / 10;
-        this.#tellBriefly(clock(this.#playback.position));
+        const seconds = (this.#playback.duration * number) / 10;
+        this.#go(seconds, clock(seconds));
       },
     };
   }
@@ -291,9 +304,15 @@ export class Controls {
   }
 
   #skip(seconds) {
-    this.#playback.position += seconds;
-    this.#tellBriefly(`${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`);
+    this.#go(this.#playback.position + seconds, `${seconds < 0 ? "−" : "+"}${Math.abs(seconds)} s`);
     this.#stir();
+  }
+
+  /** Goes to a place and says so, unless it is told already why it is not that one. */
+  #go(seconds, told) {
+    const isLater = seconds > this.#playback.limit;
+    this.#playback.position = seconds;
+    if (!isLater) this.#tellBriefly(told);
   }
 
   #mute() {
@@ -363,7 +382,7 @@ export class Controls {
 
   #drawPosition(dragged) {
     if (this.#seeking && dragged === undefined) return;
-    const { duration } = this.#playback;
+    const { duration, limit } = this.#playback;
     const now = dragged ?? this.#playback.position;
     const seek = this.#seek;
     seek.max = duration || 1;
@@ -374,7 +393,23 @@ export class Controls {
     at("length").textContent = values.length;
     seek.style.setProperty("--played", part(now, duration));
     seek.style.setProperty("--loaded", part(loadedTo(this.#video), duration));
+    const isBound = limit < duration - NEAR_END;
+    seek.classList.toggle("bound", isBound);
+    at("limit").hidden = !isBound;
+    if (!isBound) return;
+    seek.style.setProperty("--limit", part(limit, duration));
+    const said = this.#saidOfLimit("limit");
+    if (at("limit").textContent !== said) at("limit").textContent = said;
   }
+}
+
+/** Where a film begins: where this browser has stopped; where nobody skips ahead, where the credit has ended, whichever
+ * device it was on, and only what of it was not seen here is seen again. */
+function startOf({ reached, duration }) {
+  const kept = memory.position;
+  if (reached === undefined) return kept;
+  if (kept > 0 && kept <= reached && reached - kept <= UNSEEN) return kept;
+  return reached > duration - NEAR_END ? 0 : reached;
 }
 
 function show(button, icon, label) {

@@ -41,10 +41,16 @@ export class Menu {
     first?.focus({ preventScroll: true });
   }
 
+  /** Where nobody skips ahead, none is faster than the film. */
+  get #speeds() {
+    return Number.isFinite(this.#playback.limit) ? SPEEDS.filter((speed) => speed <= 1) : SPEEDS;
+  }
+
   /** One step slower (-1) or faster (1); returns the speed. */
   step(by) {
-    const at = SPEEDS.indexOf(this.#video.playbackRate);
-    this.#video.playbackRate = SPEEDS[Math.max(0, Math.min(at + by, SPEEDS.length - 1))];
+    const speeds = this.#speeds;
+    const at = speeds.indexOf(this.#video.playbackRate);
+    this.#video.playbackRate = speeds[Math.max(0, Math.min(at + by, speeds.length - 1))];
     if (this.open) this.#draw();
     return this.#video.playbackRate;
   }
@@ -74,7 +80,7 @@ export class Menu {
   }
 
   #speed() {
-    const choices = SPEEDS.map((speed) => [speed, times(speed)]);
+    const choices = this.#speeds.map((speed) => [speed, times(speed)]);
     const set = group("speed", this.#say("speed"), choices, this.#video.playbackRate, (speed) => {
       this.#video.playbackRate = speed;
     });

@@ -1,5 +1,6 @@
 // The page: puts the parts together.
 
+import { Beacons } from "./beacons.js";
 import { Controls } from "./controls.js";
 import { Entry, Ticket } from "./entry.js";
 import { Playback } from "./playback.js";
@@ -38,6 +39,7 @@ async function sessions() {
 
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);
+new Beacons(playback, document.getElementById("video"), say);
 playback.prepare();
 // A page that comes back asks for the film again, and has its place, unless somebody took it.
 addEventListener("pagehide", () => leave(playback.session));

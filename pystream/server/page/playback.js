@@ -6,12 +6,18 @@
 // What was taken back is not shown on from a buffer. A session that can be taken back says how often to ask whether it
 // stands (`check_ms`, a segment's length): whoever plays with much in the buffer asks for nothing else meanwhile.
 //
+// Where a film cannot be skipped ahead, a session says how far its viewer has come (`reached`). Up to there, and as far as
+// it plays from there, is the `limit`: whoever goes beyond it is brought back, and told. It is the server that withholds
+// the rest; a player that shows it as well never asks in vain.
+//
 // An error is one of four things. The grant has ended (403): a new session, and on from the same place, unless the new
 // one is refused as well. The server is busy or gone from the network: wait, for as long as it said, and go on. The
 // decoder gave up: recover it once. All else ends here, with a button to try again.
 
 import { Refused, probe, seconds } from "./session.js";
 
+/** Seconds by which a player jumps over what is missing between two segments. */
+const NUDGE = 1;
 /** Seconds of pause after which nothing more is fetched. */
 const IDLE = 5;
 /** Seconds until a server that did not say when is asked again: doubled each time, up to the last. */
@@ -29,6 +35,7 @@ export class Playback extends EventTarget {
   #opening = null;
   #wanted = false;
   #position = 0;
+  #limit = Infinity;
   #attempts = 0;
   #renewed = -Infinity;
   #recovered = -Infinity;
@@ -51,10 +58,17 @@ export class Playback extends EventTarget {
         ? "native"
         : null;
     video.addEventListener("play", () => this.#resumeLoading());
-    video.addEventListener("seeking", () => this.#resumeLoading());
+    video.addEventListener("seeking", () => {
+      // As whatever scripts and keys of a browser's own move it.
+      if (video.currentTime > this.#limit + NUDGE) this.position = video.currentTime;
+      this.#resumeLoading();
+    });
     video.addEventListener("pause", () => this.#restSoon());
     video.addEventListener("playing", () => this.#well());
-    video.addEventListener("timeupdate", () => this.#mayCheck());
+    video.addEventListener("timeupdate", () => {
+      if (!video.seeking) this.#limit = Math.max(this.#limit, video.currentTime);
+      this.#mayCheck();
+    });
     video.addEventListener("error", () => this.#source === "native" && this.#nativeError());
   }
 
@@ -82,10 +96,16 @@ export class Playback extends EventTarget {
   }
 
   set position(value) {
-    const position = Math.max(0, Math.min(value, this.duration));
+    const position = Math.max(0, Math.min(value, this.duration, this.#limit));
     this.#position = position;
     if (this.#video.readyState > 0) this.#video.currentTime = position;
     this.dispatchEvent(new Event("position"));
+    if (value > this.#limit) this.dispatchEvent(new Event("limited"));
+  }
+
+  /** Seconds up to which the viewer may go; Infinity for anywhere. */
+  get limit() {
+    return this.#limit;
   }
 
   /** Opens the session, so that a poster can be shown; plays nothing. */
@@ -176,6 +196,8 @@ export class Playback extends EventTarget {
     for (;;) {
       try {
         this.#session = await this.#sessions();
+        this.#limit = this.#session.reached ?? Infinity;
+        this.#position = Math.min(this.#position, this.#limit);
         this.dispatchEvent(new Event("session"));
         return this.#session;
       } catch (error) {

@@ -42,8 +42,8 @@ function siteAround() {
   }
 }
 
-/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, `check_ms` where it can be taken back, and
- * `leave` where others wait for its place; `shown` is what opens the film, where it is not open to all. `credentials`:
+/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, `check_ms` where it can be taken back, `leave`
+ * where others wait for its place, `beacon`, where it says what it plays, and `reached`, the second up to which the viewer has come, where nobody skips ahead; `shown` is what opens the film, where it is not open to all. `credentials`:
  * as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
 export async function openSession(shown, credentials = "omit") {
   const said = { ...shown, site: siteAround() };

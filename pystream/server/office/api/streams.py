@@ -189,6 +189,30 @@ Attendance = Annotated[
         " `signed` or `external`."
     ),
 ]
+NoSkip = Annotated[
+    bool,
+    Meta(
+        description="Whether viewers get no more of the film than they could have watched so far, with one"
+        " password on all devices together; going back is free. `access` has to be `personal`, with"
+        " `attendance` and without `download`."
+    ),
+]
+Beacons = Annotated[
+    bool,
+    Meta(
+        description="Whether the page says what it plays and whether it is hidden, which narrows attendance;"
+        " it tells viewers so."
+    ),
+]
+CheckMinutes = Annotated[
+    int,
+    Meta(
+        ge=5,
+        le=240,
+        description="Minutes in each of which the page asks once whether somebody is there, which `beacons`"
+        " are needed for; null: never.",
+    ),
+]
 Maximum = Annotated[
     bool,
     Meta(
@@ -243,6 +267,9 @@ class StreamView(Struct, kw_only=True):
     allow_unknown_country: UnknownCountry
     embed_lock: EmbedLock
     attendance: Attendance
+    no_skip: NoSkip
+    beacons: Beacons
+    check_minutes: CheckMinutes | None
     created_at: Moment
 
 
@@ -282,6 +309,9 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
     attendance: Attendance | UnsetType = UNSET
+    no_skip: NoSkip | UnsetType = UNSET
+    beacons: Beacons | UnsetType = UNSET
+    check_minutes: CheckMinutes | UnsetType | None = UNSET
     maximum: Maximum | UnsetType = UNSET
 
 

@@ -55,7 +55,9 @@ NAMES: Final[Mapping[str, str]] = {
     "allow_unknown_country": "unknown_country",
     "attendance": "attendance",
     "attendance_purpose": "attendance",
+    "beacons": "beacons",
     "cache": "of_cache",
+    "check_minutes": "check_minutes",
     "checkpoint_cosigner": "of_checkpoint_cosigner",
     "checkpoint_url": "of_checkpoint_url",
     "closes_at": "closes_at",
@@ -84,6 +86,7 @@ NAMES: Final[Mapping[str, str]] = {
     "max_viewers": "max_viewers",
     "name": "name",
     "networks": "networks",
+    "no_skip": "no_skip",
     "notice": "notice",
     "opens_at": "opens_at",
     "origins": "of_origins",
@@ -136,6 +139,15 @@ GERMAN: Final[Mapping[str, str]] = {
     "attendance-access": "dafür braucht es ein Passwort je Zuschauer, signierte Links oder Tokens; bei allen"
     " anderen gibt es nur Summen je Stream und Stunde, im Datenverkehr",
     "attendance-cache": "was ein CDN ausgibt, sieht niemand; Anwesenheit und ein CDN schließen einander aus",
+    "beacons-attendance": "was der Player sagt, grenzt die Anwesenheit ein; die muss dafür aufgezeichnet"
+    " werden",
+    "checks-beacons": "die Seite, die fragt, muss auch sagen, was sie abspielt; schalten Sie das ein",
+    "no-skip-access": "wie weit jemand gekommen ist, gilt für ein Passwort auf allen Geräten; dafür braucht"
+    " es ein Passwort je Zuschauer",
+    "no-skip-attendance": "dafür wird festgehalten, wie weit jedes Passwort gekommen ist; die Anwesenheit"
+    " muss also auch aufgezeichnet werden",
+    "no-skip-download": "wer den Film als Datei hat, springt darin, wohin er will; beides schließt einander"
+    " aus",
     "no-purpose": "Ihre Organisation hat noch nicht akzeptiert, wofür Anwesenheit aufgezeichnet wird",
     "purpose": "gefragt ist die Fassung des gelesenen Textes, oder nichts",
     "cache-bound": "ein CDN gibt jedem jederzeit, was es hat; was an Zeit, Netz, Land oder Website gebunden"

@@ -37,10 +37,10 @@ from pystream.server.office.values import Office, Reply, Request
 ASKED_FIRST = ("maximum", "end", "remove")
 _PICTURE_S = 600
 _TEXTS = ("title", "access", "device_mode", "encryption")
-_NUMBERS = ("max_devices", "max_viewers")
+_NUMBERS = ("max_devices", "max_viewers", "check_minutes")
 _LISTS = ("embed_origins", "networks", "countries", "countries_denied")
 _TIMES = {"opens_at": False, "closes_at": True}
-_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance")
+_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance", "no_skip", "beacons")
 
 
 def unslashed(office: Office, actor: Actor, request: Request) -> Reply:

@@ -391,6 +391,31 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Alle Zuschauer brauchen ein eigenes Passwort, oder ein Link oder Token Ihrer Website benennt"
         " sie.",
     ),
+    "no_skip": ("No skipping ahead", "Kein Vorspulen"),
+    "no_skip_switch": (
+        "Give viewers no more of the film than they could have watched so far",
+        "Zuschauern nicht mehr vom Film geben, als sie bis jetzt gesehen haben können",
+    ),
+    "no_skip_hint": (
+        "They go back as they like, and go on where they stopped, on any device. It needs a password for each"
+        " viewer and attendance, and excludes the download.",
+        "Zurück geht es jederzeit, und weiter dort, wo aufgehört wurde, auf jedem Gerät. Es braucht ein"
+        " Passwort je Zuschauer und die Anwesenheit, und schließt den Download aus.",
+    ),
+    "beacons": ("What the player says", "Angaben des Players"),
+    "beacons_switch": (
+        "Have the page say what it plays, and whether it is hidden",
+        "Die Seite sagen lassen, was sie abspielt und ob sie verdeckt ist",
+    ),
+    "beacons_hint": (
+        "Then only what was playing is confirmed. Viewers are told so.",
+        "Bestätigt wird dann nur, was wirklich lief. Das wird den Zuschauern gesagt.",
+    ),
+    "check_minutes": ("Ask once in so many minutes", "Einmal fragen in so vielen Minuten"),
+    "check_minutes_hint": (
+        "Whether somebody is there, at a moment that nobody can foresee; from 5 minutes on. Empty: never.",
+        "Ob jemand da ist, zu einem Zeitpunkt, den niemand vorhersieht; ab 5 Minuten. Leer: nie.",
+    ),
     "purpose_wanted": (
         "Before that, your organisation has to accept what it is recorded for.",
         "Zuvor muss Ihre Organisation akzeptieren, wofür aufgezeichnet wird.",
@@ -673,6 +698,9 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
     "of_notice": ("notice", "Hinweis"),
     "of_attendance": ("attendance recorded", "Anwesenheit wird aufgezeichnet"),
+    "of_no_skip": ("no skipping ahead", "kein Vorspulen"),
+    "of_beacons": ("page says what it plays", "Seite sagt, was sie abspielt"),
+    "of_check_minutes": ("minutes for one question", "Minuten je Nachfrage"),
     "of_attendance_purpose": (
         "purpose of attendance accepted, by its version",
         "Zweck der Anwesenheit akzeptiert, nach Fassung",
