@@ -30,6 +30,7 @@ __all__ = ["hall"]
 
 SOURCE = r"""
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -56,7 +57,13 @@ int clock_gettime(clockid_t id, struct timespec *ts) {
     return code;
 }
 
-int adjtimex(void *timex) { return told->synchronised ? 0 : 5; }
+int adjtimex(void *timex) {
+    if (told->synchronised == 2) {
+        errno = EPERM;
+        return -1;
+    }
+    return told->synchronised ? 0 : 5;
+}
 """
 
 
@@ -65,13 +72,14 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.file, self.library = folder / "clock", folder / "clock.so"
-        self.tell(0, synchronised=False)
+        self.tell(0, synchronised=0)
         source = folder / "clock.c"
         source.write_text(SOURCE)
         command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(self.library), str(source)]
         subprocess.run(command, check=True)
 
-    def tell(self, set_by_ms: int, *, synchronised: bool) -> None:
+    def tell(self, set_by_ms: int, *, synchronised: int) -> None:
+        """`synchronised`: 2 for a kernel that may not be asked."""
         fd = os.open(self.file, os.O_CREAT | os.O_WRONLY, 0o600)
         os.pwrite(fd, struct.pack("=qq", set_by_ms, synchronised), 0)
         os.close(fd)
@@ -97,6 +105,15 @@ def is_recorded(audience: Audience, segment: str) -> bool:
 
 
 @pytest.mark.slow
+def test_a_kernel_that_may_not_be_asked_is_told_of(tmp_path: Path, machine: Machine) -> None:
+    """As in a unit with ProtectClock=yes: attendance would wait for ever."""
+    machine.tell(0, synchronised=2)
+    with machine.node(tmp_path) as audience:
+        until(lambda: "adjtimex: Operation not permitted" in audience.node.said())
+        assert audience.node.events("clock-says-nothing")
+
+
+@pytest.mark.slow
 def test_nothing_is_recorded_until_the_clock_is_synchronised_and_steps_are_told(
     tmp_path: Path, machine: Machine
 ) -> None:
@@ -104,7 +121,7 @@ def test_nothing_is_recorded_until_the_clock_is_synchronised_and_steps_are_told(
         segments = audience.segments(audience.let_in("acme/course", audience.issue("acme/course")))
         until(lambda: "clock-not-synchronised" in audience.node.said())
         assert audience.ask(segments[0])[0] == 200 and not is_recorded(audience, segments[0])
-        machine.tell(0, synchronised=True)
+        machine.tell(0, synchronised=1)
         until(lambda: is_recorded(audience, segments[0]))
         assert "clock-synchronised" in audience.node.said()
         assert audience.ask(segments[1])[0] == 200
@@ -112,7 +129,7 @@ def test_nothing_is_recorded_until_the_clock_is_synchronised_and_steps_are_told(
         (first,) = audience.events()
         assert first["m0"] // 2000 == 1
         # Forward, as grants hold then as well. Evidence goes on as if nothing was, and says so.
-        machine.tell(60_000, synchronised=False)
+        machine.tell(60_000, synchronised=0)
         assert audience.ask(segments[2])[0] == 200
         until(lambda: len(audience.events()) == 2)
         last = max(audience.events(), key=lambda each: each["m0"])

@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import Final
 
 from pystream.attendance.checkpoint import Clock
+from pystream.server import log
 
 # The offset, 0 for none yet, how much of the wall clock's deviation from it was told, both ms, and the day,
 # counted from 1970, on which it was taken.
@@ -38,10 +39,14 @@ STEP_MS: Final = 1000
 
 
 def kernel() -> Clock:
-    """What the kernel says of its clock: whether it is synchronised, and by how much it may be wrong."""
+    """What the kernel says of its clock: whether it is synchronised, and by how much it may be wrong. Of one
+    that it says nothing of, as where a unit's filter forbids the question, the log tells."""
     # `modes` 0: nothing is set, so whatever the struct's length on this machine, it is only filled.
     timex = ctypes.create_string_buffer(_TIMEX_BYTES)
-    found = int(ctypes.CDLL(None).adjtimex(timex))
+    found = int(ctypes.CDLL(None, use_errno=True).adjtimex(timex))
+    if found == -1:
+        number = ctypes.get_errno()
+        log.lasting("clock-says-nothing", OSError(number, f"adjtimex: {os.strerror(number)}"))
     error_us: int = _MAXERROR.unpack_from(timex)[-1]
     return Clock(found not in (-1, _TIME_ERROR), -(-max(error_us, 0) // 1000))
 
