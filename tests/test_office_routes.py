@@ -6,6 +6,7 @@ person and a token of another tenant that may all there is. A route without a ca
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sqlite3
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pypdfium2
 import pytest
 
 from pystream.acl import sign_in
+from pystream.acl.cards import MOST_CARDS
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import RIGHTS, SCOPES, Right, Role
@@ -27,6 +30,7 @@ from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.office import routing
+from pystream.server.office.console import passwords
 from pystream.server.office.routing import ANYBODY, ROUTES, SIGNED_IN, Route
 from pystream.server.office.values import Asked, Office, Reply
 
@@ -387,6 +391,48 @@ def test_a_selection_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> Non
     assert rotate() == 422 and valid() == before - {ids[1]}
     ids = ids[:1]
     assert rotate() == 303 and ids[0] not in valid() and len(valid()) == len(before) - 1
+    house.close()
+
+
+def test_a_long_list_is_shown_and_printed_page_by_page(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert passwords.MOST_AT_ONCE <= MOST_CARDS
+    monkeypatch.setattr(passwords, "MOST_AT_ONCE", 3)
+    house = House(tmp_path, url)
+    acme, (stream,) = house.office.store.tenant("acme"), house.office.store.streams("acme")
+    made = NOW + 1
+    texts = {generate() for _ in range(7)}
+    ids = house.office.issuer.add(
+        *(acme.id, [stream.id], [(each, PasswordSettings()) for each in sorted(texts)]),
+        who="test",
+        now=made,
+    )
+    house.office.store.viewers.revoke(acme.id, [min(ids)], who="test", now=made)
+    at, seen, cards = f"stream={MARK}&at={made}", list[set[str]](), list[int]()
+    query: str | None = at
+    while query:
+        reply = house.ask("GET", "/console/passwords/sheet", query=query, session="eva")
+        page = reply.body.decode()
+        seen.append({each for each in texts if each in page})
+        assert f"longer than 3 passwords. {len(seen[-1])} of them" in page
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page))
+        form = {name: hidden[name] for name in ("stream", "at", "after")}
+        form |= {"url": "https://video.example.org/", "locale": "en"}
+        pdf = house.ask("POST", "/console/passwords/cards", body=form, session="eva")
+        text = pypdfium2.PdfDocument(pdf.body)[0].get_textpage().get_text_range()
+        words = re.sub(r"\W", "", text)
+        cards.append(sum(each.replace("-", "") in words for each in seen[-1]))
+        # Whatever is wrong is said on the page from which cards were asked for.
+        wrong = house.ask(
+            "POST", "/console/passwords/cards", body=form | {"url": ""}, session="eva"
+        )
+        assert wrong.status == 422 and all(each in wrong.body.decode() for each in seen[-1])
+        found = re.search(r'sheet\?([^"]*)" rel="next"', page)
+        query = found and html.unescape(found[1])
+    assert [len(each) for each in seen] == [3, 3, 1] and set[str]().union(*seen) == texts
+    # The smallest id stands on the first page, and lets nobody in.
+    assert cards == [2, 3, 1]
     house.close()
 
 

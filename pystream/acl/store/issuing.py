@@ -135,9 +135,11 @@ class Issuer:
         found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most)
         return list(self._shown(tenant_id, found))
 
-    def made(self, tenant_id: int, stream_id: int, at: int, most: int) -> list[Shown]:
-        """The first passwords of a stream that were added in that second."""
-        found = self._viewers.passwords(tenant_id, stream_id, most=most, made_at=at)
+    def made(
+        self, tenant_id: int, stream_id: int, at: int, most: int, *, after: int = 0
+    ) -> list[Shown]:
+        """A page of the passwords of a stream that were added in that second, behind the id `after`."""
+        found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most, made_at=at)
         return list(self._shown(tenant_id, found))
 
     def shown(self, tenant_id: int, ids: Collection[int], *, named: bool = False) -> list[Shown]:

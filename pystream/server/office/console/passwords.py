@@ -1,9 +1,9 @@
 """Viewers' passwords: listed, made, imported, printed, ended. Each view of them is on record.
 
 What is made is shown on a page of its own (`sheet`), which is found by the stream and the second of its
-making: to load it again makes nothing. The list of a stream's passwords leads to those that were made last,
-by the audit log, so that what was printed once can be printed again. What ends passwords asks first, on a
-page that a form leads to.
+making: to load it again makes nothing. A long one has several such pages, and cards are those of a page. The
+list of a stream's passwords leads to those that were made last, by the audit log, so that what was printed
+once can be printed again. What ends passwords asks first, on a page that a form leads to.
 """
 
 from __future__ import annotations
@@ -194,9 +194,11 @@ def _new(
 
 
 def sheet(office: Office, actor: Actor, request: Request) -> Reply:
-    """What was made in one second, as a list to be printed."""
-    stream = office.store.stream(actor.tenant, request.query.get("stream", ""))
-    return _sheet(office, actor, request, stream, _whole(request.query.get("at", "")))
+    """What was made in one second, as a list to be printed, a page of it."""
+    query = request.query
+    stream = office.store.stream(actor.tenant, query.get("stream", ""))
+    at, after = _whole(query.get("at", "")), _whole(query.get("after", "0"))
+    return _sheet(office, actor, request, stream, at, after)
 
 
 def _sheet(
@@ -205,16 +207,24 @@ def _sheet(
     request: Request,
     stream: Stream,
     at: int,
+    after: int,
     status: int = 200,
     **values: Any,
 ) -> Reply:
-    found = office.issuer.made(actor.tenant_id, stream.id, at, MOST_AT_ONCE)
+    page = office.issuer.made(actor.tenant_id, stream.id, at, MOST_AT_ONCE + 1, after=after)
+    found = page[:MOST_AT_ONCE]
     if not found:
         raise HttpError(404, Said("none-made", "no password was made then"))
+    if len(page) > MOST_AT_ONCE:
+        last = str(found[-1].password.id)
+        values["next"] = _query(stream=stream.name, at=str(at), after=last)
     _record(office, actor, stream, len(found))
     usual: dict[str, Any] = {
         "stream": stream,
         "at": at,
+        "after": after,
+        "next": None,
+        "most": MOST_AT_ONCE,
         "rows": _rows(office, actor, found),
         "ids": (),
         "address": _card_url(request, stream),
@@ -225,9 +235,9 @@ def _sheet(
 
 
 def cards(office: Office, actor: Actor, request: Request) -> Reply:
-    """A PDF of the cards of what was selected, of what was made in one second, or of all that lets in now
-    or later. Where it cannot be, the page from which it was asked for, which says why; and first for a
-    selection, a page that asks where its cards lead."""
+    """A PDF of the cards of what was selected, of a page of what was made in one second, or of all that
+    lets in now or later. Where it cannot be, the page from which it was asked for, which says why; and
+    first for a selection, a page that asks where its cards lead."""
     form, ids = request.form, _picked(request.form)
     if "url" not in form and not ids:
         back = _query(stream=form.get("stream", ""), done="nothing_selected")
@@ -242,7 +252,8 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
         if ids:
             return _of_selected(request, actor, stream, ids, 422, **again)
         if form.get("at"):
-            return _sheet(office, actor, request, stream, _whole(form["at"]), 422, **again)
+            at, after = _whole(form["at"]), _after(form)
+            return _sheet(office, actor, request, stream, at, after, 422, **again)
         return _listed(office, actor, request, stream, status=422, **again)
     return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
 
@@ -279,6 +290,10 @@ def _card_url(request: Request, stream: Stream) -> str:
     return embedding.page_url(request, stream.tenant, stream.name)
 
 
+def _after(form: Mapping[str, str]) -> int:
+    return _whole(form.get("after") or "0")
+
+
 def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> bytes:
     """Raises `InvalidValue`."""
     form, url = request.form, request.form.get("url", "").strip()
@@ -294,7 +309,9 @@ def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> 
     if ids := _picked(form):
         found = office.issuer.shown(actor.tenant_id, ids)
     elif form.get("at"):
-        found = office.issuer.made(actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE)
+        found = office.issuer.made(
+            actor.tenant_id, stream.id, _whole(form["at"]), MOST_AT_ONCE, after=_after(form)
+        )
     else:
         found = office.issuer.listed(actor.tenant_id, stream.id)
     sheet = list[Card]()

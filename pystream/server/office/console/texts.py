@@ -532,6 +532,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Drucken Sie diese Liste oder die Karten. Über die Passwörter des Streams kommen Sie wieder hierher."
         " Jeder Blick auf Passwörter wird protokolliert.",
     ),
+    "sheet_part": (
+        "This list is longer than {most} passwords. {count} of them are on this page, and get their cards"
+        " here; the others are on its other pages.",
+        "Diese Liste hat mehr als {most} Passwörter. {count} davon stehen auf dieser Seite und bekommen hier"
+        " ihre Karten, die übrigen stehen auf den anderen Seiten.",
+    ),
     "sheet_address": ("Address", "Adresse"),
     "cards": ("Cards as PDF", "Karten als PDF"),
     "export": ("Export as CSV", "Als CSV exportieren"),
