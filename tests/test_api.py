@@ -1120,6 +1120,7 @@ def test_a_secret_that_the_site_has_already_is_not_said_back(one: House) -> None
         ({"kind": "link", "stream": "nothing"}, "not-found", []),
         ({"kind": "link", "secrets": "x"}, "invalid", ["#/secrets"]),
         ({"kind": "bunny"}, "invalid", ["#/kind"]),
+        ({"kind": "wowza", "secret": "abcdefgh", "content": "vod/x"}, "invalid", ["#/content"]),
         ({"kind": "link", "name": "one"}, "exists", []),
     ],
 )

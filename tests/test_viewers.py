@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import zipfile
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, update
 from sqlalchemy import text as sql
 
-from pystream.acl.entrances.verifiers import Verifier, new_secret
+from pystream.acl.entrances.verifiers import Brought, Verifier, new_secret, verify
 from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
@@ -43,7 +45,7 @@ from pystream.acl.viewers import (
     opens,
     wait_s,
 )
-from pystream.errors import Exists, InvalidValue, NotFound, StoreError
+from pystream.errors import EntranceError, Exists, InvalidValue, NotFound, StoreError
 from tests.waiting import until
 
 NOW = 1_936_699_200
@@ -651,6 +653,28 @@ def test_a_token_is_spent_for_one_session(stores: Stores) -> None:
     assert viewers.spent([place])
     viewers.forget_spent(NOW + 9)
     assert not viewers.spent([place])
+
+
+def test_a_content_path_is_one_streams(stores: Stores) -> None:
+    verifiers, film = stores.store.verifiers(stores.keys), stores.ids["acme/film"]
+    verifier = Verifier(kind="wowza", secret="mySharedSecret", content="vod/free")
+    with pytest.raises(InvalidValue, match="name the stream"):
+        verifiers.add(stores.acme, None, "key", verifier, who="eva", now=NOW)
+    verifiers.add(stores.acme, film, "key", verifier, who="eva", now=NOW)
+    end = f"wowzatokenendtime={NOW + 60}"
+    mac = hashlib.sha256(f"vod/free?{verifier.secret}&{end}".encode()).digest()
+    query = f"{end}&wowzatokenhash={urlsafe_b64encode(mac).decode()}"
+
+    def opens_with(name: str) -> bool:
+        active = verifiers.active(stores.acme, stores.ids[f"acme/{name}"], "signed")
+        brought = Brought(path=f"/acme/{name}/", query=query)
+        try:
+            entry = verify(active, brought, tenant="acme", stream=name, now=NOW)
+        except EntranceError:
+            return False
+        return entry.expires == NOW + 60
+
+    assert opens_with("film") and not opens_with("course")
 
 
 def test_verifiers_are_sealed_and_a_tenants_own(stores: Stores) -> None:

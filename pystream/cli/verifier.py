@@ -92,7 +92,7 @@ def _add(words: list[str]) -> int:
     add("--token-name", metavar="NAME", help="akamai: of the parameter and cookie (default: hdnts)")
     add("--with-address", action="store_true", help="bunny, wowza: the address is signed, too")
     add("--prefix", metavar="NAME", help="wowza: hash query parameter prefix (default: wowzatoken)")
-    add("--content", metavar="PATH", help="wowza: the content path (default: TENANT/STREAM)")
+    add("--content", metavar="PATH", help="wowza: a stream's content path (default: TENANT/STREAM)")
     add("--url", metavar="URL", help="jwks, question: what is called")
     add("--bearer", action="store_true", help="question: send the secret as a bearer token")
     add("--timeout", dest="seconds", type=float, metavar="SECONDS", help="question: to answer in")

@@ -51,9 +51,9 @@ class Verifier:
 
     `salt`, `algorithm`, `escape_early`: of `akamai`, as its `Rules` say; `token_name`: its query
     parameter and cookie. `with_address`: of `bunny` and `wowza`; `prefix` and `content`, the content
-    path where that is not tenant and stream: of `wowza`. `url`: of `jwks` and `question`. `bearer`: the
-    secret is sent as a bearer token (RFC 6750), and nothing is signed; `seconds`: within which the
-    endpoint has to answer, None for the node's own; `kept_s`: for how long a yes is kept.
+    path of one stream where that is not tenant and stream: of `wowza`. `url`: of `jwks` and `question`.
+    `bearer`: the secret is sent as a bearer token (RFC 6750), and nothing is signed; `seconds`: within
+    which the endpoint has to answer, None for the node's own; `kept_s`: for how long a yes is kept.
     """
 
     kind: str

@@ -53,11 +53,15 @@ class Verifiers:
     ) -> Configured:
         """Adds a verifier, or one more key to it.
 
-        Raises `InvalidValue` where it cannot be used, is of another kind than the one there, or would be
-        one too many; `Exists` where the tenant has an active key of that name; `NotFound` for a stream
-        that is not the tenant's.
+        Raises `InvalidValue` where it cannot be used, names one stream's content path for all streams,
+        is of another kind than the one there, or would be one too many; `Exists` where the tenant has an
+        active key of that name; `NotFound` for a stream that is not the tenant's.
         """
         check(name, verifier)
+        if verifier.content and stream_id is None:
+            # It stands for the stream in what is signed: whatever opens one would open each.
+            why = "one stream's content path is none of all streams: name the stream"
+            raise InvalidValue(Said("content-all", why, of="content"))
         check_who(who)
         id = secrets.randbelow(2**63 - 1) + 1
         (key,) = self._keys.add_record_keys(tenant_id, 1, now)

@@ -151,7 +151,10 @@ class NewVerifier(Struct, kw_only=True, forbid_unknown_fields=True):
     content: (
         Annotated[
             str,
-            Meta(max_length=500, description="`wowza`: the content path; tenant/stream is usual."),
+            Meta(
+                max_length=500,
+                description="`wowza`: the content path of one stream; tenant/stream is usual.",
+            ),
         ]
         | UnsetType
     ) = UNSET

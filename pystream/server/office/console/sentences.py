@@ -254,6 +254,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "token-there": "Es gibt schon ein Token „{name}“",
     "totp-there": "Es gibt schon einen Authenticator",
     # Links and tokens of the customer's site
+    "content-all": "der eines Streams ist keiner für alle: Wählen Sie den Stream",
     "key-name": "1 bis 16 Buchstaben, Ziffern, - und _",
     "no-use": "das braucht diese Art nicht",
     "no-verifier": "Es gibt keinen gültigen Schlüssel „{name}“",

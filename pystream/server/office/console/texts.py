@@ -292,8 +292,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "prefix": ("Hash query parameter prefix", "Hash query parameter prefix"),
     "content": (
-        "Content path, if it is not tenant/stream",
-        "Content path, falls nicht Organisation/Stream",
+        "Content path of one stream, if it is not tenant/stream",
+        "Content path eines Streams, falls nicht Organisation/Stream",
     ),
     "url": ("Address", "Adresse"),
     "bearer": ("Send the secret as a bearer token", "Das Geheimnis als Bearer-Token senden"),
