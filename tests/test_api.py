@@ -432,6 +432,32 @@ def test_a_passwords_label_validity_and_devices_are_changed(house: House) -> Non
     assert house.ask("PATCH", "/passwords/1", {"label": "x"}).kind == "not-found"
 
 
+def test_who_may_change_a_password_alone_is_told_neither_text_nor_label(house: House) -> None:
+    (old,) = house.make(1, label="Ward 3")
+    id = house.store.tenant("acme").id
+    scopes = {Right.PASSWORDS_CHANGE}
+    _, less = house.office.accounts.add_token(id, "less", scopes, None, who="test", now=NOW)
+    place = f"/passwords/{old['id']}"
+    assert house.ask("GET", place, of=less).kind == "insufficient-scope"
+    seen = house.recorded("passwords_shown")
+    unseen = {"password": None, "label": None}
+    for body in ({}, {"max_devices": 2}, {"label": "Ward 4"}):
+        got = house.ask("PATCH", place, body, of=less)
+        assert got.status == 200 and got.json == {**got.json, **unseen}
+    # Nobody has seen any, so that is what is on record; what was changed, was.
+    assert house.recorded("passwords_shown") == seen
+    changed = old | {"max_devices": 2, "label": "Ward 4"}
+    assert house.ask("GET", place).json == changed
+    made = house.ask("POST", f"{place}/rotate", {}, of=less).json
+    assert made["label"] is None and made["password"] not in (None, old["password"])
+    assert house.ask("GET", f"/passwords/{made['id']}").json == made | {"label": "Ward 4"}
+    # What it makes itself, it knows.
+    (own,) = house.ask("POST", "/passwords", {"streams": ["course"], "label": "own"}, of=less).json[
+        "items"
+    ]
+    assert own["label"] == "own" and own["password"]
+
+
 def test_sessions_end(house: House) -> None:
     (password,) = house.make()
     assert house.ask("POST", f"/passwords/{password['id']}/end-sessions").status == 204

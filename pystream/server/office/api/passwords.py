@@ -23,6 +23,7 @@ from pystream.acl.passwords import (
     is_over,
     problems,
 )
+from pystream.acl.people import Right
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.viewers import Password
@@ -113,7 +114,8 @@ State = Annotated[
 
 
 class PasswordView(Struct, kw_only=True):
-    """A password as the customer knows it. `password` and `label` are null where it was erased."""
+    """A password as the customer knows it. `password` and `label` are null where it was erased, and where
+    it was there before and the token may not read passwords."""
 
     id: Id
     password: str | None
@@ -523,7 +525,7 @@ def rotate(call: Call[NoQuery, Rotation]) -> Given:
     """Replace a password.
 
     Makes a new one that opens the same streams, with the same label, validity and devices. The old one is
-    revoked, or lets in for a while more.
+    revoked, or lets in for a while more. The label is in the answer where the token may read passwords.
     """
     (old,) = _one(call)
     names = old.streams
@@ -538,6 +540,8 @@ def rotate(call: Call[NoQuery, Rotation]) -> Given:
         now=call.now,
     )
     (view,) = _views(call, call.office.issuer.shown(call.tenant_id, [id]))
+    if not _reads(call):
+        view.label = None
     return Given(view, 201, [("Location", f"{call.request.root}/api/v1/passwords/{id}")])
 
 
@@ -556,11 +560,16 @@ def change(call: Call[NoQuery, PasswordChange]) -> Given:
 
     Its label, validity and devices. What is left out stays as it is; null takes a label or a limit away. Who
     watches with it goes on as before: the next to come in do so by what it is then. An end that is over is
-    refused: revoke the password instead. Of one that was erased, there is nothing to change.
+    refused: revoke the password instead. Of one that was erased, there is nothing to change. Text and label
+    are in the answer where the token may read passwords.
     """
     id, changes = number(call.place["password"]), given_only(call.body)
     call.office.issuer.change(call.tenant_id, id, changes, who=call.who, now=call.now)
-    return _shown(call)
+    if _reads(call):
+        return _shown(call)
+    (view,) = _one(call)
+    view.password = view.label = None
+    return Given(view)
 
 
 # Ending
@@ -731,6 +740,11 @@ def _shown(call: Call[Any, Any]) -> Given:
     (view,) = _one(call)
     _record_view(call, None, 1)
     return Given(view)
+
+
+def _reads(call: Call[Any, Any]) -> bool:
+    """Whether what others have made may be told. Who may change it alone, changes it unseen."""
+    return Right.PASSWORDS_READ in call.actor.rights
 
 
 def _one(call: Call[Any, Any]) -> list[PasswordView]:
