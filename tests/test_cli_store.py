@@ -646,6 +646,15 @@ def test_a_verifiers_name_and_secret_are_told_apart() -> None:
     assert made["name"] == "2032" and re.fullmatch(r"[0-9a-f]{64}", made["secret"])
 
 
+@pytest.mark.usefixtures("keys")
+def test_a_secret_that_the_customer_has_is_not_said_back(tmp_path: Path) -> None:
+    file = tmp_path / "key.txt"
+    file.write_text("mySharedSecret\n")
+    for more in ((), ("--json",)):
+        place = ("acme", "--kind", "bunny", "--secret-file", str(file))
+        assert "mySharedSecret" not in done("verifier", "add", *place, *more)
+
+
 def test_the_help_of_verifiers_says_what_a_tokens_key_is() -> None:
     pytest.importorskip("msgspec")
     from pystream.acl.entrances.jwt import verify

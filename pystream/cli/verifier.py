@@ -116,10 +116,12 @@ def _add(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
-    facts = _facts(made) | {"secret": verifier.secret or None}
+    # What the customer has already is said back to nobody.
+    secret = verifier.secret if options.secret_file is None else ""
+    facts = _facts(made) | {"secret": secret or None}
     line = f"{made.kind} {made.name} is added"
-    if verifier.secret and options.secret_file is None:
-        line = f"name    {made.name}\nsecret  {verifier.secret}"
+    if secret:
+        line = f"name    {made.name}\nsecret  {secret}"
     _store.report(options, facts, line)
     return 0
 
