@@ -21,6 +21,7 @@ import trio
 from sqlalchemy import delete, select, text
 
 from pystream import _core
+from pystream.acl.grants import SKEW_S
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store, tables
 from pystream.acl.store.issuing import Issuer
@@ -418,6 +419,39 @@ def test_whatever_fails_beside_the_decisions_is_no_end_of_the_desk(
         assert house.answers(ask) == ["open"]
         viewers.revoke(house.stream.tenant_id, [ask.holder or 0], who="test", now=NOW)
         until(lambda: house.table.check(ask.id, house.stream.id, NOW) == End.REVOKED)
+
+
+class Forgetting(ViewerStore):
+    """One that counts how often it has forgotten tokens."""
+
+    times = 0
+
+    def forget_spent(self, now: int) -> None:
+        super().forget_spent(now)
+        self.times += 1
+
+
+def test_a_token_is_remembered_for_as_long_as_somebody_may_wait_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is as far ahead as another node's may be, and with an answer that took its time."""
+    monkeypatch.setattr(desk, "_SWEEP_SECONDS", 0.01)
+    viewers = house.store.viewers = Forgetting(house.store.database)
+    now, token = [NOW], b"t" * 16
+
+    def swept_at(moment: int) -> None:
+        now[0] = moment
+        # One may have read the clock before.
+        enough = viewers.times + 2
+        until(lambda: viewers.times >= enough)
+
+    with desk_of(house, lambda: now[0]):
+        first = house.ask(token=token)
+        assert house.answers(first) == ["open"]
+        swept_at(first.token_expires + 15 + SKEW_S - 1)
+        assert house.answers(house.ask(token=token)) == ["spent"]
+        swept_at(first.token_expires + 15 + SKEW_S)
+        assert viewers.spent([(house.stream.tenant_id, token)]) == {}
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["a password", "nobody"])

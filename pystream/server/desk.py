@@ -40,7 +40,7 @@ import msgspec
 import trio
 
 from pystream import _core
-from pystream.acl.grants import SESSION_LENGTH
+from pystream.acl.grants import SESSION_LENGTH, SKEW_S
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.viewers import (
@@ -71,6 +71,9 @@ _RETRY_SECONDS = 0.05
 _PATIENCE_SECONDS = 15.0
 # Players wait for a segment no longer.
 _REACH_PATIENCE_SECONDS = 8.0
+# A token that is good for once is remembered for so long after it can be shown: who showed it in time may
+# have waited for the desk since, and the clock of another node, which forgets as well, may be ahead.
+_REMEMBERED_S = int(_PATIENCE_SECONDS) + SKEW_S
 # Later than any time.
 _NEVER = 2**62
 
@@ -524,7 +527,8 @@ class Desk:
                 if found is not None and self._is_left(found)
             }
             try:
-                await trio.to_thread.run_sync(self._store.viewers.forget_spent, now)
+                since = now - _REMEMBERED_S
+                await trio.to_thread.run_sync(self._store.viewers.forget_spent, since)
             except Exception as error:
                 log.lasting("store-unreachable", error)
 
