@@ -455,3 +455,13 @@ def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None
         told += len(entries)
     house.close()
     assert told > 50
+
+
+@pytest.mark.parametrize(
+    ("language", "word"), [("en", "backup either once"), ("de", "Sicherung, sobald")]
+)
+def test_whoever_erases_is_told_of_backups(house: House, language: str, word: str) -> None:
+    asked: dict[str, Any] = {"session": "eva", "fields": {"accept_language": language}}
+    form = {"stream": MARK, f"p{house.theirs}": "on"}
+    page = house.ask("POST", "/console/passwords/erase", body=form, **asked).body.decode()
+    assert word in page

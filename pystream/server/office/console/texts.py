@@ -513,12 +513,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         " werden widerrufen.",
     ),
     "erase_what": (
-        "They are revoked, and what they and their labels are encrypted with is destroyed: nobody"
-        " can read them"
-        " again. This cannot be undone.",
-        "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird"
-        " vernichtet: Niemand"
-        " kann sie je wieder lesen. Das lässt sich nicht rückgängig machen.",
+        "They are revoked, and what they and their labels are encrypted with is destroyed: nobody can read"
+        " them again, in no backup either once those of the server's keys are deleted. This cannot be"
+        " undone.",
+        "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird vernichtet:"
+        " Niemand kann sie je wieder lesen, auch in keiner Sicherung, sobald die der Schlüssel des Servers"
+        " gelöscht sind. Das lässt sich nicht rückgängig machen.",
     ),
     "selected_one": ("1 password is selected.", "1 Passwort ist ausgewählt."),
     "selected": ("{count} passwords are selected.", "{count} Passwörter sind ausgewählt."),
