@@ -25,7 +25,9 @@ from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.acl.traffic import Kind
 from pystream.acl.viewers import notice_version
+from pystream.server.gauges import Board
 from pystream.server.http import PHRASES
 from pystream.server.keys import open_key_store
 from pystream.server.office import embedding
@@ -332,6 +334,38 @@ def table_with(house: House, session: bytes) -> _core.Sessions:
                 if table.get(session) is not None:
                     return table
     raise AssertionError("there is no such table")
+
+
+def test_a_test_is_no_viewer_and_its_bytes_are_traffic(either: House) -> None:
+    tester = either.let_in("acme/course", either.issue("acme/course", is_test=True))
+    lines = either.ask(tester["master"])[2].decode().splitlines()
+    playlist = urljoin(tester["master"], lines[-1])
+    last = urljoin(playlist, either.ask(playlist)[2].decode().splitlines()[-2])
+    # Over a connection of its own each: some go to either worker.
+    sent = sum(len(either.ask(last)[2]) for _ in range(8))
+    board = gauges_of(either)
+    assert (board.places().total(), board.viewers().total()) == (1, 0)
+    assert board.totals().admitted == 0
+    viewer = either.let_in("acme/course", either.issue("acme/course"))
+    assert either.standing(viewer) == either.standing(tester) == "open"
+    assert (board.places().total(), board.viewers().total()) == (2, 1)
+    assert board.totals().admitted == 1
+    month = time.strftime("%Y-%m", time.gmtime())
+
+    def counted() -> int:
+        with either.store() as store:
+            rows = store.traffic("acme", month)
+        return sum(row.bytes for row in rows if row.kind is Kind.SEGMENT)
+
+    until(lambda: counted() >= sent)
+
+
+def gauges_of(house: House) -> Board:
+    """The node's gauges: memory that the supervisor keeps (proc(5), fd)."""
+    for link, what in open_files(house.node.process.pid):
+        if what.startswith("/memfd:pystream-gauges"):
+            return Board(os.open(link, os.O_RDWR))
+    raise AssertionError("there are no gauges")
 
 
 def test_devices(either: House) -> None:

@@ -302,7 +302,11 @@ def everything() -> str:
     seat = node.take(0)
     seat.pid = os.getpid()
     seat.state = State.SERVING
-    Viewers(seat, node.secret, 0.0).note(1, b"12345678")
+    viewers = Viewers(seat, node.secret, 0.0)
+    viewers.note(1, b"12345678")
+    # Of a test, no number says anything.
+    viewers.note(1, b"87654321", is_test=True)
+    seat.admit(is_test=True)
     seat.lag(0.004)
     streams = metrics.Streams({1: ("acme", "film"), 2: ("acme", "film")})
     streams.add([(1, 2, 3, 1000, 1), (2, 2, 1, 500, 0), (9, 1, 1, 50, 0)], 2.0)
@@ -332,6 +336,8 @@ def test_the_exposition_is_what_prometheus_reads() -> None:
         for each in families["pystream_stream_bytes"].samples
     }
     assert sent == {("acme", "film"): 1500, ("", "9"): 50}
+    for name, value in (("viewers", 1), ("stream_viewers", 1), ("admitted", 0)):
+        assert [each.value for each in families[f"pystream_{name}"].samples] == [value]
 
 
 def test_labels_are_of_the_operator_and_not_of_viewers() -> None:

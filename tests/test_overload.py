@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import pytest
 
 from pystream import _core
-from pystream.acl.grants import Grant, Grants
+from pystream.acl.grants import ADMITTED, TEST, Grant, Grants
 from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.server.overload import Bounds, Load, Reason, retry_after, verdict
@@ -165,6 +165,30 @@ def test_a_stream_has_as_many_viewers_as_it_may() -> None:
     door.admit(stream(2), session(4))
     assert rooms.board.totals().refused[Reason.STREAM_VIEWERS] == 1
     assert rooms.board.totals().admitted == 3
+
+
+def test_a_test_takes_a_place_and_is_in_no_sum() -> None:
+    rooms = Rooms(workers=2)
+    one, other = rooms.doors
+    small = stream(1, max_viewers=2)
+    one.admit(small, session(1), is_test=True)
+    one.admit(small, session(2))
+    refused(one, 3, small)
+    rooms.pass_time(1)
+    refused(other, 3, small)
+    # To whichever worker it goes on.
+    tester = replace(grant(session(1)), flags=ADMITTED | TEST)
+    for first in (True, False):
+        other.enter(small, tester, first)
+        one.enter(small, tester, first)
+    assert rooms.board.viewers() == {1: 1} and rooms.board.places() == {1: 2}
+    assert rooms.board.totals().admitted == 1 and rooms.board.admitted() == 2
+    # Who comes back long after is let in anew, and is what it was.
+    for _ in range(2):
+        rooms.pass_time(VIEWER_SECONDS + 1)
+    other.enter(small, tester, True)
+    assert rooms.board.viewers() == {} and rooms.board.places() == {1: 1}
+    assert rooms.board.totals().admitted == 1 and rooms.board.admitted() == 3
 
 
 def test_who_is_inside_goes_on_and_whoever_leaves_makes_room() -> None:

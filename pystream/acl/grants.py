@@ -39,6 +39,8 @@ ADMITTED: Final = 1
 """The session is in the node's table."""
 PICTURES: Final = 2
 """It opens single pictures alone, in no session: for a tenant's own people, who are no viewers."""
+TEST: Final = 4
+"""Who has it examines the event: it takes a place, and is in no sum of viewers."""
 # No grant lives longer: its key is gone then.
 LONGEST_S: Final = 7 * 86400
 # How far the clocks of two nodes may differ when a grant begins.

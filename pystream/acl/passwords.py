@@ -80,7 +80,7 @@ class PasswordSettings:
     `label`: the customer's own note. `valid_from`, `valid_until`: Unix seconds, the second one is
     the first at which it is no longer valid; None: no limit. `max_devices`: how many may play at a
     time; None: as the stream has it. `is_test`: an access for the examining chamber, which is in no
-    sum and no report's total.
+    sum of viewers and no report's total. It takes a place, and what it is sent is traffic.
     """
 
     label: str = field(default="", repr=False)

@@ -55,9 +55,9 @@ class Refusal(StrEnum):
 class Password:
     """A password, without its text. `streams`: the ids of those that it opens. `shared`: one for all
     viewers of a stream, else one viewer's own. `is_test`: an access for whoever examines the event,
-    outside all sums. `named`: nobody types it; it is a viewer whom the customer's links or tokens name,
-    and opens nothing by itself. Times are Unix seconds; `valid_until` is the first one at which it is
-    over."""
+    outside all sums of viewers. `named`: nobody types it; it is a viewer whom the customer's links or
+    tokens name, and opens nothing by itself. Times are Unix seconds; `valid_until` is the first one at
+    which it is over."""
 
     id: int
     tenant_id: int

@@ -62,7 +62,11 @@ def add(words: list[str]) -> int:
     option("--valid-from", metavar="DATE", help="as 2031-05-01, 1.5.2031, or 2031-05-01 18:00")
     option("--valid-until", metavar="DATE", help="the same; without a time, until the day's end")
     option("--max-devices", type=_arguments.count, metavar="N", help="how many may play at a time")
-    option("--test", action="store_true", help="an access for the examining chamber, in no sum")
+    option(
+        "--test",
+        action="store_true",
+        help="an access for the examining chamber: in no sum of viewers; what it is sent is traffic",
+    )
     options = parser.parse(words)
     from pystream.acl.passwords import generate, is_over
 

@@ -16,7 +16,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.entrances import bunny
-from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, Grant, Grants
+from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, TEST, Grant, Grants
 from pystream.acl.reach import Piece
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
@@ -762,11 +762,11 @@ class Answers:
                 lifetime,
                 self._replaced(request),
             )
-            flags = ADMITTED
+            flags = ADMITTED | TEST if admitted.is_test else ADMITTED
         else:
             raise HttpError(503, "nobody can be let in at present")
         if self._door is not None:
-            self._door.count(stream, admitted.session)
+            self._door.count(stream, admitted.session, is_test=admitted.is_test)
         now = int(time.time())
         lifetime = max(1, admitted.expires - now)
         grant = self.grants.issue(stream.id, admitted.session, now, lifetime, flags=flags)

@@ -3,7 +3,8 @@
 What all workers hold and have let in is read from shared memory for each newcomer, what was sent
 once a second. Viewers are counted anew four times a second, less often where that takes long, and
 those let in since are added. So bounds of the node hold at any moment; a stream's is passed by no
-more than who came to other workers since the last count.
+more than who came to other workers since the last count. Who comes in for a test takes a place as
+others do, or a tenant would pass the operator's bounds by it, and is in no sum that is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from pystream import _core
-from pystream.acl.grants import Grant
+from pystream.acl.grants import TEST, Grant
 from pystream.acl.streams import Stream
 from pystream.server import log
 from pystream.server.gauges import Board, Seat, Viewers
@@ -112,10 +113,10 @@ class Door:
             sent[self._tenant_of(stream) or ""] += more
         return sent
 
-    def admit(self, stream: Stream, session: bytes) -> None:
+    def admit(self, stream: Stream, session: bytes, *, is_test: bool = False) -> None:
         """Lets a viewer in. Raises `HttpError` where nobody more has room."""
         self.check(stream)
-        self.count(stream, session)
+        self.count(stream, session, is_test=is_test)
 
     def check(self, stream: Stream) -> None:
         """Raises `HttpError` where nobody more has room."""
@@ -127,13 +128,13 @@ class Door:
             self._tell(reason, load, stream)
             raise _no_room(reason)
 
-    def count(self, stream: Stream, session: bytes) -> None:
+    def count(self, stream: Stream, session: bytes, *, is_test: bool = False) -> None:
         """Counts a viewer who was let in."""
-        self._seat.admit()
+        self._seat.admit(is_test=is_test)
         self._fresh[stream.id] += 1
         self._newcomers.append((self._clock(), stream.tenant))
         self._newcomers_of[stream.tenant] += 1
-        self._viewers.note(stream.id, session)
+        self._viewers.note(stream.id, session, is_test=is_test)
 
     def _tell(self, reason: Reason, load: Load, stream: Stream) -> None:
         now = self._clock()
@@ -153,17 +154,18 @@ class Door:
     def enter(self, stream: Stream, grant: Grant, first: bool) -> None:
         """A viewer who has a grant asks for something; `first` where that is what a player asks for
         first. Who is inside goes on. Raises as `admit` does."""
-        session = grant.session
+        session, is_test = grant.session, bool(grant.flags & TEST)
         if first and session not in self._viewers and not self._is_inside(stream, grant):
-            self.admit(stream, session)
+            self.admit(stream, session, is_test=is_test)
         else:
-            self._viewers.note(stream.id, session)
+            self._viewers.note(stream.id, session, is_test=is_test)
 
     def _is_inside(self, stream: Stream, grant: Grant) -> bool:
         """Whether another worker knows the viewer, or has let him in a moment ago."""
         if time.time() - grant.not_before < _JUST_ISSUED_S:
             return True
-        return self._board.knows(self._viewers.entry(stream.id, grant.session))
+        is_test = bool(grant.flags & TEST)
+        return self._board.knows(self._viewers.entry(stream.id, grant.session, is_test=is_test))
 
     def _bounds(self, stream: Stream) -> Bounds:
         overload = self.overload
@@ -182,7 +184,7 @@ class Door:
         admitted = board.admitted()
         if now >= self._next_count and bounds.ask_for_viewers:
             begin = time.perf_counter()
-            self._count, self._admitted = board.viewers(), admitted
+            self._count, self._admitted = board.places(), admitted
             self._fresh.clear()
             took = time.perf_counter() - begin
             self._next_count = now + max(_COUNT_SECONDS, took / _COUNT_SHARE)

@@ -108,11 +108,13 @@ class Unread(Refused):
 
 
 class Admission(NamedTuple):
-    """A session that was opened, 16 bytes, and when it ends. `counted`: others have to wait for its place."""
+    """A session that was opened, 16 bytes, and when it ends. `counted`: others have to wait for its place.
+    `is_test`: it is in no sum of viewers."""
 
     session: bytes
     expires: int
     counted: bool
+    is_test: bool = False
 
 
 class _Bearer(NamedTuple):
@@ -193,7 +195,8 @@ class Entrance:
                 raise _refused_link(EntranceError("replayed"))
         if answered.unavailable:
             raise Refused(503, "later", _LATER, 2)
-        return Admission(ask.id, ask.expires, ask.devices is not None)
+        is_test = bearer.password is not None and bearer.password.is_test
+        return Admission(ask.id, ask.expires, ask.devices is not None, is_test)
 
     def leave(self, session: bytes) -> None:
         """Nobody watches with this session any more: its place is for whoever comes next, unless it asks for

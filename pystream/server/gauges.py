@@ -10,8 +10,9 @@ supervisor adds the seat's counters to the base and frees the seat. The head cou
 and ends of that; a reader who sees one in between reads again, so the sums never go backwards.
 
 Behind each seat lie the viewers whom its worker has seen lately, 64 bits each: the stream's number,
-and 32 bits of a hash of the session, keyed with a secret that is as old as the node and is written
-nowhere. A viewer whose connections reach two workers is one, because both write the same 64 bits.
+31 bits of a hash of the session, keyed with a secret that is as old as the node and is written
+nowhere, and whether it is an access for tests. A viewer whose connections reach two workers is one,
+because both write the same 64 bits.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ _GAUGES = (
 )
 
 _HEAD_CELLS = 16
-_VERSION = 5
+_VERSION = 6
+_TEST = 1
 
 
 class State(IntEnum):
@@ -95,7 +97,8 @@ class _Layout:
     lag = refused + len(Reason)
     lag_sum_us = lag + len(LAG_BOUNDS_S) + 1
     admitted = lag_sum_us + 1
-    handshakes = admitted + 1
+    tests = admitted + 1
+    handshakes = tests + 1
     makings = handshakes + 1
     broken_off = makings + 1
     unaccepted = broken_off + len(ENDS)
@@ -110,7 +113,7 @@ _SEAT_CELLS = -(-_Layout.cells // 8) * 8
 class Totals(NamedTuple):
     """What all workers that ever were have counted. `requests` by (kind, class), `refused` by
     reason, `broken_off` by end, `unaccepted` by reason, `lag` by class of the histogram, its sum in
-    seconds."""
+    seconds; `admitted` are viewers, without accesses for tests."""
 
     requests: Mapping[tuple[str, str], int]
     refused: Mapping[Reason, int]
@@ -236,8 +239,9 @@ class Board:
         return max((seat.get(gauge) for seat in self.seats), default=0)
 
     def admitted(self) -> int:
-        """Viewers that were let in, ever."""
-        return self._base[_Layout.admitted] + sum(seat.admitted for seat in self.seats)
+        """Who was let in, ever, accesses for tests as well."""
+        base = self._base[_Layout.admitted] + self._base[_Layout.tests]
+        return base + sum(seat.admitted for seat in self.seats)
 
     def totals(self) -> Totals:
         while True:
@@ -252,10 +256,14 @@ class Board:
 
     def viewers(self) -> Counter[int]:
         """How many each stream has, by its number; whoever two workers know counts once."""
-        known = set[int]()
-        for seat in self.seats:
-            known.update(seat.known())
-        return Counter(entry >> 32 for entry in known)
+        return Counter(entry >> 32 for entry in self._known() if not entry & _TEST)
+
+    def places(self) -> Counter[int]:
+        """How many places are taken of each stream: by its viewers, and by accesses for tests."""
+        return Counter(entry >> 32 for entry in self._known())
+
+    def _known(self) -> set[int]:
+        return {entry for seat in self.seats for entry in seat.known()}
 
     def knows(self, entry: int) -> bool:
         """Whether some worker has seen a viewer lately."""
@@ -338,7 +346,7 @@ class Seat:
 
     @property
     def admitted(self) -> int:
-        return self._cells[_Layout.admitted]
+        return self._cells[_Layout.admitted] + self._cells[_Layout.tests]
 
     def cells(self) -> memoryview[int]:
         return self._cells
@@ -363,8 +371,8 @@ class Seat:
     def not_accept(self, reason: str) -> None:
         self._cells[_UNACCEPTED_AT[reason]] += 1
 
-    def admit(self) -> None:
-        self._cells[_Layout.admitted] += 1
+    def admit(self, *, is_test: bool = False) -> None:
+        self._cells[_Layout.tests if is_test else _Layout.admitted] += 1
 
     def lag(self, seconds: float) -> None:
         """A sample of how late the loop was."""
@@ -403,21 +411,21 @@ class Viewers:
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
 
-    def entry(self, stream_id: int, session: bytes) -> int:
+    def entry(self, stream_id: int, session: bytes, *, is_test: bool = False) -> int:
         """What stands for a viewer of a stream in the shared memory."""
         digest = blake2b(session, digest_size=4, key=self._secret).digest()
-        return stream_id << 32 | int.from_bytes(digest, "little")
+        return stream_id << 32 | int.from_bytes(digest, "little") & ~_TEST | is_test
 
     def __contains__(self, session: bytes) -> bool:
         return session in self._young or session in self._old
 
-    def note(self, stream_id: int, session: bytes) -> None:
+    def note(self, stream_id: int, session: bytes, *, is_test: bool = False) -> None:
         """A viewer is here."""
         if session in self._young:
             return
         entry = self._old.pop(session, None)
         if entry is None:
-            entry = self.entry(stream_id, session)
+            entry = self.entry(stream_id, session, is_test=is_test)
             self._seat.append(entry)
         if len(self._young) < _MOST_VIEWERS:
             self._young[session] = entry

@@ -99,7 +99,11 @@ def _node(board: Board, streams: Streams, store_reachable: bool) -> Iterator[Fam
     yield _gauge("pystream_workers_wanted", "Workers that there shall be.", board.workers)
     yield _gauge("pystream_workers_serving", "Workers that accept connections.", ready)
     yield _gauge("pystream_draining", "Whether the node is about to end.", board.draining)
-    yield _gauge("pystream_viewers", "Sessions seen within the last minute.", viewers)
+    yield _gauge(
+        "pystream_viewers",
+        "Sessions seen within the last minute, without those for tests.",
+        viewers,
+    )
     yield _gauge("pystream_egress_bits_per_second", "Acknowledged by viewers, now.", rate)
     yield _gauge(
         "pystream_store_reachable", "Whether the store answered when last asked.", store_reachable
@@ -153,7 +157,7 @@ def _requests(board: Board) -> Iterator[Family]:
         [("", {"reason": reason}, count) for reason, count in totals.unaccepted.items()],
     )
     for name, help, count in (
-        ("admitted", "Viewers who were let in.", totals.admitted),
+        ("admitted", "Viewers who were let in, without those for tests.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),
         (
             "makings",
@@ -256,7 +260,11 @@ def _streams(board: Board, streams: Streams) -> Iterator[Family]:
         ]
         yield Family(f"pystream_stream_{name}_total", "counter", help, list(samples))
     for name, help, numbers in (
-        ("viewers", "Sessions seen within the last minute.", board.viewers()),
+        (
+            "viewers",
+            "Sessions seen within the last minute, without those for tests.",
+            board.viewers(),
+        ),
         ("bits_per_second", "Acknowledged by viewers, now.", streams.rates),
     ):
         by_name = Counter[Place]()

@@ -89,7 +89,8 @@ Shared = Annotated[
 Test = Annotated[
     bool,
     Meta(
-        description="An access for whoever examines the event: it is in no sum and no report's total."
+        description="An access for whoever examines the event: it is in no sum of viewers and no report's"
+        " total. It takes a place all the same, and what it is sent is traffic."
     ),
 ]
 ValidFrom = Annotated[Moment, Meta(description="From when on it lets in; null: at once.")]

@@ -482,8 +482,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "count": ("How many", "Wie viele"),
     "devices_hint": ("Empty: as the stream has it.", "Leer: wie beim Stream."),
     "test_hint": (
-        "For whoever examines the event: in no sum and no report's total.",
-        "Für die Prüfung der Veranstaltung: in keiner Summe und keiner Gesamtzahl eines Berichts.",
+        "For whoever examines the event: in no sum of viewers and no report's total. It takes a place, and"
+        " what it is sent is traffic.",
+        "Für die Prüfung der Veranstaltung: in keiner Zuschauerzahl und keiner Summe eines Berichts. Er"
+        " belegt einen Platz, und was er bekommt, zählt als Datenverkehr.",
     ),
     "no_password_streams": (
         "No stream takes passwords. Choose that access in a stream's settings first.",
@@ -631,8 +633,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "sent_key": ("keys", "Schlüssel"),
     "sent_download": ("downloads", "Downloads"),
     "traffic_hint": (
-        "What reached viewers, by the time zone {zone}.",
-        "Was Zuschauer erreicht hat, nach der Zeitzone {zone}.",
+        "What reached viewers and tests, by the time zone {zone}.",
+        "Was Zuschauer und Testzugänge erreicht hat, nach der Zeitzone {zone}.",
     ),
     # Audit
     "audit": ("Audit log", "Protokoll"),
