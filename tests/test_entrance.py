@@ -209,6 +209,9 @@ def test_each_of_them_is_one_of_the_tries(house: House) -> None:
         if name == "erased":
             guess = partial(house.refused, entrance, "a guess")
             kinds.extend([(await guess()).kind for _ in range(TRIES)])
+            # What only looks as if it was made here is a guess, too.
+            assert (await house.refused(entrance, "0" * 28)).kind == "tries"
+            assert (await house.refused(entrance, generate())).kind == "password"
 
     trio.run(house.try_all, try_often)
     # The nine that were generated count, and so the guesses end earlier.

@@ -537,7 +537,10 @@ def test_of_two_of_one_text_the_one_that_stays_is_found(stores: Stores) -> None:
         )
         viewers.add_passwords(stores.acme, [stores.ids["acme/film"]], [newer], who="eva", now=NOW)
         found = stores.issuer.find(stores.acme, text)
-        assert found is not None and (found.id, found.streams) == (id, {stores.ids["acme/film"]})
+        assert found is not None and (found.id, found.streams) == (
+            id,
+            frozenset([stores.ids["acme/film"]]),
+        )
         viewers.revoke(stores.acme, [id], who="eva", now=NOW)
         found = stores.issuer.find(stores.acme, text)
         assert found is not None and (found.id, found.revoked_at) == (id, NOW)

@@ -14,7 +14,8 @@ thousand at once are no more than one after the other; a right one is given back
 are looked at in a worker at a time, so that a crowd with right ones does not use them up. Where a prefix has
 used up its tries, no password typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
-not locked out. A slip in such a password shows by its check characters, and is no try.
+not locked out. Their form alone is not enough: 28 zeros have it. A slip in such a password shows by its
+check characters, and is no try.
 
 What is signed cannot be guessed either: a link or a token that is right opens the stream however many
 were wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few
@@ -351,7 +352,7 @@ class Entrance:
         if passwords.mistyped(form):
             raise Refused(403, "mistyped", _MISTYPED)
         place = _place(stream, request.peer)
-        if passwords.is_written(form):
+        if passwords.is_beyond_guessing(form):
             found = await self._found(stream, form)
             if found is None:
                 self._count(_tries(place))
