@@ -28,7 +28,7 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import End, Ending, Password
-from pystream.server import desk
+from pystream.server import desk, log
 from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import Keys
@@ -79,7 +79,8 @@ def writer(folder: Path, url: str, listener: int, table: int) -> Iterator[subpro
 
 
 class House:
-    """What a desk works with: the two stores, its socket and the table. `stream` is a film's."""
+    """What a desk works with: the two stores, its socket and the table. `stream` is a film's, `theirs` one
+    of another tenant's."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -92,11 +93,19 @@ class House:
         ensure_keys(self.keys, {}, NOW)
         self.store = Store.open(url)
         self.issuer = Issuer(self.store.viewers, open_key_store(self.keys, {}, migrate=False))
-        self.store.add_tenant("acme", TenantSettings(), who="test", now=NOW)
         film = StreamSettings(sources=("/film.mp4",))
+        for tenant in ("acme", "other"):
+            self.store.add_tenant(tenant, TenantSettings(), who="test", now=NOW)
         self.stream = self.store.add_stream("acme", "film", film, who="test", now=NOW)
+        self.theirs = self.store.add_stream("other", "film", film, who="test", now=NOW)
         self.listener = desk.listen()
         self.memory = _core.Sessions.create(256)
+        self.table = _core.Sessions(os.dup(self.memory))
+
+    def has_room_for(self, sessions: int) -> None:
+        """Another table, as a node that was started anew has."""
+        os.close(self.memory)
+        self.memory = _core.Sessions.create(sessions)
         self.table = _core.Sessions(os.dup(self.memory))
 
     def writer(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
@@ -117,12 +126,17 @@ class House:
 
     def ask(self, **more: Any) -> Open:
         """One device more of somebody, where two may be."""
-        wanted: dict[str, Any] = {"holder": None, "devices": 2, "mode": "reject_new", **more}
+        wanted: dict[str, Any] = {
+            "tenant_id": self.stream.tenant_id,
+            "stream_id": self.stream.id,
+            "holder": None,
+            "devices": 2,
+            "mode": "reject_new",
+            **more,
+        }
         return Open(
             number=0,
             id=os.urandom(16),
-            tenant_id=self.stream.tenant_id,
-            stream_id=self.stream.id,
             expires=NOW + 3600,
             idle_s=None,
             grace_s=15,
@@ -130,8 +144,12 @@ class House:
             **wanted,
         )
 
+    def ask_for_theirs(self) -> Open:
+        """Somebody comes to the other tenant's."""
+        return self.ask(tenant_id=self.theirs.tenant_id, stream_id=self.theirs.id, devices=None)
+
     def answers(self, *asked: Open) -> list[str]:
-        """What is answered to these, one after the other: `open`, or why not."""
+        """What is answered to these, one after the other: `open`, `unavailable`, or why not."""
         found: list[str] = []
 
         async def ask_all() -> None:
@@ -140,8 +158,8 @@ class House:
                 nursery.start_soon(line.run)
                 for each in asked:
                     answered = await line.open(each)
-                    assert not answered.unavailable
-                    found.append(str(answered.refusal or "open"))
+                    let_in = "unavailable" if answered.unavailable else "open"
+                    found.append(str(answered.refusal or let_in))
                 nursery.cancel_scope.cancel()
 
         trio.run(ask_all)
@@ -236,6 +254,9 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         self.asked.append(name)
         return getattr(self._table, name)
+
+    def __len__(self) -> int:
+        return len(self._table)
 
 
 def asked_of(house: House, watched: Watched, *asked: Open) -> None:
@@ -560,3 +581,78 @@ def test_what_ended_before_a_writer_was_killed_does_not_begin_again(house: House
                 until(
                     lambda: [each.id for each in house.store.viewers.sessions(NOW)] == [second.id]
                 )
+
+
+def test_who_comes_in_again_and_again_keeps_nobody_out(house: House) -> None:
+    """With one password for one device: each time, a session ends that nobody needs to know of any more."""
+    house.has_room_for(16)
+    film, holder = house.stream.id, house.password()
+    mine, theirs = [house.ask(holder=holder, devices=1)], house.ask_for_theirs()
+
+    def come_again(times: int) -> list[Open]:
+        for _ in range(times):
+            mine.append(house.ask(holder=holder, devices=1, replaces=mine[-1].id))
+        return mine[-times:]
+
+    with house.writer():
+        assert house.answers(mine[0]) == ["open"]
+        assert house.answers(*come_again(40), theirs) == ["open"] * 41
+    # A new writer has the same table.
+    with house.writer():
+        assert house.answers(*come_again(40), house.ask_for_theirs()) == ["open"] * 41
+    standing = [house.table.check(each.id, film, NOW) for each in mine]
+    # Those that ended last are told why: the table had room for them.
+    assert set(standing[-12:-1]) == {End.CLOSED} and standing[-1] == _core.Sessions.OPEN
+    assert set(standing[:60]) == {_core.Sessions.UNKNOWN}
+    assert house.table.check(theirs.id, house.theirs.id, NOW) == _core.Sessions.OPEN
+    # Nor does one of them begin again.
+    house.has_room_for(256)
+    with house.writer():
+        stands = [house.table.check(each.id, film, NOW) for each in mine]
+        assert stands == [_core.Sessions.UNKNOWN] * 80 + [_core.Sessions.OPEN]
+
+
+def test_what_has_ended_in_memory_alone_is_not_forgotten(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A writer that is killed before it has written that would have it open again. Who finds no room is
+    told, and the operator once."""
+    monkeypatch.setattr(log, "_told", {})
+    house.has_room_for(4)
+    holder = house.password()
+    first, *more = (house.ask(holder=holder, devices=1, mode="kick_oldest") for _ in range(6))
+    deciding = Desk(house.table, house.store, house.issuer, lambda: NOW)
+
+    async def answers(*asked: Open) -> list[bool]:
+        """Of all of them together."""
+        told = await deciding._answers([(ask, lambda _: None) for ask in asked])
+        assert [each.refusal for each, _ in told] == [None] * len(asked)
+        return [not each.unavailable for each, _ in told]
+
+    assert trio.run(answers, first, house.ask_for_theirs(), house.ask_for_theirs()) == [True] * 3
+    assert trio.run(answers, *more[:4]) == [True, False, False, False]
+    assert [each.message for each in caplog.records] == ["session-table-full"]
+    assert house.table.check(first.id, house.stream.id, NOW) == End.KICKED
+    assert trio.run(answers, more[4]) == [True]
+    assert house.table.check(first.id, house.stream.id, NOW) == _core.Sessions.UNKNOWN
+
+
+def test_no_tenant_has_more_than_half_of_the_table(house: House) -> None:
+    """Passwords and links without a number of devices: all that they have opened goes on."""
+    house.has_room_for(16)
+
+    def crowd(count: int) -> list[Open]:
+        return [house.ask(devices=None) for _ in range(count)]
+
+    first = crowd(9)
+    with house.writer():
+        assert house.answers(*first) == ["open"] * 8 + ["unavailable"]
+    with house.writer():
+        theirs = [house.ask_for_theirs() for _ in range(8)]
+        assert house.answers(*crowd(2), *theirs) == ["unavailable"] * 2 + ["open"] * 8
+        # All of them are sent out, and come in anew at once.
+        viewers = house.store.viewers
+        viewers.end_sessions(house.stream.tenant_id, house.stream.id, who="test", now=NOW)
+        until(lambda: house.table.check(first[7].id, house.stream.id, NOW) == End.CLOSED)
+        assert house.answers(*crowd(9)) == ["open"] * 8 + ["unavailable"]
+    assert house.table.check(theirs[0].id, house.theirs.id, NOW) == _core.Sessions.OPEN

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,18 @@ from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.server import desk
-from pystream.server.desk import Line
-from pystream.server.entrance import TRIES, Entrance, Refused
+from pystream.server import desk, workers
+from pystream.server.desk import Desk, Line
+from pystream.server.entrance import (
+    CROWD,
+    CROWD_A_MINUTE,
+    SIGN_INS,
+    SIGN_INS_A_MINUTE,
+    TRIES,
+    Admission,
+    Entrance,
+    Refused,
+)
 from pystream.server.gate import Gate
 from pystream.server.handoffs import Handoffs
 from pystream.server.http import Request
@@ -52,10 +62,12 @@ class House:
         self.issuer = Issuer(self.store.viewers, self.keys)
         for tenant in ("acme", "other"):
             self.store.add_tenant(tenant, TenantSettings(), who="test", now=NOW)
-            for name in ("film", "course"):
-                film = StreamSettings(sources=("/film.mp4",), access="personal")
+            for name, access in (("film", "personal"), ("course", "personal"), ("all", "shared")):
+                film = StreamSettings(sources=("/film.mp4",), access=access)
                 self.store.add_stream(tenant, name, film, who="test", now=NOW)
-        self.stream = self.store.stream("acme", "film")
+        self.streams = {f"{each.tenant}/{each.name}": each for each in self.store.streams()}
+        self.stream = self.streams["acme/film"]
+        self.now = NOW
         self.tries = _core.Gcra.create(1 << 20)
         self.listener = desk.listen()
 
@@ -66,7 +78,7 @@ class House:
         os.close(self.tries)
 
     def issue(self, place: str = "acme/film", *, shared: bool = False, **settings: Any) -> str:
-        stream, text = self.store.stream(*place.split("/")), generate()
+        stream, text = self.streams[place], generate()
         entries = [(text, PasswordSettings(**settings))]
         tenant = stream.tenant_id
         (id,) = self.issuer.add(tenant, [stream.id], entries, who="test", now=NOW, shared=shared)
@@ -87,33 +99,56 @@ class House:
         self.issuer.erase(*self.ids, who="test", now=NOW)
         yield "erased", text
 
-    async def try_all(self, try_one: Callable[[Entrance, str, str], Any]) -> None:
+    def entrance(self, nursery: trio.Nursery, line: Line) -> Entrance:
         keyring = Keyring(self.keys.root())
+        return Entrance(
+            self.store,
+            self.keys.peppers(),
+            line,
+            _core.Gcra(os.dup(self.tries), keyring.table_secret()),
+            keyring,
+            Gate(),
+            self.store.verifiers(self.keys),
+            Handoffs(Outgoing(), nursery, 1),
+            clock=lambda: self.now,
+            monotonic=lambda: self.now * 1_000_000,
+        )
+
+    async def with_a_desk(self, come: Callable[[Entrance], Awaitable[None]]) -> None:
+        """Who is right comes in."""
+        table, line = _core.Sessions(_core.Sessions.create(1024)), Line(self.listener)
+        deciding = Desk(table, self.store, self.issuer, lambda: self.now)
         async with trio.open_nursery() as nursery:
-            entrance = Entrance(
-                self.store,
-                self.keys.peppers(),
-                Line(self.listener),
-                _core.Gcra(os.dup(self.tries), keyring.table_secret()),
-                keyring,
-                Gate(),
-                self.store.verifiers(self.keys),
-                Handoffs(Outgoing(), nursery, 1),
-                clock=lambda: NOW,
-                monotonic=lambda: NOW * 1_000_000,
-            )
+            await nursery.start(deciding.run, socket.socket(fileno=os.dup(self.listener)))
+            nursery.start_soon(line.run)
+            await come(self.entrance(nursery, line))
+            nursery.cancel_scope.cancel()
+
+    async def try_all(self, try_one: Callable[[Entrance, str, str], Any]) -> None:
+        async with trio.open_nursery() as nursery:
+            entrance = self.entrance(nursery, Line(self.listener))
             for name, text in [("warm", generate()), *self.wrong()]:
                 await try_one(entrance, name, text)
             nursery.cancel_scope.cancel()
 
     async def refused(self, entrance: Entrance, text: str) -> Refused:
-        request = Request(
-            "POST", "/acme/film/session", body=json.dumps({"password": text}).encode()
-        )
-        request.peer = "192.0.2.7"
         with pytest.raises(Refused) as caught:
-            await entrance.let_in(self.stream, request, "/acme/film/", "", 60)
+            await self.let_in(entrance, text)
         return caught.value
+
+    async def let_in(
+        self,
+        entrance: Entrance,
+        text: str,
+        place: str = "acme/film",
+        *,
+        peer: str = "192.0.2.7",
+        replaces: bytes = b"",
+    ) -> Admission:
+        body = json.dumps({"password": text}).encode()
+        request = Request("POST", f"/{place}/session", body=body)
+        request.peer = peer
+        return await entrance.let_in(self.streams[place], request, f"/{place}/", "", 60, replaces)
 
 
 @contextmanager
@@ -174,6 +209,9 @@ def test_each_of_them_is_one_of_the_tries(house: House) -> None:
         if name == "erased":
             guess = partial(house.refused, entrance, "a guess")
             kinds.extend([(await guess()).kind for _ in range(TRIES)])
+            # What only looks as if it was made here is a guess, too.
+            assert (await house.refused(entrance, "0" * 28)).kind == "tries"
+            assert (await house.refused(entrance, generate())).kind == "password"
 
     trio.run(house.try_all, try_often)
     # The nine that were generated count, and so the guesses end earlier.
@@ -221,3 +259,58 @@ def test_a_crowd_that_is_right_uses_up_no_tries(house: House) -> None:
     clock = trio.testing.MockClock(autojump_threshold=0)
     trio.run(house.try_all, come_at_once, clock=clock)
     assert kinds == ["later"] * (TRIES + 40)
+
+
+def test_who_is_right_comes_in_as_often_as_anybody_needs(house: House) -> None:
+    """A viewer whose page is loaded again and again, by a program."""
+    mine, neighbour = house.issue(max_devices=1), house.issue(max_devices=1)
+
+    async def come(entrance: Entrance) -> None:
+        async def again(times: int, last: Admission) -> Admission:
+            for _ in range(times):
+                last = await house.let_in(entrance, mine, replaces=last.session)
+            return last
+
+        async def refused(peer: str) -> Refused:
+            with pytest.raises(Refused) as caught:
+                await house.let_in(entrance, mine, peer=peer, replaces=last.session)
+            return caught.value
+
+        last = await house.let_in(entrance, mine)
+        # On another device, while the first one plays: that is no sign-in.
+        for _ in range(2 * SIGN_INS):
+            assert (await house.refused(entrance, mine)).kind == "devices"
+        last = await again(SIGN_INS - 1, last)
+        # From wherever.
+        for peer in ("192.0.2.7", "198.51.100.7", "2001:db8::7"):
+            late = await refused(peer)
+            assert (late.status, late.kind) == (429, "later")
+            assert dict(late.headers)["Retry-After"] == str(60 // SIGN_INS_A_MINUTE)
+        await house.let_in(entrance, neighbour)
+        house.now += 60
+        last = await again(SIGN_INS_A_MINUTE, last)
+        assert (await refused("192.0.2.7")).kind == "later"
+
+    trio.run(house.with_a_desk, come)
+
+
+def test_what_many_watch_with_lets_a_crowd_in(house: House) -> None:
+    """Three hundred of one hospital with the password of a stream, and a lecture hall with one of theirs."""
+    all_of_them = house.issue("acme/all", shared=True)
+    hall = house.issue(max_devices=100)
+
+    async def come(entrance: Entrance) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(house.let_in, entrance, all_of_them, "acme/all")
+            for number in range(100):
+                peer = f"198.51.{number}.7"
+                nursery.start_soon(partial(house.let_in, entrance, hall, peer=peer))
+
+    trio.run(house.with_a_desk, come)
+
+
+def test_a_crowd_is_let_in_and_fills_no_tenant_s_half_of_the_table() -> None:
+    assert CROWD >= 10_000
+    idle = StreamSettings(sources=("/film.mp4",)).idle_s or 0
+    assert CROWD + idle // 60 * CROWD_A_MINUTE < workers._SESSIONS // 2

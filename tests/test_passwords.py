@@ -39,6 +39,7 @@ from pystream.acl.passwords import (
     guessable,
     guessable_together,
     importable,
+    is_beyond_guessing,
     mistyped,
     problems,
 )
@@ -288,6 +289,8 @@ GUESSABLE = [
     ("+49 (171) 123-4567", Guessable.DIGITS),
     ("1" * 19, Guessable.DIGITS),
     ("0000000000000000000000012345", Guessable.HERE),
+    ("0" * 28, Guessable.HERE),
+    ("0000-0000-0000-0000-0000-0000-a1b2", Guessable.HERE),
     ("Hans M\u00fcller", Guessable.WORDS),
     ("Kardiologenkongress", Guessable.WORDS),
     ("M\u00dcLLER-L\u00dcDENSCHEIDT", Guessable.WORDS),
@@ -309,6 +312,18 @@ def test_what_can_be_guessed(text: str, why: Guessable | None) -> None:
     assert guessable(text) is why
     if why is not None:
         assert text not in why.value
+
+
+def test_the_written_form_alone_is_not_beyond_guessing() -> None:
+    """A customer's own numbers that fit the check characters, by chance or on purpose."""
+    numbers = [written(f"{number:0130b}") for number in (0, 1, 4711, 2**40)]
+    for each in numbers:
+        assert not mistyped(canonical(each)) and not is_beyond_guessing(canonical(each))
+        assert guessable(each) in (Guessable.HERE, Guessable.SHORT, Guessable.DIGITS)
+    for each in ("1" * 28, "0000-0000-0000-0000-0000-0000-a1b2", "SecureID 4711 Q"):
+        assert not is_beyond_guessing(canonical(each))
+    assert all(is_beyond_guessing(canonical(generate())) for _ in range(2000))
+    assert all(is_beyond_guessing(canonical(derive(SECRET, str(n)))) for n in range(2000))
 
 
 @pytest.mark.slow

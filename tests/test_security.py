@@ -19,6 +19,7 @@ from pystream.acl import sign_in
 from pystream.acl.passwords import generate
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.store.accounts import Accounts
+from pystream.server.entrance import SIGN_INS
 from tests.test_variants import HOUR, Doors, Portal, _base64, link, running, signed, token
 from tests.waiting import until
 
@@ -122,6 +123,23 @@ def spent_elsewhere(world: World) -> Tried:
     return page_of("acme/external", token=shown)
 
 
+def flood(world: World) -> Tried:
+    """Somebody is right, again and again, with a password for one device, until that is too often."""
+    text, last = world.doors.issue("acme/course", max_devices=1), ""
+    times, status = 0, 200
+    while status == 200 and times < 500:
+        shown = {"password": text, "replaces": last}
+        status, visit = world.doors.post("acme/course", shown)
+        last, times = visit.get("grant", last), times + 1
+    assert times > SIGN_INS
+    return page_of("acme/course", **shown)
+
+
+def after_a_flood(world: World, place: str) -> Tried:
+    flood(world)
+    return page_of(place, password=world.doors.issue(place))
+
+
 def public_bytes(key: OKPKey) -> bytes:
     return urlsafe_b64decode(str(key.as_dict(private=False)["x"]) + "=")
 
@@ -164,6 +182,10 @@ TABLE: dict[str, tuple[int, Attack]] = {
         404,
         lambda w: (f"/t/{w.grant}/acme/signed/download.mp4", None),
     ),
+    # Passwords
+    "a password again and again": (429, flood),
+    "a neighbour's password after that": (200, lambda w: after_a_flood(w, "acme/course")),
+    "another tenant's password after that": (200, lambda w: after_a_flood(w, "other/course")),
     # Links
     "no link": (403, lambda w: page_of("acme/signed")),
     "a link made up": (

@@ -521,6 +521,35 @@ def test_what_came_twice_while_the_pepper_was_changed_does_not_stop_that(stores:
     assert found is not None and found.id == newer.id
 
 
+def test_of_two_of_one_text_the_one_that_stays_is_found(stores: Stores) -> None:
+    """While the pepper is changed, both are there: what was taken back lets nobody in by the other's streams,
+    nor does one lend the other its own."""
+    text, viewers = "SecureID 4711 Q", stores.store.viewers
+    (late,) = stores.add(text, stream="acme/course")
+    both = stores.keys.begin_pepper(NOW)
+    index = both.newest.index(stores.acme, canonical(text).encode())
+    for id in (late - 1, late + 1):
+        # Whichever of the two the database has first.
+        newer = replace(
+            raw_password(stores, late),
+            id=id,
+            reference=id.to_bytes(16),
+            pepper=both.newest.generation,
+            lookup=index,
+        )
+        viewers.add_passwords(stores.acme, [stores.ids["acme/film"]], [newer], who="eva", now=NOW)
+        found = stores.issuer.find(stores.acme, text)
+        assert found is not None and (found.id, found.streams) == (
+            id,
+            frozenset([stores.ids["acme/film"]]),
+        )
+        viewers.revoke(stores.acme, [id], who="eva", now=NOW)
+        found = stores.issuer.find(stores.acme, text)
+        assert found is not None and (found.id, found.revoked_at) == (id, NOW)
+        assert not any(opens(found, "personal", each, NOW) for each in stores.ids.values())
+        viewers.forget_lookups(stores.acme, [id], who="eva", now=NOW)
+
+
 def raw_password(stores: Stores, id: int) -> NewPassword:
     (found,) = stores.store.viewers.passwords(stores.acme, ids=[id])
     return NewPassword(

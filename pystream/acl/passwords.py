@@ -265,6 +265,18 @@ def is_written(form: str) -> bool:
     return values is not None and _remainder(values) == (0, 0)
 
 
+def is_beyond_guessing(form: str) -> bool:
+    """Whether it is of the written form and, as far as it shows, of its 130 bits. A customer's own id may
+    happen to have that form, as 28 zeros do, or be made to: what is left of it once its padding is gone
+    has to be what nobody tries all of."""
+    return (
+        is_written(form)
+        and not form.isdecimal()
+        and not _repeats(form)
+        and _conceivable_bits(_unpadded(form)) >= _LEAST_BITS
+    )
+
+
 def _values_of(form: str) -> bytes | None:
     if len(form) != _WRITTEN or not form.isascii():
         return None
@@ -369,7 +381,7 @@ def guessable(text: str) -> Guessable | None:
     `InvalidValue` where it is no password.
     """
     form = canonical(text)
-    if is_written(form):
+    if is_beyond_guessing(form):
         return None
     text = unicodedata.normalize("NFKC", text).strip()
     parts = re.findall(r"[^\W_]+", text)
@@ -380,10 +392,10 @@ def guessable(text: str) -> Guessable | None:
         return _guessable_digits(text, together)
     if together.isalpha() and all(map(_is_word, parts)):
         return Guessable.WORDS
-    bits = _conceivable_bits(form)
+    bits = _conceivable_bits(_unpadded(form))
     if bits < _LEAST_BITS:
         return Guessable.HERE if bits < _LEAST_BITS_HERE else Guessable.SHORT
-    if len(form) * math.log2(len(set(form))) < _LEAST_BITS_OF_REPEATED:
+    if _repeats(form):
         return Guessable.REPEATED
     return None
 
@@ -406,10 +418,10 @@ def _guessable_digits(text: str, digits: str) -> Guessable | None:
         return Guessable.DATE
     if _LANR.fullmatch(digits) and _fits_lanr(digits):
         return Guessable.LANR
-    own = len(digits.lstrip("0"))
+    own = len(_unpadded(digits))
     if own < _LEAST_DIGITS:
         return Guessable.HERE if own * math.log2(10) < _LEAST_BITS_HERE else Guessable.DIGITS
-    if len(digits) * math.log2(len(set(digits))) < _LEAST_BITS_OF_REPEATED:
+    if _repeats(digits):
         return Guessable.REPEATED
     return None
 
@@ -419,6 +431,14 @@ def _fits_lanr(digits: str) -> bool:
     field. (Directive of the KBV on numbers of physicians, section 75(7) SGB V.)"""
     weighted = sum(int(digit) * (4, 9)[at % 2] for at, digit in enumerate(digits[:6]))
     return (weighted + int(digits[6])) % 10 == 0
+
+
+def _unpadded(form: str) -> str:
+    return form.lstrip("0")
+
+
+def _repeats(form: str) -> bool:
+    return len(form) * math.log2(len(set(form))) < _LEAST_BITS_OF_REPEATED
 
 
 def _conceivable_bits(form: str) -> float:

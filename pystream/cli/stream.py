@@ -89,6 +89,10 @@ Countries are looked up in the database that geo.database of the settings names.
 The pace is of a link: one minute of the film at once, two for seeking, and from
 then on FACTOR seconds a second. Who may open many links may have it faster.
 
+One password for N devices lets in 30 times at once and 10 times a minute (3 N
+and N, where that is more); one for any number, 20,000 times and 120 times a
+minute from one network.
+
 An option that can be repeated replaces all there was. `none` takes the value
 away: --max-viewers none, --origin none.
 

@@ -7,6 +7,12 @@ Requests that arrive while the disk is written are decided and written together.
 
 Beside that it says how far a password has come in a film that cannot be skipped ahead (`reaching`).
 
+**Room.** The table has places for so many sessions, and no tenant has more than half of them open, so
+one tenant's viewers keep out none of another's. What has ended keeps its place until its hard end, so
+that whoever comes with it is told why; where the table is full it is forgotten, the longest ended
+first, and unknown from then on, which lets nobody in either. Only what has ended in the store as well
+is forgotten: a desk that starts anew opens what is in the store and not in the table.
+
 The desk also knows by which number a viewer goes whom a link or a token names, and which tokens that
 are good for once were shown before: both are asked of the store, for all that is decided together.
 
@@ -29,12 +35,12 @@ import secrets
 import socket
 import struct
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 import trio
@@ -74,6 +80,7 @@ _REACH_PATIENCE_SECONDS = 8.0
 # A token that is good for once is remembered for so long after it can be shown: who showed it in time may
 # have waited for the desk since, and the clock of another node, which forgets as well, may be ahead.
 _REMEMBERED_S = int(_PATIENCE_SECONDS) + SKEW_S
+_HALF = "the viewers of one tenant have half of the session table, and none has more"
 # Later than any time.
 _NEVER = 2**62
 
@@ -148,6 +155,11 @@ class _Known:
     spent: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
 
 
+class _Held(NamedTuple):
+    opened: int
+    tenant_id: int
+
+
 class Desk:
     """The writer's side. `table` is the node's session table; `issuer` knows viewers by their names."""
 
@@ -163,13 +175,16 @@ class Desk:
         self._issuer = issuer
         self._clock = clock
         self._book = Book(table, store.viewers.reach, clock)
-        # What is open, by holder, or 0 where there is none: session and when it was opened.
-        self._held: dict[int, dict[bytes, int]] = {}
+        # What is open, by holder, or 0 where there is none, and how much of it is whose.
+        self._held: dict[int, dict[bytes, _Held]] = {}
+        self._open_of = Counter[int]()
         # What was left, and when it had asked for something last: in memory alone, as it is for a moment.
         self._left: dict[bytes, int] = {}
         self._opened: list[Session] = []
         self._spent: list[Spent] = []
         self._ended: dict[bytes, End] = {}
+        # What has ended in the store, too, the longest ended first; the values say nothing.
+        self._forgettable: dict[bytes, None] = {}
         self._waiting: list[tuple[Open, _Answer]] = []
         self._work = trio.Event()
         self._last_ending = 0
@@ -345,7 +360,7 @@ class Desk:
         if ask.id not in held and self._table.get(ask.id) is None:
             if holder is not None and ask.replaces in held:
                 self._end(ask.replaces, End.CLOSED)
-                held.pop(ask.replaces)
+                self._let_go(held, ask.replaces)
             seen = self._seen(ask, held)
             leaving = giving_way(seen, ask.devices, ask.mode, ask.grace_s, now)
             if leaving is None:
@@ -353,13 +368,17 @@ class Desk:
                 return Answered(ask.number, Refusal.DEVICES, wait_s=wait)
             for id in leaving:
                 self._end(id, End.KICKED)
-                held.pop(id)
-            try:
-                self._open(session, now)
-            except TableFull:
-                log.error("session-table-full", capacity=self._table.capacity)
+                self._let_go(held, id)
+            if 2 * self._open_of[ask.tenant_id] >= self._table.capacity:
+                log.lasting("tenant-has-half-of-all-sessions", TableFull(_HALF), say=log.error)
                 return Answered(ask.number, unavailable=True)
-            held[ask.id] = now
+            try:
+                self._make_room()
+                self._open(session, now)
+            except TableFull as error:
+                log.lasting("session-table-full", error, say=log.error)
+                return Answered(ask.number, unavailable=True)
+            self._hold(held, ask.id, _Held(now, ask.tenant_id))
         self._opened.append(session)
         if ask.token:
             known.spent[ask.tenant_id, ask.token] = ask.id
@@ -373,22 +392,41 @@ class Desk:
             )
         return Answered(ask.number)
 
-    def _seen(self, ask: Open, held: dict[bytes, int]) -> list[Seen]:
+    def _seen(self, ask: Open, held: dict[bytes, _Held]) -> list[Seen]:
         """Who has the places that one more asks for. Thousands may share a password that has no limit, so
         only where there is one are they looked at."""
         if ask.devices is None:
             return []
         self._drop_what_is_over(held, [*held])
-        return [Seen(id, opened, self._last_seen(id)) for id, opened in held.items()]
+        return [Seen(id, each.opened, self._last_seen(id)) for id, each in held.items()]
 
-    def _drop_what_is_over(self, held: dict[bytes, int], ids: Iterable[bytes]) -> None:
+    def _hold(self, held: dict[bytes, _Held], id: bytes, opened: _Held) -> None:
+        held[id] = opened
+        self._open_of[opened.tenant_id] += 1
+
+    def _let_go(self, held: dict[bytes, _Held], id: bytes) -> None:
+        there = held.pop(id, None)
+        if there is not None:
+            self._open_of[there.tenant_id] -= 1
+
+    def _make_room(self) -> None:
+        """Forgets what has ended, where the table is full and there is such."""
+        table = self._table
+        while len(table) >= table.capacity and self._forgettable:
+            id = next(iter(self._forgettable))
+            del self._forgettable[id]
+            found = table.get(id)
+            if found is not None and found.standing != _core.Sessions.OPEN:
+                table.forget(id)
+
+    def _drop_what_is_over(self, held: dict[bytes, _Held], ids: Iterable[bytes]) -> None:
         """Of these sessions of a holder. What was idle has ended without a word: it is written as well, or
         it would be open again when the node is started anew."""
         now = int(self._clock())
         for id in ids:
             found = self._table.get(id)
             if found is None or found.standing != _core.Sessions.OPEN or found.expires <= now:
-                held.pop(id, None)
+                self._let_go(held, id)
             if found is not None and found.standing == End.IDLE:
                 self._ended[id] = End.IDLE
 
@@ -428,6 +466,8 @@ class Desk:
         finally:
             if lost is None:
                 self._ended = ended | self._ended
+            else:
+                self._forgettable |= dict.fromkeys(ended)
         for id in [ask.id for ask in asked] if lost is None else lost:
             self._close(id)
         return lost
@@ -437,7 +477,7 @@ class Desk:
         found = self._table.get(id)
         self._table.forget(id)
         if found is not None:
-            self._held.get(found.holder, {}).pop(id, None)
+            self._let_go(self._held.get(found.holder, {}), id)
 
     async def _restore(self) -> None:
         """The table lives as long as the node; the store outlives it."""
@@ -455,9 +495,14 @@ class Desk:
             elif found is None and not over.has(each):
                 with suppress(TableFull):
                     self._open(each, now)
-        for entry in self._table.entries():
+        tenants = {each.stream_id: each.tenant_id for each in stored}
+        for entry in sorted(self._table.entries(), key=lambda entry: entry.last_seen):
             if entry.standing == _core.Sessions.OPEN:
-                self._held.setdefault(entry.holder, {})[entry.id] = entry.opened
+                # One that is in no store, since the one before was killed, is nobody's.
+                opened = _Held(entry.opened, tenants.get(entry.stream, 0))
+                self._hold(self._held.setdefault(entry.holder, {}), entry.id, opened)
+            elif entry.id not in self._ended and entry.standing != End.EXPIRED:
+                self._forgettable[entry.id] = None
         for ending in endings:
             self._apply(ending)
             self._last_ending = ending.id
@@ -497,15 +542,20 @@ class Desk:
     def _apply(self, ending: Ending) -> None:
         if ending.password_id is not None:
             held = self._held.get(ending.password_id, {})
-            over = [id for id, opened in held.items() if opened <= _until(ending)]
+            over = [
+                (ending.password_id, id)
+                for id, each in held.items()
+                if each.opened <= _until(ending)
+            ]
         else:
             over = [
-                found.id
+                (found.holder, found.id)
                 for found in self._table.entries()
                 if found.stream == ending.stream_id and found.opened <= ending.at
             ]
-        for id in over:
+        for holder, id in over:
             self._end(id, ending.reason)
+            self._let_go(self._held.get(holder, {}), id)
 
     async def _sweep(self) -> None:
         while True:
@@ -520,6 +570,12 @@ class Desk:
             if self._ended:
                 self._work.set()
             self._held = {holder: held for holder, held in self._held.items() if held}
+            ids = [*self._forgettable]
+            for first in range(0, len(ids), _SWEPT_AT_ONCE):
+                for id in ids[first : first + _SWEPT_AT_ONCE]:
+                    if self._table.get(id) is None:
+                        self._forgettable.pop(id, None)
+                await trio.lowlevel.checkpoint()
             there = (self._table.get(id) for id in self._left)
             self._left = {
                 found.id: found.last_seen

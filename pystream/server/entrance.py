@@ -14,13 +14,20 @@ thousand at once are no more than one after the other; a right one is given back
 are looked at in a worker at a time, so that a crowd with right ones does not use them up. Where a prefix has
 used up its tries, no password typed there is looked at any more for a while, except passwords that were
 made here: nobody guesses one of 130 bits, so those who share a network with somebody who tries are
-not locked out. A slip in such a password shows by its check characters, and is no try.
+not locked out. Their form alone is not enough: 28 zeros have it. A slip in such a password shows by its
+check characters, and is no try.
 
 What is signed cannot be guessed either: a link or a token that is right opens the stream however many
 were wrong, and those that are wrong are counted. A site that is asked costs something, though, and has few
 calls at a time: so a token counts as a try before its site is asked, and is given back unless the site
 says no, or takes all the time that it has. One network has at most half of those calls; the others of it
 wait.
+
+**Who is right, again and again.** A session costs a place in the node's table and a row in the store, so
+sign-ins are counted as well. What has a number of devices is counted wherever it is shown, as whoever
+comes in again takes a place of his own. What has none, such as a shared password, is counted by network:
+so wide that no crowd meets it, and so that one network does not fill its tenant's half of the table
+before the first of its sessions are over. Who is refused, or finds nobody who opens it, has not come in.
 """
 
 from __future__ import annotations
@@ -62,6 +69,14 @@ T = TypeVar("T")
 TRIES: Final = 120
 """Wrong tries at a time from one prefix at one stream: several for each tenth of 300 people."""
 TRIES_A_MINUTE: Final = 20
+SIGN_INS: Final = 30
+SIGN_INS_A_MINUTE: Final = 10
+"""With one password, link or token that has a number of devices: three times as many as that at a time, and
+as many in a minute, where that is more."""
+CROWD: Final = 20_000
+CROWD_A_MINUTE: Final = 120
+"""With one that has none, from one network: within the four hours after which a session that nobody asks for
+is over, unless the stream has it otherwise, three quarters of what a tenant may have open."""
 # Of one network at one stream, in one worker.
 _AT_ONCE: Final = 16
 
@@ -71,6 +86,7 @@ _MISTYPED = "this password has a slip in it"
 _IN_USE = "this password is in use on as many devices as it may be"
 _TOO_MANY = "too many wrong tries came from this network: wait a little"
 _LATER = "nobody can be let in at present"
+_OFTEN = "what opens this film was used too often in the last minutes: wait a little"
 _UNREAD = "the notice that was shown is not the one that stands now: show this one"
 _REVOKED = "this viewer is not let in any more"
 _LINKS = {
@@ -132,6 +148,22 @@ class _Bearer(NamedTuple):
     ends: int | None = None
 
 
+class _Count(NamedTuple):
+    """What something is counted under, and how often it may be: at a time, and again in a minute."""
+
+    key: bytes
+    most: int
+    a_minute: int
+
+    @property
+    def emission_us(self) -> int:
+        return 60 * _US // self.a_minute
+
+    @property
+    def burst_us(self) -> int:
+        return self.most * self.emission_us
+
+
 class Entrance:
     """One worker's. `peppers` are those of all look-ups that the store may hold; `tries` is the
     node's table. `clock` gives Unix seconds, `monotonic` microseconds, the same in all processes."""
@@ -183,7 +215,13 @@ class Entrance:
         bearer = await self._bearer(stream, request, path)
         self._gate.ask(bearer.conditions, request, said(request).get("site"))
         ask = self._asked(stream, bearer, shown or None, lifetime, replaces)
+        sign_in = _sign_in(ask, bearer, request.peer)
+        wait = self._count(sign_in)
+        if wait:
+            raise Refused(429, "later", _OFTEN, wait / _US)
         answered = await self._line.open(ask)
+        if answered.unavailable or answered.refusal is not None:
+            self._give_back(sign_in)
         match answered.refusal:
             case Refusal.DEVICES:
                 raise Refused(409, "devices", _IN_USE, answered.wait_s)
@@ -317,10 +355,10 @@ class Entrance:
         if passwords.mistyped(form):
             raise Refused(403, "mistyped", _MISTYPED)
         place = _place(stream, request.peer)
-        if passwords.is_written(form):
+        if passwords.is_beyond_guessing(form):
             found = await self._found(stream, form)
             if found is None:
-                self._count(place)
+                self._count(_tries(place))
         else:
             turns = self._turns.setdefault(place, trio.Semaphore(_AT_ONCE))
             async with turns:
@@ -335,10 +373,10 @@ class Entrance:
         try:
             found = await self._found(stream, form)
         except Refused:
-            self._give_back(place)
+            self._give_back(_tries(place))
             raise
         if found is not None:
-            self._give_back(place)
+            self._give_back(_tries(place))
         return found
 
     async def _found(self, stream: Stream, form: str) -> Password | None:
@@ -373,27 +411,43 @@ class Entrance:
                 found = await ask()
             except Unavailable as error:
                 if not error.slow:
-                    self._give_back(place)
+                    self._give_back(_tries(place))
                 raise
-            self._give_back(place)
+            self._give_back(_tries(place))
             return found
 
     def _try(self, place: bytes) -> None:
         """Counts a try. Raises `Refused` where there is none left."""
-        wait = self._count(place)
+        wait = self._count(_tries(place))
         if wait:
             raise Refused(429, "tries", _TOO_MANY, wait / _US)
 
-    def _count(self, place: bytes) -> int:
-        """0, or the microseconds to wait before this network may try again."""
-        return self._tries.check(place, self._monotonic(), _EMISSION_US, _BURST_US)
+    def _count(self, counted: _Count) -> int:
+        """0, or the microseconds to wait before it may be once more."""
+        return self._tries.check(
+            counted.key, self._monotonic(), counted.emission_us, counted.burst_us
+        )
 
-    def _give_back(self, place: bytes) -> None:
-        self._tries.give_back(place, self._monotonic(), _EMISSION_US)
+    def _give_back(self, counted: _Count) -> None:
+        self._tries.give_back(counted.key, self._monotonic(), counted.emission_us)
 
 
-_EMISSION_US = 60 * _US // TRIES_A_MINUTE
-_BURST_US = TRIES * _EMISSION_US
+def _sign_in(ask: Open, bearer: _Bearer, peer: str) -> _Count:
+    """What a sign-in is counted under."""
+    if bearer.password is not None:
+        who = b"password" + bearer.password.id.to_bytes(8)
+    elif bearer.viewer is not None:
+        who = b"viewer" + ask.tenant_id.to_bytes(8) + bearer.viewer.encode()
+    else:
+        who = b"mark" + bearer.mark
+    if ask.devices is None:
+        return _Count(who + b"\0" + network_of(peer), CROWD, CROWD_A_MINUTE)
+    most, a_minute = max(SIGN_INS, 3 * ask.devices), max(SIGN_INS_A_MINUTE, ask.devices)
+    return _Count(who, most, a_minute)
+
+
+def _tries(place: bytes) -> _Count:
+    return _Count(place, TRIES, TRIES_A_MINUTE)
 
 
 def _place(stream: Stream, peer: str) -> bytes:

@@ -49,14 +49,17 @@ _told: dict[str, float] = {}
 
 
 def lasting(
-    event: str, exception: BaseException, clock: Callable[[], float] = time.monotonic
+    event: str,
+    exception: BaseException,
+    clock: Callable[[], float] = time.monotonic,
+    say: Callable[..., None] = warning,
 ) -> None:
     """Something that is asked for over and over is away: said once, and once a minute as long as it is,
-    however many ask. `clock` gives seconds."""
+    however many ask. `clock` gives seconds; `say` is of those above."""
     now = clock()
     if now - _told.get(event, -_STILL_SECONDS) >= _STILL_SECONDS:
         _told[event] = now
-        warning(event, **fault(exception))
+        say(event, **fault(exception))
 
 
 def fault(exception: BaseException) -> dict[str, Field]:

@@ -10,6 +10,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -47,8 +48,8 @@ _FIND = (
         *(
             tables.password.c[name]
             for name in (
-                *("id", "tenant_id", "shared", "is_test", "named", "valid_from", "valid_until"),
-                *("max_devices", "created_at", "revoked_at"),
+                *("id", "tenant_id", "pepper", "shared", "is_test", "named", "valid_from"),
+                *("valid_until", "max_devices", "created_at", "revoked_at"),
             )
         ),
         tables.admission.c.stream_id,
@@ -173,12 +174,16 @@ class ViewerStore:
             return frozenset(connection.scalars(added))
 
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
-        """The tenant's password with one of these look-ups, those of all peppers in use."""
+        """The tenant's password with one of these look-ups, those of all peppers in use. While one is
+        exchanged there may be two of the same text: then the one that stays, of the newest pepper."""
         asked = {"tenant": tenant_id, "lookups": list(lookups)}
         with self._database.reading() as connection:
             rows = connection.execute(_FIND, asked).mappings().all()
-        streams = {row["stream_id"] for row in rows} - {None}
-        return _password(rows[0], streams) if rows else None
+        if not rows:
+            return None
+        newest = max(rows, key=itemgetter("pepper"))
+        streams = {row["stream_id"] for row in rows if row["id"] == newest["id"]} - {None}
+        return _password(newest, streams)
 
     def there(self, tenant_id: int, lookups: Sequence[bytes]) -> set[bytes]:
         """Which of these look-ups are a password's of the tenant."""
