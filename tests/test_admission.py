@@ -645,7 +645,7 @@ def test_the_page_asks_and_tells_and_plays(house: House, chromium: Chromium) -> 
     with house.store() as store:
         store.set_tenant("acme", {"notice": notice}, who="test", now=1)
     text, other = house.issue("acme/kick"), house.issue("acme/course")
-    until(lambda: everywhere(lambda: b"presence" in house.ask("/acme/kick/")[2]))
+    until(lambda: everywhere(lambda: b"&lt;presence&gt;" in house.ask("/acme/kick/")[2]))
     page = chromium.page(viewport={"width": 390, "height": 844}, locale="en-US")
     page.goto(f"{address(house, 'acme/kick')}#{text.lower()}")
     page.until(ASKS)
