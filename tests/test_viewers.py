@@ -24,7 +24,7 @@ from pystream.acl.entrances.verifiers import Brought, Verifier, new_secret, veri
 from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store.database import take_turn
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, RecordKey
@@ -457,6 +457,32 @@ def test_erased_is_gone_for_good(tmp_path: Path) -> None:
     assert dict(raw(tmp_path, "SELECT id, lookup FROM password"))[id] != lookup
     assert [each.password_id for each in stores.store.viewers.endings(0)] == [id]
     stores.close()
+
+
+def test_what_has_no_key_any_more_is_erased_all_the_same(stores: Stores, tmp_path: Path) -> None:
+    """An older key store was brought back. In a newer backup the key still is, and stays in it."""
+    vault = str(tmp_path)
+    (kept,) = stores.add("SecureID 4711 Q")
+    older = key_backups.backup(stores.keys, vault, NOW)
+    ids = stores.add("another 4711 Q", "a third 4711 Q")
+    newer = key_backups.backup(stores.keys, vault, NOW + 1)
+    assert restore(stores, older, replace=True).lost == 2
+    assert stores.issuer.erase(stores.acme, [kept, *ids], who="eva", now=NOW + 2) == 3
+    assert stores.issuer.there(stores.acme, ["SecureID 4711 Q", "another 4711 Q"]) == []
+    assert restore(stores, newer).erased == 3
+    shown = stores.issuer.shown(stores.acme, [kept, *ids])
+    assert {each.text for each in shown} == {None}
+    assert {each.state(NOW + 2) for each in shown} == {"erased"}
+    # What is another tenant's stays its own, also where nobody minds what is missing.
+    (foreign,) = stores.add("SecureID 4711 Q", stream="other/film")
+    references = stores.store.viewers.references(stores.other, [foreign])
+    stores.keys.erase(stores.acme, references, NOW, missing_ok=True)
+    assert len(stores.keys.record_keys(stores.other, references)) == 1
+
+
+def restore(stores: Stores, path: str, **options: Any) -> key_backups.Restored:
+    keys, erasures = (str(stores.folder / name) for name in ("keys.db", "erasures.txt"))
+    return key_backups.restore(path, keys, lambda: MasterKeys((MASTER,)), erasures, **options)
 
 
 def raw(folder: Path, query: str) -> list[Any]:

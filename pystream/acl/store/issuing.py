@@ -291,7 +291,7 @@ class Issuer:
         answers = self._viewers.answers.references(tenant_id)
         attendance = self._viewers.attendance
         self._viewers.revoke(tenant_id, ids, who=who, now=now)
-        self._keys.erase(tenant_id, [*references, *answers], now)
+        self._keys.erase(tenant_id, [*references, *answers], now, missing_ok=True)
         # What comes of theirs from here on is not sealed any more.
         attendance.forget_open(tenant_id, ids)
         self._viewers.reach.forget(tenant_id, ids)
