@@ -576,6 +576,28 @@ def test_of_two_of_one_text_the_one_that_stays_is_found(stores: Stores) -> None:
         viewers.forget_lookups(stores.acme, [id], who="eva", now=NOW)
 
 
+def test_what_is_erased_while_it_is_indexed_anew_is_not_found_by_that(
+    stores: Stores, url: str
+) -> None:
+    """Whoever has its text may not even learn that it was there."""
+    text = "SecureID 4711 Q"
+    (gone,), (kept,) = stores.add(text), stores.add("another 4711 Q")
+
+    class Overtaken(ViewerStore):
+        def reindex(self, *given: Any) -> frozenset[int]:
+            stores.issuer.erase(stores.acme, [gone], who="eva", now=NOW)
+            return super().reindex(*given)
+
+    with Store.open(url) as beside:
+        late = Issuer(Overtaken(beside.database), stores.keys)
+        assert late.reindex(stores.keys.begin_pepper(NOW)) == 2
+        assert stores.issuer.there(stores.acme, [text]) == []
+        stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+    assert stores.issuer.there(stores.acme, [text, "another 4711 Q"]) == [1]
+    found = stores.issuer.find(stores.acme, "another 4711 Q")
+    assert found is not None and found.id == kept
+
+
 def raw_password(stores: Stores, id: int) -> NewPassword:
     (found,) = stores.store.viewers.passwords(stores.acme, ids=[id])
     return NewPassword(

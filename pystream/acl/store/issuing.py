@@ -310,12 +310,12 @@ class Issuer:
         page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
         for tenant_id, some in _by_tenant(page):
             keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
-            changed: list[tuple[int, bytes]] = []
+            changed: list[tuple[Sealed, bytes]] = []
             for each in some:
                 text, _ = _opened(keys.get(each.reference), each)
                 # Of an erased one, nobody finds the index again.
                 form = _form(each.password, text) if text else secrets.token_bytes(32)
-                changed.append((each.password.id, peppers.newest.index(tenant_id, form)))
+                changed.append((each, peppers.newest.index(tenant_id, form)))
             for id in self._viewers.reindex(tenant_id, peppers.newest.generation, changed):
                 twice(id)
         return len(page)

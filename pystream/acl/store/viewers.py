@@ -103,6 +103,7 @@ class Sealed:
 
     password: Password
     reference: bytes
+    lookup: bytes
     text: bytes
     label: bytes | None
 
@@ -382,30 +383,36 @@ class ViewerStore:
             return tuple(_passwords(connection, wanted))
 
     def reindex(
-        self, tenant_id: int, pepper: int, changed: Collection[tuple[int, bytes]]
+        self, tenant_id: int, pepper: int, changed: Collection[tuple[Sealed, bytes]]
     ) -> frozenset[int]:
-        """Gives a tenant's passwords look-ups of that pepper: (id, look-up). Returns the ids of those
+        """Gives a tenant's passwords look-ups of that pepper, unless they have others by now than those
+        with which they were read: whoever was erased meanwhile is found by nobody. Returns the ids of those
         that are there twice, as one was added by who did not know of this pepper yet: these get noise."""
-        if not changed:
-            return frozenset()
-        column = tables.password.c
         twice = set[int]()
         rows: list[dict[str, Any]] = []
         with self._database.writing() as connection:
             take_turn(connection)
+            found = _locked_lookups(
+                connection, tenant_id, [each.password.id for each, _ in changed]
+            )
             there = _there(connection, tenant_id, [lookup for _, lookup in changed])
-            for id, lookup in changed:
+            for each, lookup in changed:
+                id = each.password.id
+                if found.get(id) != each.lookup:
+                    continue
                 if lookup in there:
                     twice.add(id)
                 row = {"this": id, "index": secrets.token_bytes(32) if id in twice else lookup}
                 rows.append(row)
                 there.add(lookup)
-            connection.execute(
-                update(tables.password)
-                .where(column.tenant_id == tenant_id, column.id == bindparam("this"))
-                .values(pepper=pepper, lookup=bindparam("index")),
-                rows,
-            )
+            if rows:
+                column = tables.password.c
+                connection.execute(
+                    update(tables.password)
+                    .where(column.tenant_id == tenant_id, column.id == bindparam("this"))
+                    .values(pepper=pepper, lookup=bindparam("index")),
+                    rows,
+                )
         return frozenset(twice)
 
     def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
@@ -533,6 +540,19 @@ def _there(connection: Connection, tenant_id: int, lookups: Sequence[bytes]) -> 
     }
 
 
+def _locked_lookups(connection: Connection, tenant_id: int, ids: Sequence[int]) -> dict[int, bytes]:
+    """What passwords are found by, which nobody else changes for the rest of the transaction."""
+    column = tables.password.c
+    found: dict[int, bytes] = {}
+    for some in _slices(sorted(ids)):
+        wanted = select(column.id, column.lookup).where(
+            column.tenant_id == tenant_id, column.id.in_(some)
+        )
+        for row in connection.execute(wanted.order_by(column.id).with_for_update()):
+            found[row.id] = row.lookup
+    return found
+
+
 def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
     return {
         "id": password.id,
@@ -623,6 +643,7 @@ def _passwords(connection: Connection, wanted: Select[Any]) -> Iterator[Sealed]:
         yield Sealed(
             password=password,
             reference=row["reference"],
+            lookup=row["lookup"],
             text=row["sealed_text"],
             label=row["sealed_label"],
         )
