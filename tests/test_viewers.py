@@ -576,6 +576,32 @@ def test_of_two_of_one_text_the_one_that_stays_is_found(stores: Stores) -> None:
         viewers.forget_lookups(stores.acme, [id], who="eva", now=NOW)
 
 
+def test_what_is_stored_after_the_pepper_was_changed_is_found(stores: Stores, url: str) -> None:
+    """It was indexed before that: an import takes its time."""
+
+    class Slow(ViewerStore):
+        def add_passwords(self, *given: Any, **more: Any) -> None:
+            stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+            super().add_passwords(*given, **more)
+
+        def add_named(self, *given: Any) -> frozenset[bytes]:
+            stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+            return super().add_named(*given)
+
+    texts = ["SecureID 4711 Q", "another 4711 Q"]
+    with Store.open(url) as beside:
+        slow = Issuer(Slow(beside.database), stores.keys)
+        entries = [(text, PasswordSettings()) for text in texts]
+        film = stores.ids["acme/film"]
+        ids = slow.add(stores.acme, [film], entries, who="eva", now=NOW)
+        named = slow.named(stores.acme, ["4711"], NOW)
+    found = [stores.issuer.find(stores.acme, text) for text in texts]
+    assert [each and each.id for each in found] == [*ids]
+    assert named["4711"] == stores.issuer.find_named(stores.acme, "4711")
+    assert len(stores.keys.peppers().active) == 1
+    assert not stores.issuer.reindex(stores.keys.peppers())
+
+
 def test_what_is_erased_while_it_is_indexed_anew_is_not_found_by_that(
     stores: Stores, url: str
 ) -> None:

@@ -98,7 +98,7 @@ class Issuer:
         shared: Sequence[bool],
         now: int,
     ) -> Iterator[list[NewPassword]]:
-        """Passwords to be stored in the block, whose keys are erased where that fails."""
+        """Passwords that are stored in the block, whose keys are erased where that fails."""
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
             passwords.check(settings)
@@ -115,6 +115,19 @@ class Issuer:
         except PystreamError:
             self._keys.erase(tenant_id, [key.reference for key in keys], now)
             raise
+        self._follow_pepper(tenant_id, made)
+
+    def _follow_pepper(self, tenant_id: int, made: Sequence[NewPassword]) -> None:
+        """Indexes anew what was stored just now, where the pepper was changed since it was indexed: whoever
+        changed it may have been done before this was stored, and has not seen it then."""
+        peppers = self._keys.peppers()
+        old = [each for each in made if each.pepper != peppers.newest.generation]
+        for first in range(0, len(old), _PAGE):
+            some = old[first : first + _PAGE]
+            page = self._viewers.passwords(
+                tenant_id, ids=[each.id for each in some], most=_PAGE, named=some[0].named
+            )
+            self._reindex(peppers, page)
 
     def listed(
         self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
@@ -185,6 +198,7 @@ class Issuer:
         new = sorted(name for name, password in found.items() if password is None)
         if new:
             self._add_named(tenant_id, new, peppers, now)
+            peppers = self._keys.peppers()
             found |= {name: self._found_named(tenant_id, name, peppers) for name in new}
         return {name: password for name, password in found.items() if password is not None}
 
@@ -205,6 +219,7 @@ class Issuer:
             useless = [key.reference for key in keys if key.reference not in added]
             if useless:
                 self._keys.erase(tenant_id, useless, now)
+        self._follow_pepper(tenant_id, [each for each in made if each.reference in added])
 
     def change(
         self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
@@ -308,6 +323,15 @@ class Issuer:
         returns how many. For `KeyStore.rotate_pepper`. `twice` is told the id of one that is there
         already under the newest pepper: nobody finds the older one of the two any more."""
         page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
+        self._reindex(peppers, page, twice)
+        return len(page)
+
+    def _reindex(
+        self,
+        peppers: Peppers,
+        page: Sequence[Sealed],
+        twice: Callable[[int], None] = lambda id: None,
+    ) -> None:
         for tenant_id, some in _by_tenant(page):
             keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
             changed: list[tuple[Sealed, bytes]] = []
@@ -318,7 +342,6 @@ class Issuer:
                 changed.append((each, peppers.newest.index(tenant_id, form)))
             for id in self._viewers.reindex(tenant_id, peppers.newest.generation, changed):
                 twice(id)
-        return len(page)
 
 
 def _sealed(
