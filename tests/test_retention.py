@@ -35,7 +35,7 @@ from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
 from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.acl.viewers import End, Session
 from pystream.errors import StoreError
-from tests.test_viewers import NOW, Stores
+from tests.test_viewers import NOW, Stores, restore
 from tests.waiting import pause
 
 KEY = bytes(32)
@@ -572,6 +572,30 @@ def test_whatever_fails_is_no_end_of_the_upkeep(
     move_to("Atlantis/Poseidonis")
     trio.run(main, clock=clock)
     stores.close()
+
+
+def test_passwords_are_found_again_before_anybody_is_let_in(
+    stores: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trio = pytest.importorskip("trio")
+    from pystream.server.settings import RetentionSettings
+    from pystream.server.upkeep import Upkeep
+
+    stores.add("SecureID 4711 Q")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    restore(stores, path)
+    upkeep = Upkeep(stores.store, stores.keys, RetentionSettings(), lambda: NOW)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(upkeep.run)
+            assert stores.issuer.find(stores.acme, "SecureID 4711 Q") is not None
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    (said,) = [each for each in caplog.records if each.message == "passwords-indexed"]
+    assert said.__dict__["fields"] == {"passwords": 1, "doubles": 0}
 
 
 def test_settings_name_every_rule() -> None:

@@ -538,7 +538,7 @@ OF_ALL: dict[type, set[str]] = {
         "indexed_otherwise",
         "reindex",
     },
-    Issuer: {"reindex"},
+    Issuer: {"reindex", "reindex_lost"},
     AuditStore: set(),
     # By who holds the secret that a digest is of.
     PeopleStore: {"session", "open_session", "end_session", "token"},

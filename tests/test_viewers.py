@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, make_url, update
 from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Brought, Verifier, new_secret, verify
@@ -46,6 +46,7 @@ from pystream.acl.viewers import (
     wait_s,
 )
 from pystream.errors import EntranceError, Exists, InvalidValue, NotFound, StoreError
+from tests import postgresql
 from tests.waiting import until
 
 NOW = 1_936_699_200
@@ -600,6 +601,78 @@ def test_what_is_stored_after_the_pepper_was_changed_is_found(stores: Stores, ur
     assert named["4711"] == stores.issuer.find_named(stores.acme, "4711")
     assert len(stores.keys.peppers().active) == 1
     assert not stores.issuer.reindex(stores.keys.peppers())
+
+
+def test_keys_from_before_a_rotation_find_the_passwords_again(
+    stores: Stores, tmp_path: Path
+) -> None:
+    texts = ["SecureID 4711 Q", "another 4711 Q"]
+    ids = stores.add(*texts)
+    named = stores.issuer.named(stores.acme, ["4711"], NOW)
+    stores.add("a third 4711 Q", stream="other/film")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    assert restore(stores, path).lost == 0
+    assert stores.issuer.find(stores.acme, texts[0]) is None
+    assert stores.issuer.reindex_lost() == 4
+    found = [stores.issuer.find(stores.acme, text) for text in texts]
+    assert [each and each.id for each in found] == [*ids]
+    assert stores.issuer.find_named(stores.acme, "4711") == named["4711"]
+    assert stores.issuer.there(stores.other, ["a third 4711 Q"]) == [0]
+    with pytest.raises(Exists):
+        stores.add(texts[0])
+    assert stores.issuer.reindex_lost() == 0
+
+
+def test_keys_from_a_rotation_that_was_under_way_find_the_passwords_again(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """What was added since is indexed by one of its two peppers, and found as it is."""
+    old, new = stores.add("SecureID 4711 Q", "another 4711 Q")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    restore(stores, path)
+    stores.keys.begin_pepper(NOW + 10)
+    stores.issuer.reindex_lost()
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW + 10)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 10)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 15)
+    restore(stores, path)
+    twice = list[int]()
+    (again,) = stores.add("SecureID 4711 Q")
+    assert stores.issuer.reindex_lost(twice=twice.append) == 2
+    assert twice == [old]
+    for text, id in (("SecureID 4711 Q", again), ("another 4711 Q", new)):
+        found = stores.issuer.find(stores.acme, text)
+        assert found is not None and found.id == id
+    assert len(stores.keys.peppers().active) == 2
+    assert stores.issuer.reindex_lost() == 0
+
+
+def test_a_store_from_before_a_rotation_finds_its_passwords_again(stores: Stores, url: str) -> None:
+    (id,) = stores.add("SecureID 4711 Q")
+    stores.store.close()
+    with Store.open(copied(stores, url)) as back:
+        issuer = Issuer(back.viewers, stores.keys)
+        stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+        assert stores.issuer.find(stores.acme, "SecureID 4711 Q") is not None
+        assert issuer.find(stores.acme, "SecureID 4711 Q") is None
+        assert issuer.reindex_lost() == 1
+        found = issuer.find(stores.acme, "SecureID 4711 Q")
+        assert found is not None and found.id == id
+
+
+def copied(stores: Stores, url: str) -> str:
+    """A backup of the store as it is."""
+    if url.startswith("sqlite"):
+        path = stores.folder / "copy.db"
+        path.touch()
+        stores.store.database.copy_to(str(path))
+        return str(path)
+    folder, name = make_url(url).query["host"], make_url(url).database
+    assert isinstance(folder, str)
+    postgresql.execute(postgresql.url(folder), f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    return postgresql.url(folder, f"{name}_copy")
 
 
 def test_what_is_erased_while_it_is_indexed_anew_is_not_found_by_that(

@@ -8,10 +8,11 @@ import time
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, count, folder, path
-from pystream.errors import InvalidValue, PystreamError
+from pystream.errors import InvalidValue, NoStore, PystreamError, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from pystream.acl.sealing import Peppers
@@ -93,6 +94,10 @@ nothing tells what was erased, nothing is done, unless --without-list is given.
 
 Keys that were made since would be lost, and what they seal: then nothing is
 done, unless --replace is given.
+
+Where the pepper was rotated since, passwords are indexed anew with that of the
+backup, so viewers are let in. A server does the same when it starts, and once a
+minute: so also where the store is the one that was brought back.
 """
 
 
@@ -190,7 +195,8 @@ def _restore(words: list[str]) -> int:
         help="the erasure list is lost: what was erased since the backup comes back",
     )
     options = parser.parse(words)
-    keys = _settings(options).keys
+    settings = _settings(options)
+    keys = settings.keys
     from pystream.acl.sealing import MasterKeys
     from pystream.acl.store import key_backups
 
@@ -205,19 +211,46 @@ def _restore(words: list[str]) -> int:
         )
     except InvalidValue as error:
         raise PystreamError(str(error)) from None
+    indexed, doubles = _index_lost(parser, settings)
     facts = {
         "made_at": _store.moment(done.made_at),
         "records": done.records,
         "erased": done.erased,
         "lost": done.lost,
+        "indexed": indexed,
+        "doubles": doubles,
     }
     line = (
         f"the key store is that of {facts['made_at']}, with"
         f" {_terminal.counted(done.records, 'record key')}; {done.erased} that were erased since"
         " are left out"
     )
-    _store.report(options, facts, line)
+    if indexed:
+        line += f"; {_terminal.counted(indexed, 'password')} indexed anew with its pepper"
+    _store.report(options, facts, line + _told_twice(doubles))
     return 0
+
+
+def _index_lost(parser: Parser, settings: Settings) -> tuple[int, list[int]]:
+    """Has passwords found again whose pepper the key store does not have; says how many, and which of them
+    are there twice. Keys are brought back all the same where the store is not there, or not in order."""
+    from pystream.acl.store import Store
+    from pystream.acl.store.issuing import Issuer
+    from pystream.acl.store.keystore import root_name
+
+    doubles: list[int] = []
+    try:
+        with _open(settings) as keys, Store.open(settings.store.url, migrate=False) as main:
+            main.check_key_store(root_name(keys.root()))
+            return Issuer(main.viewers, keys).reindex_lost(twice=doubles.append), doubles
+    except NoStore:
+        pass
+    except StoreError as error:
+        _terminal.complain(
+            parser.prog,
+            f"warning: the key store is brought back, but no password is indexed anew: {error}",
+        )
+    return 0, doubles
 
 
 def _adopt(words: list[str]) -> int:
@@ -327,11 +360,14 @@ def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any],
         time.sleep(_FOLLOWED_SECONDS)
         store.rotate_pepper(reindex, _store.now())
     line = f"the pepper is new; {_terminal.counted(done, 'password')} indexed anew"
-    for id in doubles:
-        line += (
-            f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
-        )
-    return {"indexed": done, "doubles": doubles}, line
+    return {"indexed": done, "doubles": doubles}, line + _told_twice(doubles)
+
+
+def _told_twice(doubles: Iterable[int]) -> str:
+    return "".join(
+        f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
+        for id in doubles
+    )
 
 
 def _facts(status: Status) -> dict[str, Any]:

@@ -322,9 +322,23 @@ class Issuer:
         """Indexes passwords anew whose index is not of the newest pepper, as many as that at most;
         returns how many. For `KeyStore.rotate_pepper`. `twice` is told the id of one that is there
         already under the newest pepper: nobody finds the older one of the two any more."""
-        page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
+        page = self._viewers.indexed_otherwise([peppers.newest.generation], most)
         self._reindex(peppers, page, twice)
         return len(page)
+
+    def reindex_lost(self, *, twice: Callable[[int], None] = lambda id: None) -> int:
+        """Indexes passwords anew that nobody finds, as their pepper is not in the key store: one of the two
+        stores was brought back from before a rotation, or after it. Returns how many. `twice` is told as
+        in `reindex`."""
+        count = 0
+        while True:
+            peppers = self._keys.peppers()
+            there = [each.generation for each in peppers.active]
+            page = self._viewers.indexed_otherwise(there, _PAGE)
+            if not page:
+                return count
+            self._reindex(peppers, page, twice)
+            count += len(page)
 
     def _reindex(
         self,

@@ -10,6 +10,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -18,9 +19,11 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -375,10 +378,16 @@ class ViewerStore:
                 )
             record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
 
-    def indexed_otherwise(self, pepper: int, most: int) -> tuple[Sealed, ...]:
-        """Passwords of all tenants whose look-up is not of that pepper."""
-        column = tables.password.c
-        wanted = select(tables.password).where(column.pepper != pepper).limit(most)
+    def indexed_otherwise(self, peppers: Collection[int], most: int) -> tuple[Sealed, ...]:
+        """Passwords of all tenants whose look-up is of none of these peppers."""
+        pepper, ordered = tables.password.c.pepper, sorted(peppers)
+        # Ranges, as an index finds nothing by what is not equal.
+        outside = or_(
+            pepper < ordered[0],
+            *(and_(pepper > low, pepper < high) for low, high in pairwise(ordered)),
+            pepper > ordered[-1],
+        )
+        wanted = select(tables.password).where(outside).limit(most)
         with self._database.reading() as connection:
             return tuple(_passwords(connection, wanted))
 
