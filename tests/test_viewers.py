@@ -483,7 +483,8 @@ def test_what_has_no_key_any_more_is_erased_all_the_same(stores: Stores, tmp_pat
 
 def restore(stores: Stores, path: str, **options: Any) -> key_backups.Restored:
     keys, erasures = (str(stores.folder / name) for name in ("keys.db", "erasures.txt"))
-    return key_backups.restore(path, keys, lambda: MasterKeys((MASTER,)), erasures, **options)
+    given: dict[str, Any] = {"listed_since": 0} | options
+    return key_backups.restore(path, keys, lambda: MasterKeys((MASTER,)), erasures, **given)
 
 
 def raw(folder: Path, query: str) -> list[Any]:

@@ -74,12 +74,13 @@ pepper: what passwords are looked up with. They are indexed anew, and viewers
 
 _BACKUP = """\
 Writes a backup of the key store into the folder DIR: a database and its
-manifest, for the owner's eyes only. With --keep-days, backups in DIR that are
-older are deleted.
+manifest, for the owner's eyes only. Backups in DIR that are older than N days
+are deleted; without --keep-days, N is retention.key_backups_days of the
+settings.
 
-What is erased can be brought back for as long as an older backup exists. A
-customer's notice has to name that time: with a backup each day, it is N days
-and one.
+What is erased can be brought back for as long as an older backup exists.
+Customers' notices name that time, which is that setting's days and one, with a
+backup each day. A larger N is warned of.
 
 A key store in PostgreSQL is backed up by PostgreSQL's own means.
 """
@@ -90,7 +91,9 @@ that were erased since are taken out before that, by the erasure list (the
 setting keys.erasures; erasures.txt beside the key store, where that says
 nothing else). Back that file up, too, apart from what a restore brings back:
 the newest copy is put back before anything else. Where it is not there, and
-nothing tells what was erased, nothing is done, unless --without-list is given.
+nothing tells what was erased, nothing is done, unless --without-list is given;
+nor where the backup is older than retention.erasures_days, for which the list
+has what was erased.
 
 Keys that were made since would be lost, and what they seal: then nothing is
 done, unless --replace is given.
@@ -166,20 +169,29 @@ def _backup(words: list[str]) -> int:
     parser = _parser("backup", "DIR [--keep-days N]", _BACKUP)
     parser.add_argument("folder", metavar="DIR", type=folder, help="where backups are")
     parser.add_argument(
-        "--keep-days", metavar="N", type=count, help="delete backups that are older than N days"
+        "--keep-days",
+        metavar="N",
+        type=count,
+        help="delete backups that are older than N days (retention.key_backups_days)",
     )
     options = parser.parse(words)
+    settings = _settings(options)
     from pystream.acl.store import key_backups
 
-    now = _store.now()
+    now, noticed = _store.now(), settings.retention.key_backups_days
+    days = options.keep_days or noticed
+    if days > noticed:
+        _terminal.complain(
+            parser.prog,
+            f"warning: backups of {days} days are kept, and customers' notices say that what is erased"
+            f" is in none after {noticed + 1}: retention.key_backups_days has to say how long they are",
+        )
     try:
-        with _open(_settings(options)) as store:
+        with _open(settings) as store:
             made = key_backups.backup(store, options.folder, now)
     except InvalidValue as error:
         raise PystreamError(str(error)) from None
-    deleted: tuple[str, ...] = ()
-    if options.keep_days is not None:
-        deleted = key_backups.prune(options.folder, options.keep_days, now)
+    deleted = key_backups.prune(options.folder, days, now)
     gone = f"; {_terminal.counted(len(deleted), 'older backup')} deleted" if deleted else ""
     _store.report(options, {"backup": made, "deleted": list(deleted)}, f"{made} is written{gone}")
     return 0
@@ -192,11 +204,12 @@ def _restore(words: list[str]) -> int:
     parser.add_argument(
         "--without-list",
         action="store_true",
-        help="the erasure list is lost: what was erased since the backup comes back",
+        help="the list is lost, or not as old: what was erased since comes back",
     )
     options = parser.parse(words)
     settings = _settings(options)
     keys = settings.keys
+    from pystream.acl.retention import DataClass
     from pystream.acl.sealing import MasterKeys
     from pystream.acl.store import key_backups
 
@@ -206,6 +219,7 @@ def _restore(words: list[str]) -> int:
             keys.store,
             lambda: MasterKeys.load(keys.master_key_file, os.environ),
             keys.erasures,
+            listed_since=settings.retention.rules.old_before(DataClass.ERASURES, _store.now()),
             replace=options.replace,
             unlisted=options.without_list,
         )
