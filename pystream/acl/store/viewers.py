@@ -63,9 +63,15 @@ _FIND = (
         tables.password.c.lookup.in_(bindparam("lookups", expanding=True)),
     )
 )
-_VALID = select(tables.password.c.id).where(
-    tables.password.c.id.in_(bindparam("ids", expanding=True)),
-    tables.password.c.revoked_at.is_(None),
+# Whoever takes a password out of use waits until what is stored of it is there, and sees it.
+_VALID = (
+    select(tables.password.c.id)
+    .where(
+        tables.password.c.id.in_(bindparam("ids", expanding=True)),
+        tables.password.c.revoked_at.is_(None),
+    )
+    .order_by(tables.password.c.id)
+    .with_for_update(read=True, key_share=True)
 )
 
 
