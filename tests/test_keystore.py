@@ -550,6 +550,23 @@ def test_a_tenants_new_key_opens_all_by_itself(node: Node, keys: KeyStore) -> No
         keys.rotate_tenant(9, NOON)
 
 
+def test_a_tenant_that_goes_while_its_key_is_rotated_is_gone(node: Node, keys: KeyStore) -> None:
+    keys.add_record_keys(7, 3, NOON)
+    other, transactions = keys.add_record_keys(8, 2, NOON), count(1)
+
+    def go(_: Any) -> None:
+        """The new key is there, and one record key is wrapped under it."""
+        if next(transactions) == 3:
+            beside.erase_tenant(7, NOON)
+
+    engine = keys.database.engine
+    with node.open(migrate=False) as beside:
+        event.listen(engine, "engine_connect", go)
+        assert keys.rotate_tenant(7, NOON, 1) == 1
+        event.remove(engine, "engine_connect", go)
+    assert keys.held(7) == (0, 0) and opened(keys, 8, *other)
+
+
 def test_no_byte_of_an_old_tenant_key_stays(file_node: Node, file_keys: KeyStore) -> None:
     (made,) = file_keys.add_record_keys(7, 1, NOON)
     ((old,),) = raw(file_node.file, "SELECT wrapped FROM tenant_key")

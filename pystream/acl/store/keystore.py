@@ -404,6 +404,9 @@ class KeyStore:
         keys, record = tables.tenant_key.c, tables.record_key.c
         with self._writing() as connection:
             tenant_keys = self._tenant_keys(connection, tenant_id)
+            if not tenant_keys:
+                # The tenant was deleted meanwhile, and its record keys with it.
+                return 0
             newest = max(tenant_keys)
             old = (record.tenant_id == tenant_id, record.generation != newest)
             wanted = select(tables.record_key).where(*old).limit(batch)
