@@ -278,10 +278,42 @@ def test_text_and_label_are_sealed_at_once(stores: Stores, tmp_path: Path) -> No
         connection.execute(update(tables.password).where(column == id).values(**older))
     assert said() == (text, "Saal 4")
     for label in ("Saal 5", None):
-        stores.issuer.change(stores.acme, id, {"label": label}, who="eva", now=NOW)
+        stores.issuer.change(stores.acme, [id], {"label": label}, who="eva", now=NOW)
         assert said() == (text, label or "")
     (row,) = stores.store.viewers.passwords(stores.acme, ids=[id])
     assert row.label is None
+
+
+def test_many_are_changed_at_once_and_others_write_while_they_are_sealed(
+    stores: Stores, url: str
+) -> None:
+    """All of them, or none."""
+
+    class Keys(KeyStore):
+        def record_keys(self, *given: Any) -> dict[bytes, bytes]:
+            beside.viewers.end_sessions(stores.acme, film, who="eva", now=NOW)
+            return super().record_keys(*given)
+
+    film, folder = stores.ids["acme/film"], stores.folder
+    ids = stores.add(*(generate() for _ in range(3)), label="Saal 3")
+    (foreign,) = stores.add(generate(), stream="other/film", label="Saal 3")
+    by: dict[str, Any] = {"who": "eva", "now": NOW}
+    with (
+        Store.open(url) as beside,
+        Keys.open(
+            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+        ) as keys,
+    ):
+        issuer = Issuer(stores.store.viewers, keys)
+        for these, wrong in (([*ids, foreign], {}), (ids, {"valid_from": 9, "valid_until": 9})):
+            with pytest.raises((NotFound, InvalidValue)):
+                issuer.change(stores.acme, these, {"label": "Saal 4", **wrong}, **by)
+        assert {each.label for each in stores.issuer.listed(stores.acme)} == {"Saal 3"}
+        issuer.change(stores.acme, ids, {"label": "Saal 5", "max_devices": 2}, **by)
+    shown = list(stores.issuer.listed(stores.acme))
+    assert {(each.label, each.password.max_devices) for each in shown} == {("Saal 5", 2)}
+    (other,) = stores.issuer.listed(stores.other)
+    assert (other.label, other.password.max_devices) == ("Saal 3", None)
 
 
 def rotate(stores: Stores, id: int, stream: str = "acme/film", grace_s: int = 0) -> None:
@@ -406,7 +438,7 @@ def test_what_nobody_does_is_not_done(stores: Stores) -> None:
     by: dict[str, Any] = {"who": "", "now": NOW}
     for act in (
         lambda: stores.issuer.add(stores.acme, [film], [(generate(), PasswordSettings())], **by),
-        lambda: stores.issuer.change(stores.acme, id, {"max_devices": 1}, **by),
+        lambda: stores.issuer.change(stores.acme, [id], {"max_devices": 1}, **by),
         lambda: stores.issuer.erase(stores.acme, [id], **by),
         lambda: viewers.revoke(stores.acme, [id], **by),
         lambda: viewers.end_sessions(stores.acme, film, **by),

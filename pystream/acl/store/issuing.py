@@ -222,35 +222,33 @@ class Issuer:
         self._follow_pepper(tenant_id, [each for each in made if each.reference in added])
 
     def change(
-        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+        self,
+        tenant_id: int,
+        ids: Collection[int],
+        changes: Mapping[str, Any],
+        *,
+        who: str,
+        now: int,
     ) -> None:
-        """Changes some of a password's label, validity and devices, by their names in
-        `PasswordSettings`. Who is in stays in; whoever comes in next does so by what it is then.
+        """Changes some of passwords' label, validity and devices, by their names in `PasswordSettings`:
+        of all of them, or of none. Who is in stays in; whoever comes in next does so by what it is then.
 
         Raises `NotFound`, and `InvalidValue` for what cannot be: a new end that is over (to revoke it
         says so), or anything of a password that was erased.
         """
         passwords.check(PasswordSettings(label=changes.get("label") or ""))
-        found = self._viewers.passwords(tenant_id, ids=[id], most=1)
-        if not found:
-            raise NotFound(Said("no-password", "there is no such password"))
-        old = found[0].password
-        key = self._keys.record_keys(tenant_id, [found[0].reference]).get(found[0].reference)
-        if key is None:
-            text = "the password was erased, and there is nothing of it to change"
-            raise InvalidValue(Said("password-erased", text))
-        until = changes.get("valid_until")
-        if until is not None and until != old.valid_until and until <= now:
-            text = "that is over; such a password opens nothing"
-            raise InvalidValue(Said("over", text, of="valid_until"))
-        columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
-        if "label" in changes:
-            whole, before = _opened(key, found[0])
-            label = changes["label"] or ""
-            if whole is not None and label != before:
-                columns["sealed_text"] = _sealed_text(tenant_id, id, key, whole, label)
-                columns["sealed_label"] = None
-        self._viewers.set_password(tenant_id, id, columns, who=who, now=now)
+        wanted, columns = sorted(set(ids)), dict[int, dict[str, Any]]()
+        # All is sealed before the first is stored: nobody waits for that.
+        for first in range(0, len(wanted), _PAGE):
+            some = wanted[first : first + _PAGE]
+            page = self._viewers.passwords(tenant_id, ids=some, most=_PAGE)
+            if len(page) < len(some):
+                raise NotFound(Said("no-password", "there is no such password"))
+            keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
+            for each in page:
+                key = keys.get(each.reference)
+                columns[each.password.id] = _changed(each, key, changes, now)
+        self._viewers.set_passwords(tenant_id, columns, who=who, now=now)
 
     def rotate(
         self,
@@ -390,6 +388,28 @@ def _sealed(
 def _sealed_text(tenant_id: int, id: int, key: bytes, text: str, label: str) -> bytes:
     plain = with_label(text, label).encode()
     return seal(key, Place(tenant_id, "password", id, "text"), plain)
+
+
+def _changed(
+    sealed: Sealed, key: bytes | None, changes: Mapping[str, Any], now: int
+) -> dict[str, Any]:
+    """The columns of a password that are another thing then."""
+    old = sealed.password
+    if key is None:
+        text = "the password was erased, and there is nothing of it to change"
+        raise InvalidValue(Said("password-erased", text))
+    until = changes.get("valid_until")
+    if until is not None and until != old.valid_until and until <= now:
+        text = "that is over; such a password opens nothing"
+        raise InvalidValue(Said("over", text, of="valid_until"))
+    columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
+    if "label" in changes:
+        whole, before = _opened(key, sealed)
+        label = changes["label"] or ""
+        if whole is not None and label != before:
+            columns["sealed_text"] = _sealed_text(old.tenant_id, old.id, key, whole, label)
+            columns["sealed_label"] = None
+    return columns
 
 
 def _form(password: Password, text: str) -> bytes:

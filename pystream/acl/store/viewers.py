@@ -328,34 +328,18 @@ class ViewerStore:
                     raise Outdated("one of these passwords was changed meanwhile")
                 record(connection, tenant_id, who, now, {"password_valid_until": (seen, end)})
 
-    def set_password(
-        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+    def set_passwords(
+        self, tenant_id: int, changes: Mapping[int, Mapping[str, Any]], *, who: str, now: int
     ) -> None:
-        """Changes some of a password's `sealed_text` and `sealed_label`, in which its text stays,
-        `valid_from`, `valid_until` and `max_devices`.
+        """Changes some of passwords' `sealed_text` and `sealed_label`, in which their texts stay,
+        `valid_from`, `valid_until` and `max_devices`, by their ids.
 
         What is on record of a label is that there is another one. Raises `NotFound`, and `InvalidValue`
-        for validity or devices that cannot be, together with what stays.
+        for validity or devices that cannot be, together with what stays; nothing is changed then.
         """
-        column = tables.password.c
-        where = column.tenant_id == tenant_id, column.id == id
         with self._database.writing() as connection:
-            wanted = select(column.valid_from, column.valid_until, column.max_devices)
-            found = connection.execute(wanted.where(*where).with_for_update()).mappings().first()
-            if found is None:
-                raise NotFound(Said("no-password", "there is no such password"))
-            rules = {name: changes.get(name, value) for name, value in found.items()}
-            check(PasswordSettings(**rules))
-            what: dict[str, Any] = {
-                f"password_{name}": (found[name], value)
-                for name, value in rules.items()
-                if value != found[name]
-            }
-            if "sealed_text" in changes:
-                what["password_label_changed"] = (None, True)
-            if what:
-                connection.execute(update(tables.password).where(*where).values(**changes))
-                record(connection, tenant_id, who, now, what)
+            for id, columns in sorted(changes.items()):
+                _set_password(connection, tenant_id, id, columns, who, now)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
         """Of the keys in the key store of those passwords that are this tenant's."""
@@ -529,6 +513,34 @@ class ViewerStore:
                 )
                 for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
             )
+
+
+def _set_password(
+    connection: Connection,
+    tenant_id: int,
+    id: int,
+    changes: Mapping[str, Any],
+    who: str,
+    now: int,
+) -> None:
+    column = tables.password.c
+    where = column.tenant_id == tenant_id, column.id == id
+    wanted = select(column.valid_from, column.valid_until, column.max_devices)
+    found = connection.execute(wanted.where(*where).with_for_update()).mappings().first()
+    if found is None:
+        raise NotFound(Said("no-password", "there is no such password"))
+    rules = {name: changes.get(name, value) for name, value in found.items()}
+    check(PasswordSettings(**rules))
+    what: dict[str, Any] = {
+        f"password_{name}": (found[name], value)
+        for name, value in rules.items()
+        if value != found[name]
+    }
+    if "sealed_text" in changes:
+        what["password_label_changed"] = (None, True)
+    if what:
+        connection.execute(update(tables.password).where(*where).values(**changes))
+        record(connection, tenant_id, who, now, what)
 
 
 def _there_already() -> Exists:
