@@ -577,6 +577,40 @@ def test_the_pepper_is_rotated_while_viewers_come_in(house: House) -> None:
         house.let_in("acme/course", text)
 
 
+def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(house: House) -> None:
+    text, node = house.issue("acme/course"), house.node
+    main, copy = node.folder / "pystream.db", node.folder / "copy.db"
+
+    def keyring(*words: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pystream", "keyring", *words, "--json"],
+            cwd=node.folder,
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    backup = keyring("backup", ".")["backup"]
+    assert keyring("rotate", "pepper")["indexed"] == 1
+    done = keyring("restore", backup)
+    assert (done["lost"], done["indexed"]) == (0, 1)
+    until(lambda: house.sign_in("acme/course", text)[0] == 200)
+    node.stop()
+    with house.store() as store:
+        copy.touch()
+        store.database.copy_to(str(copy))
+    assert keyring("rotate", "pepper")["indexed"] == 1
+    for name in ("pystream.db-wal", "pystream.db-shm"):
+        (node.folder / name).unlink(missing_ok=True)
+    copy.replace(main)
+    node.start()
+    node.hear("READY=1")
+    house.let_in("acme/course", text)
+    (said,) = node.events("passwords-indexed")
+    assert said["passwords"] == 1
+
+
 def test_passwords_by_the_command_line(house: House) -> None:
     """From making to erasing; what a command says is what a viewer meets."""
 

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pystream.cli
+from pystream.acl.retention import DAY_S
+from pystream.acl.store import key_backups
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
@@ -206,6 +209,25 @@ def test_a_backup_comes_back_without_what_was_erased(here: Path) -> None:
     assert re.search(r"^destroyed keys +1$", done("keyring", "status"), re.M)
     text = done("keyring", "restore", found["backup"], "--replace")
     assert "with 1 record key; 1 that were erased since are left out" in text
+
+
+def test_backups_are_kept_for_as_long_as_notices_say(here: Path) -> None:
+    for name in ("vault", "another"):
+        (here / name).mkdir()
+    with opened() as keys:
+        now = int(time.time())
+        oldest, old, young = (
+            key_backups.backup(keys, "vault", now - days * DAY_S) for days in (401, 31, 29)
+        )
+    said = refused(1, "keyring", "restore", oldest)
+    assert "retention.erasures_days" in said and "--without-list" in said
+    assert told("keyring", "restore", oldest, "--without-list")["lost"] == 0
+    assert told("keyring", "backup", "vault")["deleted"] == [oldest, old]
+    assert (here / young).exists()
+    kept = run("keyring", "backup", "another", "--keep-days", "31")
+    assert kept.returncode == 0 and kept.stdout.endswith(".db is written\n")
+    assert "warning: backups of 31 days are kept" in kept.stderr
+    assert "is in none after 31: retention.key_backups_days" in kept.stderr
 
 
 def test_what_is_wrong_with_keys_or_the_world_is_1(here: Path) -> None:

@@ -408,7 +408,7 @@ def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None
         acme.id, [film.id], [(generate(), PasswordSettings())], who="token:site", now=now
     )
     label = {"label": "x", "valid_from": now, "valid_until": now + 9, "max_devices": 1}
-    office.issuer.change(acme.id, id, label, **by)
+    office.issuer.change(acme.id, [id], label, **by)
     office.issuer.rotate(acme.id, {id: [film.id]}, grace_s=5, **by)
     viewers.end_sessions(acme.id, film.id, **by)
     viewers.end_sessions_of(acme.id, id, **by)

@@ -76,7 +76,8 @@ class Node:
         return KeyStore.open(self.url, self.masters, str(self.erasures), **options)
 
     def restore(self, path: str, **options: Any) -> key_backups.Restored:
-        return key_backups.restore(path, self.url, self.masters, str(self.erasures), **options)
+        given: dict[str, Any] = {"listed_since": 0} | options
+        return key_backups.restore(path, self.url, self.masters, str(self.erasures), **given)
 
     def bytes(self) -> bytes:
         """All that SQLite's files hold."""
@@ -549,6 +550,23 @@ def test_a_tenants_new_key_opens_all_by_itself(node: Node, keys: KeyStore) -> No
         keys.rotate_tenant(9, NOON)
 
 
+def test_a_tenant_that_goes_while_its_key_is_rotated_is_gone(node: Node, keys: KeyStore) -> None:
+    keys.add_record_keys(7, 3, NOON)
+    other, transactions = keys.add_record_keys(8, 2, NOON), count(1)
+
+    def go(_: Any) -> None:
+        """The new key is there, and one record key is wrapped under it."""
+        if next(transactions) == 3:
+            beside.erase_tenant(7, NOON)
+
+    engine = keys.database.engine
+    with node.open(migrate=False) as beside:
+        event.listen(engine, "engine_connect", go)
+        assert keys.rotate_tenant(7, NOON, 1) == 1
+        event.remove(engine, "engine_connect", go)
+    assert keys.held(7) == (0, 0) and opened(keys, 8, *other)
+
+
 def test_no_byte_of_an_old_tenant_key_stays(file_node: Node, file_keys: KeyStore) -> None:
     (made,) = file_keys.add_record_keys(7, 1, NOON)
     ((old,),) = raw(file_node.file, "SELECT wrapped FROM tenant_key")
@@ -972,6 +990,24 @@ def test_a_list_that_is_missing_is_asked_for_where_nothing_else_tells(
         file_node.erasures.write_bytes(listed)
         assert file_node.restore(path).erased == 1
         assert not new.record_keys(7, [made[0].reference])
+
+
+def test_a_backup_that_is_older_than_the_list_is_not_brought_back_unawares(
+    file_node: Node, file_keys: KeyStore, vault: str
+) -> None:
+    """What was erased after it was listed for a time."""
+    made = file_keys.add_record_keys(7, 2, NOON)
+    path = key_backups.backup(file_keys, vault, NOON)
+    file_keys.erase(7, [made[0].reference], NOON + DAY)
+    now = NOON + 402 * DAY
+    assert file_keys.forget_erasures(now // DAY - 400) == 1
+    with pytest.raises(NotFound, match=r"is older than the erasure list goes back.*--without-list"):
+        file_node.restore(path, listed_since=now - 400 * DAY)
+    assert not file_keys.record_keys(7, [made[0].reference])
+    assert file_node.restore(path, listed_since=NOON).erased == 0
+    assert file_node.restore(path, listed_since=NOON + 1, unlisted=True).erased == 0
+    # The test looks at the right thing.
+    assert opened(file_keys, 7, *made)
 
 
 def test_keys_that_are_newer_than_the_backup_are_not_lost_unawares(

@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, delete, select, text
 from sqlalchemy.exc import DBAPIError
 
 from pystream.acl import sign_in
 from pystream.acl.audit import Entry, Kind
 from pystream.acl.people import RIGHTS, Actor, Person, Right, Role, of_person
 from pystream.acl.sealing import MasterKeys
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, key_tables, tables
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.keystore import KeyStore
@@ -572,6 +572,24 @@ def test_a_lost_authenticator_is_taken_away(
     accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
     with pytest.raises(SignInError):
         accounts.finish_totp(add(store, "max"), guarded[1][0], NOW)
+
+
+def test_an_authenticator_whose_key_is_lost_is_taken_away(
+    store: Store, accounts: Accounts, keys: KeyStore, acme: int,
+    guarded: tuple[bytes, tuple[str, ...]],
+) -> None:  # fmt: skip
+    """The key store is from before it was set up."""
+    reference = store.people.account(acme, "eva").reference
+    with keys.database.writing() as connection:
+        connection.execute(delete(key_tables.record_key))
+    accounts.remove_totp(acme, "eva", who="test", now=NOW)
+    accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+    assert [each for (each,) in erased(keys)] == [reference]
+
+
+def erased(keys: KeyStore) -> list[Any]:
+    with keys.database.reading() as connection:
+        return list(map(tuple, connection.execute(select(key_tables.erasure.c.reference))))
 
 
 def test_an_authenticator_that_waits_is_shown_until_it_is_in_use_and_given_up_by_its_owner(

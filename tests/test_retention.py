@@ -27,15 +27,16 @@ from pystream.acl.retention import (
     Rules,
     problems,
 )
-from pystream.acl.store import key_backups, tables
+from pystream.acl.sealing import MasterKeys
+from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store.answers import KeptAnswer
 from pystream.acl.store.erasures import ErasureList
-from pystream.acl.store.keystore import Traces
+from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
 from pystream.acl.traffic import Kind, Metered, hours_of
-from pystream.acl.viewers import End, Session
+from pystream.acl.viewers import End, Refusal, Session
 from pystream.errors import StoreError
-from tests.test_viewers import NOW, Stores
+from tests.test_viewers import MASTER, NOW, Stores, restore
 from tests.waiting import pause
 
 KEY = bytes(32)
@@ -230,6 +231,70 @@ def test_a_named_viewer_who_comes_in_meanwhile_stays(stores: Stores) -> None:
     assert stores.issuer.named(stores.acme, ["back"], now)["back"] == back
     (left,) = stores.issuer.listed(stores.acme, named=True)
     assert left.text == "back"
+
+
+class Keys(KeyStore):
+    """Somebody else does something while keys are destroyed."""
+
+    meanwhile: Callable[[], object]
+
+    def erase(self, *given: Any, **more: Any) -> Traces:
+        self.meanwhile()
+        return super().erase(*given, **more)
+
+
+@pytest.fixture
+def watched(stores: Stores) -> Iterator[Keys]:
+    folder = stores.folder
+    with Keys.open(
+        str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+    ) as keys:
+        yield keys
+
+
+def test_while_keys_are_destroyed_others_write(stores: Stores, watched: Keys, url: str) -> None:
+    now, refused = NOW + 11 * DAY_S, list[Refusal]()
+    old = [
+        stores.issuer.named(tenant, ["4711"], NOW)["4711"] for tenant in (stores.acme, stores.other)
+    ]
+    with Store.open(url) as beside:
+
+        def meanwhile() -> None:
+            """Who comes in with what is about to go is sent away, as after it."""
+            about = len(refused)
+            opened = session(stores, about, password_id=old[about].id, expires=now + 60)
+            refused.extend(beside.viewers.keep([opened], {}, now).values())
+            beside.viewers.end_sessions(
+                stores.acme, stores.ids["acme/film"], who="eva", now=now - about
+            )
+
+        watched.meanwhile = meanwhile
+        retention = Retention(stores.store.database, watched, Rules(sessions=10))
+        assert deleted(retention.run(now)) == {"named_viewers": 2}
+    assert refused == [Refusal.REVOKED] * 2
+    assert stores.store.viewers.sessions(now) == ()
+
+
+def test_a_run_that_ends_while_keys_are_destroyed_goes_on_with_the_next(
+    stores: Stores, watched: Keys
+) -> None:
+    now = NOW + 11 * DAY_S
+    old = stores.issuer.named(stores.acme, ["4711"], NOW)["4711"]
+    references = stores.store.viewers.references(stores.acme, [old.id])
+
+    def meanwhile() -> None:
+        raise StoreError("the disk is full")
+
+    watched.meanwhile = meanwhile
+    with pytest.raises(StoreError, match="the disk is full"):
+        Retention(stores.store.database, watched, Rules(sessions=10)).run(now)
+    # Nobody is kept out: it is somebody new.
+    new = stores.issuer.named(stores.acme, ["4711"], now)["4711"]
+    assert new.id != old.id and new.revoked_at is None
+    assert deleted(engine(stores, sessions=10).run(now)) == {"revoked_passwords": 1}
+    assert stores.keys.record_keys(stores.acme, references) == {}
+    (left,) = stores.issuer.listed(stores.acme, named=True)
+    assert left.password == new
 
 
 def test_kept_answers_lose_their_keys_and_then_their_rows(stores: Stores) -> None:
@@ -572,6 +637,30 @@ def test_whatever_fails_is_no_end_of_the_upkeep(
     move_to("Atlantis/Poseidonis")
     trio.run(main, clock=clock)
     stores.close()
+
+
+def test_passwords_are_found_again_before_anybody_is_let_in(
+    stores: Stores, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trio = pytest.importorskip("trio")
+    from pystream.server.settings import RetentionSettings
+    from pystream.server.upkeep import Upkeep
+
+    stores.add("SecureID 4711 Q")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    restore(stores, path)
+    upkeep = Upkeep(stores.store, stores.keys, RetentionSettings(), lambda: NOW)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(upkeep.run)
+            assert stores.issuer.find(stores.acme, "SecureID 4711 Q") is not None
+            nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    (said,) = [each for each in caplog.records if each.message == "passwords-indexed"]
+    assert said.__dict__["fields"] == {"passwords": 1, "doubles": 0}
 
 
 def test_settings_name_every_rule() -> None:

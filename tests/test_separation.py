@@ -300,8 +300,8 @@ CALLS: dict[type, dict[str, Call]] = {
         "end_sessions_of": lambda full: full.store.viewers.end_sessions_of(
             full.other, full.passwords["acme"], **WHO
         ),
-        "set_password": lambda full: full.store.viewers.set_password(
-            full.other, full.passwords["acme"], {"max_devices": 1}, **WHO
+        "set_passwords": lambda full: full.store.viewers.set_passwords(
+            full.other, {full.passwords["acme"]: {"max_devices": 1}}, **WHO
         ),
         "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
@@ -469,7 +469,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "made": lambda full: full.issuer.made(full.other, theirs(full), NOW, 10),
         "shown": lambda full: full.issuer.shown(full.other, [full.passwords["acme"]]),
         "change": lambda full: full.issuer.change(
-            full.other, full.passwords["acme"], {"label": "x", "max_devices": 1}, **WHO
+            full.other, [full.passwords["acme"]], {"label": "x", "max_devices": 1}, **WHO
         ),
         "rotate": lambda full: full.issuer.rotate(
             full.other, {full.passwords["acme"]: [theirs(full)]}, grace_s=0, **WHO
@@ -538,7 +538,7 @@ OF_ALL: dict[type, set[str]] = {
         "indexed_otherwise",
         "reindex",
     },
-    Issuer: {"reindex"},
+    Issuer: {"reindex", "reindex_lost"},
     AuditStore: set(),
     # By who holds the secret that a digest is of.
     PeopleStore: {"session", "open_session", "end_session", "token"},

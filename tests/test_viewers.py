@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, make_url, update
 from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Brought, Verifier, new_secret, verify
 from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store.database import take_turn
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, RecordKey
@@ -46,6 +46,7 @@ from pystream.acl.viewers import (
     wait_s,
 )
 from pystream.errors import EntranceError, Exists, InvalidValue, NotFound, StoreError
+from tests import postgresql
 from tests.waiting import until
 
 NOW = 1_936_699_200
@@ -277,10 +278,42 @@ def test_text_and_label_are_sealed_at_once(stores: Stores, tmp_path: Path) -> No
         connection.execute(update(tables.password).where(column == id).values(**older))
     assert said() == (text, "Saal 4")
     for label in ("Saal 5", None):
-        stores.issuer.change(stores.acme, id, {"label": label}, who="eva", now=NOW)
+        stores.issuer.change(stores.acme, [id], {"label": label}, who="eva", now=NOW)
         assert said() == (text, label or "")
     (row,) = stores.store.viewers.passwords(stores.acme, ids=[id])
     assert row.label is None
+
+
+def test_many_are_changed_at_once_and_others_write_while_they_are_sealed(
+    stores: Stores, url: str
+) -> None:
+    """All of them, or none."""
+
+    class Keys(KeyStore):
+        def record_keys(self, *given: Any) -> dict[bytes, bytes]:
+            beside.viewers.end_sessions(stores.acme, film, who="eva", now=NOW)
+            return super().record_keys(*given)
+
+    film, folder = stores.ids["acme/film"], stores.folder
+    ids = stores.add(*(generate() for _ in range(3)), label="Saal 3")
+    (foreign,) = stores.add(generate(), stream="other/film", label="Saal 3")
+    by: dict[str, Any] = {"who": "eva", "now": NOW}
+    with (
+        Store.open(url) as beside,
+        Keys.open(
+            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+        ) as keys,
+    ):
+        issuer = Issuer(stores.store.viewers, keys)
+        for these, wrong in (([*ids, foreign], {}), (ids, {"valid_from": 9, "valid_until": 9})):
+            with pytest.raises((NotFound, InvalidValue)):
+                issuer.change(stores.acme, these, {"label": "Saal 4", **wrong}, **by)
+        assert {each.label for each in stores.issuer.listed(stores.acme)} == {"Saal 3"}
+        issuer.change(stores.acme, ids, {"label": "Saal 5", "max_devices": 2}, **by)
+    shown = list(stores.issuer.listed(stores.acme))
+    assert {(each.label, each.password.max_devices) for each in shown} == {("Saal 5", 2)}
+    (other,) = stores.issuer.listed(stores.other)
+    assert (other.label, other.password.max_devices) == ("Saal 3", None)
 
 
 def rotate(stores: Stores, id: int, stream: str = "acme/film", grace_s: int = 0) -> None:
@@ -405,7 +438,7 @@ def test_what_nobody_does_is_not_done(stores: Stores) -> None:
     by: dict[str, Any] = {"who": "", "now": NOW}
     for act in (
         lambda: stores.issuer.add(stores.acme, [film], [(generate(), PasswordSettings())], **by),
-        lambda: stores.issuer.change(stores.acme, id, {"max_devices": 1}, **by),
+        lambda: stores.issuer.change(stores.acme, [id], {"max_devices": 1}, **by),
         lambda: stores.issuer.erase(stores.acme, [id], **by),
         lambda: viewers.revoke(stores.acme, [id], **by),
         lambda: viewers.end_sessions(stores.acme, film, **by),
@@ -457,6 +490,33 @@ def test_erased_is_gone_for_good(tmp_path: Path) -> None:
     assert dict(raw(tmp_path, "SELECT id, lookup FROM password"))[id] != lookup
     assert [each.password_id for each in stores.store.viewers.endings(0)] == [id]
     stores.close()
+
+
+def test_what_has_no_key_any_more_is_erased_all_the_same(stores: Stores, tmp_path: Path) -> None:
+    """An older key store was brought back. In a newer backup the key still is, and stays in it."""
+    vault = str(tmp_path)
+    (kept,) = stores.add("SecureID 4711 Q")
+    older = key_backups.backup(stores.keys, vault, NOW)
+    ids = stores.add("another 4711 Q", "a third 4711 Q")
+    newer = key_backups.backup(stores.keys, vault, NOW + 1)
+    assert restore(stores, older, replace=True).lost == 2
+    assert stores.issuer.erase(stores.acme, [kept, *ids], who="eva", now=NOW + 2) == 3
+    assert stores.issuer.there(stores.acme, ["SecureID 4711 Q", "another 4711 Q"]) == []
+    assert restore(stores, newer).erased == 3
+    shown = stores.issuer.shown(stores.acme, [kept, *ids])
+    assert {each.text for each in shown} == {None}
+    assert {each.state(NOW + 2) for each in shown} == {"erased"}
+    # What is another tenant's stays its own, also where nobody minds what is missing.
+    (foreign,) = stores.add("SecureID 4711 Q", stream="other/film")
+    references = stores.store.viewers.references(stores.other, [foreign])
+    stores.keys.erase(stores.acme, references, NOW, missing_ok=True)
+    assert len(stores.keys.record_keys(stores.other, references)) == 1
+
+
+def restore(stores: Stores, path: str, **options: Any) -> key_backups.Restored:
+    keys, erasures = (str(stores.folder / name) for name in ("keys.db", "erasures.txt"))
+    given: dict[str, Any] = {"listed_since": 0} | options
+    return key_backups.restore(path, keys, lambda: MasterKeys((MASTER,)), erasures, **given)
 
 
 def raw(folder: Path, query: str) -> list[Any]:
@@ -548,6 +608,126 @@ def test_of_two_of_one_text_the_one_that_stays_is_found(stores: Stores) -> None:
         assert found is not None and (found.id, found.revoked_at) == (id, NOW)
         assert not any(opens(found, "personal", each, NOW) for each in stores.ids.values())
         viewers.forget_lookups(stores.acme, [id], who="eva", now=NOW)
+
+
+def test_what_is_stored_after_the_pepper_was_changed_is_found(stores: Stores, url: str) -> None:
+    """It was indexed before that: an import takes its time."""
+
+    class Slow(ViewerStore):
+        def add_passwords(self, *given: Any, **more: Any) -> None:
+            stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+            super().add_passwords(*given, **more)
+
+        def add_named(self, *given: Any) -> frozenset[bytes]:
+            stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+            return super().add_named(*given)
+
+    texts = ["SecureID 4711 Q", "another 4711 Q"]
+    with Store.open(url) as beside:
+        slow = Issuer(Slow(beside.database), stores.keys)
+        entries = [(text, PasswordSettings()) for text in texts]
+        film = stores.ids["acme/film"]
+        ids = slow.add(stores.acme, [film], entries, who="eva", now=NOW)
+        named = slow.named(stores.acme, ["4711"], NOW)
+    found = [stores.issuer.find(stores.acme, text) for text in texts]
+    assert [each and each.id for each in found] == [*ids]
+    assert named["4711"] == stores.issuer.find_named(stores.acme, "4711")
+    assert len(stores.keys.peppers().active) == 1
+    assert not stores.issuer.reindex(stores.keys.peppers())
+
+
+def test_keys_from_before_a_rotation_find_the_passwords_again(
+    stores: Stores, tmp_path: Path
+) -> None:
+    texts = ["SecureID 4711 Q", "another 4711 Q"]
+    ids = stores.add(*texts)
+    named = stores.issuer.named(stores.acme, ["4711"], NOW)
+    stores.add("a third 4711 Q", stream="other/film")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    assert restore(stores, path).lost == 0
+    assert stores.issuer.find(stores.acme, texts[0]) is None
+    assert stores.issuer.reindex_lost() == 4
+    found = [stores.issuer.find(stores.acme, text) for text in texts]
+    assert [each and each.id for each in found] == [*ids]
+    assert stores.issuer.find_named(stores.acme, "4711") == named["4711"]
+    assert stores.issuer.there(stores.other, ["a third 4711 Q"]) == [0]
+    with pytest.raises(Exists):
+        stores.add(texts[0])
+    assert stores.issuer.reindex_lost() == 0
+
+
+def test_keys_from_a_rotation_that_was_under_way_find_the_passwords_again(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """What was added since is indexed by one of its two peppers, and found as it is."""
+    old, new = stores.add("SecureID 4711 Q", "another 4711 Q")
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+    restore(stores, path)
+    stores.keys.begin_pepper(NOW + 10)
+    stores.issuer.reindex_lost()
+    path = key_backups.backup(stores.keys, str(tmp_path), NOW + 10)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 10)
+    stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 15)
+    restore(stores, path)
+    twice = list[int]()
+    (again,) = stores.add("SecureID 4711 Q")
+    assert stores.issuer.reindex_lost(twice=twice.append) == 2
+    assert twice == [old]
+    for text, id in (("SecureID 4711 Q", again), ("another 4711 Q", new)):
+        found = stores.issuer.find(stores.acme, text)
+        assert found is not None and found.id == id
+    assert len(stores.keys.peppers().active) == 2
+    assert stores.issuer.reindex_lost() == 0
+
+
+def test_a_store_from_before_a_rotation_finds_its_passwords_again(stores: Stores, url: str) -> None:
+    (id,) = stores.add("SecureID 4711 Q")
+    stores.store.close()
+    with Store.open(copied(stores, url)) as back:
+        issuer = Issuer(back.viewers, stores.keys)
+        stores.keys.rotate_pepper(stores.issuer.reindex, NOW + 5)
+        assert stores.issuer.find(stores.acme, "SecureID 4711 Q") is not None
+        assert issuer.find(stores.acme, "SecureID 4711 Q") is None
+        assert issuer.reindex_lost() == 1
+        found = issuer.find(stores.acme, "SecureID 4711 Q")
+        assert found is not None and found.id == id
+
+
+def copied(stores: Stores, url: str) -> str:
+    """A backup of the store as it is."""
+    if url.startswith("sqlite"):
+        path = stores.folder / "copy.db"
+        path.touch()
+        stores.store.database.copy_to(str(path))
+        return str(path)
+    folder, name = make_url(url).query["host"], make_url(url).database
+    assert isinstance(folder, str)
+    postgresql.execute(postgresql.url(folder), f"CREATE DATABASE {name}_copy TEMPLATE {name}")
+    return postgresql.url(folder, f"{name}_copy")
+
+
+def test_what_is_erased_while_it_is_indexed_anew_is_not_found_by_that(
+    stores: Stores, url: str
+) -> None:
+    """Whoever has its text may not even learn that it was there."""
+    text = "SecureID 4711 Q"
+    (gone,), (kept,) = stores.add(text), stores.add("another 4711 Q")
+
+    class Overtaken(ViewerStore):
+        def reindex(self, *given: Any) -> frozenset[int]:
+            stores.issuer.erase(stores.acme, [gone], who="eva", now=NOW)
+            return super().reindex(*given)
+
+    with Store.open(url) as beside:
+        late = Issuer(Overtaken(beside.database), stores.keys)
+        assert late.reindex(stores.keys.begin_pepper(NOW)) == 2
+        assert stores.issuer.there(stores.acme, [text]) == []
+        stores.keys.rotate_pepper(stores.issuer.reindex, NOW)
+    assert stores.issuer.there(stores.acme, [text, "another 4711 Q"]) == [1]
+    found = stores.issuer.find(stores.acme, "another 4711 Q")
+    assert found is not None and found.id == kept
 
 
 def raw_password(stores: Stores, id: int) -> NewPassword:

@@ -8,10 +8,11 @@ import time
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, count, folder, path
-from pystream.errors import InvalidValue, PystreamError
+from pystream.errors import InvalidValue, NoStore, PystreamError, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from pystream.acl.sealing import Peppers
@@ -73,12 +74,13 @@ pepper: what passwords are looked up with. They are indexed anew, and viewers
 
 _BACKUP = """\
 Writes a backup of the key store into the folder DIR: a database and its
-manifest, for the owner's eyes only. With --keep-days, backups in DIR that are
-older are deleted.
+manifest, for the owner's eyes only. Backups in DIR that are older than N days
+are deleted; without --keep-days, N is retention.key_backups_days of the
+settings.
 
-What is erased can be brought back for as long as an older backup exists. A
-customer's notice has to name that time: with a backup each day, it is N days
-and one.
+What is erased can be brought back for as long as an older backup exists.
+Customers' notices name that time, which is that setting's days and one, with a
+backup each day. A larger N is warned of.
 
 A key store in PostgreSQL is backed up by PostgreSQL's own means.
 """
@@ -89,10 +91,16 @@ that were erased since are taken out before that, by the erasure list (the
 setting keys.erasures; erasures.txt beside the key store, where that says
 nothing else). Back that file up, too, apart from what a restore brings back:
 the newest copy is put back before anything else. Where it is not there, and
-nothing tells what was erased, nothing is done, unless --without-list is given.
+nothing tells what was erased, nothing is done, unless --without-list is given;
+nor where the backup is older than retention.erasures_days, for which the list
+has what was erased.
 
 Keys that were made since would be lost, and what they seal: then nothing is
 done, unless --replace is given.
+
+Where the pepper was rotated since, passwords are indexed anew with that of the
+backup, so viewers are let in. A server does the same when it starts, and once a
+minute: so also where the store is the one that was brought back.
 """
 
 
@@ -161,20 +169,29 @@ def _backup(words: list[str]) -> int:
     parser = _parser("backup", "DIR [--keep-days N]", _BACKUP)
     parser.add_argument("folder", metavar="DIR", type=folder, help="where backups are")
     parser.add_argument(
-        "--keep-days", metavar="N", type=count, help="delete backups that are older than N days"
+        "--keep-days",
+        metavar="N",
+        type=count,
+        help="delete backups that are older than N days (retention.key_backups_days)",
     )
     options = parser.parse(words)
+    settings = _settings(options)
     from pystream.acl.store import key_backups
 
-    now = _store.now()
+    now, noticed = _store.now(), settings.retention.key_backups_days
+    days = options.keep_days or noticed
+    if days > noticed:
+        _terminal.complain(
+            parser.prog,
+            f"warning: backups of {days} days are kept, and customers' notices say that what is erased"
+            f" is in none after {noticed + 1}: retention.key_backups_days has to say how long they are",
+        )
     try:
-        with _open(_settings(options)) as store:
+        with _open(settings) as store:
             made = key_backups.backup(store, options.folder, now)
     except InvalidValue as error:
         raise PystreamError(str(error)) from None
-    deleted: tuple[str, ...] = ()
-    if options.keep_days is not None:
-        deleted = key_backups.prune(options.folder, options.keep_days, now)
+    deleted = key_backups.prune(options.folder, days, now)
     gone = f"; {_terminal.counted(len(deleted), 'older backup')} deleted" if deleted else ""
     _store.report(options, {"backup": made, "deleted": list(deleted)}, f"{made} is written{gone}")
     return 0
@@ -187,10 +204,12 @@ def _restore(words: list[str]) -> int:
     parser.add_argument(
         "--without-list",
         action="store_true",
-        help="the erasure list is lost: what was erased since the backup comes back",
+        help="the list is lost, or not as old: what was erased since comes back",
     )
     options = parser.parse(words)
-    keys = _settings(options).keys
+    settings = _settings(options)
+    keys = settings.keys
+    from pystream.acl.retention import DataClass
     from pystream.acl.sealing import MasterKeys
     from pystream.acl.store import key_backups
 
@@ -200,24 +219,52 @@ def _restore(words: list[str]) -> int:
             keys.store,
             lambda: MasterKeys.load(keys.master_key_file, os.environ),
             keys.erasures,
+            listed_since=settings.retention.rules.old_before(DataClass.ERASURES, _store.now()),
             replace=options.replace,
             unlisted=options.without_list,
         )
     except InvalidValue as error:
         raise PystreamError(str(error)) from None
+    indexed, doubles = _index_lost(parser, settings)
     facts = {
         "made_at": _store.moment(done.made_at),
         "records": done.records,
         "erased": done.erased,
         "lost": done.lost,
+        "indexed": indexed,
+        "doubles": doubles,
     }
     line = (
         f"the key store is that of {facts['made_at']}, with"
         f" {_terminal.counted(done.records, 'record key')}; {done.erased} that were erased since"
         " are left out"
     )
-    _store.report(options, facts, line)
+    if indexed:
+        line += f"; {_terminal.counted(indexed, 'password')} indexed anew with its pepper"
+    _store.report(options, facts, line + _told_twice(doubles))
     return 0
+
+
+def _index_lost(parser: Parser, settings: Settings) -> tuple[int, list[int]]:
+    """Has passwords found again whose pepper the key store does not have; says how many, and which of them
+    are there twice. Keys are brought back all the same where the store is not there, or not in order."""
+    from pystream.acl.store import Store
+    from pystream.acl.store.issuing import Issuer
+    from pystream.acl.store.keystore import root_name
+
+    doubles: list[int] = []
+    try:
+        with _open(settings) as keys, Store.open(settings.store.url, migrate=False) as main:
+            main.check_key_store(root_name(keys.root()))
+            return Issuer(main.viewers, keys).reindex_lost(twice=doubles.append), doubles
+    except NoStore:
+        pass
+    except StoreError as error:
+        _terminal.complain(
+            parser.prog,
+            f"warning: the key store is brought back, but no password is indexed anew: {error}",
+        )
+    return 0, doubles
 
 
 def _adopt(words: list[str]) -> int:
@@ -327,11 +374,14 @@ def _rotate_pepper(store: KeyStore, settings: Settings) -> tuple[dict[str, Any],
         time.sleep(_FOLLOWED_SECONDS)
         store.rotate_pepper(reindex, _store.now())
     line = f"the pepper is new; {_terminal.counted(done, 'password')} indexed anew"
-    for id in doubles:
-        line += (
-            f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
-        )
-    return {"indexed": done, "doubles": doubles}, line
+    return {"indexed": done, "doubles": doubles}, line + _told_twice(doubles)
+
+
+def _told_twice(doubles: Iterable[int]) -> str:
+    return "".join(
+        f"\npassword {id} is the same as a newer one, and lets nobody in any more: revoke it"
+        for id in doubles
+    )
 
 
 def _facts(status: Status) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""What the writer does by itself: what is old is deleted once a day, and no erased key stays in a log.
+"""What the writer does by itself: what is old is deleted once a day, no erased key stays in a log, and
+every password is found.
 
 Nodes that share a store ask it when the last run was, so one of them runs. Two at a time do no harm:
 what one has deleted, the other does not find.
@@ -6,6 +7,10 @@ what one has deleted, the other does not find.
 Whoever erases a key empties the key store's write-ahead log, in which it still stands; where somebody
 reads an older moment just then, that cannot be. So the writer does it again, once a minute, as long
 as there is something in it.
+
+Passwords are looked up by a pepper, which is in the key store. Where one of the two stores was brought back
+from before the pepper was changed, nobody would find them: they are indexed anew, before anybody is let in
+and once a minute.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ import trio
 
 from pystream.acl.proofs import Proof
 from pystream.acl.store import Store
+from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.retaining import Retention
 from pystream.server import log
@@ -44,17 +50,29 @@ class Upkeep:
         self._clock = clock
         self._unscrubbed = 0
 
-    async def run(self) -> None:
-        """Until it is cancelled."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until it is cancelled. It has started once every password is found."""
+        await self._do("reindex", self._reindex)
+        task_status.started()
         while True:
             await trio.sleep(_LOOK_SECONDS)
-            for name, task in (("retention", self._retain), ("scrub", self._scrub)):
-                try:
-                    # Each step of it is a transaction: an end keeps nobody waiting.
-                    await trio.to_thread.run_sync(task, abandon_on_cancel=True)
-                except Exception as error:
-                    # Whatever it is, who watches goes on, and it is tried again.
-                    log.error("upkeep-failed", task=name, **log.fault(error))
+            await self._do("reindex", self._reindex)
+            await self._do("retention", self._retain)
+            await self._do("scrub", self._scrub)
+
+    async def _do(self, name: str, task: Callable[[], None]) -> None:
+        try:
+            # Each step of it is a transaction: an end keeps nobody waiting.
+            await trio.to_thread.run_sync(task, abandon_on_cancel=True)
+        except Exception as error:
+            # Whatever it is, who watches goes on, and it is tried again.
+            log.error("upkeep-failed", task=name, **log.fault(error))
+
+    def _reindex(self) -> None:
+        doubles: list[int] = []
+        count = Issuer(self._store.viewers, self._keys).reindex_lost(twice=doubles.append)
+        if count:
+            log.warning("passwords-indexed", passwords=count, doubles=len(doubles))
 
     def _retain(self) -> None:
         now = int(self._clock())

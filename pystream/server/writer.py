@@ -95,6 +95,7 @@ async def write(node: dict[str, Any]) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow_supervisor)
             nursery.start_soon(follow_signals, signals)
+            await nursery.start(upkeep.run)
             desk = Desk(_core.Sessions(node["sessions"]), store, Issuer(store.viewers, keys))
             await nursery.start(desk.run, socket.socket(fileno=node["desk"]))
             # Nothing is added to a log that was brought back before it is known to be that.
@@ -107,7 +108,6 @@ async def write(node: dict[str, Any]) -> None:
             )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)
-            nursery.start_soon(upkeep.run)
             nursery.start_soon(signing.run)
             told = set[int]()
             while True:

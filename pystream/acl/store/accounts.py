@@ -78,7 +78,7 @@ class Accounts:
 
     def _erase(self, tenant_id: int, reference: bytes | None, now: int) -> None:
         if reference is not None:
-            self._key_store().erase(tenant_id, [reference], now)
+            self._key_store().erase(tenant_id, [reference], now, missing_ok=True)
 
     def add_token(
         self,

@@ -98,7 +98,7 @@ class Issuer:
         shared: Sequence[bool],
         now: int,
     ) -> Iterator[list[NewPassword]]:
-        """Passwords to be stored in the block, whose keys are erased where that fails."""
+        """Passwords that are stored in the block, whose keys are erased where that fails."""
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
             passwords.check(settings)
@@ -115,6 +115,19 @@ class Issuer:
         except PystreamError:
             self._keys.erase(tenant_id, [key.reference for key in keys], now)
             raise
+        self._follow_pepper(tenant_id, made)
+
+    def _follow_pepper(self, tenant_id: int, made: Sequence[NewPassword]) -> None:
+        """Indexes anew what was stored just now, where the pepper was changed since it was indexed: whoever
+        changed it may have been done before this was stored, and has not seen it then."""
+        peppers = self._keys.peppers()
+        old = [each for each in made if each.pepper != peppers.newest.generation]
+        for first in range(0, len(old), _PAGE):
+            some = old[first : first + _PAGE]
+            page = self._viewers.passwords(
+                tenant_id, ids=[each.id for each in some], most=_PAGE, named=some[0].named
+            )
+            self._reindex(peppers, page)
 
     def listed(
         self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
@@ -185,6 +198,7 @@ class Issuer:
         new = sorted(name for name, password in found.items() if password is None)
         if new:
             self._add_named(tenant_id, new, peppers, now)
+            peppers = self._keys.peppers()
             found |= {name: self._found_named(tenant_id, name, peppers) for name in new}
         return {name: password for name, password in found.items() if password is not None}
 
@@ -205,37 +219,36 @@ class Issuer:
             useless = [key.reference for key in keys if key.reference not in added]
             if useless:
                 self._keys.erase(tenant_id, useless, now)
+        self._follow_pepper(tenant_id, [each for each in made if each.reference in added])
 
     def change(
-        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+        self,
+        tenant_id: int,
+        ids: Collection[int],
+        changes: Mapping[str, Any],
+        *,
+        who: str,
+        now: int,
     ) -> None:
-        """Changes some of a password's label, validity and devices, by their names in
-        `PasswordSettings`. Who is in stays in; whoever comes in next does so by what it is then.
+        """Changes some of passwords' label, validity and devices, by their names in `PasswordSettings`:
+        of all of them, or of none. Who is in stays in; whoever comes in next does so by what it is then.
 
         Raises `NotFound`, and `InvalidValue` for what cannot be: a new end that is over (to revoke it
         says so), or anything of a password that was erased.
         """
         passwords.check(PasswordSettings(label=changes.get("label") or ""))
-        found = self._viewers.passwords(tenant_id, ids=[id], most=1)
-        if not found:
-            raise NotFound(Said("no-password", "there is no such password"))
-        old = found[0].password
-        key = self._keys.record_keys(tenant_id, [found[0].reference]).get(found[0].reference)
-        if key is None:
-            text = "the password was erased, and there is nothing of it to change"
-            raise InvalidValue(Said("password-erased", text))
-        until = changes.get("valid_until")
-        if until is not None and until != old.valid_until and until <= now:
-            text = "that is over; such a password opens nothing"
-            raise InvalidValue(Said("over", text, of="valid_until"))
-        columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
-        if "label" in changes:
-            whole, before = _opened(key, found[0])
-            label = changes["label"] or ""
-            if whole is not None and label != before:
-                columns["sealed_text"] = _sealed_text(tenant_id, id, key, whole, label)
-                columns["sealed_label"] = None
-        self._viewers.set_password(tenant_id, id, columns, who=who, now=now)
+        wanted, columns = sorted(set(ids)), dict[int, dict[str, Any]]()
+        # All is sealed before the first is stored: nobody waits for that.
+        for first in range(0, len(wanted), _PAGE):
+            some = wanted[first : first + _PAGE]
+            page = self._viewers.passwords(tenant_id, ids=some, most=_PAGE)
+            if len(page) < len(some):
+                raise NotFound(Said("no-password", "there is no such password"))
+            keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
+            for each in page:
+                key = keys.get(each.reference)
+                columns[each.password.id] = _changed(each, key, changes, now)
+        self._viewers.set_passwords(tenant_id, columns, who=who, now=now)
 
     def rotate(
         self,
@@ -291,7 +304,7 @@ class Issuer:
         answers = self._viewers.answers.references(tenant_id)
         attendance = self._viewers.attendance
         self._viewers.revoke(tenant_id, ids, who=who, now=now)
-        self._keys.erase(tenant_id, [*references, *answers], now)
+        self._keys.erase(tenant_id, [*references, *answers], now, missing_ok=True)
         # What comes of theirs from here on is not sealed any more.
         attendance.forget_open(tenant_id, ids)
         self._viewers.reach.forget(tenant_id, ids)
@@ -307,18 +320,40 @@ class Issuer:
         """Indexes passwords anew whose index is not of the newest pepper, as many as that at most;
         returns how many. For `KeyStore.rotate_pepper`. `twice` is told the id of one that is there
         already under the newest pepper: nobody finds the older one of the two any more."""
-        page = self._viewers.indexed_otherwise(peppers.newest.generation, most)
+        page = self._viewers.indexed_otherwise([peppers.newest.generation], most)
+        self._reindex(peppers, page, twice)
+        return len(page)
+
+    def reindex_lost(self, *, twice: Callable[[int], None] = lambda id: None) -> int:
+        """Indexes passwords anew that nobody finds, as their pepper is not in the key store: one of the two
+        stores was brought back from before a rotation, or after it. Returns how many. `twice` is told as
+        in `reindex`."""
+        count = 0
+        while True:
+            peppers = self._keys.peppers()
+            there = [each.generation for each in peppers.active]
+            page = self._viewers.indexed_otherwise(there, _PAGE)
+            if not page:
+                return count
+            self._reindex(peppers, page, twice)
+            count += len(page)
+
+    def _reindex(
+        self,
+        peppers: Peppers,
+        page: Sequence[Sealed],
+        twice: Callable[[int], None] = lambda id: None,
+    ) -> None:
         for tenant_id, some in _by_tenant(page):
             keys = self._keys.record_keys(tenant_id, [each.reference for each in some])
-            changed: list[tuple[int, bytes]] = []
+            changed: list[tuple[Sealed, bytes]] = []
             for each in some:
                 text, _ = _opened(keys.get(each.reference), each)
                 # Of an erased one, nobody finds the index again.
                 form = _form(each.password, text) if text else secrets.token_bytes(32)
-                changed.append((each.password.id, peppers.newest.index(tenant_id, form)))
+                changed.append((each, peppers.newest.index(tenant_id, form)))
             for id in self._viewers.reindex(tenant_id, peppers.newest.generation, changed):
                 twice(id)
-        return len(page)
 
 
 def _sealed(
@@ -353,6 +388,28 @@ def _sealed(
 def _sealed_text(tenant_id: int, id: int, key: bytes, text: str, label: str) -> bytes:
     plain = with_label(text, label).encode()
     return seal(key, Place(tenant_id, "password", id, "text"), plain)
+
+
+def _changed(
+    sealed: Sealed, key: bytes | None, changes: Mapping[str, Any], now: int
+) -> dict[str, Any]:
+    """The columns of a password that are another thing then."""
+    old = sealed.password
+    if key is None:
+        text = "the password was erased, and there is nothing of it to change"
+        raise InvalidValue(Said("password-erased", text))
+    until = changes.get("valid_until")
+    if until is not None and until != old.valid_until and until <= now:
+        text = "that is over; such a password opens nothing"
+        raise InvalidValue(Said("over", text, of="valid_until"))
+    columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
+    if "label" in changes:
+        whole, before = _opened(key, sealed)
+        label = changes["label"] or ""
+        if whole is not None and label != before:
+            columns["sealed_text"] = _sealed_text(old.tenant_id, old.id, key, whole, label)
+            columns["sealed_label"] = None
+    return columns
 
 
 def _form(password: Password, text: str) -> bytes:

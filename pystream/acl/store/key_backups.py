@@ -124,6 +124,7 @@ def restore(
     masters: Callable[[], MasterKeys],
     erasures: str,
     *,
+    listed_since: int,
     replace: bool = False,
     unlisted: bool = False,
 ) -> Restored:
@@ -133,12 +134,19 @@ def restore(
     holds, so that it may be open meanwhile. Record keys that only the key store has are lost: that
     is refused with `Exists`, unless `replace` is set. Where the list is missing, and the key store is
     another one or new, nobody knows what was erased since: that is refused with `NotFound`, unless
-    `unlisted` is set.
+    `unlisted` is set. So is a backup from before `listed_since`, in Unix seconds: what was erased before
+    that is off both lists by now.
 
     Raises `InvalidValue` for a key store in PostgreSQL, `MasterKeyError` where the master key of the
     backup's time is missing, and `StoreError` where the backup is damaged.
     """
     made_at = _check_manifest(path)
+    if made_at < listed_since and not unlisted:
+        raise NotFound(
+            f"{path}: this backup is older than the erasure list goes back (retention.erasures_days), and"
+            " what was erased soon after it would come back: take a newer one. Where there is none, or"
+            " nothing was erased for so long, give --without-list"
+        )
     live = _prepared(url)
     listed = ErasureList(erasures)
     before = listed.read()

@@ -296,15 +296,17 @@ class KeyStore:
         """Delete keys of a tenant's records for good, and say what is left of them.
 
         Those that were erased before are no error. Raises `NotFound` for any other, unless
-        `missing_ok` is set, and erases none then.
+        `missing_ok` is set, and erases none then. With it, keys that are nowhere go onto the erasure
+        list as well: a backup may have them.
         """
         wanted = set(references)
         with self._reading() as connection:
             there = _there(connection, tenant_id, wanted)
             unknown = wanted - there - _erased(connection, wanted)
+            nowhere = unknown - _there(connection, None, unknown)
         if unknown and not missing_ok:
             raise NotFound(_no_key(tenant_id, min(unknown)))
-        return self._erase(there, now)
+        return self._erase(there | nowhere, now)
 
     def erase_tenant(self, tenant_id: int, now: int) -> Traces:
         """Delete a tenant's key, and those of all its records, for good. No key is no error."""
@@ -402,6 +404,9 @@ class KeyStore:
         keys, record = tables.tenant_key.c, tables.record_key.c
         with self._writing() as connection:
             tenant_keys = self._tenant_keys(connection, tenant_id)
+            if not tenant_keys:
+                # The tenant was deleted meanwhile, and its record keys with it.
+                return 0
             newest = max(tenant_keys)
             old = (record.tenant_id == tenant_id, record.generation != newest)
             wanted = select(tables.record_key).where(*old).limit(batch)

@@ -7,8 +7,8 @@ meanwhile. Whatever ends a run, the next one goes on where it was: what is delet
 stands at the middle hour of the tenant's month, so that it stays in the month though the tenant takes
 another time zone later. The sums of months are what they were.
 
-**Passwords, and viewers whom links and tokens name.** First the key is destroyed in the key store; then
-the row goes, and with it its sessions.
+**Passwords, and viewers whom links and tokens name.** First nobody can come in with one any more; then the
+key is destroyed in the key store, outside of any transaction; then the row goes, and with it its sessions.
 
 What is left in files after that: SQLite overwrites what is deleted (`secure_delete`), and its
 write-ahead log is emptied at the end of a run.
@@ -16,8 +16,9 @@ write-ahead log is emptied at the end of a run.
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,14 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
+    bindparam,
     delete,
     func,
     insert,
     or_,
     select,
     true,
+    update,
 )
 
 from pystream.acl.proofs import Proof
@@ -288,28 +291,43 @@ class Retention:
                 old = connection.execute(wanted).all()
             if not old:
                 return
-            with self.database.writing() as connection:
-                these = column.id.in_([row.id for row in old])
-                # From here on, no session of theirs can be stored; who has come in meanwhile stays.
-                connection.execute(select(column.id).where(these).with_for_update())
-                still = select(column.id).where(these, self._old_passwords(data, now))
-                ids = set(connection.scalars(still))
-                for tenant in {row.tenant_id for row in old if row.id in ids}:
-                    references = [
-                        row.reference for row in old if row.tenant_id == tenant and row.id in ids
-                    ]
-                    self.keys.erase(tenant, references, now, missing_ok=True)
-                done[DataClass.SESSIONS] += delete_naming(
-                    connection, tables.session, "password_id", ids
+            for tenant in sorted({row.tenant_id for row in old}):
+                these = {row.id: row.reference for row in old if row.tenant_id == tenant}
+                if ids := self._claim(data, these, now):
+                    # Meanwhile others write: keys are destroyed on the disk, which takes its time.
+                    self.keys.erase(tenant, [these[id] for id in ids], now, missing_ok=True)
+                    self._delete_claimed(data, ids, done)
+
+    def _claim(self, data: DataClass, ids: Collection[int], now: int) -> set[int]:
+        """Takes passwords out of use that are old still; who has come in meanwhile stays. From here on, no
+        session of theirs can be stored, and nobody finds them. They were revoked so long ago that the
+        next run goes on with them, whatever ends this one."""
+        column = tables.password.c
+        these = column.id.in_(ids)
+        with self.database.writing() as connection:
+            connection.execute(select(column.id).where(these).order_by(column.id).with_for_update())
+            still = select(column.id).where(these, self._old_passwords(data, now))
+            found = set(connection.scalars(still))
+            if found:
+                connection.execute(
+                    update(tables.password)
+                    .where(column.id == bindparam("gone"))
+                    .values(revoked_at=0, lookup=bindparam("noise")),
+                    [{"gone": id, "noise": secrets.token_bytes(32)} for id in sorted(found)],
                 )
-                done[DataClass.ENDINGS] += delete_naming(
-                    connection, tables.ending, "password_id", ids
-                )
-                delete_naming(connection, tables.admission, "password_id", ids)
-                done[DataClass.ATTENDANCE] += delete_naming(
-                    connection, tables.attendance_reach, "password_id", ids
-                )
-                done[data] += delete_naming(connection, tables.password, "id", ids)
+        return found
+
+    def _delete_claimed(self, data: DataClass, ids: Collection[int], done: Counts) -> None:
+        with self.database.writing() as connection:
+            done[DataClass.SESSIONS] += delete_naming(
+                connection, tables.session, "password_id", ids
+            )
+            done[DataClass.ENDINGS] += delete_naming(connection, tables.ending, "password_id", ids)
+            delete_naming(connection, tables.admission, "password_id", ids)
+            done[DataClass.ATTENDANCE] += delete_naming(
+                connection, tables.attendance_reach, "password_id", ids
+            )
+            done[data] += delete_naming(connection, tables.password, "id", ids)
 
     # Traffic
 

@@ -10,6 +10,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -18,9 +19,11 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Table,
+    and_,
     bindparam,
     delete,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -60,9 +63,15 @@ _FIND = (
         tables.password.c.lookup.in_(bindparam("lookups", expanding=True)),
     )
 )
-_VALID = select(tables.password.c.id).where(
-    tables.password.c.id.in_(bindparam("ids", expanding=True)),
-    tables.password.c.revoked_at.is_(None),
+# Whoever takes a password out of use waits until what is stored of it is there, and sees it.
+_VALID = (
+    select(tables.password.c.id)
+    .where(
+        tables.password.c.id.in_(bindparam("ids", expanding=True)),
+        tables.password.c.revoked_at.is_(None),
+    )
+    .order_by(tables.password.c.id)
+    .with_for_update(read=True, key_share=True)
 )
 
 
@@ -103,6 +112,7 @@ class Sealed:
 
     password: Password
     reference: bytes
+    lookup: bytes
     text: bytes
     label: bytes | None
 
@@ -318,34 +328,18 @@ class ViewerStore:
                     raise Outdated("one of these passwords was changed meanwhile")
                 record(connection, tenant_id, who, now, {"password_valid_until": (seen, end)})
 
-    def set_password(
-        self, tenant_id: int, id: int, changes: Mapping[str, Any], *, who: str, now: int
+    def set_passwords(
+        self, tenant_id: int, changes: Mapping[int, Mapping[str, Any]], *, who: str, now: int
     ) -> None:
-        """Changes some of a password's `sealed_text` and `sealed_label`, in which its text stays,
-        `valid_from`, `valid_until` and `max_devices`.
+        """Changes some of passwords' `sealed_text` and `sealed_label`, in which their texts stay,
+        `valid_from`, `valid_until` and `max_devices`, by their ids.
 
         What is on record of a label is that there is another one. Raises `NotFound`, and `InvalidValue`
-        for validity or devices that cannot be, together with what stays.
+        for validity or devices that cannot be, together with what stays; nothing is changed then.
         """
-        column = tables.password.c
-        where = column.tenant_id == tenant_id, column.id == id
         with self._database.writing() as connection:
-            wanted = select(column.valid_from, column.valid_until, column.max_devices)
-            found = connection.execute(wanted.where(*where).with_for_update()).mappings().first()
-            if found is None:
-                raise NotFound(Said("no-password", "there is no such password"))
-            rules = {name: changes.get(name, value) for name, value in found.items()}
-            check(PasswordSettings(**rules))
-            what: dict[str, Any] = {
-                f"password_{name}": (found[name], value)
-                for name, value in rules.items()
-                if value != found[name]
-            }
-            if "sealed_text" in changes:
-                what["password_label_changed"] = (None, True)
-            if what:
-                connection.execute(update(tables.password).where(*where).values(**changes))
-                record(connection, tenant_id, who, now, what)
+            for id, columns in sorted(changes.items()):
+                _set_password(connection, tenant_id, id, columns, who, now)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
         """Of the keys in the key store of those passwords that are this tenant's."""
@@ -374,38 +368,50 @@ class ViewerStore:
                 )
             record(connection, tenant_id, who, now, {"passwords_erased": (None, len(ids))})
 
-    def indexed_otherwise(self, pepper: int, most: int) -> tuple[Sealed, ...]:
-        """Passwords of all tenants whose look-up is not of that pepper."""
-        column = tables.password.c
-        wanted = select(tables.password).where(column.pepper != pepper).limit(most)
+    def indexed_otherwise(self, peppers: Collection[int], most: int) -> tuple[Sealed, ...]:
+        """Passwords of all tenants whose look-up is of none of these peppers."""
+        pepper, ordered = tables.password.c.pepper, sorted(peppers)
+        # Ranges, as an index finds nothing by what is not equal.
+        outside = or_(
+            pepper < ordered[0],
+            *(and_(pepper > low, pepper < high) for low, high in pairwise(ordered)),
+            pepper > ordered[-1],
+        )
+        wanted = select(tables.password).where(outside).limit(most)
         with self._database.reading() as connection:
             return tuple(_passwords(connection, wanted))
 
     def reindex(
-        self, tenant_id: int, pepper: int, changed: Collection[tuple[int, bytes]]
+        self, tenant_id: int, pepper: int, changed: Collection[tuple[Sealed, bytes]]
     ) -> frozenset[int]:
-        """Gives a tenant's passwords look-ups of that pepper: (id, look-up). Returns the ids of those
+        """Gives a tenant's passwords look-ups of that pepper, unless they have others by now than those
+        with which they were read: whoever was erased meanwhile is found by nobody. Returns the ids of those
         that are there twice, as one was added by who did not know of this pepper yet: these get noise."""
-        if not changed:
-            return frozenset()
-        column = tables.password.c
         twice = set[int]()
         rows: list[dict[str, Any]] = []
         with self._database.writing() as connection:
             take_turn(connection)
+            found = _locked_lookups(
+                connection, tenant_id, [each.password.id for each, _ in changed]
+            )
             there = _there(connection, tenant_id, [lookup for _, lookup in changed])
-            for id, lookup in changed:
+            for each, lookup in changed:
+                id = each.password.id
+                if found.get(id) != each.lookup:
+                    continue
                 if lookup in there:
                     twice.add(id)
                 row = {"this": id, "index": secrets.token_bytes(32) if id in twice else lookup}
                 rows.append(row)
                 there.add(lookup)
-            connection.execute(
-                update(tables.password)
-                .where(column.tenant_id == tenant_id, column.id == bindparam("this"))
-                .values(pepper=pepper, lookup=bindparam("index")),
-                rows,
-            )
+            if rows:
+                column = tables.password.c
+                connection.execute(
+                    update(tables.password)
+                    .where(column.tenant_id == tenant_id, column.id == bindparam("this"))
+                    .values(pepper=pepper, lookup=bindparam("index")),
+                    rows,
+                )
         return frozenset(twice)
 
     def end_sessions(self, tenant_id: int, stream_id: int, *, who: str, now: int) -> None:
@@ -509,6 +515,34 @@ class ViewerStore:
             )
 
 
+def _set_password(
+    connection: Connection,
+    tenant_id: int,
+    id: int,
+    changes: Mapping[str, Any],
+    who: str,
+    now: int,
+) -> None:
+    column = tables.password.c
+    where = column.tenant_id == tenant_id, column.id == id
+    wanted = select(column.valid_from, column.valid_until, column.max_devices)
+    found = connection.execute(wanted.where(*where).with_for_update()).mappings().first()
+    if found is None:
+        raise NotFound(Said("no-password", "there is no such password"))
+    rules = {name: changes.get(name, value) for name, value in found.items()}
+    check(PasswordSettings(**rules))
+    what: dict[str, Any] = {
+        f"password_{name}": (found[name], value)
+        for name, value in rules.items()
+        if value != found[name]
+    }
+    if "sealed_text" in changes:
+        what["password_label_changed"] = (None, True)
+    if what:
+        connection.execute(update(tables.password).where(*where).values(**changes))
+        record(connection, tenant_id, who, now, what)
+
+
 def _there_already() -> Exists:
     text = "at least one of these passwords is there already; none of them was added"
     return Exists(Said("passwords-there", text))
@@ -531,6 +565,19 @@ def _there(connection: Connection, tenant_id: int, lookups: Sequence[bytes]) -> 
             select(column.lookup).where(column.tenant_id == tenant_id, column.lookup.in_(some))
         )
     }
+
+
+def _locked_lookups(connection: Connection, tenant_id: int, ids: Sequence[int]) -> dict[int, bytes]:
+    """What passwords are found by, which nobody else changes for the rest of the transaction."""
+    column = tables.password.c
+    found: dict[int, bytes] = {}
+    for some in _slices(sorted(ids)):
+        wanted = select(column.id, column.lookup).where(
+            column.tenant_id == tenant_id, column.id.in_(some)
+        )
+        for row in connection.execute(wanted.order_by(column.id).with_for_update()):
+            found[row.id] = row.lookup
+    return found
 
 
 def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
@@ -623,6 +670,7 @@ def _passwords(connection: Connection, wanted: Select[Any]) -> Iterator[Sealed]:
         yield Sealed(
             password=password,
             reference=row["reference"],
+            lookup=row["lookup"],
             text=row["sealed_text"],
             label=row["sealed_label"],
         )

@@ -565,7 +565,7 @@ def change(call: Call[NoQuery, PasswordChange]) -> Given:
     are in the answer where the token may read passwords.
     """
     id, changes = number(call.place["password"]), given_only(call.body)
-    call.office.issuer.change(call.tenant_id, id, changes, who=call.who, now=call.now)
+    call.office.issuer.change(call.tenant_id, [id], changes, who=call.who, now=call.now)
     if _reads(call):
         return _shown(call)
     (view,) = _one(call)

@@ -445,7 +445,7 @@ def change(office: Office, actor: Actor, request: Request) -> Reply:
         settings = _settings(office, actor, form)
         changes = {name: getattr(settings, name) for name in _CHANGED}
         by: dict[str, Any] = {"who": actor.who, "now": office.now()}
-        office.issuer.change(actor.tenant_id, shown.password.id, changes, **by)
+        office.issuer.change(actor.tenant_id, [shown.password.id], changes, **by)
     except InvalidValue as error:
         return _changing(office, actor, request, shown, form, 422, said=error.problems)
     names = [each.name for each in _streams(office, actor) if each.id in shown.password.streams]
