@@ -22,7 +22,7 @@ from pystream.server.clock import Anchor
 from tests.test_attending import Hall, T, hall
 from tests.test_clock import DAY_MS, Clocks
 from tests.test_evidence import Audience
-from tests.test_serve import BUSY, node_in
+from tests.test_serve import BUSY, SERVE, environment, node_in
 from tests.test_viewers import NOW
 from tests.waiting import until
 
@@ -111,6 +111,31 @@ def test_a_kernel_that_may_not_be_asked_is_told_of(tmp_path: Path, machine: Mach
     with machine.node(tmp_path) as audience:
         until(lambda: "adjtimex: Operation not permitted" in audience.node.said())
         assert audience.node.events("clock-says-nothing")
+
+
+@pytest.mark.slow
+def test_a_check_says_what_is_not_recorded(tmp_path: Path, machine: Machine) -> None:
+    with node_in(tmp_path) as node:
+        node.settings("workers = 1")
+        Audience(node)
+
+        def said() -> str:
+            asked = environment() | {
+                "LD_PRELOAD": str(machine.library),
+                "CLOCK_OF_TEST": str(machine.file),
+            }
+            command = [*SERVE, "--check"]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=asked, capture_output=True, text=True, check=True
+            )
+            return done.stdout + done.stderr
+
+        assert "attendance of acme/" in said() and "unsynchronised" in said()
+        machine.tell(0, synchronised=1)
+        assert "attendance of" not in said()
+        machine.tell(0, synchronised=0)
+        node.settings("workers = 1", "[attendance]\nallow_unsynced = true")
+        assert "attendance of" not in said()
 
 
 @pytest.mark.slow

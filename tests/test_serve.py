@@ -1587,6 +1587,15 @@ def test_all_places_that_are_taken_are_named(node: Node) -> None:
     ]
 
 
+def test_a_check_says_who_else_may_read_what_was_brought_back(node: Node) -> None:
+    node.add_film()
+    path = node.folder / "pystream.db"
+    assert "others than its owner" not in checked(node)[2]
+    path.chmod(0o644)
+    code, _, said = checked(node)
+    assert code == 0 and "mode 644" in said and "chmod 600" in said
+
+
 def test_a_check_wants_a_store_that_is_up_to_date(node: Node) -> None:
     store, key = node.folder / "pystream.db", node.folder / "pystream.key"
     code, lines, said = checked(node)

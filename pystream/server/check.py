@@ -13,7 +13,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -23,15 +23,18 @@ from pystream.acl.keys import load_master_keys
 from pystream.acl.store import Store
 from pystream.acl.store.key_backups import older
 from pystream.acl.store.keystore import root_name
-from pystream.acl.streams import Stream, bound_to_countries, problems
+from pystream.acl.streams import Stream, bound_to_countries, problems, records_attendance
 from pystream.errors import NoStore, PystreamError
 from pystream.server import descriptors, listeners
+from pystream.server.clock import synchronised
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.folders import held
 from pystream.server.keys import open_key_store
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
+# Streams that are named of many.
+_NAMED = 3
 _FILMS_SECONDS = 10.0
 """How long films are looked at: there may be thousands, on a disk that does not answer."""
 
@@ -59,9 +62,11 @@ def check(
     if path != settings.store.url and not os.path.lexists(path):
         _to_be_made("store.url", path, findings)
     else:
+        findings.notes += _open_to_others("store.url", path)
         _store(settings, findings, film_seconds)
     keys = settings.keys.store.removeprefix("sqlite:///")
     if (keys == settings.keys.store or os.path.lexists(keys)) and not findings.wrong:
+        findings.notes += _open_to_others("keys.store", keys)
         findings.wrong += _key_store(settings, environ)
     retention = settings.retention
     if folder := retention.key_backups_folder:
@@ -191,7 +196,7 @@ def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
 def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
     try:
         with Store.open(settings.store.url, migrate=False) as store:
-            streams = store.streams()
+            streams, tenants = store.streams(), {each.name: each for each in store.tenants()}
     except PystreamError as error:
         findings.wrong.append(f"store.url: {error}")
         return
@@ -206,7 +211,23 @@ def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
             )
         if not wrong:
             sound.append(stream)
+    recorded = [each for each in sound if records_attendance(each, tenants.get(each.tenant))]
+    if recorded and not settings.attendance.allow_unsynced and not synchronised():
+        names = ", ".join(map(_name, recorded[:_NAMED])) + (" ..." if recorded[_NAMED:] else "")
+        findings.notes.append(
+            f"attendance of {names} is not recorded as long as the kernel takes its clock for"
+            " unsynchronised: have a time service set it (`timedatectl`), or set"
+            " attendance.allow_unsynced"
+        )
     findings.notes += _films(sound, settings.console.films, film_seconds)
+
+
+def _open_to_others(key: str, path: str) -> Iterator[str]:
+    """What was made here is its owner's alone; a copy that was brought back has whatever mode it has."""
+    with suppress(OSError):
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if mode & 0o077:
+            yield f"{key}: others than its owner may read {path} (mode {mode:o}): chmod 600 {path}"
 
 
 def _films(streams: Sequence[Stream], films: str, seconds: float) -> Iterator[str]:
