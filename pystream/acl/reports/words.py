@@ -89,7 +89,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "absent": "keine Teilnahme",
         "unlisted": "nicht in der Liste",
         "curve": "Zuschauer im Verlauf",
-        "curve_means": "Passwörter je {minutes} Minuten; gestreift: weniger als {least}, nicht genannt",
+        "curve_means": "Passwörter, alle {minutes} min; gestreift: weniger als {least}, nicht genannt",
         "curve_none": "keine Zuschauer",
     },
     "en": {
@@ -171,7 +171,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "absent": "no attendance",
         "unlisted": "not in the list",
         "curve": "Audience",
-        "curve_means": "passwords in {minutes} minutes each; striped: fewer than {least}, not told",
+        "curve_means": "passwords, every {minutes} min; striped: fewer than {least}, not told",
         "curve_none": "no audience",
     },
 }
