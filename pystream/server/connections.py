@@ -329,7 +329,8 @@ class Connections:
                     del self._sending[connection.number]
                     self._delivery.cancel(connection.number)
                 self._tell(connection, connection.answering, False)
-            if connection.secure and not (half or connection.lingering) and line.settle():
+            talks = connection.secure and connection.greeted and not connection.lingering
+            if talks and not half and line.settle():
                 # RFC 8446 6.1. Nothing is lost by it where the peer has its answers.
                 line.shut()
             line.close(half)
