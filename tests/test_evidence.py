@@ -526,13 +526,14 @@ def test_the_whole_way_from_a_delivery_to_a_proof_elsewhere(
         receipts[text] = str(elsewhere / name)
         told(audience, "receipt", "acme/course", audience.key_of(text), "-o", receipts[text])
     export = kept("log.jsonl", told(audience, "export", "acme"))
-    for text, count in ((one, 6), (two, 4)):
+    # Beside their segments each has fetched a playlist.
+    for text, count in ((one, 7), (two, 5)):
         words = ["verify", receipts[text], "--public-key", trusted, "--json"]
         alone = json.loads(told(audience, *words))
         assert alone["events"] == count and alone["missing_cosigners"] == []
         assert {row["proof"] for row in alone["rows"]} == {"recomputed"}
         more = ("--evidence", export, "--checkpoint", cosigned)
-        assert json.loads(told(audience, *words, *more))["leaves"] == 10
+        assert json.loads(told(audience, *words, *more))["leaves"] == 12
     # One event that is another.
     changed = json.loads(Path(receipts[one]).read_text())
     changed["events"][0]["event"]["t"] += 1
@@ -546,15 +547,15 @@ def test_the_whole_way_from_a_delivery_to_a_proof_elsewhere(
     export = kept("later.jsonl", told(audience, "export", "acme"))
     words = ["verify", receipts[two], "--public-key", trusted, "--evidence", export]
     later = json.loads(told(audience, *words, "--checkpoint", cosigned, "--json"))
-    assert (later["leaves"], later["leaves_not_available"]) == (10, 6)
+    assert (later["leaves"], later["leaves_not_available"]) == (12, 7)
     with audience.store() as store:
         seen = [each.values for each in store.audit.entries(acme.id)]
-    assert {"attendance_receipts": (None, 1)} in seen and {"attendance_signed": (None, 10)} in seen
+    assert {"attendance_receipts": (None, 1)} in seen and {"attendance_signed": (None, 12)} in seen
     # A backup of the store was brought back, somebody says.
     done = attendance(audience, "checkpoint", "acme", "--timestamp", str(elsewhere / "x"))
     assert done.returncode == 1 and "no checkpoint has a time stamp" in done.stderr
     begun = json.loads(told(audience, "restored", "--json", "--by", "eva"))["begun"]
-    assert begun["acme"]["epoch"] == 2 and "\nprevious 10 " in begun["acme"]["note"]
+    assert begun["acme"]["epoch"] == 2 and "\nprevious 12 " in begun["acme"]["note"]
     assert told(audience, "restored", "acme", "--known", cosigned) == "acme: epoch 3\n"
     done = attendance(audience, "restored", "acme", "--known", export)
     assert done.returncode == 1 and "this is no signed note" in done.stderr
