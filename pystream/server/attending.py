@@ -31,12 +31,14 @@ from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance import evidence
 from pystream.attendance.evidence import clock_step
+from pystream.errors import PystreamError
 from pystream.server import log
 from pystream.server.clock import STEP_MS, Anchor, synchronised
 from pystream.server.desk import framed, is_ours, messages
 
 TELL_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
+_NOT_YET = "until the kernel takes its clock for synchronised, no attendance is recorded"
 # A worker that had something to tell says each second that it is there, for so long.
 _BEAT_SECONDS = 1.0
 _IDLE_SECONDS = 120.0
@@ -104,6 +106,8 @@ class Teller:
         synchronised."""
         if not self._offset:
             self._offset = self._anchor.offset
+        if not self._offset:
+            log.lasting("clock-not-synchronised", PystreamError(_NOT_YET))
         if self._offset and not self._is_known:
             self._expected.set()
         return self._offset != 0

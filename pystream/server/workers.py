@@ -521,19 +521,17 @@ class Supervisor:
     async def _anchor(self) -> None:
         """Takes the anchor of evidence, once the clock is right or need not be."""
         anchor = Anchor(self._memory["anchor"])
-        is_said = False
+        has_waited = False
         while not anchor.offset:
             if synchronised():
                 anchor.make()
-                if is_said:
+                if has_waited:
                     log.info("clock-synchronised", why="attendance is recorded from now on")
             elif self.settings.attendance.allow_unsynced:
                 log.warning("clock-not-synchronised", why="allow_unsynced: evidence is recorded")
                 anchor.make()
             else:
-                if not is_said:
-                    log.info("clock-not-synchronised", why="until it is, no attendance is recorded")
-                    is_said = True
+                has_waited = True
                 await trio.sleep(_LOOK_SECONDS)
 
     def _give_up(self, child: _Child) -> None:
