@@ -912,10 +912,24 @@ await until(known, "document.getElementById('entry')?.hidden === false");
 await until(known, `document.getElementById('password').value === ${JSON.stringify(values.text)}`);
 return await frame.evaluate("location.hash");
 """
-CARRIED = f"""
-// One whose address changes while it loads is attached a moment later.
-const frame = page.frames()[1] ?? (await page.waitForEvent("frameattached"));
-{FILLED}"""
+CARRIED = f"const frame = page.frames()[1]; {FILLED}"
+ATTACHED = """
+for (let n = 0; n < 200 && page.frames().length < 2; n++) await page.waitForTimeout(25);
+return page.frames().length === 2;
+"""
+
+
+def embedded(chromium: Chromium, address: str) -> Page:
+    """A page with a frame. Of one whose address changes while it moves to a process of its own, Playwright
+    loses sight now and then, though it is there: then another page is opened."""
+    for _ in range(5):
+        page = chromium.page()
+        page.goto(address)
+        if page.run(ATTACHED):
+            return page
+        assert page.js("document.querySelectorAll('iframe').length") == 1
+        page.close()
+    raise AssertionError(address)
 
 
 def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server(
@@ -927,8 +941,8 @@ def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server
     text = house.issue("acme/course")
     until(lambda: site.origin in house.ask("/acme/course/")[1]["content-security-policy"])
     site.code = embedding.code(address(house, "acme/course"), stream)
-    page, printed = chromium.page(), f"{site.origin}/code"
-    page.goto(f"{printed}?row=3#{quote(text, safe='')}")
+    printed = f"{site.origin}/code"
+    page = embedded(chromium, f"{printed}?row=3#{quote(text, safe='')}")
     assert page.run(CARRIED, text=text) == ""
     assert page.js("location.href") == f"{printed}?row=3"
     said = page.run("return await page.frames()[1].evaluate('document.fullscreenEnabled')")
@@ -938,8 +952,7 @@ def test_a_card_opens_a_page_that_embeds_the_film_and_its_code_goes_to_no_server
     page.close()
     # What names a place of the page, or is its own in some other way, is left as it is.
     for own in ("#top", "#/film/3", "#a=b"):
-        page = chromium.page()
-        page.goto(printed + own)
+        page = embedded(chromium, printed + own)
         assert page.run(CARRIED, text="") == ""
         assert page.js("location.hash") == own
         page.close()

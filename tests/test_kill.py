@@ -318,7 +318,8 @@ class Racers(Crowd):
             if status == 200:
                 race.masters.append(found["master"])
                 before[race.text] = found["grant"]
-            else:
+            elif (status, found["kind"]) != (429, "later"):
+                # Nobody may come in too often; that is over with the next passwords.
                 assert (status, found["kind"], race.place) == (409, "devices", "acme/one"), found
             yield
 

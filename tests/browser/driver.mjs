@@ -9,11 +9,7 @@ const { chromium } = createRequire(`${folder}/`)("playwright-core");
 const browser = await chromium.launch({
   executablePath,
   // The rest of the machine is the sandbox: tests run as root in containers.
-  // And a frame of another site is of the same process: Playwright loses one whose address changes while it moves to its own.
-  args: [
-    ...["--no-sandbox", "--mute-audio", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
-    "--disable-site-isolation-trials",
-  ],
+  args: ["--no-sandbox", "--mute-audio", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
 });
 
 /** Waits until an expression in a frame is true. Playwright's own way evaluates within the page, whose policy forbids it. */
