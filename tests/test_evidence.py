@@ -34,7 +34,7 @@ from pystream.attendance.replay import computed
 from tests.oracles import attendance as oracle
 from tests.test_admission import House
 from tests.test_serve import BUSY, Busy, Node, environment, node_in
-from tests.waiting import until
+from tests.waiting import everywhere, until
 
 pytestmark = pytest.mark.slow
 
@@ -212,7 +212,8 @@ def test_viewers_are_told_before_anything_is_recorded(audience: Audience) -> Non
         assert {each.notice for each in store.viewers.sessions(0)} == {version}
         store.set_tenant("acme", {"notice": "Ask ACME."}, who="test", now=2)
     # Beside what the tenant says.
-    until(lambda: "<p>Ask ACME.</p>\n<p>Zu diesem Film" in page("acme/course"))
+    both = "<p>Ask ACME.</p>\n<p>Zu diesem Film"
+    until(lambda: everywhere(lambda: both in page("acme/course")))
     assert "<p>Ask ACME.</p>" in page("acme/quiet") and sentences[0] not in page("acme/quiet")
 
 
