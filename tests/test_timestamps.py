@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,11 @@ from pystream.errors import NotFound, NotProven
 from pystream.server import timestamps
 from pystream.server.check import check
 from pystream.server.settings import Attendance, Settings
-from tests.test_checkpoints_sent import Sending
+from tests.test_checkpoints_sent import Sending, house
 from tests.test_notary import House
 from tests.test_outgoing import Authority, Request, ok, run, running
+
+__all__ = ["house"]
 
 pytestmark = pytest.mark.needs("openssl")
 
@@ -72,15 +72,6 @@ class Stamping(Authority):
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Stamping:
     return Stamping(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    with closing(House(tmp_path, f"sqlite:///{tmp_path}/acl.db")) as made:
-        made.watch(0, 3)
-        made.key()
-        made.sign()
-        yield made
 
 
 def test_a_checkpoint_is_stamped_once(house: House, authority: Stamping) -> None:
