@@ -16,7 +16,6 @@ Erasing a password takes its events out of the journal and destroys the keys of 
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -321,7 +320,7 @@ class AttendanceStore:
                             "tenant_id": tenant_id,
                             "reference": key.reference,
                             "last": rows[-1][0],
-                            "sealed_events": seal(key.key, place, _lines(rows)),
+                            "sealed_events": seal(key.key, place, evidence.packed(rows)),
                         }
                         connection.execute(insert(tables.attendance_sealed).values(row))
                         kept.add(key.reference)
@@ -609,21 +608,7 @@ def _attending(connection: Connection) -> set[int]:
     return set(connection.scalars(wanted.distinct()))
 
 
-def _lines(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
-    """Each a number, a salt and an event, which is kept as the text that was hashed."""
-    # Six million of a day: what json.dumps does for a list, by hand.
-    lines = (f'[{number}, "{salt.hex()}", {json.dumps(event)}]' for number, salt, event in rows)
-    return "\n".join(lines).encode()
-
-
-def kept_lines(text: bytes) -> Iterator[tuple[int, bytes, str]]:
-    """Of what was sealed: numbers in the log, salts and events."""
-    for line in text.splitlines():
-        number, salt, event = json.loads(line)
-        yield number, bytes.fromhex(salt), event
-
-
 def _within(text: bytes, since: int, until: int) -> Iterator[str]:
-    for _, _, event in kept_lines(text):
+    for _, _, event in evidence.unpacked(text):
         if since <= evidence.instant(event) < until:
             yield event

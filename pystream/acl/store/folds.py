@@ -26,7 +26,7 @@ from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.attendance.evidence import instant
+from pystream.attendance.evidence import instant, unpacked
 from pystream.attendance.options import Options
 
 HORIZON_MS: Final = 10_000
@@ -205,8 +205,7 @@ class Folds:
                         continue
                     place = Place(self._tenant_id, table.name, row.id, "events")
                     text = unseal(there[row.reference], place, row.sealed_events)
-                    for line in text.splitlines():
-                        number, _, event = json.loads(line)
+                    for number, _, event in unpacked(text):
                         yield row.password_id, (row.log_id, number), event
 
     def _new_to(self, wanted: Any, table: Table, number: str, is_kept: bool) -> Any:

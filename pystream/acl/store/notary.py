@@ -38,7 +38,7 @@ from pystream._core import Evidence, Frontier
 from pystream.acl.audit import check_who
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
-from pystream.acl.store.attending import Log, kept_lines
+from pystream.acl.store.attending import Log
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
@@ -460,7 +460,7 @@ class Notary:
                 if row.reference in there:
                     place = Place(signed.tenant_id, "attendance_sealed", row.id, "events")
                     text = unseal(there[row.reference], place, row.sealed_events)
-                    yield from (line for line in kept_lines(text) if line[0] < signed.size)
+                    yield from (line for line in evidence.unpacked(text) if line[0] < signed.size)
 
 
 # Keys
