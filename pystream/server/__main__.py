@@ -1,8 +1,8 @@
 """One process of a node, as its supervisor starts it: `python -m pystream.server ROLE`.
 
 Modules live as long as the process. So the garbage collector neither looks for what could go while they are
-loaded, which would take a quarter of the start, nor at any of them later: each of its full collections would
-keep all viewers of a worker waiting for some ten milliseconds.
+loaded, which takes a quarter of that time, nor at any of them later: each of its full collections would keep
+all viewers of a worker waiting for some tens of milliseconds.
 """
 
 import gc
