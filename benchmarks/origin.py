@@ -39,10 +39,12 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from benchmarks import inputs, servers
-from benchmarks.load import Asking, ask, first_variant, holding
+from benchmarks.load import Asking, ask, holding
 from benchmarks.peers import cpu_name, note, show
 from benchmarks.servers import Server, Unavailable, addresses, entrance
 from pystream.acl.streams import StreamSettings
+from pystream.rehearsal import watching
+from pystream.rehearsal.players import first_variant
 
 _FILMS = 40
 _SEGMENTS = 100
@@ -492,7 +494,7 @@ def sampled(server: Server) -> Iterator[dict[str, int]]:
     def sample() -> None:
         while not done.wait(_SAMPLE_SECONDS):
             most["rss"] = max(most["rss"], server.rss())
-            most["tcp"] = max(most["tcp"], servers.tcp_memory())
+            most["tcp"] = max(most["tcp"], watching.tcp_memory())
 
     thread = threading.Thread(target=sample)
     thread.start()

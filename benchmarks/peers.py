@@ -408,7 +408,8 @@ def machine(bench: Bench) -> dict[str, str]:
 
 
 def cpu_name() -> str:
-    """As /proc/cpuinfo has it, with the flags that decide the cipher's speed."""
+    """As /proc/cpuinfo has it, with its family and model, since virtual ones often have no more of a name
+    than their maker's, and with the flags that decide the cipher's speed."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -417,7 +418,10 @@ def cpu_name() -> str:
     flags = re.search(r"^(?:flags|Features)\s*: (.*)$", text, re.MULTILINE)
     present = (flags[1] if flags else "").split()
     known = [flag for flag in ("aes", "vaes", "avx512f") if flag in present]
-    return f"{name[1] if name else platform.machine()} ({', '.join(known) or 'no AES'})"
+    numbers = re.findall(r"^(cpu family|model)\s*: (\d+)$", text, re.MULTILINE)[:2]
+    about = [f"{of.removeprefix('cpu ')} {number}" for of, number in numbers]
+    said = ", ".join([*about, *known] if known else [*about, "no AES"])
+    return f"{name[1] if name else platform.machine()} ({said})"
 
 
 # Printing.

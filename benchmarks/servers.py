@@ -36,16 +36,15 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from benchmarks.load import first_variant, media_playlist
-from benchmarks.wire import trusting
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.attendance.purpose import VERSION
+from pystream.rehearsal import watching
+from pystream.rehearsal.players import first_variant, media_playlist
+from pystream.rehearsal.wire import trusting
 
 TENANT = "bench"
 _SETTINGS = TenantSettings(attendance_purpose=VERSION)
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 # It ends where the server does; this is for machines that have much else to do.
 _READY_SECONDS = 120.0
 _READY_ANSWERS = 16
@@ -69,57 +68,19 @@ class Server:
 
     def pids(self) -> list[int]:
         """Its processes, the first one first."""
-        first = self.process.pid
-        try:
-            text = Path(f"/proc/{first}/task/{first}/children").read_text()
-        except OSError:
-            return [first]
-        return [first, *map(int, text.split())]
+        return watching.family(self.process.pid)
 
     def workers(self) -> list[int]:
         """Those that serve."""
-        commands = [(pid, _command(pid)) for pid in self.pids()[1:]]
-        ours = b"pystream.server\0"
-        return [pid for pid, said in commands if ours not in said or ours + b"worker" in said]
+        return watching.workers(self.pids())
 
     def cpu(self) -> float:
         """Processor seconds that all its processes have used, in steps of 10 ms (proc(5))."""
-        return sum(map(_cpu, self.pids()))
+        return sum(map(watching.cpu, self.pids()))
 
     def rss(self) -> int:
         """Bytes of memory that its workers hold."""
-        return sum(map(_rss, self.workers()))
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _cpu(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _rss(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except OSError:
-        return 0
-
-
-def tcp_memory() -> int:
-    """Bytes that the kernel holds for all TCP sockets, of both sides (/proc/net/sockstat)."""
-    for line in Path("/proc/net/sockstat").read_text().splitlines():
-        if line.startswith("TCP:"):
-            words = line.split()
-            return int(words[words.index("mem") + 1]) * _PAGE
-    return 0
+        return sum(map(watching.rss, self.workers()))
 
 
 def free_port() -> int:

@@ -11,27 +11,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.load import GZIP
+from pystream.rehearsal.players import BROWSER
 from pystream.server import http
 
 # What Chrome 140 sends when hls.js fetches a segment from another origin.
 TARGET = b"/t/3q2-7wAAAAAqK0x1c2VyLWdyYW50LXNpZ25hdHVyZQ/acme/film/5f3c9a1e/v720/%d.ts"
-FIELDS = (
-    b"Host: video.example.com\r\n"
-    b"Connection: keep-alive\r\n"
-    b'sec-ch-ua-platform: "Windows"\r\n'
-    b"User-Agent: Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    b"Chrome/140.0.0.0 Safari/537.36\r\n"
-    b'sec-ch-ua: "Chromium";v="140", "Not=A?Brand";v="24", "Google Chrome";v="140"\r\n'
-    b"sec-ch-ua-mobile: ?0\r\n"
-    b"Accept: */*\r\n"
-    b"Origin: https://www.example.com\r\n"
-    b"Sec-Fetch-Site: cross-site\r\n"
-    b"Sec-Fetch-Mode: cors\r\n"
-    b"Sec-Fetch-Dest: empty\r\n"
-    b"Referer: https://www.example.com/\r\n"
-    b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    b"Accept-Language: de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7\r\n"
-)
+FIELDS = b"Host: video.example.com\r\n" + BROWSER + GZIP
 # Many at once, so that neither the clock's own time nor one lucky branch is measured.
 COUNT = 960
 

@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks import load, servers, wire
-from benchmarks.load import Asking, Playing
+from benchmarks import load, servers
+from benchmarks.load import Asking
+from pystream.rehearsal import players, wire
+from pystream.rehearsal.players import Playing
 
 SEGMENT_BYTES = 64_000
 SEGMENTS = 50
@@ -115,7 +117,7 @@ def playing(viewers: int = 3, **changes: Any) -> Playing:
 
 
 def test_viewers_play(film: Film) -> None:
-    tally = load.play(f"{film.root}/film", playing())
+    tally = players.play(f"{film.root}/film", playing())
     assert tally.requests["redirect"] == 3
     assert tally.requests["playlist"] == 6
     assert tally.requests["segment"] >= 3
@@ -134,9 +136,9 @@ def test_positions_are_spread(film: Film) -> None:
         return False
 
     film.fault = note
-    load.play(f"{film.root}/film", playing(5, seconds=0.0, start_buffer=0.001))
+    players.play(f"{film.root}/film", playing(5, seconds=0.0, start_buffer=0.001))
     spread = {f"{n}.ts" for n in range(0, SEGMENTS, SEGMENTS // 5)}
-    load.play(f"{film.root}/film", playing(5, seconds=0.3, ahead=0.0, start_buffer=0.001))
+    players.play(f"{film.root}/film", playing(5, seconds=0.3, ahead=0.0, start_buffer=0.001))
     assert spread <= asked
 
 
@@ -145,7 +147,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.added = 0.0
-        for module in (load, wire):
+        for module in (players, wire):
             monkeypatch.setattr(module, "clock", lambda: time.monotonic() + self.added)
 
 
@@ -159,7 +161,7 @@ def test_a_late_segment_is_late_once(film: Film, monkeypatch: pytest.MonkeyPatch
         return False
 
     film.fault = slow
-    tally = load.play(f"{film.root}/film", playing(1, seconds=101, together=True))
+    tally = players.play(f"{film.root}/film", playing(1, seconds=101, together=True))
     assert tally.requests["segment"] > 4
     assert len(tally.late) == 1
     assert 60 < tally.late[0] < 100
@@ -177,7 +179,7 @@ def test_who_stalls_is_not_late(film: Film, monkeypatch: pytest.MonkeyPatch) -> 
 
     film.fault = long
     how = playing(1, seconds=100, stall=1.0, together=True)
-    tally = load.play(f"{film.root}/film", how)
+    tally = players.play(f"{film.root}/film", how)
     assert (tally.stalled, tally.cut_off) == (1, 0)
     assert not tally.errors and not tally.late
     assert sum(tally.nbytes.values()) == film.sent
@@ -228,7 +230,7 @@ def foreign(handler: Handler) -> bool:
 )
 def test_faults_are_told_apart(film: Film, fault: Callable[[Handler], bool], error: str) -> None:
     film.fault = lambda handler: handler.path.endswith(".ts") and fault(handler)
-    assert load.play(f"{film.root}/film", playing(2)).errors == {error: 2}
+    assert players.play(f"{film.root}/film", playing(2)).errors == {error: 2}
 
 
 def test_a_segment_has_one_length(film: Film) -> None:
@@ -242,7 +244,7 @@ def test_a_segment_has_one_length(film: Film) -> None:
         return False
 
     film.fault = other
-    tally = load.play(f"{film.root}/film", playing(2, together=True))
+    tally = players.play(f"{film.root}/film", playing(2, together=True))
     assert tally.errors == {"segment of another length than before": 1}
 
 
@@ -250,7 +252,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{one.getsockname()[1]}/"
-        assert load.play(url, playing(2)).errors == {"not connected": 2}
+        assert players.play(url, playing(2)).errors == {"not connected": 2}
         assert load.ask([url], Asking(2, 0.5)).errors == {"not connected": 2}
 
 

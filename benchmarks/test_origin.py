@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import inputs, load, origin, servers
+from benchmarks import inputs, origin, servers
 from benchmarks.origin import Bench, Turn
 from benchmarks.servers import Server, Unavailable
+from pystream.rehearsal import players, watching
 
 
 def turn(cpu: float, requests: int = 100, nbytes: int = 10**9, **more: Any) -> Turn:
@@ -150,14 +151,14 @@ def test_processor_time_is_all_processes(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         server = Server("s", process, "", "")
-        assert server.cpu() > servers._cpu(process.pid)
+        assert server.cpu() > watching.cpu(process.pid)
         assert len(server.pids()) == 2
     finally:
         process.communicate()
 
 
 def test_tcp_memory_is_bytes() -> None:
-    assert servers.tcp_memory() % os.sysconf("SC_PAGE_SIZE") == 0
+    assert watching.tcp_memory() % os.sysconf("SC_PAGE_SIZE") == 0
 
 
 def test_pystream_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,8 +186,8 @@ def test_bytes_are_those_of_the_traffic(tmp_path: Path) -> None:
     """What viewers have counted is what `pystream traffic` says, to the byte."""
     film = Bench.stream(inputs.film(small=True))
     with servers.pystream({"film": film}, tmp_path, workers=2) as server:
-        tally = load.play(
-            servers.entrance(server, "film"), load.Playing(5, 1.0, stall=0.2, ramp=0.0)
+        tally = players.play(
+            servers.entrance(server, "film"), players.Playing(5, 1.0, stall=0.2, ramp=0.0)
         )
         assert not tally.errors
         [store] = tmp_path.glob("pystream-*/store.db")

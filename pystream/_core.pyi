@@ -345,7 +345,12 @@ class Tls:
 @final
 class Delivery:
     def __new__(
-        cls, window: int, stall_ms: int, cache: Cache | None = None, patience_ms: int = 8000
+        cls,
+        window: int,
+        stall_ms: int,
+        cache: Cache | None = None,
+        patience_ms: int = 8000,
+        least_rate: int = 0,
     ) -> Delivery: ...
     def fileno(self) -> int: ...
     def segment(
@@ -422,6 +427,46 @@ class Gcra:
     def peek(self, key: bytes, now_us: int, emission_us: int, burst_us: int) -> int: ...
     def give_back(self, key: bytes, now_us: int, emission_us: int) -> None: ...
     def counters(self) -> tuple[int, int, int]: ...
+
+@final
+class Limiter:
+    """The limits of a node: who asks too often, and what follows. Its clock is the caller's, in
+    microseconds."""
+
+    SOFT: Final[int]  # 1
+    HARD: Final[int]  # 2
+    BANNED: Final[int]  # 3
+    BEGAN: Final[int]  # 4
+
+    def __new__(
+        cls,
+        fd: int,
+        secrets: tuple[bytes, bytes],
+        *,
+        kinds: Sequence[Sequence[tuple[int, int]]],
+        offences: tuple[int, int],
+        strikes: tuple[int, int],
+        bans_us: tuple[int, int],
+        exempt: Sequence[tuple[str, int]],
+    ) -> Limiter:
+        """Takes over the descriptor of a table of `Gcra.create` that is used for nothing else, whose keys
+        are hashed with the first of the `secrets`, and were with the second before, 16 bytes each.
+
+        `kinds`: by the number of a kind the budgets of a source, its network, a grant and a tenant, each
+        how many at once, and the microseconds for one more; (0, 0) is no bound. `offences`: refusals until
+        a connection ends; `strikes`: those until the source is banned. `bans_us`: the shortest and the
+        longest. `exempt`: networks, as address and bits.
+
+        Raises `ValueError` for a descriptor that is no table's, or an address that is none.
+        """
+    def arrive(self, address: str, kind: int, now_us: int) -> int:
+        """Counts a request of a kind: 0 where it may go on, or else what follows, in its lowest three bits
+        (`SOFT`, `HARD`, `BANNED`, or `BEGAN`, a ban that began with it), and above them the
+        microseconds until it might. Of what has no address, as of a Unix socket, nothing is counted."""
+    def granted(self, address: str, grant: bytes, tenant: int, kind: int, now_us: int) -> int:
+        """Counts a request with a grant that is right, as `arrive` does."""
+    def banned(self, address: str, now_us: int) -> int:
+        """Microseconds for which an address is banned."""
 
 @final
 class Cache:

@@ -87,6 +87,20 @@ class Said(str):
         return self
 
 
+class TooEarly(PystreamError):
+    """A report cannot be sealed yet. `since` is when it can be, in Unix seconds."""
+
+    since: int
+
+    def __init__(self, message: str, since: int) -> None:
+        super().__init__(message)
+        self.since = since
+
+
+class Incomplete(PystreamError):
+    """What was signed cannot be put together any more, as something of it was erased since."""
+
+
 class InvalidValue(PystreamError):
     """A value that was given cannot be. `problems` are sentences, one for each thing wrong."""
 
@@ -113,12 +127,20 @@ class Exists(StoreError):
     """The store holds something of that name already."""
 
 
+class InUse(StoreError):
+    """What was to be removed stays, as something rests on it."""
+
+
 class Outdated(StoreError):
     """What was to be changed is another by now than whoever changes it has seen."""
 
 
 class TableFull(PystreamError):
     """A table that the workers share has no room left. The message says which one."""
+
+
+class GuardError(PystreamError):
+    """The kernel does not take the guard's rules, or the helper that tells it them does not answer."""
 
 
 class SettingsError(PystreamError):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
 from pystream.acl.passwords import PasswordSettings
 from pystream.acl.reports.making import Reporter
+from pystream.acl.store import Store
 from pystream.acl.store.attending import Batch
+from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import Tenant
 from pystream.acl.viewers import Session
+from pystream.attendance import evidence
 from pystream.attendance.evidence import Place
 from pystream.attendance.programmes import Event, EventSettings
 from pystream.attendance.purpose import VERSION
-from tests.evidence import BERLIN, at, film
+from tests.evidence import BERLIN, at, beacons, film
 from tests.test_viewers import Stores
 
 # Two days after the evening of 2026-03-10.
@@ -69,23 +71,64 @@ class Audience(Stores):
             self.watch(id, begin, minutes, stream)
         return id
 
-    def watch(self, id: int, begin: int, minutes: float, stream: str) -> None:
-        self._batch += 1
-        session, stream_id = self._batch.to_bytes(16), self.ids[f"acme/{stream}"]
-        opened = Session(
-            id=session,
-            tenant_id=self.acme,
-            stream_id=stream_id,
-            password_id=id,
-            opened_at=begin // 1000,
-            expires=begin // 1000 + 10**6,
-            idle_s=None,
-        )
-        self.store.viewers.keep([opened], {}, begin // 1000)
+    def watch(self, id: int, begin: int, minutes: float, stream: str) -> bytes:
+        """Returns the session."""
+        session = (self._batch + 1).to_bytes(16)
+        place = self.acme, self.ids[f"acme/{stream}"], id
+        self._tell(_watched(self.store, session, place, begin, minutes), begin)
+        return session
+
+    def say(self, session: bytes, begin: int, minutes: float, **said: Any) -> None:
+        """What its player says, every ten seconds."""
         text = b""
-        first = begin % 86_400_000
-        for each in film(begin, round(minutes * 60_000), first=first):
-            tag = session + Place(stream_id, each["m0"], each["m1"], True, "v1").pack()
-            text += struct.pack(">qH", each["t"], len(tag)) + tag
+        for each in beacons(begin, begin + round(minutes * 60_000), **said):
+            values = {name: each[name] for name in "sn state playhead_ms rate hidden".split()}
+            text += evidence.record(each["t"], session + evidence.beacon(values))
+        self._tell(text, begin)
+
+    def check(self, session: bytes, t: int, answered: int | None) -> None:
+        """A presence check."""
+        self._tell(evidence.record(t, session + evidence.check(answered)), t)
+
+    def _tell(self, text: bytes, begin: int) -> None:
+        self._batch += 1
         batch = Batch(1, self._batch, begin, begin + 1, 0, text)
         self.store.viewers.attendance.keep(self.keys, [batch], [], LATER)
+
+
+def watch(
+    store: Store,
+    keys: KeyStore,
+    number: int,
+    place: tuple[int, int, int],
+    begin: int,
+    minutes: float,
+) -> None:
+    """Has a password watch a film so long, in a session of its own; `place`: tenant, stream and password."""
+    text = _watched(store, number.to_bytes(16), place, begin, minutes)
+    # No worker of a node has that number, and nothing more is to come.
+    batch = Batch(2**40, number, begin, begin + 1, 0, text, last=True)
+    store.viewers.attendance.keep(keys, [batch], [], LATER)
+
+
+def _watched(
+    store: Store, session: bytes, place: tuple[int, int, int], begin: int, minutes: float
+) -> bytes:
+    """Opens a session, and gives what a worker would tell of it."""
+    tenant_id, stream_id, password_id = place
+    opened = Session(
+        id=session,
+        tenant_id=tenant_id,
+        stream_id=stream_id,
+        password_id=password_id,
+        opened_at=begin // 1000,
+        expires=begin // 1000 + 10**6,
+        idle_s=None,
+    )
+    store.viewers.keep([opened], {}, begin // 1000)
+    text = b""
+    first = begin % 86_400_000
+    for each in film(begin, round(minutes * 60_000), first=first):
+        tag = session + Place(stream_id, each["m0"], each["m1"], True, "v1").pack()
+        text += evidence.record(each["t"], tag)
+    return text

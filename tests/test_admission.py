@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
+import sqlalchemy
 
 from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
@@ -442,6 +443,24 @@ def test_of_many_at_once_as_many_come_in_as_may(either: House) -> None:
     for one in connections:
         one.close()
     assert statuses == [200] * 3 + [409] * 17
+
+
+def test_of_a_crowd_at_the_door_no_more_come_in_than_may_watch(tmp_path: Path, url: str) -> None:
+    """All who have been let past wait for the store, and count before they are in."""
+    settings = f'[store]\nurl = "{url}"\n[overload]\nmax_viewers = 3\nloop_lag_ms = 60_000\n'
+    texts = [generate() for _ in range(8)]
+    with (
+        contextmanager(house_of)(tmp_path, settings) as house,
+        house.store() as store,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        house.issue_all(texts, "acme/course")
+        with store.database.writing() as connection:
+            if url.startswith("postgresql"):
+                connection.execute(sqlalchemy.text("LOCK TABLE session IN EXCLUSIVE MODE"))
+            asking = [pool.submit(house.sign_in, "acme/course", each) for each in texts]
+            until(lambda: sum(each.done() for each in asking) == 5)
+        assert sorted(each.result()[0] for each in asking) == [200] * 3 + [503] * 5
 
 
 def test_who_comes_in_beside_a_revocation_does_not_stay(either: House) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import hmac
+import io
 import json
 import re
 import threading
+import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
@@ -25,11 +27,13 @@ from pystream.acl.entrances import links
 from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
+from pystream.acl.statements import KINDS as KINDS_OF_PAPERS
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer, Shown
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
 from pystream.acl.viewers import End
+from pystream.attendance.purpose import VERSION as PURPOSE
 from pystream.errors import StoreError
 from pystream.server.office import once, quotas, routing
 from pystream.server.office.api import operations, streams
@@ -998,6 +1002,79 @@ def test_a_crash_between_leaves_both_or_neither(house: House, step: str) -> None
 
 class Died(Exception):
     """What stands for the end of a process."""
+
+
+def test_all_that_is_known_of_a_password_is_given_to_who_may_erase_it(house: House) -> None:
+    (made,) = house.make(label="Dr. Meier")
+    path = f"/passwords/{made['id']}/data"
+    got = house.ask("GET", path)
+    assert (got.status, got.headers["Content-Type"]) == (200, "application/zip")
+    assert f'filename="password-{made["id"]}.zip"' in got.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(got.body)) as archive:
+        facts = json.loads(archive.read("data.json"))
+    assert (facts["password"]["password"], facts["password"]["label"]) == (
+        made["password"],
+        "Dr. Meier",
+    )
+    assert house.recorded("password_data_exported") == [1]
+    assert house.ask("GET", path, of="other").kind == "not-found"
+    less = house.ask("POST", "/tokens", {"name": "less", "scopes": ["passwords:read"]}).json
+    assert house.ask("GET", path, of=less["token"]).status == 403
+    assert house.recorded("password_data_exported") == [1]
+
+
+def test_the_data_of_a_password_is_restricted_and_that_lifted(house: House) -> None:
+    (made,) = house.make()
+    path, body = f"/passwords/{made['id']}/restriction", {"reason": "as asked for"}
+    assert house.ask("GET", path).kind == house.ask("DELETE", path).kind == "not-found"
+    for wrong in ({}, {"reason": ""}, {"reason": " "}, {"reason": "x" * 501}):
+        got = house.ask("PUT", path, wrong)
+        assert (got.kind, got.places) == ("invalid", ["#/reason"]), got.json
+    got = house.ask("PUT", path, body)
+    assert got.status == 200 and got.json == house.ask("GET", path).json
+    (listed,) = house.ask("GET", "/passwords/restricted").json["items"]
+    assert listed == got.json | {"id": made["id"]} and listed["reason"] == "as asked for"
+    assert house.ask("POST", "/passwords/erase", {"ids": [made["id"]]}).kind == "invalid"
+    # Who may only read, or is of another tenant, has nothing to do with it.
+    less = house.ask("POST", "/tokens", {"name": "less", "scopes": ["passwords:read"]}).json
+    for method, sent in (("GET", None), ("PUT", body), ("DELETE", None)):
+        assert house.ask(method, path, sent, of=less["token"]).status == 403
+        assert house.ask(method, path, sent, of="other").kind == "not-found"
+    assert house.ask("GET", "/passwords/restricted", of="other").json["items"] == []
+    assert house.ask("DELETE", path).status == 204
+    assert house.ask("POST", "/passwords/erase", {"ids": [made["id"]]}).status == 200
+    assert house.recorded("passwords_restricted") == house.recorded("restrictions_lifted") == [1]
+
+
+def test_the_days_of_attendance_are_the_tenants_own(house: House) -> None:
+    assert house.ask("GET", "/tenant").json["attendance_days"] is None
+    days = {"attendance_days": 5, "attendance_reports_days": 4000}
+    assert house.ask("PATCH", "/tenant", days).json | days == house.ask("GET", "/tenant").json
+    kept = house.ask("GET", "/privacy").json["document"]["kept"]
+    shown = {each["class"]: each["days"] for each in kept}
+    assert (shown["attendance"], shown["attendance_reports"]) == (5, 4000)
+    assert "nach 5 Tagen" in house.ask("GET", "/privacy").json["notice"]["de"]
+    assert house.ask("PATCH", "/tenant", {"attendance_days": None}).json["attendance_days"] is None
+    assert house.ask("PATCH", "/tenant", {"attendance_days": 2}).places == ["#/attendance_days"]
+
+
+def test_papers_are_made_of_the_settings(house: House) -> None:
+    for kind in KINDS_OF_PAPERS:
+        for locale in ("de", "en"):
+            got = house.ask("GET", f"/privacy/papers/{kind}?locale={locale}")
+            assert (got.status, got.headers["Content-Type"]) == (
+                200,
+                "text/markdown; charset=utf-8",
+            )
+            assert got.body.startswith(b"# ")
+    days = "| 32 Tage | Stunde des Ereignisses |"
+    assert days not in house.ask("GET", "/privacy/papers/contract").body.decode()
+    settings = {"attendance_purpose": PURPOSE}
+    assert house.ask("PATCH", "/tenant", settings).status == 200
+    assert house.ask("PATCH", "/streams/course", {"attendance": True}).status == 200
+    assert days in house.ask("GET", "/privacy/papers/contract").body.decode()
+    assert house.ask("GET", "/privacy/papers/poem").kind == "not-found"
+    assert house.ask("GET", "/privacy/papers/notice?locale=fr").kind == "malformed"
 
 
 def test_erasing_a_password_erases_the_answers_that_may_hold_it(house: House) -> None:

@@ -156,6 +156,22 @@ def test_a_batch_that_comes_again_adds_nothing(hall: Hall) -> None:
     assert hall.instants() == [T, T + 5, *(T + n * 6000 for n in range(1, 6))]
 
 
+def test_what_a_worker_gave_up_before_its_first_word_was_stored_is_an_outage(hall: Hall) -> None:
+    def outages() -> list[tuple[int, int]]:
+        return [(each["t0"], each["t1"]) for each in hall.events() if each["kind"] == "outage"]
+
+    third = hall.told((0, T + 3000), number=3, since=T + 2000, until=T + 4000)
+    hall.attendance.keep(hall.keys, [third], [], NOW, begun={7: T - 500})
+    assert outages() == [(T - 500, T + 2000)]
+    # One that has told before, long ago, and has something to tell again.
+    again = replace(third, worker=8, number=9)
+    hall.attendance.keep(hall.keys, [again], [], NOW, begun={8: T + 3500})
+    # And one that tells from the beginning.
+    first = replace(third, worker=9, number=1)
+    hall.attendance.keep(hall.keys, [first], [], NOW, begun={9: T + 1000})
+    assert len(outages()) == 1
+
+
 def test_one_that_many_share_and_one_that_nobody_knows_are_nobodys_attendance(hall: Hall) -> None:
     hall.sessions.append(b"x" * 16)
     assert hall.keep(hall.told((2, T), (3, T), (0, T))) == 1
@@ -251,7 +267,8 @@ def test_what_is_missing_of_a_worker_is_an_outage(hall: Hall) -> None:
     hall.keep(hall.told((0, T + 6000), number=5, since=T + 2000, until=T + 2500))
     assert hall.attendance.give_up({7: T + 9000, 99: T}, NOW) == 1
     outages = [(each["t0"], each["t1"]) for each in hall.events() if each["kind"] == "outage"]
-    assert outages == [(T + 500, T + 2000), (T + 2500, T + 9000)]
+    # Of a worker that lives, nothing else is missing; of the other, what nobody had acknowledged yet.
+    assert outages == [(T + 500, T + 2000), (T + 2500 - 5000, T + 9000)]
     # Nobody else is told, who has nothing recorded.
     found = hall.attendance.events(hall.keys, hall.other, hall.ids["other/film"])
     assert list(found) == []

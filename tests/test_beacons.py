@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from pystream import _core
+from pystream.acl.grants import Grants
+from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.attendance import evidence
 from pystream.server.beacons import ANSWER_MS, LONGEST, Beacons, Unheard, of_cmcd
@@ -21,7 +27,7 @@ from tests.test_attending import Hall, T
 from tests.test_evidence import SETTINGS, Audience
 from tests.test_evidence import told as shown_of
 from tests.test_page import VIDEO, accessible
-from tests.test_serve import node_in
+from tests.test_serve import environment, node_in
 from tests.test_viewers import NOW
 from tests.waiting import everywhere, until
 
@@ -303,6 +309,19 @@ def wait_for(what: Callable[[], list[Any]]) -> list[Any]:
     return what()
 
 
+def command(audience: Audience, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "pystream", *words],
+        cwd=audience.node.folder,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
 PLAYS = f"!{VIDEO}.paused && {VIDEO}.currentTime > 1"
 TOLD = "document.getElementById('told')"
 PRESENCE = "document.getElementById('presence')"
@@ -389,6 +408,86 @@ def test_a_check_is_answered_by_a_key_and_a_screen_reader_can_tell(
     page.press("Enter")
     page.until(f"!{PRESENCE}.open && said.some((each) => each.check === '{'ab' * 16}')")
     page.close()
+
+
+def asked_soon(audience: Audience, text: str) -> tuple[dict[str, Any], int]:
+    """A visit that will be asked within half a minute, and when: nobody else can know, so it is tried."""
+    with audience.keys() as keys:
+        keyring = Keyring(keys.root())
+    grants = Grants(*keyring.grant_keys(int(time.time())))
+    while True:
+        visit = audience.let_in("acme/course", text)
+        session = grants.session_of(visit["grant"])
+        with audience.store() as store:
+            (opened,) = (s.opened_at for s in store.viewers.sessions(0) if s.id == session)
+        moment = moment_of(keyring.presence_secret(), session, opened)
+        if 10_000 < moment - time.time() * 1000 < 30_000:
+            return visit, moment
+
+
+def moment_of(secret: bytes, session: bytes, opened: int) -> int:
+    """Of the first check of a session, of five minutes."""
+    heard = Heard(5)
+    table = _core.Sessions(_core.Sessions.create(4))
+    table.open(session, 3, opened, expires=opened + 10**6, idle_s=0, holder=1)
+    heard.beacons._secret, heard.beacons._sessions = secret, table
+    begin = opened * 1000
+    moments = (
+        heard.beacons._moment(heard.stream, session, now)
+        for now in range(begin, begin + 300_000, 60_000)
+    )
+    return next(each for each in moments if each is not None)
+
+
+KEPT = """
+await page.addInitScript((visit) => sessionStorage.setItem("pystream-visit", visit), values.visit);
+"""
+
+
+@pytest.mark.slow
+def test_who_answers_a_check_has_it_in_the_report_and_who_does_not_has_not(
+    audience: Audience, chromium: Chromium
+) -> None:
+    """The whole way: by the server's own moment, two pages, the evidence, and the report of the day."""
+    texts = [audience.issue("acme/course") for _ in range(2)]
+    pages = []
+    for text in texts:
+        visit, moment = asked_soon(audience, text)
+        page = chromium.page(locale="en-US")
+        page.run(KEPT, visit=json.dumps(visit | {"path": "/acme/course/"}))
+        page.goto(address(audience, "acme/course"))
+        page.until("Number(document.getElementById('seek').max) > 1")
+        page.click("#start")
+        page.until(PLAYS)
+        # Nobody is asked once the film is over.
+        page.js(f"{VIDEO}.loop = true")
+        pages.append((page, moment))
+    for page, _ in pages:
+        page.until(f"{PRESENCE}.open", seconds=90)
+    pages[0][0].press("Enter")
+    until(lambda: any(each["answered"] is not None for each in audience.events(kind="check")))
+    checks = audience.events(kind="check")
+    keys = [audience.key_of(text) for text in texts]
+    for key, (_, moment) in zip(keys, pages, strict=True):
+        assert {each["t"] for each in checks if each["key"] == key} == {moment}
+    (answered,) = (each for each in checks if each["answered"] is not None)
+    assert answered["key"] == keys[0] and 0 < answered["answered"] <= ANSWER_MS
+
+    def apart() -> set[tuple[str, int | None]]:
+        """Events that are equal are one."""
+        return {(each["key"], each["answered"]) for each in audience.events(kind="check")}
+
+    until(lambda: len(apart()) == 3)
+    with audience.store() as store:
+        zone = store.tenant("acme").settings.timezone
+    day = datetime.fromtimestamp(pages[0][1] / 1000, ZoneInfo(zone)).date().isoformat()
+    made = command(audience, "report", "acme/course", "--day", day, "--format", "json")
+    rows = {row["key"]: row for row in json.loads(made)["rows"]}
+    told_ = [(rows[key]["checks_shown"], rows[key]["checks_answered"]) for key in keys]
+    assert told_ == [(1, 1), (1, 0)]
+    assert [rows[key]["evidence_grade"] for key in keys] == ["player+checks", "player"]
+    for page, _ in pages:
+        page.close()
 
 
 @pytest.mark.slow

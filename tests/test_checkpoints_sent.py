@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import trio
@@ -24,7 +25,16 @@ from pystream.server.outgoing import Client
 from pystream.server.settings import Attendance, Outgoing, Settings
 from tests.test_attending import WHO
 from tests.test_notary import House
-from tests.test_outgoing import LOOPBACK, Authority, Names, Request, Site, ok, run, running
+from tests.test_outgoing import (
+    LOOPBACK,
+    Authority,
+    Names,
+    Request,
+    Site,
+    ok,
+    run,
+    running,
+)
 from tests.test_viewers import NOW
 
 OFFICE = SigningKey("acme.example/office", bytes(32), cosigns=True)
@@ -137,6 +147,41 @@ def test_any_other_answer_has_taken_it_and_signs_nothing(
     run(main)
     assert house.notary.checkpoints(house.acme)[0].cosigners == ()
     assert house.notary.undelivered() == []
+
+
+def test_nobody_is_told_what_is_not_known_beside_the_store(
+    house: House, authority: Authority
+) -> None:
+    """Or with a backup that is brought back the house would sign another past than the site has."""
+    writer, clock = Sending(house, authority).writer(), MockClock()
+    in_the_way = house.folder / "attendance-heads.json.unfinished"
+    in_the_way.mkdir()
+    look, done = writer.look, list[str]()
+
+    def noted() -> bool:
+        is_known = look()
+        done.append("known" if is_known else "unknown")
+        return is_known
+
+    async def deliver() -> None:
+        done.append("told")
+
+    async def main() -> None:
+        with patch.multiple(writer, look=noted, deliver=deliver):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(writer.run)
+                while len(done) < 2:
+                    clock.jump(1)
+                    await trio.lowlevel.checkpoint()
+                assert done == ["unknown", "unknown"]
+                in_the_way.rmdir()
+                while "told" not in done:
+                    clock.jump(1)
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+        assert done[done.index("told") - 1] == "known"
+
+    run(main, clock)
 
 
 def test_what_fails_is_tried_again_ever_less_often(house: House, authority: Authority) -> None:

@@ -236,7 +236,7 @@ def test_what_is_wrong_with_keys_or_the_world_is_1(here: Path) -> None:
     assert "tenant 1 has no key yet" in refused(1, "keyring", "rotate", "tenant", "acme")
     text = refused(1, "keyring", "backup", "nowhere")
     assert "nowhere: there is no such folder" in text and "mkdir -m 700 nowhere" in text
-    assert "nothing.json: No such file" in refused(1, "keyring", "restore", "nothing.db")
+    assert "nothing.db: No such file" in refused(1, "keyring", "restore", "nothing.db")
     missing = {"env": os.environ | {"PYSTREAM_KEYS_STORE": "other.db"}}
     assert "there is no key store at" in refused(1, "keyring", "status", **missing)
     assert not (here / "other.db").exists()

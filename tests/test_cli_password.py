@@ -80,16 +80,17 @@ def test_extras_are_really_missing() -> None:
 
 def test_help_tells_all_and_fits_a_terminal() -> None:
     wanted = {
-        "": "add import list cards set rotate end revoke erase derive check",
+        "": "add import list cards set rotate end revoke erase data derive check",
         "add": "--count --shared --label --valid-from --valid-until --max-devices --test --by --json",
         "import": "--list --shared --by --config --json",
         "list": "--csv --by --config --json",
-        "cards": "--url --output --list --id --locale --by --config --json",
+        "cards": "--url --output --overwrite --list --id --locale --by --config --json",
         "set": "--list --id --label --valid-from --valid-until --max-devices --by --config --json",
         "rotate": "--list --id --grace --by --config --json",
         "end": "--list --id --viewers --by --config --json",
         "revoke": "--list --id --by --config --json",
         "erase": "--list --id --by --config --json",
+        "data": "--list --id --viewers --output --overwrite --by --config --json",
         "derive": "--secret-file --new-secret --column --keep-identifiers",
         "check": "--timezone --json",
     }
@@ -109,7 +110,8 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
     [
         (
             "",
-            "no action is given: add, import, list, cards, set, rotate, end, revoke, erase, derive, check",
+            "no action is given: add, import, list, cards, set, rotate, end, revoke, erase, data, restrict,"
+            " derive, check",
         ),
         ("derve", "there is no action 'derve'"),
         ("derive", "--secret-file"),

@@ -17,6 +17,7 @@ import sys
 import termios
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,7 +29,9 @@ from pystream.acl.entrances import links
 from pystream.acl.entrances.verifiers import new_secret
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.streams import StreamSettings
 from pystream.acl.traffic import Kind, Metered, hours_of
+from pystream.attendance import purpose
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
 
@@ -234,6 +237,8 @@ def test_tenants(here: Path) -> None:
         "attendance_purpose": "",
         "checkpoint_url": "",
         "checkpoint_cosigner": "",
+        "attendance_days": None,
+        "attendance_reports_days": None,
         "created_at": told("tenant", "list")["tenants"][1]["created_at"],
     }
     assert "already" in refused(1, "tenant", "add", "acme")
@@ -337,6 +342,25 @@ def test_streams(here: Path) -> None:
     assert "no tenant 'nobody'" in refused(1, "stream", "list", "nobody")
 
 
+def test_every_switch_of_a_stream_goes_on_and_off(here: Path) -> None:
+    done("tenant", "add", "acme", "--attendance-purpose", purpose.VERSION)
+    before = told("stream", "add", "acme/film", "--source", PLAIN, "--access", "personal")
+    switches = [each.name for each in fields(StreamSettings) if each.type == "bool"]
+    assert len(switches) > 6 and not any(before[name] for name in switches)
+    options = {name: "--" + name.replace("_", "-") for name in switches}
+    # These two exclude each other.
+    for left_out in ("download", "no_skip"):
+        some = {name: option for name, option in options.items() if name != left_out}
+        on = told("stream", "set", "acme/film", *some.values())
+        assert all(on[name] for name in some)
+        away = [
+            "--skip" if name == "no_skip" else f"--no-{option[2:]}" for name, option in some.items()
+        ]
+        off = told("stream", "set", "acme/film", *away)
+        assert not any(off[name] for name in switches)
+    assert "attendance has to be recorded" in refused(2, "stream", "set", "acme/film", "--no-skip")
+
+
 def test_a_ladder_names_what_can_be_downloaded(here: Path) -> None:
     done("tenant", "add", "acme")
     sources = [MEDIA / f"ladder_{name}.mp4" for name in (90, 180)]
@@ -419,6 +443,16 @@ def test_without_keys_passwords_say_who_makes_them_and_leave_nothing(
     assert "`pystream serve`" in refused(1, "keyring", "status")
 
 
+def named(*viewers: str) -> None:
+    """Has viewers come in whom links name."""
+    settings = load("pystream.toml", {})
+    with (
+        Store.open(settings.store.url) as store,
+        open_key_store(settings.keys, {}, migrate=False) as keys,
+    ):
+        Issuer(store.viewers, keys).named(store.tenant("acme").id, viewers, 1_900_000_000)
+
+
 @pytest.mark.usefixtures("keys")
 def test_a_list_says_what_each_password_opens_and_until_when() -> None:
     done("password", "add", "acme/a", "acme/b", "--valid-until", "30.06.2031", "--label", "two")
@@ -461,14 +495,10 @@ def test_ids_are_text_that_no_reader_rounds() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_passwords_are_listed_by_their_age(here: Path) -> None:
+def test_passwords_are_listed_in_the_order_in_which_they_were_made() -> None:
     ids = [each["id"] for each in told("password", "add", "acme/a", "--count", "9")["passwords"]]
-    ages = dict(zip(ids, (5, 3, 8, 1, 9, 2, 7, 4, 6), strict=True))
-    with closing(sqlite3.connect(here / "acl.db")) as by_hand, by_hand:
-        rows = [(age, int(id)) for id, age in ages.items()]
-        by_hand.executemany("UPDATE password SET created_at = ? WHERE id = ?", rows)
     listed = told("password", "list", "acme/a")["passwords"]
-    assert [ages[each["id"]] for each in listed] == sorted(ages.values())
+    assert [each["id"] for each in listed] == ids != sorted(ids, key=int)
 
 
 @pytest.mark.usefixtures("keys")
@@ -512,7 +542,8 @@ def test_an_id_that_nobody_has_is_an_error_and_changes_nothing(action: str) -> N
 def test_cards_are_printed_of_some_as_often_as_that_is_wanted() -> None:
     made = done("password", "add", "acme/a", "--count", "3").split()
     done("password", "add", "acme/b")
-    cards = ("password", "cards", "acme/a", "--url", "https://a.example/", "--force", "-o", "x.pdf")
+    to = ("--url", "https://a.example/", "-o", "x.pdf", "--overwrite")
+    cards = ("password", "cards", "acme/a", *to)
 
     def texts() -> str:
         pages = pypdfium2.PdfDocument(Path("x.pdf").read_bytes())
@@ -525,8 +556,29 @@ def test_cards_are_printed_of_some_as_often_as_that_is_wanted() -> None:
         assert places[1] == -1 and -1 < places[2] < places[0]
     (other,) = told("password", "list", "acme/b")["passwords"]
     assert "no password to print" in refused(1, *cards, "--id", other["id"])
+    (labelled,) = done("password", "add", "acme/a", "--label", "Group B").split()
+    assert done(*cards, "--label", "Group B") == "x.pdf: 1 card\n"
+    assert labelled.replace("-", "") in texts()
+    assert "no password to print" in refused(1, *cards, "--label", "Group")
+    assert "not allowed with" in refused(2, *cards, "--label", "x", "--id", other["id"])
     assert "line 2" in refused(1, *cards, "--list", "-", input=f"{made[0]}\nx\n")
     assert done("audit", "acme/a").count("2 passwords shown") == 2
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_id_of_a_viewer_whom_links_name_is_no_password_to_print_or_replace() -> None:
+    (made,) = told("password", "add", "acme/a")["passwords"]
+    named("member-778-xy")
+    (viewer,) = told("password", "list", "acme", "--viewers")["passwords"]
+    for words in (
+        ("rotate", "acme"),
+        ("cards", "acme/a", "--url", "https://a.example/", "-o", "x"),
+    ):
+        text = refused(1, "password", *words, "--id", made["id"], viewer["id"])
+        assert f"nobody types what has the id {viewer['id']}" in text, text
+    assert not Path("x").exists()
+    (listed,) = told("password", "list", "acme")["passwords"]
+    assert listed["password"] == made["password"] and listed["revoked_at"] is None
 
 
 @pytest.mark.usefixtures("keys")
@@ -541,6 +593,8 @@ def test_a_list_with_lines_that_nobody_has_tells_all_of_them_and_changes_nothing
         " password; lines 5 to 6: the tenant has no such password; nothing was changed; the other 2"
         " are the tenant's",
         "y\n": "line 1: the tenant has no such password; nothing was changed",
+        # As a program that failed before writes it.
+        "": "the list is empty; nothing was changed",
         f"x\n{first}\n" * 30: "and more, 30 lines in all; nothing was changed; the other 30",
     }
     name, *more = action.split()
@@ -715,6 +769,25 @@ def test_a_password_that_would_open_nothing_is_not_made() -> None:
     text = done("stream", "set", "acme/all", "--max-devices", "3")
     assert "password add acme/all --shared`" in text and "--max-devices does nothing" in text
     assert "nobody" not in done("stream", "set", "acme/all", "--title", "x")
+    # Those of the other kind open nothing either, nor those that are over.
+    done("stream", "set", "acme/a", "--access", "shared")
+    assert "nobody" in done("stream", "set", "acme/a", "--access", "shared")
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(("access", "kind"), [("signed", "link"), ("external", "jwt")])
+def test_a_stream_that_no_verifier_opens_is_told_of(access: str, kind: str) -> None:
+    wanted = f"nobody can come in until `pystream verifier add acme/c --kind {kind}`"
+    add = ("stream", "add", "acme/c", "--source", PLAIN, "--access", access)
+    assert wanted in done(*add)
+    there = ("stream", "set", "acme/c", "--access", access)
+    # The one of the other access is none of this one.
+    done("verifier", "add", "acme", "--kind", "jwt" if kind == "link" else "link")
+    assert wanted in done(*there)
+    done("verifier", "add", "acme", "--kind", kind, "--name", "k")
+    assert "nobody" not in done(*there)
+    done("verifier", "revoke", "acme", "k")
+    assert wanted in done(*there)
 
 
 @pytest.mark.usefixtures("keys")
@@ -743,9 +816,9 @@ def test_cards_that_cannot_be_printed_are_not_shown(here: Path) -> None:
     done(*cards, "https://www.example.org/acme/a/")
     assert done("audit", "acme").count("3 passwords shown") == 1
     text = refused(1, *cards, "https://www.example.org/acme/a/")
-    assert "cards.pdf: it is there already; --force replaces it" in text
+    assert "cards.pdf: it is there already; --overwrite replaces it" in text
     assert done("audit", "acme").count("3 passwords shown") == 1
-    done(*cards, "https://www.example.org/acme/a/", "--force")
+    done(*cards, "https://www.example.org/acme/a/", "--overwrite")
 
 
 def test_a_new_stream_is_told_with_the_address_of_its_page(here: Path) -> None:
@@ -754,7 +827,9 @@ def test_a_new_stream_is_told_with_the_address_of_its_page(here: Path) -> None:
     (here / "pystream.toml").write_text(
         "[server]\nlisten = ['unix:/run/x', '*:8123']\npath_prefix = '/tv'\n[store]\nurl = 'acl.db'\n"
     )
-    assert done(*add).endswith("With `pystream serve` here: http://localhost:8123/tv/acme/film/\n")
+    said = done(*add)
+    assert said.startswith("stream /tv/acme/film/ is added: a page, and /tv/acme/film/master.m3u8")
+    assert said.endswith("With `pystream serve` here: http://localhost:8123/tv/acme/film/\n")
 
 
 # Traffic
@@ -900,12 +975,8 @@ def test_a_terminal_shows_passwords_and_viewers_in_one_piece() -> None:
     made = done(
         "password", "add", "acme/a", "--label", "Hall 1, Dr. Müller", "--count", "2"
     ).split()
-    settings, viewers = load("pystream.toml", {}), ["member-778-xy", str(uuid4())]
-    with (
-        Store.open(settings.store.url) as store,
-        open_key_store(settings.keys, {}, migrate=False) as keys,
-    ):
-        Issuer(store.viewers, keys).named(store.tenant("acme").id, viewers, 1_900_000_000)
+    viewers = ["member-778-xy", str(uuid4())]
+    named(*viewers)
 
     def lines(*words: str) -> list[list[str]]:
         text = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal(*words))

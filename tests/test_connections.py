@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,8 +32,8 @@ from pystream.errors import SettingsError
 from pystream.server import http as protocol
 from pystream.server import log
 from pystream.server.answers import Answer, Due
-from pystream.server.connections import Connections, Limits
-from pystream.server.edge import Edge, load_tls
+from pystream.server.connections import Connections, Handshakes, Limits
+from pystream.server.edge import Edge, address_of, load_tls
 from pystream.server.http import Request
 from pystream.server.settings import Certificate, Network
 from tests.waiting import pause, until
@@ -41,6 +42,8 @@ LOOPBACK = (Network("127.0.0.0/8"),)
 GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
 FILM = Path(__file__).parent / "media" / "plain.mp4"
+# As much as a socket takes at once, and more than a small one at the other end does.
+SOME = bytes(40_000)
 BIG_AT = FILM.stat().st_size + 8
 
 
@@ -50,6 +53,8 @@ def answer(request: Request) -> Answer | Awaitable[Answer]:
         return later(Request(request.method, request.path[6:], request.query))
     if request.path == "/big":
         return Answer(200, [("Content-Length", str(len(BIG)))], BIG, len(BIG))
+    if request.path == "/some":
+        return Answer(200, [("Content-Length", str(len(SOME)))], SOME, len(SOME))
     if request.path == "/windows":
         return Answer(200, [("Content-Length", str(len(BIG)))], Windows(), len(BIG), (1, 0))  # type: ignore[arg-type]
     if request.path == "/short":
@@ -421,6 +426,42 @@ def test_a_handshake_and_nothing_behind_it_has_to_end_in_time(
             assert rest(peer) == b""
 
 
+def test_handshakes_leave_half_of_the_time_to_others() -> None:
+    handshakes, turns = Handshakes(), dict[int, float]()
+
+    async def come(number: int) -> None:
+        await handshakes.turn()
+        turns[number] = trio.current_time()
+
+    async def flood() -> None:
+        begun = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(2000):
+                nursery.start_soon(come, number)
+                await trio.testing.wait_all_tasks_blocked()
+        # A millisecond each, until one was measured; a second's worth goes ahead.
+        assert trio.current_time() - begun == pytest.approx(2000 * 0.002 - 1, abs=0.01)
+
+    trio.run(flood, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert list(turns) == sorted(turns) and len(turns) == 2000
+
+
+def test_what_handshakes_cost_is_measured() -> None:
+    handshakes = Handshakes()
+    for _ in range(64):
+        with handshakes.measured():
+            pass
+
+    async def flood() -> None:
+        for _ in range(2000):
+            await handshakes.turn()
+        assert trio.current_time() == begun
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    begun = clock.current_time()
+    trio.run(flood, clock=clock)
+
+
 def test_hsts_is_said_over_tls_and_nowhere_else(
     tmp_path: Path, edge: Edge, certificates: tuple[Certificate, ...]
 ) -> None:
@@ -552,6 +593,23 @@ def test_proxy_protocol_has_to_come_in_time(tmp_path: Path) -> None:
 
 
 # Limits
+
+
+def test_what_the_kernel_holds_for_one_who_takes_nothing_is_given_up(tmp_path: Path) -> None:
+    with serving(tmp_path, Limits(stall=0.2)) as server, socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(("127.0.0.1", server.port))
+        close = b"/some HTTP/1.1\r\nConnection: close\r\n"
+        peer.sendall(GET.replace(b"/ HTTP/1.1\r\n", close))
+        until(lambda: server.ended == [("/some", True)])
+        ends = f":{server.port:04X} 0100007F:{peer.getsockname()[1]:04X} "
+        assert ends in Path("/proc/net/tcp").read_text()
+        until(lambda: ends not in Path("/proc/net/tcp").read_text(), 30)
+
+
+def test_an_address_is_one_whatever_interface_it_is_reached_by() -> None:
+    assert address_of(("fe80::1%eth0", 1, 0, 2)) == "fe80::1"
+    assert address_of(("::ffff:192.0.2.7", 1, 0, 0)) == "192.0.2.7"
 
 
 def test_limits_reach_the_protocol(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pystream.acl import sign_in
 from pystream.acl.entrances.verifiers import KINDS, Verifier
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Role
+from pystream.acl.statements import KINDS as PAPERS
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.attendance.purpose import VERSION
 from pystream.errors import Said
@@ -30,6 +31,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pystream"
 SHOWN = (
     *("acl/passwords.py", "acl/password_csv.py", "acl/people.py"),
     *("acl/sign_in.py", "acl/streams.py", "acl/cards.py", "acl/traffic.py"),
+    *("acl/reports/making.py", "acl/store/events.py", "acl/store/sealed_reports.py"),
+    "acl/store/restricting.py",
+    *("attendance/policies.py", "attendance/programmes.py", "server/office/reporting.py"),
     *("acl/entrances/conditions.py", "acl/entrances/verifiers.py"),
     *("acl/store/accounts.py", "acl/store/issuing.py", "acl/store/people.py"),
     *("acl/store/verifiers.py", "acl/store/viewers.py"),
@@ -174,6 +178,43 @@ WRONG: list[tuple[str, dict[str, str]]] = [
     ("passwords/import", {"stream": "{mark}", "list": "a;b;c;d;e;f;g;h"}),
     ("passwords/import", {"stream": "{mark}", "list": "There is much in it.\nOr so it seems."}),
     ("passwords/cards", {"stream": "{mark}", "url": "ftp://x"}),
+    ("events/-/new", {}),
+    ("events/-/new", {"name": "x", "windows": "morgen", "breaks": "2031-05-16 19:00-18:00"}),
+    (
+        "events/-/new",
+        {
+            "name": "Ein Tag",
+            "title": "Tag",
+            "windows": "30.03.2031 02:30–03:30",
+            "stream.{mark}": "on",
+            "rounding": "floor45",
+            "seal_after": "999",
+            "threshold_pct": "viel",
+        },
+    ),
+    ("events/{mark}-day", {"title": "", "windows": "16.05.2031 18:00-19:00", "seal_after": "1"}),
+    (
+        "events/{mark}-day",
+        {
+            "title": "x",
+            "vnr": "9" * 41,
+            "windows": "2031-05-16 18:00-19:00",
+            "breaks": "2031-05-16 17:00-20:00",
+            "rounding": "threshold_pct",
+            "seal_after": "1",
+            "least_minutes": "0",
+            "stream.nothing": "on",
+        },
+    ),
+    ("events/{mark}-day/seal", {"sure": "yes"}),
+    ("events/{mark}-day/seal", {"sure": "yes", "reason": "x"}),
+    ("events/nothing", {"title": "x"}),
+    ("streams/{mark}/seal", {"sure": "yes", "day": "2031-05-01"}),
+    ("streams/{mark}/seal", {"sure": "yes"}),
+    ("events/{mark}-day/hold", {"until": "2031-05-16", "reason": "x"}),
+    ("streams/{mark}/hold", {"day": "2031-05-01", "release": "yes", "sure": "yes"}),
+    ("streams/{mark}/hold", {}),
+    ("evidence", {}),
     ("verifiers/-/new", {"kind": "link", "name": "a b", "secret": "xyz"}),
     ("verifiers/-/new", {"kind": "jwks", "url": "x"}),
     ("verifiers/-/new", {"kind": "akamai", "secret": "xyz"}),
@@ -223,13 +264,80 @@ def test_what_is_wrong_is_told_in_german(house: House, path: str, form: dict[str
 
 
 @pytest.mark.parametrize(
-    "path", ["nothing", "passwords?after=x", "traffic?month=x", "audit?before=x"]
+    "path",
+    [
+        *("nothing", "passwords?after=x", "traffic?month=x", "audit?before=x"),
+        *("streams/zebra/report?day=x", "streams/zebra/report?day=1900-01-01"),
+        *("events/zebra-day/report?version=x", "events/zebra-day/report?version=7"),
+        *("events/zebra-day/report/doc", "events/nothing/report", "evidence/log"),
+        *("streams/zebra/receipts/7", "streams/zebra/report/csv?version=1"),
+        *("events/zebra-day/hold", "streams/zebra/hold?day=2031-05-01", "streams/zebra/hold"),
+        "holds?after=x",
+    ],
 )
 def test_what_cannot_be_shown_is_told_in_german(house: House, path: str) -> None:
     name, _, query = path.partition("?")
     german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
     page = house.ask("GET", f"/console/{name}", query=query, **german).body.decode()
     assert "Das ging nicht" in page and 'lang="en"' not in MAIN.findall(page)[0]
+
+
+def test_days_of_attendance_are_set_and_told_in_german(house: House) -> None:
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    form = {"display": "", "timezone": "UTC", "notice": ""}
+    for days in ("2", "viele"):
+        body = form | {"attendance_days": days}
+        refused = house.ask("POST", "/console/organisation", body=body, **german)
+        page = refused.body.decode()
+        assert refused.status == 422 and f'value="{days}"' in page
+        assert "Tage für Ereignisse der Anwesenheit: " in page
+    body = form | {"attendance_days": " 5 ", "attendance_reports_days": ""}
+    assert house.ask("POST", "/console/organisation", body=body, **german).status == 303
+    settings = house.office.store.tenant("acme").settings
+    assert (settings.attendance_days, settings.attendance_reports_days) == (5, None)
+    # A form from before has no such field, and takes nothing away.
+    assert house.ask("POST", "/console/organisation", body=form, **german).status == 303
+    assert house.office.store.tenant("acme").settings.attendance_days == 5
+    assert 'value="5"' in house.ask("GET", "/console/organisation", **german).body.decode()
+    body = form | {"attendance_days": ""}
+    assert house.ask("POST", "/console/organisation", body=body, **german).status == 303
+    assert house.office.store.tenant("acme").settings.attendance_days is None
+
+
+def test_papers_and_what_is_known_of_a_password_are_given(house: House) -> None:
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    page = house.ask("GET", "/console/organisation", **german).body.decode()
+    for kind in PAPERS:
+        path = f"/console/organisation/papers/{kind}"
+        assert f'href="{path}"' in page
+        got = house.ask("GET", path, **german)
+        assert got.status == 200 and '<html lang="de">' in got.body.decode()
+        assert ("Content-Disposition", f'attachment; filename="acme-{kind}-de.html"') in got.headers
+    path = f"/console/passwords/{house.theirs}/data"
+    assert f'href="{path}"' in house.ask("GET", "/console/passwords", **german).body.decode()
+    got = house.ask("GET", path, **german)
+    assert got.status == 200 and got.body.startswith(b"PK")
+
+
+def test_what_is_known_of_a_password_is_restricted_in_a_form(house: House) -> None:
+    german: dict[str, Any] = {"session": "eva", "fields": {"accept_language": "de"}}
+    place = f"/console/passwords/{house.theirs}/restriction"
+    listed = house.ask("GET", "/console/passwords", **german).body.decode()
+    assert f'href="{place}"' in listed and "eingeschränkt</span>" not in listed
+    assert 'name="lift"' not in house.ask("GET", place, **german).body.decode()
+    reply = house.ask("POST", place, body={"reason": "sagt, der Abend stimmt nicht"}, **german)
+    assert reply.status == 303 and ("Location", f"{place}?done=done_restrict") in reply.headers
+    page = house.ask("GET", place, query="done=done_restrict", **german).body.decode()
+    assert "sagt, der Abend stimmt nicht" in page and "Die Daten sind eingeschränkt." in page
+    assert "eingeschränkt</span>" in house.ask("GET", "/console/passwords", **german).body.decode()
+    body = {"sure": "yes", f"p{house.theirs}": "on"}
+    refused = house.ask("POST", "/console/passwords/erase", body=body, **german)
+    assert refused.status == 422 and "bis das aufgehoben ist" in refused.body.decode()
+    said = house.ask("GET", "/console/audit", **german).body.decode()
+    assert "Passwörter eingeschränkt" in said and "der Abend stimmt nicht" in said
+    assert house.ask("POST", place, body={"lift": "yes"}, **german).status == 303
+    assert house.ask("POST", place, body={"lift": "yes"}, **german).status == 404
+    assert not house.office.store.viewers.restrictions.listed(house.office.store.tenant("acme").id)
 
 
 def test_a_list_is_warned_of_before_it_is_imported(house: House) -> None:

@@ -583,6 +583,21 @@ def test_what_ended_before_a_writer_was_killed_does_not_begin_again(house: House
                 )
 
 
+def test_what_ended_before_it_was_asked_for_again_does_not_begin_again(house: House) -> None:
+    """A writer is killed before it has written a session, and its successor ends that for another one."""
+    holder = house.password()
+    first = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    second = house.ask(holder=holder, devices=1, mode="kick_oldest")
+    # What the one that was killed has left.
+    lifetime = {"expires": first.expires, "idle_s": 0}
+    house.table.open(first.id, house.stream.id, NOW, **lifetime, holder=holder)
+    with house.writer():
+        # The first one's worker is late.
+        assert house.answers(second, first) == ["open", "open"]
+        assert house.table.check(first.id, house.stream.id, NOW) == End.KICKED
+        assert [each.id for each in house.store.viewers.sessions(NOW)] == [second.id]
+
+
 def test_who_comes_in_again_and_again_keeps_nobody_out(house: House) -> None:
     """With one password for one device: each time, a session ends that nobody needs to know of any more."""
     house.has_room_for(16)
@@ -637,8 +652,9 @@ def test_what_has_ended_in_memory_alone_is_not_forgotten(
     assert house.table.check(first.id, house.stream.id, NOW) == _core.Sessions.UNKNOWN
 
 
-def test_no_tenant_has_more_than_half_of_the_table(house: House) -> None:
-    """Passwords and links without a number of devices: all that they have opened goes on."""
+def test_no_tenant_has_more_of_the_table_than_it_leaves(house: House) -> None:
+    """Passwords and links without a number of devices: all that they have opened goes on. One tenant has
+    half, two leave room for a third."""
     house.has_room_for(16)
 
     def crowd(count: int) -> list[Open]:
@@ -648,11 +664,43 @@ def test_no_tenant_has_more_than_half_of_the_table(house: House) -> None:
     with house.writer():
         assert house.answers(*first) == ["open"] * 8 + ["unavailable"]
     with house.writer():
-        theirs = [house.ask_for_theirs() for _ in range(8)]
-        assert house.answers(*crowd(2), *theirs) == ["unavailable"] * 2 + ["open"] * 8
+        theirs = [house.ask_for_theirs() for _ in range(5)]
+        assert house.answers(*crowd(2), *theirs) == [
+            *["unavailable"] * 2,
+            *["open"] * 4,
+            "unavailable",
+        ]
+        third = house.store.add_tenant("third", TenantSettings(), who="test", now=NOW).id
+        film = house.store.add_stream(
+            "third", "film", StreamSettings(sources=("/film.mp4",)), who="test", now=NOW
+        ).id
+        of_third = [house.ask(tenant_id=third, stream_id=film, devices=None) for _ in range(3)]
+        assert house.answers(*of_third) == ["open"] * 2 + ["unavailable"]
         # All of them are sent out, and come in anew at once.
         viewers = house.store.viewers
         viewers.end_sessions(house.stream.tenant_id, house.stream.id, who="test", now=NOW)
         until(lambda: house.table.check(first[7].id, house.stream.id, NOW) == End.CLOSED)
-        assert house.answers(*crowd(9)) == ["open"] * 8 + ["unavailable"]
+        assert house.answers(*crowd(6)) == ["open"] * 5 + ["unavailable"]
     assert house.table.check(theirs[0].id, house.theirs.id, NOW) == _core.Sessions.OPEN
+
+
+def test_whoever_comes_in_for_another_needs_no_more_of_the_table(house: House) -> None:
+    """A tenant has half of it when another one comes, and may have a third of it from then on: whoever has
+    a place there keeps it over a reload, and may go on on another device."""
+    house.has_room_for(16)
+    mine = {"holder": house.password(), "devices": 1, "mode": "kick_oldest"}
+    first, reloaded = house.ask(**mine), house.ask(**mine)
+    reloaded = msgspec.structs.replace(reloaded, replaces=first.id)
+    elsewhere = house.ask(**mine)
+    with house.writer():
+        assert house.answers(first, *(house.ask(devices=None) for _ in range(7))) == ["open"] * 8
+        assert house.answers(*(house.ask_for_theirs() for _ in range(4))) == ["open"] * 4
+        assert house.answers(house.ask(devices=None)) == ["unavailable"]
+        assert house.answers(reloaded, elsewhere) == ["open", "open"]
+        assert house.answers(house.ask(devices=None)) == ["unavailable"]
+
+    def standing(ask: Open) -> int:
+        return house.table.check(ask.id, house.stream.id, NOW)
+
+    ends = [standing(each) for each in (first, reloaded, elsewhere)]
+    assert ends == [End.CLOSED, End.KICKED, _core.Sessions.OPEN]

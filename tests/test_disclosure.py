@@ -173,7 +173,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
     pages = {
         "tenant privacy": "--format --locale --config --json",
         "tenant export": "--output --overwrite --by --config --json",
-        "tenant delete": "--confirm --force --output --by --config --json",
+        "tenant delete": "--confirm --force --output --overwrite --by --config --json",
         "retention": "plan run proof --check",
         "retention plan": "--config --json",
         "retention run": "--config --json",
@@ -213,7 +213,14 @@ def test_the_end_of_a_contract(here: Path) -> None:
         assert (finished.returncode, finished.stdout) == (code, "")
         assert said in finished.stderr
     assert len(json.loads(done("password", "list", "acme", "--json"))["passwords"]) == 1
-    finished = run("tenant", "delete", "acme", "--confirm", "acme", "--force", "-o", "proof.json")
+    deletes = ("tenant", "delete", "acme", "--confirm", "acme", "--force", "-o", "proof.json")
+    (here / "proof.json").write_text("another tenant's")
+    kept = run(*deletes)
+    assert (kept.returncode, kept.stdout) == (1, "")
+    assert "--overwrite replaces it; nothing was deleted" in kept.stderr
+    assert (here / "proof.json").read_text() == "another tenant's"
+    (here / "proof.json").unlink()
+    finished = run(*deletes)
     assert finished.returncode == 0
     assert "open nothing of it after 21 days" in finished.stderr
     assert (here / "proof.json").read_text() == finished.stdout

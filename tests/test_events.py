@@ -21,6 +21,7 @@ from pystream.attendance.programmes import (
     EventSettings,
     check_name,
     days,
+    is_vnr,
     midnights,
     programme,
     programme_ms,
@@ -30,7 +31,7 @@ from pystream.attendance.programmes import (
 from pystream.attendance.programmes import problems as wrong_with
 from pystream.errors import Exists, InvalidValue, NotFound
 from tests.evidence import BERLIN, at, live, replayed
-from tests.test_cli_store import done, here, refused, told
+from tests.test_cli_store import done, here, refused, run, told
 from tests.test_viewers import NOW, Stores
 
 __all__ = ["here"]
@@ -220,6 +221,20 @@ def test_days_and_where_they_begin() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        # Of the chambers' server for tests.
+        *((text, True) for text in ("2760012024200354002", "2760012024200355009")),
+        *((text, False) for text in ("2760012024200354003", "2760012024200345002", "0276")),
+        *((text, False) for text in ("27600120242003540020", "276001202420035400", "")),
+        *((text, False) for text in ("2760012024200354002\n", "276001202420035400\u0662")),
+    ],
+)
+def test_a_number_of_a_german_chamber_is_known_by_its_digits(text: str, fits: bool) -> None:
+    assert is_vnr(text) is fits
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"title": " "}, "title"),
@@ -322,7 +337,12 @@ def test_the_command(here: Path) -> None:
     done("stream", "add", "acme/film", "--source", here / "a.mp4")
     event = ("attendance", "event")
     words = ("--title", "Herz", "--stream", "film", "--window", "2026-03-10T18:00/19:30")
-    assert "acme/herz is added" in done(*event, "add", "acme/herz", *words, "--vnr", "0276")
+    added = run(*event, "add", "acme/herz", *words, "--vnr", "0276")
+    assert added.returncode == 0 and "acme/herz is added" in added.stdout
+    assert "warning: 0276 is kept, though a VNR of a German chamber has 19 digits" in added.stderr
+    fitting = run(*event, "set", "acme/herz", "--vnr", "2760012024200354002")
+    assert (fitting.returncode, fitting.stderr) == (0, "")
+    assert "warning" in run(*event, "set", "acme/herz", "--vnr", "0276").stderr
     shown = told(*event, "show", "acme/herz")
     assert shown["vnr"] == "0276" and shown["programme_s"] == 5400 and shown["timezone"] == BERLIN
     # The zone that it was written in is the event's.

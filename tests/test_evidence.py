@@ -449,6 +449,32 @@ def test_a_worker_that_dies_before_it_has_told_anything_is_an_outage(audience: A
     assert len(audience.lines()) == 2
 
 
+def test_a_worker_that_dies_before_its_first_word_is_stored_is_an_outage(
+    audience: Audience,
+) -> None:
+    """There is no writer that could store it."""
+    node, master = (
+        audience.node,
+        audience.let_in("acme/course", audience.issue("acme/course"))["master"],
+    )
+    playlist = urljoin(master, audience.ask(master)[2].decode().splitlines()[-1])
+    (writer,) = node.processes()["writer"]
+    os.kill(writer, signal.SIGSTOP)
+    begun = time.time_ns() // 1_000_000
+    until(lambda: everywhere(lambda: audience.ask(playlist, "HEAD")[0] == 200))
+    at = time.time_ns() // 1_000_000
+    for pid in node.processes()["worker"]:
+        os.kill(pid, signal.SIGKILL)
+    os.kill(writer, signal.SIGKILL)
+    until(lambda: len(audience.events(kind="outage")) == 2)
+    outages = audience.events(kind="outage")
+    assert all(begun - 5 <= each["t0"] <= at and each["t1"] > at for each in outages), (at, outages)
+    # It is told once, and whoever lives is struck out by what is stored of it.
+    until(lambda: everywhere(lambda: audience.ask(playlist)[0] == 200))
+    until(lambda: len(audience.events(kind="playlist")) >= 24)
+    assert len(audience.events(kind="outage")) == 2
+
+
 def test_all_processes_killed_are_an_outage_for_the_next_node(audience: Audience) -> None:
     node = audience.node
     with Watcher(audience, [audience.issue("acme/course")]) as watcher:

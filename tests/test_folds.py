@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import select, update
 
+from pystream._core import Evidence
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import tables
 from pystream.acl.store.attending import HOUR_MS, AttendanceStore
 from pystream.acl.store.folds import HORIZON_MS
 from pystream.acl.store.retaining import Retention
-from pystream.attendance.evidence import DOWNLOAD, PLAYLIST, Place, clock_step, outage, part
+from pystream.attendance.evidence import (
+    DOWNLOAD,
+    PLAYLIST,
+    Place,
+    check,
+    clock_step,
+    outage,
+    part,
+    record,
+)
 from pystream.attendance.options import Options
 from pystream.attendance.replay import computed
 from tests.test_attending import Hall, T, hall
@@ -29,9 +40,14 @@ def film(hall: Hall) -> tuple[Any, int, int]:
     return hall.keys, hall.acme, hall.ids["acme/film"]
 
 
+def films(hall: Hall) -> tuple[Any, int, list[int]]:
+    keys, tenant, stream = film(hall)
+    return keys, tenant, [stream]
+
+
 def looked(hall: Hall, options: Options = FILM) -> list[dict[str, Any]]:
     """What another process finds, which is what a replay finds, for all and for each alone."""
-    found = AttendanceStore(hall.store.database).rows(*film(hall), options)
+    found = AttendanceStore(hall.store.database).rows(*films(hall), options)
     assert found == computed(hall.attendance.events(*film(hall)), options)
     return found
 
@@ -90,15 +106,52 @@ def test_a_look_reads_what_is_new_and_nothing_else(hall: Hall) -> None:
     # What was taken is never opened again.
     with hall.store.database.writing() as connection:
         connection.execute(update(tables.attendance_sealed).values(sealed_events=b""))
-    rows = hall.attendance.rows(*film(hall), FILM)
+    rows = hall.attendance.rows(*films(hall), FILM)
     assert rows == before
     hall.keep(hall.told((0, T + 20 * 6000), number=2))
-    rows = hall.attendance.rows(*film(hall), FILM)
+    rows = hall.attendance.rows(*films(hall), FILM)
     one, two = (str(id) for id in hall.passwords)
     access = {row["key"]: row["access_ms"] for row in rows}
     assert access == {one: 21 * 6000, two: 20 * 6000}
-    (row,) = hall.attendance.rows(*film(hall), FILM, [hall.passwords[1]])
+    (row,) = hall.attendance.rows(*films(hall), FILM, [hall.passwords[1]])
     assert row["key"] == two
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_a_span_it_is_what_its_events_give(
+    hall: Hall, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the ms, though what is sealed is found by its hour; and of another span it is another. Also where
+    there are more passwords than are looked at together."""
+    monkeypatch.setattr("pystream.acl.store.folds._AT_ONCE", 1)
+    random = Random(seed)
+    since, until = T + 1_234_567, T + HOUR_MS + 2_345_678
+    for number in range(1, 9):
+        now = T + number * 900_000
+        edges = [now, since - 1, since, until - 1, until]
+        told = [(viewer, random.choice(edges)) for viewer in (0, 1) for _ in range(3)]
+        text = b"".join(
+            hall.record(
+                viewer, t, Place(hall.ids["acme/film"], n * 6000, n * 6000 + 6000, True, "v").pack()
+            )
+            for n, (viewer, t) in enumerate(told, number * 6)
+        )
+        befell = [(t, outage(t - 5000, t)) for t in (since, until, until + 5000, now)]
+        hall.attendance.keep(
+            hall.keys,
+            [hall.told(records=text, number=number, since=now, until=now)],
+            befell,
+            NOW,
+        )
+        if number % 3 == 0:
+            hall.attendance.seal(hall.keys, now // HOUR_MS * HOUR_MS, NOW)
+        evidence, ledger = Evidence(), FILM.ledger()
+        every = "\n".join(hall.attendance.events(*film(hall))).encode()
+        evidence.select(every, None, None, since, until)
+        ledger.take(evidence)
+        rows = hall.attendance.rows(*films(hall), FILM, since=since, until=until)
+        assert rows == ledger.rows()
+        looked(hall)
 
 
 def test_other_options_are_another_fold(hall: Hall) -> None:
@@ -108,6 +161,42 @@ def test_other_options_are_another_fold(hall: Hall) -> None:
     hall.keep(hall.told((0, T + 9 * 6000), number=2))
     assert looked(hall, Options("live", timezone="Asia/Tokyo")) != live
     assert looked(hall)
+
+
+def test_streams_are_taken_together_and_a_late_check_is_taken_as_it_comes(hall: Hall) -> None:
+    """Others of a viewer's events have an order; a check may come two minutes after what it is about, and
+    nothing is made anew for it."""
+    course = hall.ids["acme/course"]
+    both = [hall.ids["acme/film"], course]
+    options = Options("file", timezone="Europe/Berlin", verified=True, union=True)
+    there = replace(hall.session(bytes([9]) * 16, hall.passwords[0]), stream_id=course)
+    hall.store.viewers.keep([there], {}, NOW)
+    segment = there.id + Place(course, 0, 6000, True, "v1").pack()
+    hall.keep(
+        hall.told(*((0, T + n * 6000) for n in range(40))),
+        # At the same time as another of the film's, and so once.
+        hall.told(number=2, records=record(T + 60_000 - 1000, segment)),
+    )
+    before = hall.attendance.rows(hall.keys, hall.acme, both, options)
+    assert [row["stream"] for row in before] == ["course", "film", None]
+    assert [row["access_ms"] for row in before] == [6000, 240_000, 240_000]
+    hall.attendance.seal(hall.keys, T + HOUR_MS, NOW)
+    # What was taken is never opened again.
+    with hall.store.database.writing() as connection:
+        connection.execute(update(tables.attendance_sealed).values(sealed_events=b""))
+    text = b"".join(hall.record(0, T + 60_000, check(each)) for each in (None, 119_000))
+    hall.keep(hall.told((0, T + 40 * 6000), number=3), hall.told(number=4, records=text))
+    _, row, union = hall.attendance.rows(hall.keys, hall.acme, both, options)
+    assert (
+        (row["checks_shown"], row["checks_answered"])
+        == (1, 1)
+        == (
+            union["checks_shown"],
+            union["checks_answered"],
+        )
+    )
+    assert row["access_ms"] == before[1]["access_ms"] + 6000
+    assert len(folds(hall)) == 1
 
 
 def test_it_is_sealed_and_gone_with_its_password(hall: Hall) -> None:

@@ -250,14 +250,14 @@ def test_the_command(tmp_path: Path) -> None:
     assert "no person" in finished.stderr and out.stat().st_mode & 0o777 == 0o600
     assert out.read_bytes().startswith(b"\xef\xbb\xbfName;Passwort;EFN;Abgleich;")
     assert b"'=cmd()" in out.read_bytes() and b"'=2+2" in out.read_bytes()
-    assert "--force" in refused(1, *command, out)
+    assert "--overwrite" in refused(1, *command, out)
     book = tmp_path / "out.xlsx"
     assert run(*command, book).returncode == 0
     rows, text = sheet(book.read_bytes())
     assert rows[1][2] == ("s", FIRST) and "<f>" not in text
     # A provisional one will do, one that was changed will not.
     document.write_bytes(made(events, passwords=passwords).json())
-    assert "(provisional)" in run(*command, out, "--force").stdout
+    assert "(provisional)" in run(*command, out, "--overwrite").stdout
     document.write_bytes(signed.document.replace(b"Herz 2026", b"Herz 2027"))
     assert "not signed" in refused(1, *command, tmp_path / "no.csv", "--public-key", key)
     people.write_text(LIST.replace(FIRST, "8,02761E+14"))

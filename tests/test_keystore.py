@@ -1088,6 +1088,8 @@ def test_a_damaged_backup_is_refused(file_node: Node, file_keys: KeyStore, vault
     manifest.write_text(facts)
     path.unlink()
     refused(r"keys-20310516T120000Z\.db: No such file")
+    manifest.unlink()
+    refused(r"keys-20310516T120000Z\.db: No such file")
     assert file_keys.status().records == 2
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from pystream.server.attending import Recorder
 from pystream.server.clock import Anchor
+from pystream.server.roll import Roll
 from tests.test_attending import Hall, T, hall
 from tests.test_clock import DAY_MS, Clocks
 from tests.test_evidence import Audience
@@ -148,7 +149,7 @@ def test_nothing_is_recorded_until_the_clock_is_synchronised_and_steps_are_told(
         assert audience.ask(segments[0])[0] == 200 and not is_recorded(audience, segments[0])
         machine.tell(0, synchronised=1)
         until(lambda: is_recorded(audience, segments[0]))
-        assert "clock-synchronised" in audience.node.said()
+        until(lambda: "clock-synchronised" in audience.node.said())
         assert audience.ask(segments[1])[0] == 200
         until(lambda: audience.events())
         (first,) = audience.events()
@@ -190,9 +191,20 @@ class Writer:
         self.clocks = Clocks(wall=T, boottime=5000)
         self.anchor = self.clocks.anchor(Anchor.create())
         self.anchor.make()
+        self.roll = Roll(Roll.create())
         self.is_trusted = True
+        self.seconds = 0.0
+        self.begin()
+
+    def begin(self) -> None:
         self.recorder = Recorder(
-            hall.store.viewers, hall.keys, self.anchor, lambda: NOW, lambda: self.is_trusted
+            self.hall.store.viewers,
+            self.hall.keys,
+            self.anchor,
+            self.roll,
+            lambda: NOW,
+            lambda: self.is_trusted,
+            lambda: self.seconds,
         )
 
     def steps(self) -> list[dict[str, Any]]:
@@ -220,9 +232,21 @@ def test_the_anchor_is_made_anew_when_nobody_watches(hall: Hall) -> None:
     assert writer.steps() == []
 
 
+def test_who_has_something_to_tell_and_has_not_told_it_yet_watches(hall: Hall) -> None:
+    writer = Writer(hall)
+    writer.roll.enter(7, writer.anchor.now())
+    writer.set_by(-600_000)
+    writer.recorder.look()
+    assert writer.anchor.now() == writer.clocks.wall + 600_000
+    writer.roll.strike(7)
+    writer.recorder.look()
+    assert writer.anchor.now() == writer.clocks.wall
+
+
+@pytest.mark.parametrize(("tells_again", "ends"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize(("set_by", "is_told"), [(900, False), (-600_000, True), (600_000, True)])
 def test_the_anchor_is_made_anew_with_the_day_and_who_watches_is_told(
-    hall: Hall, set_by: int, is_told: bool
+    hall: Hall, set_by: int, is_told: bool, tells_again: bool, ends: bool
 ) -> None:
     writer = Writer(hall)
     hall.keep(hall.told((0, T)))
@@ -230,6 +254,7 @@ def test_the_anchor_is_made_anew_with_the_day_and_who_watches_is_told(
     writer.clocks.pass_by(DAY_MS - writer.anchor.now() % DAY_MS - 1)
     writer.recorder.look()
     assert writer.anchor.now() == writer.clocks.wall - set_by
+    hall.keep(hall.told((0, T + 6000), number=2, until=writer.anchor.now()))
     writer.clocks.pass_by(1)
     writer.recorder.look()
     now = writer.clocks.wall
@@ -237,3 +262,15 @@ def test_the_anchor_is_made_anew_with_the_day_and_who_watches_is_told(
     assert writer.steps() == [{"kind": "clock", "t": now, "step_ms": set_by}] * is_told
     writer.recorder.look()
     assert len(writer.steps()) == is_told
+    # Whoever is dead then was out by the one anchor's instants, or by the other's.
+    if tells_again:
+        hall.keep(hall.told((0, T + 12_000), number=3, since=now, until=now + 1))
+    if ends:
+        writer.begin()
+    for _ in range(2):
+        writer.clocks.pass_by(7000)
+        writer.seconds += 7
+        writer.recorder.look()
+    (outage,) = [each for each in hall.events() if each["kind"] == "outage"]
+    before = now - set_by
+    assert outage["t0"] < (now if tells_again else min(before, now)) and outage["t1"] >= before

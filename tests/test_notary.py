@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,13 @@ from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.notary import DAY_S, Notary
 from pystream.acl.streams import Tenant
 from pystream.attendance import checkpoint as checkpoints
+from pystream.attendance import documents
 from pystream.attendance.checkpoint import Checkpoint, Clock
 from pystream.attendance.documents import Scope
 from pystream.attendance.notes import SigningKey, VerifierKey
 from pystream.attendance.options import Options
 from pystream.attendance.purpose import VERSION
+from pystream.attendance.replay import computed
 from pystream.attendance.verification import NOT_AVAILABLE, RECOMPUTED, Verdict, verify
 from pystream.errors import InvalidValue, MalformedDocument, NotFound, NotProven, StoreError
 from pystream.server.checkpoints import Checkpoints
@@ -76,13 +78,28 @@ class House(Hall):
         password = self.passwords[viewer]
         return self.notary.receipt(stream, password, options, scope, CLOCK, NOW)
 
-    def export(self) -> bytes:
-        return b"".join(self.notary.export(self.acme, CLOCK, NOW))
+    def export(self, epoch: int | None = None) -> bytes:
+        signed = self.notary.signed_over(self.acme, epoch, CLOCK, NOW)
+        return b"".join(self.notary.export(signed))
 
-    def verified(self, document: bytes, export: bytes | None = None, *kept: str) -> Verdict:
+    def verified(
+        self,
+        document: bytes,
+        export: bytes | None = None,
+        *kept: str,
+        others: Sequence[bytes] = (),
+    ) -> Verdict:
         """By the public key and nothing else."""
         file = None if export is None else io.BytesIO(export)
-        return verify(document, [self.key()], file, kept)
+        return verify(document, [self.key()], file, kept, [*map(io.BytesIO, others)])
+
+    def report(self) -> bytes:
+        """Of all that there is, sealed by the newest checkpoint."""
+        stream, options = self.store.stream("acme", "film"), Options("file")
+        rows = computed(self.attendance.events(self.keys, self.acme, stream.id), options)
+        note = self.notary.checkpoint(self.acme, CLOCK, NOW).note
+        key = self.notary.signing_key(self.acme)
+        return documents.report(rows, options, Scope(("film",)), note, key)
 
 
 @pytest.fixture
@@ -327,8 +344,9 @@ def test_a_store_that_was_brought_back_is_noticed(
         ):
             copy.backup(live)
 
-    for name in ("first", "second", "third"):
+    for name in ("empty", "first", "second", "third"):
         (tmp_path / name).touch()
+    backup("empty")
     house.watch(0, 5)
     assert look() == [(1, 5)] == look()
     backup("first")
@@ -373,6 +391,20 @@ def test_a_store_that_was_brought_back_is_noticed(
         now += DAY_S
         assert look() == [(1, 5)]
     assert look()[0] == (5, 1)
+    # Back to before there was a log, as if nothing had ever been recorded.
+    fifth = house.notary.checkpoints(house.acme)[0]
+    restore("empty")
+    house.told_of += 10
+    assert look() == [(6, 1)] == look()
+    (begun,) = house.notary.checkpoints(house.acme)
+    assert checkpoints.check(begun.note, [house.key()])[0].previous == (1, fifth.root)
+    assert [each["kind"] for each in house.events()] == ["restore"]
+    house.watch(0, 2)
+    now += DAY_S
+    assert look() == [(6, 3), (6, 1)]
+    # Of a tenant who was deleted, nothing is kept.
+    Leaving(house.store, house.keys).delete("acme", force=True, **WHO)
+    assert look() == [] and Heads(str(tmp_path)).read() == {}
 
 
 def test_where_the_key_is_lost_an_epoch_has_another_one(house: House) -> None:
@@ -463,6 +495,40 @@ def test_what_is_recorded_meanwhile_is_behind_the_checkpoint(house: House) -> No
         house.attendance.seal(house.keys, T + 9 * HOUR_MS, NOW)
 
 
+def test_an_export_opens_of_what_is_sealed_what_overlaps_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hour in range(6):
+        house.watch(0, 10, begin=600 * hour)
+    # Told late, and so sealed with what was told an hour before.
+    house.watch(0, 5, begin=20)
+    house.attendance.seal(house.keys, T + 9 * HOUR_MS, NOW)
+    house.key()
+    monkeypatch.setattr(notaries, "_OPENED_AT_ONCE", 1)
+    opened = list[bytes]()
+    of_keys = house.keys.record_keys
+
+    def counted(tenant_id: int, references: Sequence[bytes]) -> dict[bytes, bytes]:
+        opened.extend(references)
+        return of_keys(tenant_id, references)
+
+    signed = house.notary.signed_over(house.acme, None, CLOCK, NOW)
+    monkeypatch.setattr(house.keys, "record_keys", counted)
+    lines = house.notary.export(signed)
+    next(lines)
+    for hour in range(6):
+        for _ in range(10):
+            assert b'"event":' in next(lines)
+        assert len(opened) <= hour + 2
+    assert len(list(lines)) == 5 and len(opened) == 6
+    monkeypatch.undo()
+    assert house.verified(house.report(), house.export()).gone == 0
+    # One from before the first number was written down is opened first.
+    with house.store.database.writing() as connection:
+        connection.execute(update(tables.attendance_sealed).values(first=0))
+    assert house.verified(house.report(), house.export()).gone == 0
+
+
 def test_a_receipt_of_a_day_has_its_events_alone(house: House) -> None:
     evening(house)
     begin = T + 600 * 6000
@@ -470,6 +536,35 @@ def test_a_receipt_of_a_day_has_its_events_alone(house: House) -> None:
     verdict = house.verified(receipt, house.export())
     # The outage was before.
     assert verdict.events == 10 and verdict.document.rows[0]["access_ms"] == 60_000
+
+
+def test_a_report_that_rests_on_two_epochs_is_proven_by_an_export_of_each(house: House) -> None:
+    evening(house)
+    kept = house.sign()
+    house.notary.begin_epoch(house.acme, CLOCK, NOW + 60, kept, who="eva")
+    house.watch(0, 50, begin=700)
+    report = house.report()
+    first, second = house.export(1), house.export(2)
+    assert house.export() == second and first.count(b"\n") == 1 + 711
+    for export, others in ((second, [first]), (first, [second])):
+        verdict = house.verified(report, export, others=others)
+        assert set(verdict.proofs) == {RECOMPUTED} and verdict.checkpoint.epoch == 2
+    (note,) = [each.note for each in house.notary.checkpoints(house.acme) if each.epoch == 1]
+    assert house.verified(report, second, note, others=[first]).gone == 0
+    for wrong in ([second], [second, second], [first], [first, first], [second, first, first]):
+        with pytest.raises(NotProven):
+            house.verified(report, wrong[0], others=wrong[1:])
+    forged = first.replace(b'"rendition":"v1"', b'"rendition":"v2"', 1)
+    with pytest.raises(NotProven, match="not those of a checkpoint"):
+        house.verified(report, second, others=[forged])
+    with pytest.raises(NotProven, match="of the 711 leaves"):
+        house.verified(report, second, others=[b"".join(first.splitlines(keepends=True)[:-1])])
+    # What is erased in either is told.
+    house.issuer.erase(house.acme, [house.passwords[1]], **WHO)
+    verdict = house.verified(report, house.export(2), others=[house.export(1)])
+    assert sorted(set(verdict.proofs)) == [NOT_AVAILABLE, RECOMPUTED] and verdict.gone == 100
+    with pytest.raises(NotFound, match="epoch 3"):
+        house.export(3)
 
 
 # Cosigners

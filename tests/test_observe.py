@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import http.client
 import json
+import logging
 import os
 import re
 import resource
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import urljoin
 
@@ -34,7 +36,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked  # noqa: E402
 
 from pystream.acl.store import Store  # noqa: E402
 from pystream.acl.streams import StreamSettings, TenantSettings  # noqa: E402
-from pystream.server import log, metrics  # noqa: E402
+from pystream.server import gauges, log, metrics  # noqa: E402
 from pystream.server.admin import Admin  # noqa: E402
 from pystream.server.answers import Answer  # noqa: E402
 from pystream.server.gauges import (  # noqa: E402
@@ -135,6 +137,27 @@ def test_seats_suffice_for_two_programs() -> None:
             node.take(0)
     assert node.expect(5) and node.workers == 5
     assert not node.expect(len(node.seats))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('for kind in Kind), "none")', 'for kind in Kind), "none", "more")'),
+        ('"gone", "stalled"', '"stalled", "gone"'),
+        ('    "answers",\n    "window_bytes"', '    "window_bytes",\n    "answers"'),
+    ],
+    ids=["a kind more", "the same in another order", "gauges in another order"],
+)
+def test_those_of_a_program_that_counts_otherwise_are_not_read(before: str, after: str) -> None:
+    source = Path(gauges.__file__).read_text()
+    assert source.count(before) == 1
+    other = ModuleType("other_gauges")
+    sys.modules[other.__name__] = other
+    exec(source.replace(before, after), vars(other))
+    del sys.modules[other.__name__]
+    with pytest.raises(ValueError, match="another version"):
+        Board(other.Board.create(1))
+    Board(Board.create(1))
 
 
 def test_processes_share_them() -> None:
@@ -348,7 +371,7 @@ def test_labels_are_of_the_operator_and_not_of_viewers() -> None:
         for label in each
     }
     assert labels == {
-        *("version", "kind", "status", "reason", "le", "worker", "draining", "quantile"),
+        *("version", "kind", "status", "reason", "done", "le", "worker", "draining", "quantile"),
         *("tenant", "stream"),
     }
 
@@ -384,7 +407,7 @@ def get(admin: Admin, path: str, method: str = "GET") -> Answer:
 
 def admin_of(node: Board, limits: int | None = None) -> Admin:
     table = _core.Gcra.create(1 << 16) if limits is None else limits
-    return Admin(node, _core.Meter(_core.Meter.create(1024)), _core.Gcra(table, bytes(16)))
+    return Admin(node, _core.Meter(_core.Meter.create(1024)), [_core.Gcra(table, bytes(16))])
 
 
 def test_ready_is_who_serves_and_stores() -> None:
@@ -489,6 +512,24 @@ def test_an_error_that_nobody_expected_is_told_without_its_message() -> None:
     assert told["error"] == "ValueError" and CANARY not in str(told)
     assert re.fullmatch(r"test_observe\.py:\d+", told["at"][-1])
     assert raised(SourceError("film.mp4: it shrank")) == {"error": "film.mp4: it shrank"}
+
+
+def test_what_a_library_complains_of_is_told_without_its_message(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def complain() -> None:
+        try:
+            raise ValueError(CANARY)
+        except ValueError:
+            logging.getLogger("sqlalchemy.pool").exception("of %s", CANARY)
+        logging.getLogger("httpcore2").warning(CANARY)
+        logging.getLogger("httpcore2").info(CANARY)
+
+    error, warning = map(json.loads, said(capfd, "json", complain).splitlines())
+    assert (error["event"], error["library"]) == ("library-complains", "sqlalchemy.pool")
+    assert error["error"] == "ValueError" and error["at"][-1].startswith("test_observe.py:")
+    assert (warning["event"], warning["library"]) == ("library-complains", "httpcore2")
+    assert CANARY not in json.dumps([error, warning])
 
 
 def test_bytes_that_cannot_be_made_are_told_of_once_a_minute_and_film(

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,10 +31,11 @@ from pystream.acl.store.accounts import Accounts
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server import http as wire
 from pystream.server.http import HttpError
-from pystream.server.office import console
+from pystream.server.office import console, line
 from pystream.server.office.console.texts import ENGLISH, TEXTS
 from pystream.server.office.forms import multipart
-from pystream.server.office.routing import ROUTES, find, longest_body
+from pystream.server.office.line import longest_body
+from pystream.server.office.routing import ROUTES, find
 from pystream.server.office.tries import Tries
 from pystream.server.office.values import Asked, Request
 from tests.browser.chromium import Chromium
@@ -398,12 +401,21 @@ def test_a_foreign_user_is_not_listened_to(house: House) -> None:
 
 
 def test_bodies_are_as_long_as_their_route_has_it() -> None:
-    assert all(route.body <= 8 << 20 for route in ROUTES)
+    there = {(route.method, route.path) for route in ROUTES}
+    assert line._LONG_BODIES.keys() <= there and line.LONGEST_BODY == 8 << 20
     assert longest_body("POST", "/console/sign-in") == 65_536
+    assert longest_body("POST", "/console/passwords/import") == 8 << 20
     assert longest_body("POST", "/acme/film/session") == 0
-    assert longest_body("GET", "/console/none") == 0
     # What is spelled out is another resource than what is in braces, by whatever method.
-    assert longest_body("DELETE", "/api/v1/passwords/export") == 0
+    assert longest_body("DELETE", "/api/v1/passwords/import") == 65_536
+
+
+def test_a_worker_has_nothing_of_the_office_but_its_line() -> None:
+    """Or each would start later, and be larger."""
+    code = "import sys, pystream.server.worker; print(*(name for name in sys.modules if '.office.' in name))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert loaded == {"line", "values", "forms", "once", "problems", "quotas", "tries"}
 
 
 def post(path: str, length: int, body: bytes = b"") -> bytes:

@@ -29,6 +29,7 @@ from pystream.acl.sealing import MasterKeys
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.attendance.programmes import EventSettings
 from pystream.server.office import routing
 from pystream.server.office.console import passwords
 from pystream.server.office.routing import ANYBODY, ROUTES, SIGNED_IN, Route
@@ -55,6 +56,12 @@ class Case:
     body: Any = None
 
 
+EVENT = {
+    "name": "new",
+    "title": "New",
+    "windows": [{"begin": "2031-05-16T18:00:00Z", "end": "2031-05-16T19:00:00Z"}],
+}
+HOLDING = {"until": "2032-01-01T00:00:00Z", "reason": "x"}
 # What stands for the id of acme's password until that is known.
 THEIRS = "1234567890123456789"
 CASES = {
@@ -67,6 +74,50 @@ CASES = {
     ("DELETE", "/api/v1/streams/{stream}"): Case(404, {"stream": MARK}),
     ("GET", "/api/v1/streams/{stream}/embed"): Case(404, {"stream": MARK}),
     ("POST", "/api/v1/streams/{stream}/end-sessions"): Case(404, {"stream": MARK}),
+    ("GET", "/api/v1/streams/{stream}/report"): Case(404, {"stream": MARK}),
+    ("GET", "/api/v1/streams/{stream}/report/{format}"): Case(
+        404, {"stream": MARK, "format": "csv"}
+    ),
+    ("GET", "/api/v1/streams/{stream}/versions"): Case(
+        404, {"stream": MARK}, query="day=2031-05-16"
+    ),
+    ("POST", "/api/v1/streams/{stream}/versions"): Case(
+        404, {"stream": MARK}, body={"day": "2031-05-16"}
+    ),
+    ("GET", "/api/v1/streams/{stream}/hold"): Case(404, {"stream": MARK}, query="day=2031-05-16"),
+    ("PUT", "/api/v1/streams/{stream}/hold"): Case(
+        404, {"stream": MARK}, query="day=2031-05-16", body=HOLDING
+    ),
+    ("DELETE", "/api/v1/streams/{stream}/hold"): Case(
+        404, {"stream": MARK}, query="day=2031-05-16"
+    ),
+    ("GET", "/api/v1/streams/{stream}/receipts/{password}"): Case(
+        404, {"stream": MARK, "password": THEIRS}
+    ),
+    ("GET", "/api/v1/streams/{stream}/evidence"): Case(404, {"stream": MARK}),
+    ("GET", "/api/v1/events"): Case(200),
+    ("POST", "/api/v1/events"): Case(422, body={**EVENT, "streams": [MARK]}),
+    ("GET", "/api/v1/events/{event}"): Case(404, {"event": f"{MARK}-day"}),
+    ("PATCH", "/api/v1/events/{event}"): Case(
+        404, {"event": f"{MARK}-day"}, body={"title": "mine"}
+    ),
+    ("DELETE", "/api/v1/events/{event}"): Case(404, {"event": f"{MARK}-day"}),
+    ("GET", "/api/v1/events/{event}/report"): Case(404, {"event": f"{MARK}-day"}),
+    ("GET", "/api/v1/events/{event}/report/{format}"): Case(
+        404, {"event": f"{MARK}-day", "format": "json"}
+    ),
+    ("GET", "/api/v1/events/{event}/versions"): Case(404, {"event": f"{MARK}-day"}),
+    ("POST", "/api/v1/events/{event}/versions"): Case(404, {"event": f"{MARK}-day"}, body={}),
+    ("GET", "/api/v1/events/{event}/hold"): Case(404, {"event": f"{MARK}-day"}),
+    ("PUT", "/api/v1/events/{event}/hold"): Case(404, {"event": f"{MARK}-day"}, body=HOLDING),
+    ("DELETE", "/api/v1/events/{event}/hold"): Case(404, {"event": f"{MARK}-day"}),
+    # Nothing is recorded of who asks.
+    ("GET", "/api/v1/attendance/key"): Case(404),
+    ("GET", "/api/v1/attendance/checkpoints"): Case(200),
+    ("POST", "/api/v1/attendance/checkpoints"): Case(404),
+    ("POST", "/api/v1/attendance/cosignatures"): Case(422, body={"note": MARK}),
+    ("GET", "/api/v1/attendance/timestamp"): Case(404),
+    ("GET", "/api/v1/attendance/log"): Case(404),
     ("GET", "/api/v1/passwords"): Case(200),
     ("POST", "/api/v1/passwords"): Case(422, body={"streams": [MARK]}),
     ("GET", "/api/v1/passwords/export"): Case(200),
@@ -77,6 +128,13 @@ CASES = {
     ("POST", "/api/v1/passwords/revoke"): Case(200, body={"ids": [THEIRS]}),
     ("POST", "/api/v1/passwords/erase"): Case(200, body={"ids": [THEIRS]}),
     ("GET", "/api/v1/passwords/{password}"): Case(404, {"password": THEIRS}),
+    ("GET", "/api/v1/passwords/{password}/data"): Case(404, {"password": THEIRS}),
+    ("GET", "/api/v1/passwords/restricted"): Case(200),
+    ("GET", "/api/v1/passwords/{password}/restriction"): Case(404, {"password": THEIRS}),
+    ("PUT", "/api/v1/passwords/{password}/restriction"): Case(
+        404, {"password": THEIRS}, body={"reason": "mine"}
+    ),
+    ("DELETE", "/api/v1/passwords/{password}/restriction"): Case(404, {"password": THEIRS}),
     ("PATCH", "/api/v1/passwords/{password}"): Case(
         404, {"password": THEIRS}, body={"label": "mine"}
     ),
@@ -85,6 +143,7 @@ CASES = {
     ("GET", "/api/v1/tenant"): Case(200),
     ("PATCH", "/api/v1/tenant"): Case(200, body={"display": "Others"}),
     ("GET", "/api/v1/privacy"): Case(200),
+    ("GET", "/api/v1/privacy/papers/{paper}"): Case(404, {"paper": MARK}),
     ("GET", "/api/v1/traffic"): Case(200),
     ("GET", "/api/v1/audit"): Case(200, query=f"stream={MARK}"),
     ("GET", "/api/v1/tokens"): Case(200),
@@ -113,6 +172,53 @@ CASES = {
     ("POST", "/console/streams/{stream}/{action}"): Case(
         404, {"stream": MARK, "action": "remove"}, body={"sure": "yes"}
     ),
+    ("GET", "/console/streams/{stream}/report"): Case(404, {"stream": MARK}),
+    ("GET", "/console/streams/{stream}/report/{format}"): Case(
+        404, {"stream": MARK, "format": "csv"}
+    ),
+    ("POST", "/console/streams/{stream}/seal"): Case(
+        404, {"stream": MARK}, body={"day": "2031-05-16", "sure": "yes"}
+    ),
+    ("GET", "/console/streams/{stream}/hold"): Case(404, {"stream": MARK}, query="day=2031-05-16"),
+    ("POST", "/console/streams/{stream}/hold"): Case(
+        404, {"stream": MARK}, body={"day": "2031-05-16", "until": "2032-01-01", "reason": "x"}
+    ),
+    ("GET", "/console/streams/{stream}/receipts/{password}"): Case(
+        404, {"stream": MARK, "password": THEIRS}
+    ),
+    ("GET", "/console/events"): Case(200),
+    ("GET", "/console/events/-/new"): Case(200),
+    ("POST", "/console/events/-/new"): Case(
+        422,
+        body={
+            "name": "new",
+            "title": "New",
+            "windows": "2031-05-16 18:00-19:00",
+            f"stream.{MARK}": "on",
+            "rounding": "floor45",
+            "seal_after": "1",
+        },
+    ),
+    ("GET", "/console/events/{event}"): Case(404, {"event": f"{MARK}-day"}),
+    ("POST", "/console/events/{event}"): Case(404, {"event": f"{MARK}-day"}, body={"title": "x"}),
+    ("POST", "/console/events/{event}/remove"): Case(
+        404, {"event": f"{MARK}-day"}, body={"sure": "yes"}
+    ),
+    ("GET", "/console/events/{event}/report"): Case(404, {"event": f"{MARK}-day"}),
+    ("GET", "/console/events/{event}/report/{format}"): Case(
+        404, {"event": f"{MARK}-day", "format": "pdf"}
+    ),
+    ("POST", "/console/events/{event}/seal"): Case(
+        404, {"event": f"{MARK}-day"}, body={"sure": "yes"}
+    ),
+    ("GET", "/console/events/{event}/hold"): Case(404, {"event": f"{MARK}-day"}),
+    ("POST", "/console/events/{event}/hold"): Case(
+        404, {"event": f"{MARK}-day"}, body={"until": "2032-01-01", "reason": "x"}
+    ),
+    ("GET", "/console/holds"): Case(200),
+    ("GET", "/console/evidence"): Case(200),
+    ("POST", "/console/evidence"): Case(404, body={}),
+    ("GET", "/console/evidence/log"): Case(404),
     ("GET", "/console/verifiers"): Case(200),
     ("GET", "/console/verifiers/-/new"): Case(200, query="kind=link"),
     ("POST", "/console/verifiers/-/new"): Case(404, body={"kind": "link", "stream": MARK}),
@@ -123,6 +229,11 @@ CASES = {
     ("GET", "/console/passwords"): Case(404, query=f"stream={MARK}"),
     ("POST", "/console/passwords"): Case(404, body={"stream": MARK, "search": "x"}),
     ("GET", "/console/passwords/{password}"): Case(404, {"password": THEIRS}),
+    ("GET", "/console/passwords/{password}/data"): Case(404, {"password": THEIRS}),
+    ("GET", "/console/passwords/{password}/restriction"): Case(404, {"password": THEIRS}),
+    ("POST", "/console/passwords/{password}/restriction"): Case(
+        404, {"password": THEIRS}, body={"reason": "mine"}
+    ),
     ("POST", "/console/passwords/{password}"): Case(404, {"password": THEIRS}, body={"label": "x"}),
     ("GET", "/console/passwords/new"): Case(200, query=f"stream={MARK}"),
     ("POST", "/console/passwords/new"): Case(404, body={"stream": MARK, "count": "1"}),
@@ -146,6 +257,7 @@ CASES = {
     ("POST", "/console/tokens"): Case(422, body={"name": "new"}),
     ("POST", "/console/tokens/{name}"): Case(404, {"name": "evas"}, body={"sure": "yes"}),
     ("GET", "/console/organisation"): Case(200),
+    ("GET", "/console/organisation/papers/{paper}"): Case(404, {"paper": MARK}),
     ("POST", "/console/organisation"): Case(422, body={"timezone": "Nowhere/None"}),
     ("GET", "/console/account"): Case(200),
     ("POST", "/console/account/sign-out"): Case(303, body={}),
@@ -188,6 +300,11 @@ class House:
             acme.id, [stream.id], [(generate(), settings)], who="test", now=NOW
         )
         self.theirs = str(id)
+        window = (NOW * 1000, NOW * 1000 + 3_600_000)
+        event = EventSettings(
+            title=f"A {MARK}'s day", streams=(MARK,), timezone="UTC", windows=(window,)
+        )
+        store.events.add(acme.id, f"{MARK}-day", event, who="test", now=NOW)
         store.verifiers(keys).add(
             *(acme.id, stream.id, f"{MARK}-key", Verifier(kind="link", secret="ab" * 32)),
             who="test",
@@ -222,7 +339,8 @@ class House:
             data.replace(THEIRS.encode(), self.theirs.encode()),
         )
         secure, local = more.get("secure", True), more.get("local", False)
-        asked = Asked(method, path, query, fields, data, secure, local, b"\x0a\0\0", "")
+        network = more.get("network", b"\x0a\0\0")
+        asked = Asked(method, path, query, fields, data, secure, local, network, "")
         return routing.answer(self.office, asked)
 
     def close(self) -> None:
@@ -408,7 +526,7 @@ def test_a_long_list_is_shown_and_printed_page_by_page(
         who="test",
         now=made,
     )
-    house.office.store.viewers.revoke(acme.id, [min(ids)], who="test", now=made)
+    house.office.store.viewers.revoke(acme.id, [ids[0]], who="test", now=made)
     at, seen, cards = f"stream={MARK}&at={made}", list[set[str]](), list[int]()
     query: str | None = at
     while query:
@@ -431,7 +549,7 @@ def test_a_long_list_is_shown_and_printed_page_by_page(
         found = re.search(r'sheet\?([^"]*)" rel="next"', page)
         query = found and html.unescape(found[1])
     assert [len(each) for each in seen] == [3, 3, 1] and set[str]().union(*seen) == texts
-    # The smallest id stands on the first page, and lets nobody in.
+    # The one that was made first stands on the first page, and lets nobody in.
     assert cards == [2, 3, 1]
     house.close()
 
@@ -453,7 +571,7 @@ def test_a_store_that_is_away_is_named_to_nobody(tmp_path: Path) -> None:
         ):
             assert reply.status == 503 and dict(reply.headers)["Retry-After"] == "5"
             text = reply.body.decode()
-            assert "this cannot be done at present" in text
+            assert "the server needs is not at hand" in text
             assert place not in text and "postgresql" not in text and "connection" not in text
         house.close()
 
@@ -470,7 +588,7 @@ def test_a_key_store_that_was_emptied_is_named_to_nobody(tmp_path: Path) -> None
         house.ask("POST", "/api/v1/passwords", body={"streams": [MARK]}, token="eva"),
     ):
         text = reply.body.decode()
-        assert reply.status == 503 and "this cannot be done at present" in text
+        assert reply.status == 503 and "the server needs is not at hand" in text
         assert "keys.db" not in text and "pepper" not in text
     house.close()
 
@@ -501,6 +619,35 @@ def test_what_pages_say_to_a_browser(house: House) -> None:
         # Nothing is inline: no script or style with a body, no attribute that is one.
         text = reply.body.decode()
         assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|javascript:", text)
+
+
+def test_codes_are_counted_wherever_they_come_from(house: House) -> None:
+    """Who knows the password, and has an address for each try. Who does not know it uses up none of them, and
+    nobody learns from the answer which it was."""
+    accounts = house.office.accounts
+    eva = accounts.sign_in("acme", "eva", PASSWORDS["eva"], "", NOW).person
+    secret = accounts.begin_totp(eva, NOW)
+    accounts.finish_totp(eva, sign_in.totp(secret, NOW // 30), NOW)
+    networks = iter(range(1, 256))
+
+    def answer(code: str, password: str = PASSWORDS["eva"]) -> tuple[int, bytes]:
+        form = {"tenant": "acme", "name": "eva", "password": password, "code": code}
+        network = bytes((172, 16, next(networks)))
+        reply = house.ask("POST", "/console/sign-in", body=form, network=network)
+        return reply.status, reply.body
+
+    def right() -> str:
+        house.now += 30
+        return sign_in.totp(secret, house.now // 30)
+
+    for _ in range(12):
+        assert answer(right())[0] == 303
+        assert answer("000000", "wrong")[0] == 403
+    wrong = answer("000000", "wrong")
+    assert {answer("12345") for _ in range(10)} == {wrong}
+    assert answer(right()) == wrong
+    accounts.remove_totp(eva.tenant_id, "eva", who="test", now=house.now)
+    house.now = NOW
 
 
 def test_whoever_signs_in_gets_a_fresh_session(house: House) -> None:

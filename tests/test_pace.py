@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace
+from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace, in_order
 from tests.test_serve import BUSY, Node, node_in
 from tests.waiting import until
 
@@ -91,6 +91,25 @@ def fetch_all(clock: Clock, order: list[int], duration: float, pace: float) -> f
         if left:
             clock.now += max(1e-6, min(waits[number] for number in left))
     return clock.now - begin
+
+
+@pytest.mark.parametrize("duration", [1, 6, 10])
+def test_who_fetches_in_order_is_held_where_the_pace_ends(duration: int) -> None:
+    """The slack is for those who begin elsewhere, or in another rendition."""
+    clock = Clock()
+    held = next(number for number in range(300) if clock.ask(number, duration=duration, pace=2))
+    assert held <= AHEAD_SECONDS / duration + 1
+    assert not clock.ask(200, duration=duration, pace=2)
+
+
+@pytest.mark.parametrize("pace", [1, 1.02, 2, 4])
+def test_who_plays_on_gets_what_is_said(pace: float) -> None:
+    clock = Clock()
+    begin = clock.now
+    for number in range(200):
+        while wait := clock.ask(number, duration=6, pace=pace):
+            clock.now += wait
+    assert clock.now - begin == pytest.approx((1200 - AHEAD_SECONDS) / in_order(pace), rel=0.01)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -101,6 +101,8 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "sound": settings("audio_48k.m4a"),
         "given": StreamSettings(sources=(str(SAMPLE),), title="A clip", download=True),
         "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
+        "swift": StreamSettings(sources=(str(SAMPLE),), pace=None),
+        "slow": StreamSettings(sources=(str(SAMPLE),), pace=1),
         "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
         "over": settings("plain.mp4", closes_at=1),
         "locked": settings("plain.mp4", embed_origins=(site.origin,), embed_lock=True),
@@ -306,6 +308,9 @@ def test_a_window_without_a_film_says_so_to_people(
     text = body.decode()
     title, advice = REFUSALS[spoken][kind]
     assert f'<html lang="{spoken}">' in text and f"<h1>{title}</h1>\n<p>{advice}</p>" in text
+    # What is said to programs is English.
+    assert f'<p class="reason">{status}' in text
+    assert (f"{status}: " in text) == (spoken == "en")
     links = [values["href"] for tag, values in Document(text).elements if tag == "a"]
     assert [link and urljoin(path, link) for link in links] == ([] if way is None else [way])
     head = server.get(path, "HEAD", Accept=HTML, Accept_Language=spoken)
@@ -325,7 +330,9 @@ def test_a_window_leads_to_no_page_that_is_refused_as_well(
     path = f"/acme/{name}/{asked}" if asked != "t" else f"/t/x/acme/{name}/master.m3u8"
     status, _, body = server.get(path, Accept=HTML, Sec_Fetch_Dest="document")
     assert status == 403 and not [tag for tag, _ in Document(body.decode()).elements if tag == "a"]
-    assert asked == "t" or f"<p>{REFUSALS['en'][kind][1]}</p>" in body.decode()
+    if asked != "t":
+        # No sentence says it once more.
+        assert f"<p>{REFUSALS['en'][kind][1]}</p>" in body.decode() and b">403</p>" in body
 
 
 def test_such_a_window_runs_no_script_and_asks_nobody_else(server: Server, site: Site) -> None:
@@ -589,7 +596,49 @@ def test_all_buttons_have_room(chromium: Chromium, server: Server, width: int) -
     page.js("document.getElementById('now').textContent = '0:00:00'")
     row = "document.querySelector('.row')"
     assert page.js(f"{row}.scrollWidth <= {row}.clientWidth")
+    below = "document.getElementById('start').getBoundingClientRect().bottom"
+    assert page.js(f"{below} <= document.getElementById('seek').getBoundingClientRect().top")
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["count", "hls.min", None])
+def test_nobody_is_left_with_a_black_picture(
+    chromium: Chromium, server: Server, part: str | None
+) -> None:
+    """Where a part of the page does not arrive, it says so, and how to go on."""
+    page = chromium.page()
+    page.run("await page.route(values.where, (route) => route.abort())", where=f"**/{part}-*.js")
+    page.goto(server.url("/acme/film/"))
+    is_there = "document.getElementById('late') !== null"
+    if part is None:
+        page.until(f"!({is_there})")
+    else:
+        # It is shown after a while, in which a slow line brings the rest.
+        page.until("document.getAnimations().length > 0")
+        seen = "getComputedStyle(document.getElementById('late')).visibility"
+        assert page.js(seen) == "hidden"
+        page.js("document.getAnimations().forEach((each) => each.finish())")
+        assert page.js(seen) == "visible"
+        page.run("await page.unrouteAll()")
+        page.click("#late a")
+        page.until(f"!({is_there})")
+    page.close()
+
+
+@pytest.mark.slow
+def test_that_sound_plays_is_seen(chromium: Chromium, server: Server) -> None:
+    shown = "getComputedStyle(document.querySelector('.ear')).display !== 'none'"
+    for name, is_heard in (("film", False), ("sound", True)):
+        page = playing(chromium, server, name)
+        assert page.js(shown) is is_heard
+        # As after some seconds without a hand at the mouse.
+        controls = "document.getElementById('controls')"
+        seen = f"getComputedStyle({controls}).opacity"
+        calm = "document.getElementById('stage').classList.add('calm')"
+        faded = f"{controls}.getAnimations().forEach((each) => each.finish())"
+        assert page.js(f"({calm}, {seen}, {faded}, {seen})") == str(int(is_heard))
+        page.close()
 
 
 @pytest.mark.slow
@@ -651,7 +700,11 @@ def test_what_has_the_focus_keeps_its_keys(chromium: Chromium, server: Server) -
     page.run("await page.focus('#mute')")
     page.press(" ")
     assert page.js(f"[{VIDEO}.muted, {VIDEO}.paused]") == [True, False]
-    page.press("m")
+    # The slider stands where the sound is before the next key can come.
+    slider = "document.getElementById('volume').value"
+    page.until(f"{slider} === '0'")
+    unmuted = f"(document.getElementById('mute').click(), {slider})"
+    assert page.js(unmuted) == "1"
     before = page.js(f"{VIDEO}.volume")
     page.run("await page.focus('#volume')")
     page.press("ArrowLeft")
@@ -693,6 +746,18 @@ def test_it_goes_on_where_the_viewer_stopped_and_forgets_if_told(
     page.until("document.getElementById('length').textContent === '0:30'")
     assert page.js("document.getElementById('now').textContent") == "0:00"
     assert page.js("Object.keys(localStorage)") == ["pystream:forgetful"]
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "most"), [("film", 1.75), ("swift", 2), ("slow", 1)])
+def test_no_speed_is_offered_that_the_pace_would_not_feed(
+    chromium: Chromium, server: Server, name: str, most: float
+) -> None:
+    page = playing(chromium, server, name)
+    page.click("#settings")
+    offered = "[...document.querySelectorAll('[name=speed]')].map((each) => Number(each.value))"
+    assert max(page.js(offered)) == most
     page.close()
 
 
@@ -777,6 +842,7 @@ def says(kind: str) -> str:
 @pytest.mark.slow
 def test_a_grant_that_has_ended_is_replaced(chromium: Chromium, server: Server) -> None:
     page = opened(chromium, server, "film")
+    page.until("document.getElementById('poster').readyState >= 2")
     # No grant from before is good any more.
     server.answers.grants = Grants(*Keyring(bytes(32)).grant_keys(NOW))
     page.click("#start")
@@ -792,17 +858,57 @@ def test_a_grant_that_has_ended_is_replaced(chromium: Chromium, server: Server) 
 def test_pain_51_a_grant_that_ends_in_the_middle_costs_no_place(
     chromium: Chromium, server: Server
 ) -> None:
-    film = server.streams["long"].settings.sources[0]
-    loop = ["ffmpeg", "-v", "error", "-stream_loop", "5", "-i", str(SAMPLE), "-c", "copy", film]
-    subprocess.run(loop, check=True)
-    page = playing(chromium, server, "long")
-    page.run("await page.waitForResponse(/.ts$/)")
+    page = playing_three_minutes(chromium, server)
     server.answers.grants = Grants(*Keyring(b"\1" * 32).grant_keys(NOW))
     page.press("8")
     page.until(f"{STATE['playing']} && {VIDEO}.currentTime > 144.5")
     assert page.js(STATE["well"])
     assert [status for status, _ in page.seen("requests")].count(403) >= 1
     page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+@pytest.mark.parametrize("key", ["3", "9"], ids=["back", "on"])
+def test_who_goes_elsewhere_while_the_film_is_opened_again_gets_there(
+    chromium: Chromium, server: Server, key: str
+) -> None:
+    page = playing_three_minutes(chromium, server)
+    page.run("""
+kept.master = new Promise((held) => page.route("**/master.m3u8", held, { times: 1 }));
+kept.asked = page.waitForRequest("**/master.m3u8");
+""")
+    server.answers.grants = Grants(*Keyring(key.encode() * 32).grant_keys(NOW))
+    page.press("8")
+    page.run("await kept.asked")
+    assert page.js(f"{VIDEO}.readyState") == 0
+    page.press(key)
+    page.run("await (await kept.master).continue()")
+    at = int(key) * 18
+    page.until(f"{STATE['playing']} && {VIDEO}.currentTime > {at}")
+    assert page.js(f"{VIDEO}.currentTime") < at + 9
+    page.close()
+
+
+def playing_three_minutes(chromium: Chromium, server: Server) -> Page:
+    (film,) = server.streams["long"].settings.sources
+    loop = [
+        "ffmpeg",
+        "-y",
+        "-v",
+        "error",
+        "-stream_loop",
+        "5",
+        "-i",
+        str(SAMPLE),
+        "-c",
+        "copy",
+        film,
+    ]
+    subprocess.run(loop, check=True)
+    page = playing(chromium, server, "long")
+    page.run("await page.waitForResponse(/.ts$/)")
+    return page
 
 
 class Noting(Pace):

@@ -22,20 +22,32 @@ from hypothesis import strategies as st
 from PIL.Image import Image
 from sqlalchemy import delete, select, update
 
+from pystream.acl.passwords import PasswordSettings
 from pystream.acl.reports import Report, of_document
 from pystream.acl.reports.curve import LEAST, curves, svg
 from pystream.acl.reports.grid import Kind, grid, printed, share, totals
-from pystream.acl.reports.making import check_over
+from pystream.acl.reports.making import Wanted, check_over
 from pystream.acl.reports.paper import pdf
 from pystream.acl.reports.sheet import xlsx
 from pystream.acl.reports.table import csv
 from pystream.acl.reports.words import WORDS
 from pystream.acl.store import tables
+from pystream.acl.store.notary import Notary
 from pystream.acl.store.sealed_reports import Subject, Version
+from pystream.attendance.checkpoint import Clock
 from pystream.attendance.documents import Scope
 from pystream.attendance.options import Options, zones_version
 from pystream.attendance.verification import verify
-from pystream.errors import InvalidValue, NotFound, NotProven, PystreamError, StoreError
+from pystream.errors import (
+    InvalidValue,
+    MalformedDocument,
+    NotFound,
+    NotProven,
+    PystreamError,
+    SealError,
+    StoreError,
+    TooEarly,
+)
 from tests.audience import ALL, BREAKS, LATER, WHO, WINDOWS, Audience
 from tests.evidence import BERLIN, at, live, replayed
 from tests.oracles.attendance import Event
@@ -125,6 +137,35 @@ def test_an_event_is_united_over_its_streams(audience: Audience) -> None:
     assert again.rows == report.rows
 
 
+def test_who_looks_reads_what_is_new_and_what_is_sealed_is_computed_again(
+    audience: Audience,
+) -> None:
+    reporter, film = audience.reporter, audience.store.stream("acme", "film")
+    id = audience.viewer("eins", ALL)
+    audience.viewer("zwei", (at("18:00"), 45), stream="course")
+    audience.store.viewers.attendance.seal(audience.keys, at("23:00"), LATER)
+    of = [
+        *(Wanted(audience.tenant, audience.event), Wanted(audience.tenant, film)),
+        Wanted(audience.tenant, film, "2026-03-10"),
+    ]
+    whole = [reporter.provisional(each, LATER, whole=True) for each in of]
+    assert [reporter.provisional(each, LATER) for each in of] == whole
+    # What was looked at is not opened again, and one minute more is.
+    with audience.store.database.writing() as connection:
+        connection.execute(update(tables.attendance_sealed).values(sealed_events=b""))
+    assert [reporter.provisional(each, LATER) for each in of] == whole
+    audience.watch(id, at("19:40"), 1, "film")
+    more = reporter.provisional(of[0], LATER)
+    (before, after) = (
+        next(line for line in each.lines() if line.key == str(id)) for each in (whole[0], more)
+    )
+    assert after.online_ms == before.online_ms + 60_000
+    with pytest.raises(SealError):
+        reporter.seal_now(
+            of[0], Notary(audience.store.database, audience.keys), Clock(True, 5), **WHO
+        )
+
+
 def test_a_stream_is_reported_by_day(audience: Audience) -> None:
     key = str(audience.viewer("eins", (at("23:30"), 60), label="Saal"))
     film = audience.store.stream("acme", "film")
@@ -156,6 +197,104 @@ def test_what_was_erased_is_not_named_and_tests_are_in_no_sum(audience: Audience
     (kammer,) = [row for row in grid(report, "de").rows if row[0] == "kammer"]
     assert "Testzugang" in str(kammer)
     assert "gelöscht" in str(grid(report, "de").rows[0])
+
+
+# What players say
+
+
+def told_by_players(audience: Audience, **settings: Any) -> dict[str, Any]:
+    """Three who have had all of the film: one whose player says so, one that nobody hears of, and one whose
+    page was hidden for half of the programme; by key."""
+    for name in ("film", "course"):
+        audience.store.set_stream("acme", name, {"beacons": True, **settings}, **WHO)
+    begin, minutes = ALL
+    ids = {text: audience.viewer(text) for text in ("spricht", "stumm", "verdeckt")}
+    for text, id in ids.items():
+        session = audience.watch(id, begin, minutes, "film")
+        if text != "stumm":
+            audience.say(session, begin, 55)
+            hidden = text == "verdeckt"
+            said = {"sn": 10_000, "playhead": 55 * 60_000, "hidden": hidden}
+            audience.say(session, begin + 55 * 60_000, 50, **said)
+        if text == "spricht":
+            audience.check(session, begin + 30 * 60_000, 5000)
+    return {str(id): text for text, id in ids.items()}
+
+
+def test_where_players_speak_only_that_counts_and_it_is_told(audience: Audience) -> None:
+    names = told_by_players(audience)
+    report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
+    assert (report.options.verified, report.options.require_visible) == (True, False)
+    assert report.about["pause_visible"] == "yes"
+    lines = {names[line.key]: line for line in report.lines()}
+    assert {name: line.row["certifiable_ms"] // 1000 for name, line in lines.items()} == {
+        "spricht": 4500,
+        "stumm": 0,
+        "verdeckt": 4500,
+    }
+    assert {name: line.row["evidence_grade"] for name, line in lines.items()} == {
+        "spricht": "player+checks",
+        "stumm": "delivered",
+        "verdeckt": "player",
+    }
+    assert lines["stumm"].online_ms == 6_300_000 and lines["stumm"].points == "0"
+    head, *rows = cells(report)
+    shown = {row[0]: dict(zip(head, row, strict=True)) for row in rows if len(row) == len(head)}
+    assert shown["spricht"]["Laut Player"] == "1:15:00"
+    assert (
+        shown["spricht"]["Laut Player (s)"] == "4500" and shown["stumm"]["Laut Player (s)"] == "0"
+    )
+    assert shown["spricht"]["Nachweis"] == "Auslieferung, Player und Anwesenheitsabfragen"
+    assert "Laut Player ist" in str(rows) and "Eine Pause" not in str(rows)
+    (titles, *cells_), _ = sheet(xlsx(grid(report, "de")))
+    assert ("s", "Laut Player") in titles and len(cells_[0]) == len(titles)
+    (paper,), _ = opened(report)
+    assert "Laut Player 1:15:00" in paper and "Auslieferung und Player" in paper
+    assert "Laut Player ist" in paper
+    # In what is not signed, too, nothing is left out.
+    provisional = json.loads(report.json())
+    assert provisional["options"]["verified"] and "verified_ms" in provisional["rows"][0]
+    provisional["rows"][0]["verified_ms"] = None
+    with pytest.raises(MalformedDocument, match="what players have said"):
+        of_document(json.dumps(provisional).encode())
+
+
+def test_hidden_pages_count_where_nobody_minds(audience: Audience) -> None:
+    names = told_by_players(audience, require_visible=True)
+    report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
+    assert report.options.require_visible
+    counted = {names[line.key]: line.row["certifiable_ms"] // 1000 for line in report.lines()}
+    # Visible up to 18:45, when the break begins.
+    assert counted == {"spricht": 4500, "stumm": 0, "verdeckt": 2700}
+    assert "nicht verdeckt" in str(grid(report, "de").meanings)
+    film = audience.store.stream("acme", "film")
+    day = audience.reporter.of_stream(audience.tenant, film, "2026-03-10", LATER)
+    assert day.options.require_visible and day.about["pause_visible"] == "yes"
+    # Of a stream whose page says nothing, nothing would count.
+    audience.store.set_stream("acme", "course", {"require_visible": False, "beacons": False}, **WHO)
+    report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
+    assert (report.options.verified, report.options.require_visible) == (False, False)
+    assert {line.row["certifiable_ms"] for line in report.lines()} == {4_500_000}
+    assert "Laut Player" not in [column.title for column in grid(report, "de").columns]
+
+
+def test_what_players_said_is_proven_with_the_rest(audience: Audience) -> None:
+    told_by_players(audience, require_visible=True)
+    log = Log(leaves(events_of(audience)))
+    _, report = seal(audience, log=log)
+    assert report.document is not None
+    signed = json.loads(report.document)["options"]
+    assert signed["verified"] and signed["require_visible"]
+    verdict = verify(report.document, [KEY.verifier], io.BytesIO(log.export()))
+    assert set(verdict.proofs) == {"recomputed"}
+    for name in (b"verified", b"require_visible"):
+        forged = report.document.replace(b'"%s":true' % name, b'"%s":false' % name)
+        with pytest.raises((NotProven, MalformedDocument)):
+            verify(forged, [KEY.verifier])
+    # Who hears nothing of beacons makes other rows: they are bound to the log.
+    deaf = Log(leaves([each for each in events_of(audience) if each["kind"] != "beacon"]))
+    with pytest.raises(NotProven):
+        verify(report.document, [KEY.verifier], io.BytesIO(deaf.export()))
 
 
 # CSV
@@ -466,7 +605,7 @@ def seal(audience: Audience, reason: str = "", log: Log | None = None) -> tuple[
     noted = Log.of(events_of(audience)) if log is None else log
 
     def make() -> Report:
-        return audience.reporter.of_event(audience.tenant, audience.event, LATER)
+        return audience.reporter.of_event(audience.tenant, audience.event, LATER, whole=True)
 
     subject = Subject(event_id=audience.event.id)
     return audience.reporter.seal(
@@ -584,7 +723,7 @@ def test_what_comes_in_while_it_is_sealed_is_waited_for(audience: Audience) -> N
     count = 0
 
     def make() -> Report:
-        return audience.reporter.of_event(audience.tenant, audience.event, LATER)
+        return audience.reporter.of_event(audience.tenant, audience.event, LATER, whole=True)
 
     def sealing(restless: int) -> Version:
         nonlocal count
@@ -608,15 +747,45 @@ def test_what_comes_in_while_it_is_sealed_is_waited_for(audience: Audience) -> N
 
 def test_a_report_is_sealed_when_its_days_are_over(audience: Audience) -> None:
     audience.viewer("eins", ALL)
-    report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
-    over = at("00:00", "2026-03-11") // 1000
-    check_over(report, 86_400, over + 86_400)
-    with pytest.raises(PystreamError, match="2026-03-11 23:00 UTC"):
-        check_over(report, 86_400, over + 86_399)
-    film = audience.store.stream("acme", "film")
-    whole = audience.reporter.of_stream(audience.tenant, film, None, LATER)
+    film, over = audience.store.stream("acme", "film"), at("00:00", "2026-03-11") // 1000
+    evening = Wanted(audience.tenant, audience.event)
+    for wanted in (evening, Wanted(audience.tenant, film, "2026-03-10")):
+        check_over(wanted, over + 86_400)
+        with pytest.raises(TooEarly, match="2026-03-11 23:00 UTC") as early:
+            check_over(wanted, over + 86_399)
+        assert early.value.since == over + 86_400
+    audience.store.events.set(audience.acme, "herz", {"seal_after_s": 60}, **WHO)
+    check_over(Wanted(audience.tenant, audience.event), over + 60)
     with pytest.raises(InvalidValue, match="day"):
-        check_over(whole, 0, LATER)
+        check_over(Wanted(audience.tenant, film), LATER)
+    for day in ("1969-12-31", "2100-01-01", "x"):
+        with pytest.raises(InvalidValue, match="day"):
+            Wanted(audience.tenant, film, day)
+
+
+def test_of_what_was_erased_the_report_says_how_much(audience: Audience) -> None:
+    """What was watched with it is in no row, which a reader would not see otherwise."""
+    made: dict[str, Any] = {"who": "eva", "now": at("12:00", "2026-03-01") // 1000}
+    entries = [(text, PasswordSettings()) for text in ("bleibt", "weg", "nie", "vorher")]
+    both = [audience.ids["acme/film"], audience.ids["acme/course"]]
+    _, *gone, before = audience.issuer.add(audience.acme, both, entries, **made)
+    for text in ("bleibt", "weg"):
+        audience.viewer(text, ALL)
+    audience.issuer.erase(audience.acme, [before], **made)
+    for count, word in ((0, ""), (1, "1 Passwort"), (2, "2 Passwörter")):
+        report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
+        assert report.about["erased"] == count and len(report.lines()) == (1 if count else 2)
+        text = b"".join(csv(grid(report, "de"))).decode()
+        assert ("gelöscht: Was" in text) is bool(count) and word in text
+        assert ("gelöscht" in " ".join(opened(report)[0])) is bool(count)
+        assert of_document(report.json()).about["erased"] == count
+        if count < len(gone):
+            audience.issuer.erase(audience.acme, [gone[count]], **WHO)
+    # Of a day on which it was not there yet, or not any more, it is not said.
+    film = audience.store.stream("acme", "film")
+    for day, count in (("2026-03-10", 2), ("2026-03-14", 0), ("2026-02-27", 0)):
+        report = audience.reporter.of_stream(audience.tenant, film, day, LATER)
+        assert report.about["erased"] == count, day
 
 
 # From outside
@@ -651,14 +820,14 @@ def test_the_command(here: Path) -> None:
         file = here / f"herz.{ending}"
         assert "2 lines, provisional" in done("report", "acme/herz", "-o", file)
         assert file.read_bytes().startswith(begin) and file.stat().st_mode & 0o777 == 0o600
-        assert "--force" in refused(1, "report", "acme/herz", "-o", file)
+        assert "--overwrite" in refused(1, "report", "acme/herz", "-o", file)
     assert done("report", "acme/herz", "--format", "csv").startswith("\ufeffPasswort;")
     (version,) = told("report", "acme/herz", "--versions")["versions"]
     signed = told("report", "acme/herz", "--version", "1")
     assert signed["about"]["version"] == version["version"] == 1 and "signature" in signed
     day = ("report", "acme/film", "--day", "2026-03-10")
     assert "000123" in done(*day, "--locale", "en") and "zwei" not in done(*day)
-    assert told(*day, "--versions") == {"versions": []}
+    assert told(*day, "--versions") == {"held": None, "versions": []}
     assert "no version 2" in refused(1, "report", "acme/herz", "--version", "2")
     assert "no event and no stream" in refused(1, "report", "acme/nichts")
     for wrong in (

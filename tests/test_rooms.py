@@ -2,6 +2,8 @@
 
                        pystream.cli
                             |
+                    pystream.rehearsal
+                            |
                       pystream.server
                             |
                         pystream           the public names
@@ -36,8 +38,9 @@ PACKAGE = ROOT / "pystream"
 LOBBY = "pystream"
 # A room may import those of a higher depth, and its own modules.
 DEPTH = {
-    "__main__": -1,
-    "cli": 0,
+    "__main__": -2,
+    "cli": -1,
+    "rehearsal": 0,
     "server": 1,
     LOBBY: 2,
     "acl": 3,
@@ -64,7 +67,10 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "argon2": "pystream.acl.sign_in",
     "jinja2": "pystream.server.office.console",
     "sqlite3": "pystream.acl.store",
-    "reportlab": ("pystream.acl.cards", "pystream.acl.reports.paper", "pystream.acl.typeface"),
+    "reportlab": (
+        *("pystream.acl.cards", "pystream.acl.qr", "pystream.acl.typeface"),
+        "pystream.acl.reports.paper",
+    ),
     "xlsxwriter": "pystream.acl.reports.sheet",
     "joserfc": "pystream.acl.entrances",
     "maxminddb": "pystream.acl.entrances",

@@ -23,6 +23,7 @@ CASES = [
     ("/t/G/acme/film/download.mp4", Route(Kind.DOWNLOAD, **GRANTED)),
     ("/t/G/acme/film/leave", Route(Kind.LEAVE, **GRANTED)),
     ("/t/G/acme/film/beacon", Route(Kind.BEACON, **GRANTED)),
+    ("/t/G/acme/film/count", Route(Kind.COUNT, **GRANTED)),
     ("/t/G/acme/film/v1/v0/index.m3u8", Route(Kind.PLAYLIST, grant="G", **MEDIA)),
     ("/t/G/acme/film/v1/v0/init.mp4", Route(Kind.INIT, grant="G", **MEDIA)),
     ("/t/G/acme/film/v1/v0/init-2.mp4", Route(Kind.INIT, grant="G", **MEDIA, number=2)),

@@ -38,8 +38,10 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.notary import Notary
+from pystream.acl.store.password_data import PasswordData
 from pystream.acl.store.people import PeopleStore
 from pystream.acl.store.reaching import ReachStore
+from pystream.acl.store.restricting import RestrictionStore
 from pystream.acl.store.retaining import ProofLog
 from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.store.verifiers import Verifiers
@@ -58,6 +60,8 @@ from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, Sto
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
+# When no report is held any more.
+OVER = NOW + 100
 MONTH = "2031-05"
 CLOCK = Clock(True, 5)
 
@@ -69,6 +73,7 @@ class Full(Stores):
         super().__init__(folder, url)
         self.texts: dict[str, str] = {}
         self.passwords: dict[str, int] = {}
+        self.bystanders: dict[str, int] = {}
         for number, tenant in enumerate(("acme", "other"), 1):
             self.fill(tenant, number)
 
@@ -77,7 +82,8 @@ class Full(Stores):
         text = self.texts[tenant] = generate()
         (password,) = self.add(text, stream=f"{tenant}/film", label=f"label of {tenant}")
         self.passwords[tenant] = password
-        self.issuer.named(id, [f"viewer of {tenant}"], NOW)
+        named = self.issuer.named(id, [f"viewer of {tenant}"], NOW)
+        self.bystanders[tenant] = named[f"viewer of {tenant}"].id
         session = Session(
             id=bytes([number]) * 16,
             tenant_id=id,
@@ -139,8 +145,11 @@ class Full(Stores):
             row = {"log_id": signed.log_id, "level": 1, "number": 9, "tenant_id": id}
             connection.execute(insert(tables.attendance_subtree).values(**row, hash=bytes(32)))
         made = self.store.events.add(id, f"of-{tenant}", event("film"), **by)
-        reports(self).add(id, Subject(event_id=made.id), lambda *_: document(password), **by)
-        assert attendance.rows(self.keys, id, film, Options("file"))
+        of = Subject(event_id=made.id)
+        reports(self).add(id, of, lambda *_: document(password), **by)
+        reports(self).hold(id, of, OVER, "as the chamber wants", **by)
+        self.store.viewers.restrictions.restrict(id, self.bystanders[tenant], "as asked for", **by)
+        assert attendance.rows(self.keys, id, [film], Options("file"))
 
     def rows(self, tenant_id: int) -> dict[str, list[Any]]:
         """Everything of a tenant, table by table."""
@@ -235,6 +244,13 @@ def theirs(full: Full, name: str = "film") -> int:
     return full.ids[f"acme/{name}"]
 
 
+def outages(full: Full, tenant_id: int) -> list[tuple[int, int]]:
+    """By the tenant's own events."""
+    told = full.store.viewers.attendance.events(full.keys, tenant_id, 0)
+    found = [json.loads(each) for each in told]
+    return [(each["t0"], each["t1"]) for each in found if each["kind"] == "outage"]
+
+
 def new_password(full: Full) -> NewPassword:
     return NewPassword(id=7, reference=bytes(16), pepper=1, lookup=bytes(32), sealed_text=b"x")
 
@@ -257,6 +273,7 @@ CALLS: dict[type, dict[str, Call]] = {
             s for s in full.store.streams("other") if s.tenant_id == full.acme
         ],
         "stream": lambda full: full.store.stream("other", "theirs"),
+        "streams_of": lambda full: full.store.streams_of(full.other, [theirs(full)]),
         "changes": lambda full: [c for c in full.store.changes("other") if c.tenant == "acme"],
         "set_tenant": lambda full: full.store.set_tenant("other", {"display": "x"}, **WHO) and None,
         "remove_tenant": lambda full: full.store.remove_tenant("other"),
@@ -291,6 +308,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "references": lambda full: full.store.viewers.references(
             full.other, [full.passwords["acme"]]
         ),
+        "ended": lambda full: full.store.viewers.ended(full.other, [theirs(full)], 0, NOW + 1),
         "forget_lookups": lambda full: full.store.viewers.forget_lookups(
             full.other, [full.passwords["acme"]], **WHO
         ),
@@ -303,8 +321,17 @@ CALLS: dict[type, dict[str, Call]] = {
         "set_passwords": lambda full: full.store.viewers.set_passwords(
             full.other, {full.passwords["acme"]: {"max_devices": 1}}, **WHO
         ),
-        "has_passwords": lambda full: full.store.viewers.has_passwords(full.other, theirs(full)),
+        "has_entrance": lambda full: any(
+            full.store.viewers.has_entrance(full.other, theirs(full), access, NOW)
+            for access in ("personal", "shared", "signed", "external")
+        ),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
+        "check_not_held": lambda full: full.store.viewers.check_not_held(
+            full.other, [full.passwords["acme"]], NOW
+        ),
+        "forget_sessions": lambda full: full.store.viewers.forget_sessions(
+            full.other, [full.passwords["acme"]]
+        ),
         "replace": lambda full: replace_theirs(full),
     },
     AnswerStore: {
@@ -321,7 +348,11 @@ CALLS: dict[type, dict[str, Call]] = {
             if json.loads(each)["kind"] != "outage"
         ],
         "rows": lambda full: full.store.viewers.attendance.rows(
-            full.keys, full.other, theirs(full), Options("file"), [full.passwords["acme"]]
+            full.keys, full.other, [theirs(full)], Options("file"), [full.passwords["acme"]]
+        ),
+        "outages": lambda full: (
+            set(full.store.viewers.attendance.outages(full.other, 0))
+            - set(outages(full, full.other))
         ),
         "references": lambda full: full.store.viewers.attendance.references(
             full.other, [full.passwords["acme"]]
@@ -356,15 +387,48 @@ CALLS: dict[type, dict[str, Call]] = {
             "because",
             **WHO,
         ),
+        "hold": lambda full: reports(full).hold(
+            full.other, subject(full), NOW + 500, "theirs", **WHO
+        ),
+        "held": lambda full: reports(full).held(full.other, subject(full), NOW),
+        "release": lambda full: reports(full).release(full.other, subject(full), **WHO),
+        "listed": lambda full: [
+            each
+            for each in reports(full).listed(full.other, NOW, skip=0, most=10)
+            if each.subject == subject(full)
+        ],
     },
     ReachStore: {
         "forget": lambda full: full.store.viewers.reach.forget(
             full.other, [full.passwords["acme"]]
         ),
     },
+    RestrictionStore: {
+        "restrict": lambda full: full.store.viewers.restrictions.restrict(
+            full.other, full.passwords["acme"], "theirs", **WHO
+        ),
+        "lift": lambda full: full.store.viewers.restrictions.lift(
+            full.other, full.bystanders["acme"], **WHO
+        ),
+        "listed": lambda full: [
+            id
+            for id in full.store.viewers.restrictions.listed(full.other)
+            if id == full.bystanders["acme"]
+        ],
+        "check_none": lambda full: full.store.viewers.restrictions.check_none(
+            full.other, [full.bystanders["acme"]]
+        ),
+        "recorded": lambda full: full.store.viewers.restrictions.recorded(
+            full.other, [theirs(full)], 0, NOW * 2000
+        ),
+    },
     Notary: {
         "ensure_key": lambda full: (
             notary(full).ensure_key(full.other, NOW) == notary(full).ensure_key(full.acme, NOW)
+        ),
+        "public_key": lambda full: (
+            notary(full).public_key(full.store.tenant("other"), NOW)
+            == notary(full).public_key(full.store.tenant("acme"), NOW)
         ),
         "signing_key": lambda full: (
             notary(full).signing_key(full.other) == notary(full).signing_key(full.acme)
@@ -391,9 +455,12 @@ CALLS: dict[type, dict[str, Call]] = {
         "cosign": lambda full: notary(full).cosign(
             cosigning(full), notary(full).checkpoints(full.acme)[0].note, NOW
         ),
+        "signed_over": lambda full: (
+            notary(full).signed_over(full.other, 1, CLOCK, NOW).tenant_id == full.acme
+        ),
         "export": lambda full: [
             line
-            for line in notary(full).export(full.other, CLOCK, NOW)
+            for line in notary(full).export(notary(full).checkpoint(full.other, CLOCK, NOW))
             if str(full.passwords["acme"]).encode() in line
         ],
         "receipt": lambda full: notary(full).receipt(
@@ -478,6 +545,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "there": lambda full: full.issuer.there(full.other, [full.texts["acme"]]),
         "find_named": lambda full: full.issuer.find_named(full.other, "viewer of acme"),
         "named": lambda full: full.issuer.named(full.other, ["viewer of acme"], NOW) and None,
+        "erased": lambda full: full.issuer.erased(full.other, [theirs(full)], 0, NOW + 1),
         "erase": lambda full: full.issuer.erase(full.other, [full.passwords["acme"]], **WHO),
     },
     KeyStore: {
@@ -489,9 +557,16 @@ CALLS: dict[type, dict[str, Call]] = {
         "held": lambda full: full.keys.held(0) == full.keys.held(full.acme),
         "rotate_tenant": lambda full: full.keys.rotate_tenant(full.other, NOW) and None,
     },
+    PasswordData: {
+        "export": lambda full: PasswordData(full.store, full.keys).export(
+            full.store.tenant("other"), full.passwords["acme"], CLOCK, **WHO
+        ),
+    },
     Leaving: {
         "export": lambda full: exported(full, "other", full.texts["acme"], "label of acme"),
-        "delete": lambda full: leaving(full).delete("other", force=True, **WHO) and None,
+        "delete": lambda full: (
+            unrestricted(full, "other").delete("other", force=True, **WHO) and None
+        ),
     },
 }
 # What is asked by the node itself, or by its operator for all.
@@ -521,6 +596,8 @@ OF_ALL: dict[type, set[str]] = {
     AttendanceStore: {
         "keep",
         "cursors",
+        "told_until",
+        "stepped_back_from",
         "give_up",
         "seal",
         "old",
@@ -528,8 +605,9 @@ OF_ALL: dict[type, set[str]] = {
         "forget_parts",
     },
     ReachStore: {"find", "keep"},
+    RestrictionStore: set(),
     ViewerStore: {
-        *("attendance", "reach"),
+        *("attendance", "reach", "restrictions"),
         "answers",
         "keep",
         "forget_spent",
@@ -547,6 +625,7 @@ OF_ALL: dict[type, set[str]] = {
         *("finish_pepper", "rotate_pepper", "apply_erasures", "scrub", "rotate_master", "status"),
         *("old_erasures", "forget_erasures"),
     },
+    PasswordData: set(),
     Leaving: set(),
 }
 
@@ -617,6 +696,15 @@ def leaving(full: Full) -> Leaving:
     return Leaving(full.store, full.keys)
 
 
+def unrestricted(full: Full, tenant: str) -> Leaving:
+    """The same, where nobody's data of a tenant is restricted any more: it would not go."""
+    restrictions = full.store.viewers.restrictions
+    owner = full.acme if tenant == "acme" else full.other
+    for id in restrictions.listed(owner):
+        restrictions.lift(owner, id, **WHO)
+    return leaving(full)
+
+
 def exported(full: Full, tenant: str, *wanted: str) -> list[str]:
     """Which of the texts are in a tenant's export."""
     path = full.folder / f"{tenant}.zip"
@@ -656,6 +744,14 @@ def test_a_stranger_gets_nothing_and_changes_nothing(full: Full, kind: type, nam
     # They are there for whoever they belong to.
     assert full.issuer.find(full.acme, full.texts["acme"]) is not None
     assert [each.text for each in full.issuer.listed(full.acme)] == [full.texts["acme"]]
+
+
+def test_who_was_erased_counts_for_the_own_tenant_alone(full: Full) -> None:
+    full.issuer.erase(full.acme, [full.passwords["acme"]], **WHO | {"now": NOW + 101})
+    asked = [theirs(full)], 0, NOW + 1
+    assert full.issuer.erased(full.acme, *asked) == 1
+    assert full.issuer.erased(full.other, *asked) == 0
+    assert full.store.viewers.ended(full.other, *asked) == ()
 
 
 # The end of a contract
@@ -726,13 +822,21 @@ def test_an_export_holds_everything_of_the_tenant(full: Full) -> None:
 
 def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     other = full.everything(full.other)
+    with pytest.raises(StoreError, match=r"of 'acme' is restricted \(1\)"):
+        leaving(full).delete("acme", who="eva", now=OVER, force=True)
+    goes = unrestricted(full, "acme")
     before = full.rows(full.acme)
     with pytest.raises(StoreError, match="streams that are served"):
-        leaving(full).delete("acme", who="eva", now=NOW)
+        goes.delete("acme", who="eva", now=OVER)
+    held = (
+        r"of acme/of-acme is held until .*: as the chamber wants\. .* report acme/of-acme --release"
+    )
+    with pytest.raises(StoreError, match=held):
+        goes.delete("acme", who="eva", now=OVER - 1, force=True)
     assert full.rows(full.acme) == before
     (kept,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
     acme = full.acme
-    done = leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    done = goes.delete("acme", who="eva", now=OVER, force=True)
     assert done.traces is Traces.NONE
     assert not any(full.rows(acme).values()) and full.keys.held(acme) == (0, 0)
     assert full.keys.record_keys(acme, [kept]) == {}
@@ -740,7 +844,7 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
     document = done.proof.document
     assert document["counts"] == {name: len(rows) for name, rows in before.items()}
     assert document["keys"] == {"tenant_key": 1, "record_key": 8}
-    assert (document["tenant_id"], document["at"]) == (acme, NOW)
+    assert (document["tenant_id"], document["at"]) == (acme, OVER)
     assert ProofLog(full.store.database).all() == (done.proof,)
     key = Keyring(full.keys.root()).proof_key()
     printed = json.loads(json.dumps(certificate(done.proof, done.names, key)))
@@ -750,10 +854,10 @@ def test_a_deleted_tenant_is_gone_and_proven(full: Full) -> None:
         logged = str(connection.execute(select(tables.proof)).all())
     assert "acme" not in logged and "eva" not in logged
     with pytest.raises(NotFound):
-        leaving(full).delete("acme", who="eva", now=NOW)
+        goes.delete("acme", who="eva", now=OVER)
     # Its number never comes again, so the name is another tenant's.
     assert full.store.add_tenant("acme", TenantSettings(), who="eva", now=NOW).id > acme
-    again = leaving(full).delete("acme", who="eva", now=NOW + 1)
+    again = goes.delete("acme", who="eva", now=OVER + 1)
     assert again.proof.document["previous"] == done.proof.digest
     assert broken_at(ProofLog(full.store.database).all()) is None
 
@@ -783,7 +887,7 @@ def test_nothing_in_either_store_is_a_deleted_tenants(full: Full) -> None:
     full.issuer.named(full.acme, ["sent away"], NOW)
     full.store.viewers.revoke(full.acme, [full.passwords["acme"]], **WHO)
     verifiers(full).revoke(full.acme, "k1", **WHO)
-    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    unrestricted(full, "acme").delete("acme", who="eva", now=OVER, force=True)
     after = {name: naming(rows) for name, rows in whole().items()}
     assert [name for name, rows in after.items() if rows] == []
 
@@ -806,10 +910,10 @@ def test_a_deletion_that_was_interrupted_goes_on(full: Full, monkeypatch: Any) -
 
     monkeypatch.setattr(Leaving, "_empty", stopping)
     with pytest.raises(Stopped):
-        leaving(full).delete("acme", who="eva", now=NOW, force=True)
+        unrestricted(full, "acme").delete("acme", who="eva", now=OVER, force=True)
     assert full.keys.held(full.acme) == (0, 0)
     assert full.store.streams("acme") == () and ProofLog(full.store.database).all() == ()
-    leaving(full).delete("acme", who="eva", now=NOW)
+    unrestricted(full, "acme").delete("acme", who="eva", now=OVER)
     assert not any(full.rows(full.acme).values())
 
 
@@ -818,7 +922,7 @@ def test_a_worker_serves_nothing_of_a_tenant_that_is_gone(full: Full) -> None:
     worker = pytest.importorskip("pystream.server.worker")
     following = worker.Streams(full.store.snapshot())
     assert following.find("acme", "film") is not None
-    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    unrestricted(full, "acme").delete("acme", who="eva", now=OVER, force=True)
     full.store.add_tenant("acme", TenantSettings(), who="eva", now=NOW)
     following.learn(full.store.changed_since(following.revision))
     assert following.find("acme", "film") is None
@@ -827,7 +931,7 @@ def test_a_worker_serves_nothing_of_a_tenant_that_is_gone(full: Full) -> None:
 
 def test_what_is_still_counted_of_a_deleted_stream_is_left_out(full: Full) -> None:
     film = theirs(full)
-    leaving(full).delete("acme", who="eva", now=NOW, force=True)
+    unrestricted(full, "acme").delete("acme", who="eva", now=OVER, force=True)
     row = Metered(77, film, HOUR, Kind.SEGMENT, 5, 5, 0)
     assert full.store.add_traffic([row], NOW) == (row,)
     with full.store.database.reading() as connection:

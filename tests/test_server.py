@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -451,6 +452,19 @@ def test_pain_44_a_replaced_film_has_other_addresses(tmp_path: Path) -> None:
         gone = path.split("/")
         gone[5] = "a" * len(gone[5])
         assert server.get("/".join(gone))[0] == 404
+
+
+def test_pain_44_media_of_other_keys_has_other_addresses() -> None:
+    """As of a store and a master key that were made anew, with the same numbers."""
+
+    def version(encryption: str, keys: Any) -> str:
+        source = Source(1, (str(MEDIA / "plain.mp4"),), "ts", 2, 0, encryption, keys=keys)
+        return trio.run(Origin(1 << 24).film, source).version
+
+    rings = [Keyring(bytes([n]) * 32) for n in (1, 1, 2)]
+    first, same, other = (version("aes-128", partial(ring.content_key, 1)) for ring in rings)
+    assert first == same != other
+    assert len({version("none", None) for _ in rings} | {first, other}) == 3
 
 
 def test_many_who_want_the_same_film_at_once_wait_for_one_and_go_on_one_by_one(

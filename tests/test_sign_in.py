@@ -54,8 +54,18 @@ def test_every_role_has_its_rights_and_the_admin_all() -> None:
 
 def test_the_operator_sees_neither_passwords_nor_reports_nor_the_log() -> None:
     hidden = {Right.PASSWORDS_READ, Right.PASSWORDS_CHANGE, Right.REPORTS_READ, Right.AUDIT_READ}
+    hidden |= {Right.EVENTS_READ, Right.EVENTS_CHANGE, Right.REPORTS_SEAL, Right.EVIDENCE_READ}
+    hidden |= {Right.REPORTS_HOLD}
     assert not RIGHTS[Role.OPERATOR] & hidden
     assert not RIGHTS[Role.OPERATOR] & {Right.PEOPLE_CHANGE, Right.TOKENS_CHANGE}
+
+
+def test_who_plans_an_event_reads_no_report_and_reports_are_sealed_by_admins() -> None:
+    readers = {role for role in Role if Right.REPORTS_READ in RIGHTS[role]}
+    assert readers == {Role.ADMIN, Role.REPORTER}
+    assert Right.EVENTS_CHANGE in RIGHTS[Role.EDITOR]
+    assert {role for role in Role if Right.REPORTS_SEAL in RIGHTS[role]} == {Role.ADMIN}
+    assert {role for role in Role if Right.REPORTS_HOLD in RIGHTS[role]} == {Role.ADMIN, Role.DPO}
 
 
 def test_who_only_looks_changes_nothing() -> None:

@@ -445,7 +445,8 @@ def test_few_keys_of_a_film_are_kept_and_go_with_it(tmp_path: Path) -> None:
     asked: list[int] = []
 
     def keys(version: str, rendition: str, period: int) -> bytes:
-        asked.append(period)
+        if version:
+            asked.append(period)
         return period.to_bytes(16)
 
     source = Source(1, (str(MEDIA / "intra.mp4"),), "ts", 0.1, 1, "aes-128", keys=keys)

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from sqlalchemy import (
     bindparam,
     cast,
     create_engine,
+    event,
+    func,
     select,
     text,
     update,
@@ -40,6 +43,8 @@ from sqlalchemy import (
 
 import pystream.acl.store
 from pystream.acl.store import Store, database, tables
+from pystream.acl.store.database import Database
+from pystream.acl.store.prepared import for_both
 from pystream.acl.streams import (
     MAXIMUM,
     RESERVED_TENANTS,
@@ -54,6 +59,7 @@ from pystream.acl.streams import (
 from pystream.acl.traffic import Kind, Metered, hours_of, month_of
 from pystream.errors import Exists, InvalidValue, NotFound, StoreError
 from pystream.server import log
+from tests import postgresql
 
 MIGRATIONS = Path(pystream.acl.store.__file__).parent / "migrations"
 # 2031-05-15 12:00 UTC
@@ -239,6 +245,25 @@ print("ready", flush=True)
 sys.stdin.read()
 Store.open(sys.argv[1]).close()
 """
+
+
+def test_threads_that_write_wait_for_each_other(file: Path) -> None:
+    """SQLite would have them sleep and look again, and so at last: here it looks once."""
+    with Store.open(str(file)) as store:
+        engine = store.database.engine
+        engine.dispose()
+
+        def impatient(connection: sqlite3.Connection, _: object) -> None:
+            connection.execute("PRAGMA busy_timeout = 0").close()
+
+        event.listen(engine, "connect", impatient)
+
+        def add(number: int) -> None:
+            store.add_tenant(f"tenant-{number}", TenantSettings(), who="eva", now=1)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(add, range(40)))
+        assert len(store.tenants()) == 40
 
 
 @pytest.mark.slow
@@ -430,6 +455,25 @@ def test_a_store_that_is_away_is_told_once_however_often_it_is_asked(
             by_hand.execute("DROP TABLE revision")
         trio.run(main, clock=MockClock(rate=1000))
     assert [each.message for each in caplog.records] == ["store-unreachable"]
+
+
+@pytest.mark.needs("pg_ctlcluster")
+def test_a_connection_that_the_database_ends_is_not_asked_again(
+    postgres: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(postgresql.url(postgres), migrate=True)
+    own = for_both(select(func.pg_backend_pid()))
+    with (
+        pytest.raises(StoreError, match=r"terminating connection|closed the connection"),
+        database.asking() as connection,
+    ):
+        ((ended,),) = own.rows(connection, {})
+        postgresql.execute(postgresql.url(postgres), f"SELECT pg_terminate_backend({ended}, 20000)")
+        own.rows(connection, {})
+    assert not caplog.records
+    with database.asking() as connection:
+        assert own.rows(connection, {}) != [(ended,)]
+    database.engine.dispose()
 
 
 def test_what_lasts_is_told_once_a_minute(

@@ -333,6 +333,13 @@ def told(doors: Doors, *words: str, typed: str = "") -> str:
     ).stdout
 
 
+def refused(doors: Doors, code: int, *words: str) -> str:
+    command = [sys.executable, "-m", "pystream", *words]
+    done = subprocess.run(command, cwd=doors.node.folder, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "")
+    return done.stderr
+
+
 def test_links_by_the_command_line(doors: Doors) -> None:
     made = json.loads(told(doors, "verifier", "add", "acme", "--kind", "link", "--json"))
     name, secret = made["name"], made["secret"]
@@ -348,6 +355,8 @@ def test_links_by_the_command_line(doors: Doors) -> None:
     listed = told(doors, "verifier", "list", "acme")
     assert "mySharedSecret" not in listed and secret not in listed
     assert listed.count("active") == 2
+    assert "checked by wowza" in refused(doors, 1, "link", "acme/alone", "--expires", "1h")
+    assert "TENANT alone" in refused(doors, 2, "verifier", "revoke", "acme/signed", name)
     said = told(doors, "verifier", "revoke", "acme", name)
     assert said == f"link {name} is revoked\n"
     assert doors.kind("acme/signed", link=query) == "link"
@@ -451,7 +460,8 @@ def test_a_spent_token_stays_spent(doors: Doors) -> None:
     status, _ = doors.enter("acme/external", token=next_one, replaces=visit["grant"])
     assert status == 200
     assert doors.kind("acme/external") == "link_missing"
-    assert doors.ask("/acme/external/master.m3u8")[0] == 403
+    status, _, said = doors.ask("/acme/external/master.m3u8")
+    assert status == 403 and b"by a link of the site that offers it" in said
 
 
 def test_tokens_by_a_key_set(doors: Doors, portal: Portal) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, make_url, update
+from sqlalchemy import create_engine, event, make_url, update
 from sqlalchemy import text as sql
 
 from pystream.acl.entrances.verifiers import Brought, Verifier, new_secret, verify
@@ -47,6 +47,7 @@ from pystream.acl.viewers import (
 )
 from pystream.errors import EntranceError, Exists, InvalidValue, NotFound, StoreError
 from tests import postgresql
+from tests.test_people import moved
 from tests.waiting import until
 
 NOW = 1_936_699_200
@@ -772,9 +773,113 @@ def test_sessions_are_kept_once_and_end_once(stores: Stores) -> None:
 @pytest.mark.slow
 def test_lists_are_read_page_by_page(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pystream.acl.store.issuing._PAGE", 7)
-    texts = {generate() for _ in range(20)}
+    texts = [generate() for _ in range(20)]
     stores.add(*texts)
-    assert {each.text for each in stores.issuer.listed(stores.acme)} == texts
+    assert [each.text for each in stores.issuer.listed(stores.acme)] == texts
+
+
+def test_lists_are_in_the_order_in_which_passwords_were_made(stores: Stores) -> None:
+    """Whatever their ids, of which no two neighbours say anything, and whatever the clock said."""
+    film, course = stores.ids["acme/film"], stores.ids["acme/course"]
+    texts = [generate() for _ in range(30)]
+    first = stores.add(*texts[:12], label="Hall 1")
+    stores.add(*texts[12:20], stream="acme/course")
+    stores.add("of another tenant", stream="other/film")
+    both = [(text, PasswordSettings()) for text in texts[20:]]
+    stores.issuer.add(stores.acme, [film, course], both, who="eva", now=NOW - 1)
+    assert list(first) != sorted(first)
+
+    def paged(stream: int | None, most: int, at: int | None = None) -> list[str | None]:
+        found: list[str | None] = []
+        after = 0
+        while True:
+            if at is None:
+                page = stores.issuer.page(stores.acme, stream, after=after, most=most)
+            else:
+                assert stream is not None
+                page = stores.issuer.made(stores.acme, stream, at, most, after=after)
+            if not page:
+                return found
+            found += [each.text for each in page]
+            after = page[-1].number
+
+    for most in (1, 7, 100):
+        assert paged(None, most) == texts
+        assert paged(film, most) == texts[:12] + texts[20:]
+        assert paged(course, most) == texts[12:]
+        assert paged(course, most, NOW - 1) == texts[20:]
+        assert paged(course, most, NOW) == texts[12:20]
+    picked = [first[5], first[2], first[9]]
+    shown = [each.text for each in stores.issuer.shown(stores.acme, picked)]
+    assert shown == [texts[2], texts[5], texts[9]]
+    # What was not added leaves a gap, and no trace.
+    with pytest.raises(Exists):
+        stores.add("a new one", texts[3])
+    stores.add("the last one")
+    assert paged(film, 7) == [*texts[:12], *texts[20:], "the last one"]
+    named = [stores.issuer.named(stores.acme, [name], NOW)[name].id for name in "cab"]
+    listed = stores.issuer.listed(stores.acme, named=True)
+    assert [each.password.id for each in listed] == named
+
+
+def test_older_passwords_are_numbered_in_the_order_in_which_they_were_stored(
+    stores: Stores, url: str
+) -> None:
+    """In a store of a revision that had no numbers."""
+    texts = [generate() for _ in range(20)]
+    stores.add(*texts)
+    named = stores.issuer.named(stores.acme, ["4711"], NOW)["4711"].id
+    stores.store.close()
+    moved(url, "0011", down=True)
+    stores.store = Store.open(url)
+    issuer = Issuer(stores.store.viewers, stores.keys)
+    assert [each.text for each in issuer.listed(stores.acme)] == texts
+    (viewer,) = issuer.listed(stores.acme, named=True)
+    assert (viewer.password.id, viewer.number) == (named, 21)
+    film = stores.ids["acme/film"]
+    assert [each.text for each in issuer.page(stores.acme, film, after=15)] == texts[15:]
+    issuer.add(stores.acme, [film], [("the last", PasswordSettings())], who="eva", now=NOW)
+    assert [each.number for each in issuer.page(stores.acme, film, after=19)] == [20, 22]
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_no_page_of_a_list_looks_at_all_of_a_tenant(stores: Stores) -> None:
+    """A million passwords are listed a page at a time, each from where the one before has ended. (What
+    PostgreSQL does depends on how much there is.)"""
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "FROM password" in statement and "LIMIT" in statement:
+            rows = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            asked.extend(row[3] for row in rows)
+
+    film = stores.ids["acme/film"]
+    ids = stores.add(*[generate() for _ in range(3)])
+    event.listen(stores.store.database.engine, "before_cursor_execute", note)
+    viewers = stores.store.viewers
+    for plan, of in (
+        (["ix_password_number (tenant_id=? AND named=? AND number>?)"], {}),
+        (
+            [
+                "ix_admission_number (stream_id=? AND number>?)",
+                "sqlite_autoindex_password_1 (id=?)",
+            ],
+            {"stream_id": film},
+        ),
+        (
+            [
+                "ix_password_created_at (tenant_id=? AND created_at=? AND number>?)",
+                "sqlite_autoindex_admission_1 (stream_id=? AND password_id=?)",
+            ],
+            {"stream_id": film, "made_at": NOW},
+        ),
+        (["sqlite_autoindex_password_1 (id=?)"], {"ids": ids}),
+    ):
+        asked.clear()
+        viewers.passwords(stores.acme, after=1, **of)
+        steps = [each for each in asked if "ORDER BY" not in each]
+        assert [each.partition("INDEX ")[2] for each in steps] == plan
+        assert "ids" in of or steps == asked
 
 
 # Whom links and tokens name, and how they are checked

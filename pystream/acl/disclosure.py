@@ -36,12 +36,12 @@ may come; those that are there keep their meaning as long as `format` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pystream.acl.retention import DataClass, Rules
-from pystream.acl.streams import Tenant
+from pystream.acl.streams import StreamSettings, Tenant, rules_of
 from pystream.acl.viewers import notice_version
 
 FORMAT: Final = "pystream-privacy 1"
@@ -51,15 +51,36 @@ LANGUAGES: Final = ("de", "en")
 @dataclass(frozen=True, slots=True)
 class Practice:
     """What of a node's settings says what it keeps. `asks_with_address`: customers' sites may be told
-    the viewer's address. `logs_requests`: the operator's log has each request."""
+    the viewer's address. `logs_requests`: the operator's log has each request.
+
+    The rest is what papers say of it: `tls`: it speaks HTTPS itself; `proxied`: a proxy may be in front;
+    `console`: customers' people and programs have one, and an API; `keeps_key_backups`: it deletes old
+    backups of keys; `timestamp_host`: of the authority that stamps checkpoints; and what the operator says of
+    itself: `operator` with its address, `location` of the servers, `sub_processors`.
+    """
 
     rules: Rules
     asks_with_address: bool = False
     logs_requests: bool = False
+    tls: bool = False
+    proxied: bool = False
+    console: bool = True
+    database: str = "SQLite"
+    keeps_key_backups: bool = False
+    timestamp_host: str = ""
+    operator: str = ""
+    location: str = ""
+    sub_processors: tuple[str, ...] = ()
+
+    def of(self, tenant: Tenant) -> Practice:
+        """With the days that a tenant has chosen."""
+        return replace(self, rules=rules_of(self.rules, tenant.settings))
 
 
 def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]:
     """The document, as JSON values."""
+    if tenant is not None:
+        practice = practice.of(tenant)
     found: dict[str, Any] = {
         "format": FORMAT,
         "kept": [_kept(data, practice.rules) for data in DataClass],
@@ -227,15 +248,6 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "no",
         None,
     ),
-    DataClass.ATTENDANCE_REPORTS: (
-        (
-            "reports that the customer has had sealed: how long each password has watched, and when;"
-            " encrypted",
-        ),
-        "to show later what was certified, and what was corrected",
-        "pseudonymous",
-        None,
-    ),
     DataClass.ATTENDANCE: (
         (
             "of streams whose attendance the customer has recorded: which segment, playlist, key or"
@@ -247,6 +259,22 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "to confirm attendance, where the customer has accepted that purpose",
         "pseudonymous",
         "the hour of the event",
+    ),
+    DataClass.ATTENDANCE_INTERVALS: (
+        ("what has been computed of these events: when each password has watched; encrypted",),
+        "to show attendance without computing all of it again",
+        "pseudonymous",
+        "the hour of the first of the events",
+    ),
+    DataClass.ATTENDANCE_REPORTS: (
+        (
+            "reports that the customer has had sealed: how long each password has watched, and when, and"
+            " what the password and its label were; encrypted",
+            "which of them are held until a time, and why",
+        ),
+        "to show later what was certified, and what was corrected",
+        "pseudonymous",
+        "the sealing of the report's last version, or the end of a hold where that is later",
     ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),
@@ -320,13 +348,23 @@ _BROWSER = (
 )
 
 
-def notice(practice: Practice, language: str) -> str:
+def notice(practice: Practice, language: str, streams: Iterable[StreamSettings] = ()) -> str:
     """A block of text for a customer's privacy notice, in paragraphs; `language` is one of
-    `LANGUAGES`. It says what pystream does; whose viewers they are and on what ground, the customer
-    has to add."""
+    `LANGUAGES`. It says what pystream does, and of `streams` what is switched on of attendance; whose viewers
+    they are and on what ground, the customer has to add."""
     texts = _NOTICES[language]
     rules = practice.rules
-    told = texts["asked"] if practice.asks_with_address else ""
+    recorded = [each for each in streams if each.attendance]
+    told = [
+        texts[name]
+        for name, is_told in (
+            ("beacons", any(each.beacons for each in recorded)),
+            ("checks", any(each.check_minutes is not None for each in recorded)),
+            ("no_skip", any(each.no_skip for each in recorded)),
+            ("asked", practice.asks_with_address),
+        )
+        if is_told
+    ]
     values = {
         "sessions": rules.sessions,
         "expired": rules.expired_passwords,
@@ -336,9 +374,7 @@ def notice(practice: Practice, language: str) -> str:
         # A backup is older than its days for as long as it takes to be noticed.
         "backups": rules.key_backups + 1,
     }
-    return "\n\n".join(
-        part.format(**values) for part in (*texts["text"].split("\n\n"), told) if part
-    )
+    return "\n\n".join(part.format(**values) for part in (*texts["text"].split("\n\n"), *told))
 
 
 _NOTICES: Final = {
@@ -372,6 +408,14 @@ How much was sent is counted by film and hour, and after {hours} days by film an
 nothing of any person.
 
 Your own browser remembers how far you have watched. You can switch that off in the player.""",
+        "beacons": """\
+Of some of these films the page also says what it plays: every ten seconds whether the film plays, where, \
+how fast, and whether the page is hidden. Only what was playing is confirmed then.""",
+        "checks": """\
+Of some of them it asks now and then whether you are there; we store when it has asked, and whether there \
+was an answer.""",
+        "no_skip": """\
+Of some of them nobody can skip ahead; for that we store how far was watched with each password.""",
         "asked": """\
 Before you are let in, our own site may be asked whether you may watch, and is told your network \
 address then.""",
@@ -408,6 +452,15 @@ Wie viel gesendet wurde, wird je Film und Stunde gezählt, nach {hours} Tagen nu
 Monat. Das sagt nichts über einzelne Personen.
 
 Ihr eigener Browser merkt sich, wie weit Sie gesehen haben. Das können Sie im Player abschalten.""",
+        "beacons": """\
+Bei einigen dieser Filme sagt die Seite auch, was sie abspielt: alle zehn Sekunden, ob der Film läuft, wo, \
+wie schnell, und ob die Seite verdeckt ist. Bestätigt wird dann nur, was lief.""",
+        "checks": """\
+Bei einigen davon fragt sie ab und zu, ob Sie da sind; gespeichert wird, wann sie gefragt hat und ob \
+geantwortet wurde.""",
+        "no_skip": """\
+Bei einigen davon kann nicht vorgespult werden; dazu speichern wir, wie weit mit jedem Passwort \
+gesehen wurde.""",
         "asked": """\
 Bevor Sie eingelassen werden, kann unsere eigene Seite gefragt werden, ob Sie zusehen dürfen; dabei \
 wird ihr Ihre Netzadresse genannt.""",

@@ -22,6 +22,7 @@ from pystream.acl.passwords import canonical
 from pystream.acl.reports import Report
 from pystream.acl.reports.grid import Cell, Column, Grid, Kind, grid
 from pystream.acl.reports.words import WORDS
+from pystream.attendance.programmes import is_luhn
 from pystream.errors import InvalidValue
 
 MOST_BYTES: Final = 64 << 20
@@ -89,14 +90,9 @@ def efn(text: str) -> str:
         )
     if not number.startswith(_PREFIX):
         raise InvalidValue(f"an EFN begins with {_PREFIX}: this is another number")
-    if not _is_luhn(number):
+    if not is_luhn(number):
         raise InvalidValue("the check digit does not fit, so a digit is wrong: look it up again")
     return number
-
-
-def _is_luhn(number: str) -> bool:
-    doubled = ((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(digit)] for digit in number[-2::-2])
-    return (sum(doubled) + sum(map(int, number[-1::-2]))) % 10 == 0
 
 
 # The list

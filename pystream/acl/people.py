@@ -36,7 +36,12 @@ class Right(StrEnum):
     PASSWORDS_CHANGE = "passwords:change"
     PASSWORDS_ERASE = "passwords:erase"
     TRAFFIC_READ = "traffic:read"
+    EVENTS_READ = "events:read"
+    EVENTS_CHANGE = "events:change"
     REPORTS_READ = "reports:read"
+    REPORTS_SEAL = "reports:seal"
+    REPORTS_HOLD = "reports:hold"
+    EVIDENCE_READ = "evidence:read"
     AUDIT_READ = "audit:read"
     TENANT_CHANGE = "tenant:change"
     PEOPLE_CHANGE = "people:change"
@@ -61,18 +66,31 @@ RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
         (
             *(Right.STREAMS_READ, Right.STREAMS_CHANGE, Right.TRAFFIC_READ),
             *(Right.PASSWORDS_READ, Right.PASSWORDS_CHANGE),
+            *(Right.EVENTS_READ, Right.EVENTS_CHANGE),
         )
     ),
     Role.REPORTER: frozenset(
-        (Right.STREAMS_READ, Right.PASSWORDS_READ, Right.TRAFFIC_READ, Right.REPORTS_READ)
+        (
+            *(Right.STREAMS_READ, Right.PASSWORDS_READ, Right.TRAFFIC_READ),
+            *(Right.EVENTS_READ, Right.REPORTS_READ, Right.EVIDENCE_READ),
+        )
     ),
     Role.DPO: frozenset(
-        (Right.STREAMS_READ, Right.PASSWORDS_READ, Right.PASSWORDS_ERASE, Right.AUDIT_READ)
+        (
+            *(Right.STREAMS_READ, Right.PASSWORDS_READ, Right.PASSWORDS_ERASE),
+            *(Right.REPORTS_HOLD, Right.AUDIT_READ),
+        )
     ),
-    Role.AUDITOR: frozenset((Right.STREAMS_READ, Right.TRAFFIC_READ, Right.AUDIT_READ)),
+    # Whether a report is true is proven by the log and its checkpoints, which call a password by its number.
+    Role.AUDITOR: frozenset(
+        (Right.STREAMS_READ, Right.TRAFFIC_READ, Right.AUDIT_READ, Right.EVIDENCE_READ)
+    ),
     Role.OPERATOR: frozenset((Right.STREAMS_READ, Right.STREAMS_CHANGE, Right.TRAFFIC_READ)),
     Role.SUPPORT: frozenset(
-        (Right.STREAMS_READ, Right.PASSWORDS_READ, Right.TRAFFIC_READ, Right.AUDIT_READ)
+        (
+            *(Right.STREAMS_READ, Right.PASSWORDS_READ, Right.TRAFFIC_READ),
+            *(Right.AUDIT_READ, Right.EVENTS_READ),
+        )
     ),
 }
 

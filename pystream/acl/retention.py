@@ -22,8 +22,9 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `revoked_passwords` | the revocation                      | key destroyed, then deleted           |
 | `named_viewers`     | end of the last session             | key destroyed, then deleted           |
 | `attendance_log`    | -                                   | kept until the tenant is deleted      |
-| `attendance_reports` | -                                  | kept until the tenant is deleted      |
 | `attendance`        | the hour of the event               | key destroyed, then deleted           |
+| `attendance_intervals` | the hour of the first event      | deleted; computed anew of what is left |
+| `attendance_reports` | sealing of the last version        | key destroyed, then deleted           |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
 | `erasures`          | the erasure                         | taken off the erasure list            |
 | `key_backups`       | the backup                          | deleted                               |
@@ -39,8 +40,18 @@ they were here last, so they stay for as long as one of these does, and have no 
 again then is a new one. One that was revoked stays for as long as revoked passwords do: a site that goes
 on naming it after that has it let in.
 
-Of attendance, hashes and what befell the node stay in the log, so that it can be verified when the
-events are gone: neither tells anything of a viewer. 32 days of an event are 30 after its day is closed.
+Of attendance, hashes and what befell the node stay in the log, with its checkpoints, so that it can be
+verified when the events are gone: neither tells anything of a viewer. 32 days of an event are 30 after its
+day is closed. Events are deliveries, what players say, presence checks, and how far somebody has come in a
+film that cannot be skipped ahead. Intervals that are computed of them go with the first of these events: what
+outlasts them is what a sealed report says, whose six years are what bodies that accredit training ask for.
+Receipts are made when they are asked for, and not kept. Of streams that are not personal there are the sums
+of `traffic` alone.
+
+What a sealed report calls a password stays readable as long as the report, though the password itself
+goes earlier. A report that is held (`attendance_hold`) does not get old.
+
+Tenants may have days of their own for what is recorded of attendance: `OF_TENANTS`.
 
 An entry of the erasure list has to be there for as long as any backup of the key store that has the
 key: so `erasures` is above `key_backups`.
@@ -79,8 +90,9 @@ class DataClass(StrEnum):
     REVOKED_PASSWORDS = "revoked_passwords"
     NAMED_VIEWERS = "named_viewers"
     ATTENDANCE_LOG = "attendance_log"
-    ATTENDANCE_REPORTS = "attendance_reports"
     ATTENDANCE = "attendance"
+    ATTENDANCE_INTERVALS = "attendance_intervals"
+    ATTENDANCE_REPORTS = "attendance_reports"
     REMOVED_STREAMS = "removed_streams"
     ERASURES = "erasures"
     KEY_BACKUPS = "key_backups"
@@ -90,16 +102,27 @@ class DataClass(StrEnum):
 OF_THE_CONTRACT: Final = frozenset(
     (
         *(DataClass.SETTINGS, DataClass.PASSWORDS, DataClass.PEOPLE, DataClass.TOKENS),
-        *(DataClass.ATTENDANCE_LOG, DataClass.ATTENDANCE_REPORTS),
+        DataClass.ATTENDANCE_LOG,
     )
 )
 """What stays until the tenant ends it."""
+
+OF_TENANTS: Final = (DataClass.ATTENDANCE, DataClass.ATTENDANCE_REPORTS)
+"""What tenants may have days of their own for: their setting is the name with `_days` behind it."""
+LEAST_ATTENDANCE_DAYS: Final = 3
+"""Of a tenant's own: a report is sealed a day after its last day is over, of events that are there then."""
+MOST_DAYS: Final = 36_525
 
 _FIXED = {
     DataClass.ENDINGS: LEAST_PASSWORD_DAYS,
     DataClass.KEPT_ANSWERS: 1,
     DataClass.CONSOLE_SESSIONS: 1,
     DataClass.SPENT_TOKENS: 0,
+}
+# What goes with something else.
+_LIKE = {
+    DataClass.NAMED_VIEWERS: DataClass.SESSIONS,
+    DataClass.ATTENDANCE_INTERVALS: DataClass.ATTENDANCE,
 }
 
 
@@ -115,6 +138,7 @@ class Rules:
     expired_passwords: int = 365
     revoked_passwords: int = 90
     attendance: int = 32
+    attendance_reports: int = 2192
     removed_streams: int = 1096
     erasures: int = 400
     key_backups: int = 30
@@ -124,8 +148,7 @@ class Rules:
         """None for what is kept until the tenant ends it."""
         if data in OF_THE_CONTRACT:
             return None
-        if data is DataClass.NAMED_VIEWERS:
-            return self.sessions
+        data = _LIKE.get(data, data)
         return _FIXED[data] if data in _FIXED else int(getattr(self, data))
 
     def old_before(self, data: DataClass, now: int) -> int:

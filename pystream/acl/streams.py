@@ -19,6 +19,7 @@ from pystream.acl.entrances.conditions import Conditions
 from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
 from pystream.acl.passwords import problems_of_moment
+from pystream.acl.retention import LEAST_ATTENDANCE_DAYS, MOST_DAYS, OF_TENANTS, Rules
 from pystream.acl.viewers import DEVICE_MODES
 from pystream.attendance import purpose
 from pystream.errors import InvalidValue, Said
@@ -49,7 +50,9 @@ class TenantSettings:
     plain text with empty lines between paragraphs. `attendance_purpose`: the version of the purpose
     text that the tenant has accepted, without which no attendance is recorded; empty: none.
     `checkpoint_url`: where checkpoints of the log of attendance are sent, https; `checkpoint_cosigner`:
-    the key, as text, of who cosigns them for the tenant; empty: nobody.
+    the key, as text, of who cosigns them for the tenant; empty: nobody. `attendance_days`: days for which
+    events of attendance are kept, and `attendance_reports_days`: the same of its sealed reports; None: as
+    the node has it.
     """
 
     display: str = ""
@@ -59,6 +62,8 @@ class TenantSettings:
     attendance_purpose: str = ""
     checkpoint_url: str = ""
     checkpoint_cosigner: str = ""
+    attendance_days: int | None = None
+    attendance_reports_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +103,10 @@ class StreamSettings:
     alone, and where there are none, on its own page and in no frame.
     `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
     `no_skip`: with each password, no more of the film can be had than could have been watched so far.
-    `beacons`: the page says what it plays, which narrows attendance. `check_minutes`: minutes in each of
-    which it asks once whether somebody is there; None: never.
+    `beacons`: the page says what it plays, which narrows attendance; `require_visible`: what plays in a
+    page that is hidden does not count either. `check_minutes`: minutes in each of which it asks once
+    whether somebody is there; None: never. `own_count`: each viewer sees on the page how much of the own
+    attendance counts so far.
     """
 
     sources: tuple[str, ...]
@@ -131,7 +138,9 @@ class StreamSettings:
     attendance: bool = False
     no_skip: bool = False
     beacons: bool = False
+    require_visible: bool = False
     check_minutes: int | None = None
+    own_count: bool = False
 
 
 MAXIMUM: Final[Mapping[str, Any]] = {
@@ -294,6 +303,10 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
             "the public key of a cosigner is wanted, as `pystream attendance cosign --new-key` writes it",
             of="checkpoint_cosigner",
         )
+    for data in OF_TENANTS:
+        days = getattr(settings, f"{data}_days")
+        if days is not None and not LEAST_ATTENDANCE_DAYS <= days <= MOST_DAYS:
+            yield _range(f"{data}_days", LEAST_ATTENDANCE_DAYS, MOST_DAYS, "days are", ", or none")
 
 
 def _is_cosigner(text: str) -> bool:
@@ -400,6 +413,18 @@ def _of_beacons(settings: StreamSettings) -> Iterator[str]:
             "what players say narrows attendance, which has to be recorded for that",
             of="beacons",
         )
+    if settings.require_visible and not settings.beacons:
+        yield Said(
+            "visible-beacons",
+            "only the page can say whether it is hidden: beacons are wanted",
+            of="require_visible",
+        )
+    if settings.own_count and not settings.attendance:
+        yield Said(
+            "own-count-attendance",
+            "only what is recorded can be shown: attendance has to be recorded as well",
+            of="own_count",
+        )
     minutes = settings.check_minutes
     if minutes is None:
         return
@@ -411,6 +436,12 @@ def _of_beacons(settings: StreamSettings) -> Iterator[str]:
             "the page that asks has to say as well what it plays: beacons are wanted",
             of="check_minutes",
         )
+
+
+def rules_of(rules: Rules, settings: TenantSettings) -> Rules:
+    """A node's days, with those that a tenant has of its own."""
+    own = {str(data): getattr(settings, f"{data}_days") for data in OF_TENANTS}
+    return replace(rules, **{name: days for name, days in own.items() if days is not None})
 
 
 def records_attendance(stream: Stream, tenant: Tenant | None) -> bool:

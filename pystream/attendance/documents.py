@@ -61,17 +61,20 @@ class Scope:
     """Which of the log's events a report is computed from, and which of the rows it has.
 
     Events are those of the streams, None for all, from `begin` to before `end`, in ms; what is of no viewer
-    where it touches that. Rows are those of the days, None for all, and of the programme.
+    where it touches that. Rows are those of the days, None for all, and of the programme, and of no key that
+    it is `without`: of which there are events, and nobody may use them.
     """
 
     streams: tuple[str, ...] | None = None
     begin: int = FIRST
     end: int = LAST
     days: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
 
     def has(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is one of the report's."""
-        return self.days is None or row["day"] is None or row["day"] in self.days
+        is_of_days = self.days is None or row["day"] is None or row["day"] in self.days
+        return is_of_days and row["key"] not in self.without
 
 
 class Unsigned(NamedTuple):
@@ -202,10 +205,17 @@ def _unsigned(
             each.name: getattr(said, each.name) for each in fields(said) if each.name != "timezone"
         },
         "rows": [dict(row) for row in rows],
-        "scope": {each.name: getattr(scope, each.name) for each in fields(scope)},
+        "scope": _scoped(scope),
         "tzdata": zones_version(),
         "zone": options.timezone,
     }
+
+
+def _scoped(scope: Scope) -> dict[str, Any]:
+    said = {each.name: getattr(scope, each.name) for each in fields(scope)}
+    if not scope.without:
+        del said["without"]
+    return said
 
 
 def _signed(made: dict[str, Any], key: SigningKey) -> bytes:
@@ -292,9 +302,10 @@ def _options(members: dict[str, Any]) -> Options:
 
 
 def _scope(value: Any) -> Scope:
-    said = _object(value, "scope", _SCOPE)
-    for name in ("streams", "days"):
-        if said[name] is not None:
+    form = _SCOPE | ({"without": _list} if isinstance(value, dict) and "without" in value else {})
+    said = _object(value, "scope", form)
+    for name in ("streams", "days", "without"):
+        if said.get(name) is not None:
             if not all(map(_text, said[name])):
                 raise MalformedDocument(f"scope: {name} are not as specified")
             said[name] = tuple(said[name])

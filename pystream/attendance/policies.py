@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,15 +48,18 @@ class Award:
 def problems(policy: Policy) -> Iterator[str]:
     """What is wrong with a policy."""
     if policy.rounding not in ROUNDINGS:
-        yield f"rounding: {policy.rounding!r} is none of {', '.join(ROUNDINGS)}"
+        text = f"{policy.rounding!r} is none of {', '.join(ROUNDINGS)}"
+        yield Said("one-of", text, of="rounding", value=policy.rounding)
     if policy.rounding == _THRESHOLD and policy.threshold_pct is None:
-        yield "threshold_pct: the rounding of that name wants one, in percent of the programme"
+        text = "the rounding of that name wants one, in percent of the programme"
+        yield Said("threshold-wanted", text, of="threshold_pct")
     for name, value, most in (
         ("threshold_pct", policy.threshold_pct, 100),
         ("least_minutes", policy.least_minutes, _MOST_MINUTES),
     ):
         if value is not None and not 1 <= value <= most:
-            yield f"{name}: from 1 to {most} are wanted, or none"
+            text = f"from 1 to {most} are wanted, or none"
+            yield Said("range-or-none", text, of=name, least=1, most=most)
 
 
 def award(policy: Policy, certifiable_ms: int, programme_ms: int) -> Award:
@@ -78,6 +81,19 @@ def award(policy: Policy, certifiable_ms: int, programme_ms: int) -> Award:
         worth = Fraction((seconds * 2 + 900) // 1800, 4)
     points = worth if reached else Fraction(0)
     return Award(points > 0, points)
+
+
+def least_s(policy: Policy, programme_ms: int) -> int:
+    """From how many seconds on a time is worth anything. Raises `InvalidValue` as `award` does."""
+    low, high = 0, 60 * (_MOST_MINUTES + 45) + programme_ms // 1000
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (low, middle)
+            if award(policy, middle * 1000, programme_ms).certified
+            else (middle, high)
+        )
+    return high
 
 
 def decimal(points: Fraction) -> str:

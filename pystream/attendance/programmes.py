@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from pystream.attendance import policies
 from pystream.attendance.options import zone_file
 from pystream.attendance.policies import Policy
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, Said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _MOST_STREAMS = 100
 _LONGEST_SEAL_AFTER_S = 14 * 86400
 # Instants of the ledger, and so of windows.
 _LAST_MS = 4_102_444_800_000
+_VNR = re.compile(r"276[0-9]{16}")
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _CIVIL = r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)"
 _SPAN = re.compile(rf"{_CIVIL}/(?:{_CIVIL}|(\d\d:\d\d(?::\d\d)?))", re.ASCII)
@@ -94,29 +95,50 @@ def check_name(name: str) -> None:
     """Raises `InvalidValue` where no event can have that name."""
     if not _SLUG.fullmatch(name):
         raise InvalidValue(
-            f"{name!r} is no event name: 1 to 63 small letters, digits and hyphens are, with no hyphen"
-            " first"
+            Said(
+                "slug",
+                f"{name!r} is no event name: 1 to 63 small letters, digits and hyphens are, with no hyphen"
+                " first",
+                name=name,
+            )
         )
+
+
+def is_vnr(text: str) -> bool:
+    """Whether it can be the number that a German chamber of physicians has given an event: 19 digits
+    (glossary of eiv-fobi.de). That the last one is a check digit by Luhn's formula, and the first ones 276,
+    Germany, is said nowhere, but true of the numbers that are published for tests. Other chambers have
+    others."""
+    return bool(_VNR.fullmatch(text)) and is_luhn(text)
+
+
+def is_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1 Annex B: from the right, each second digit counts twice, as the sum of its own."""
+    doubled = (int(digit) * (1 + at % 2) for at, digit in enumerate(reversed(digits)))
+    return sum(value // 10 + value % 10 for value in doubled) % 10 == 0
 
 
 def _problems(settings: EventSettings) -> Iterator[str]:
     title, vnr = settings.title, settings.vnr
     if not title.strip() or len(title) > 200 or not title.isprintable():
-        yield "title: from 1 to 200 characters are wanted, and no line ends"
+        text = "from 1 to 200 characters are wanted, and no line ends"
+        yield Said("text-wanted", text, of="title", most=200)
     if len(vnr) > 40 or not vnr.isprintable():
-        yield "vnr: at most 40 characters are wanted, and no line ends"
+        text = "at most 40 characters are wanted, and no line ends"
+        yield Said("text", text, of="vnr", most=40)
     if not 1 <= len(settings.streams) <= _MOST_STREAMS:
-        yield f"streams: from 1 to {_MOST_STREAMS} are wanted"
+        yield _range("streams", 1, _MOST_STREAMS)
     if len(set(settings.streams)) < len(settings.streams):
-        yield "streams: one is named twice"
+        yield Said("twice", "one is named twice", of="streams")
     try:
         zone(settings.timezone)
     except InvalidValue:
-        yield f"timezone: {settings.timezone!r} is no time zone; they are named as in Europe/Berlin"
+        text = f"{settings.timezone!r} is no time zone; they are named as in Europe/Berlin"
+        yield Said("time-zone", text, of="timezone", value=settings.timezone)
     yield from _of_programme(settings)
     yield from policies.problems(settings.policy)
     if not 0 <= settings.seal_after_s <= _LONGEST_SEAL_AFTER_S:
-        yield f"seal_after_s: from 0 to {_LONGEST_SEAL_AFTER_S} seconds are wanted"
+        yield _range("seal_after_s", 0, _LONGEST_SEAL_AFTER_S)
 
 
 def _of_programme(settings: EventSettings) -> Iterator[str]:
@@ -125,12 +147,18 @@ def _of_programme(settings: EventSettings) -> Iterator[str]:
         least = 1 if name == "windows" else 0
         if not least <= len(spans) <= _MOST_SPANS:
             sound = False
-            yield f"{name}: from {least} to {_MOST_SPANS} are wanted"
+            yield _range(name, least, _MOST_SPANS)
         if not all(0 <= begin < end <= _LAST_MS for begin, end in spans):
             sound = False
-            yield f"{name}: each has to end after it begins, from 1970 to 2099"
+            text = "each has to end after it begins, from 1970 to 2099"
+            yield Said("span-order", text, of=name)
     if sound and programme_ms(settings.windows, settings.breaks) < 1000:
-        yield "breaks: they leave nothing of the windows"
+        yield Said("breaks-all", "they leave nothing of the windows", of="breaks")
+
+
+def _range(name: str, least: int, most: int) -> Said:
+    text = f"from {least} to {most} are wanted"
+    return Said("range", text, of=name, least=least, most=most)
 
 
 # The programme
@@ -182,13 +210,14 @@ def span(text: str, timezone: str) -> tuple[int, int]:
     """
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise InvalidValue("FROM/TO is wanted, as in 2026-03-10T18:00/19:30")
+        raise _no_span()
     day, begin, other_day, end, short_end = found.groups()
     there = zone(timezone)
     first = _instant(day, begin, there, fold=0)
     last = _instant(other_day or day, end or short_end, there, fold=1)
     if first >= last:
-        raise InvalidValue("FROM has to be before TO; a TO of another day has its date")
+        text = "FROM has to be before TO; a TO of another day has its date"
+        raise InvalidValue(Said("span-backwards", text))
     return first, last
 
 
@@ -197,10 +226,15 @@ def _instant(day: str, clock: str, there: ZoneInfo, *, fold: int) -> int:
         local = datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=there, fold=fold)
         seconds = local.timestamp()
     except (ValueError, OverflowError):
-        raise InvalidValue("FROM/TO is wanted, as in 2026-03-10T18:00/19:30") from None
+        raise _no_span() from None
     if datetime.fromtimestamp(seconds, there).replace(tzinfo=None) != local.replace(tzinfo=None):
-        raise InvalidValue(f"{day} {clock} is none in {there}: the clock is set forward then")
+        text = f"{day} {clock} is none in {there}: the clock is set forward then"
+        raise InvalidValue(Said("clock-skips", text, value=f"{day} {clock}"))
     return round(seconds * 1000)
+
+
+def _no_span() -> InvalidValue:
+    return InvalidValue(Said("span", "FROM/TO is wanted, as in 2026-03-10T18:00/19:30"))
 
 
 def written(span: tuple[int, int], timezone: str) -> str:

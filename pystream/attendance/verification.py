@@ -9,7 +9,7 @@ key has no event left is not available; a row whose key has some has to follow f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pystream._core import Evidence, Frontier, check_inclusion, leaf_hashes
 from pystream.attendance import checkpoint as checkpoints
@@ -56,9 +56,11 @@ def verify(
     keys: Sequence[VerifierKey],
     export: BinaryIO | None = None,
     kept: Sequence[str] = (),
+    others: Sequence[BinaryIO] = (),
 ) -> Verdict:
     """Verifies a report or a receipt, and where an export is given, its rows by that. `kept` are notes of
-    checkpoints of the same log, which has to contain them.
+    checkpoints of the same log, which has to contain them; `others` exports of its earlier epochs, where a
+    backup was brought back meanwhile, all of whose leaves count.
 
     Raises `MalformedDocument`, and `NotProven` where something does not follow; `ValueError` for checkpoints
     to look for, and no export to do it in.
@@ -76,8 +78,7 @@ def verify(
         evidence, events = _of_receipt(document, document.receipt, checkpoint)
         proofs = _compared(document, evidence, gone=0)
     if export is not None:
-        log = _Log(document, roots, keys)
-        log.read(export)
+        log = _read(document, roots, [export, *others], keys)
         leaves, gone = checkpoint.size, log.gone
         again = _compared(document, log.evidence, log.gone)
         if document.receipt is None:
@@ -152,31 +153,68 @@ def _other_zones(document: Document) -> str:
     )
 
 
-class _Log:
-    """An export, read once: every root that has been signed has to be there at its size."""
+class _Found:
+    """What exports have of a document."""
 
-    def __init__(
-        self, document: Document, roots: Sequence[Checkpoint], keys: Sequence[VerifierKey]
-    ) -> None:
+    def __init__(self) -> None:
         self.evidence = Evidence()
-        # Events of the document that are there, and leaves below its checkpoint that are not.
+        # Events of the document that are there, and leaves that count and are not.
         self.taken = 0
         self.gone = 0
+
+
+def _read(
+    document: Document,
+    roots: Sequence[Checkpoint],
+    exports: Sequence[BinaryIO],
+    keys: Sequence[VerifierKey],
+) -> _Found:
+    """All of them; the first of the roots is the document's own. Raises `MalformedDocument` and
+    `NotProven`."""
+    own = roots[0]
+    logs: dict[int, tuple[Checkpoint, BinaryIO]] = {}
+    for export in exports:
+        whole, _ = checkpoints.check(documents.head(export.readline(_LONGEST_LINE)), keys)
+        if whole.name != own.name or whole.epoch > own.epoch:
+            raise NotProven("a checkpoint is of another log")
+        if whole.epoch in logs:
+            raise NotProven(f"two exports are of epoch {whole.epoch} of the log")
+        logs[whole.epoch] = whole, export
+    every = list(roots)
+    for whole, _ in logs.values():
+        # What is known of an epoch may lie behind what a backup of it had.
+        if whole.previous is not None and whole.epoch - 1 in logs:
+            size, root = whole.previous
+            before, _ = logs[whole.epoch - 1]
+            every += [replace(before, size=size, root=root)] if size <= before.size else []
+    if any(each.name != own.name or each.epoch not in logs for each in every):
+        raise NotProven("a checkpoint is of another log")
+    found = _Found()
+    for epoch, (whole, export) in sorted(logs.items()):
+        mine = [each for each in every if each.epoch == epoch]
+        size = own.size if epoch == own.epoch else whole.size
+        _Log(document, found, size, [*mine, whole]).read(export, whole)
+    return found
+
+
+class _Log:
+    """An export, read once: every root that has been signed has to be there at its size. What lies behind
+    `size` does not count."""
+
+    def __init__(
+        self, document: Document, found: _Found, size: int, roots: Sequence[Checkpoint]
+    ) -> None:
         self._document = document
-        self._keys = keys
-        self._checkpoint = roots[0]
+        self._found = found
+        self._size = size
         self._roots = sorted(roots, key=lambda each: each.size)
         self._frontier = Frontier()
 
-    def read(self, file: BinaryIO) -> None:
-        """All of it. Raises `MalformedDocument` and `NotProven`."""
-        whole, _ = checkpoints.check(documents.head(file.readline(_LONGEST_LINE)), self._keys)
-        for each in (*self._roots, whole):
-            if each.origin != self._checkpoint.origin:
-                raise NotProven("a checkpoint is of another log")
+    def read(self, file: BinaryIO, whole: Checkpoint) -> None:
+        """All that comes behind its first line."""
+        for each in self._roots:
             if each.size > whole.size:
                 raise NotProven(f"the export ends before a checkpoint of {each.size} leaves")
-        self._roots.append(whole)
         before = 1
         while part := self._part(file, before):
             lines = documents.lines(part, before)
@@ -203,12 +241,12 @@ class _Log:
         return part
 
     def _take(self, lines: documents.Lines, count: int) -> None:
-        first, size, scope = self._frontier.size, self._checkpoint.size, self._document.scope
+        first, size, scope = self._frontier.size, self._size, self._document.scope
         below = sum(1 for place in lines.places if first + place < size)
-        self.gone += max(0, min(count, size - first)) - below
+        self._found.gone += max(0, min(count, size - first)) - below
         receipt = self._document.receipt
         streams = None if scope.streams is None else frozenset(scope.streams)
-        self.taken += self.evidence.select(
+        self._found.taken += self._found.evidence.select(
             b"\n".join(lines.events[:below]),
             None if receipt is None else receipt.key,
             streams,

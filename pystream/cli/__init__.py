@@ -23,7 +23,11 @@ COMMANDS = {
     "attendance": "compute who has watched for how long, from evidence",
     "report": "say who has attended an event, or watched a stream, and export it",
     "retention": "delete what is old, and show the proof of it",
+    "privacy": "write the papers that data protection law asks for",
+    "guard": "limit SYNs and drop banned sources in the kernel, for a server",
+    "doctor": "say whether this machine is set up for a server that may be attacked",
     "top": "show what a running node does",
+    "rehearse": "play a coming event on this host, and say what holds",
     "traffic": "say what was sent in a month, by stream and kind",
 }
 

@@ -38,7 +38,7 @@ actions:
 example:
   pystream attendance event add acme/heart-2031 --title "Heart 2031" \\
       --stream hall-a --stream hall-b --window 2031-05-16T09:00/12:30 \\
-      --break 2031-05-16T10:30/10:45 --vnr 2760909012345678901
+      --break 2031-05-16T10:30/10:45 --vnr 2760909012345678902
 """
 
 _EPILOG = f"""\
@@ -174,8 +174,18 @@ def _add(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
+    _doubt(parser, made)
     _store.report(options, _facts(tenant, made), f"event {tenant}/{name} is added")
     return 0
+
+
+def _doubt(parser: Parser, event: Event) -> None:
+    from pystream.attendance.programmes import is_vnr
+
+    vnr = event.settings.vnr
+    if vnr and not is_vnr(vnr):
+        said = "a VNR of a German chamber has 19 digits, of which the last checks the others"
+        _terminal.complain(parser.prog, f"warning: {vnr} is kept, though {said}")
 
 
 def _set(words: list[str]) -> int:
@@ -200,6 +210,8 @@ def _set(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
+    if "vnr" in changes:
+        _doubt(parser, made)
     _store.report(options, _facts(tenant, made), f"event {tenant}/{name} is changed")
     return 0
 

@@ -207,8 +207,6 @@ def list_all(words: list[str]) -> int:
         names = {each.id: each.name for each in store.streams(tenant.name)}
         stream_id = stream.id if stream else None
         shown = list(issuer.listed(tenant.id, stream_id, named=options.viewers))
-        # Ids are random.
-        shown.sort(key=lambda each: each.password.created_at)
         store.audit.record_view(
             tenant.id,
             stream_id,
@@ -308,9 +306,11 @@ def cards(words: list[str]) -> int:
     parser = _parser(
         "cards",
         "TENANT/STREAM --url URL -o FILE\n"
-        "         [--list FILE|- | --id ID...] [--locale de|en] [--force]",
+        "         [--list FILE|- | --id ID... | --label TEXT] [--locale de|en]\n"
+        "         [--overwrite]",
         "Prints a card for each password of a stream that is valid now or later, or for\n"
-        "those of a list, as often as you like. It is a PDF to cut: with a code that\n"
+        "those of a list, in its order, as often as you like; else in the order in which\n"
+        "they were made, or stood in a list. It is a PDF to cut: with a code that\n"
         "opens the page with the password filled in. URL is that of the stream's own\n"
         "page, or of one that has its code (pystream stream embed).",
         "pystream password cards acme/course -o cards.pdf \\\n"
@@ -319,9 +319,10 @@ def cards(words: list[str]) -> int:
     parser.add_argument("place", type=_store.place, metavar="TENANT/STREAM")
     parser.add_argument("--url", required=True, metavar="URL", help="the address of the page")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
-    _add_which(parser, required=False)
+    which = _add_which(parser, required=False)
+    which.add_argument("--label", metavar="TEXT", help="those with that label")
     parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
-    parser.add_argument("--force", action="store_true", help="replace FILE where it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE where it is there")
     options = parser.parse(words)
     try:
         from pystream.acl.cards import Card
@@ -359,7 +360,7 @@ def cards(words: list[str]) -> int:
             data = printed(sheet, locale=options.locale, timezone=tenant.settings.timezone)
         except InvalidValue as error:
             return _store.wrong_values(parser, error)
-        with _store.new_file(options.output, replace=options.force) as file:
+        with _store.new_file(options.output, replace=options.overwrite) as file:
             # On record before anybody can see them, and where nobody can, not at all.
             what = {"passwords_shown": len(shown)}
             store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
@@ -374,11 +375,25 @@ def _to_print(
 ) -> Iterable[Shown]:
     """The passwords of a stream, or those that the options name in their order, if they open it. Raises
     `NotFound`."""
+    if options.label is not None:
+        of_stream = issuer.listed(stream.tenant_id, stream.id)
+        return [each for each in of_stream if each.label == options.label]
     if options.list is None and options.id is None:
         return issuer.listed(stream.tenant_id, stream.id)
     ids = _ids(options, stream.tenant_id, store, issuer)
-    found = {each.password.id: each for each in issuer.shown(stream.tenant_id, ids)}
-    return [found[id] for id in ids if stream.id in found[id].password.streams]
+    shown = _shown(issuer, stream.tenant_id, ids)
+    return [each for each in shown if stream.id in each.password.streams]
+
+
+def _shown(issuer: Issuer, tenant_id: int, ids: Sequence[int]) -> list[Shown]:
+    """Passwords in the order of their ids. Raises `NotFound` for one that is none to type, as a viewer whom
+    links name is, or that is gone, and named by a sealed report alone."""
+    found = {each.password.id: each for each in issuer.shown(tenant_id, ids)}
+    if others := [str(id) for id in ids if id not in found]:
+        raise NotFound(
+            f"nobody types what has the id {', '.join(others)}, or not any more; nothing was changed"
+        )
+    return [found[id] for id in ids]
 
 
 # revoke, erase
@@ -399,8 +414,103 @@ def erase(words: list[str]) -> int:
         "erase",
         "Takes passwords back, and destroys the keys that their texts and labels are\n"
         "sealed with: nobody can read them again, in no backup either once `pystream\n"
-        "keyring backup` has deleted the ones that it keeps.",
+        "keyring backup` has deleted the ones that it keeps. Their sessions go, and what\n"
+        "they have watched, and their names in sealed reports; hashes stay, so all else\n"
+        "is proven as before. Nothing is erased of what a report names that is held\n"
+        "(`pystream report --hold`), nor of what is restricted (`restrict`).",
     )
+
+
+def data(words: list[str]) -> int:
+    parser = _parser(
+        "data",
+        "TENANT --list FILE|- | --id ID [--viewers]\n         -o FILE [--overwrite]",
+        "Writes all that is known of one password into a zip archive, for the person who\n"
+        "holds it (Art. 15 and 20 GDPR): its facts, sessions, what it has watched, each\n"
+        "event with its salt, receipts, and what sealed reports say of it. What was\n"
+        "erased or deleted in time is told as not available. That it was made is on\n"
+        f"record.\n{_NEVER_TYPED}",
+        "pystream password data acme --id 6407128309923117861 -o data.zip",
+    )
+    _add_choice(parser)
+    add = parser.add_argument
+    add("--viewers", action="store_true", help="the list has the name of a viewer")
+    add("-o", "--output", required=True, metavar="FILE", help="the archive")
+    add("--overwrite", action="store_true", help="replace FILE where it is there")
+    options = parser.parse(words)
+    from pystream.acl.store.password_data import PasswordData
+    from pystream.server.clock import kernel
+
+    with _store.both_stores(options) as (store, keys):
+        tenant, id = _chosen_one(options, store, _issuer(store, keys))
+        by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+        with _store.new_file(options.output, replace=options.overwrite) as file:
+            made = PasswordData(store, keys).export(tenant, id, kernel(), **by)
+            file.write(made.data)
+    facts = {
+        "file": options.output,
+        "events": made.events,
+        "rows_of_reports_not_available": made.not_available,
+    }
+    left = f", {_terminal.counted(made.not_available, 'row')} of reports not available"
+    counted = _terminal.counted(made.events, "event")
+    _store.report(
+        options, facts, f"{options.output}: {counted}{left if made.not_available else ''}"
+    )
+    return 0
+
+
+def restrict(words: list[str]) -> int:
+    parser = _parser(
+        "restrict",
+        "TENANT [--list FILE|- | --id ID] [--viewers]\n         [--reason TEXT | --lift]",
+        "Restricts what is known of one password (Art. 18 GDPR): it is kept, whatever is\n"
+        "old, and can neither be erased nor used. It is in no receipt or export of\n"
+        "attendance and in no report, which says how many it leaves out; sealed reports\n"
+        "from before are shown without it. Whoever holds the password watches on. --lift\n"
+        "ends that. Without a password, it lists which are restricted.\n"
+        f"{_NEVER_TYPED}",
+        "pystream password restrict acme --id 6407128309923117861 \\\n"
+        '      --reason "says that the evening is wrong"',
+    )
+    parser.add_argument("tenant", metavar="TENANT")
+    _add_which(parser, required=False)
+    add = parser.add_argument
+    add("--viewers", action="store_true", help="the list has the name of a viewer")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--reason", metavar="TEXT", help="why; it is on record")
+    what.add_argument("--lift", action="store_true", help="restrict it no more")
+    options = parser.parse(words)
+    is_change = options.lift or options.reason is not None
+    if is_change is not bool(options.list or options.id):
+        parser.error("a password is wanted with --reason or --lift, or none of these")
+    try:
+        with _stores(options) as (store, issuer):
+            if not is_change:
+                return _list_restricted(options, store)
+            tenant, id = _chosen_one(options, store, issuer)
+            by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+            if options.lift:
+                store.viewers.restrictions.lift(tenant.id, id, **by)
+            else:
+                store.viewers.restrictions.restrict(tenant.id, id, options.reason, **by)
+    except InvalidValue as error:
+        return _store.wrong_values(parser, error)
+    done = "restricted no more" if options.lift else "restricted"
+    _store.report(options, {"id": str(id), "restricted": not options.lift}, f"{id}: {done}")
+    return 0
+
+
+def _list_restricted(options: argparse.Namespace, store: Store) -> int:
+    found = store.viewers.restrictions.listed(store.tenant(options.tenant).id)
+    rows = [(str(id), _store.moment(each.made_at), each.reason) for id, each in found.items()]
+    if options.json:
+        names = ("id", "since", "reason")
+        _store.print_json({"restricted": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        columns = [(name, "left") for name in ("id", "since", "reason")]
+        _store.show_table(columns, [list(row) for row in rows])
+    return 0
 
 
 def _ended(words: list[str], action: str, description: str) -> int:
@@ -526,9 +636,9 @@ def rotate(words: list[str]) -> int:
     with _stores(options) as (store, issuer):
         tenant, ids = _chosen(options, store, issuer)
         there = {each.id for each in store.streams(tenant.name)}
-        opened = _opened_by(issuer.shown(tenant.id, ids), there)
+        opened = _opened_by(_shown(issuer, tenant.id, ids), there)
         by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
-        new = issuer.rotate(tenant.id, {id: opened[id] for id in ids}, grace_s=options.grace, **by)
+        new = issuer.rotate(tenant.id, opened, grace_s=options.grace, **by)
         made = [(id, *each) for id, each in zip(ids, new, strict=True)]
     with _terminal.output():
         if options.json:
@@ -582,12 +692,14 @@ def _add_choice(parser: Parser) -> None:
     _add_which(parser, required=True)
 
 
-def _add_which(parser: Parser, *, required: bool) -> None:
+def _add_which(parser: Parser, *, required: bool) -> Any:
+    """The group of the options of which one says which passwords."""
     which = parser.add_mutually_exclusive_group(required=required)
     which.add_argument("--list", metavar="FILE", help="a password a line, or - for standard input")
     which.add_argument(
         "--id", type=_store.password_id, nargs="+", metavar="ID", help="as `list --json` has them"
     )
+    return which
 
 
 def _chosen(
@@ -598,11 +710,20 @@ def _chosen(
     return tenant, _ids(options, tenant.id, store, issuer)
 
 
+def _chosen_one(options: argparse.Namespace, store: Store, issuer: Issuer) -> tuple[Tenant, int]:
+    tenant, ids = _chosen(options, store, issuer)
+    if len(ids) != 1:
+        raise PystreamError(f"one password is wanted, of which it is, and not {len(ids)}")
+    return tenant, ids[0]
+
+
 def _ids(options: argparse.Namespace, tenant_id: int, store: Store, issuer: Issuer) -> list[int]:
     # Not all actions are for viewers whom links name.
     is_named = getattr(options, "viewers", False)
     find = issuer.find_named if is_named else issuer.find
     ids = list(dict.fromkeys(options.id or _ids_of(find, tenant_id, options.list)))
+    if not ids:
+        raise NotFound("the list is empty; nothing was changed")
     known = store.viewers.known(tenant_id, ids)
     if unknown := [str(id) for id in ids if id not in known]:
         raise NotFound(

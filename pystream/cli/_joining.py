@@ -50,7 +50,7 @@ def run(words: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = Parser(
         "attendance join",
-        usage="REPORT LIST.csv -o OUT [--force]\n"
+        usage="REPORT LIST.csv -o OUT [--overwrite]\n"
         "         [--password-column NAME] [--efn-column NAME]\n"
         "         [--public-key FILE] [--locale de|en] [--json]",
         description=_DESCRIPTION,
@@ -60,7 +60,7 @@ def run(words: list[str]) -> int:
     add("report", metavar="REPORT", type=path, help="the JSON of a report")
     add("list", metavar="LIST.csv", type=path, help="your list")
     add("-o", "--output", required=True, metavar="OUT", type=path, help="OUT.csv or OUT.xlsx")
-    add("--force", action="store_true", help="replace OUT where it is there")
+    add("--overwrite", action="store_true", help="replace OUT where it is there")
     add("--password-column", metavar="NAME", help="of LIST, where it is not found by its name")
     add("--efn-column", metavar="NAME", help="the same of the EFN")
     add(
@@ -102,7 +102,7 @@ def run(words: list[str]) -> int:
         return 1
     joined = joining.join(report, people, options.locale)
     made = _made(joined.grid, ending)
-    with _store.new_file(options.output, replace=options.force) as output:
+    with _store.new_file(options.output, replace=options.overwrite) as output:
         output.write(made)
     for warning in people.warnings:
         _terminal.complain(parser.prog, f"warning: {options.list}: {warning}")

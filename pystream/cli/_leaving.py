@@ -32,7 +32,8 @@ the tenant's own privacy notice, or as JSON, which viewers' browsers get from
 [retention].
 
 The text says what pystream does. Who is responsible, on what ground, and what
-rights viewers have, the tenant has to add.
+rights viewers have, the tenant has to add. `pystream privacy statement` makes a
+whole notice, and the other papers.
 """
 
 _EXPORT = """\
@@ -53,7 +54,8 @@ no backup either once the backups of the key store are as old as [retention]
 key_backups_days says. Films are the tenant's own files, and stay.
 
 With --confirm NAME nothing is asked. A tenant with streams that are not removed
-stays, unless --force is given.
+stays, unless --force is given, and one of which a sealed report is held
+(pystream report --hold) stays until that is over or released.
 """
 
 
@@ -78,11 +80,12 @@ def privacy(words: list[str]) -> int:
     practice = settings.practice
     with Store.open(settings.store.url) as store:
         tenant = store.tenant(options.name)
+        streams = [each.settings for each in store.streams(options.name)]
     with _terminal.output():
         if options.json or options.format == "json":
             _store.print_json(document(practice, tenant))
         else:
-            print(notice(practice, options.locale))
+            print(notice(practice.of(tenant), options.locale, streams))
     return 0
 
 
@@ -123,7 +126,7 @@ def export(words: list[str]) -> int:
 def delete(words: list[str]) -> int:
     parser = parser_of(
         "tenant delete",
-        "NAME [--confirm NAME] [--force]\n         [-o FILE] [--by NAME]",
+        "NAME [--confirm NAME] [--force]\n         [-o FILE [--overwrite]] [--by NAME]",
         _DELETE,
         "pystream tenant delete acme -o proof.json",
     )
@@ -132,6 +135,7 @@ def delete(words: list[str]) -> int:
     add("--confirm", metavar="NAME", help="its name once more")
     add("--force", action="store_true", help="remove its streams as well")
     add("-o", "--output", metavar="FILE", help="write the proof there, too")
+    add("--overwrite", action="store_true", help="replace FILE where it is there")
     _store.add_who(parser.add_argument)
     options = parser.parse(words)
     if options.confirm is None and sys.stdin is not None and sys.stdin.isatty():
@@ -142,6 +146,11 @@ def delete(words: list[str]) -> int:
         options.confirm = sys.stdin.readline().strip()
     if options.confirm != options.name:
         parser.error("--confirm with the tenant's name is wanted; nothing was deleted")
+    if options.output is not None and not options.overwrite and os.path.lexists(options.output):
+        # It may be another tenant's proof.
+        raise PystreamError(
+            f"{options.output}: it is there already; --overwrite replaces it; nothing was deleted"
+        )
     with stores(options) as (store, keys, settings):
         import json
 

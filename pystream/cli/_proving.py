@@ -53,13 +53,7 @@ def key(words: list[str]) -> int:
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
         tenant = store.tenant(options.tenant)
-        notary = _notary(store, keys)
-        if not tenant.settings.attendance_purpose and not notary.checkpoints(tenant.id):
-            raise PystreamError(
-                f"{tenant.name} has not accepted yet what attendance is recorded for (pystream"
-                " attendance purpose), so there is no key"
-            )
-        found = notary.ensure_key(tenant.id, _store.now())
+        found = _notary(store, keys).public_key(tenant, _store.now())
     _store.report(options, {"key": str(found)}, str(found))
     return 0
 
@@ -267,7 +261,7 @@ def _known(path: str, notary: Notary, tenant_id: int) -> Checkpoint:
 def receipt(words: list[str]) -> int:
     parser = Parser(
         "attendance receipt",
-        usage="TENANT/STREAM ID -o FILE [--force]\n"
+        usage="TENANT/STREAM ID -o FILE [--overwrite]\n"
         "         [--day YYYY-MM-DD] [--by NAME] [--config FILE] [--json]",
         description="Writes what is known of how long a password has watched a stream, with its\n"
         "events and the proof that they are in the tenant's log, all signed: anybody who\n"
@@ -281,27 +275,17 @@ def receipt(words: list[str]) -> int:
     add("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
     add("id", type=_store.password_id, metavar="ID", help="the password, by its number")
     add("-o", "--output", required=True, metavar="FILE", help="the receipt")
-    add("--force", action="store_true", help="replace FILE where it is there")
+    add("--overwrite", action="store_true", help="replace FILE where it is there")
     add("--day", type=day, metavar="YYYY-MM-DD", help="only this day, of the tenant's time zone")
     _store.add_common(parser, changes=True, keys=True)
     options = parser.parse(words)
-    from pystream.attendance.documents import Scope
-    from pystream.attendance.options import Options
-    from pystream.attendance.programmes import midnights
+    from pystream.acl.reports import making
 
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        zone, now = tenant.settings.timezone, _store.now()
-        scope = Scope((stream.name,))
-        if options.day is not None:
-            scope = Scope(
-                (stream.name,), *midnights(options.day, options.day, zone), days=(options.day,)
-            )
-        chosen = Options(
-            mode="file", target_duration=stream.settings.segment_duration_ms, timezone=zone
-        )
-        made = _notary(store, keys).receipt(stream, options.id, chosen, scope, _clock(), now)
-        with _store.new_file(options.output, replace=options.force) as file:
+        now, notary = _store.now(), _notary(store, keys)
+        made = making.receipt(store, notary, tenant, stream, options.id, options.day, _clock(), now)
+        with _store.new_file(options.output, replace=options.overwrite) as file:
             # On record before anybody can see it, and where nobody can, not at all.
             what = {"attendance_receipts": 1}
             store.audit.record_view(tenant.id, stream.id, what, who=_store.who(options), now=now)
@@ -318,8 +302,9 @@ def export_log(options: argparse.Namespace) -> int:
     with _store.both_stores(options) as (store, keys):
         tenant, now = store.tenant(options.stream[0]), _store.now()
         notary = _notary(store, keys)
-        lines = notary.export(tenant.id, _clock(), now)
-        what = {"attendance_signed": notary.checkpoints(tenant.id)[0].size}
+        signed = notary.signed_over(tenant.id, options.epoch, _clock(), now)
+        lines = notary.export(signed)
+        what = {"attendance_signed": signed.size}
         store.audit.record_view(tenant.id, None, what, who=_store.who(options), now=now)
         with _terminal.output():
             for line in lines:

@@ -187,7 +187,7 @@ def new_file(path: str, *, replace: bool) -> BinaryIO:
     try:
         return open(os.open(path, os.O_CREAT | mode | os.O_WRONLY, 0o600), "wb")
     except FileExistsError:
-        raise PystreamError(f"{path}: it is there already; --force replaces it") from None
+        raise PystreamError(f"{path}: it is there already; --overwrite replaces it") from None
 
 
 def who(options: argparse.Namespace) -> str:

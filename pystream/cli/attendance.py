@@ -7,7 +7,7 @@ import json
 from contextlib import ExitStack
 
 from pystream.cli import _proving, _store, _terminal
-from pystream.cli._arguments import Parser, path
+from pystream.cli._arguments import Parser, count, path
 from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence, NotProven
 
 TYPE_CHECKING = False
@@ -147,6 +147,9 @@ added. Those that were erased or are too old are bare hashes: rows of keys that
 have nothing else left are told as not available, all others have to follow from
 what is there.
 
+After a backup of a server was brought back its log goes on as another epoch.
+Then a report may rest on both: give an export of each (export --epoch).
+
 A checkpoint that somebody has kept shows that the log of today is still the one
 of then, and no other that was made afterwards.
 
@@ -226,7 +229,7 @@ def _purpose(words: list[str]) -> int:
 
 
 def _shown(words: list[str]) -> int:
-    from pystream.attendance.options import Options
+    from pystream.acl import counting
 
     parser = _of_stream(
         "show",
@@ -240,13 +243,8 @@ def _shown(words: list[str]) -> int:
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
         tenant, stream = store.tenant(options.stream[0]), store.stream(*options.stream)
-        chosen = Options(
-            mode="file",
-            target_duration=stream.settings.segment_duration_ms,
-            timezone=tenant.settings.timezone,
-            verified=stream.settings.beacons,
-        )
-        found = store.viewers.attendance.rows(keys, tenant.id, stream.id, chosen)
+        chosen = counting.of_stream(stream, tenant)
+        found = store.viewers.attendance.rows(keys, tenant.id, [stream.id], chosen)
         rows = [row for row in found if options.day in (None, row["day"])]
         _note_view(store, stream, len(rows), options)
     if options.json:
@@ -267,11 +265,21 @@ def _export(words: list[str]) -> int:
         "\n"
         "Of a TENANT, it prints the whole log of all its streams, as `verify --evidence`\n"
         "reads it: leaf by leaf, what was erased as a hash alone, behind the checkpoint\n"
-        "that is over them.",
+        "that is over them. With --epoch it is an earlier log, from before a backup was\n"
+        "brought back: a report may rest on both.",
         place="TENANT[/STREAM]",
+        more=" [--epoch N]",
         json_too=False,
     )
+    parser.add_argument(
+        "--epoch",
+        type=count,
+        metavar="N",
+        help="of a TENANT: an earlier log, from before a backup was brought back",
+    )
     options = parser.parse(words)
+    if options.epoch is not None and options.stream[1] is not None:
+        parser.error("--epoch is of a tenant's log, and not of a stream's evidence")
     if options.stream[1] is None:
         if options.day is not None:
             parser.error("--day is of a stream's evidence: a log is exported whole")
@@ -289,11 +297,16 @@ def _export(words: list[str]) -> int:
 
 
 def _of_stream(
-    action: str, description: str, *, place: str = "TENANT/STREAM", json_too: bool = True
+    action: str,
+    description: str,
+    *,
+    place: str = "TENANT/STREAM",
+    more: str = "",
+    json_too: bool = True,
 ) -> Parser:
     parser = Parser(
         f"attendance {action}",
-        usage=f"{place} [--day YYYY-MM-DD]\n"
+        usage=f"{place} [--day YYYY-MM-DD]{more}\n"
         f"         [--by NAME] [--config FILE]{' [--json]' if json_too else ''}",
         description=description,
         epilog=f"{_store.EXIT_CODES}",
@@ -433,14 +446,22 @@ def _replay(words: list[str]) -> int:
 def _verify(words: list[str]) -> int:
     parser = Parser(
         "attendance verify",
-        usage="REPORT|RECEIPT --public-key FILE\n         [--evidence EXPORT] [--checkpoint NOTE] [--json]",
+        usage="REPORT|RECEIPT --public-key FILE\n"
+        "         [--evidence EXPORT...] [--checkpoint NOTE] [--json]",
         description=_VERIFY,
         epilog=_PROOFS,
     )
     add = parser.add_argument
     add("document", metavar="REPORT|RECEIPT", type=path, help="what is to be proven")
     add("--public-key", type=path, required=True, metavar="FILE", help="the keys to trust")
-    add("--evidence", type=path, metavar="EXPORT", help="the log, to compute a report again")
+    add(
+        "--evidence",
+        type=path,
+        action="append",
+        default=[],
+        metavar="EXPORT",
+        help="the log, to compute a report again; may be repeated, for each epoch",
+    )
     add(
         "--checkpoint",
         type=path,
@@ -451,7 +472,7 @@ def _verify(words: list[str]) -> int:
     )
     add("--json", action="store_true", help="print the result as one JSON object")
     given = parser.parse(words)
-    if given.checkpoint and given.evidence is None:
+    if given.checkpoint and not given.evidence:
         parser.error("--checkpoint needs --evidence")
     from pystream.attendance import documents, notes
     from pystream.attendance.verification import verify
@@ -468,10 +489,9 @@ def _verify(words: list[str]) -> int:
                     open(name, encoding="utf-8", errors="replace", newline="")
                 )
                 kept.append(file.read(notes.LONGEST + 1))
-            export = None
-            if given.evidence is not None:
-                export = opened.enter_context(open(given.evidence, "rb"))
-            verdict = verify(text, keys, export, kept)
+            exports = [opened.enter_context(open(name, "rb")) for name in given.evidence]
+            export = exports[0] if exports else None
+            verdict = verify(text, keys, export, kept, exports[1:])
     except InvalidValue as error:
         parser.error(f"--public-key: {error}")
     except OSError as error:

@@ -132,6 +132,13 @@ def _key(found: Sequence[Configured], name: str | None) -> tuple[str, str]:
     for each in found:
         if each.kind == "link" and each.verifier is not None and name in (None, each.name):
             return each.name, each.verifier.secret
+    others = [each for each in found if each.kind != "link"]
+    if others:
+        kinds = ", ".join(f"{each.kind} {each.name}" for each in others)
+        raise PystreamError(
+            f"links to this stream are checked by {kinds}, and not by keys of kind link: what a stream has of"
+            " its own comes before what its tenant has (pystream verifier list TENANT)"
+        )
     raise PystreamError(
         "there is no such key to sign links with: pystream verifier add TENANT --kind link makes one"
     )

@@ -26,6 +26,8 @@ usage: pystream password add TENANT/STREAM... [--count N] [--shared]
        pystream password end TENANT --list FILE
        pystream password revoke TENANT --list FILE
        pystream password erase TENANT --list FILE
+       pystream password data TENANT --id ID -o FILE
+       pystream password restrict TENANT --id ID --reason TEXT
        pystream password derive --secret-file FILE [IDS|-]
        pystream password check LIST|- [--timezone ZONE] [--json]
        pystream password ACTION --help
@@ -33,17 +35,19 @@ usage: pystream password add TENANT/STREAM... [--count N] [--shared]
 A password lets a viewer in. Only the customer knows who holds which.
 
 actions:
-  add     make passwords for streams whose access is personal or shared
-  import  add a customer's own passwords or opaque ids
-  list    list passwords, or export them
-  cards   print cards with codes to scan
-  set     change the label, validity or devices of passwords
-  rotate  make new passwords in the place of others
-  end     end the sessions of passwords, which go on letting in
-  revoke  take passwords back; who watches with one is stopped
-  erase   take them back, and make them impossible to read for good
-  derive  make opaque passwords of identifiers, on the customer's own machine
-  check   say what an import of a list would say
+  add       make passwords for streams whose access is personal or shared
+  import    add a customer's own passwords or opaque ids
+  list      list passwords, or export them
+  cards     print cards with codes to scan
+  set       change the label, validity or devices of passwords
+  rotate    make new passwords in the place of others
+  end       end the sessions of passwords, which go on letting in
+  revoke    take passwords back; who watches with one is stopped
+  erase     take them back, and make them impossible to read for good
+  data      write all that is known of one, for whoever holds it
+  restrict  keep what is known of one, and let nobody use it
+  derive    make opaque passwords of identifiers, on the customer's own machine
+  check     say what an import of a list would say
 
 {_store.EXIT_CODES}
 examples:
@@ -116,6 +120,8 @@ def run(arguments: list[str]) -> int:
         "end": _issued.end,
         "revoke": _issued.revoke,
         "erase": _issued.erase,
+        "data": _issued.data,
+        "restrict": _issued.restrict,
         "derive": _derive,
         "check": _check,
     }

@@ -26,10 +26,10 @@ choice; it need not be a person's, and no address is asked for.
 
 roles:
   tenant-admin     may all there is; the last one of a tenant stays
-  tenant-editor    streams and passwords
+  tenant-editor    streams, passwords and events
   tenant-reporter  reads streams, passwords, traffic and reports
-  dpo              erases passwords, reads the audit log
-  auditor          reads streams, traffic and the audit log
+  dpo              erases passwords, holds reports, reads the audit log
+  auditor          reads streams, traffic, the audit log and that of attendance
   operator         streams and traffic; neither passwords nor reports
   support          reads; for as long as the tenant lets it in by the console
 

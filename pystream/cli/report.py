@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pystream.acl.reports import Report
-    from pystream.acl.reports.making import Reporter
     from pystream.acl.store import Store
-    from pystream.acl.store.notary import Notary
-    from pystream.acl.store.sealed_reports import Subject, Version
+    from pystream.acl.store.keystore import KeyStore
+    from pystream.acl.store.sealed_reports import Hold, Version
     from pystream.acl.streams import Stream, Tenant
     from pystream.attendance.programmes import Event
 
@@ -55,6 +54,11 @@ another one corrects it, and needs a --reason. --version shows a sealed one,
 --versions which there are. That a report was looked at is on record, in any
 format, and so is that it was sealed.
 
+Sealed versions are deleted when their time is over (`pystream retention`), and
+lose the names of passwords that are erased. Where a law or a chamber wants them
+for longer, --hold keeps all versions as they are up to and with DATE: until
+then no password that they name can be erased. --release ends that.
+
 The stores are those of the settings: --config, else the file that
 PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
 
@@ -74,8 +78,9 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         "report",
         usage="TENANT/EVENT|TENANT/STREAM [--day YYYY-MM-DD]\n"
-        "         [--format FORMAT] [-o FILE [--force]] [--locale de|en]\n"
+        "         [--format FORMAT] [-o FILE [--overwrite]] [--locale de|en]\n"
         "         [--seal [--reason TEXT] | --version N | --versions]\n"
+        "         [--hold DATE --reason TEXT | --release]\n"
         "         [--by NAME] [--config FILE] [--json]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -85,25 +90,25 @@ def run(arguments: list[str]) -> int:
     add("--day", type=_proving.day, metavar="YYYY-MM-DD", help="of a stream: only this day")
     add("--format", choices=_FORMATS, metavar="FORMAT", help="as below")
     add("-o", "--output", type=path, metavar="FILE", help="write it there")
-    add("--force", action="store_true", help="replace FILE where it is there")
+    add("--overwrite", action="store_true", help="replace FILE where it is there")
     add("--locale", choices=("de", "en"), default="de", help="the language (default: de)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seal", action="store_true", help="sign it, as the next version")
-    add("--reason", default="", metavar="TEXT", help="why a sealed version is corrected")
+    add("--reason", default="", metavar="TEXT", help="why a version is corrected, or held")
     which.add_argument("--version", type=count, metavar="N", help="a sealed version")
     which.add_argument("--versions", action="store_true", help="list the sealed versions")
+    which.add_argument("--hold", metavar="DATE", help="keep the sealed versions until then")
+    which.add_argument("--release", action="store_true", help="hold them no more")
     _store.add_common(parser, changes=True, keys=True)
     options = parser.parse(arguments)
     shape = _shape(parser, options)
     with _store.both_stores(options) as (store, keys):
-        from pystream.acl.reports.making import Reporter
-        from pystream.acl.store.notary import Notary
-
-        reporter = Reporter(store, keys)
-        asked = _Asked(parser, options, store, reporter, Notary(store.database, keys))
-        if options.versions:
-            return _list(options, asked.versions())
         try:
+            asked = _Asked(options, store, keys)
+            if options.versions:
+                return _list(options, asked.versions(), asked.held())
+            if options.hold or options.release:
+                return _hold(options, asked)
             report = asked.report()
         except InvalidValue as error:
             return _store.wrong_values(parser, error)
@@ -115,7 +120,7 @@ def run(arguments: list[str]) -> int:
             _print(report, shape, options.locale)
             return 0
         data = _made(report, shape, options.locale)
-        with _store.new_file(options.output, replace=options.force) as file:
+        with _store.new_file(options.output, replace=options.overwrite) as file:
             store.audit.record_view(asked.tenant.id, asked.stream_id, what, **by)
             file.write(data)
     facts = {"file": options.output, "format": shape, "version": report.version}
@@ -143,99 +148,101 @@ def _shape(parser: Parser, options: argparse.Namespace) -> str:
         parser.error("a table is for the terminal; FILE wants another --format")
     if options.output is None and shape in _FILES_ONLY and _terminal.is_terminal(sys.stdout):
         parser.error(f"{shape} is nothing for a terminal: -o FILE is wanted")
-    if options.reason and not options.seal:
-        parser.error("--reason is of a correction that is sealed (--seal)")
+    if options.reason and not (options.seal or options.hold):
+        parser.error("--reason is of a correction that is sealed (--seal), or of --hold")
+    if options.hold and not options.reason:
+        parser.error("--hold wants a --reason")
     if options.versions and (options.output or options.format):
         parser.error("--versions lists, and shows nothing else")
+    if (options.hold or options.release) and (options.output or options.format):
+        parser.error("--hold and --release show nothing")
     return str(shape)
 
 
 class _Asked:
-    """What a report is wanted of. Raises `NotFound`."""
+    """What a report is wanted of. Raises `NotFound` and `InvalidValue`."""
 
-    def __init__(
-        self,
-        parser: Parser,
-        options: argparse.Namespace,
-        store: Store,
-        reporter: Reporter,
-        notary: Notary,
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, store: Store, keys: KeyStore) -> None:
+        from pystream.acl.reports.making import Reporter, Wanted
+
+        self._options = options
+        self._store = store
+        self._keys = keys
+        self._reporter = Reporter(store, keys)
         tenant, name = options.place
         self.tenant: Tenant = store.tenant(tenant)
-        self._parser = parser
-        self._options = options
-        self._reporter = reporter
-        self._notary = notary
-        self._event: Event | None = None
-        self._stream: Stream | None = None
-        if options.day is None:
-            names = {each.name: each for each in store.events.listed(self.tenant.id)}
-            self._event = names.get(name)
-        if self._event is None:
-            try:
-                self._stream = store.stream(tenant, name)
-            except NotFound:
-                if options.day is not None:
-                    raise
-                raise NotFound(f"there is no event and no stream {tenant}/{name}") from None
+        self._wanted = Wanted(self.tenant, self._of(tenant, name), options.day)
+
+    def _of(self, tenant: str, name: str) -> Event | Stream:
+        if self._options.day is not None:
+            return self._store.stream(tenant, name)
+        names = {each.name: each for each in self._store.events.listed(self.tenant.id)}
+        if name in names:
+            return names[name]
+        try:
+            return self._store.stream(tenant, name)
+        except NotFound:
+            raise NotFound(f"there is no event and no stream {tenant}/{name}") from None
 
     @property
     def stream_id(self) -> int | None:
         """None where it is an event."""
-        return None if self._stream is None else self._stream.id
+        return self._wanted.stream_id
 
     def report(self) -> Report:
-        number = self._options.version
+        number, now = self._options.version, _store.now()
         if number is not None:
-            return self._reporter.version(self.tenant, self.subject(), number)
-        return self._sealed() if self._options.seal else self._provisional()
-
-    def _provisional(self) -> Report:
-        if self._event is not None:
-            return self._reporter.of_event(self.tenant, self._event, _store.now())
-        assert self._stream is not None
-        day = self._options.day
-        return self._reporter.of_stream(self.tenant, self._stream, day, _store.now())
-
-    def _sealed(self) -> Report:
-        from pystream.acl.reports.making import check_over
-        from pystream.attendance.programmes import SEAL_AFTER_S
+            return self._reporter.version(self.tenant, self._wanted.subject, number)
+        if not self._options.seal:
+            return self._reporter.provisional(self._wanted, now)
+        from pystream.acl.store.notary import Notary
         from pystream.server.clock import kernel
 
-        now, subject, event = _store.now(), self.subject(), self._event
-        after = SEAL_AFTER_S if event is None else event.settings.seal_after_s
-        check_over(self._provisional(), after, now)
-        self._notary.ensure_key(self.tenant.id, now)
-        _, report = self._reporter.seal(
-            subject,
-            self._provisional,
-            lambda: self._notary.checkpoint(self.tenant.id, kernel(), now).note,
-            self._notary.signing_key(self.tenant.id),
-            self._options.reason,
-            tenant=self.tenant,
-            who=_store.who(self._options),
-            now=now,
-        )
-        return report
+        notary = Notary(self._store.database, self._keys)
+        reason, who = self._options.reason, _store.who(self._options)
+        return self._reporter.seal_now(self._wanted, notary, kernel(), reason, who=who, now=now)[1]
 
     def versions(self) -> tuple[Version, ...]:
-        return self._reporter.sealed.versions(self.tenant.id, self.subject())
+        return self._reporter.sealed.versions(self.tenant.id, self._wanted.subject)
 
-    def subject(self) -> Subject:
-        from pystream.acl.store.sealed_reports import Subject
+    def held(self) -> Hold | None:
+        return self._reporter.sealed.held(self.tenant.id, self._wanted.subject, _store.now())
 
-        if self._event is not None:
-            return Subject(event_id=self._event.id)
-        if self._options.day is None:
-            self._parser.error("sealed versions are of an event, or of a day of a stream (--day)")
-        return Subject(stream_id=self.stream_id, day=self._options.day)
+    def hold(self, date: str, reason: str, **by: Any) -> Hold:
+        from pystream.acl.password_csv import moment
+
+        until = moment(date, self.tenant.settings.timezone, end=True)
+        subject = self._wanted.subject
+        return self._reporter.sealed.hold(self.tenant.id, subject, until, reason, **by)
+
+    def release(self, **by: Any) -> None:
+        self._reporter.sealed.release(self.tenant.id, self._wanted.subject, **by)
 
 
-def _list(options: argparse.Namespace, versions: Sequence[Version]) -> int:
+def _hold(options: argparse.Namespace, asked: _Asked) -> int:
+    by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
+    name = "/".join(options.place)
+    if options.release:
+        asked.release(**by)
+        _store.report(options, {"held": None}, f"{name}: held no more")
+        return 0
+    held = asked.hold(options.hold, options.reason, **by)
+    until = _store.moment(held.until)
+    _store.report(options, {"held": _held(held)}, f"{name}: held until {until}")
+    return 0
+
+
+def _held(held: Hold | None) -> dict[str, str] | None:
+    if held is None:
+        return None
+    return {"until": _store.moment(held.until), "reason": held.reason}
+
+
+def _list(options: argparse.Namespace, versions: Sequence[Version], held: Hold | None) -> int:
     if options.json:
         _store.print_json(
             {
+                "held": _held(held),
                 "versions": [
                     {
                         "version": each.number,
@@ -244,7 +251,7 @@ def _list(options: argparse.Namespace, versions: Sequence[Version]) -> int:
                         "sha256": each.digest,
                     }
                     for each in versions
-                ]
+                ],
             }
         )
         return 0
@@ -255,31 +262,17 @@ def _list(options: argparse.Namespace, versions: Sequence[Version]) -> int:
             for each in versions
         ],
     )
+    if held is not None:
+        print(f"\nheld until {_store.moment(held.until)}: {_plain(held.reason)}")
     return 0
 
 
 def _made(report: Report, shape: str, locale: str) -> bytes:
-    """The file. The modules of formats are loaded here, each where it is wanted."""
-    from pystream.acl.reports.grid import grid
+    """The file."""
+    from pystream.acl.reports.files import made
 
-    if shape == "csv":
-        from pystream.acl.reports.table import csv
-
-        return b"".join(csv(grid(report, locale)))
-    if shape == "svg":
-        from pystream.acl.reports.curve import svg
-
-        return svg(report, locale)
-    if shape == "json":
-        return report.json()
     try:
-        if shape == "pdf":
-            from pystream.acl.reports.paper import pdf
-
-            return pdf(report, locale)
-        from pystream.acl.reports.sheet import xlsx
-
-        return xlsx(grid(report, locale))
+        return made(report, shape, locale)
     except ModuleNotFoundError as error:
         raise _store.not_installed(error) from None
 

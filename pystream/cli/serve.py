@@ -54,7 +54,8 @@ settings, with their defaults, are in
 {example}
 
 exit codes:
-  0  it has ended, by TERM or INT, or --check found nothing
+  0  it has ended, by TERM or INT, or --check found nothing that keeps it from
+     serving; films that cannot be shown it only counts (unshown, in JSON)
   1  the settings, the store or the world is at fault; lines on standard error
      say what and where
   2  the command line is wrong
@@ -110,7 +111,7 @@ def run(arguments: list[str]) -> int:
         if not options.json:
             raise
         wrong = getattr(error, "problems", (_terminal.sentence(error),))
-        _terminal.print_json({"wrong": wrong, "notes": []})
+        _terminal.print_json({"wrong": wrong, "notes": [], "unshown": 0})
         return 1
     if options.check:
         return _check(parser, loaded, options.json)
@@ -122,14 +123,17 @@ def _check(parser: Parser, settings: Settings, json: bool) -> int:
 
     findings = check(settings, os.environ)
     if json:
-        _terminal.print_json({"wrong": findings.wrong, "notes": findings.notes})
+        facts = {"wrong": findings.wrong, "notes": findings.notes, "unshown": findings.unshown}
+        _terminal.print_json(facts)
     else:
         for wrong in findings.wrong:
             _terminal.complain(parser.prog, wrong)
         for note in findings.notes:
             print(f"note: {note}")
         if not findings.wrong:
-            print("Nothing speaks against serving.")
+            films = _terminal.counted(findings.unshown, "film")
+            but = f", but {films} cannot be shown" if findings.unshown else ""
+            print(f"Nothing speaks against serving{but}.")
     return 1 if findings.wrong else 0
 
 

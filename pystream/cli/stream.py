@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pystream.acl.audit import Entry
+    from pystream.acl.store import Store
     from pystream.acl.streams import Stream, StreamSettings
+    from pystream.server.settings import Settings
 
 _HELP = f"""\
 usage: pystream stream add TENANT/STREAM --source PATH... [SETTING...]
@@ -56,8 +58,9 @@ _USAGE = """TENANT/STREAM {source} [--title TEXT]
          [--origin ORIGIN...] [--embed-origin ORIGIN...] [--[no-]embed-lock]
          [--opens DATE] [--closes DATE] [--network CIDR...] [--country CC...]
          [--country-denied CC...] [--[no-]allow-unknown-country]
-         [--[no-]attendance] [--[no-]no-skip] [--[no-]beacons]
-         [--check-minutes MINUTES] [--maximum] [--unchecked]
+         [--[no-]attendance] [--[no-]skip] [--[no-]beacons]
+         [--[no-]require-visible] [--check-minutes MINUTES]
+         [--[no-]own-count] [--maximum] [--unchecked]
          [--by NAME] [--config FILE | --store URL] [--json]"""
 
 _NOTES = f"""\
@@ -78,16 +81,22 @@ tokens name. The text of what it is for: pystream attendance purpose.
 
 --no-skip is of --access personal with --attendance: beyond what each password
 could have watched in real time, on all devices together, and one minute ahead
-of that, the server gives nothing. Going back is free. --no-no-skip takes it
-away.
+of that, the server gives nothing. Going back is free. --skip takes it away.
 
 --beacons is for attendance as well: what players say only narrows it, and can
-be made up. --check-minutes needs it.
+be made up. From then on what no player has said does not count: reports are
+made by what is set when they are made, so it is set before an event begins.
+--require-visible and --check-minutes need it.
+
+--own-count is for attendance, too: the page shows each viewer how many minutes
+count so far, of those that the event asks for, and why none do just now.
 
 Countries are looked up in the database that geo.database of the settings names.
 
 The pace is of a link: one minute of the film at once, two for seeking, and from
-then on FACTOR seconds a second. Who may open many links may have it faster.
+then on FACTOR seconds a second. A quarter of what of that is above 1 is for
+seeking, too: who plays on gets 1.75 of 2, and the page offers no more. Who may
+open many links may have it faster.
 
 One password for N devices lets in 30 times at once and 10 times a minute (3 N
 and N, where that is more); one for any number, 20,000 times and 120 times a
@@ -105,7 +114,8 @@ _SETTINGS = (
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
     *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
     *("opens_at", "closes_at", "networks", "countries", "countries_denied"),
-    *("allow_unknown_country", "embed_lock", "attendance", "no_skip", "beacons", "check_minutes"),
+    *("allow_unknown_country", "embed_lock", "attendance", "no_skip", "beacons"),
+    *("require_visible", "check_minutes", "own_count"),
 )
 
 
@@ -150,14 +160,16 @@ def _add(words: list[str]) -> int:
             stream = store.add_stream(
                 tenant, name, wanted, who=_store.who(options), now=_store.now()
             )
+            is_opened = _is_opened(store, stream)
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
-    _warn_of_countries(options, stream)
-    place = f"/{tenant}/{name}/"
+    found = _settings(options)
+    _warn_of_countries(found, stream)
+    place = f"{found.server.path_prefix if found else ''}/{tenant}/{name}/"
     said = f"stream {place} is added: a page, and {place}master.m3u8 for other players"
-    said += _told_of_download(stream) + _told_of_access(stream, has_passwords=False)
-    _store.report(options, _facts(stream), said + _told_of_address(options, place))
+    said += _told_of_download(stream) + _told_of_access(stream, is_opened=is_opened)
+    _store.report(options, _facts(stream), said + _told_of_address(found, place))
     return 0
 
 
@@ -188,14 +200,14 @@ def _set(words: list[str]) -> int:
             stream = store.set_stream(
                 tenant, name, changes, who=_store.who(options), now=_store.now()
             )
-            has_passwords = store.viewers.has_passwords(stream.tenant_id, stream.id)
+            is_opened = _is_opened(store, stream)
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
     _terminal.warn("pystream stream", notices)
-    _warn_of_countries(options, stream)
+    _warn_of_countries(_settings(options), stream)
     said = f"stream /{tenant}/{name}/ is set{_told_of_download(stream)}"
     if {"access", "max_devices"} & set(changes):
-        said += _told_of_access(stream, has_passwords=has_passwords)
+        said += _told_of_access(stream, is_opened=is_opened)
     _store.report(options, _facts(stream), said)
     return 0
 
@@ -205,7 +217,8 @@ def _remove(words: list[str]) -> int:
         "stream remove",
         usage="TENANT/STREAM [--by NAME]\n         [--config FILE | --store URL] [--json]",
         description="Takes a stream away. The files stay, and so does what was sent of it; the name\n"
-        "is free for another stream.",
+        "is free for another stream. As long as a sealed report of one of its days is\n"
+        "held (pystream report --hold) it stays.",
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}",
     )
     parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
@@ -473,10 +486,19 @@ def _add_settings(parser: Parser) -> None:
         help="whether it is recorded how long each password has watched, once the tenant has accepted what"
         " for (default: no)",
     )
+    # Of a name that begins with "no", BooleanOptionalAction makes a no, however it is written.
     add(
         "--no-skip",
-        action=argparse.BooleanOptionalAction,
-        help="whether viewers get no more of the film than they could have watched so far (default: no)",
+        action="store_const",
+        const=True,
+        help="viewers get no more of the film than they could have watched so far",
+    )
+    add(
+        "--skip",
+        dest="no_skip",
+        action="store_const",
+        const=False,
+        help="viewers go where they like in it (default)",
     )
     add(
         "--beacons",
@@ -484,11 +506,21 @@ def _add_settings(parser: Parser) -> None:
         help="whether the page says what it plays, which narrows attendance (default: no)",
     )
     add(
+        "--require-visible",
+        action=argparse.BooleanOptionalAction,
+        help="whether what plays in a hidden page counts for nothing (default: no)",
+    )
+    add(
         "--check-minutes",
         type=_store.count_or_none,
         metavar="MINUTES",
         help="minutes in each of which the page asks once, at a moment that nobody can foresee, whether"
         " somebody is there (default: none)",
+    )
+    add(
+        "--own-count",
+        action=argparse.BooleanOptionalAction,
+        help="whether each viewer sees how much of the own attendance counts so far (default: no)",
     )
     add(
         "--maximum",
@@ -579,47 +611,62 @@ def _plan(settings: StreamSettings) -> tuple[Any, ...]:
 
 # Results
 
+_OPENERS = {
+    "shared": "`pystream password add {} --shared` makes passwords",
+    "personal": "`pystream password add {}` makes passwords",
+    "signed": "`pystream verifier add {} --kind link`, or another kind, says which links are right",
+    "external": "`pystream verifier add {} --kind jwt`, or another kind, says who is let in",
+}
+
 
 def _told_of_download(stream: Stream) -> str:
     path = _download_path(stream)
     return "" if path is None else f"; {path} is the film as one MP4 file"
 
 
-def _told_of_access(stream: Stream, *, has_passwords: bool) -> str:
+def _is_opened(store: Store, stream: Stream) -> bool:
+    access = stream.settings.access
+    return access == "open" or store.viewers.has_entrance(
+        stream.tenant_id, stream.id, access, _store.now()
+    )
+
+
+def _told_of_access(stream: Stream, *, is_opened: bool) -> str:
     """What still has to be done, or does nothing."""
     settings, place = stream.settings, f"{stream.tenant}/{stream.name}"
     told = ""
-    if settings.access in ("shared", "personal") and not has_passwords:
-        option = " --shared" if settings.access == "shared" else ""
-        told += (
-            f"; nobody can come in until `pystream password add {place}{option}` makes passwords"
-        )
+    if not is_opened:
+        told += f"; nobody can come in until {_OPENERS[settings.access].format(place)}"
     if settings.max_devices is not None and settings.access in ("open", "shared"):
         told += f"; --max-devices does nothing while it is {settings.access}: it is of passwords of"
         told += " each viewer's own"
     return told
 
 
-def _warn_of_countries(options: argparse.Namespace, stream: Stream) -> None:
-    """Where the settings are those of the server: they may be on another machine."""
-    from pystream.acl.streams import bound_to_countries
+def _settings(options: argparse.Namespace) -> Settings | None:
+    """Those of the server, unless only its store is named: they may be on another machine then."""
     from pystream.server import settings
 
-    if options.store is not None or not bound_to_countries(stream.settings):
-        return
-    found = settings.load(options.config or settings.find(os.environ), os.environ)
-    if not found.geo.knows_countries:
-        said = "geo.database of the settings names no database of countries, so no viewer has a known one"
-        _terminal.complain(_terminal.program, f"warning: {stream.tenant}/{stream.name}: {said}")
-
-
-def _told_of_address(options: argparse.Namespace, place: str) -> str:
-    """Where the page is, if the server is one of this machine's and of these settings."""
     if options.store is not None:
-        return ""
-    from pystream.server import settings
+        return None
+    return settings.load(options.config or settings.find(os.environ), os.environ)
 
-    found = settings.load(options.config or settings.find(os.environ), os.environ)
+
+def _warn_of_countries(found: Settings | None, stream: Stream) -> None:
+    from pystream.acl.streams import bound_to_countries
+
+    if found is None or found.geo.knows_countries or not bound_to_countries(stream.settings):
+        return
+    said = (
+        "geo.database of the settings names no database of countries, so no viewer has a known one"
+    )
+    _terminal.complain(_terminal.program, f"warning: {stream.tenant}/{stream.name}: {said}")
+
+
+def _told_of_address(found: Settings | None, place: str) -> str:
+    """Where the page is, if the server is one of this machine's and of these settings."""
+    if found is None:
+        return ""
     ports = [("https", each) for each in found.tls.listen]
     ports += [("http", each) for each in found.server.listen]
     for scheme, each in ports:
@@ -627,8 +674,7 @@ def _told_of_address(options: argparse.Namespace, place: str) -> str:
             host = (
                 "localhost" if each.host in ("*", "0.0.0.0", "::") else str(each).rpartition(":")[0]
             )
-            base = f"{scheme}://{host}:{each.port}{found.server.path_prefix}"
-            return f". With `pystream serve` here: {base}{place}"
+            return f". With `pystream serve` here: {scheme}://{host}:{each.port}{place}"
     return ""
 
 

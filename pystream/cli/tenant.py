@@ -18,6 +18,7 @@ _HELP = f"""\
 usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
                        [--max-rate RATE] [--notice-file FILE]
                        [--attendance-purpose VERSION]
+                       [--attendance-days N] [--attendance-reports-days N]
        pystream tenant list
        pystream tenant set NAME ...
        pystream tenant remove NAME
@@ -161,7 +162,8 @@ def _parser(action: str, description: str, example: str) -> Parser:
         f"tenant {action}",
         usage="NAME [--display TEXT] [--timezone ZONE]\n"
         "         [--max-rate RATE] [--notice-file FILE]\n"
-        "         [--attendance-purpose VERSION] [--checkpoint-url URL]\n"
+        "         [--attendance-purpose VERSION] [--attendance-days N]\n"
+        "         [--attendance-reports-days N] [--checkpoint-url URL]\n"
         "         [--checkpoint-cosigner KEY] [--by NAME]\n"
         "         [--config FILE | --store URL] [--json]",
         description=description,
@@ -201,7 +203,13 @@ def _add_settings(parser: Parser) -> None:
         help="that the tenant has accepted what attendance is recorded for, in the text of that version"
         " (pystream attendance purpose); none: not, and nothing is recorded",
     )
-
+    for name, what in (("", "events of attendance"), ("reports-", "its sealed reports")):
+        group.add_argument(
+            f"--attendance-{name}days",
+            type=_store.count_or_none,
+            metavar="N",
+            help=f"days for which {what} are kept; none: as the settings have it",
+        )
     group.add_argument(
         "--checkpoint-url",
         type=_or_none,

@@ -25,8 +25,9 @@ A token lets a program in at /api/v1/ of the server:
 
 scopes:
   streams:read     streams:change    passwords:read   passwords:change
-  passwords:erase  traffic:read      reports:read     audit:read
-  tenant:change    tokens:change
+  passwords:erase  events:read       events:change    reports:read
+  reports:seal     reports:hold      evidence:read    traffic:read
+  audit:read       tenant:change     tokens:change
 
 actions:
   add     make a token, and print it

@@ -44,6 +44,12 @@ kinds for access signed:
   akamai    Akamai Auth Token 2.0: hdnts in query, cookie or header
   bunny     bunny.net token authentication, in query or path
   wowza     Wowza SecureToken version 2
+Of those of other makers, the secret is the generator's key. Sign for akamai an
+acl that covers the film, /TENANT/STREAM/*; for bunny the folder, with
+token_path=/TENANT/STREAM/ (a token for master.m3u8 alone is refused: a digit is
+the last thing before the time, which could then be read in two ways); for wowza
+the content path TENANT/STREAM, unless --content says another one.
+
 kinds for access external:
   jwt       a JSON Web Token that is signed with a shared secret (HS256)
   jwks      one that is signed by a key of a set at --url
@@ -182,7 +188,7 @@ def _revoke(words: list[str]) -> int:
         "Takes a verifier away, and destroys its secret. Who came in with it goes on;\n"
         "`pystream password revoke --viewers` ends that.\n",
     )
-    parser.add_argument("tenant", metavar="TENANT")
+    parser.add_argument("tenant", metavar="TENANT", type=_tenant)
     parser.add_argument("name", metavar="NAME", help="as `list` has it")
     options = parser.parse(words)
     with _store.both_stores(options) as (store, keys):
@@ -192,6 +198,12 @@ def _revoke(words: list[str]) -> int:
         )
     _store.report(options, _facts(gone), f"{gone.kind} {gone.name} is revoked")
     return 0
+
+
+def _tenant(text: str) -> str:
+    if "/" in text:
+        raise argparse.ArgumentTypeError("TENANT alone is wanted, whatever stream it is for")
+    return text
 
 
 def _facts(each: Configured) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -37,7 +38,11 @@ class Admin:
     """Answers about a node."""
 
     def __init__(
-        self, board: Board, meter: _core.Meter, limits: _core.Gcra, cache: _core.Cache | None = None
+        self,
+        board: Board,
+        meter: _core.Meter,
+        limits: Sequence[_core.Gcra],
+        cache: _core.Cache | None = None,
     ) -> None:
         self._board = board
         self._meter = meter
@@ -77,7 +82,7 @@ class Admin:
 
     def metrics(self) -> str:
         cached = Cached() if self._cache is None else Cached(*self._cache.counters())
-        _, _, displaced = self._limits.counters()
+        displaced = sum(table.counters()[2] for table in self._limits)
         found = families(
             self._board,
             self._streams,
@@ -144,7 +149,7 @@ async def serve(node: dict[str, Any]) -> None:
         with suppress(ValueError):
             cache = _core.Cache(node["cache"], node["seat"])
     # Counted are all keys; to look for one takes the secret.
-    limits = _core.Gcra(node["pace"], bytes(16))
+    limits = [_core.Gcra(node[name], bytes(16)) for name in ("pace", "guard")]
     admin = Admin(Board(node["gauges"]), meter, limits, cache)
     connections = Connections(
         admin.answer, _core.Delivery(64 * 1024, 10_000), meter, Limits(connections=_CONNECTIONS)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from hashlib import blake2b
 from math import ceil
@@ -31,9 +32,11 @@ from pystream.server.downloads import Downloads, disposition
 from pystream.server.entrance import Admission, Entrance, said
 from pystream.server.files import NoAnswer
 from pystream.server.gate import Closed, Gate
+from pystream.server.guard.limiter import Limiter, Refusal
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
-from pystream.server.pace import Claim, Pace
+from pystream.server.own_count import POLL_SECONDS, Counts
+from pystream.server.pace import Claim, Pace, in_order
 from pystream.server.page import Page
 from pystream.server.page.texts import language
 from pystream.server.reaching import Earnings
@@ -139,7 +142,7 @@ class Due(NamedTuple):
 class Answer(NamedTuple):
     """What a request gets. `length` is the body's, `row` what it is booked under; `head` is status and
     headers as `http.head` writes them, where they were written before. `tag` is what the delivery of a body
-    that is at hand is told by, where that is evidence."""
+    that is at hand is told by, where that is evidence. `closes`: the connection ends with it."""
 
     status: int
     headers: Headers
@@ -149,6 +152,7 @@ class Answer(NamedTuple):
     due: Due | None = None
     head: bytes | None = None
     tag: bytes | None = None
+    closes: bool = False
 
 
 class Ended(HttpError):
@@ -191,7 +195,8 @@ class Answers:
     has a password, a link or a token; `notice` is what viewers of a stream are told first. `office` answers a
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
     JSON. `attends`: whether it is recorded who watches a stream; `earnings` says how far viewers have come
-    where they cannot skip ahead, and `beacons` hears what players say of themselves.
+    where they cannot skip ahead, `beacons` hears what players say of themselves, and `counts` says what
+    of a viewer's attendance counts. `limiter` says who asks too often.
     """
 
     def __init__(
@@ -213,8 +218,10 @@ class Answers:
         gate: Gate | None = None,
         earnings: Earnings | None = None,
         beacons: Beacons | None = None,
+        counts: Counts | None = None,
         films: str = "",
         attends: Callable[[Stream], bool] = lambda stream: False,
+        limiter: Limiter | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -232,8 +239,10 @@ class Answers:
         self._gate = gate or Gate()
         self._earnings = earnings
         self._beacons = beacons
+        self._counts = counts
         self._films = films
         self._attends = attends
+        self._limiter = limiter
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -264,12 +273,16 @@ class Answers:
             if isinstance(error, NoAnswer):
                 after = (("Retry-After", str(error.retry_after)),)
             error = HttpError(503, "this film cannot be shown at present", after)
+        is_mistake = 400 <= error.status < 500 and not isinstance(error, Refusal)
+        if is_mistake and self._limiter is not None:
+            error = self._limiter.erred(request.peer) or error
+        closes = isinstance(error, Refusal) and error.closes
         stream = self._streams(*request.place) if request.place else None
         is_read = request.method in ("GET", "HEAD")
         if self._page is not None and is_read and http.asks_for_html(request.fields.accept):
-            return self._shown_refusal(self._page, request, error, stream)
+            return self._shown_refusal(self._page, request, error, stream)._replace(closes=closes)
         # A player on another site has to learn why, too.
-        return failure(error, _cors(stream, request) if stream else ())
+        return failure(error, _cors(stream, request) if stream else ())._replace(closes=closes)
 
     def _warn(self, request: Request, error: PystreamError | OSError) -> None:
         """Says what is wrong with a film or its download, once a minute: any visitor can ask for it,
@@ -324,12 +337,19 @@ class Answers:
         if path.startswith(_TOKEN_PATH):
             path, token = bunny.split(path)
         prefix = self._prefix
+        is_ours = True
         # A well-known address belongs to the whole site (RFC 8615 3).
         if prefix and path != PRIVACY:
-            if not path.startswith(prefix + "/"):
-                raise HttpError(404, "there is nothing here")
+            is_ours = path.startswith(prefix + "/")
             path = path[len(prefix) :]
-        asked = route(path)
+        asked = route(path) if is_ours else None
+        # What has to wait for a film comes here again.
+        limiter = self._limiter if request.kind is None else None
+        if limiter is not None:
+            refusal = limiter.arrive(request.peer, asked and asked.kind)
+            if refusal is not None:
+                request.kind = asked and asked.kind
+                return _slowed(refusal)
         if asked is None:
             raise HttpError(404, "there is nothing here")
         kind = asked.kind
@@ -341,7 +361,7 @@ class Answers:
         if kind is Kind.OFFICE:
             if self._office is None:
                 raise HttpError(404, "there is nothing here")
-            return self._office(request, path, prefix)
+            return self._in_office(self._office(request, path, prefix), request)
         if kind is Kind.PRIVACY:
             return self._disclosed(request)
         stream = self._streams(asked.tenant, asked.stream)
@@ -360,6 +380,8 @@ class Answers:
         if asked.grant is not None:
             now = int(time.time())
             grant = self.grants.check(asked.grant, stream.id, now)
+            if limiter is not None:
+                limiter.granted(request.peer, grant.session, stream, kind)
             if grant.flags & PICTURES:
                 if kind is not Kind.FRAME:
                     raise GrantError("stream")
@@ -376,6 +398,8 @@ class Answers:
                     self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
                 if kind is Kind.BEACON:
                     return self._heard(request, stream, grant, cors)
+                if kind is Kind.COUNT:
+                    return self._counted(stream, grant, cors)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
@@ -407,6 +431,15 @@ class Answers:
             return _text(text, request, stream, cors, tag)
         return self._answer_with_film(asked, request, stream, film, grant, cors)
 
+    async def _in_office(self, reply: Awaitable[Answer], request: Request) -> Answer:
+        """What the office answers people and programs, whose mistakes count as viewers' do."""
+        answer = await reply
+        if 400 <= answer.status < 500 and self._limiter is not None:
+            refusal = self._limiter.erred(request.peer)
+            if refusal is not None:
+                raise refusal
+        return answer
+
     def _with_token(self, asked: Route, request: Request, token: str) -> Answer:
         """A token of bunny.net's in front of the path is one behind it. What is relative to the page
         would have it in front as well, so the browser is sent there."""
@@ -431,7 +464,10 @@ class Answers:
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
             if stream.settings.access not in ("open", "signed"):
-                raise HttpError(403, "this film opens on its page, with a password or by a link")
+                how = "by a link of the site that offers it"
+                if stream.settings.access in ("shared", "personal"):
+                    how = "with a password"
+                raise HttpError(403, f"this film opens on its page, {how}")
             return self._let_through(asked, request, stream, cors)
         if kind is Kind.SESSION:
             return self._session(asked, request, stream, cors)
@@ -745,32 +781,35 @@ class Answers:
     ) -> tuple[str, Admission]:
         """Lets a viewer in: the grant, and until when it holds. `name`: what was asked for beside the page.
         Raises `HttpError` for who may not come in, or where there is no room."""
-        if self._door is not None:
-            self._door.check(stream)
-        self._gate.check(stream, request, said(request).get("site"))
-        now = int(time.time())
-        lifetime = _lifetime(stream, film, now)
-        if stream.settings.access == "open":
-            admitted = Admission(os.urandom(SESSION_LENGTH), now + lifetime, counted=False)
-            flags = 0
-        elif self._entrance is not None:
-            admitted = await self._entrance.let_in(
-                stream,
-                request,
-                f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
-                self._notice(stream),
-                lifetime,
-                self._replaced(request),
-            )
-            flags = ADMITTED | TEST if admitted.is_test else ADMITTED
-        else:
-            raise HttpError(503, "nobody can be let in at present")
-        if self._door is not None:
-            self._door.count(stream, admitted.session, is_test=admitted.is_test)
+        with nullcontext() if self._door is None else self._door.coming(stream):
+            admitted, flags = await self._admitted(stream, film, request, name)
+            if self._door is not None:
+                self._door.count(stream, admitted.session, is_test=admitted.is_test)
         now = int(time.time())
         lifetime = max(1, admitted.expires - now)
         grant = self.grants.issue(stream.id, admitted.session, now, lifetime, flags=flags)
         return grant, admitted._replace(expires=now + lifetime)
+
+    async def _admitted(
+        self, stream: Stream, film: Film | None, request: Request, name: str
+    ) -> tuple[Admission, int]:
+        """Who comes in, and flags of the grant."""
+        self._gate.check(stream, request, said(request).get("site"))
+        now = int(time.time())
+        lifetime = _lifetime(stream, film, now)
+        if stream.settings.access == "open":
+            return Admission(os.urandom(SESSION_LENGTH), now + lifetime, counted=False), 0
+        if self._entrance is None:
+            raise HttpError(503, "nobody can be let in at present")
+        admitted = await self._entrance.let_in(
+            stream,
+            request,
+            f"{self._prefix}/{stream.tenant}/{stream.name}/{name}",
+            self._notice(stream),
+            lifetime,
+            self._replaced(request),
+        )
+        return admitted, ADMITTED | TEST if admitted.is_test else ADMITTED
 
     def _replaced(self, request: Request) -> bytes:
         """The session that the new one takes the place of: who shows its grant, has it."""
@@ -814,6 +853,8 @@ class Answers:
                 for use, rendition in stills.items()
             },
         }
+        if stream.settings.pace is not None:
+            session["pace"] = in_order(stream.settings.pace)
         if stream.settings.no_skip and self._earnings is not None:
             session["reached"] = await self._earnings.earned(admitted.session)
         if stream.settings.access != "open":
@@ -823,6 +864,10 @@ class Answers:
             session["leave"] = f"{under}/leave"
         if stream.settings.beacons:
             session["beacon"] = f"{under}/beacon"
+        if stream.settings.own_count and self._attends(stream):
+            session["count"] = f"{under}/count"
+            session["count_ms"] = POLL_SECONDS * 1000
+            session["visible"] = stream.settings.require_visible
         if stream.settings.download:
             session["download"] = f"{under}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
@@ -839,6 +884,13 @@ class Answers:
         if asked is None:
             return Answer(204, [_NO_STORE, *cors])
         return _whole(json.dumps(asked).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
+
+    async def _counted(self, stream: Stream, grant: Grant, cors: Headers) -> Answer:
+        """What counts so far of whoever has the grant."""
+        if self._counts is None or not stream.settings.own_count:
+            raise HttpError(404, "there is nothing here")
+        told = await self._counts.ask(stream, grant.session)
+        return _whole(json.dumps(told).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
     def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
         """A page says that it is left. Who shows the grant, has the session."""
@@ -908,6 +960,25 @@ _PREFLIGHT = (
     ("Access-Control-Allow-Headers", "Range, Content-Type"),
     ("Access-Control-Max-Age", "86400"),
 )
+
+
+# Players on other sites have to learn that it was a refusal, and no broken network.
+_TO_ALL = (("Access-Control-Allow-Origin", "*"),)
+
+
+def _slowed(refusal: Refusal) -> Answer:
+    """The answer to who asks too often, before it is known for what; made once of each kind."""
+    known = refusal.status, refusal.headers
+    answer = _SLOWED.get(known)
+    if answer is None:
+        answer = failure(refusal, _TO_ALL)
+        head = http.head(answer.status, answer.headers)
+        answer = _SLOWED[known] = answer._replace(head=head, closes=refusal.closes)
+    return answer
+
+
+# Of as many times to wait as there are.
+_SLOWED = dict[tuple[int, tuple[tuple[str, str], ...]], Answer]()
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -8,9 +8,9 @@ and then MessagePack.
 
 A worker says that it is there as soon as it is asked for something that it will have to tell, and then
 every second, until there was nothing for some time. One whose line is gone, or which another writer has left
-behind, and that says nothing for some seconds, is dead: from its last word to the moment when that was
-noticed it was an outage, which everybody is told who attends. Only one that dies before its first word is
-stored, within milliseconds or while there is no writer, is missed by nobody.
+behind, and that says nothing for some seconds, is dead: from some seconds before its last word, of which it
+may not have known all yet, to the moment when that was noticed it was an outage, which everybody is told who
+attends. One that dies before its first word is stored is known from the roll (`roll`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import trio
@@ -30,11 +31,12 @@ from pystream.acl.store.attending import HOUR_MS, Batch
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance import evidence
-from pystream.attendance.evidence import clock_step
+from pystream.attendance.evidence import clock_step, outage
 from pystream.errors import PystreamError
 from pystream.server import log
 from pystream.server.clock import STEP_MS, Anchor, synchronised
 from pystream.server.desk import framed, is_ours, messages
+from pystream.server.roll import Roll
 
 TELL_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
@@ -83,13 +85,14 @@ _ENCODER = msgspec.msgpack.Encoder()
 class Teller:
     """A worker's side. `meter` is the one that its connections book in."""
 
-    def __init__(self, listener: int, meter: _core.Meter, anchor: Anchor) -> None:
+    def __init__(self, listener: int, meter: _core.Meter, anchor: Anchor, roll: Roll) -> None:
         with socket.socket(fileno=socket.dup(listener)) as named:
             self._name = named.getsockname()
         self._meter = meter
         self._anchor = anchor
+        self._roll = roll
         # Another worker is another number, also one in the place of this one.
-        self._worker = secrets.randbits(62)
+        self._worker = secrets.randbelow(2**62 - 1) + 1
         self._number = 0
         self._until = 0
         self._waiting = deque[Told]()
@@ -97,6 +100,8 @@ class Teller:
         self._last_heard = float("-inf")
         self._beat = float("-inf")
         self._is_known = False
+        # Since when nothing is stored of what there was to tell; 0 for no such time.
+        self._unheard_since = 0
         self._expected = trio.Event()
         self._said = bytearray()
         self._news = trio.Condition()
@@ -108,7 +113,9 @@ class Teller:
             self._offset = self._anchor.offset
         if not self._offset:
             log.lasting("clock-not-synchronised", PystreamError(_NOT_YET))
-        if self._offset and not self._is_known:
+        if self._offset and not self._is_known and not self._expected.is_set():
+            self._unheard_since = self._unheard_since or self._anchor.now()
+            self._roll.enter(self._worker, self._unheard_since)
             self._expected.set()
         return self._offset != 0
 
@@ -175,22 +182,28 @@ class Teller:
                 log.error("attendance-given-up", batches=1, why="nobody stores it for an hour")
             self._news.notify_all()
 
-    async def _talk(self) -> None:
+    async def _line(self) -> trio.abc.Stream:
+        """To whoever is the writer now."""
         peer = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         await peer.connect(self._name)
-        async with trio.SocketStream(peer) as stream, trio.open_nursery() as nursery:
-            if not is_ours(peer._sock):  # type: ignore[attr-defined]
-                raise OSError("the socket is another user's")
+        if not is_ours(peer._sock):  # type: ignore[attr-defined]
+            peer.close()
+            raise OSError("the socket is another user's")
+        return trio.SocketStream(peer)
+
+    async def _talk(self) -> None:
+        async with await self._line() as stream, trio.open_nursery() as nursery:
             nursery.start_soon(self._send, stream)
             async for message in messages(stream):
                 stored = _STORED.decode(message).number
+                self._unheard_since = 0
                 async with self._news:
                     while self._waiting and self._waiting[0].number <= stored:
                         self._waiting.popleft()
                     self._news.notify_all()
             nursery.cancel_scope.cancel()
 
-    async def _send(self, stream: trio.SocketStream) -> None:
+    async def _send(self, stream: trio.abc.SendStream) -> None:
         sent = 0
         while True:
             async with self._news:
@@ -203,22 +216,27 @@ class Teller:
 
 class Recorder:
     """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence;
-    `is_trusted`: whether the machine's clock is right enough to take the anchor from."""
+    `is_trusted`: whether the machine's clock is right enough to take the anchor from; `monotonic` gives
+    seconds by which silence is measured."""
 
     def __init__(
         self,
         viewers: ViewerStore,
         keys: KeyStore,
         anchor: Anchor,
+        roll: Roll,
         clock: Callable[[], float] = time.time,
         is_trusted: Callable[[], bool] = synchronised,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._attendance = viewers.attendance
         self._keys = keys
         self._anchor = anchor
+        self._roll = roll
         self._clock = clock
         self._is_trusted = is_trusted
-        self._waiting: list[tuple[Batch, trio.SocketStream, trio.Lock]] = []
+        self._monotonic = monotonic
+        self._waiting: list[tuple[Batch, trio.abc.Stream, trio.Lock]] = []
         self._work = trio.Event()
         # Workers whose line is there, and since when nothing is known of others: their last batch,
         # when that was seen, and the instant of it.
@@ -232,16 +250,26 @@ class Recorder:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Stores what workers tell until it is cancelled."""
+        sockets = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+        await self.serve(sockets, task_status=task_status)
+
+    async def serve(
+        self,
+        listener: trio.abc.Listener[Any],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """The same, whatever its lines are made of."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._commit)
             nursery.start_soon(self._watch)
             nursery.start_soon(self._seal)
-            serve = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-            nursery.start_soon(trio.serve_listeners, self._hear, [serve])
+            nursery.start_soon(trio.serve_listeners, self._hear, [listener])
             task_status.started()
 
-    async def _hear(self, stream: trio.SocketStream) -> None:
-        if not is_ours(stream.socket._sock):  # type: ignore[attr-defined]
+    async def _hear(self, stream: trio.abc.Stream) -> None:
+        # To a socket others may come.
+        if isinstance(stream, trio.SocketStream) and not is_ours(stream.socket._sock):  # type: ignore[attr-defined]
             return
         sending, worker = trio.Lock(), None
         try:
@@ -294,7 +322,8 @@ class Recorder:
         if step:
             t = self._anchor.now()
             incidents.append((t, clock_step(t, step)))
-        kept = self._attendance.keep(self._keys, batches, incidents, int(self._clock()))
+        begun, now = self._roll.entries(), int(self._clock())
+        kept = self._attendance.keep(self._keys, batches, incidents, now, begun=begun)
         if kept.unreadable:
             why = "it is an outage on record; do all processes run one version?"
             log.error("attendance-unreadable", batches=kept.unreadable, why=why)
@@ -317,12 +346,14 @@ class Recorder:
         """Gives up workers of which nothing is heard, and sees to the anchor."""
         cursors = self._attendance.cursors()
         self._look_for_the_dead(cursors)
-        self._look_at_the_clock(is_watched=bool(cursors))
+        # One of whom nothing is stored yet has something to tell, too.
+        self._look_at_the_clock(is_watched=bool(cursors or self._roll.entries()))
 
     def _look_for_the_dead(self, cursors: Mapping[int, int]) -> None:
-        now = time.monotonic()
+        now = self._monotonic()
         before, self._silent = self._silent, {}
-        for worker, batch in cursors.items():
+        unheard = self._unheard()
+        for worker, batch in (dict.fromkeys(unheard, 0) | dict(cursors)).items():
             if worker in self._lines:
                 continue
             seen = before.get(worker)
@@ -334,8 +365,27 @@ class Recorder:
             for worker, (_, since, noticed) in self._silent.items()
             if now - since > _SILENT_SECONDS
         }
-        if dead and self._attendance.give_up(dead, int(self._clock())):
-            log.warning("attendance-outage", workers=len(dead))
+        now_s = int(self._clock())
+        count = self._attendance.give_up(dead, now_s) if dead else 0
+        silent = dead.keys() & unheard.keys()
+        latest = self._attendance.stepped_back_from() if silent else 0
+        for worker in silent:
+            since = unheard[worker]
+            span = since, max(dead[worker], since + 1, latest)
+            self._attendance.keep(self._keys, [], [(since, outage(*span))], now_s)
+            self._roll.strike(worker)
+            count += 1
+        if count:
+            log.warning("attendance-outage", workers=count)
+
+    def _unheard(self) -> dict[int, int]:
+        """Workers on the roll of whom no word is stored from since they are."""
+        entries = self._roll.entries()
+        told = self._attendance.told_until(entries) if entries else {}
+        for worker, since in entries.items():
+            if told.get(worker, -1) >= since:
+                self._roll.strike(worker)
+        return {worker: since for worker, since in entries.items() if told.get(worker, -1) < since}
 
     def _look_at_the_clock(self, *, is_watched: bool) -> None:
         jump = self._anchor.due(watched=is_watched)
@@ -345,7 +395,9 @@ class Recorder:
             # Who watches has an interval too long or too short there. Should the writer end before the anchor
             # is made, this is told twice.
             t = self._anchor.now() + jump
-            self._attendance.keep(self._keys, [], [(t, clock_step(t, jump))], int(self._clock()))
+            told, now = [(t, clock_step(t, jump))], int(self._clock())
+            came_to = self._anchor.now()
+            self._attendance.keep(self._keys, [], told, now, jump=jump, came_to=came_to)
         self._anchor.make()
         if abs(jump) > STEP_MS:
             log.warning("clock-anchored-anew", by_ms=jump)

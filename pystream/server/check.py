@@ -29,7 +29,7 @@ from pystream.server import descriptors, listeners
 from pystream.server.clock import synchronised
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.folders import held
-from pystream.server.keys import open_key_store
+from pystream.server.keys import keys_of_another, open_key_store
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
@@ -41,10 +41,12 @@ _FILMS_SECONDS = 10.0
 
 @dataclass
 class Findings:
-    """`wrong`: what keeps the node, or a stream, from serving. `notes`: what is as it may be."""
+    """`wrong`: what keeps the node, or a stream, from serving. `notes`: what is as it may be; of these,
+    `unshown` say of a film that it cannot be shown."""
 
     wrong: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unshown: int = 0
 
 
 def check(
@@ -187,8 +189,10 @@ def _key_store(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     try:
         with Store.open(settings.store.url, migrate=False) as store:
             store.check_key_store(root)
-    except NoStore:
-        return
+    except NoStore as error:
+        why = keys_of_another(settings.keys, environ)
+        if why is not None:
+            yield f"store.url: {error}, and {why}"
     except PystreamError as error:
         yield f"keys.store: {error}"
 
@@ -219,7 +223,7 @@ def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
             " unsynchronised: have a time service set it (`timedatectl`), or set"
             " attendance.allow_unsynced"
         )
-    findings.notes += _films(sound, settings.console.films, film_seconds)
+    _films(sound, settings.console.films, film_seconds, findings)
 
 
 def _open_to_others(key: str, path: str) -> Iterator[str]:
@@ -230,7 +234,7 @@ def _open_to_others(key: str, path: str) -> Iterator[str]:
             yield f"{key}: others than its owner may read {path} (mode {mode:o}): chmod 600 {path}"
 
 
-def _films(streams: Sequence[Stream], films: str, seconds: float) -> Iterator[str]:
+def _films(streams: Sequence[Stream], films: str, seconds: float, findings: Findings) -> None:
     """What keeps films from being shown, as far as it can be told in this time."""
     deadline = time.monotonic() + seconds
     said: list[str | None] = []
@@ -248,9 +252,10 @@ def _films(streams: Sequence[Stream], films: str, seconds: float) -> Iterator[st
     found = list(said)
     for stream, what in zip(streams, found, strict=False):
         if what is not None:
-            yield f"{_name(stream)} cannot be shown: {what}"
+            findings.unshown += 1
+            findings.notes.append(f"{_name(stream)} cannot be shown: {what}")
     if left := len(streams) - len(found):
-        yield (
+        findings.notes.append(
             f"after {seconds:g} s of looking at films, {left} of {len(streams)} were not looked at, from"
             f" {_name(streams[len(found)])} on"
         )

@@ -67,13 +67,14 @@ class Checkpoints:
         """Until it is cancelled."""
         while True:
             # Each step of it is a transaction: an end keeps nobody waiting.
-            await trio.to_thread.run_sync(self.look, abandon_on_cancel=True)
-            await self.deliver()
+            if await trio.to_thread.run_sync(self.look, abandon_on_cancel=True):
+                await self.deliver()
             await trio.sleep(_LOOK_SECONDS)
 
-    def look(self) -> None:
-        """Signs what is due, where nothing was lost of it. Whatever fails, the writer goes on: what is not
-        signed yet is signed later."""
+    def look(self) -> bool:
+        """Signs what is due, where nothing was lost of it; whether that is known beside the store. Nobody is
+        told before it is: or with a backup the house may forget what it has signed. Whatever fails, the
+        writer goes on: what is not signed yet is signed later."""
         now = int(self._clock())
         try:
             forked = self._notice_restores(now)
@@ -83,11 +84,15 @@ class Checkpoints:
             self._heads.write(self._notary.heads(), forked)
         except Exception as error:
             log.lasting("attendance-not-signed", error)
+            return False
+        return True
 
     def _notice_restores(self, now: int) -> dict[int, Head]:
         """A log that was longer is another one from here on. Returns what is known of those with which that
         has failed: nothing of them is signed."""
-        known, heads, failed = self._heads.read(), self._notary.heads(), {}
+        known, failed = self._heads.read(), {}
+        # A tenant that was deleted has none, and a log may have been brought back to before it began.
+        heads = self._notary.heads(known)
         for tenant_id in sorted(known.keys() & heads.keys()):
             each = known[tenant_id]
             if self._is_lost(tenant_id, each, heads[tenant_id]):
@@ -100,6 +105,8 @@ class Checkpoints:
 
     def _is_lost(self, tenant_id: int, known: Head, now: Head) -> bool:
         """Whether the store has had more of the log than it has now, or another one."""
+        if not now.epoch:
+            return known.signed is not None
         if (known.epoch, known.size) > (now.epoch, now.size):
             return True
         if known.signed is None or known.signed == now.signed:

@@ -74,10 +74,12 @@ class Anchor:
         fd: int,
         wall: Callable[[], int] = wall_ms,
         boottime: Callable[[], int] = boottime_ms,
+        kernel: Callable[[], Clock] = kernel,
     ) -> None:
         self._fd = fd
         self._wall = wall
         self._boottime = boottime
+        self._kernel = kernel
 
     @staticmethod
     def create() -> int:
@@ -115,7 +117,7 @@ class Anchor:
     def state(self) -> Clock:
         """How well evidence knows its instants: what the kernel says, and by how much the wall clock has
         moved away from the anchor."""
-        clock = kernel()
+        clock = self._kernel()
         if not self.offset:
             return clock
         return replace(clock, error_ms=clock.error_ms + abs(self._wall() - self.now()))

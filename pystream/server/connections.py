@@ -25,9 +25,10 @@ import errno
 import os
 import select
 import socket
+import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
@@ -39,6 +40,7 @@ from pystream import _core
 from pystream.server import http, log
 from pystream.server.answers import Answer, Due, failure
 from pystream.server.edge import Edge, address_of
+from pystream.server.guard.limiter import Held, Limiter
 from pystream.server.http import HttpError, Request
 from pystream.server.proxy_protocol import ProxyHeader, ProxyProtocolError
 
@@ -67,6 +69,13 @@ _CLOSE = (("Connection", "close"),)
 _KEEP_ALIVE = (("Connection", "keep-alive"),)
 # RFC 8446 5.1: the content type of a record that begins a handshake.
 _HANDSHAKE = b"\x16"
+# What new handshakes may take of a worker's time in the long run, and how many seconds of it may be used up
+# ahead: a flood of them, from however many sources, leaves the rest to those who are here.
+_SHARE_OF_HANDSHAKES = 0.5
+_HANDSHAKES_AHEAD_SECONDS = 1.0
+# What one costs until some were seen, and how many of them the mean is of.
+_HANDSHAKE_SECONDS = 0.001
+_HANDSHAKES_OF_MEAN = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class Limits:
     head: float = 10
     body: float = 10
     idle: float = 60
+    stall: float = 30
     connections: int = 20_000
     request: http.Limits = field(default_factory=http.Limits)
 
@@ -91,6 +101,7 @@ class Connections:
     `ended` is told each request (None where it could not be read), its answer, whether that went
     out whole, and after how many seconds. `broke_off` is told, before that, how an answer under way
     ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one, why.
+    `limiter` says who is shut out.
     `handshakes` counts those of TLS that went well.
     """
 
@@ -104,6 +115,7 @@ class Connections:
         ended: Callable[[Request | None, Answer, bool, float], None] = lambda *_: None,
         broke_off: Callable[[Request | None, str, str | None], None] = lambda *_: None,
         not_accepted: Callable[[OSError | None], None] = lambda _: None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.limits = limits
         self.edge = edge or Edge()
@@ -113,7 +125,9 @@ class Connections:
         self._ended = ended
         self._broke_off = broke_off
         self._not_accepted = not_accepted
+        self._limiter = limiter
         self.handshakes = 0
+        self._handshaking = Handshakes()
         self._ids = count()
         self._connections: set[_Connection] = set()
         # Those of few, which give back what they have more than others when many are there.
@@ -210,10 +224,19 @@ class Connections:
                     self._not_accepted(None)
                     peer.close()
                     continue
+                source = address_of(address)
+                held = self._let_in(source)
+                if held is None:
+                    _reset(peer)
+                    continue
                 peer.setblocking(False)
-                connection = _Connection(peer, address_of(address), self.edge, self.limits)
+                connection = _Connection(peer, source, self.edge, self.limits)
+                connection.held = held
                 if peer.family != socket.AF_UNIX:
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    # RFC 5482: also of what the kernel still holds for one who is closed here already.
+                    stall_ms = round(self.limits.stall * 1000)
+                    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
                     self._give_room(connection)
                 connection.deadline = time.monotonic() + connection.limits.head
                 self._connections.add(connection)
@@ -221,6 +244,25 @@ class Connections:
                     self._nursery.start_soon(self._welcome, connection, tls)
                 else:
                     self._begin(connection)
+
+    def _let_in(self, address: str) -> Held | None:
+        """What a connection holds that is heard; None where not a byte of it is read."""
+        limiter = self._limiter
+        if limiter is None:
+            return ()
+        return None if limiter.banned(address) else limiter.connect(address)
+
+    def _let_go(self, connection: _Connection) -> None:
+        if self._limiter is not None:
+            self._limiter.give_back(connection.held)
+        connection.held = ()
+
+    def _shut_out(self) -> None:
+        """Ends the connections of those who were banned meanwhile, whichever worker has done it."""
+        if self._limiter is not None and self._limiter.news():
+            for connection in list(self._connections):
+                if self._limiter.banned(connection.address):
+                    self._end(connection)
 
     def _give_room(self, connection: _Connection) -> None:
         """Limits what the kernel holds for a connection, which is not yet counted."""
@@ -241,12 +283,20 @@ class Connections:
         while True:
             await trio.sleep(_SWEEP_SECONDS)
             self._tick()
+            self._shut_out()
             now = time.monotonic()
             for connection in list(self._connections):
                 if connection.deadline < now or self._has_left(connection):
+                    self._blame(connection)
                     self._end(connection)
                 elif connection.line is not None:
                     self._settle(connection, connection.line)
+
+    def _blame(self, connection: _Connection) -> None:
+        """A request that was begun and did not come to its end in time is a mistake as well."""
+        awaited = "" if connection.lingering or connection.busy else connection.protocol.waiting
+        if self._limiter is not None and awaited in ("head", "body"):
+            self._limiter.erred(connection.address)
 
     @staticmethod
     def _has_left(connection: _Connection) -> bool:
@@ -280,9 +330,19 @@ class Connections:
                     while not header.complete:
                         # The bytes behind the header are left to whoever they are for.
                         peer.recv(header.feed(await _peek(peer, 4096)))
-                    connection.address = header.source or connection.address
+                    if header.source is not None:
+                        self._let_go(connection)
+                        connection.address = header.source
+                        held = self._let_in(header.source)
+                        if held is None:
+                            raise ProxyProtocolError("whom the proxy speaks for is shut out")
+                        connection.held = held
                 if tls and edge.tls is not None:
                     connection.secure = await _peek(peer, 1) == _HANDSHAKE
+                    if connection.secure:
+                        if self._limiter and not self._limiter.shakes(connection.address):
+                            raise ConnectionRefusedError("too many handshakes come from there")
+                        await self._handshaking.turn()
                     # Whoever comes without TLS is told so, in words.
                     connection.lost = not connection.secure
                     if edge.hsts_seconds and connection.secure:
@@ -315,6 +375,7 @@ class Connections:
             return
         self._connections.remove(connection)
         self._roomy.discard(connection)
+        self._let_go(connection)
         if connection.scope is not None:
             connection.scope.cancel()
         line = connection.line
@@ -401,6 +462,9 @@ class Connections:
                 return
             if connection.lingering:
                 self._drop_what_comes(connection, line)
+            elif connection.secure and not connection.greeted:
+                with self._handshaking.measured():
+                    self._converse(connection, line)
             else:
                 self._converse(connection, line)
         except OSError:
@@ -449,6 +513,8 @@ class Connections:
                 requests.extend(protocol.feed(data))
             except HttpError as error:
                 connection.keep_alive = False
+                if self._limiter is not None:
+                    error = self._limiter.erred(connection.address) or error
                 self._respond(connection, line, None, failure(error), time.monotonic())
                 return
         self._queue(connection)
@@ -599,9 +665,12 @@ class Connections:
     ) -> bool:
         """Sends an answer; whether all of it is out and the connection goes on. Raises `OSError`."""
         if request is not None:
-            connection.keep_alive = request.keep_alive and not (self._draining or connection.lost)
+            ends = self._draining or connection.lost
+            # A proxy's connection is others' as well.
+            ends |= answer.closes and request.peer == connection.address
+            connection.keep_alive = request.keep_alive and not ends
         connection.answering = request, answer, begun
-        status, headers, body, length, row, _, head, tag = answer
+        status, headers, body, length, row, _, head, tag, _ = answer
         options: tuple[tuple[str, str], ...] = ()
         if not connection.keep_alive:
             options = _CLOSE
@@ -659,6 +728,8 @@ class Connections:
 
 _Answering = tuple[Request | None, Answer, float]
 _NEVER = float("inf")
+# l_onoff, l_linger
+_AT_ONCE = struct.pack("ii", 1, 0)
 # Before the first request is whole. Nothing is idle then.
 _WELCOME = "welcome"
 
@@ -671,6 +742,7 @@ class _Connection:
     line: takes the socket over once it is known what is spoken.
     requests: read, and not yet answered.
     waiting: for what, as `Protocol.waiting` has it; "" for nothing that the peer has to send.
+    held: what the limiter counts it under.
     deadline: when it is ended.
     greeted: something was heard.
     unread, leaving: the socket has something that was not read; the peer will send no more.
@@ -684,7 +756,7 @@ class _Connection:
     """
 
     __slots__ = (
-        *("address", "answering", "busy", "deadline", "edge", "greeted", "holding", "hsts"),
+        *("address", "answering", "busy", "deadline", "edge", "greeted", "held", "holding", "hsts"),
         *("keep_alive", "leaving", "limits", "line", "lingering", "lost", "missed", "number"),
         *(
             "protocol",
@@ -704,6 +776,7 @@ class _Connection:
         self.address = address
         self.edge = edge
         self.limits = limits
+        self.held: Held = ()
         self.line: _core.Line | None = None
         self.protocol = http.Protocol(limits.request)
         self.requests: list[Request] = []
@@ -735,6 +808,42 @@ class _Connection:
         # Where there is no descriptor left for this, it stays as it is.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.line.fileno())) as its:
             its.setsockopt(*option)
+
+
+class Handshakes:
+    """When the next TLS handshake may begin: in the long run they take their share of a worker's time, by
+    the mean of what they have cost lately. Who has to wait does so in order."""
+
+    def __init__(self) -> None:
+        self._queue = trio.Lock()
+        self._mean = _HANDSHAKE_SECONDS
+        self._due = 0.0
+
+    async def turn(self) -> None:
+        if self._queue.locked() or self._wait() > 0:
+            async with self._queue:
+                while (wait := self._wait()) > 0:
+                    await trio.sleep(wait)
+        self._due = max(self._due, trio.current_time()) + self._mean / _SHARE_OF_HANDSHAKES
+
+    def _wait(self) -> float:
+        """Seconds until the next one may begin."""
+        return self._due - trio.current_time() - _HANDSHAKES_AHEAD_SECONDS
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """What is done meanwhile is one."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._mean += (time.perf_counter() - begun - self._mean) / _HANDSHAKES_OF_MEAN
+
+
+def _reset(peer: socket.socket) -> None:
+    """Ends a connection at once, and leaves nothing of it in the kernel (SO_LINGER of socket(7))."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    peer.close()
 
 
 async def _peek(peer: socket.socket, most: int) -> bytes:

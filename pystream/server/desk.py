@@ -7,11 +7,13 @@ Requests that arrive while the disk is written are decided and written together.
 
 Beside that it says how far a password has come in a film that cannot be skipped ahead (`reaching`).
 
-**Room.** The table has places for so many sessions, and no tenant has more than half of them open, so
-one tenant's viewers keep out none of another's. What has ended keeps its place until its hard end, so
-that whoever comes with it is told why; where the table is full it is forgotten, the longest ended
-first, and unknown from then on, which lets nobody in either. Only what has ended in the store as well
-is forgotten: a desk that starts anew opens what is in the store and not in the table.
+**Room.** The table has places for so many sessions. A tenant may have as many open as there are places
+without an open one: half of them where it is alone, a third where two want all that they can have, and
+there is always room for one more tenant (a dynamic threshold, as switches share buffers by it). What has
+ended keeps its place until its hard end, so that whoever comes with it is told why; where the table is full
+it is forgotten, the longest ended first, and unknown from then on, which lets nobody in either. Only what has
+ended in the store as well is forgotten: a desk that starts anew opens what is in the store and not in the
+table.
 
 The desk also knows by which number a viewer goes whom a link or a token names, and which tokens that
 are good for once were shown before: both are asked of the store, for all that is decided together.
@@ -80,7 +82,7 @@ _REACH_PATIENCE_SECONDS = 8.0
 # A token that is good for once is remembered for so long after it can be shown: who showed it in time may
 # have waited for the desk since, and the clock of another node, which forgets as well, may be ahead.
 _REMEMBERED_S = int(_PATIENCE_SECONDS) + SKEW_S
-_HALF = "the viewers of one tenant have half of the session table, and none has more"
+_SHARE = "the viewers of one tenant have as much of the session table as is left, and none has more"
 # Later than any time.
 _NEVER = 2**62
 
@@ -357,8 +359,13 @@ class Desk:
             idle_s=ask.idle_s,
             notice=ask.notice,
         )
-        if ask.id not in held and self._table.get(ask.id) is None:
-            if holder is not None and ask.replaces in held:
+        there = self._table.get(ask.id)
+        if there is not None and there.standing != _core.Sessions.OPEN:
+            # It ended before a writer had written that it was opened, and is written as that was.
+            self._ended[ask.id] = End(there.standing)
+        elif ask.id not in held and there is None:
+            is_replaced = holder is not None and ask.replaces in held
+            if is_replaced:
                 self._end(ask.replaces, End.CLOSED)
                 self._let_go(held, ask.replaces)
             seen = self._seen(ask, held)
@@ -369,8 +376,11 @@ class Desk:
             for id in leaving:
                 self._end(id, End.KICKED)
                 self._let_go(held, id)
-            if 2 * self._open_of[ask.tenant_id] >= self._table.capacity:
-                log.lasting("tenant-has-half-of-all-sessions", TableFull(_HALF), say=log.error)
+            # Who comes in for another leaves as much to others as before, however little that is.
+            is_one_more = not is_replaced and not leaving
+            left = self._table.capacity - self._open_of.total()
+            if is_one_more and self._open_of[ask.tenant_id] >= left:
+                log.lasting("tenant-has-its-share-of-sessions", TableFull(_SHARE), say=log.error)
                 return Answered(ask.number, unavailable=True)
             try:
                 self._make_room()
@@ -462,7 +472,7 @@ class Desk:
                 self._store.viewers.keep, opened, ended, now, spent
             )
         except Exception as error:
-            log.error("sessions-not-stored", **log.fault(error))
+            log.lasting("sessions-not-stored", error, say=log.error)
         finally:
             if lost is None:
                 self._ended = ended | self._ended
@@ -738,7 +748,7 @@ class Line:
 
 
 async def messages(
-    stream: trio.SocketStream, longest: int = _LONGEST_MESSAGE
+    stream: trio.abc.ReceiveStream, longest: int = _LONGEST_MESSAGE
 ) -> AsyncIterator[bytes]:
     """What comes on a line, message by message, until its end; none has more bytes than the `longest`.
     Raises `trio.BrokenResourceError`."""

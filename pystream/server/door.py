@@ -1,10 +1,11 @@
 """Who comes in: a worker's door, where `overload` is asked for a verdict.
 
-What all workers hold and have let in is read from shared memory for each newcomer, what was sent
-once a second. Viewers are counted anew four times a second, less often where that takes long, and
-those let in since are added. So bounds of the node hold at any moment; a stream's is passed by no
-more than who came to other workers since the last count. Who comes in for a test takes a place as
-others do, or a tenant would pass the operator's bounds by it, and is in no sum that is shown.
+What all workers hold and have let in is read from shared memory for each newcomer, what was sent once a
+second. Viewers are counted anew four times a second, less often where that takes long; those let in since
+are added, and those who are on their way in. So bounds of the node hold at any moment; a stream's is passed
+by no more than who came to other workers since the last count, or is on the way in there. Who comes in for
+a test takes a place as others do, or a tenant would pass the operator's bounds by it, and is in no sum that
+is shown.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -83,6 +85,9 @@ class Door:
         self._fresh = Counter[int]()
         self._newcomers = deque[tuple[float, str]]()
         self._newcomers_of = Counter[str]()
+        # Who has been let past, and is not in yet: by stream and tenant.
+        self._coming = Counter[int]()
+        self._coming_of = Counter[str]()
         self._reading = _core.Reading()
         # What was sent before this worker came is no rate.
         self._sent()
@@ -117,6 +122,22 @@ class Door:
         """Lets a viewer in. Raises `HttpError` where nobody more has room."""
         self.check(stream)
         self.count(stream, session, is_test=is_test)
+
+    @contextmanager
+    def coming(self, stream: Stream) -> Iterator[None]:
+        """Has a place for somebody whose coming in takes a while; whoever is in at the end of the block has
+        to be counted by then. Raises `HttpError` where nobody more has room."""
+        self.check(stream)
+        self._expect(stream, 1)
+        try:
+            yield
+        finally:
+            self._expect(stream, -1)
+
+    def _expect(self, stream: Stream, more: int) -> None:
+        self._coming[stream.id] += more
+        self._coming_of[stream.tenant] += more
+        self._seat.set("coming", self._coming.total())
 
     def check(self, stream: Stream) -> None:
         """Raises `HttpError` where nobody more has room."""
@@ -192,14 +213,15 @@ class Door:
         while newcomers and newcomers[0][0] < now - NEWCOMER_SECONDS:
             _, tenant = newcomers.popleft()
             self._newcomers_of[tenant] -= 1
+        coming = board.sum("coming")
         return Load(
             self._egress,
             board.sum("window_bytes"),
             board.most("lag_recent_us") / 1000,
-            self._count.total() + admitted - self._admitted,
-            admitted - self._steps[0].admitted,
-            self._count[stream.id] + self._fresh[stream.id],
+            self._count.total() + admitted - self._admitted + coming,
+            admitted - self._steps[0].admitted + coming,
+            self._count[stream.id] + self._fresh[stream.id] + self._coming[stream.id],
             self._rates[stream.tenant],
-            self._newcomers_of[stream.tenant],
+            self._newcomers_of[stream.tenant] + self._coming_of[stream.tenant],
             board.sum("answers"),
         )

@@ -215,5 +215,8 @@ def _node(text: str) -> str | None:
 
 
 def address_of(peer: tuple[str, int] | tuple[str, int, int, int] | str | bytes) -> str:
-    """Where a connection was accepted from, without its port."""
-    return as_text(ipaddress.ip_address(peer[0])) if isinstance(peer, tuple) else UNIX
+    """Where a connection was accepted from, without its port, and the interface that a link-local address
+    is reached by (RFC 4007 11)."""
+    if not isinstance(peer, tuple):
+        return UNIX
+    return as_text(ipaddress.ip_address(peer[0].partition("%")[0]))

@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from pystream.server.overload import Reason
 from pystream.server.routes import Kind
@@ -40,6 +41,9 @@ bytes could not be made, or the storage that they are made from did not answer, 
 its patience was over."""
 UNACCEPTED: Final = ("limit", "descriptors", "memory")
 """Why connections were not accepted: there are as many as may be, or the system has nothing left."""
+GUARDED: Final = ("slowed", "refused", "banned")
+"""What was done about too many requests: told to come again, told so with the connection's end, and not
+heard."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 LAG_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper bounds of the lag histogram's classes; the last class has none."""
@@ -59,11 +63,11 @@ _GAUGES = (
     "lag_p50_us",
     "lag_p99_us",
     "lag_max_us",
+    "coming",
     "viewers",
 )
 
-_HEAD_CELLS = 16
-_VERSION = 6
+_HEAD_CELLS = 32
 _TEST = 1
 
 
@@ -85,6 +89,28 @@ class _Head(IntEnum):
     DEATHS = 5
     COMMITTED_MS = 6
     SECRET = 7  # two cells
+    SYNS = 9  # as many as `Syns` has
+
+
+class Syns(NamedTuple):
+    """What the supervisor knows of connections that the machine is asked for. `limits`: whether the helper
+    sets any, which counts SYNs that `passed` and were `limited`, packets of `banned` sources, and `bans`
+    now. The rest is the kernel's."""
+
+    limits: int = 0
+    flood: int = 0
+    half_open: int = 0
+    passed: int = 0
+    limited: int = 0
+    banned: int = 0
+    bans: int = 0
+    cookies_sent: int = 0
+    cookies_returned: int = 0
+    queue_full_drops: int = 0
+    accept_overflows: int = 0
+
+
+_SYNS: Final = slice(_Head.SYNS, _Head.SYNS + len(Syns()))
 
 
 class _Layout:
@@ -102,18 +128,34 @@ class _Layout:
     makings = handshakes + 1
     broken_off = makings + 1
     unaccepted = broken_off + len(ENDS)
-    cells = unaccepted + len(UNACCEPTED)
+    guarded = unaccepted + len(UNACCEPTED)
+    bans = guarded + len(GUARDED)
+    cells = bans + 1
     gauges["handshakes"] = handshakes
     gauges["makings"] = makings
 
 
 _SEAT_CELLS = -(-_Layout.cells // 8) * 8
+# Of what the cells mean, so that a program never takes those of another one, with one kind more, for its own.
+_PLACES = {name: at for name, at in vars(_Layout).items() if isinstance(at, int)}
+_NAMES = (
+    KINDS,
+    CLASSES,
+    [reason.value for reason in Reason],
+    LAG_BOUNDS_S,
+    ENDS,
+    UNACCEPTED,
+    GUARDED,
+)
+_VERSION = crc32(
+    repr((_HEAD_CELLS, _MOST_VIEWERS, _GAUGES, _PLACES, _NAMES, Syns._fields)).encode()
+)
 
 
 class Totals(NamedTuple):
     """What all workers that ever were have counted. `requests` by (kind, class), `refused` by
-    reason, `broken_off` by end, `unaccepted` by reason, `lag` by class of the histogram, its sum in
-    seconds; `admitted` are viewers, without accesses for tests."""
+    reason, `broken_off` by end, `unaccepted` by reason, `guarded` by what was done, `lag` by class of
+    the histogram, its sum in seconds; `admitted` are viewers, without accesses for tests."""
 
     requests: Mapping[tuple[str, str], int]
     refused: Mapping[Reason, int]
@@ -124,6 +166,8 @@ class Totals(NamedTuple):
     makings: int
     broken_off: Mapping[str, int]
     unaccepted: Mapping[str, int]
+    guarded: Mapping[str, int]
+    bans: int
     deaths: int
 
 
@@ -204,6 +248,9 @@ class Board:
         """The node is about to end."""
         self._head[_Head.DRAINING] = 1
 
+    def set_syns(self, syns: Syns) -> None:
+        self._head[_SYNS] = memoryview(array("Q", syns))
+
     # The writer's
 
     def committed(self, now: float) -> None:
@@ -227,6 +274,9 @@ class Board:
         never did."""
         return max(0.0, time.monotonic() - self._head[_Head.COMMITTED_MS] / 1000)
 
+    def syns(self) -> Syns:
+        return Syns(*self._head[_SYNS])
+
     def taken(self) -> list[Seat]:
         return [seat for seat in self.seats if seat.state is not State.FREE]
 
@@ -242,6 +292,10 @@ class Board:
         """Who was let in, ever, accesses for tests as well."""
         base = self._base[_Layout.admitted] + self._base[_Layout.tests]
         return base + sum(seat.admitted for seat in self.seats)
+
+    def bans(self) -> int:
+        """How many sources were banned, ever."""
+        return self._base[_Layout.bans] + sum(seat.bans for seat in self.seats)
 
     def totals(self) -> Totals:
         while True:
@@ -287,6 +341,8 @@ def _totals(sums: list[int], deaths: int) -> Totals:
         sums[at.makings],
         {end: sums[at.broken_off + n] for n, end in enumerate(ENDS)},
         {reason: sums[at.unaccepted + n] for n, reason in enumerate(UNACCEPTED)},
+        {what: sums[at.guarded + n] for n, what in enumerate(GUARDED)},
+        sums[at.bans],
         deaths,
     )
 
@@ -295,6 +351,7 @@ _REQUEST_AT = {kind: _Layout.requests + n * len(CLASSES) for n, kind in enumerat
 _REFUSED_AT = {reason: _Layout.refused + n for n, reason in enumerate(Reason)}
 _BROKEN_OFF_AT = {end: _Layout.broken_off + n for n, end in enumerate(ENDS)}
 _UNACCEPTED_AT = {reason: _Layout.unaccepted + n for n, reason in enumerate(UNACCEPTED)}
+_GUARDED_AT = {what: _Layout.guarded + n for n, what in enumerate(GUARDED)}
 
 
 class Seat:
@@ -345,6 +402,11 @@ class Seat:
         return sum(self._cells[_Layout.lag : _Layout.lag_sum_us])
 
     @property
+    def bans(self) -> int:
+        """Of sources, by this worker."""
+        return self._cells[_Layout.bans]
+
+    @property
     def admitted(self) -> int:
         return self._cells[_Layout.admitted] + self._cells[_Layout.tests]
 
@@ -370,6 +432,12 @@ class Seat:
 
     def not_accept(self, reason: str) -> None:
         self._cells[_UNACCEPTED_AT[reason]] += 1
+
+    def guard(self, what: str) -> None:
+        self._cells[_GUARDED_AT[what]] += 1
+
+    def ban(self) -> None:
+        self._cells[_Layout.bans] += 1
 
     def admit(self, *, is_test: bool = False) -> None:
         self._cells[_Layout.tests if is_test else _Layout.admitted] += 1

@@ -45,6 +45,13 @@ class Heads:
             file.flush()
             os.fsync(file.fileno())
         os.rename(unfinished, self._path)
+        # Or the name may stand for the file before, once the power has failed.
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        folder = os.open(os.path.dirname(self._path) or ".", flags)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         self._written = text
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pystream.acl.keys import create_master_key, load_master_keys, root_of
 from pystream.acl.sealing import MasterKeys, new_key
 from pystream.acl.store.keystore import KeyStore
-from pystream.errors import MasterKeyError
+from pystream.errors import MasterKeyError, PystreamError
 from pystream.server.settings import Keys
 
 
@@ -31,6 +31,23 @@ def ensure_keys(keys: Keys, environ: Mapping[str, str], now: int) -> None:
             create_master_key(keys.master_key_file)
     with open_key_store(keys, environ) as store:
         store.set_up(root, now)
+
+
+def keys_of_another(keys: Keys, environ: Mapping[str, str]) -> str | None:
+    """For a node that has no store yet: that its key store has keys of a store that was, as a sentence's end;
+    None where it has none, or cannot be read, which is said elsewhere."""
+    try:
+        with open_key_store(keys, environ, migrate=False) as store:
+            tenants = store.status().tenants
+    except PystreamError:
+        return None
+    if not tenants:
+        return None
+    return (
+        f"the key store that keys.store names has keys of a store that was here (tenants: {tenants}):"
+        " bring that store back, or name it in store.url. Where it is lost for good, move the key store"
+        " away: a new store gets new keys"
+    )
 
 
 def open_key_store(keys: Keys, environ: Mapping[str, str], *, migrate: bool = True) -> KeyStore:

@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from pystream.server.settings import Listen, Settings
 
 HTTP, HTTPS, ADMIN = "http", "https", "admin"
 _KEYS = {HTTP: "server.listen", HTTPS: "tls.listen", ADMIN: "server.admin"}
-_BACKLOG = 4096
+BACKLOG = 4096
 # sd_listen_fds(3)
 _FIRST_FD = 3
 
@@ -110,12 +110,12 @@ def open_place(kind: str, at: Listen, count: int, mode: int) -> Place:
     """Raises `SettingsError`."""
     try:
         if at.path:
-            sockets = [_listen_unix(at.path, mode)]
+            sockets = [listen_unix(at.path, mode)]
         else:
             _be_alone(at)
             sockets = _bind(at, count)
             for one in sockets:
-                one.listen(_BACKLOG)
+                one.listen(BACKLOG)
     except OSError as error:
         raise unavailable(kind, at, error) from None
     return Place(kind, str(at), tuple(one.detach() for one in sockets))
@@ -146,7 +146,8 @@ def try_place(kind: str, at: Listen) -> str | None:
                 raise
             for one in _bind(at, 1):
                 one.close()
-            return f"{_KEYS[kind]}: {at} is in use, by a running node of this user"
+            said = "a node of this user listens there; name another place if it has other settings"
+            return f"{_KEYS[kind]}: {at}: {said}"
     except OSError as error:
         raise unavailable(kind, at, error) from None
     return None
@@ -203,7 +204,8 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _listen_unix(path: str, mode: int) -> socket.socket:
+def listen_unix(path: str, mode: int) -> socket.socket:
+    """Raises `OSError`, also where somebody listens there already."""
     _check_path(path)
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -212,7 +214,7 @@ def _listen_unix(path: str, mode: int) -> socket.socket:
     before = os.umask(0o777 & ~mode)
     try:
         one.bind(path)
-        one.listen(_BACKLOG)
+        one.listen(BACKLOG)
     except OSError:
         one.close()
         raise
@@ -281,6 +283,26 @@ def address(place: Place) -> str:
         return f"unix:{at}"
     host, port, *_ = at
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def internet_sockets(places: Iterable[Place]) -> Iterator[socket.socket]:
+    """Those that are no unix sockets: copies, which whoever takes them closes."""
+    for place in places:
+        for fd in place.sockets:
+            one = socket.socket(fileno=os.dup(fd))
+            if one.family == socket.AF_UNIX:
+                one.close()
+            else:
+                yield one
+
+
+def ports(places: Iterable[Place]) -> frozenset[int]:
+    """At which something is spoken."""
+    found = set()
+    for one in internet_sockets(places):
+        with one:
+            found.add(one.getsockname()[1])
+    return frozenset(found)
 
 
 def port_of(places: tuple[Place, ...], kind: str) -> int | None:

@@ -7,7 +7,7 @@ terminal gets words, everything else gets a JSON object a line: `time` (RFC 3339
 Nothing that a peer has sent is ever a field: no address, path, query, header, grant or password.
 What can be said of a request is its kind, its tenant and stream once they are known to exist, and
 numbers. An error that nobody expected is told by its type and place, since its message may quote
-what a peer has sent.
+what a peer has sent. So is what a library complains of: by the library's name and the error.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def setup(style: str = "auto", **always: Field) -> None:
     terminal = sys.stderr is not None and sys.stderr.isatty()
     words = style == "text" or (style == "auto" and terminal)
     handler.setFormatter(_Text(always) if words else _Json(always))
-    _LOGGER.handlers[:] = [handler]
+    for logger in (_LOGGER, logging.getLogger()):
+        logger.handlers[:] = [handler]
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
     sys.excepthook = _crashed
@@ -106,8 +107,15 @@ class _Format(logging.Formatter):
         super().__init__()
         self._always = always
 
+    def event(self, record: logging.LogRecord) -> str:
+        return record.msg if record.name == _LOGGER.name else "library-complains"
+
     def fields(self, record: logging.LogRecord) -> dict[str, Field]:
-        return {**self._always, **getattr(record, "fields", {})}
+        said: dict[str, Field] = getattr(record, "fields", {})
+        if record.name != _LOGGER.name:
+            exception = record.exc_info and record.exc_info[1]
+            said = {"library": record.name, **(fault(exception) if exception else {})}
+        return {**self._always, **said}
 
 
 class _Json(_Format):
@@ -116,7 +124,7 @@ class _Json(_Format):
         head = {
             "time": f"{moment}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
-            "event": record.msg,
+            "event": self.event(record),
         }
         return json.dumps(head | self.fields(record))
 
@@ -130,7 +138,7 @@ class _Text(_Format):
             if value is not None
         )
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"{moment} {level}{record.msg} {said}".rstrip()
+        return f"{moment} {level}{self.event(record)} {said}".rstrip()
 
 
 def _word(value: Field) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pystream
 from pystream.acl.traffic import Kind as Booked
-from pystream.server.gauges import LAG_BOUNDS_S, Board, State
+from pystream.server.gauges import LAG_BOUNDS_S, Board, State, Syns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -77,12 +77,13 @@ def families(
     store_reachable: bool,
     cached: Cached,
 ) -> Iterator[Family]:
-    """Everything there is to tell. `lost`: what the meter had no row for; `displaced`: what the table of
+    """Everything there is to tell. `lost`: what the meter had no row for; `displaced`: what the tables of
     limits had no place for."""
     yield _gauge("pystream_info", "The program.", 1, version=pystream.__version__)
     yield from _node(board, streams, store_reachable)
     yield from _alarms(lost, displaced)
     yield from _requests(board)
+    yield from _syns(board.syns())
     yield from _cache(cached)
     yield from _workers(board)
     yield from _streams(board, streams)
@@ -156,7 +157,15 @@ def _requests(board: Board) -> Iterator[Family]:
         "some for which the system had no descriptor, or no memory, left.",
         [("", {"reason": reason}, count) for reason, count in totals.unaccepted.items()],
     )
+    yield Family(
+        "pystream_guarded_total",
+        "counter",
+        "Requests, or connections, of which too many came: told to come again, told so as the connection "
+        "ended, or not heard since their source is banned.",
+        [("", {"done": done}, count) for done, count in totals.guarded.items()],
+    )
     for name, help, count in (
+        ("bans", "Sources that were banned, each time one was.", totals.bans),
         ("admitted", "Viewers who were let in, without those for tests.", totals.admitted),
         ("handshakes", "TLS connections that were established.", totals.handshakes),
         (
@@ -168,6 +177,52 @@ def _requests(board: Board) -> Iterator[Family]:
     ):
         yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])
     yield _lag(totals.lag, totals.lag_sum)
+
+
+def _syns(syns: Syns) -> Iterator[Family]:
+    yield _gauge(
+        "pystream_syns_are_limited", "Whether the kernel limits SYNs by their sources.", syns.limits
+    )
+    yield _gauge(
+        "pystream_syn_flood", "Whether limits of SYNs are tight, as there is a flood.", syns.flood
+    )
+    yield _gauge(
+        "pystream_half_open", "Connections whose peer has not answered yet.", syns.half_open
+    )
+    yield _gauge("pystream_kernel_bans", "Sources that the kernel drops now.", syns.bans)
+    for name, help, samples in (
+        (
+            "syns",
+            "SYNs to the server's ports, by what the kernel's limits did, since they were set.",
+            {"passed": syns.passed, "limited": syns.limited},
+        ),
+        (
+            "syn_cookies",
+            "Of the machine: connections that were asked for when as many were half open as may be, "
+            "and those of them that came about.",
+            {"sent": syns.cookies_sent, "returned": syns.cookies_returned},
+        ),
+    ):
+        yield Family(
+            f"pystream_{name}_total",
+            "counter",
+            help,
+            [("", {"done": done}, count) for done, count in samples.items()],
+        )
+    for name, help, count in (
+        ("banned_packets", "Packets of sources that the kernel drops.", syns.banned),
+        (
+            "syns_without_room",
+            "Of the machine: SYNs that were not answered, as too many are half open, and cookies off.",
+            syns.queue_full_drops,
+        ),
+        (
+            "accept_overflows",
+            "Of the machine: connections that nobody accepted in time.",
+            syns.accept_overflows,
+        ),
+    ):
+        yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])
 
 
 def _cache(cached: Cached) -> Iterator[Family]:

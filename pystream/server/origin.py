@@ -227,6 +227,8 @@ def _of_descriptors(inputs: list[Input]) -> list[os.stat_result]:
 
 
 def _version(source: Source, states: list[State]) -> str:
+    # Media that was encrypted with other keys is other media. No film has this version.
+    mark = None if source.keys is None else sha256(source.keys("", "", 0)).digest()
     identity = [
         _FORMAT,
         source.stream,
@@ -235,6 +237,7 @@ def _version(source: Source, states: list[State]) -> str:
         source.rotate_every,
         source.encryption,
         source.place,
+        mark,
         # Not the device: its number may change when the machine starts, or the network's mount.
         *(state[:3] for state in states),
     ]

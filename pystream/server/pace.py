@@ -66,6 +66,17 @@ class Claim(NamedTuple):
     pace: float
 
 
+def in_order(pace: float) -> float:
+    """Media seconds a second for who takes one segment after the other: the rest of the pace is for those who
+    seek."""
+    return pace - _for_seeks(pace)
+
+
+def _for_seeks(pace: float) -> float:
+    share = (pace - 1) * _SLACK_SHARE
+    return share if share >= _LEAST_REFILL else 0.0
+
+
 class Pace:
     """Decides when segments go. `clock` gives microseconds, the same in all processes."""
 
@@ -84,9 +95,7 @@ class Pace:
         # Both were noted at the same moment.
         begins = not before or before != self._noted(b"last", claim, None, now)
         second = self._noted(b"second", claim, claim.number, now) > 0
-        extra = (claim.pace - 1) * _SLACK_SHARE
-        if extra < _LEAST_REFILL:
-            extra = 0.0
+        extra = _for_seeks(claim.pace)
         ahead = max(AHEAD_SECONDS, claim.duration)
         wait = self._take(b"ahead", claim, now, claim.pace - extra, ahead)
         if wait and extra and (begins or second):

@@ -7,6 +7,7 @@
 /t/{grant}/{tenant}/{stream}/frame.mp4                    frame: the one that stands for the film
 /t/{grant}/{tenant}/{stream}/leave                        leave (POST): nobody watches there any more
 /t/{grant}/{tenant}/{stream}/beacon                       beacon (POST): what a player says of itself
+/t/{grant}/{tenant}/{stream}/count                       count: what of the own attendance counts so far
 /t/{grant}/{tenant}/{stream}/{version}/{rendition}/...    index.m3u8 (media playlist), init.mp4,
                                                           {n}.ts, {n}.m4s, key/{id}, frame/{ms}.mp4
 /t/{grant}/{tenant}/{stream}/download.mp4                 download
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     SESSION = "session"
     LEAVE = "leave"
     BEACON = "beacon"
+    COUNT = "count"
     ENTRANCE = "entrance"
     MULTIVARIANT = "multivariant"
     PLAYLIST = "playlist"
@@ -113,7 +115,7 @@ def _granted(parts: list[str]) -> Route | None:
 
 
 _WHOLE = {"master.m3u8": Kind.MULTIVARIANT, "download.mp4": Kind.DOWNLOAD}
-_OF_A_GRANT = {**_WHOLE, "leave": Kind.LEAVE, "beacon": Kind.BEACON}
+_OF_A_GRANT = {**_WHOLE, "leave": Kind.LEAVE, "beacon": Kind.BEACON, "count": Kind.COUNT}
 
 
 def _media(rest: list[str], tenant: str, stream: str, grant: str | None) -> Route | None:

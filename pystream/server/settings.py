@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -84,33 +85,33 @@ class Network:
     """Addresses of a network; an IPv4 address is the same one when IPv6 carries it
     (RFC 4291 2.5.5.2). `unix` is whoever comes by a unix socket."""
 
-    __slots__ = ("_network",)
+    __slots__ = ("network",)
 
     def __init__(self, text: str) -> None:
-        self._network = None if text == UNIX else ipaddress.ip_network(text)
+        self.network = None if text == UNIX else ipaddress.ip_network(text)
 
     def __contains__(self, address: str) -> bool:
-        if self._network is None or address == UNIX:
-            return self._network is None and address == UNIX
+        if self.network is None or address == UNIX:
+            return self.network is None and address == UNIX
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
             return False
         if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
             found = found.ipv4_mapped
-        return found in self._network
+        return found in self.network
 
     def __str__(self) -> str:
-        return UNIX if self._network is None else str(self._network)
+        return UNIX if self.network is None else str(self.network)
 
     def __repr__(self) -> str:
         return f"Network({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Network) and self._network == other._network
+        return isinstance(other, Network) and self.network == other.network
 
     def __hash__(self) -> int:
-        return hash(self._network)
+        return hash(self.network)
 
 
 class PathPrefix(str):
@@ -161,6 +162,7 @@ class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_seconds: Seconds = 30.0
     idle_seconds: Seconds = 60.0
     send_stall_seconds: Seconds = 30.0
+    send_bytes_a_second: Annotated[int, msgspec.Meta(ge=0, le=2**20)] = 4096
 
 
 class Certificate(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -251,6 +253,60 @@ class Located:
         return hash(str(self))
 
 
+_LONGEST_BUDGET_S = 86_400
+
+
+class Budget(str):
+    """How often something may happen, as in `600 at once, 20 a second`; `off` is without bounds, and nothing
+    at once."""
+
+    at_once: int
+    a_second: float
+
+    def __new__(cls, text: str) -> Budget:
+        found = re.fullmatch(r"(\d{1,9}) at once, (\d{1,6}(?:\.\d{1,6})?) a (second|minute)", text)
+        at_once, a_second = 0, 0.0
+        if found is not None:
+            at_once = int(found[1])
+            a_second = float(found[2]) / (60 if found[3] == "minute" else 1)
+        if text != "off" and not (at_once and a_second):
+            raise ValueError('"off", or as in "600 at once, 20 a second" (or a minute) is wanted')
+        if at_once and at_once / a_second > _LONGEST_BUDGET_S:
+            raise ValueError("what is used up at once has to be there again within a day")
+        budget = super().__new__(cls, text)
+        budget.at_once, budget.a_second = at_once, a_second
+        return budget
+
+
+class Guard(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[guard]"""
+
+    http: Literal["on", "dry-run", "off"] = "on"
+    syn: Literal["auto", "nftables", "observe", "off"] = "auto"
+    helper: str = "/run/pystream-guard/socket"
+    exempt: tuple[Network, ...] = (Network("127.0.0.0/8"), Network("::1"))
+    playlists: Budget = Budget("3000 at once, 300 a second")
+    segments: Budget = Budget("20000 at once, 1000 a second")
+    downloads: Budget = Budget("600 at once, 20 a second")
+    passwords: Budget = Budget("1000 at once, 20 a second")
+    others: Budget = Budget("10000 at once, 200 a second")
+    errors: Budget = Budget("1000 at once, 20 a second")
+    connections: Budget = Budget("4000 at once, 100 a second")
+    handshakes: Budget = Budget("4000 at once, 50 a second")
+    open_connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2400
+    network_times: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
+    grant_playlists: Budget = Budget("120 at once, 5 a second")
+    grant_segments: Budget = Budget("1000 at once, 40 a second")
+    grant_downloads: Budget = Budget("120 at once, 5 a second")
+    tenant_playlists: Budget = Budget("off")
+    tenant_segments: Budget = Budget("off")
+    tenant_downloads: Budget = Budget("off")
+    slowed: Budget = Budget("120 at once, 1 a second")
+    refused: Budget = Budget("20 at once, 6 a minute")
+    ban_seconds: Annotated[float, msgspec.Meta(ge=1, le=43_200)] = 60.0
+    longest_ban_seconds: Annotated[float, msgspec.Meta(ge=1, le=43_200)] = 43_200.0
+
+
 class Geo(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[geo]"""
 
@@ -274,6 +330,7 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     expired_passwords_days: Days = Rules().expired_passwords
     revoked_passwords_days: Days = Rules().revoked_passwords
     attendance_days: Days = Rules().attendance
+    attendance_reports_days: Days = Rules().attendance_reports
     removed_streams_days: Days = Rules().removed_streams
     key_backups_days: Days = Rules().key_backups
     key_backups_folder: str = ""
@@ -291,6 +348,14 @@ class Attendance(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     allow_unsynced: bool = False
     timestamp_url: str = ""
     timestamp_certificates: str = ""
+
+
+class Privacy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[privacy]"""
+
+    operator: str = ""
+    location: str = ""
+    sub_processors: tuple[str, ...] = ()
 
 
 class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -313,8 +378,10 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     console: Console = Console()
     outgoing: Outgoing = Outgoing()
     geo: Geo = Geo()
+    guard: Guard = Guard()
     retention: RetentionSettings = RetentionSettings()
     attendance: Attendance = Attendance()
+    privacy: Privacy = Privacy()
     log: Log = Log()
 
     @property
@@ -322,7 +389,20 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What of them says what is kept of viewers."""
         from pystream.acl.disclosure import Practice
 
-        return Practice(self.retention.rules, self.outgoing.viewer_address, self.log.access)
+        return Practice(
+            self.retention.rules,
+            self.outgoing.viewer_address,
+            self.log.access,
+            tls=bool(self.tls.listen),
+            proxied=bool(self.server.trusted_proxies),
+            console=self.console.enabled,
+            database="SQLite" if self.store.url.startswith("sqlite") else "PostgreSQL",
+            keeps_key_backups=bool(self.retention.key_backups_folder),
+            timestamp_host=urlsplit(self.attendance.timestamp_url).hostname or "",
+            operator=self.privacy.operator,
+            location=self.privacy.location,
+            sub_processors=self.privacy.sub_processors,
+        )
 
 
 # What a process has from its start to its end.
@@ -334,7 +414,14 @@ _FOR_LIFE = (
         "server.path_prefix",
         "server.admin",
     ),
-    *("limits.send_stall_seconds", "tls.listen", "store.url", "console.enabled", "console.hosts"),
+    *(
+        "limits.send_stall_seconds",
+        "limits.send_bytes_a_second",
+        "tls.listen",
+        "store.url",
+        "console.enabled",
+        "console.hosts",
+    ),
     *("console.films", "console.requests_per_minute"),
     *("keys.master_key_file", "keys.store", "keys.erasures"),
     *("cache.segment_bytes", "cache.index_bytes", "log.format"),

@@ -19,7 +19,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.store import Snapshot, Store
 from pystream.acl.store.keystore import KeyStore, root_name
 from pystream.acl.streams import Stream, Tenant, problems, records_attendance
-from pystream.attendance.purpose import TOLD
+from pystream.attendance.purpose import told
 from pystream.errors import PystreamError, SettingsError, StoreError
 from pystream.server import child, http, log, page
 from pystream.server.answers import Answers
@@ -34,16 +34,18 @@ from pystream.server.edge import Edge, edge_of
 from pystream.server.entrance import Entrance
 from pystream.server.gate import Gate
 from pystream.server.gauges import Board, State
+from pystream.server.guard.limiter import Limiter
 from pystream.server.handoffs import Handoffs
 from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
 from pystream.server.observer import Observer
-from pystream.server.office.line import Window
-from pystream.server.office.routing import longest_body
+from pystream.server.office.line import Window, longest_body
 from pystream.server.origin import Origin
+from pystream.server.own_count import Counting, Counts
 from pystream.server.pace import Pace
 from pystream.server.page import Page
 from pystream.server.reaching import Earnings
+from pystream.server.roll import Roll
 from pystream.server.settings import Settings
 from pystream.server.shelf import Loans
 
@@ -112,7 +114,11 @@ class Streams:
         """What viewers are told before they come in: what the tenant says, and what is recorded."""
         found = self._tenants.get(stream.tenant)
         said = "" if found is None else found.settings.notice
-        return f"{said}\n\n{TOLD}".lstrip() if self.attends(stream) else said
+        if not self.attends(stream):
+            return said
+        on = stream.settings
+        recorded = told(beacons=on.beacons, checks=on.check_minutes is not None, no_skip=on.no_skip)
+        return f"{said}\n\n{recorded}".lstrip()
 
     def attends(self, stream: Stream) -> bool:
         """Whether who watches it is recorded."""
@@ -151,6 +157,8 @@ def answering(
     teller: Teller,
     earnings: Earnings,
     beacons: Beacons,
+    counts: Counts,
+    limiter: Limiter,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -167,10 +175,12 @@ def answering(
         gate=gate,
         earnings=earnings,
         beacons=beacons,
+        counts=counts,
         films=settings.console.films,
         attends=lambda stream: streams.attends(stream) and teller.expects(),
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
+        limiter=limiter,
     )
 
 
@@ -205,6 +215,7 @@ def connecting(
     edge: Edge,
     count: int,
     observer: Observer,
+    limiter: Limiter,
 ) -> Connections:
     return Connections(
         answers.answer,
@@ -215,6 +226,7 @@ def connecting(
         observer.ended,
         observer.broke_off,
         observer.not_accepted,
+        limiter,
     )
 
 
@@ -225,6 +237,7 @@ def limits_of(settings: Settings, count: int) -> Limits:
         limits.header_seconds,
         limits.body_seconds,
         limits.idle_seconds,
+        limits.send_stall_seconds,
         most_connections(settings, count, allowed()),
         http.Limits(
             limits.request_line,
@@ -282,14 +295,17 @@ async def serve(node: dict[str, Any]) -> None:
     pace = Pace(pace_table)
     line = Line(node["desk"])
     anchor = Anchor(node["anchor"])
-    teller = Teller(node["attendance"], meter, anchor)
+    teller = Teller(node["attendance"], meter, anchor, Roll(node["roll"]))
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     gate = Gate(settings.geo)
+    proxies = settings.server.trusted_proxies
+    limiter = Limiter(settings.guard, proxies, node["guard"], secret, board, seat)
     sessions = _core.Sessions(node["sessions"])
     console = settings.console
     window = Window(node["office"], console.hosts) if console.enabled else None
     stall_ms = round(settings.limits.send_stall_seconds * 1000)
-    delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node))
+    rate = settings.limits.send_bytes_a_second
+    delivery = _core.Delivery(WINDOW, stall_ms, segment_cache(node), least_rate=rate)
 
     def gauges() -> dict[str, int]:
         under_way, waiting = delivery.counters()
@@ -308,6 +324,10 @@ async def serve(node: dict[str, Any]) -> None:
 
     observer = Observer(seat, gauges, access=settings.log.access, busy=lambda: connections.count)
 
+    def each_second() -> None:
+        door.sample()
+        limiter.tick()
+
     async def leave(patience: float) -> None:
         seat.state = State.DRAINING
         await connections.drain(patience)
@@ -324,6 +344,7 @@ async def serve(node: dict[str, Any]) -> None:
                 answers.privacy = disclosing(settings, streams)
                 handoffs.settings = settings.outgoing
                 gate.reload(settings.geo)
+                limiter.reload(settings.guard, settings.server.trusted_proxies)
             except SettingsError as error:
                 log.error("settings-refused", **log.fault(error))
             child.tell(node, child.RELOADED)
@@ -336,6 +357,7 @@ async def serve(node: dict[str, Any]) -> None:
             entrance = Entrance(
                 store, keys.peppers(), line, tries, keyring, gate, store.verifiers(keys), handoffs
             )
+            counts = Counts(sessions, Counting(store, keys).compute, anchor.now)
             answers = answering(
                 settings,
                 keyring,
@@ -350,20 +372,23 @@ async def serve(node: dict[str, Any]) -> None:
                 teller,
                 Earnings(sessions, line.reach),
                 Beacons(pace_table, keyring.presence_secret(), sessions, teller.say, anchor.now),
+                counts,
+                limiter,
             )
             connections = connecting(
-                settings, answers, delivery, meter, edge, node["workers"], observer
+                settings, answers, delivery, meter, edge, node["workers"], observer, limiter
             )
             nursery.start_soon(streams.follow, store)
             nursery.start_soon(renew, answers, keyring)
             nursery.start_soon(answers.watch)
             nursery.start_soon(line.run)
             nursery.start_soon(teller.run)
+            nursery.start_soon(counts.run)
             nursery.start_soon(loans.run)
             nursery.start_soon(follow_peppers, keys, entrance)
             sockets = ([socket.socket(fileno=fd) for fd in node[kind]] for kind in (HTTP, HTTPS))
             await nursery.start(connections.run, *sockets)
-            nursery.start_soon(observer.run, door.sample)
+            nursery.start_soon(observer.run, each_second)
             seat.state = State.SERVING
             child.tell(node, child.READY)
             nursery.start_soon(follow_supervisor)

@@ -41,7 +41,10 @@ from pystream.server import descriptors, desk, listeners, log, service, shelf
 from pystream.server.clock import Anchor, synchronised
 from pystream.server.edge import edge_of
 from pystream.server.gauges import Board, Seat, State
+from pystream.server.guard.limiter import TABLE_BYTES as GUARD_BYTES
+from pystream.server.guard.syn import Watch as SynWatch
 from pystream.server.listeners import ADMIN, HTTP, HTTPS, Place
+from pystream.server.roll import Roll
 from pystream.server.settings import (
     Settings,
     load,
@@ -60,7 +63,7 @@ _METER_ROWS = 65_536
 # Slots of half a million buckets and notes.
 _PACE_BYTES = 4 << 20
 # Of streams that are not open: 8 MiB.
-_SESSIONS = 131_072
+SESSIONS = 131_072
 _TRIES_BYTES = 1 << 20
 _SEATS_A_PROCESS = 4
 # The writer, who answers for the node, and the office.
@@ -244,13 +247,16 @@ class Supervisor:
         if "meter" not in self._memory:
             self._memory["meter"] = _core.Meter.create(_METER_ROWS)
         self._board = self._attach_board()
+        self._syns = SynWatch(self.settings, lambda: self._places, self._board, self._tells)
         if "pace" not in self._memory:
             self._memory["pace"] = _core.Gcra.create(_PACE_BYTES)
         self._segments = self._attach_cache()
         if "sessions" not in self._memory:
-            self._memory["sessions"] = _core.Sessions.create(_SESSIONS)
+            self._memory["sessions"] = _core.Sessions.create(SESSIONS)
         if "tries" not in self._memory:
             self._memory["tries"] = _core.Gcra.create(_TRIES_BYTES)
+        if "guard" not in self._memory:
+            self._memory["guard"] = _core.Gcra.create(GUARD_BYTES)
         if "tries_of_people" not in self._memory:
             self._memory["tries_of_people"] = _core.Gcra.create(_TRIES_BYTES)
         if "desk" not in self._memory:
@@ -261,6 +267,8 @@ class Supervisor:
             self._memory["attendance"] = desk.listen("attendance")
         if "anchor" not in self._memory:
             self._memory["anchor"] = Anchor.create()
+        if "roll" not in self._memory:
+            self._memory["roll"] = Roll.create()
         if "shelf" not in self._memory:
             self._memory["shelf"] = shelf.listen()
         if "films" in handed and not self._trial:
@@ -322,6 +330,8 @@ class Supervisor:
     async def _start_all(self, seconds: float | None) -> None:
         """The writer first: it brings the store up to date for the others."""
         before = list(self._children.values())
+        if not self._trial:
+            await self._nursery.start(self._syns.run)
         self._start("writer", 0)
         await self._serving["writer", 0].wait()
         if any(place.kind == ADMIN for place in self._places):
@@ -631,6 +641,7 @@ class Supervisor:
                     log.warning("setting-needs-sigusr2-or-restart", key=key)
                 self.settings = with_changes(self.settings, after)
                 self._say_what_is_missing()
+                self._syns.reload(self.settings)
                 await self._spread()
                 log.info("settings-read")
             service.notify("READY=1")
@@ -647,6 +658,9 @@ class Supervisor:
 
     async def _replace(self) -> None:
         """Executes the program anew, once that has shown that it can start."""
+        if self._changing.locked():
+            why = "settings are being read, or the program is being replaced already"
+            log.info("replacing-program-later", why=why)
         async with self._changing:
             if self._command is None or not self._ready.is_set() or self._stopping:
                 log.warning("program-not-replaced", why="this node cannot be, or not now")
@@ -732,11 +746,13 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "pace": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "tries": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "tries_of_people": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
+        "guard": lambda fd: _core.Gcra(os.dup(fd), bytes(16)),
         "sessions": lambda fd: _core.Sessions(os.dup(fd)),
         "desk": os.fstat,
         "office": os.fstat,
         "attendance": os.fstat,
         "anchor": lambda fd: Anchor(fd).offset,
+        "roll": Roll,
         "shelf": os.fstat,
         "cache": lambda fd: _core.Cache(os.dup(fd), 0),
         "ticket_secret": _secret,

@@ -23,7 +23,7 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import root_name
 from pystream.acl.store.notary import Notary
 from pystream.acl.traffic import Metered
-from pystream.errors import StoreError
+from pystream.errors import NoStore, StoreError
 from pystream.server import child, log
 from pystream.server.attending import Recorder
 from pystream.server.checkpoints import Checkpoints
@@ -31,7 +31,8 @@ from pystream.server.clock import Anchor, synchronised
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
 from pystream.server.heads import Heads
-from pystream.server.keys import ensure_keys, open_key_store
+from pystream.server.keys import ensure_keys, keys_of_another, open_key_store
+from pystream.server.roll import Roll
 from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
 
@@ -61,10 +62,21 @@ def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
         store.forget(retired, now)
 
 
+def _store(settings: Settings) -> Store:
+    """The store, made where there is none and no keys say that there was one."""
+    try:
+        return Store.open(settings.store.url, create=False)
+    except NoStore as error:
+        why = keys_of_another(settings.keys, os.environ)
+        if why is not None:
+            raise StoreError(f"{error}, and {why}") from None
+    return Store.open(settings.store.url)
+
+
 async def write(node: dict[str, Any]) -> None:
     """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
     settings: Settings = node["settings"]
-    store = Store.open(settings.store.url)
+    store = _store(settings)
     ensure_keys(settings.keys, os.environ, int(time.time()))
     keys = open_key_store(settings.keys, os.environ, migrate=False)
     store.claim(root_name(keys.root()))
@@ -104,6 +116,7 @@ async def write(node: dict[str, Any]) -> None:
                 store.viewers,
                 keys,
                 anchor,
+                Roll(node["roll"]),
                 is_trusted=lambda: settings.attendance.allow_unsynced or synchronised(),
             )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
@@ -117,7 +130,7 @@ async def write(node: dict[str, Any]) -> None:
                     await trio.to_thread.run_sync(commit, meter, store, int(time.time()), told)
                     board.committed(time.monotonic())
                 except StoreError as error:
-                    log.error("traffic-not-stored", **log.fault(error))
+                    log.lasting("traffic-not-stored", error, say=log.error)
                 if stopping.is_set():
                     break
             await desk.flush()

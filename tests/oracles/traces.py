@@ -11,14 +11,19 @@ import gzip
 import hashlib
 import io
 import ipaddress
+import json
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
+
+import pypdfium2
 
 _DEEPEST = 4
 _HASHES = ("md5", "sha1", "sha256", "sha512", "blake2b", "blake2s")
@@ -32,16 +37,28 @@ class Secret:
     name: str
     forms: tuple[str | bytes, ...]
 
-    def needles(self) -> dict[str, set[bytes]]:
-        """What its traces look like, by how it was encoded."""
-        found: dict[str, set[bytes]] = {}
-        for form in self.forms:
-            texts = {form, form.lower(), form.upper()} if isinstance(form, str) else {form}
-            for text in texts:
-                plain = text.encode() if isinstance(text, str) else text
-                for name, needle in _encoded(plain, text):
-                    found.setdefault(name, set()).add(needle)
-        return found
+    def traces(self, data: bytes, folded: bytes) -> Iterator[str]:
+        """How it is encoded in data; `folded` is that in small letters."""
+        for name, is_exact, needles in _needles(self.forms):
+            if any(map((data if is_exact else folded).__contains__, needles)):
+                yield name
+
+
+@cache
+def _needles(forms: tuple[str | bytes, ...]) -> tuple[tuple[str, bool, tuple[bytes, ...]], ...]:
+    """What traces look like, by how they are encoded; whether letters count as they are."""
+    found: dict[str, set[bytes]] = {}
+    for form in forms:
+        texts = {form, form.lower(), form.upper()} if isinstance(form, str) else {form}
+        for text in texts:
+            plain = text.encode() if isinstance(text, str) else text
+            for name, needle in _encoded(plain, text):
+                found.setdefault(name, set()).add(needle if _is_exact(name) else needle.lower())
+    return tuple((name, _is_exact(name), tuple(needles)) for name, needles in found.items())
+
+
+def _is_exact(name: str) -> bool:
+    return name.startswith("base64") or name.endswith("raw")
 
 
 def address(text: str) -> tuple[str | bytes, ...]:
@@ -63,10 +80,7 @@ def traces(data: bytes, secrets: Iterator[Secret] | list[Secret]) -> Iterator[tu
     """The names of secrets that data holds, each with the name of the encoding."""
     folded = data.lower()
     for secret in secrets:
-        for name, needles in secret.needles().items():
-            exact = name.startswith("base64") or name.endswith("raw")
-            if any((each in data) if exact else (each.lower() in folded) for each in needles):
-                yield secret.name, name
+        yield from ((secret.name, name) for name in secret.traces(data, folded))
 
 
 def _encoded(plain: bytes, form: str | bytes) -> Iterator[tuple[str, bytes]]:
@@ -74,6 +88,7 @@ def _encoded(plain: bytes, form: str | bytes) -> Iterator[tuple[str, bytes]]:
         yield "utf-8", plain
         yield "utf-16", form.encode("utf-16-le")
         yield "utf-16", form.encode("utf-16-be")
+        yield from (("escaped", spelt.encode()) for spelt in _escaped(form))
         yield "percent", quote(form, safe="").encode()
         yield "percent", "".join(f"%{byte:02x}" for byte in plain).encode()
     else:
@@ -86,6 +101,16 @@ def _encoded(plain: bytes, form: str | bytes) -> Iterator[tuple[str, bytes]]:
         # At the begin of what it is in, as digests are.
         for spell in (base64.b64encode, base64.urlsafe_b64encode):
             yield f"base64 of {name}", spell(digest).rstrip(b"=")
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """As JSON, CSV (RFC 4180), XML, HTML and Markdown have it."""
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield text.replace('"', '""')
+    yield escape(text)
+    yield escape(text, quote=False)
+    yield re.sub(r"([\\`*_{}<>#|~])", r"\\\1", text)
 
 
 def _in_base64(name: str, plain: bytes) -> Iterator[tuple[str, bytes]]:
@@ -127,6 +152,18 @@ def _inside(data: bytes) -> Iterator[bytes]:
             yield gzip.decompress(data)
     if data[:5] == b"%PDF-":
         yield from _pdf_streams(data)
+        with suppress(pypdfium2.PdfiumError):
+            yield _pdf_text(data)
+
+
+def _pdf_text(data: bytes) -> bytes:
+    """What people read: typefaces have numbers of their own for signs."""
+    document = pypdfium2.PdfDocument(data)
+    try:
+        pages = [page.get_textpage().get_text_bounded() for page in document]
+    finally:
+        document.close()
+    return "\n".join(pages).encode()
 
 
 def _pdf_streams(data: bytes) -> Iterator[bytes]:

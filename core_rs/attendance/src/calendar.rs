@@ -12,16 +12,31 @@ const DAY: i64 = 86_400_000;
 /// is none it is UTC.
 pub type Offsets = Vec<(i64, i64)>;
 
-/// Where days begin, over all instants that credit can be of.
+/// Where days begin, over all instants that credit can be of. It is as small as its zone, since each of many ledgers has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Calendar {
-    /// Instants, each with its local date in days since 1970-01-01.
-    starts: Vec<(i64, i32)>,
+    stretches: Vec<Stretch>,
+}
+
+/// Days that follow on each other while local time is as much ahead of UTC; dates are days since 1970-01-01.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    /// When the first one begins, which may be later than its midnight.
+    start: i64,
+    first: i64,
+    last: i64,
+    offset: i64,
+}
+
+impl Stretch {
+    fn begin(&self, date: i64) -> i64 {
+        self.start.max(date * DAY - self.offset)
+    }
 }
 
 impl Calendar {
     pub(crate) fn new(offsets: &Offsets) -> Self {
-        let mut starts = Vec::new();
+        let mut stretches = Vec::new();
         let offsets: &[_] = if offsets.is_empty() { &[(0, 0)] } else { offsets };
         // A zone may be a day from UTC, and have gone back by one.
         let (begin, end) = (FIRST_INSTANT - 4 * DAY, LAST_CREDIT + 4 * DAY);
@@ -32,29 +47,41 @@ impl Calendar {
             if since >= until {
                 continue;
             }
-            let (first, last) = ((since + offset).div_euclid(DAY), (until - 1 + offset).div_euclid(DAY));
-            for date in first.max(latest.saturating_add(1))..=last {
-                starts.push((since.max(date * DAY - offset), date as i32));
-                latest = date;
+            let first = (since + offset).div_euclid(DAY).max(latest.saturating_add(1));
+            let last = (until - 1 + offset).div_euclid(DAY);
+            if first <= last {
+                stretches.push(Stretch { start: since.max(first * DAY - offset), first, last, offset });
+                latest = last;
             }
         }
-        Self { starts }
+        Self { stretches }
     }
 
-    fn index(&self, instant: i64) -> usize {
-        self.starts.partition_point(|&(start, _)| start <= instant).saturating_sub(1)
+    /// The day that an instant belongs to, and in which stretch it is.
+    fn find(&self, instant: i64) -> (usize, i64) {
+        let index = self.stretches.partition_point(|stretch| stretch.start <= instant).saturating_sub(1);
+        let stretch = &self.stretches[index];
+        (index, (instant + stretch.offset).div_euclid(DAY).clamp(stretch.first, stretch.last))
     }
 
     /// The day that an instant belongs to.
     pub(crate) fn day(&self, instant: i64) -> i32 {
-        self.starts[self.index(instant)].1
+        self.find(instant).1 as i32
     }
 
     /// The days of [from, to), each with its own first instant and the next one's.
     pub(crate) fn days(&self, from: i64, to: i64) -> impl Iterator<Item = (i32, i64, i64)> {
-        let first = self.index(from);
-        let days = self.starts[first..].windows(2).map(|pair| (pair[0].1, pair[0].0, pair[1].0));
-        days.take_while(move |&(_, start, _)| start < to)
+        let (mut index, mut date) = self.find(from);
+        std::iter::from_fn(move || {
+            let (day, start) = (date, self.stretches[index].begin(date));
+            if day < self.stretches[index].last {
+                date += 1;
+            } else {
+                date = self.stretches.get(index + 1)?.first;
+                index += 1;
+            }
+            (start < to).then(|| (day as i32, start, self.stretches[index].begin(date)))
+        })
     }
 }
 
@@ -127,6 +154,16 @@ mod tests {
         let offsets = [(0, -11 * HOUR), (5 * DAY + 11 * HOUR, 13 * HOUR)];
         let made: Vec<_> = days(&offsets, 4 * DAY + 11 * HOUR, 6 * DAY).into_iter().map(|day| day.0).collect();
         assert_eq!(made, ["1970-01-05", "1970-01-07"]);
+    }
+
+    #[test]
+    fn it_is_as_small_as_its_zone() {
+        let offsets: Vec<_> = (0..260).map(|half| (half * 182 * DAY, half % 2 * HOUR)).collect();
+        let calendar = Calendar::new(&offsets);
+        assert_eq!(calendar.stretches.len(), offsets.len());
+        let all: Vec<_> = calendar.days(FIRST_INSTANT, LAST_CREDIT).collect();
+        assert!(all.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0 && pair[0].2 == pair[1].1));
+        assert!(all.iter().all(|&(day, start, end)| calendar.day(start) == day && calendar.day(end - 1) == day));
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct Settings {
     pub window: usize,
     /// How long a peer may take nothing before its answer is given up.
     pub stall: Duration,
+    /// Bytes a second that a peer has to take in the long run: who takes less is behind by as much more, until that is
+    /// `stall`. 0: any byte will do.
+    pub least_rate: u64,
     /// How long a source may take to answer before its answers are given up.
     pub patience: Duration,
 }
@@ -269,7 +272,7 @@ impl Outlet {
                     let id = order.id;
                     let window = self.spare.pop().unwrap_or_default();
                     let now = Instant::now();
-                    let answer = Sending::new(order, window, now);
+                    let answer = Sending::new(order, window, self.settings.least_rate, now);
                     let due = answer.started();
                     self.answers.insert(id, answer);
                     self.shared.counters.answers.fetch_add(1, Ordering::Relaxed);
@@ -508,7 +511,7 @@ impl Outlet {
         self.ended.push(Outcome { id, end });
     }
 
-    /// Gives up answers whose peers take nothing, or whose sources do not answer.
+    /// Gives up answers whose peers take nothing, or too little, or whose sources do not answer.
     fn tick(&mut self) {
         let now = Instant::now();
         if now < self.next_tick {
@@ -524,7 +527,7 @@ impl Outlet {
             .answers
             .iter()
             .filter(|(_, answer)| answer.reading.is_none() && !answer.starved)
-            .filter(|(_, answer)| now.saturating_duration_since(answer.last_progress()) > self.settings.stall)
+            .filter(|(_, answer)| now.saturating_duration_since(answer.taken_until()) > self.settings.stall)
             .map(|(&id, _)| id)
             .collect();
         for id in stalled {

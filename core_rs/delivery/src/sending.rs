@@ -52,7 +52,10 @@ pub(crate) struct Sending {
     failure: Option<Failure>,
     started: Instant,
     handed: u64,
-    last_progress: Instant,
+    least_rate: u64,
+    /// Until when the peer has taken what it should. What it takes moves this on as far as the least rate allows, but not
+    /// beyond now: who was quick has saved nothing up.
+    taken_until: Instant,
     pub(crate) watched: bool,
     /// What its next window is known by while a thread waits for it.
     pub(crate) reading: Option<Ticket>,
@@ -86,7 +89,7 @@ pub(crate) enum Progress {
 
 impl Sending {
     /// An answer, and the segment that it still has to be given (`read`, `make`), if it is one that may be shared.
-    pub(crate) fn new(order: Order, window: Vec<u8>, now: Instant) -> Self {
+    pub(crate) fn new(order: Order, window: Vec<u8>, least_rate: u64, now: Instant) -> Self {
         let Order { line, mut head, body, skip, length, row, tag, rate, .. } = order;
         let started = if rate.is_some() { line.begin_at(now) } else { now };
         let (mut at, mut end) = (skip, skip.saturating_add(length));
@@ -133,7 +136,8 @@ impl Sending {
             failure: None,
             started,
             handed: 0,
-            last_progress: started,
+            least_rate,
+            taken_until: started,
             watched: false,
             reading: None,
             starved: false,
@@ -176,8 +180,8 @@ impl Sending {
         &self.line
     }
 
-    pub(crate) fn last_progress(&self) -> Instant {
-        self.last_progress
+    pub(crate) fn taken_until(&self) -> Instant {
+        self.taken_until
     }
 
     pub(crate) fn into_window(self) -> Vec<u8> {
@@ -214,7 +218,7 @@ impl Sending {
     /// Has back what was made. Waiting for it was no stall.
     pub(crate) fn take_back(&mut self, reel: Reel, now: Instant) {
         self.reading = None;
-        self.last_progress = self.last_progress.max(now);
+        self.taken_until = self.taken_until.max(now);
         if let Content::Made(making) = &mut self.content {
             making.take_back(reel);
         }
@@ -315,7 +319,7 @@ impl Sending {
     pub(crate) fn send(&mut self, now: Instant, window: usize) -> Progress {
         if std::mem::take(&mut self.starved) {
             // Nor was that a stall.
-            self.last_progress = self.last_progress.max(now);
+            self.taken_until = self.taken_until.max(now);
         }
         if let Some(failure) = self.failure.take() {
             return Progress::Ended(End::Failed(failure));
@@ -348,7 +352,11 @@ impl Sending {
     fn count(&mut self, sent: usize, now: Instant) {
         self.handed += sent as u64;
         if sent > 0 {
-            self.last_progress = now;
+            let paid = match self.least_rate {
+                0 => now,
+                rate => self.taken_until + Duration::from_secs_f64(sent as f64 / rate as f64),
+            };
+            self.taken_until = self.taken_until.max(paid.min(now));
         }
     }
 
@@ -390,7 +398,7 @@ impl Sending {
             Some(rate) if moved => {
                 let due = self.paid(rate);
                 // Waiting for its time is no stall.
-                self.last_progress = self.last_progress.max(due);
+                self.taken_until = self.taken_until.max(due);
                 if due > now { Progress::Due(due) } else { Progress::Ready }
             }
             _ => Progress::Ready,

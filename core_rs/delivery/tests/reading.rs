@@ -147,7 +147,8 @@ impl Producer for Reel {
 
 fn delivery(patience: Duration) -> Delivery {
     // Whoever waits for a source has not stalled.
-    Delivery::start(Settings { window: WINDOW, stall: Duration::from_millis(300), patience }, None).unwrap()
+    Delivery::start(Settings { window: WINDOW, stall: Duration::from_millis(300), patience, least_rate: 0 }, None)
+        .unwrap()
 }
 
 fn until(holds: impl Fn() -> bool) {

@@ -122,7 +122,8 @@ fn delivery(cache: Option<Cache>) -> Delivery {
 }
 
 fn patient(cache: Option<Cache>, patience: Duration) -> Delivery {
-    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30), patience }, cache).unwrap()
+    Delivery::start(Settings { window: WINDOW, stall: Duration::from_secs(30), patience, least_rate: 0 }, cache)
+        .unwrap()
 }
 
 fn cache(blocks: usize, seats: usize) -> OwnedFd {

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use pystream_cipher::Lane;
 use pystream_delivery::{
-    Body, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Shared, Source, Tag,
+    Body, Delivery, End, Failure, Ledger, Line, Order, Outcome, Piece, Producer, Received, Recipe, Settings, Shared,
+    Source, Tag,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
-use common::{Counting, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
+use common::{Counting, PATIENCE, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
 
 #[test]
 fn many_answers_at_once_arrive_whole() {
@@ -394,4 +396,44 @@ fn orders_from_many_threads_all_end() {
     let ends = outcomes(&delivery, 200);
     assert_eq!(ends.len(), 200);
     assert!(ends.iter().all(|outcome| outcome.end == End::Handed));
+}
+
+/// Takes 4 KiB each time 20 ms go by, up to `most` times or until the answer has ended.
+fn sip(least_rate: u64, most: usize) -> Option<End> {
+    let settings = Settings { window: 4096, stall: Duration::from_millis(500), patience: PATIENCE, least_rate };
+    let delivery = Delivery::start(settings, None).unwrap();
+    let (mut client, server) = UnixStream::pair().unwrap();
+    // Else it would take much at once, and then nothing for long.
+    set_socket_send_buffer_size(&server, 4096).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let line = Arc::new(Line::new(server.into(), None, Arc::new(Sums::default())));
+    delivery.send(order(1, &line, body(20_000_000, false), 20_000_000));
+    let tick = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+    for _ in 0..most {
+        let signal = delivery.signal();
+        if poll(&mut [PollFd::new(&signal, PollFlags::IN)], Some(&tick)).unwrap() > 0 {
+            return delivery.outcomes().pop().map(|outcome| outcome.end);
+        }
+        client.read_exact(&mut [0; 4096]).unwrap();
+    }
+    None
+}
+
+#[test]
+fn a_peer_takes_what_it_should_or_is_given_up() {
+    // A fortieth of what it should, and any byte will do.
+    assert_eq!(sip(8_000_000, 400), Some(End::Stalled));
+    assert_eq!(sip(0, 100), None);
+    assert_eq!(sip(10_000, 100), None);
+}
+
+#[test]
+fn waiting_for_its_time_costs_a_peer_nothing() {
+    let settings =
+        Settings { window: 4096, stall: Duration::from_millis(150), patience: PATIENCE, least_rate: 10_000_000 };
+    let delivery = Delivery::start(settings, None).unwrap();
+    let (mut client, line) = pair(&Arc::new(Sums::default()));
+    delivery.send(Order { rate: Some(50_000), ..order(1, &line, body(40_960, false), 40_960) });
+    assert_eq!(outcomes(&delivery, 1)[0].end, End::Handed);
+    client.read_exact(&mut vec![0; 4 + 40_960]).unwrap();
 }

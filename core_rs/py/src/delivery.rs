@@ -162,15 +162,16 @@ type Range = (u64, u64);
 #[pymethods]
 impl Delivery {
     /// `window` is in bytes; `cache` is where segments go that several viewers want; `patience_ms` is how long sources may
-    /// take to answer: players wait some ten seconds for bytes.
+    /// take to answer: players wait some ten seconds for bytes. Who takes nothing for `stall_ms`, or falls behind
+    /// `least_rate` bytes a second by as much, has stalled.
     #[new]
-    #[pyo3(signature = (window, stall_ms, cache = None, patience_ms = 8000))]
-    fn new(window: usize, stall_ms: u64, cache: Option<&Cache>, patience_ms: u64) -> PyResult<Self> {
+    #[pyo3(signature = (window, stall_ms, cache = None, patience_ms = 8000, least_rate = 0))]
+    fn new(window: usize, stall_ms: u64, cache: Option<&Cache>, patience_ms: u64, least_rate: u64) -> PyResult<Self> {
         if window == 0 || !window.is_multiple_of(32) {
             return Err(PyValueError::new_err("a window is a positive multiple of 32 bytes"));
         }
         let [stall, patience] = [stall_ms, patience_ms].map(Duration::from_millis);
-        let settings = delivery::Settings { window, stall, patience };
+        let settings = delivery::Settings { window, stall, patience, least_rate };
         Ok(Self { inner: delivery::Delivery::start(settings, cache.map(|cache| cache.inner.clone()))? })
     }
 

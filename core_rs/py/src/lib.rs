@@ -29,7 +29,7 @@ mod _core {
     #[pymodule_export]
     use crate::rendition::{Rendition, encrypt, segment_lines};
     #[pymodule_export]
-    use crate::shared::{Cache, Gcra, Meter, Reading, Session, Sessions};
+    use crate::shared::{Cache, Gcra, Limiter, Meter, Reading, Session, Sessions};
     #[pymodule_export]
     use crate::work::Work;
 

@@ -1,6 +1,7 @@
 //! What the processes of a node share.
 
 use std::mem;
+use std::net::AddrParseError;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -196,6 +197,103 @@ impl Gcra {
 
 fn wait(verdict: shm::Verdict) -> u64 {
     if verdict.allowed { 0 } else { verdict.wait_us.max(1) }
+}
+
+/// Requests at once and microseconds for one more, each (0, 0) where there is no bound.
+type Budget = (u64, u64);
+
+/// The limits of a node: who asks too often, and what follows. Its clock is the caller's, in microseconds.
+#[pyclass(frozen, module = "pystream._core")]
+pub(crate) struct Limiter {
+    inner: shm::Limiter,
+}
+
+#[pymethods]
+impl Limiter {
+    /// Takes over the descriptor of a table of `Gcra.create` that is used for nothing else, whose keys are hashed with the first
+    /// of the `secrets`, and were with the second before.
+    ///
+    /// `kinds`: by the number of a kind the budgets of a source, its network, a grant and a tenant. `offences`: refusals until a
+    /// connection ends; `strikes`: those until the source is banned. `bans_us`: the shortest and the longest. `exempt`: networks,
+    /// as address and bits.
+    ///
+    /// # Errors
+    /// `ValueError` for a descriptor that is no table's, or an address that is none.
+    #[new]
+    #[pyo3(signature = (fd, secrets, *, kinds, offences, strikes, bans_us, exempt))]
+    fn new(
+        fd: i32,
+        secrets: ([u8; 16], [u8; 16]),
+        kinds: Vec<[Budget; 4]>,
+        offences: Budget,
+        strikes: Budget,
+        bans_us: (u64, u64),
+        exempt: Vec<(String, u8)>,
+    ) -> PyResult<Self> {
+        let fd = crate::buffers::take_over(fd)?;
+        let table = shm::Gcra::attach(fd, &secrets.0, Some(&secrets.1)).map_err(fault)?;
+        let exempt = exempt.iter().map(|(address, bits)| Ok(shm::Network::new(address.parse()?, *bits)));
+        let exempt = exempt.collect::<Result<_, AddrParseError>>();
+        let rules = shm::Rules {
+            kinds: kinds.into_iter().map(kind).collect(),
+            offences: budget(offences),
+            strikes: budget(strikes),
+            shortest_ban_us: bans_us.0,
+            longest_ban_us: bans_us.1,
+            exempt: exempt.map_err(|error| PyValueError::new_err(error.to_string()))?,
+        };
+        Ok(Self { inner: shm::Limiter::new(table, rules) })
+    }
+
+    /// Counts a request of a kind: 0 where it may go on, or else what follows, in its lowest three bits (`SOFT`, `HARD`, `BANNED`
+    /// or `BEGAN`, which is a ban that began with it), and above them the microseconds until it might.
+    ///
+    /// Of what has no address, as of a Unix socket, nothing is counted.
+    fn arrive(&self, address: &str, kind: usize, now_us: u64) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.arrive(from, kind, now_us)))
+    }
+
+    /// Counts a request with a grant that is right, as `arrive` does.
+    fn granted(&self, address: &str, grant: &[u8], tenant: u64, kind: usize, now_us: u64) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.granted(from, grant, tenant, kind, now_us)))
+    }
+
+    /// Microseconds for which an address is banned.
+    fn banned(&self, address: &str, now_us: u64) -> u64 {
+        address.parse().map_or(0, |from| self.inner.banned(from, now_us))
+    }
+
+    /// Of a request that is over a budget.
+    #[classattr]
+    const SOFT: u64 = 1;
+    /// Of one whose connection ends as well.
+    #[classattr]
+    const HARD: u64 = 2;
+    /// Of one whose source is banned.
+    #[classattr]
+    const BANNED: u64 = 3;
+    /// Of the one that was too many.
+    #[classattr]
+    const BEGAN: u64 = 4;
+}
+
+fn kind([source, network, grant, tenant]: [Budget; 4]) -> shm::Kind {
+    shm::Kind { source: budget(source), network: budget(network), grant: budget(grant), tenant: budget(tenant) }
+}
+
+fn budget((at_once, emission_us): Budget) -> shm::Budget {
+    shm::Budget { emission_us, burst_us: emission_us.saturating_mul(at_once) }
+}
+
+fn told(ruling: shm::Ruling) -> u64 {
+    let (level, wait_us) = match ruling {
+        shm::Ruling::Pass => return 0,
+        shm::Ruling::Soft(wait_us) => (Limiter::SOFT, wait_us),
+        shm::Ruling::Hard(wait_us) => (Limiter::HARD, wait_us),
+        shm::Ruling::Banned { left_us, began: false } => (Limiter::BANNED, left_us),
+        shm::Ruling::Banned { left_us, began: true } => (Limiter::BEGAN, left_us),
+    };
+    wait_us.min(u64::MAX >> 3) << 3 | level
 }
 
 /// The segment cache of a node, at one of its seats.

@@ -23,6 +23,7 @@
 mod cache;
 mod error;
 mod gcra;
+mod limiter;
 mod mapping;
 mod meter;
 mod sessions;
@@ -30,5 +31,6 @@ mod sessions;
 pub use cache::{BLOCK, Cache, CacheCounters, Entry, Filling, Progress, SEATS, WANTED_WITHIN_US};
 pub use error::{Error, Result};
 pub use gcra::{DEFAULT_BYTES, Gcra, GcraCounters, MAX_BURST_US, Verdict};
+pub use limiter::{Budget, Kind, LONGEST_BAN_US, Limiter, Network, Rules, Ruling};
 pub use meter::{Counts, DEFAULT_ROWS, MAX_COUNT, Meter, Overflow, Reading, Row};
 pub use sessions::{DEFAULT_SESSIONS, Reason, Session, SessionGauges, Sessions, Standing, Terms};

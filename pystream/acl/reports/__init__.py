@@ -9,7 +9,8 @@ same code, and wherever the document is: only `making` and `paper` need what a s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from typing import Any
@@ -20,7 +21,7 @@ from pystream.attendance.documents import Document, Scope
 from pystream.attendance.notes import parse as parse_note
 from pystream.attendance.options import Options
 from pystream.attendance.policies import ROUNDINGS
-from pystream.errors import MalformedDocument, PystreamError
+from pystream.errors import Incomplete, MalformedDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +96,33 @@ class Report:
             )
         return sorted(found, key=lambda line: (line.name, line.key, line.row["day"] or ""))
 
+    def without(self, keys: Collection[str]) -> Report:
+        """The same without what it says of some passwords, whose data nobody may use."""
+        gone = {row["key"] for row in self.rows} & set(keys)
+        if not gone:
+            return self
+        about = self.about | {
+            "awards": {
+                key: worth for key, worth in self.about["awards"].items() if key not in gone
+            },
+            "passwords": {
+                key: known for key, known in self.about["passwords"].items() if key not in gone
+            },
+            "restricted": self.about.get("restricted", 0) + len(gone),
+        }
+        rows = [row for row in self.rows if row["key"] not in gone]
+        return replace(self, rows=rows, about=about, document=None)
+
     def json(self) -> bytes:
         """The document that `verify` reads; a provisional one has no signature, and says that it is none.
-        Raises `PystreamError` for a sealed one with passwords that were erased since."""
+        Raises `Incomplete` for a sealed one with passwords that were erased since, or are restricted."""
         if self.document is not None:
             return self.document
         if self.version is not None:
-            raise PystreamError(
-                f"passwords of version {self.version} were erased since it was sealed, so there is no"
-                " more of it than the other formats show; a file that was written before can be"
-                " verified as ever"
+            raise Incomplete(
+                f"passwords of version {self.version} were erased since it was sealed, or their data is"
+                " restricted, so there is no more of it than the other formats show; a file that was written"
+                " before can be verified as ever"
             )
         return documents.provisional(self.rows, self.options, self.scope, self.about)
 
@@ -122,6 +140,8 @@ def of_document(text: bytes) -> Report:
         said = documents.Unsigned(read.rows, read.options, read.scope, read.tzdata, read.about)
         checkpoint, document = Checkpoint.parse(parse_note(read.checkpoint)[0]), text
     _check(said.about, is_signed=document is not None)
+    if said.options.verified and any(row["verified_ms"] is None for row in said.rows):
+        raise MalformedDocument("rows: they do not say what players have said")
     return Report(
         said.rows, said.options, said.scope, said.about, said.tzdata, checkpoint, document
     )
@@ -150,6 +170,9 @@ def _check(about: dict[str, Any], *, is_signed: bool) -> None:
         datetime.fromisoformat(about["made_at"])
         if not is_sound or about["kind"] not in ("event", "stream"):
             raise ValueError
+        for gone in (about.get("erased", 0), about.get("restricted", 0)):
+            if type(gone) is not int or gone < 0:
+                raise ValueError
         # Nobody gives a number to what is not signed.
         version = about["version"]
         if (version is not None) is not is_signed or (is_signed and type(version) is not int):

@@ -91,14 +91,14 @@ def _curve(report: Report, name: str, day: str, watched: dict[str, list[Any]]) -
     return Curve(name, day, begin, end, step, bars)
 
 
-def svg(report: Report, locale: str) -> bytes:
-    """A picture of all curves, one below the other."""
+def svg(report: Report, locale: str, *, inline: bool = False) -> bytes:
+    """A picture of all curves, one below the other; `inline`: for a page, which has a style for it."""
     words, drawn = WORDS[locale], curves(report)
     height = max(1, len(drawn)) * (_TOP + _HEIGHT + _BELOW)
     title = escape(f"{words['curve']}: {report.about['title']}")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">',
-        f"<title>{title}</title><style>{_STYLE}</style>",
+        f"<title>{title}</title>{'' if inline else f'<style>{_STYLE}</style>'}",
         '<defs><pattern id="few" width="6" height="6" patternUnits="userSpaceOnUse"'
         ' patternTransform="rotate(45)"><path class="stripe" d="M0 0V6"/></pattern></defs>',
         f'<rect class="back" width="{_WIDTH}" height="{height}"/>',

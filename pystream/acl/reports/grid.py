@@ -9,7 +9,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from pystream.acl.reports import Line, Report
-from pystream.acl.reports.words import WORDS, civil, clock, definitions, moment, notes, policy, span
+from pystream.acl.reports.words import (
+    WORDS,
+    civil,
+    clock,
+    definitions,
+    left_out,
+    moment,
+    notes,
+    policy,
+    span,
+)
 from pystream.attendance.programmes import zone
 
 
@@ -55,6 +65,13 @@ def grid(report: Report, locale: str) -> Grid:
     columns += [
         Column(words["online"], Kind.TIME),
         Column(words["online_s"], Kind.COUNT),
+    ]
+    if report.options.verified:
+        columns += [
+            Column(words["verified"], Kind.TIME),
+            Column(words["verified_s"], Kind.COUNT),
+        ]
+    columns += [
         Column(words["certifiable"], Kind.TIME),
         Column(words["certifiable_s"], Kind.COUNT),
     ]
@@ -70,7 +87,8 @@ def grid(report: Report, locale: str) -> Grid:
         Column(words["number"], Kind.TEXT),
     ]
     rows = [_row(report, line, locale) for line in lines]
-    said = [totals(report, locale), *definitions(about, report.options.timezone, locale)]
+    said = [totals(report, locale), *left_out(about, locale)]
+    said += definitions(about, report.options, locale)
     made_at = datetime.fromisoformat(about["made_at"]).astimezone(UTC)
     return Grid(locale, made_at, facts(report, locale), said, columns, rows)
 
@@ -81,7 +99,10 @@ def _row(report: Report, line: Line, locale: str) -> list[Cell]:
     if not report.is_of_event:
         cells.append(civil(date.fromisoformat(row["day"]), locale))
     online, certifiable = line.online_ms, row["certifiable_ms"]
-    cells += [online, online // 1000, certifiable, certifiable // 1000]
+    cells += [online, online // 1000]
+    if report.options.verified:
+        cells += [row["verified_ms"], row["verified_ms"] // 1000]
+    cells += [certifiable, certifiable // 1000]
     worth = about["policy"]
     if worth is not None:
         cells.append(share(certifiable, about["programme_ms"]))

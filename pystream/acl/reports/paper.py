@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import datetime
 from fractions import Fraction
 from io import BytesIO
-from typing import Final
+from typing import Any, Final
 
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
@@ -21,9 +21,10 @@ from reportlab.pdfgen.canvas import Canvas
 
 from pystream.acl.reports import Line, Report
 from pystream.acl.reports.grid import Kind, facts, printed, totals
-from pystream.acl.reports.words import WORDS, civil, clock, definitions, notes
+from pystream.acl.reports.timeline import timeline
+from pystream.acl.reports.words import WORDS, civil, clock, definitions, left_out, notes
 from pystream.acl.typeface import LETTERS, TEXT, cut, fonts, printable
-from pystream.attendance.programmes import days, midnights, programme, zone
+from pystream.attendance.programmes import zone
 
 _WIDTH, _HEIGHT = A4
 _LEFT: Final[float] = 15 * mm
@@ -176,6 +177,7 @@ class _List:
         name = printable(said, LETTERS)
         beside = [
             line.label,
+            *self._said_by_player(row),
             *notes(row, self._locale, is_test=line.is_test),
             *([] if line.password is not None else [f"#{line.key}"]),
         ]
@@ -202,22 +204,23 @@ class _List:
         self._bar(line, top - 17)
         self._rule(top - _LINE + 2, 0.25)
 
+    def _said_by_player(self, row: dict[str, Any]) -> list[str]:
+        """How long it played by the player's word, and what that and all else is proven by."""
+        if not self._report.options.verified:
+            return []
+        words = self._words
+        said = f"{words['verified']} {clock(row['verified_ms'])}"
+        return [said, f"{words['evidence']}: {words[row['evidence_grade']]}"]
+
     def _bar(self, line: Line, bottom: float) -> None:
         axis, canvas = self._axis, self._canvas
         for begin, end in axis.spans:
             canvas.setStrokeGray(_PALE)
             canvas.setLineWidth(0.5)
             canvas.line(axis.x(begin), bottom, axis.x(end), bottom)
-        watched = tuple((begin, end) for begin, end in line.spans)
-        inside = watched
-        if axis.programme:
-            inside = tuple(
-                (max(begin, first), min(end, last))
-                for begin, end in watched
-                for first, last in axis.programme
-                if begin < last and end > first
-            )
-        for grey, spans in ((_PALE, axis.programme), (_BETWEEN, watched), (_DARK, inside)):
+        watched = [(begin, end) for begin, end in line.spans]
+        inside = axis.line.inside(watched)
+        for grey, spans in ((_PALE, axis.line.programme), (_BETWEEN, watched), (_DARK, inside)):
             canvas.setFillGray(grey)
             for begin, end in spans:
                 for left, right in axis.parts(begin, end):
@@ -226,12 +229,13 @@ class _List:
     # The end
 
     def _meanings(self) -> list[str]:
-        said = definitions(self._report.about, self._report.options.timezone, self._locale)
-        if self._axis.programme:
+        said = definitions(self._report.about, self._report.options, self._locale)
+        if self._axis.line.programme:
             said.append(self._words["bar_means"])
+        gone = left_out(self._report.about, self._locale)
         empty = [] if self._lines else [self._words["no_rows"]]
         found: list[str] = []
-        for sentence in (*empty, totals(self._report, self._locale), *said):
+        for sentence in (*empty, totals(self._report, self._locale), *gone, *said):
             found += cut(sentence, _RIGHT - _LEFT, ((7, 6),)).lines
         return found
 
@@ -278,25 +282,10 @@ class _Axis:
 
     def __init__(self, report: Report, lines: list[Line]) -> None:
         self._timezone = report.options.timezone
-        self.programme = programme(report.options.windows, report.options.breaks)
-        watched = [(begin, end) for line in lines for begin, end in line.spans]
-        shown = self.programme or tuple(watched)
-        self.spans: list[tuple[int, int]] = []
-        for day in days(shown, self._timezone):
-            midnight, over = midnights(day, day, self._timezone)
-            inside = [
-                (max(begin, midnight), min(end, over))
-                for begin, end in shown
-                if begin < over and end > midnight
-            ]
-            begin, end = min(each[0] for each in inside), max(each[1] for each in inside)
-            if self.spans and self.spans[-1][1] == begin:
-                # A programme over midnight is one.
-                begin = self.spans.pop()[0]
-            self.spans.append((begin, end))
-        length = sum(end - begin for begin, end in self.spans) or 1
+        self.line = timeline(report, lines)
+        self.spans = self.line.spans
         room = _BAR_RIGHT - _BAR_LEFT - _DAY_GAP * max(0, len(self.spans) - 1)
-        self._scale = room / length
+        self._scale = room / self.line.length
 
     def x(self, at: int) -> float:
         left = _BAR_LEFT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Final
 
+from pystream.attendance.options import Options
 from pystream.attendance.programmes import zone
 
 LOCALES: Final = ("de", "en")
@@ -20,6 +21,8 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "online_s": "Online (s)",
         "certifiable": "Anrechenbar",
         "certifiable_s": "Anrechenbar (s)",
+        "verified": "Laut Player",
+        "verified_s": "Laut Player (s)",
         "share": "Anteil (%)",
         "points": "Punkte",
         "certified": "Bestätigt",
@@ -56,6 +59,22 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "viewers": "{count} Passwörter",
         "certified_of": "{count} bestätigt",
         "page": "Seite {} von {}",
+        "erased_one": (
+            "1 Passwort, das in dieser Zeit gelten konnte, ist gelöscht: Was damit gesehen wurde, steht in"
+            " keiner Zeile."
+        ),
+        "erased_many": (
+            "{count} Passwörter, die in dieser Zeit gelten konnten, sind gelöscht: Was damit gesehen wurde,"
+            " steht in keiner Zeile."
+        ),
+        "restricted_one": (
+            "Die Daten von 1 Passwort sind eingeschränkt (Art. 18 DSGVO): Was damit gesehen wurde, steht in"
+            " keiner Zeile."
+        ),
+        "restricted_many": (
+            "Die Daten von {count} Passwörtern sind eingeschränkt (Art. 18 DSGVO): Was damit gesehen wurde,"
+            " steht in keiner Zeile."
+        ),
         "no_rows": "Für diesen Zeitraum ist keine Teilnahme aufgezeichnet.",
         "online_means": (
             "Online ist die Zeit, in der mit dem Passwort Film ausgeliefert war und laufen konnte, auch"
@@ -65,6 +84,19 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "certifiable_means": (
             "Anrechenbar ist das Kleinere aus Onlinezeit und ausgeliefertem Film{inside}; Wiederholtes"
             " zählt einmal ({definition}: certifiable). Sekunden sind abgeschnitten."
+        ),
+        "certifiable_verified_means": (
+            "Anrechenbar ist das Kleinste aus Onlinezeit, ausgeliefertem Film und Laufzeit laut"
+            " Player{inside}; Wiederholtes zählt einmal ({definition}: certifiable). Sekunden sind"
+            " abgeschnitten."
+        ),
+        "verified_means": (
+            "Laut Player ist die Onlinezeit{inside}, in der die Seite oder der Player gesagt hat, dass"
+            " der Film läuft ({definition}: verified)."
+        ),
+        "verified_visible_means": (
+            "Laut Player ist die Onlinezeit{inside}, in der die Seite oder der Player gesagt hat, dass"
+            " der Film läuft und nicht verdeckt ist ({definition}: verified, require-visible)."
         ),
         "inside": " im Programm",
         "bar_means": "Balken: hell das Programm, schwarz online darin, grau online in einer Pause.",
@@ -102,6 +134,8 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "online_s": "Online (s)",
         "certifiable": "Certifiable",
         "certifiable_s": "Certifiable (s)",
+        "verified": "By the player",
+        "verified_s": "By the player (s)",
         "share": "Share (%)",
         "points": "Points",
         "certified": "Certified",
@@ -138,6 +172,21 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "viewers": "{count} passwords",
         "certified_of": "{count} certified",
         "page": "Page {} of {}",
+        "erased_one": (
+            "1 password that may have been valid in this time is erased: what was watched with it is in no"
+            " row."
+        ),
+        "erased_many": (
+            "{count} passwords that may have been valid in this time are erased: what was watched with them"
+            " is in no row."
+        ),
+        "restricted_one": (
+            "The data of 1 password is restricted (Art. 18 GDPR): what was watched with it is in no row."
+        ),
+        "restricted_many": (
+            "The data of {count} passwords is restricted (Art. 18 GDPR): what was watched with them is in no"
+            " row."
+        ),
         "no_rows": "No attendance is recorded of that time.",
         "online_means": (
             "Online is the time in which film was delivered to the password and could be playing, outside"
@@ -147,6 +196,18 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "certifiable_means": (
             "Certifiable is the lesser of time online and film delivered{inside}; what is repeated counts"
             " once ({definition}: certifiable). Seconds are cut off."
+        ),
+        "certifiable_verified_means": (
+            "Certifiable is the least of time online, film delivered and time playing by the player's"
+            " word{inside}; what is repeated counts once ({definition}: certifiable). Seconds are cut off."
+        ),
+        "verified_means": (
+            "By the player is the time online{inside} in which the page or the player has said that the film"
+            " plays ({definition}: verified)."
+        ),
+        "verified_visible_means": (
+            "By the player is the time online{inside} in which the page or the player has said that the film"
+            " plays and is not hidden ({definition}: verified, require-visible)."
         ),
         "inside": " within the programme",
         "bar_means": "Bars: pale is the programme, black online within it, grey online in a break.",
@@ -193,15 +254,29 @@ def notes(row: dict[str, Any], locale: str, *, is_test: bool = False) -> list[st
     return [*([words["test"]] if is_test else []), *found]
 
 
-def definitions(about: dict[str, Any], timezone: str, locale: str) -> list[str]:
+def definitions(about: dict[str, Any], options: Options, locale: str) -> list[str]:
     """What the numbers of a report mean, a sentence each."""
     words = WORDS[locale]
     inside = words["inside"] if about["kind"] == "event" else ""
-    values = {"definition": about["definition"], "zone": timezone, "inside": inside}
-    said = [words["online_means"].format(**values), words["certifiable_means"].format(**values)]
+    values = {"definition": about["definition"], "zone": options.timezone, "inside": inside}
+    names = ["online_means", "certifiable_means"]
+    if options.verified:
+        visible = "verified_visible_means" if options.require_visible else "verified_means"
+        names = ["online_means", visible, "certifiable_verified_means"]
     if about["pause_visible"] == "no":
-        said.append(words["pause_means"])
-    return said
+        names.append("pause_means")
+    return [words[name].format(**values) for name in names]
+
+
+def left_out(about: dict[str, Any], locale: str) -> list[str]:
+    """That passwords were erased before it was made, or are restricted, whose rows are not there."""
+    words, found = WORDS[locale], []
+    for name in ("erased", "restricted"):
+        count = about.get(name, 0)
+        if count:
+            text = words[f"{name}_one" if count == 1 else f"{name}_many"]
+            found.append(text.format(count=count))
+    return found
 
 
 def policy(about: dict[str, Any], locale: str) -> str:

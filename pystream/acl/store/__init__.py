@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from sqlalchemy import (
@@ -55,7 +56,7 @@ from pystream.acl.streams import (
     check_tenant_name,
 )
 from pystream.acl.traffic import Kind, Metered, Traffic, hours_of
-from pystream.errors import Exists, InvalidValue, NotFound, Outdated, Said, StoreError
+from pystream.errors import Exists, InUse, InvalidValue, NotFound, Outdated, Said, StoreError
 
 __all__ = ["Snapshot", "Store"]
 
@@ -201,6 +202,13 @@ class Store:
                 return _streams(connection)
             return _streams(connection, tables.stream.c.tenant_id == _tenant(connection, tenant).id)
 
+    def streams_of(self, tenant_id: int, ids: Collection[int]) -> tuple[Stream, ...]:
+        """A tenant's streams of these numbers, by name, those that were removed among them."""
+        stream = tables.stream.c
+        wanted = _select_streams().where(stream.tenant_id == tenant_id, stream.id.in_(sorted(ids)))
+        with self._database.reading() as connection:
+            return tuple(map(_as_stream, connection.execute(wanted).mappings()))
+
     def stream(self, tenant: str, name: str) -> Stream:
         """Raises `NotFound`."""
         with self._database.reading() as connection:
@@ -323,14 +331,16 @@ class Store:
     def remove_stream(
         self, tenant: str, name: str, *, who: str, now: int, seen: int | None = None
     ) -> None:
-        """The name is free then; traffic and changes stay. Raises `NotFound`, and `Outdated` as
-        `set_stream` does."""
+        """The name is free then; traffic and changes stay. Raises `NotFound`, `Outdated` as `set_stream`
+        does, and `InUse` as long as a sealed report of one of its days is held: who wants to end that has
+        to find it by the stream's name."""
         check_who(who)
         with self._database.writing() as connection:
             take_turn(connection)
             owner = _tenant(connection, tenant)
             stream = _stream(connection, owner, name)
             _check_seen(stream, seen)
+            _check_not_held(connection, stream, now)
             _set_stream(connection, stream.id, {"removed_at": now})
             _record(connection, who, now, owner.id, stream.id, {"removed_at": (None, now)})
 
@@ -477,6 +487,27 @@ def _find_stream(connection: Connection, tenant: Tenant, name: str) -> Stream | 
     stream = tables.stream.c
     found = _streams(connection, stream.tenant_id == tenant.id, stream.name == name)
     return found[0] if found else None
+
+
+def _check_not_held(connection: Connection, stream: Stream, now: int) -> None:
+    hold, report = tables.attendance_hold.c, tables.attendance_report.c
+    wanted = (
+        select(hold.until, hold.reason, hold.subject)
+        .join_from(tables.attendance_hold, tables.attendance_report, report.subject == hold.subject)
+        .where(report.stream_id == stream.id, hold.until > now)
+        .order_by(hold.until.desc())
+        .limit(1)
+    )
+    held = connection.execute(wanted).one_or_none()
+    if held is not None:
+        day = held.subject.rpartition(" ")[2]
+        until = f"{datetime.fromtimestamp(held.until, UTC):%Y-%m-%d %H:%M} UTC"
+        text = (
+            f"stream {stream.name!r} stays: its report of {day} is held until {until}: {held.reason}. When"
+            " nobody wants that any more, release it first (pystream report --release)"
+        )
+        name, reason = stream.name, held.reason
+        raise InUse(Said("stream-held", text, name=name, day=day, until=until, reason=reason))
 
 
 def _as_stream(row: RowMapping) -> Stream:

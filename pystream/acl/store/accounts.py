@@ -9,7 +9,7 @@ Nobody is locked out here: how often somebody may try is counted by whoever asks
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from pystream.acl import sign_in
@@ -99,24 +99,42 @@ class Accounts:
 
     # By whoever it is
 
-    def sign_in(self, tenant: str, name: str, password: str, code: str, now: int) -> Opened:
+    def sign_in(
+        self,
+        tenant: str,
+        name: str,
+        password: str,
+        code: str,
+        now: int,
+        may_try_code: Callable[[Person], bool] = lambda person: True,
+    ) -> Opened:
         """Opens a session. `code` is of an authenticator, or for recovery; without either, it is "".
+        `may_try_code` is asked of whoever knew the password and needs a code.
 
         Some 50 ms and 64 MiB. Raises `SignInError` for whatever is wrong; of somebody who is there, that
         is counted for the record (`failures`).
         """
         account = self._people.find(tenant, name)
         try:
-            return self._signed_in(account, password, code, now)
+            return self._signed_in(account, password, code, now, may_try_code)
         except SignInError:
             if account is not None:
                 self.failures.count(account.person)
             raise
 
-    def _signed_in(self, account: Account | None, password: str, code: str, now: int) -> Opened:
+    def _signed_in(
+        self,
+        account: Account | None,
+        password: str,
+        code: str,
+        now: int,
+        may_try_code: Callable[[Person], bool],
+    ) -> Opened:
         step, recovery = self._shown(account, code, now)
         right = sign_in.verify(account.hash if account else None, password)
         if account is None or not right or not _may_come_in(account, now):
+            raise SignInError
+        if account.person.has_totp and not may_try_code(account.person):
             raise SignInError
         if account.person.has_totp and step is None and recovery is None:
             raise SignInError

@@ -9,34 +9,41 @@ own; the leaves stay. Incidents (an outage, a step of the clock) name no viewer,
 
 **What may be lost.** With a worker: what it had not told yet, of half a second, and what its peers had not
 acknowledged. With the writer: nothing, as its workers tell again. With all at once: as with a worker. A
-worker's cursor stays behind when it dies, and that it has told nothing since is an outage.
+worker's cursor stays behind when it dies, and that it has told nothing since is an outage, which begins where
+its last word was not whole yet.
 
 Erasing a password takes its events out of the journal and destroys the keys of what is sealed.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, update
 
 from pystream._core import leaf_hashes
-from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.sealing import Place, seal
 from pystream.acl.store import parts, tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.folds import Folds
 from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.opened import opened
+from pystream.acl.store.prepared import for_both
+from pystream.acl.store.restricting import is_restricted
 from pystream.attendance import evidence
+from pystream.attendance.documents import FIRST, LAST
 from pystream.attendance.evidence import SALT_LENGTH, Delivered, Part, Pieces
 from pystream.attendance.options import Options
 
-HOUR_MS = 3_600_000
-# No instant of an event is later (attendance-v1).
-_END_MS = 4_102_444_800_001
+HOUR_MS = tables.HOUR_MS
+# A delivery is known when the peer has acknowledged it, at the connection's next request or after five
+# seconds at most.
+_UNKNOWN_MS = 5000
 # Variables of a statement, groups that are sealed in one transaction, and names of sessions and of segments
 # that are remembered.
 _AT_ONCE = 500
@@ -83,6 +90,9 @@ class _Row(NamedTuple):
     event: str
 
 
+_INTO_JOURNAL = for_both(insert(tables.attendance_journal))
+
+
 class AttendanceStore:
     """The part of an opened store that is about attendance. Methods raise `StoreError` as the store's
     own do."""
@@ -102,14 +112,20 @@ class AttendanceStore:
         batches: Sequence[Batch],
         incidents: Sequence[tuple[int, str]],
         now: int,
+        *,
+        begun: Mapping[int, int] | None = None,
+        jump: int = 0,
+        came_to: int = 0,
     ) -> Kept:
         """Stores what workers tell, each batch once, and incidents, by their instants, for all tenants
         who have attendance recorded. A batch of which something cannot be read is one of these, and the rest
-        of it is stored."""
+        of it is stored. `begun`: since when workers have had something to tell of whom nothing is stored yet.
+        `jump`: by how many ms the instants of what workers tell from here on are others, and `came_to` what
+        they had come to."""
         with self._database.writing() as connection:
             take_turn(connection)
             self._forget_changed(connection)
-            fresh, gaps = _unread(connection, batches)
+            fresh, gaps = _unread(connection, batches, begun or {})
             delivered, broken = self._read(fresh)
             gaps += [(batch.since, max(batch.until, batch.since + 1)) for batch in broken]
             rows = self._rows(connection, keys, delivered)
@@ -125,6 +141,12 @@ class AttendanceStore:
                     log.add_incidents(told)
                 log.finish()
             _note(connection, fresh)
+            if jump < 0:
+                # Where instants jump ahead, one that is too early makes an outage longer, and hides nothing.
+                cursor = tables.attendance_cursor.c
+                moved = update(tables.attendance_cursor).where(~cursor.over)
+                latest = case((cursor.latest > came_to, cursor.latest), else_=came_to)
+                connection.execute(moved.values(until=cursor.until + jump, latest=latest))
             return Kept(len(rows), len(broken))
 
     def _forget_changed(self, connection: Connection) -> None:
@@ -242,18 +264,34 @@ class AttendanceStore:
         with self._database.reading() as connection:
             return {row.worker: row.batch for row in connection.execute(wanted)}
 
+    def told_until(self, workers: Collection[int]) -> dict[int, int]:
+        """Up to which instant what each of these has told is stored; without those of which nothing is."""
+        cursor = tables.attendance_cursor.c
+        wanted = select(cursor.worker, cursor.until).where(cursor.worker.in_(sorted(workers)))
+        with self._database.reading() as connection:
+            return {row.worker: row.until for row in connection.execute(wanted)}
+
+    def stepped_back_from(self) -> int:
+        """The greatest instant that an anchor had come to before it went back, as far as is known; else 0."""
+        with self._database.reading() as connection:
+            found = connection.scalar(select(func.max(tables.attendance_cursor.c.latest)))
+        return found or 0
+
     def give_up(self, ends: Mapping[int, int], now: int) -> int:
-        """Workers that tell nothing more, each with the instant when that was known: from their last
-        word to that it was an outage. Returns how many of them had anything to tell."""
+        """Workers that tell nothing more, each with the instant when that was known: up to that it was an
+        outage, from what may not have been acknowledged yet at their last word. Returns how many of them had
+        anything to tell."""
         cursor = tables.attendance_cursor.c
         with self._database.writing() as connection:
             take_turn(connection)
             these = cursor.worker.in_(sorted(ends)), ~cursor.over
-            rows = connection.execute(select(cursor.worker, cursor.until).where(*these)).all()
-            told = [
-                (row.until, evidence.outage(row.until, max(ends[row.worker], row.until + 1)))
-                for row in rows
-            ]
+            wanted = select(cursor.worker, cursor.until, cursor.latest).where(*these)
+            rows = connection.execute(wanted).all()
+            told = []
+            for row in rows:
+                begin = max(0, row.until - _UNKNOWN_MS)
+                end = max(ends[row.worker], row.until + 1, row.latest)
+                told.append((begin, evidence.outage(begin, end)))
             for tenant_id in sorted(_attending(connection)) if told else ():
                 log = Log.of(connection, tenant_id, now)
                 log.add_incidents(told)
@@ -319,6 +357,7 @@ class AttendanceStore:
                             "id": id,
                             "tenant_id": tenant_id,
                             "reference": key.reference,
+                            "first": rows[0][0],
                             "last": rows[-1][0],
                             "sealed_events": seal(key.key, place, evidence.packed(rows)),
                         }
@@ -349,10 +388,10 @@ class AttendanceStore:
     # Reading
 
     def events(
-        self, keys: KeyStore, tenant_id: int, stream_id: int, since: int = 0, until: int = _END_MS
+        self, keys: KeyStore, tenant_id: int, stream_id: int, since: int = FIRST, until: int = LAST
     ) -> Iterator[str]:
         """All that is known of a tenant's stream from one instant to another, as lines of an evidence
-        file, incidents included; what was erased is none of it."""
+        file, incidents included; what was erased is none of it, nor what is restricted."""
         journal, sealed, incident = (
             tables.attendance_journal.c,
             tables.attendance_sealed.c,
@@ -363,11 +402,12 @@ class AttendanceStore:
             open_ = connection.execute(
                 select(journal.event)
                 .where(journal.tenant_id == tenant_id, journal.stream_id == stream_id)
-                .where(journal.t >= since, journal.t < until)
+                .where(journal.t >= since, journal.t < until, ~is_restricted(journal.password_id))
             ).all()
             closed = connection.execute(
                 select(sealed.id, sealed.reference, sealed.sealed_events)
                 .where(sealed.tenant_id == tenant_id, sealed.stream_id == stream_id, hours)
+                .where(~is_restricted(sealed.password_id))
                 .order_by(sealed.id)
             ).all()
             # An outage is known by its beginning, and may reach into what is asked for.
@@ -378,26 +418,32 @@ class AttendanceStore:
             ).all()
         yield from (row.event for row in befell)
         yield from (row.event for row in open_)
-        for begin in range(0, len(closed), _AT_ONCE):
-            page = closed[begin : begin + _AT_ONCE]
-            there = keys.record_keys(tenant_id, [row.reference for row in page])
-            for row in page:
-                if row.reference in there:
-                    place = Place(tenant_id, "attendance_sealed", row.id, "events")
-                    text = unseal(there[row.reference], place, row.sealed_events)
-                    yield from _within(text, since, until)
+        for _, text in opened(keys, tenant_id, closed):
+            yield from _within(text, since, until)
 
     def rows(
         self,
         keys: KeyStore,
         tenant_id: int,
-        stream_id: int,
+        stream_ids: Collection[int],
         options: Options,
         password_ids: Collection[int] | None = None,
+        *,
+        since: int = FIRST,
+        until: int = LAST,
     ) -> list[dict[str, Any]]:
-        """What `replay` computes of all these events, of all passwords or of some: by key and day. It costs
-        what is new since the last call."""
-        return Folds(self._database, keys, tenant_id, stream_id, options).rows(password_ids)
+        """What `replay` computes of the events of a tenant's streams from one instant to another, of some
+        passwords, or of all whose data is not restricted. It costs what is new since the last call."""
+        folds = Folds(self._database, keys, tenant_id, stream_ids, options, (since, until))
+        return folds.rows(password_ids)
+
+    def outages(self, tenant_id: int, since: int) -> list[tuple[int, int]]:
+        """Those of which a tenant's log knows and that began then or later."""
+        incident = tables.attendance_incident.c
+        wanted = select(incident.event).where(incident.tenant_id == tenant_id, incident.t >= since)
+        with self._database.reading() as connection:
+            found = [json.loads(event) for event in connection.scalars(wanted)]
+        return sorted((each["t0"], each["t1"]) for each in found if each["kind"] == "outage")
 
     # Erasing
 
@@ -430,10 +476,10 @@ class AttendanceStore:
                     these = table.c.tenant_id == tenant_id, table.c.password_id.in_(some)
                     connection.execute(delete(table).where(*these))
 
-    def old(self, before: int) -> dict[int, list[bytes]]:
-        """Some keys of events from before an hour, by tenant."""
+    def old(self, which: ColumnElement[bool]) -> dict[int, list[bytes]]:
+        """Some keys of sealed events of which that is true, by tenant."""
         sealed = tables.attendance_sealed.c
-        wanted = select(sealed.tenant_id, sealed.reference).where(sealed.hour < before)
+        wanted = select(sealed.tenant_id, sealed.reference).where(which)
         found = defaultdict[int, list[bytes]](list)
         with self._database.reading() as connection:
             for row in connection.execute(wanted.limit(_AT_ONCE)):
@@ -450,9 +496,10 @@ class AttendanceStore:
             for begin in range(0, len(listed), _AT_ONCE):
                 some = sealed.reference.in_(listed[begin : begin + _AT_ONCE])
                 these = sealed.tenant_id == tenant_id, some
-                whose = select(sealed.stream_id, sealed.password_id).where(*these).distinct()
-                for row in connection.execute(whose).all():
-                    made = fold.stream_id == row.stream_id, fold.password_id == row.password_id
+                for id in connection.scalars(
+                    select(sealed.password_id).where(*these).distinct()
+                ).all():
+                    made = fold.tenant_id == tenant_id, fold.password_id == id
                     connection.execute(delete(tables.attendance_fold).where(*made))
                 connection.execute(delete(tables.attendance_sealed).where(*these))
 
@@ -513,24 +560,22 @@ class Log:
         if not rows:
             return
         salts = secrets.token_bytes(SALT_LENGTH * len(rows))
-        values = []
-        for n, (viewer, t, event) in enumerate(rows):
-            salt = salts[n * SALT_LENGTH : (n + 1) * SALT_LENGTH]
-            values.append(
-                {
-                    "log_id": self._id,
-                    "number": self._size + n,
-                    "tenant_id": self._tenant_id,
-                    "stream_id": viewer.stream_id,
-                    "password_id": viewer.password_id,
-                    "t": t,
-                    "salt": salt,
-                    "event": event,
-                }
-            )
+        values = [
+            {
+                "log_id": self._id,
+                "number": self._size + n,
+                "tenant_id": self._tenant_id,
+                "stream_id": viewer.stream_id,
+                "password_id": viewer.password_id,
+                "t": t,
+                "salt": salts[n * SALT_LENGTH : (n + 1) * SALT_LENGTH],
+                "event": event,
+            }
+            for n, (viewer, t, event) in enumerate(rows)
+        ]
         self._leaves.append(leaf_hashes(salts, [row.event.encode() for row in rows]))
         self._size += len(rows)
-        self._connection.execute(insert(tables.attendance_journal), values)
+        _INTO_JOURNAL.run(self._connection, values)
 
     def add_incidents(self, told: Sequence[tuple[int, str]]) -> None:
         for t, event in told:
@@ -563,7 +608,7 @@ class Log:
 
 
 def _unread(
-    connection: Connection, batches: Sequence[Batch]
+    connection: Connection, batches: Sequence[Batch], begun: Mapping[int, int]
 ) -> tuple[list[Batch], list[tuple[int, int]]]:
     """Those that were not stored before, and spans of which a worker had to give up what it knew."""
     cursor = tables.attendance_cursor.c
@@ -578,6 +623,10 @@ def _unread(
                 continue
             if batch.number > number + 1 and batch.since > until:
                 gaps.append((until, batch.since))
+        elif batch.number > 1 and begun.get(batch.worker, batch.since + 1) <= batch.since:
+            # One that is back after a day has begun later than that.
+            since = begun[batch.worker]
+            gaps.append((since, max(batch.since, since + 1)))
         last[batch.worker] = batch.number, batch.until
         fresh.append(batch)
     return fresh, gaps
@@ -587,14 +636,10 @@ def _note(connection: Connection, batches: Iterable[Batch]) -> None:
     """How far workers have told."""
     table = tables.attendance_cursor
     for worker, batch in {batch.worker: batch for batch in batches}.items():
-        connection.execute(delete(table).where(table.c.worker == worker))
-        row = {
-            "worker": worker,
-            "batch": batch.number,
-            "until": batch.until,
-            "over": batch.last,
-        }
-        connection.execute(insert(table).values(row))
+        told = {"batch": batch.number, "until": batch.until, "over": batch.last}
+        changed = update(table).where(table.c.worker == worker).values(told)
+        if not connection.execute(changed).rowcount:
+            connection.execute(insert(table).values(told | {"worker": worker}))
 
 
 def _attending(connection: Connection) -> set[int]:

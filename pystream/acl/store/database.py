@@ -80,6 +80,7 @@ class Database:
         self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
         self.made = False
         self._joint = _Joint()
+        self._turn = threading.Lock()
         with self._in_sentences():
             self.engine = _engine(parsed, schema.noun, create=migrate and create)
             try:
@@ -99,6 +100,18 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def asking(self) -> Iterator[Connection]:
+        """For one statement that reads, of `Prepared`: it sees one moment by itself, so that no transaction
+        has to be begun and ended around it."""
+        if self._joint.connection is not None:
+            yield self._joint.connection
+            return
+        with self._in_sentences(), self.engine.connect() as connection:
+            if not self._sqlite:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -127,10 +140,25 @@ class Database:
 
     def _write_in(self, stack: ExitStack) -> Connection:
         stack.enter_context(self._in_sentences())
+        stack.enter_context(self._own_turn())
         connection = stack.enter_context(self.engine.connect())
         connection.execution_options(pystream_writes=True)
         stack.enter_context(connection.begin())
         return connection
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        """Threads of this process go on at once, one after the other: SQLite has whoever comes to a file that
+        is being written look again after 1 ms, 3 ms, 8 ms and so on."""
+        if not self._sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=_WAIT_SECONDS):
+            raise StoreError(f"{self.name}: {_SQLITE_ADVICE['SQLITE_BUSY']}")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def checkpoint(self) -> bool:
         """Empties SQLite's write-ahead log into the file. False where some of it is still there,

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, se
 from pystream.acl.store import audit, tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.attendance.programmes import Event, EventSettings, check, check_name, written
-from pystream.errors import Exists, InvalidValue, NotFound, StoreError
+from pystream.errors import Exists, InUse, InvalidValue, NotFound, Said
 
 _SPANS = ("windows", "breaks")
 
@@ -48,7 +48,8 @@ class EventStore:
         with self._database.writing() as connection:
             take_turn(connection)
             if _find(connection, tenant_id, name) is not None:
-                raise Exists(f"there is an event {name!r} already")
+                text = f"there is an event {name!r} already"
+                raise Exists(Said("event-there", text, name=name))
             streams = _streams(connection, tenant_id, settings.streams)
             row = {"tenant_id": tenant_id, "name": name, "created_at": now, **_columns(settings)}
             (id,) = connection.execute(insert(event).values(row)).inserted_primary_key or (0,)
@@ -64,7 +65,12 @@ class EventStore:
         for the event, or for a stream that is new in it and that the tenant has not."""
         known = {each.name for each in fields(EventSettings)}
         if unknown := sorted(set(changes) - known):
-            raise InvalidValue(*(f"there is no setting {each!r}" for each in unknown))
+            raise InvalidValue(
+                *(
+                    Said("no-setting", f"there is no setting {name!r}", name=name)
+                    for name in unknown
+                )
+            )
         with self._database.writing() as connection:
             take_turn(connection)
             before = _event(connection, tenant_id, name)
@@ -86,8 +92,8 @@ class EventStore:
             return _event(connection, tenant_id, name)
 
     def remove(self, tenant_id: int, name: str, *, who: str, now: int) -> None:
-        """Raises `NotFound`, and `StoreError` where a report of it was sealed: that stays, and so does what
-        it is about."""
+        """Raises `NotFound`, and `InUse` where a report of it was sealed: that stays, and so does what it is
+        about."""
         event, attended = tables.attendance_event, tables.attendance_event_stream
         report = tables.attendance_report.c
         with self._database.writing() as connection:
@@ -95,7 +101,8 @@ class EventStore:
             found = _event(connection, tenant_id, name)
             sealed = select(report.id).where(report.event_id == found.id).limit(1)
             if connection.scalar(sealed) is not None:
-                raise StoreError(f"event {name!r} stays: there are sealed reports of it")
+                text = f"event {name!r} stays: there are sealed reports of it"
+                raise InUse(Said("event-sealed", text, name=name))
             connection.execute(delete(attended).where(attended.c.event_id == found.id))
             connection.execute(delete(event).where(event.c.id == found.id))
             audit.record(connection, tenant_id, who, now, {"event_removed": (None, name)})
@@ -142,7 +149,7 @@ def _find(connection: Connection, tenant_id: int, name: str) -> Event | None:
 def _event(connection: Connection, tenant_id: int, name: str) -> Event:
     found = _find(connection, tenant_id, name)
     if found is None:
-        raise NotFound(f"there is no event {name!r}")
+        raise NotFound(Said("no-event", f"there is no event {name!r}", name=name))
     return found
 
 
@@ -166,7 +173,8 @@ def _streams(
     found = connection.execute(wanted).all()
     there = {row.name for row in found}
     if missing := [name for name in names if name not in there]:
-        raise NotFound(f"there is no stream {missing[0]!r}")
+        text = f"there is no stream {missing[0]!r}"
+        raise NotFound(Said("no-stream", text, name=missing[0]))
     return [row.id for row in found]
 
 

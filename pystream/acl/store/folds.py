@@ -1,13 +1,14 @@
 """Rows of attendance as they are now, at the cost of what is new since somebody last looked.
 
-Of each password and stream the state of `attendance-v1`'s fold is kept, with the number in the log up to
+Of each password the state of `attendance-v1`'s fold is kept, with the number in the log up to
 which events were taken. Who looks takes what has a greater number. Workers tell at their own times, so events
 are taken only when another is `HORIZON_MS` newer; those that wait lie beside the state. What comes later
 still, with an instant before others that were taken, has the fold made anew from all events: so the rows are
 always those that `replay` computes of an export.
 
 The state says what the events say. It is sealed with the password's own key, so it is gone with the password;
-and it is deleted with the first events whose time is over, and made anew from what is left.
+and it is deleted with the first events whose time is over, and made anew from what is left. Other streams,
+another span of time, or other options, are another fold beside it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, and_, delete, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select
 
 from pystream._core import Evidence, Ledger
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.opened import opened
+from pystream.acl.store.restricting import is_restricted
+from pystream.attendance.documents import FIRST, LAST
 from pystream.attendance.evidence import instant, unpacked
 from pystream.attendance.options import Options
 
 HORIZON_MS: Final = 10_000
+# Passwords that are looked at together: no more of them is in memory.
 _AT_ONCE = 500
 
 # Of an event: which log, and its number there.
@@ -49,6 +54,7 @@ class _Fold:
     """Events before `end` are taken, or are `waiting`, with their instants; `t` is the newest's."""
 
     ledger: Ledger
+    span: tuple[int, int]
     end: _At = (0, 0)
     t: int = 0
     waiting: list[tuple[int, str]] = field(default_factory=list)
@@ -63,13 +69,13 @@ class _Fold:
         self.t = max((t for t, _ in self.waiting), default=self.t)
         ready = [event for t, event in self.waiting if t < self.t - HORIZON_MS]
         self.waiting = [(t, event) for t, event in self.waiting if t >= self.t - HORIZON_MS]
-        _take(self.ledger, [*ready, *befell])
+        _take(self.ledger, [*ready, *befell], self.span)
         self.end = events.end
         return bool(news or befell)
 
     def rows(self) -> list[dict[str, Any]]:
         whole = Ledger.load(self.ledger.store())
-        _take(whole, [event for _, event in self.waiting])
+        _take(whole, [event for _, event in self.waiting], self.span)
         return whole.rows()
 
     def pack(self) -> bytes:
@@ -77,35 +83,60 @@ class _Fold:
         return len(head).to_bytes(4) + head + self.ledger.store()
 
     @classmethod
-    def unpack(cls, data: bytes, end: _At) -> _Fold:
+    def unpack(cls, data: bytes, span: tuple[int, int], end: _At) -> _Fold:
         begin = 4 + int.from_bytes(data[:4])
         t, waiting = json.loads(data[4:begin])
-        return cls(Ledger.load(data[begin:]), end, t, [(at, event) for at, event in waiting])
+        told = [(at, event) for at, event in waiting]
+        return cls(Ledger.load(data[begin:]), span, end, t, told)
 
 
-def _take(ledger: Ledger, events: Sequence[str]) -> None:
+def _take(ledger: Ledger, events: Sequence[str], span: tuple[int, int]) -> None:
     evidence = Evidence()
-    evidence.read("\n".join(events).encode())
+    evidence.select("\n".join(events).encode(), None, None, *span)
     ledger.take(evidence)
 
 
 class Folds:
-    """Those of one tenant's stream, with a ledger's options."""
+    """Those of one tenant's streams together, with a ledger's options, of events from one instant to
+    another."""
 
     def __init__(
-        self, database: Database, keys: KeyStore, tenant_id: int, stream_id: int, options: Options
+        self,
+        database: Database,
+        keys: KeyStore,
+        tenant_id: int,
+        stream_ids: Collection[int],
+        options: Options,
+        span: tuple[int, int] = (FIRST, LAST),
     ) -> None:
         self._database = database
         self._keys = keys
         self._tenant_id = tenant_id
-        self._stream_id = stream_id
+        self._stream_ids = sorted(set(stream_ids))
+        self._span = span
         self._empty = options.ledger().store()
         # With other options, or another time zone database, it is another fold.
-        self._options = blake2b(self._empty, digest_size=16).digest()
+        ids = b"".join(id.to_bytes(8) for id in [*self._stream_ids, *span])
+        self._options = blake2b(ids + self._empty, digest_size=16).digest()
 
     def rows(self, password_ids: Collection[int] | None = None) -> list[dict[str, Any]]:
-        """By key and day, of all passwords or of some."""
-        wanted = None if password_ids is None else sorted(password_ids)
+        """By key, stream and day, None last, of some passwords, or of all whose data is not restricted."""
+        wanted, found = self._ids() if password_ids is None else sorted(password_ids), []
+        for begin in range(0, len(wanted), _AT_ONCE):
+            found += self._rows(wanted[begin : begin + _AT_ONCE])
+        return sorted(found, key=_place_of)
+
+    def _ids(self) -> list[int]:
+        """Of whom something is recorded, and may be used."""
+        found = set[int]()
+        with self._database.reading() as connection:
+            for table in (tables.attendance_journal, tables.attendance_sealed):
+                column = table.c.password_id
+                wanted = select(column).where(self._of(table), ~is_restricted(column))
+                found |= set(connection.scalars(wanted.distinct()))
+        return sorted(found)
+
+    def _rows(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
         with self._database.reading() as connection:
             kept, lost = self._kept(connection, wanted)
             news = self._events(connection, wanted, is_kept=True)
@@ -124,14 +155,13 @@ class Folds:
                 folds[id] = self._new()
                 folds[id].take(id, every)
         self._keep({id: folds[id] for id in changed | again})
-        found = [row for fold in folds.values() for row in fold.rows()]
-        return sorted(found, key=lambda row: (row["key"], row["day"] is None, row["day"]))
+        return [row for fold in folds.values() for row in fold.rows()]
 
     def _new(self) -> _Fold:
-        return _Fold(Ledger.load(self._empty))
+        return _Fold(Ledger.load(self._empty), self._span)
 
     def _kept(
-        self, connection: Connection, wanted: Sequence[int] | None
+        self, connection: Connection, wanted: Sequence[int]
     ) -> tuple[dict[int, _Fold], set[int]]:
         """The folds that are stored, and of which passwords there is one that cannot be read."""
         table = tables.attendance_fold
@@ -140,9 +170,7 @@ class Folds:
             tables.password,
             and_(password.id == table.c.password_id, password.tenant_id == self._tenant_id),
         )
-        rows: list[Row[Any]] = []
-        for where in self._of(table, wanted):
-            rows += connection.execute(these.where(where, table.c.options == self._options)).all()
+        rows = connection.execute(these.where(self._these(wanted))).all()
         references = [row.reference for row in rows if row.reference is not None]
         there = self._keys.record_keys(self._tenant_id, references)
         kept, lost = {}, set[int]()
@@ -152,11 +180,11 @@ class Folds:
                 lost.add(row.password_id)
             else:
                 state = unseal(key, self._place(row.password_id), row.state)
-                kept[row.password_id] = _Fold.unpack(state, (row.log_id, row.number))
+                kept[row.password_id] = _Fold.unpack(state, self._span, (row.log_id, row.number))
         return kept, lost
 
     def _events(
-        self, connection: Connection, wanted: Sequence[int] | None, *, is_kept: bool = False
+        self, connection: Connection, wanted: Sequence[int], *, is_kept: bool = False
     ) -> _Events:
         """Those of passwords; with `is_kept` only those that the folds which are stored have not."""
         log, incident = tables.attendance_log.c, tables.attendance_incident.c
@@ -180,44 +208,31 @@ class Folds:
         return _Events(before, {at: e for at, e in incidents.items() if at < end}, end)
 
     def _open(
-        self, connection: Connection, wanted: Sequence[int] | None, is_kept: bool
+        self, connection: Connection, wanted: Sequence[int], is_kept: bool
     ) -> Iterable[tuple[int, _At, str]]:
         table = tables.attendance_journal
         column = table.c
         these = select(column.password_id, column.log_id, column.number, column.event)
-        for where in self._of(table, wanted):
-            found = connection.execute(self._new_to(these.where(where), table, "number", is_kept))
-            for row in found:
-                yield row.password_id, (row.log_id, row.number), row.event
+        these = these.where(self._of(table), column.password_id.in_(wanted))
+        for row in connection.execute(self._new_to(these, table, "number", is_kept)):
+            yield row.password_id, (row.log_id, row.number), row.event
 
     def _sealed(
-        self, connection: Connection, wanted: Sequence[int] | None, is_kept: bool
+        self, connection: Connection, wanted: Sequence[int], is_kept: bool
     ) -> Iterable[tuple[int, _At, str]]:
         table = tables.attendance_sealed
-        for where in self._of(table, wanted):
-            these = self._new_to(select(table).where(where), table, "last", is_kept)
-            rows = connection.execute(these).all()
-            for begin in range(0, len(rows), _AT_ONCE):
-                page = rows[begin : begin + _AT_ONCE]
-                there = self._keys.record_keys(self._tenant_id, [row.reference for row in page])
-                for row in page:
-                    if row.reference not in there:
-                        continue
-                    place = Place(self._tenant_id, table.name, row.id, "events")
-                    text = unseal(there[row.reference], place, row.sealed_events)
-                    for number, _, event in unpacked(text):
-                        yield row.password_id, (row.log_id, number), event
+        these = select(table).where(self._of(table), table.c.password_id.in_(wanted))
+        rows = connection.execute(self._new_to(these, table, "last", is_kept)).all()
+        for row, text in opened(self._keys, self._tenant_id, rows):
+            for number, _, event in unpacked(text):
+                yield row.password_id, (row.log_id, number), event
 
     def _new_to(self, wanted: Any, table: Table, number: str, is_kept: bool) -> Any:
         """Of what a statement selects, that which is behind the end of its fold."""
         if not is_kept:
             return wanted
         fold, column = tables.attendance_fold.c, table.c
-        same = and_(
-            fold.stream_id == column.stream_id,
-            fold.password_id == column.password_id,
-            fold.options == self._options,
-        )
+        same = and_(fold.password_id == column.password_id, fold.options == self._options)
         is_new = or_(
             fold.password_id.is_(None),
             column.log_id > fold.log_id,
@@ -225,53 +240,59 @@ class Folds:
         )
         return wanted.outerjoin(tables.attendance_fold, same).where(is_new)
 
-    def _of(self, table: Table, wanted: Sequence[int] | None) -> Iterable[Any]:
-        """Which rows are meant, a part of them at a time."""
-        ours = and_(table.c.tenant_id == self._tenant_id, table.c.stream_id == self._stream_id)
-        if wanted is None:
-            yield and_(ours, true())
-            return
-        for begin in range(0, len(wanted), _AT_ONCE):
-            yield and_(ours, table.c.password_id.in_(wanted[begin : begin + _AT_ONCE]))
+    def _of(self, table: Table) -> ColumnElement[bool]:
+        """Which events are meant, and others of the hours that the span begins and ends in."""
+        streams = table.c.stream_id.in_(self._stream_ids)
+        at, unit = (table.c.t, 1) if "t" in table.c else (table.c.hour, tables.HOUR_MS)
+        begin, end = self._span
+        inside = at.between(begin // unit, (end - 1) // unit)
+        return and_(table.c.tenant_id == self._tenant_id, streams, inside)
+
+    def _these(self, wanted: Sequence[int]) -> ColumnElement[bool]:
+        """The folds of some passwords."""
+        fold = tables.attendance_fold.c
+        ours = fold.tenant_id == self._tenant_id, fold.options == self._options
+        return and_(*ours, fold.password_id.in_(wanted))
 
     def _keep(self, folds: dict[int, _Fold]) -> None:
         """Stores them, but of those whose password is revoked: it may be about to be erased."""
         table, password = tables.attendance_fold, tables.password.c
+        if not folds:
+            return
         ids = sorted(folds)
-        for begin in range(0, len(ids), _AT_ONCE):
-            some = ids[begin : begin + _AT_ONCE]
-            with self._database.writing() as connection:
-                take_turn(connection)
-                valid = connection.execute(
-                    select(password.id, password.reference).where(
-                        password.tenant_id == self._tenant_id,
-                        password.id.in_(some),
-                        password.revoked_at.is_(None),
-                    )
-                ).all()
-                there = self._keys.record_keys(self._tenant_id, [row.reference for row in valid])
-                for where in self._of(table, some):
-                    connection.execute(delete(table).where(where))
-                rows = [
-                    {
-                        "stream_id": self._stream_id,
-                        "password_id": row.id,
-                        "tenant_id": self._tenant_id,
-                        "options": self._options,
-                        "log_id": folds[row.id].end[0],
-                        "number": folds[row.id].end[1],
-                        "t": folds[row.id].t,
-                        "state": seal(
-                            there[row.reference], self._place(row.id), folds[row.id].pack()
-                        ),
-                    }
-                    for row in valid
-                    if row.reference in there
-                ]
-                if rows:
-                    connection.execute(insert(table), rows)
+        with self._database.writing() as connection:
+            take_turn(connection)
+            valid = connection.execute(
+                select(password.id, password.reference).where(
+                    password.tenant_id == self._tenant_id,
+                    password.id.in_(ids),
+                    password.revoked_at.is_(None),
+                )
+            ).all()
+            there = self._keys.record_keys(self._tenant_id, [row.reference for row in valid])
+            connection.execute(delete(table).where(self._these(ids)))
+            rows = [
+                {
+                    "password_id": row.id,
+                    "tenant_id": self._tenant_id,
+                    "options": self._options,
+                    "log_id": folds[row.id].end[0],
+                    "number": folds[row.id].end[1],
+                    "t": folds[row.id].t,
+                    "state": seal(there[row.reference], self._place(row.id), folds[row.id].pack()),
+                }
+                for row in valid
+                if row.reference in there
+            ]
+            if rows:
+                connection.execute(insert(table), rows)
 
     def _place(self, password_id: int) -> Place:
         return Place(
-            self._tenant_id, "attendance_fold", password_id, f"state of stream {self._stream_id}"
+            self._tenant_id, "attendance_fold", password_id, f"state by {self._options.hex()}"
         )
+
+
+def _place_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    stream, day = row["stream"], row["day"]
+    return row["key"], stream is None, stream, day is None, day

@@ -68,6 +68,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "admission": Held(
         (DataClass.PASSWORDS, DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS)
     ),
+    "restriction": Held((DataClass.PASSWORDS,)),
     "session": Held((DataClass.SESSIONS,)),
     "ending": Held((DataClass.ENDINGS,)),
     "person": Held(
@@ -93,7 +94,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_leaf": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_journal": Held((DataClass.ATTENDANCE,)),
     "attendance_fold": Held(
-        (DataClass.ATTENDANCE,),
+        (DataClass.ATTENDANCE_INTERVALS,),
         {"state": "what `pystream attendance show` computes from the events"},
     ),
     "attendance_part": Held((DataClass.ATTENDANCE,)),
@@ -116,6 +117,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_event_stream": Held((DataClass.SETTINGS,)),
     "attendance_report": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
     "attendance_report_name": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
+    "attendance_hold": Held((DataClass.ATTENDANCE_REPORTS,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),
     "token": Held((DataClass.TOKENS, DataClass.EXPIRED_TOKENS), {"digest": _A_SECRET}),

@@ -32,11 +32,14 @@ _CHANGEABLE: Final = frozenset(("valid_from", "valid_until", "max_devices"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A password as the customer knows it. `text` and `label` are None where it was erased."""
+    """A password as the customer knows it. `text` and `label` are None where it was erased. `number`: its
+    place in the order in which the tenant's were made, which a page of a list goes on behind; 0 in what is
+    on no list."""
 
     password: Password
     text: str | None = field(repr=False)
     label: str | None = field(repr=False)
+    number: int = 0
 
     @property
     def settings(self) -> PasswordSettings:
@@ -132,31 +135,32 @@ class Issuer:
     def listed(
         self, tenant_id: int, stream_id: int | None = None, *, named: bool = False
     ) -> Iterator[Shown]:
-        """A tenant's passwords, all or those that open a stream, by id; with `named`, the viewers whom
-        its links and tokens name."""
+        """A tenant's passwords, all or those that open a stream, in the order in which they were made; with
+        `named`, the viewers whom its links and tokens name."""
         after = 0
         while page := self._viewers.passwords(
             tenant_id, stream_id, after=after, most=_PAGE, named=named
         ):
             yield from self._shown(tenant_id, page)
-            after = page[-1].password.id
+            after = page[-1].number
 
     def page(
         self, tenant_id: int, stream_id: int | None = None, *, after: int = 0, most: int = _PAGE
     ) -> list[Shown]:
-        """A page of these, behind the id `after`."""
+        """A page of these, behind the number `after`."""
         found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most)
         return list(self._shown(tenant_id, found))
 
     def made(
         self, tenant_id: int, stream_id: int, at: int, most: int, *, after: int = 0
     ) -> list[Shown]:
-        """A page of the passwords of a stream that were added in that second, behind the id `after`."""
+        """A page of the passwords of a stream that were added in that second, behind the number `after`."""
         found = self._viewers.passwords(tenant_id, stream_id, after=after, most=most, made_at=at)
         return list(self._shown(tenant_id, found))
 
     def shown(self, tenant_id: int, ids: Collection[int], *, named: bool = False) -> list[Shown]:
-        """Passwords of a tenant by their ids; those that it has. With `named`, its named viewers."""
+        """Passwords of a tenant by their ids; those that it has, in the order in which they were made. With
+        `named`, its named viewers."""
         wanted, found = sorted(set(ids)), list[Shown]()
         for first in range(0, len(wanted), _PAGE):
             some = wanted[first : first + _PAGE]
@@ -164,13 +168,13 @@ class Issuer:
                 tenant_id,
                 self._viewers.passwords(tenant_id, ids=some, most=_PAGE, named=named),
             )
-        return found
+        return sorted(found, key=lambda each: each.number)
 
     def _shown(self, tenant_id: int, page: Sequence[Sealed]) -> Iterator[Shown]:
         keys = self._keys.record_keys(tenant_id, [each.reference for each in page])
         for each in page:
             text, label = _opened(keys.get(each.reference), each)
-            yield Shown(password=each.password, text=text, label=label)
+            yield Shown(password=each.password, text=text, label=label, number=each.number)
 
     def find(self, tenant_id: int, text: str) -> Password | None:
         """The password of that text. Raises `InvalidValue` for one that cannot be."""
@@ -294,13 +298,16 @@ class Issuer:
         return [(new.id, text) for new, (text, _) in zip(made, entries, strict=True)]
 
     def erase(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
-        """Revokes passwords and destroys what their texts and labels were sealed with; returns how
-        many there were. Their rows stay, of which nothing can be read. What the API keeps of its
-        answers may hold them: nobody reads these again either, nor what is known of who has watched with
-        them."""
+        """Revokes passwords and destroys what their texts and labels were sealed with, also in sealed
+        reports; returns how many there were. Their rows stay, of which nothing can be read. What the API
+        keeps of its answers may hold them: nobody reads these again either, nor what is known of who has
+        watched with them, and when. Raises `InvalidValue`, and erases none, where a report that is held names
+        one, or its data is restricted."""
         references = self._viewers.references(tenant_id, ids)
         if not references:
             return 0
+        self._viewers.check_not_held(tenant_id, ids, now)
+        self._viewers.restrictions.check_none(tenant_id, ids)
         answers = self._viewers.answers.references(tenant_id)
         attendance = self._viewers.attendance
         self._viewers.revoke(tenant_id, ids, who=who, now=now)
@@ -311,8 +318,18 @@ class Issuer:
         sealed = attendance.references(tenant_id, ids)
         self._keys.erase(tenant_id, sealed, now, missing_ok=True)
         attendance.forget_sealed(tenant_id, sealed)
+        self._viewers.forget_sessions(tenant_id, ids)
         self._viewers.forget_lookups(tenant_id, ids, who=who, now=now)
         return len(references)
+
+    def erased(self, tenant_id: int, stream_ids: Collection[int], since: int, until: int) -> int:
+        """How many passwords and named viewers of these streams were erased that may have been valid between
+        two times."""
+        references = self._viewers.ended(tenant_id, stream_ids, since, until)
+        there = 0
+        for first in range(0, len(references), _PAGE):
+            there += len(self._keys.record_keys(tenant_id, references[first : first + _PAGE]))
+        return len(references) - there
 
     def reindex(
         self, peppers: Peppers, most: int = _PAGE, *, twice: Callable[[int], None] = lambda id: None

@@ -16,6 +16,7 @@ erasure list is applied when the first node opens it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -247,7 +248,9 @@ def _sync(path: str) -> None:
 def _check_manifest(path: str) -> int:
     """When the backup was made. Raises `StoreError` where the file is not what was written then."""
     manifest = _manifest_of(path)
-    if os.path.lexists(path) and not os.path.lexists(manifest):
+    if not os.path.lexists(path):
+        raise StoreError(f"{path}: {os.strerror(errno.ENOENT)}")
+    if not os.path.lexists(manifest):
         raise StoreError(
             f"{manifest}: the manifest of this backup is missing: it was made together with the .db,"
             " and belongs beside it, under the same name"

@@ -161,7 +161,8 @@ class Leaving:
         """All rows as they are exported, opened where they are sealed."""
         held = INVENTORY[table.name]
         wanted = select(table).where(owner(table) == tenant.id)
-        found = connection.execute(wanted.order_by(*table.primary_key.columns)).mappings()
+        order = [table.c.number] if table is tables.password else table.primary_key.columns
+        found = connection.execute(wanted.order_by(*order)).mappings()
         for page in found.partitions(_PAGE):
             keys: Mapping[bytes, bytes] = {}
             if "reference" in table.c:
@@ -196,9 +197,16 @@ class Leaving:
     def delete(self, name: str, *, who: str, now: int, force: bool = False) -> Deleted:
         """Deletes a tenant and everything of it for good.
 
-        Raises `StoreError` where it has streams that are not removed, unless `force` is set.
+        Raises `StoreError` where it has streams that are not removed, unless `force` is set; and, whatever
+        is set, as long as one of its sealed reports is held, or the data of a password restricted.
         """
         tenant = self._store.tenant(name)
+        self._check_not_held(tenant, now)
+        if restricted := self._store.viewers.restrictions.listed(tenant.id):
+            raise StoreError(
+                f"the data of some passwords of {name!r} is restricted ({len(restricted)}): it is kept until"
+                f" that is lifted (pystream password restrict {name} lists them); nothing was deleted"
+            )
         streams = self._store.streams(name)
         if streams and not force:
             raise StoreError(
@@ -228,6 +236,31 @@ class Leaving:
         if self._database.path is not None:
             self._database.checkpoint()
         return Deleted(proof, names, traces)
+
+    def _check_not_held(self, tenant: Tenant, now: int) -> None:
+        hold, report = tables.attendance_hold.c, tables.attendance_report.c
+        event, stream = tables.attendance_event.c, tables.stream.c
+        wanted = (
+            select(hold.until, hold.reason, event.name, stream.name.label("stream"), hold.subject)
+            .join_from(
+                tables.attendance_hold, tables.attendance_report, report.subject == hold.subject
+            )
+            .outerjoin(tables.attendance_event, event.id == report.event_id)
+            .outerjoin(tables.stream, stream.id == report.stream_id)
+            .where(hold.tenant_id == tenant.id, hold.until > now)
+            .order_by(hold.until.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            held = connection.execute(wanted).one_or_none()
+        if held is None:
+            return
+        of = f"{tenant.name}/{held.name or held.stream}"
+        day = "" if held.name else f" --day {held.subject.rpartition(' ')[2]}"
+        raise StoreError(
+            f"the report of {of} is held until {_moment(held.until)}: {held.reason}. When nobody wants it"
+            f" any more, `pystream report {of}{day} --release` ends that; nothing was deleted"
+        )
 
     def _close(self, tenant: Tenant, now: int) -> None:
         """Removes what is still served, and ends who watches."""

@@ -18,8 +18,9 @@ Receipts and exports are computed from the store as it is, and signed for the ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush, merge
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
@@ -42,6 +43,8 @@ from pystream.acl.store.attending import Log
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.opened import opened
+from pystream.acl.store.restricting import is_restricted
 from pystream.acl.streams import Stream, Tenant
 from pystream.attendance import documents, evidence, notes
 from pystream.attendance.checkpoint import Checkpoint, Clock
@@ -49,12 +52,13 @@ from pystream.attendance.documents import Leaf, Scope
 from pystream.attendance.notes import SigningKey, VerifierKey
 from pystream.attendance.options import Options
 from pystream.attendance.tiles import HASH, WIDTH, Tiles, tops
-from pystream.errors import InvalidValue, NotFound, NotProven, StoreError
+from pystream.errors import InvalidValue, NotFound, NotProven, Said, StoreError
 
 DAY_S = 86_400
 # Leaves that subtrees are made of in one transaction, and sealed rows whose keys are asked for at once.
 _FOLDED_AT_ONCE = 1 << 16
-_AT_ONCE = 500
+# Of passwords and hours.
+_OPENED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Signed:
 
 
 Root: TypeAlias = tuple[int, int, bytes]
+_Held: TypeAlias = tuple[int, bytes, str]
 """An epoch, a size of its log, and its root then."""
 
 
@@ -137,22 +142,32 @@ class Notary:
             if not is_used:
                 self._keys.erase(tenant_id, [sealing.reference], now)
 
+    def public_key(self, tenant: Tenant, now: int) -> VerifierKey:
+        """The same for whoever asks for it. Raises `NotFound` where nothing is recorded of that tenant."""
+        if not tenant.settings.attendance_purpose and not self.checkpoints(tenant.id):
+            text = (
+                f"{tenant.name} has not accepted yet what attendance is recorded for (pystream attendance"
+                " purpose), so there is no key"
+            )
+            raise NotFound(Said("no-purpose", text))
+        return self.ensure_key(tenant.id, now)
+
     def signing_key(self, tenant_id: int) -> SigningKey:
         """What a tenant's logs and documents are signed with. Raises `NotFound` where there is none, or
         none any more."""
         with self._database.reading() as connection:
             row = _newest_key(connection, tenant_id)
         if row is None:
-            raise NotFound(
-                "nothing was recorded yet of attendance: there is no key to sign it with"
-            )
+            text = "nothing was recorded yet of attendance: there is no key to sign it with"
+            raise NotFound(Said("nothing-recorded", text))
         reference = row["reference"]
         key = self._keys.record_keys(tenant_id, [reference]).get(reference)
         if key is None:
-            raise NotFound(
-                "the key is lost that the log of attendance was signed with: begin a new epoch"
-                " (pystream attendance restored)"
+            text = (
+                "the key is lost that the log of attendance was signed with: begin a new epoch (pystream"
+                " attendance restored)"
             )
+            raise NotFound(Said("key-lost", text))
         return SigningKey(
             row["name"], unseal(key, _place(tenant_id, row["id"]), row["sealed_seed"])
         )
@@ -260,7 +275,8 @@ class Notary:
         with self._database.reading() as connection:
             found = connection.execute(wanted.limit(1)).one_or_none()
         if found is None:
-            raise NotFound("no checkpoint has a time stamp (the setting attendance.timestamp_url)")
+            text = "no checkpoint has a time stamp (the setting attendance.timestamp_url)"
+            raise NotFound(Said("no-stamp", text))
         return found.note, found.answer
 
     def cosign(self, tenant: Tenant, note: str, now: int) -> Signed:
@@ -270,9 +286,8 @@ class Notary:
         the tenant's, `MalformedDocument` and `NotProven` where its cosigner has not signed it.
         """
         if not tenant.settings.checkpoint_cosigner:
-            raise InvalidValue(
-                f"{tenant.name} has no cosigner yet (pystream tenant set --checkpoint-cosigner)"
-            )
+            text = f"{tenant.name} has no cosigner yet (pystream tenant set --checkpoint-cosigner)"
+            raise InvalidValue(Said("no-cosigner", text))
         cosigner = VerifierKey.parse(tenant.settings.checkpoint_cosigner)
         text, signers = notes.check(note, [cosigner])
         if not signers:
@@ -287,7 +302,8 @@ class Notary:
                 notes.parse(each.note)[0]: each for each in _checkpoints(connection, tenant.id)
             }
             if text not in known:
-                raise NotFound(f"this is no checkpoint of {tenant.name}'s log")
+                text = f"this is no checkpoint of {tenant.name}'s log"
+                raise NotFound(Said("no-checkpoint", text))
             of = known[text]
             # The first word of a cosigner stands.
             if cosigner not in of.cosigners:
@@ -305,14 +321,18 @@ class Notary:
         self, tenant_id: int, clock: Clock, now: int, known: Checkpoint | None = None, *, who: str
     ) -> Signed:
         """After a restore: another log, and the first checkpoint of it. `known` is the last one that
-        somebody has of the log before, where that knows more than the store. Raises `NotFound` where
-        nothing was recorded."""
+        somebody has of the log before, where that knows more than the store, in which there may be no log
+        any more. Raises `NotFound` where nothing was recorded."""
         check_who(who)
-        before = self._last_of(tenant_id, clock, now)
-        epoch, size, root = before.epoch, before.size, before.root
+        last: Root = 0, 0, b""
+        before = None
+        if known is None or self.heads([tenant_id])[tenant_id].epoch:
+            before = self._last_of(tenant_id, clock, now)
+            last = before.epoch, before.size, before.root
         # Of epochs that the store has forgotten none comes again.
-        if known is not None and (known.epoch, known.size) > (epoch, size):
-            epoch, size, root = known.epoch, known.size, known.root
+        if known is not None and (known.epoch, known.size) > last[:2]:
+            last = known.epoch, known.size, known.root
+        epoch, size, root = last
         with self._database.writing() as connection:
             take_turn(connection)
             row = {
@@ -323,7 +343,9 @@ class Notary:
                 "previous_size": size,
                 "previous_root": root,
             }
-            since = _last_known(connection, before.log_id, now)
+            since = _last_known(
+                connection, tenant_id, before.log_id if before is not None else None, now
+            )
             connection.execute(insert(tables.attendance_log).values(row))
             log = Log.of(connection, tenant_id, now)
             until = max(now * 1000, since + 1)
@@ -344,18 +366,21 @@ class Notary:
             self._make_key(tenant_id, now, anew=True)
             return self.checkpoint(tenant_id, clock, now)
 
-    def heads(self) -> dict[int, Head]:
-        """How far each tenant's log is, by the tenant's number."""
+    def heads(self, also: Collection[int] = ()) -> dict[int, Head]:
+        """How far each tenant's log is, by the tenant's number; and that of those who are named `also`, if
+        they are tenants: of epoch 0, where there is none."""
         log, checkpoint = tables.attendance_log.c, tables.attendance_checkpoint.c
         newest = select(func.max(checkpoint.id)).group_by(checkpoint.tenant_id)
         logs = select(log.tenant_id, log.epoch, log.size).where(log.id.in_(_newest_logs()))
         signed = _roots().where(checkpoint.id.in_(newest))
+        named = select(tables.tenant.c.id).where(tables.tenant.c.id.in_(sorted(also)))
         with self._database.reading() as connection:
+            none = dict.fromkeys(connection.scalars(named) if also else (), Head(0, 0, None))
             last = {
                 tenant_id: (epoch, size, root)
                 for tenant_id, epoch, size, root in connection.execute(signed).all()
             }
-            return {
+            return none | {
                 row.tenant_id: Head(row.epoch, row.size, last.get(row.tenant_id))
                 for row in connection.execute(logs)
             }
@@ -369,9 +394,21 @@ class Notary:
 
     # What leaves the house
 
-    def export(self, tenant_id: int, clock: Clock, now: int) -> Iterator[bytes]:
-        """The lines of the log, whole, up to a checkpoint of now. Raises `NotFound` as `checkpoint` does."""
-        signed = self.checkpoint(tenant_id, clock, now)
+    def signed_over(self, tenant_id: int, epoch: int | None, clock: Clock, now: int) -> Signed:
+        """A checkpoint over all of a log: of now, or of one of an earlier epoch the last. Raises `NotFound`
+        as `checkpoint` does, and where there is no such epoch."""
+        newest = self.checkpoint(tenant_id, clock, now)
+        if epoch is None or epoch == newest.epoch:
+            return newest
+        found = [each for each in self.checkpoints(tenant_id) if each.epoch == epoch]
+        if not found:
+            raise NotFound(
+                f"there is no epoch {epoch} of this log; it is in its epoch {newest.epoch}"
+            )
+        return found[0]
+
+    def export(self, signed: Signed) -> Iterator[bytes]:
+        """The lines of a log, whole, up to a checkpoint of it."""
         return documents.export(signed.note, self._leaves(signed))
 
     def receipt(
@@ -395,10 +432,11 @@ class Notary:
                 held.append((place, Leaf(b"", salt, spelt)))
                 is_seen = is_seen or '"key":' in event
         if not is_seen:
-            raise NotFound(
+            text = (
                 f"nothing is known of what password {password_id} has watched of"
                 f" {stream.tenant}/{stream.name} then, or not any more"
             )
+            raise NotFound(Said("no-receipt", text))
         ledger = options.ledger()
         ledger.take(everything)
         rows = [row for row in ledger.rows() if scope.has(row)]
@@ -415,20 +453,25 @@ class Notary:
             )
 
     def _leaves(self, signed: Signed) -> Iterator[Leaf]:
-        held = {place: (salt, event.encode()) for place, salt, event in self._held(signed)}
+        held = self._held(signed)
+        there = next(held, None)
         for first in range(0, signed.size, _FOLDED_AT_ONCE):
             last = min(first + _FOLDED_AT_ONCE, signed.size)
             with self._database.reading() as connection:
                 hashes = _hashes(connection, signed.log_id, 0, first, last)
             for number in range(first, last):
                 at = (number - first) * HASH
-                yield Leaf(hashes[at : at + HASH], *held.pop(number, (None, None)))
+                leaf = Leaf(hashes[at : at + HASH], None, None)
+                if there is not None and there[0] == number:
+                    leaf = leaf._replace(salt=there[1], event=there[2].encode())
+                    there = next(held, None)
+                yield leaf
 
     def _held(
         self, signed: Signed, stream_id: int | None = None, password_id: int | None = None
-    ) -> Iterator[tuple[int, bytes, str]]:
-        """Places, salts and events below a checkpoint that are neither erased nor expired: all, or of one
-        viewer and of nobody."""
+    ) -> Iterator[_Held]:
+        """Places, salts and events below a checkpoint that are neither erased nor expired, in their order:
+        all that is not restricted, or of one viewer and of nobody."""
         journal, sealed, incident = (
             tables.attendance_journal,
             tables.attendance_sealed,
@@ -441,26 +484,58 @@ class Notary:
             return wanted.where(column.log_id == signed.log_id, column.number < signed.size)
 
         open_ = below(journal)
-        closed = select(sealed.c.id, sealed.c.reference, sealed.c.sealed_events)
-        closed = closed.where(sealed.c.log_id == signed.log_id)
+        closed = select(sealed.c.id, sealed.c.first)
+        closed = closed.where(sealed.c.log_id == signed.log_id, sealed.c.first < signed.size)
         if stream_id is not None:
             of_stream = journal.c.stream_id == stream_id, sealed.c.stream_id == stream_id
             of_password = journal.c.password_id == password_id, sealed.c.password_id == password_id
             open_ = open_.where(of_stream[0], of_password[0])
             closed = closed.where(of_stream[1], of_password[1])
+        else:
+            open_ = open_.where(~is_restricted(journal.c.password_id))
+            closed = closed.where(~is_restricted(sealed.c.password_id))
+        # What is sealed from here on is seen as it was, and of what is sealed already the names suffice: it
+        # is read when its turn has come, and may be erased by then.
         with self._database.reading() as connection:
-            befell = connection.execute(below(incident)).all()
-            rows = connection.execute(open_).all()
-            closed_rows = connection.execute(closed.order_by(sealed.c.id)).all()
-        yield from map(tuple, (*befell, *rows))
-        for begin in range(0, len(closed_rows), _AT_ONCE):
-            page = closed_rows[begin : begin + _AT_ONCE]
-            there = self._keys.record_keys(signed.tenant_id, [row.reference for row in page])
-            for row in page:
-                if row.reference in there:
-                    place = Place(signed.tenant_id, "attendance_sealed", row.id, "events")
-                    text = unseal(there[row.reference], place, row.sealed_events)
-                    yield from (line for line in evidence.unpacked(text) if line[0] < signed.size)
+            befell = connection.execute(below(incident).order_by(incident.c.number)).all()
+            rows = connection.execute(open_.order_by(journal.c.number)).all()
+            places = connection.execute(closed.order_by(sealed.c.first, sealed.c.id)).all()
+        yield from merge(
+            ((row.number, row.salt, row.event) for row in befell),
+            ((row.number, row.salt, row.event) for row in rows),
+            self._unsealed(signed, [(row.id, row.first) for row in places]),
+        )
+
+    def _unsealed(self, signed: Signed, places: Sequence[tuple[int, int]]) -> Iterator[_Held]:
+        """What is sealed in some places, each with the first number that is in it, ascending: opened are
+        those alone that overlap."""
+        waiting: list[tuple[int, int, _Held, Iterator[_Held]]] = []
+
+        def push(id: int, lines: Iterator[_Held]) -> None:
+            line = next(lines, None)
+            if line is not None and line[0] < signed.size:
+                heappush(waiting, (line[0], id, line, lines))
+
+        def until(number: int) -> Iterator[_Held]:
+            while waiting and waiting[0][0] < number:
+                _, id, line, lines = heappop(waiting)
+                yield line
+                push(id, lines)
+
+        for begin in range(0, len(places), _OPENED_AT_ONCE):
+            page = places[begin : begin + _OPENED_AT_ONCE]
+            yield from until(page[0][1])
+            for id, text in self._texts(signed.tenant_id, [id for id, _ in page]):
+                push(id, evidence.unpacked(text))
+        yield from until(signed.size)
+
+    def _texts(self, tenant_id: int, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Of those that are not erased."""
+        sealed = tables.attendance_sealed.c
+        wanted = select(sealed.id, sealed.reference, sealed.sealed_events)
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted.where(sealed.id.in_(ids))).all()
+        yield from ((row.id, text) for row, text in opened(self._keys, tenant_id, rows))
 
 
 # Keys
@@ -514,7 +589,8 @@ def _signed(
     wanted = select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.id.desc())
     log = connection.execute(wanted.limit(1)).mappings().one_or_none()
     if log is None:
-        raise NotFound("nothing was recorded yet of attendance")
+        text = "nothing was recorded yet of attendance"
+        raise NotFound(Said("nothing-recorded", text))
     last = next(iter(_checkpoints(connection, tenant_id, log["id"])), None)
     if last is not None and last.size == log["size"]:
         return last
@@ -591,8 +667,9 @@ def _checkpoints(
     )
 
 
-def _last_known(connection: Connection, log_id: int, now: int) -> int:
-    """The last instant, in ms, of which a log that was brought back knows that somebody has recorded."""
+def _last_known(connection: Connection, tenant_id: int, log_id: int | None, now: int) -> int:
+    """The last instant, in ms, of which a log that was brought back knows that somebody has recorded. Where
+    no log is there: of which the store knows that."""
     log, cursor, journal, incident, checkpoint = (
         tables.attendance_log.c,
         tables.attendance_cursor.c,
@@ -609,6 +686,7 @@ def _last_known(connection: Connection, log_id: int, now: int) -> int:
             select(func.max(incident.t)).where(incident.log_id == log_id),
             select(func.max(checkpoint.at) * 1000).where(*earlier),
             select(log.begun_at * 1000).where(log.id == log_id),
+            select(tables.tenant.c.created_at * 1000).where(tables.tenant.c.id == tenant_id),
         )
     ]
     return max(int(each) for each in found if each is not None)

@@ -9,6 +9,11 @@ another time zone later. The sums of months are what they were.
 
 **Passwords, and viewers whom links and tokens name.** First nobody can come in with one any more; then the
 key is destroyed in the key store, outside of any transaction; then the row goes, and with it its sessions.
+The key of one that a sealed report names stays as long as that report, and opens nothing else any more.
+What is restricted (`restricting`) does not get old.
+
+**Reports.** All versions of one go together, so that none is taken out of a chain, when the last of them is
+old; one that is held does not. Keys go first, those of names included whose passwords are gone.
 
 What is left in files after that: SQLite overwrites what is deleted (`secure_delete`), and its
 write-ahead log is emptied at the end of a run.
@@ -17,17 +22,19 @@ write-ahead log is emptied at the end of a run.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Table,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     insert,
@@ -38,7 +45,7 @@ from sqlalchemy import (
 )
 
 from pystream.acl.proofs import Proof
-from pystream.acl.retention import DAY_S, OF_THE_CONTRACT, DataClass, Rules
+from pystream.acl.retention import DAY_S, OF_TENANTS, OF_THE_CONTRACT, DataClass, Rules
 from pystream.acl.store import key_backups, tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import HOUR_MS, AttendanceStore
@@ -46,6 +53,7 @@ from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
 from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.restricting import is_restricted
 from pystream.acl.traffic import hours_of, month_of
 from pystream.errors import StoreError
 
@@ -59,6 +67,12 @@ _BACKUPS = "retention.key_backups_folder"
 _PASSWORDS = (
     *(DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
     DataClass.NAMED_VIEWERS,
+)
+# What is of one hour each: its column, and how many of the column's unit an hour has.
+_EVENTS = (
+    (tables.attendance_sealed, "hour", 1),
+    (tables.attendance_journal, "t", HOUR_MS),
+    (tables.attendance_reach, "played_at", HOUR_MS),
 )
 _COUNTERS = ("requests", "bytes", "aborted")
 # Of what belongs to no tenant.
@@ -131,6 +145,11 @@ class Retention:
             over = tables.kept_answer.c.expires <= now
             found[DataClass.KEPT_ANSWERS] = counted(connection, tables.kept_answer, over)
             found[DataClass.ATTENDANCE] = self._old_attendance(connection, now)
+            fold = tables.attendance_fold
+            found[DataClass.ATTENDANCE_INTERVALS] = counted(connection, fold, self._old_folds(now))
+            found[DataClass.ATTENDANCE_REPORTS] = counted(
+                connection, tables.attendance_report, self._old_reports(now)
+            )
             found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
@@ -148,6 +167,8 @@ class Retention:
         """Deletes what is old, and puts the proof of it into the log. Where backups cannot be looked
         after, everything else is deleted, with a proof that does not name them; then it raises."""
         done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
+        # First: what they name is free then.
+        done[DataClass.ATTENDANCE_REPORTS] += self._forget_reports(now)
         for data in _PASSWORDS:
             self._delete_passwords(data, now, done)
         answers = AnswerStore(self.database)
@@ -156,7 +177,7 @@ class Retention:
                 self.keys.erase(tenant, references, now, missing_ok=True)
                 answers.forget(tenant, references)
                 done[DataClass.KEPT_ANSWERS][tenant] += len(references)
-        done[DataClass.ATTENDANCE] += self._forget_attendance(now)
+        self._forget_attendance(now, done)
         done[DataClass.AUDIT] += self._forget_entries(now)
         for data, table, where in self._simple(now):
             done[data] += self._delete(table, where)
@@ -174,7 +195,8 @@ class Retention:
                 done[DataClass.KEY_BACKUPS] = _nobodys(len(pruned))
             except StoreError as error:
                 failed = error
-        proof = ProofLog(self.database).add(_document(done, self.rules, now), now)
+        document = _document(done, self.rules, self._own_days(), now)
+        proof = ProofLog(self.database).add(document, now)
         if self.database.path is not None:
             self.database.checkpoint()
         if failed is not None:
@@ -196,7 +218,8 @@ class Retention:
 
         session, stream = tables.session.c, tables.stream.c
         ended = func.coalesce(session.ended_at, session.expires)
-        yield DataClass.SESSIONS, tables.session, ended < before(DataClass.SESSIONS)
+        over = and_(ended < before(DataClass.SESSIONS), ~is_restricted(session.password_id))
+        yield DataClass.SESSIONS, tables.session, over
         yield DataClass.ENDINGS, tables.ending, tables.ending.c.at < before(DataClass.ENDINGS)
         hour = before(DataClass.TRAFFIC) // 3600
         yield DataClass.TRAFFIC, tables.traffic, tables.traffic.c.hour < hour
@@ -234,41 +257,114 @@ class Retention:
 
     # Attendance
 
-    def _old_hour(self, now: int) -> int:
-        return self.rules.old_before(DataClass.ATTENDANCE, now) // 3600
+    def _own_days(self) -> dict[int, dict[str, int]]:
+        """Of tenants who have days of their own: class by class."""
+        tenant = tables.tenant.c
+        columns = {str(data): tenant[f"{data}_days"] for data in OF_TENANTS}
+        wanted = select(tenant.id, *columns.values()).order_by(tenant.id)
+        with self.database.reading() as connection:
+            rows = connection.execute(wanted.where(func.coalesce(*columns.values()).is_not(None)))
+            return {
+                id: {
+                    name: value
+                    for name, value in zip(columns, days, strict=True)
+                    if value is not None
+                }
+                for id, *days in rows
+            }
+
+    def _days(self, data: DataClass, table: Table) -> ColumnElement[int]:
+        """Those of the tenant that a row is of."""
+        tenant = tables.tenant.c
+        days = func.coalesce(tenant[f"{data}_days"], self.rules.days(data))
+        own = select(cast(days, BigInteger)).where(tenant.id == table.c.tenant_id)
+        return own.correlate(table).scalar_subquery()
+
+    def _of_old_hour(self, table: Table, column: str, unit: int, now: int) -> ColumnElement[bool]:
+        """Of events from before the hour in which they get old; `unit`: as many of the column's are an
+        hour."""
+        hour = now // 3600 - self._days(DataClass.ATTENDANCE, table) * 24
+        return and_(table.c[column] < hour * unit, ~is_restricted(table.c.password_id))
 
     def _old_attendance(self, connection: Connection, now: int) -> Counter[int]:
-        hour, sealed, open_, reach = (
-            self._old_hour(now),
-            tables.attendance_sealed,
-            tables.attendance_journal,
-            tables.attendance_reach,
-        )
-        found = counted(connection, sealed, sealed.c.hour < hour)
-        found += counted(connection, open_, open_.c.t < hour * HOUR_MS)
-        return found + counted(connection, reach, reach.c.played_at < hour * HOUR_MS)
+        found: Counter[int] = Counter()
+        for table, column, unit in _EVENTS:
+            found += counted(connection, table, self._of_old_hour(table, column, unit, now))
+        return found
 
-    def _forget_attendance(self, now: int) -> Counter[int]:
-        hour, open_ = self._old_hour(now), tables.attendance_journal
-        # Of a node that has sealed nothing for so long.
-        done = self._delete(open_, open_.c.t < hour * HOUR_MS)
-        # What was computed of them goes with events; it is computed again of what is left.
+    def _old_folds(self, now: int) -> ColumnElement[bool]:
+        """What is computed of events of which some are old: it is computed again of what is left."""
         fold = tables.attendance_fold
-        self._delete(fold, true() if done else fold.c.t < hour * HOUR_MS)
-        reach = tables.attendance_reach
-        done += self._delete(reach, reach.c.played_at < hour * HOUR_MS)
+        old = [self._of_old_hour(fold, "t", HOUR_MS, now)]
+        for table, column, unit in _EVENTS[:2]:
+            is_old = self._of_old_hour(table, column, unit, now)
+            same = table.c.password_id == fold.c.password_id
+            old.append(select(true()).where(same, is_old).correlate(fold).exists())
+        return or_(*old)
+
+    def _forget_attendance(self, now: int, done: Counts) -> None:
+        done[DataClass.ATTENDANCE_INTERVALS] += self._delete(
+            tables.attendance_fold, self._old_folds(now)
+        )
+        sealed, *rest = _EVENTS
+        # Those of the journal are of a node that has sealed nothing for so long.
+        for table, column, unit in rest:
+            where = self._of_old_hour(table, column, unit, now)
+            done[DataClass.ATTENDANCE] += self._delete(table, where)
         attendance = AttendanceStore(self.database)
-        while old := attendance.old(hour):
+        while old := attendance.old(self._of_old_hour(*sealed, now)):
             for tenant, references in old.items():
                 self.keys.erase(tenant, references, now, missing_ok=True)
                 attendance.forget_sealed(tenant, references)
-                done[tenant] += len(references)
+                done[DataClass.ATTENDANCE][tenant] += len(references)
+        # Of whoever has looked meanwhile.
+        self._delete(tables.attendance_fold, self._old_folds(now))
+
+    # Reports
+
+    def _old_reports(self, now: int) -> ColumnElement[bool]:
+        report, hold = tables.attendance_report, tables.attendance_hold.c
+        other = report.alias()
+        newest = (
+            select(func.max(other.c.made_at))
+            .where(other.c.subject == report.c.subject)
+            .correlate(report)
+            .scalar_subquery()
+        )
+        held = select(true()).where(hold.subject == report.c.subject, hold.until > now)
+        before = now - self._days(DataClass.ATTENDANCE_REPORTS, report) * DAY_S
+        return and_(newest < before, ~held.correlate(report).exists())
+
+    def _forget_reports(self, now: int) -> Counter[int]:
+        done: Counter[int] = Counter()
+        report, name = tables.attendance_report, tables.attendance_report_name
+        wanted = select(report.c.id, report.c.tenant_id, report.c.reference)
+        wanted = wanted.where(self._old_reports(now)).order_by(report.c.id).limit(_AT_ONCE)
+        while True:
+            with self.database.reading() as connection:
+                old = connection.execute(wanted).all()
+                names = _unused_names(connection, [row.id for row in old])
+            if not old:
+                break
+            for tenant in sorted({row.tenant_id for row in old}):
+                references = [row.reference for row in old if row.tenant_id == tenant]
+                self.keys.erase(tenant, [*references, *names[tenant]], now, missing_ok=True)
+            ids = [row.id for row in old]
+            with self.database.writing() as connection:
+                delete_naming(connection, name, "report_id", ids)
+                done += delete_naming(connection, report, "id", ids)
+        hold = tables.attendance_hold
+        self._delete(hold, hold.c.until <= now)
         return done
 
     # Passwords
 
     def _old_passwords(self, data: DataClass, now: int) -> ColumnElement[bool]:
         column, before = tables.password.c, self.rules.old_before(data, now)
+        return and_(self._unused(data, before), ~is_restricted(column.id))
+
+    def _unused(self, data: DataClass, before: int) -> ColumnElement[bool]:
+        column = tables.password.c
         if data is DataClass.REVOKED_PASSWORDS:
             return column.revoked_at < before
         if data is DataClass.NAMED_VIEWERS:
@@ -293,18 +389,23 @@ class Retention:
                 return
             for tenant in sorted({row.tenant_id for row in old}):
                 these = {row.id: row.reference for row in old if row.tenant_id == tenant}
-                if ids := self._claim(data, these, now):
+                ids, named = self._claim(data, these, now)
+                if ids:
                     # Meanwhile others write: keys are destroyed on the disk, which takes its time.
-                    self.keys.erase(tenant, [these[id] for id in ids], now, missing_ok=True)
+                    useless = [these[id] for id in sorted(ids - named)]
+                    self.keys.erase(tenant, useless, now, missing_ok=True)
                     self._delete_claimed(data, ids, done)
 
-    def _claim(self, data: DataClass, ids: Collection[int], now: int) -> set[int]:
+    def _claim(self, data: DataClass, ids: Collection[int], now: int) -> tuple[set[int], set[int]]:
         """Takes passwords out of use that are old still; who has come in meanwhile stays. From here on, no
-        session of theirs can be stored, and nobody finds them. They were revoked so long ago that the
-        next run goes on with them, whatever ends this one."""
+        session of theirs can be stored, no report sealed that names them, and nobody finds them. They were
+        revoked so long ago that the next run goes on with them, whatever ends this one. Returns them, and
+        which of them sealed reports name."""
         column = tables.password.c
         these = column.id.in_(ids)
         with self.database.writing() as connection:
+            # Whoever seals a report meanwhile has done so, or finds them claimed.
+            take_turn(connection)
             connection.execute(select(column.id).where(these).order_by(column.id).with_for_update())
             still = select(column.id).where(these, self._old_passwords(data, now))
             found = set(connection.scalars(still))
@@ -315,7 +416,7 @@ class Retention:
                     .values(revoked_at=0, lookup=bindparam("noise")),
                     [{"gone": id, "noise": secrets.token_bytes(32)} for id in sorted(found)],
                 )
-        return found
+            return found, _named_in_reports(connection, found)
 
     def _delete_claimed(self, data: DataClass, ids: Collection[int], done: Counts) -> None:
         with self.database.writing() as connection:
@@ -408,6 +509,37 @@ def _sum_up_month(connection: Connection, tenant: int, hours: range) -> Counter[
     return gone
 
 
+# Names in reports
+
+
+def _named_in_reports(connection: Connection, ids: Collection[int]) -> set[int]:
+    """Which of these passwords sealed reports name."""
+    name = tables.attendance_report_name.c
+    wanted = select(name.password_id).where(name.password_id.in_(ids)).distinct()
+    return set(connection.scalars(wanted))
+
+
+def _unused_names(
+    connection: Connection, report_ids: Collection[int]
+) -> defaultdict[int, set[bytes]]:
+    """The references, by tenant, that nothing but the names in these reports has."""
+    table, password = tables.attendance_report_name, tables.password
+    name, other = table.c, table.alias().c
+    elsewhere = select(true()).where(
+        other.password_id == name.password_id, other.report_id.not_in(report_ids)
+    )
+    there = select(true()).where(password.c.id == name.password_id)
+    wanted = select(name.tenant_id, name.reference).where(
+        name.report_id.in_(report_ids),
+        ~elsewhere.correlate(table).exists(),
+        ~there.correlate(table).exists(),
+    )
+    found = defaultdict[int, set[bytes]](set)
+    for row in connection.execute(wanted):
+        found[row.tenant_id].add(row.reference)
+    return found
+
+
 # Counts
 
 
@@ -420,7 +552,9 @@ def _count(connection: Connection, where: ColumnElement[bool]) -> int:
     return int(connection.execute(found).scalar_one())
 
 
-def _document(done: Counts, rules: Rules, now: int) -> dict[str, Any]:
+def _document(
+    done: Counts, rules: Rules, own: Mapping[int, Mapping[str, int]], now: int
+) -> dict[str, Any]:
     tenants: dict[str, dict[str, int]] = {}
     for data, counts in done.items():
         for tenant, count in counts.items():
@@ -430,6 +564,7 @@ def _document(done: Counts, rules: Rules, now: int) -> dict[str, Any]:
         "kind": RETENTION,
         "at": now,
         "days": {str(data): rules.days(data) for data in done},
+        "own_days": {str(tenant): dict(days) for tenant, days in own.items()},
         "counts": {str(data): counts.total() for data, counts in done.items()},
         "tenants": tenants,
     }

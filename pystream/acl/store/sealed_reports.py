@@ -7,24 +7,28 @@ taken away from between two others unnoticed. Triggers of the database refuse to
 **Names** are kept apart from it: what the document calls a password is sealed under that password's own key.
 Who erases a password erases its name here, too. From then on the version shows the password as erased, and
 cannot be put together as it was signed; the files that were handed out before can be proven as ever.
+
+**A hold** keeps all versions of a report as they are, until a time and for a reason, as long as a law or a
+chamber wants them: the passwords that they name cannot be erased, and retention passes them by.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, select
 
+from pystream.acl.passwords import problems_of_moment
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import audit, tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
 from pystream.attendance.canonical import decode, encode
-from pystream.errors import InvalidValue, NotFound, StoreError
+from pystream.errors import InvalidValue, NotFound, Said, StoreError
 
 _TABLE, _NAMES = "attendance_report", "attendance_report_name"
 _AT_ONCE = 500
@@ -53,6 +57,26 @@ class Version:
     reason: str
     digest: str
     made_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Why a report is kept as it is, and until when, in Unix seconds."""
+
+    until: int
+    reason: str
+    made_at: int
+
+
+class Sealed(NamedTuple):
+    """That there are versions of a report: of which event, or of which stream, by its name; how many, and
+    when the last one was made."""
+
+    subject: Subject
+    name: str
+    versions: int
+    sealed_at: int
+    hold: Hold | None
 
 
 class Kept(NamedTuple):
@@ -91,10 +115,13 @@ class SealedReports:
             row = connection.execute(wanted).mappings().one_or_none()
             names = [] if row is None else _names(connection, row["id"])
         if row is None:
-            raise NotFound(f"there is no version {number} of this report")
+            said = f"there is no version {number} of this report"
+            raise NotFound(Said("no-version", said, number=number))
         key = self._keys.record_key(tenant_id, row["reference"])
         if key is None:
-            raise NotFound(f"version {number} of this report was erased")
+            raise NotFound(
+                Said("version-erased", f"version {number} of this report was erased", number=number)
+            )
         place = Place(tenant_id, _TABLE, row["id"], "document")
         value = decode(unseal(key, place, row["sealed_document"]))
         passwords = value["about"]["passwords"]
@@ -127,7 +154,8 @@ class SealedReports:
         `NotFound` where what it is of is not the tenant's.
         """
         if len(reason) > 500 or not reason.isprintable():
-            raise InvalidValue("reason: at most 500 characters are wanted, and no line ends")
+            text = "at most 500 characters are wanted, and no line ends"
+            raise InvalidValue(Said("text", text, of="reason", most=500))
         report = tables.attendance_report
         (key,) = self._keys.add_record_keys(tenant_id, 1, now)
         try:
@@ -140,11 +168,7 @@ class SealedReports:
                 last = connection.execute(wanted.order_by(report.c.version.desc()).limit(1)).first()
                 number, previous = (last.version + 1, last.digest) if last else (1, None)
                 if (number > 1) is not bool(reason.strip()):
-                    raise InvalidValue(
-                        f"reason: version {number - 1} is sealed already; a correction wants one"
-                        if number > 1
-                        else "reason: a first version corrects nothing"
-                    )
+                    raise InvalidValue(_wrong_reason(number))
                 document = make(number, previous)
                 digest = sha256(document).hexdigest()
                 bare, names = _parted(document)
@@ -174,6 +198,85 @@ class SealedReports:
         made = Version(number=number, reason=reason, digest=digest, made_at=now)
         return made, document
 
+    # Holds
+
+    def hold(
+        self, tenant_id: int, subject: Subject, until: int, reason: str, *, who: str, now: int
+    ) -> Hold:
+        """Keeps all versions as they are; a hold that is there is replaced. Raises `InvalidValue` for one
+        that is over or has no reason, and `NotFound` where nothing is sealed."""
+        if wrong := list(_wrong_hold(until, reason, now)):
+            raise InvalidValue(*wrong)
+        table, report = tables.attendance_hold, tables.attendance_report.c
+        with self._database.writing() as connection:
+            take_turn(connection)
+            sealed = report.tenant_id == tenant_id, report.subject == str(subject)
+            if connection.scalar(select(report.id).where(*sealed).limit(1)) is None:
+                text = "no version of this report is sealed: there is nothing to hold"
+                raise NotFound(Said("not-sealed", text))
+            connection.execute(delete(table).where(table.c.subject == str(subject)))
+            held: dict[str, Any] = {"until": until, "reason": reason, "made_at": now}
+            about = {"subject": str(subject), "tenant_id": tenant_id}
+            connection.execute(insert(table).values(about | held))
+            what = {"report_held": (None, reason), "report_held_until": (None, until)}
+            what |= _told_of(connection, subject)
+            audit.record(connection, tenant_id, who, now, what, subject.stream_id)
+        return Hold(**held)
+
+    def release(self, tenant_id: int, subject: Subject, *, who: str, now: int) -> None:
+        """Ends a hold. Raises `NotFound` where there is none."""
+        table = tables.attendance_hold
+        these = table.c.tenant_id == tenant_id, table.c.subject == str(subject)
+        with self._database.writing() as connection:
+            take_turn(connection)
+            if not connection.execute(delete(table).where(*these)).rowcount:
+                raise NotFound(Said("not-held", "this report is not held"))
+            what = {"report_released": (None, True)} | _told_of(connection, subject)
+            audit.record(connection, tenant_id, who, now, what, subject.stream_id)
+
+    def held(self, tenant_id: int, subject: Subject, now: int) -> Hold | None:
+        """The hold of a report that is not over."""
+        hold = tables.attendance_hold.c
+        wanted = select(hold.until, hold.reason, hold.made_at).where(
+            hold.tenant_id == tenant_id, hold.subject == str(subject), hold.until > now
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(wanted).mappings().one_or_none()
+        return None if row is None else Hold(**row)
+
+    def listed(self, tenant_id: int, now: int, *, skip: int, most: int) -> tuple[Sealed, ...]:
+        """Of which events and days of streams there are versions, the latest first; not of streams that
+        were removed."""
+        report, hold = tables.attendance_report.c, tables.attendance_hold.c
+        event, stream = tables.attendance_event, tables.stream
+        last = func.max(report.made_at)
+        name = func.coalesce(event.c.name, stream.c.name)
+        wanted = (
+            select(report.subject, report.event_id, report.stream_id, func.count(), last, name)
+            .add_columns(hold.until, hold.reason, hold.made_at)
+            .outerjoin(event, event.c.id == report.event_id)
+            .outerjoin(stream, stream.c.id == report.stream_id)
+            .outerjoin(
+                tables.attendance_hold, and_(hold.subject == report.subject, hold.until > now)
+            )
+            .where(report.tenant_id == tenant_id, stream.c.removed_at.is_(None))
+            .group_by(report.subject, report.event_id, report.stream_id)
+            .group_by(event.c.name, stream.c.name, hold.until, hold.reason, hold.made_at)
+            .order_by(last.desc(), report.subject)
+            .offset(skip)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).all()
+        return tuple(
+            Sealed(
+                Subject(event_id, stream_id, None if event_id else text.rpartition(" ")[2]),
+                *(name, count, at),
+                None if until is None else Hold(until=until, reason=reason, made_at=made_at),
+            )
+            for text, event_id, stream_id, count, at, name, until, reason, made_at in rows
+        )
+
     def _add_names(
         self, connection: Connection, tenant_id: int, report_id: int, names: dict[int, Any]
     ) -> None:
@@ -181,8 +284,11 @@ class SealedReports:
         ids, found = sorted(names), dict[int, bytes]()
         for begin in range(0, len(ids), _AT_ONCE):
             some = password.id.in_(ids[begin : begin + _AT_ONCE])
+            # One whose time was over when it was revoked is about to go (`retaining`).
             wanted = select(password.id, password.reference).where(
-                password.tenant_id == tenant_id, some
+                password.tenant_id == tenant_id,
+                some,
+                password.revoked_at.is_(None) | (password.revoked_at > 0),
             )
             found |= {row.id: row.reference for row in connection.execute(wanted)}
         keys = self._keys.record_keys(tenant_id, list(found.values()))
@@ -205,6 +311,31 @@ class SealedReports:
             )
         if rows:
             connection.execute(insert(tables.attendance_report_name), rows)
+
+
+def _wrong_hold(until: int, reason: str, now: int) -> Iterator[Said]:
+    if not reason.strip() or len(reason) > 500 or not reason.isprintable():
+        text = "1 to 500 characters are wanted, and no line ends"
+        yield Said("text-wanted", text, of="reason", most=500)
+    if until <= now:
+        yield Said("past", "this is not in the future", of="until")
+    else:
+        yield from problems_of_moment("until", until)
+
+
+def _told_of(connection: Connection, subject: Subject) -> dict[str, tuple[None, str]]:
+    """What the audit log says of a report beside the stream: the event's name, or the day."""
+    event, name = tables.attendance_event.c, subject.day
+    if subject.event_id is not None:
+        name = connection.scalar(select(event.name).where(event.id == subject.event_id))
+    return {"report_of": (None, str(name))}
+
+
+def _wrong_reason(number: int) -> Said:
+    if number == 1:
+        return Said("reason-none", "a first version corrects nothing", of="reason")
+    text = f"version {number - 1} is sealed already; a correction wants one"
+    return Said("reason-wanted", text, of="reason", number=number - 1)
 
 
 def _parted(document: bytes) -> tuple[bytes, dict[int, Any]]:
@@ -231,7 +362,7 @@ def _check_owner(connection: Connection, tenant_id: int, subject: Subject) -> No
         if id is not None:
             owner = select(table.c.id).where(table.c.id == id, table.c.tenant_id == tenant_id)
             if connection.scalar(owner) is None:
-                raise NotFound("what the report is of is not there")
+                raise NotFound(Said("nothing", "what the report is of is not there"))
 
 
 def _version(row: RowMapping) -> Version:

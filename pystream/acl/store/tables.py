@@ -30,7 +30,9 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0011"
+HEAD = "0017"
+# What `attendance_sealed.hour` counts, in ms.
+HOUR_MS = 3_600_000
 
 metadata = MetaData(
     naming_convention={
@@ -58,6 +60,11 @@ tenant = Table(
     Column("attendance_purpose", String(16), nullable=False, server_default=text("''")),
     Column("checkpoint_url", Text, nullable=False, server_default=text("''")),
     Column("checkpoint_cosigner", Text, nullable=False, server_default=text("''")),
+    # Days of its own for which these classes of data are kept; null: those of the node.
+    Column("attendance_days", Integer),
+    Column("attendance_reports_days", Integer),
+    # Numbers of passwords that were taken.
+    Column("passwords_made", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,
@@ -101,6 +108,8 @@ stream = Table(
     Column("attendance", Boolean, nullable=False, server_default=false()),
     Column("no_skip", Boolean, nullable=False, server_default=false()),
     Column("beacons", Boolean, nullable=False, server_default=false()),
+    Column("require_visible", Boolean, nullable=False, server_default=false()),
+    Column("own_count", Boolean, nullable=False, server_default=false()),
     Column("check_minutes", Integer),
     Column("created_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger),
@@ -233,8 +242,12 @@ password = Table(
     Column("max_devices", Integer),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    # Its place among the tenant's, in the order in which they were made: ids say nothing of that.
+    Column("number", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("tenant_id", "lookup"),
     Index("ix_password_pepper", "pepper"),
+    Index("ix_password_number", "tenant_id", "named", "number"),
+    Index("ix_password_created_at", "tenant_id", "created_at", "number"),
 )
 
 # Which streams a password opens.
@@ -244,7 +257,10 @@ admission = Table(
     Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
     Column("password_id", BigInteger, ForeignKey("password.id"), primary_key=True),
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    # The password's: so those of a stream are listed without looking at all of the tenant.
+    Column("number", BigInteger, nullable=False, server_default=text("0")),
     Index("ix_admission_password_id", "password_id"),
+    Index("ix_admission_number", "stream_id", "number"),
 )
 
 # The ids are random, and gone when the session is. What happened in it is not here.
@@ -468,7 +484,9 @@ attendance_sealed = Table(
     Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
     Column("password_id", BigInteger, nullable=False),
     Column("hour", Integer, nullable=False),
-    # The greatest number of its events in the log; beyond all of them where nobody knew it.
+    # The least and the greatest number of its events in the log; before and beyond all of them where nobody
+    # knew it.
+    Column("first", BigInteger, nullable=False, server_default=text("0")),
     Column("last", BigInteger, nullable=False, server_default=text("9007199254740992")),
     Column("reference", LargeBinary(16), nullable=False),
     Column("sealed_events", LargeBinary, nullable=False),
@@ -593,26 +611,25 @@ attendance_part = Table(
     Index("ix_attendance_part_password_id", "password_id"),
 )
 
-# What `attendance-v1` has made of a password's events on a stream, up to a number in the log, so that only
-# new ones need be looked at; sealed with the password's key. `options` is a digest of how, `t` the instant of
-# the newest event.
+# What `attendance-v1` has made of a password's events on some streams, up to a number in the log, so that
+# only new ones need be looked at; sealed with the password's key. `options` is a digest of which and how,
+# `t` the instant of the newest event.
 attendance_fold = Table(
     "attendance_fold",
     metadata,
-    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
     Column("password_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("options", LargeBinary(16), primary_key=True),
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
-    Column("options", LargeBinary(16), nullable=False),
     Column("log_id", BigInteger, nullable=False),
     Column("number", BigInteger, nullable=False),
     Column("t", BigInteger, nullable=False),
     Column("state", LargeBinary, nullable=False),
-    Index("ix_attendance_fold_password_id", "password_id"),
 )
 
 # How far each worker's deliveries are stored: the number of its last batch, and until when (ms since
 # 1970) all of what it had to tell is there. `over`: it has said that nothing more comes, or was given up;
-# the row stays for a while, in case that a batch comes once more.
+# the row stays for a while, in case that a batch comes once more. `latest`: the greatest instant that its
+# anchor had come to before that went back.
 attendance_cursor = Table(
     "attendance_cursor",
     metadata,
@@ -620,6 +637,7 @@ attendance_cursor = Table(
     Column("batch", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False),
     Column("over", Boolean, nullable=False),
+    Column("latest", BigInteger, nullable=False, server_default=text("0")),
 )
 
 # What is attended: a programme over several streams and days. Windows and breaks are [[from, to], ...] in
@@ -690,6 +708,18 @@ attendance_report_name = Table(
     Column("reference", LargeBinary(16), nullable=False),
     Column("sealed_name", LargeBinary, nullable=False),
     Index("ix_attendance_report_name_report_id", "report_id"),
+    Index("ix_attendance_report_name_password_id", "password_id"),
+)
+
+# Which sealed reports are kept as they are until a time, whatever else is to be deleted, and why.
+attendance_hold = Table(
+    "attendance_hold",
+    metadata,
+    Column("subject", String(64), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
 )
 
 _NEVER_CHANGED: dict[str, tuple[str, ...]] = {
@@ -713,6 +743,16 @@ for _dialect, _statements in _NEVER_CHANGED.items():
     for _statement in _statements:
         _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
         event.listen(attendance_report, "after_create", _ddl.execute_if(dialect=_dialect))
+
+# Passwords whose data is kept, and not used, since when and why.
+restriction = Table(
+    "restriction",
+    metadata,
+    Column("password_id", BigInteger, ForeignKey("password.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
+)
 
 # How far each password has come in a film that cannot be skipped ahead, as `pystream.acl.reach` has it.
 attendance_reach = Table(

@@ -10,11 +10,15 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
     Connection,
     RowMapping,
     Select,
@@ -31,47 +35,64 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from pystream.acl.entrances.verifiers import EXTERNAL, SIGNED
 from pystream.acl.passwords import PasswordSettings, check
 from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import AttendanceStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.prepared import Prepared, among, for_both, numbers
 from pystream.acl.store.reaching import ReachStore
+from pystream.acl.store.restricting import RestrictionStore
 from pystream.acl.viewers import End, Ending, Password, Refusal, Session, Spent
-from pystream.errors import Exists, NotFound, Outdated, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Outdated, Said
 
 # Bound variables of one statement: SQLite takes 32,766.
 _AT_ONCE = 10_000
 
-# What each sign-in asks, put together once: that takes as long as to run it. The first finds a password
-# with all streams that it opens in one go, so the way is the same where there is none.
-_FIND = (
-    select(
-        *(
-            tables.password.c[name]
-            for name in (
-                *("id", "tenant_id", "pepper", "shared", "is_test", "named", "valid_from"),
-                *("valid_until", "max_devices", "created_at", "revoked_at"),
-            )
-        ),
-        tables.admission.c.stream_id,
-    )
-    .outerjoin(tables.admission, tables.admission.c.password_id == tables.password.c.id)
-    .where(
-        tables.password.c.tenant_id == bindparam("tenant"),
-        tables.password.c.lookup.in_(bindparam("lookups", expanding=True)),
-    )
+_FOUND = (
+    *("id", "tenant_id", "pepper", "shared", "is_test", "named", "valid_from"),
+    *("valid_until", "max_devices", "created_at", "revoked_at"),
 )
-# Whoever takes a password out of use waits until what is stored of it is there, and sees it.
-_VALID = (
-    select(tables.password.c.id)
-    .where(
-        tables.password.c.id.in_(bindparam("ids", expanding=True)),
-        tables.password.c.revoked_at.is_(None),
+
+
+@cache
+def _find(count: int) -> Prepared:
+    """Finds a password by so many look-ups, with all streams that it opens: in one go, so that the way is the
+    same where there is none, and nobody is missed who is indexed anew meanwhile."""
+    lookups: list[BindParameter[bytes]] = [bindparam(f"lookup_{at}") for at in range(count)]
+    return for_both(
+        select(*(tables.password.c[name] for name in _FOUND), tables.admission.c.stream_id)
+        .outerjoin(tables.admission, tables.admission.c.password_id == tables.password.c.id)
+        .where(
+            tables.password.c.tenant_id == bindparam("tenant"),
+            tables.password.c.lookup.in_(lookups),
+        )
     )
-    .order_by(tables.password.c.id)
-    .with_for_update(read=True, key_share=True)
+
+
+# Whoever takes a password out of use waits until what is stored of it is there, and sees it.
+_VALID = Prepared(
+    {
+        name: select(tables.password.c.id)
+        .where(is_one, tables.password.c.revoked_at.is_(None))
+        .order_by(tables.password.c.id)
+        .with_for_update(read=True, key_share=True)
+        for name, is_one in among(tables.password.c.id, "ids").items()
+    }
+)
+_SESSION = (
+    *("id", "tenant_id", "stream_id", "password_id", "opened_at", "expires", "idle_s", "notice"),
+    "holder",
+)
+_OPEN = Prepared(
+    {
+        name: insert(tables.session)
+        .values({each: bindparam(each) for each in _SESSION})
+        .on_conflict_do_nothing()
+        for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+    }
 )
 
 
@@ -108,9 +129,11 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sealed:
-    """A password and its sealed columns, as a tenant's own people list them."""
+    """A password and its sealed columns, as a tenant's own people list them, and its place in the order in
+    which the tenant's were made."""
 
     password: Password
+    number: int
     reference: bytes
     lookup: bytes
     text: bytes
@@ -120,13 +143,15 @@ class Sealed:
 class ViewerStore:
     """The part of an opened store that is about viewers. Each method is one transaction; all raise
     `StoreError` as the store's own do. `answers` are those in which passwords are kept for a while,
-    `attendance` is what viewers got, and `reach` how far they have come."""
+    `attendance` is what viewers got, `reach` how far they have come, and `restrictions` whose data is not
+    used."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self.answers = AnswerStore(database)
         self.attendance = AttendanceStore(database)
         self.reach = ReachStore(database)
+        self.restrictions = RestrictionStore(database)
 
     # Passwords
 
@@ -144,20 +169,27 @@ class ViewerStore:
         Raises `Exists` where the tenant has one of them already, and `NotFound` for a stream that is
         not the tenant's; nothing is added then.
         """
+        numbers = self._numbers(tenant_id, len(passwords))
+        numbered = list(zip(numbers, passwords, strict=True))
         with self._database.writing() as connection:
             _check_streams(connection, tenant_id, stream_ids)
             if _indexed_otherwise(connection, tenant_id, passwords):
                 raise _there_already()
-            for some in _slices(passwords):
-                rows = [_row(tenant_id, each, now) for each in some]
+            for some in _slices(numbered):
+                rows = [_row(tenant_id, number, each, now) for number, each in some]
                 try:
                     connection.execute(insert(tables.password), rows)
                 except IntegrityError:
                     raise _there_already() from None
             opened = [
-                {"stream_id": stream_id, "password_id": each.id, "tenant_id": tenant_id}
+                {
+                    "stream_id": stream_id,
+                    "password_id": each.id,
+                    "tenant_id": tenant_id,
+                    "number": number,
+                }
                 for stream_id in sorted(stream_ids)
-                for each in passwords
+                for number, each in numbered
             ]
             for some in _slices(opened):
                 connection.execute(insert(tables.admission), list(some))
@@ -170,10 +202,13 @@ class ViewerStore:
     ) -> frozenset[bytes]:
         """Adds viewers whom the customer's links or tokens name, but those that are there already, as
         another node may have been faster; returns the references of those that it added."""
+        numbers = self._numbers(tenant_id, len(viewers))
         with self._database.writing() as connection:
             there = _indexed_otherwise(connection, tenant_id, viewers)
             rows = [
-                _row(tenant_id, each, now) for each in viewers if there.isdisjoint(each.otherwise)
+                _row(tenant_id, number, each, now)
+                for number, each in zip(numbers, viewers, strict=True)
+                if there.isdisjoint(each.otherwise)
             ]
             if rows:
                 connection.execute(_unless_there(connection, tables.password), rows)
@@ -183,16 +218,28 @@ class ViewerStore:
             )
             return frozenset(connection.scalars(added))
 
+    def _numbers(self, tenant_id: int, count: int) -> Sequence[int]:
+        """Numbers for that many passwords, behind those of all that were made before. They are taken at
+        once, whether or not the passwords are stored then: so nobody waits for somebody else's long list."""
+        made, owner = tables.tenant.c.passwords_made, tables.tenant.c.id == tenant_id
+        more = update(tables.tenant).where(owner).values(passwords_made=made + count)
+        with self._database.writing() as connection:
+            last = connection.scalar(more.returning(made))
+        if last is None:
+            raise NotFound("there is no such tenant any more")
+        return range(last - count + 1, last + 1)
+
     def find(self, tenant_id: int, lookups: Collection[bytes]) -> Password | None:
         """The tenant's password with one of these look-ups, those of all peppers in use. While one is
         exchanged there may be two of the same text: then the one that stays, of the newest pepper."""
-        asked = {"tenant": tenant_id, "lookups": list(lookups)}
-        with self._database.reading() as connection:
-            rows = connection.execute(_FIND, asked).mappings().all()
+        asked = {f"lookup_{at}": lookup for at, lookup in enumerate(lookups)}
+        with self._database.asking() as connection:
+            rows = _find(len(asked)).rows(connection, {"tenant": tenant_id, **asked})
         if not rows:
             return None
-        newest = max(rows, key=itemgetter("pepper"))
-        streams = {row["stream_id"] for row in rows if row["id"] == newest["id"]} - {None}
+        found = [dict(zip(_FOUND, row, strict=False)) for row in rows]
+        newest = max(found, key=itemgetter("pepper"))
+        streams = {row[-1] for row in rows if row[0] == newest["id"]} - {None}
         return _password(newest, streams)
 
     def there(self, tenant_id: int, lookups: Sequence[bytes]) -> set[bytes]:
@@ -211,23 +258,29 @@ class ViewerStore:
         ids: Collection[int] | None = None,
         made_at: int | None = None,
     ) -> tuple[Sealed, ...]:
-        """A page of a tenant's passwords, those of one stream or all, by id, behind the id `after`;
-        with `named`, of the viewers whom links or tokens name instead. Of `ids`, at most some thousands,
-        those that are the tenant's; with `made_at`, those that were added in that second."""
-        column = tables.password.c
-        wanted = select(tables.password).where(
-            column.tenant_id == tenant_id, column.id > after, column.named == named
-        )
+        """A page of a tenant's passwords, those of one stream or all, in the order in which they were
+        made, behind the number `after`; with `named`, of the viewers whom links or tokens name instead.
+        Of `ids`, at most some thousands, those that are the tenant's; with `made_at`, those that were
+        added in that second."""
+        column, number = tables.password.c, tables.password.c.number
+        owner: ColumnElement[int] = column.tenant_id
+        wanted = select(tables.password).where(column.named == named)
         if ids is not None:
             wanted = wanted.where(column.id.in_(sorted(ids)))
+            # SQLite knows nothing of how many there are, and would go through all of the tenant.
+            owner = owner + 0
+        wanted = wanted.where(owner == tenant_id)
         if made_at is not None:
             wanted = wanted.where(column.created_at == made_at)
         if stream_id is not None:
             opened = tables.admission.c
             wanted = wanted.join(tables.admission, opened.password_id == column.id)
             wanted = wanted.where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
+            if made_at is None:
+                number = opened.number
+        wanted = wanted.where(number > after).order_by(number).limit(most)
         with self._database.reading() as connection:
-            return tuple(_passwords(connection, wanted.order_by(column.id).limit(most)))
+            return tuple(_passwords(connection, wanted))
 
     def revoke(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> int:
         """Revokes passwords; their sessions end. Returns how many were not revoked before."""
@@ -259,30 +312,34 @@ class ViewerStore:
             record(connection, tenant_id, who, now, {"passwords_revoked": (None, len(fresh))})
             return len(fresh)
 
-    def has_passwords(self, tenant_id: int, stream_id: int) -> bool:
-        """Whether there is a password that opens a stream and was not revoked."""
-        password, opened = tables.password.c, tables.admission.c
-        wanted = (
-            select(password.id)
-            .join(tables.admission, opened.password_id == password.id)
-            .where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
-            .where(password.revoked_at.is_(None))
-            .limit(1)
-        )
+    def has_entrance(self, tenant_id: int, stream_id: int, access: str, now: int) -> bool:
+        """Whether something opens a stream of that access, now or later: a password of its kind, or a
+        verifier."""
+        password, opened, verifier = tables.password.c, tables.admission.c, tables.verifier.c
+        if access in ("signed", "external"):
+            kinds = SIGNED if access == "signed" else EXTERNAL
+            wanted = select(verifier.id).where(
+                verifier.tenant_id == tenant_id,
+                verifier.kind.in_(kinds),
+                or_(verifier.stream_id == stream_id, verifier.stream_id.is_(None)),
+                verifier.revoked_at.is_(None),
+            )
+        else:
+            wanted = (
+                select(password.id)
+                .join(tables.admission, opened.password_id == password.id)
+                .where(opened.stream_id == stream_id, opened.tenant_id == tenant_id)
+                .where(password.shared == (access == "shared"), password.revoked_at.is_(None))
+                .where(or_(password.valid_until.is_(None), password.valid_until > now))
+            )
         with self._database.reading() as connection:
-            return connection.scalar(wanted) is not None
+            return connection.scalar(wanted.limit(1)) is not None
 
     def known(self, tenant_id: int, ids: Collection[int]) -> frozenset[int]:
-        """Which of the ids are of this tenant's passwords, revoked or not."""
-        column = tables.password.c
+        """Which of the ids are of this tenant's passwords, revoked or not, or of those that are gone and that
+        a sealed report names."""
         with self._database.reading() as connection:
-            return frozenset(
-                each
-                for some in _slices(sorted(set(ids)))
-                for each in connection.scalars(
-                    select(column.id).where(column.tenant_id == tenant_id, column.id.in_(some))
-                )
-            )
+            return frozenset(id for id, _ in _references(connection, tenant_id, ids))
 
     def replace(
         self,
@@ -342,18 +399,69 @@ class ViewerStore:
                 _set_password(connection, tenant_id, id, columns, who, now)
 
     def references(self, tenant_id: int, ids: Collection[int]) -> tuple[bytes, ...]:
-        """Of the keys in the key store of those passwords that are this tenant's."""
-        column = tables.password.c
+        """Of the keys in the key store of those passwords that are this tenant's, and of those that are gone
+        and that a sealed report names."""
         with self._database.reading() as connection:
-            return tuple(
-                each
-                for some in _slices(sorted(set(ids)))
-                for each in connection.scalars(
-                    select(column.reference).where(
-                        column.tenant_id == tenant_id, column.id.in_(some)
+            found = list(_references(connection, tenant_id, ids))
+        return tuple(dict.fromkeys(reference for _, reference in found))
+
+    def check_not_held(self, tenant_id: int, ids: Collection[int], now: int) -> None:
+        """Raises `InvalidValue` where a report that is held names one of these passwords."""
+        name, report, hold = (
+            tables.attendance_report_name.c,
+            tables.attendance_report,
+            tables.attendance_hold,
+        )
+        wanted = (
+            select(hold.c.until, hold.c.reason)
+            .join(report, report.c.subject == hold.c.subject)
+            .join(tables.attendance_report_name, name.report_id == report.c.id)
+            .where(name.tenant_id == tenant_id, hold.c.until > now)
+            .order_by(hold.c.until.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            for some in _slices(sorted(set(ids))):
+                held = connection.execute(wanted.where(name.password_id.in_(some))).one_or_none()
+                if held is not None:
+                    day = f"{datetime.fromtimestamp(held.until, UTC):%Y-%m-%d}"
+                    text = (
+                        "a sealed report that is held names one of these passwords, so nothing is"
+                        f" erased before {day}: {held.reason}"
                     )
-                )
-            )
+                    said = Said("report-held", text, until=day, reason=held.reason)
+                    raise InvalidValue(said)
+
+    def forget_sessions(self, tenant_id: int, ids: Collection[int]) -> None:
+        """Deletes the sessions of a tenant's passwords, which have to be revoked."""
+        session = tables.session.c
+        with self._database.writing() as connection:
+            for some in _slices(sorted(set(ids))):
+                these = session.tenant_id == tenant_id, session.password_id.in_(some)
+                connection.execute(delete(tables.session).where(*these))
+
+    def ended(
+        self, tenant_id: int, stream_ids: Collection[int], since: int, until: int
+    ) -> tuple[bytes, ...]:
+        """The references of a tenant's passwords and named viewers that open one of these streams, or have
+        come in there, and were revoked, but not before one time, and added before another."""
+        column, opened, session = tables.password.c, tables.admission.c, tables.session.c
+        ids = sorted(stream_ids)
+        opens = select(opened.password_id).where(
+            opened.password_id == column.id, opened.stream_id.in_(ids)
+        )
+        came_in = select(session.id).where(
+            session.password_id == column.id, session.stream_id.in_(ids)
+        )
+        wanted = select(column.reference).where(
+            column.tenant_id == tenant_id,
+            column.shared.is_(False),
+            column.revoked_at >= since,
+            column.created_at < until,
+            opens.exists() | came_in.exists(),
+        )
+        with self._database.reading() as connection:
+            return tuple(connection.scalars(wanted.order_by(column.id)))
 
     def forget_lookups(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> None:
         """Makes passwords impossible to find: the last that could tell one from another is gone."""
@@ -455,7 +563,7 @@ class ViewerStore:
             lost = _without_password(connection, opened) | _spend(connection, spent)
             rows = [_session_row(each) for each in opened if each.id not in lost]
             if rows:
-                connection.execute(_unless_there(connection, tables.session), rows)
+                _OPEN.run(connection, rows)
             if ended:
                 connection.execute(
                     update(tables.session)
@@ -543,6 +651,20 @@ def _set_password(
         record(connection, tenant_id, who, now, what)
 
 
+def _references(
+    connection: Connection, tenant_id: int, ids: Collection[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Passwords and their keys' references, some of them twice."""
+    password, name = tables.password.c, tables.attendance_report_name.c
+    for some in _slices(sorted(set(ids))):
+        for id, of_tenant, reference in (
+            (password.id, password.tenant_id, password.reference),
+            (name.password_id, name.tenant_id, name.reference),
+        ):
+            wanted = select(id, reference).where(of_tenant == tenant_id, id.in_(some))
+            yield from map(tuple, connection.execute(wanted.distinct()))
+
+
 def _there_already() -> Exists:
     text = "at least one of these passwords is there already; none of them was added"
     return Exists(Said("passwords-there", text))
@@ -580,10 +702,11 @@ def _locked_lookups(connection: Connection, tenant_id: int, ids: Sequence[int]) 
     return found
 
 
-def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
+def _row(tenant_id: int, number: int, password: NewPassword, now: int) -> dict[str, Any]:
     return {
         "id": password.id,
         "tenant_id": tenant_id,
+        "number": number,
         "reference": password.reference,
         "pepper": password.pepper,
         "lookup": password.lookup,
@@ -599,17 +722,7 @@ def _row(tenant_id: int, password: NewPassword, now: int) -> dict[str, Any]:
 
 
 def _session_row(session: Session) -> dict[str, Any]:
-    return {
-        "id": session.id,
-        "tenant_id": session.tenant_id,
-        "stream_id": session.stream_id,
-        "password_id": session.password_id,
-        "opened_at": session.opened_at,
-        "expires": session.expires,
-        "idle_s": session.idle_s,
-        "notice": session.notice,
-        "holder": session.holder,
-    }
+    return {name: getattr(session, name) for name in _SESSION}
 
 
 def _unless_there(connection: Connection, table: Table) -> Any:
@@ -621,11 +734,8 @@ def _unless_there(connection: Connection, table: Table) -> Any:
 def _without_password(connection: Connection, opened: Collection[Session]) -> dict[bytes, Refusal]:
     """The sessions whose password was revoked, or deleted."""
     asked = {each.password_id for each in opened if each.password_id is not None}
-    valid = {
-        each
-        for some in _slices(sorted(asked))
-        for each in connection.scalars(_VALID, {"ids": some})
-    }
+    ids = numbers(connection, sorted(asked))
+    valid = {id for (id,) in _VALID.rows(connection, {"ids": ids})} if asked else asked
     return {each.id: Refusal.REVOKED for each in opened if each.password_id in asked - valid}
 
 
@@ -669,6 +779,7 @@ def _passwords(connection: Connection, wanted: Select[Any]) -> Iterator[Sealed]:
         password = _password(row, streams[row["id"]])
         yield Sealed(
             password=password,
+            number=row["number"],
             reference=row["reference"],
             lookup=row["lookup"],
             text=row["sealed_text"],
@@ -687,19 +798,19 @@ def _streams_of(connection: Connection, ids: Sequence[int]) -> dict[int, set[int
     return streams
 
 
-def _password(row: RowMapping, streams: Collection[int]) -> Password:
+def _password(row: Mapping[str, Any] | RowMapping, streams: Collection[int]) -> Password:
     return Password(
         id=row["id"],
         tenant_id=row["tenant_id"],
         streams=frozenset(streams),
-        shared=row["shared"],
-        is_test=row["is_test"],
+        shared=bool(row["shared"]),
+        is_test=bool(row["is_test"]),
         valid_from=row["valid_from"],
         valid_until=row["valid_until"],
         max_devices=row["max_devices"],
         created_at=row["created_at"],
         revoked_at=row["revoked_at"],
-        named=row["named"],
+        named=bool(row["named"]),
     )
 
 

@@ -31,8 +31,23 @@ from pystream.server.entrance import network_of
 from pystream.server.http import HttpError, Request
 from pystream.server.office.values import FIELDS, Asked, Reply
 
-LONGEST_BODY: Final = 8 << 20
+_BODY = 65_536
+_LONG_BODIES: Final = {
+    ("POST", "/api/v1/passwords/import"): 8 << 20,
+    ("POST", "/api/v1/passwords/revoke"): 1 << 20,
+    ("POST", "/api/v1/passwords/erase"): 1 << 20,
+    ("POST", "/console/passwords/import"): 8 << 20,
+}
+LONGEST_BODY: Final = max(_LONG_BODIES.values())
 """Bytes of the longest request that any route takes."""
+_AREAS = ("/api/v1/", "/console/")
+
+
+def longest_body(method: str, path: str) -> int:
+    """Bytes that the body of a request may have; 0 where it is none for the office. Workers ask that of all
+    that comes, and have nothing else of the office's in them."""
+    return _LONG_BODIES.get((method, path), _BODY) if path.startswith(_AREAS) else 0
+
 
 _LENGTH = struct.Struct(">I")
 _LONGEST_ASKED = LONGEST_BODY + (1 << 20)

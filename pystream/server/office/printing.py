@@ -1,23 +1,27 @@
-"""Cards, printed in a process of their own.
+"""Cards and reports, printed in a process of their own.
 
-Hundreds of them take some seconds of an interpreter. In the office's own, whatever else it is asked would
-get its turn, at each step, only some milliseconds later (`sys.getswitchinterval`). Passwords go through
-pipes, so that nobody else sees them.
+Hundreds of cards, and reports of thousands of lines, take some seconds of an interpreter. In the office's
+own, whatever else it is asked would get its turn, at each step, only some milliseconds later
+(`sys.getswitchinterval`). Passwords go through pipes, so that nobody else sees them.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pystream.acl.cards import Card, cards
 from pystream.errors import InvalidValue, Said
 from pystream.server import service
+
+if TYPE_CHECKING:
+    from pystream.acl.cards import Card
+    from pystream.acl.reports import Report
 
 _WRONG = 3
 
@@ -26,16 +30,26 @@ def printed(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
     """What `pystream.acl.cards.cards` makes of these, and raises; `OSError` where no process starts, and
     `RuntimeError` where one dies."""
     asked = {"sheet": [asdict(card) for card in sheet], "locale": locale, "timezone": timezone}
+    return _asked("cards", json.dumps(asked).encode())
+
+
+def reported(report: Report, shape: str, locale: str) -> bytes:
+    """What `pystream.acl.reports.files.made` makes of a report; raises as `printed` does."""
+    # Nobody but this process writes into the pipe.
+    return _asked("report", pickle.dumps((report, shape, locale)))
+
+
+def _asked(what: str, asked: bytes) -> bytes:
     done = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(asked).encode(),
+        [sys.executable, "-m", __name__, what],
+        input=asked,
         stdout=subprocess.PIPE,
         env=_environment(),
     )
     if done.returncode == _WRONG:
         raise InvalidValue(*map(_said, json.loads(done.stdout)))
     if done.returncode:
-        raise RuntimeError(f"the process that prints cards ended with {done.returncode}")
+        raise RuntimeError(f"the process that prints ended with {done.returncode}")
     return done.stdout
 
 
@@ -64,14 +78,27 @@ def _problems(error: InvalidValue) -> Iterator[dict[str, Any]]:
 def _main() -> int:
     # What a terminal sends is the supervisor's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked = json.loads(sys.stdin.buffer.read())
-    sheet = [Card(**card) for card in asked.pop("sheet")]
+    # Each reads typefaces of its own, or none.
+    make = {"cards": _cards, "report": _report}[sys.argv[1]]
     try:
-        sys.stdout.buffer.write(cards(sheet, **asked))
+        sys.stdout.buffer.write(make(sys.stdin.buffer.read()))
     except InvalidValue as error:
         sys.stdout.write(json.dumps([*_problems(error)]))
         return _WRONG
     return 0
+
+
+def _cards(asked: bytes) -> bytes:
+    from pystream.acl.cards import Card, cards
+
+    about = json.loads(asked)
+    return cards([Card(**card) for card in about.pop("sheet")], **about)
+
+
+def _report(asked: bytes) -> bytes:
+    from pystream.acl.reports.files import made
+
+    return made(*pickle.loads(asked))
 
 
 if __name__ == "__main__":

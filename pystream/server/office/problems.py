@@ -63,6 +63,16 @@ KINDS: Final = {
         406, "Not in this media type", "Leave Accept out, or name the type that `detail` names."
     ),
     "exists": Kind(409, "It is there already", "Choose another name, or change what is there."),
+    "in-use": Kind(
+        409,
+        "It stays, as something rests on it",
+        "`detail` says what: a sealed report keeps what it is about.",
+    ),
+    "too-early": Kind(
+        409,
+        "It is too early for that",
+        "`detail` says from when on it can be: evidence may still come in until then.",
+    ),
     "under-way": Kind(
         409,
         "The same request is under way",
@@ -74,6 +84,12 @@ KINDS: Final = {
         "The answer was erased",
         "This request was carried out before, and its answer was erased with a password since. Look"
         " at what is there; for something new, send another Idempotency-Key.",
+    ),
+    "erased": Kind(
+        410,
+        "Something of it was erased",
+        "Passwords were erased since it was signed, so it cannot be put together as it was. Other formats"
+        " show what is left; a file that was fetched before can be verified as ever.",
     ),
     "outdated": Kind(
         412,

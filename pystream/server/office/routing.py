@@ -14,15 +14,47 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from pystream.acl.people import Actor, Right
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said, SignInError
+from pystream.errors import (
+    Exists,
+    Incomplete,
+    InUse,
+    InvalidValue,
+    NotFound,
+    PystreamError,
+    Said,
+    SignInError,
+    TooEarly,
+)
 from pystream.server import log
 from pystream.server.http import HttpError
 from pystream.server.office import api, console
-from pystream.server.office.api import document, passwords, tenant, tokens, verifiers
+from pystream.server.office.api import (
+    attendance,
+    document,
+    passwords,
+    reports,
+    restrictions,
+    tenant,
+    tokens,
+    verifiers,
+)
+from pystream.server.office.api import events as api_events
 from pystream.server.office.api import streams as api_streams
-from pystream.server.office.console import account, doors, records, staff, streams
+from pystream.server.office.console import (
+    account,
+    doors,
+    events,
+    evidence,
+    holds,
+    records,
+    staff,
+    streams,
+)
 from pystream.server.office.console import passwords as viewers
+from pystream.server.office.console import reports as report_pages
+from pystream.server.office.console import restrictions as restriction_pages
 from pystream.server.office.console import verifiers as keys
+from pystream.server.office.line import longest_body
 from pystream.server.office.values import Asked, Office, Reply, Request
 
 
@@ -40,21 +72,25 @@ Handler = Callable[[Office, Actor, Request], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` has names in braces, which stand for one element each. `body`: bytes that it may have.
-    `heavy`: it takes much of a processor or of memory, so that few run at a time. `first`: it is open to
-    those who have to change their password first."""
+    """`path` has names in braces, which stand for one element each. `heavy`: it takes much of a processor
+    or of memory, so that few run at a time. `first`: it is open to those who have to change their password
+    first."""
 
     method: str
     path: str
     needs: Right | Needs
     handler: Handler
-    body: int = 65_536
     heavy: bool = False
     first: bool = False
 
 
 _STREAM = "/api/v1/streams/{stream}"
+_EVENT = "/api/v1/events/{event}"
+_LOG = "/api/v1/attendance"
+_FILM = "/console/streams/{stream}"
+_DAY = "/console/events/{event}"
 _VIEWERS = "/console/passwords"
+_RESTRICTION = f"{_VIEWERS}/{{password}}/restriction"
 _KEYS = "/console/verifiers"
 _TOTP = "/console/account/authenticator"
 _PASSWORD = "/api/v1/passwords/{password}"
@@ -70,31 +106,67 @@ ROUTES: Final = (
     Route("DELETE", _STREAM, Right.STREAMS_CHANGE, api_streams.remove),
     Route("GET", f"{_STREAM}/embed", Right.STREAMS_READ, api_streams.embed),
     Route("POST", f"{_STREAM}/end-sessions", Right.STREAMS_CHANGE, api_streams.end_sessions),
+    Route("GET", f"{_STREAM}/report", Right.REPORTS_READ, reports.of_stream, heavy=True),
+    Route(
+        *("GET", f"{_STREAM}/report/{{format}}", Right.REPORTS_READ, reports.file_of_stream),
+        heavy=True,
+    ),
+    Route("GET", f"{_STREAM}/versions", Right.REPORTS_READ, reports.versions_of_stream),
+    Route("POST", f"{_STREAM}/versions", Right.REPORTS_SEAL, reports.seal_stream, heavy=True),
+    # Whoever answers for the data of others need not read it.
+    Route("GET", f"{_STREAM}/hold", Right.REPORTS_HOLD, reports.hold_of_stream),
+    Route("PUT", f"{_STREAM}/hold", Right.REPORTS_HOLD, reports.hold_stream),
+    Route("DELETE", f"{_STREAM}/hold", Right.REPORTS_HOLD, reports.release_stream),
+    Route(
+        *("GET", f"{_STREAM}/receipts/{{password}}", Right.REPORTS_READ, reports.receipt),
+        heavy=True,
+    ),
+    Route("GET", f"{_STREAM}/evidence", Right.EVIDENCE_READ, attendance.evidence, heavy=True),
+    Route("GET", "/api/v1/events", Right.EVENTS_READ, api_events.listed),
+    Route("POST", "/api/v1/events", Right.EVENTS_CHANGE, api_events.add),
+    Route("GET", _EVENT, Right.EVENTS_READ, api_events.shown),
+    Route("PATCH", _EVENT, Right.EVENTS_CHANGE, api_events.change),
+    Route("DELETE", _EVENT, Right.EVENTS_CHANGE, api_events.remove),
+    Route("GET", f"{_EVENT}/report", Right.REPORTS_READ, reports.of_event, heavy=True),
+    Route(
+        *("GET", f"{_EVENT}/report/{{format}}", Right.REPORTS_READ, reports.file_of_event),
+        heavy=True,
+    ),
+    Route("GET", f"{_EVENT}/versions", Right.REPORTS_READ, reports.versions_of_event),
+    Route("POST", f"{_EVENT}/versions", Right.REPORTS_SEAL, reports.seal_event, heavy=True),
+    Route("GET", f"{_EVENT}/hold", Right.REPORTS_HOLD, reports.hold_of_event),
+    Route("PUT", f"{_EVENT}/hold", Right.REPORTS_HOLD, reports.hold_event),
+    Route("DELETE", f"{_EVENT}/hold", Right.REPORTS_HOLD, reports.release_event),
+    Route("GET", f"{_LOG}/key", Right.EVIDENCE_READ, attendance.key),
+    Route("GET", f"{_LOG}/checkpoints", Right.EVIDENCE_READ, attendance.listed),
+    Route("POST", f"{_LOG}/checkpoints", Right.REPORTS_SEAL, attendance.sign),
+    Route("POST", f"{_LOG}/cosignatures", Right.TENANT_CHANGE, attendance.cosign),
+    Route("GET", f"{_LOG}/timestamp", Right.EVIDENCE_READ, attendance.stamp),
+    Route("GET", f"{_LOG}/log", Right.EVIDENCE_READ, attendance.log, heavy=True),
     Route("GET", "/api/v1/passwords", Right.PASSWORDS_READ, passwords.listed),
     Route("POST", "/api/v1/passwords", Right.PASSWORDS_CHANGE, passwords.create, heavy=True),
     Route("GET", "/api/v1/passwords/export", Right.PASSWORDS_READ, passwords.exported, heavy=True),
     Route(
-        *("POST", "/api/v1/passwords/import", Right.PASSWORDS_CHANGE, passwords.bring),
-        body=8 << 20,
-        heavy=True,
+        *("POST", "/api/v1/passwords/import", Right.PASSWORDS_CHANGE, passwords.bring), heavy=True
     ),
     Route(*("POST", "/api/v1/passwords/cards", Right.PASSWORDS_READ, passwords.cards), heavy=True),
-    Route(
-        *("POST", "/api/v1/passwords/revoke", Right.PASSWORDS_CHANGE, passwords.revoke),
-        body=1 << 20,
-    ),
-    Route(
-        *("POST", "/api/v1/passwords/erase", Right.PASSWORDS_ERASE, passwords.erase),
-        body=1 << 20,
-        heavy=True,
-    ),
+    Route("POST", "/api/v1/passwords/revoke", Right.PASSWORDS_CHANGE, passwords.revoke),
+    Route(*("POST", "/api/v1/passwords/erase", Right.PASSWORDS_ERASE, passwords.erase), heavy=True),
     Route("GET", _PASSWORD, Right.PASSWORDS_READ, passwords.shown),
+    # Whoever may erase what is known of somebody has to be able to tell it first.
+    Route("GET", f"{_PASSWORD}/data", Right.PASSWORDS_ERASE, passwords.data, heavy=True),
+    # Who answers for the data of others uses none of it.
+    Route("GET", "/api/v1/passwords/restricted", Right.PASSWORDS_ERASE, restrictions.listed),
+    Route("GET", f"{_PASSWORD}/restriction", Right.PASSWORDS_ERASE, restrictions.shown),
+    Route("PUT", f"{_PASSWORD}/restriction", Right.PASSWORDS_ERASE, restrictions.restrict),
+    Route("DELETE", f"{_PASSWORD}/restriction", Right.PASSWORDS_ERASE, restrictions.lift),
     Route("PATCH", _PASSWORD, Right.PASSWORDS_CHANGE, passwords.change),
     Route("POST", f"{_PASSWORD}/rotate", Right.PASSWORDS_CHANGE, passwords.rotate),
     Route("POST", f"{_PASSWORD}/end-sessions", Right.PASSWORDS_CHANGE, passwords.end_sessions),
     Route("GET", "/api/v1/tenant", SIGNED_IN, tenant.shown),
     Route("PATCH", "/api/v1/tenant", Right.TENANT_CHANGE, tenant.change),
     Route("GET", "/api/v1/privacy", SIGNED_IN, tenant.privacy),
+    Route("GET", "/api/v1/privacy/papers/{paper}", SIGNED_IN, tenant.paper),
     Route("GET", "/api/v1/traffic", Right.TRAFFIC_READ, tenant.traffic),
     Route("GET", "/api/v1/audit", Right.AUDIT_READ, tenant.audit),
     Route("GET", "/api/v1/tokens", Right.TOKENS_CHANGE, tokens.listed),
@@ -119,6 +191,39 @@ ROUTES: Final = (
     Route("GET", "/console/streams/{stream}", Right.STREAMS_READ, streams.page),
     Route("POST", "/console/streams/{stream}", Right.STREAMS_CHANGE, streams.change),
     Route("POST", "/console/streams/{stream}/{action}", Right.STREAMS_CHANGE, streams.act),
+    Route(
+        *("GET", f"{_FILM}/report", Right.REPORTS_READ, report_pages.of_stream),
+        heavy=True,
+    ),
+    Route(
+        *("GET", f"{_FILM}/report/{{format}}", Right.REPORTS_READ, report_pages.file_of_stream),
+        heavy=True,
+    ),
+    Route("POST", f"{_FILM}/seal", Right.REPORTS_SEAL, report_pages.seal_stream, heavy=True),
+    Route("GET", f"{_FILM}/hold", Right.REPORTS_HOLD, holds.of_stream),
+    Route("POST", f"{_FILM}/hold", Right.REPORTS_HOLD, holds.change_stream),
+    Route(
+        *("GET", f"{_FILM}/receipts/{{password}}", Right.REPORTS_READ, report_pages.receipt),
+        heavy=True,
+    ),
+    Route("GET", "/console/events", Right.EVENTS_READ, events.listed),
+    Route("GET", "/console/events/-/new", Right.EVENTS_CHANGE, events.new),
+    Route("POST", "/console/events/-/new", Right.EVENTS_CHANGE, events.add),
+    Route("GET", _DAY, Right.EVENTS_READ, events.page),
+    Route("POST", _DAY, Right.EVENTS_CHANGE, events.change),
+    Route("POST", f"{_DAY}/remove", Right.EVENTS_CHANGE, events.remove),
+    Route("GET", f"{_DAY}/report", Right.REPORTS_READ, report_pages.of_event, heavy=True),
+    Route(
+        *("GET", f"{_DAY}/report/{{format}}", Right.REPORTS_READ, report_pages.file_of_event),
+        heavy=True,
+    ),
+    Route("POST", f"{_DAY}/seal", Right.REPORTS_SEAL, report_pages.seal_event, heavy=True),
+    Route("GET", f"{_DAY}/hold", Right.REPORTS_HOLD, holds.of_event),
+    Route("POST", f"{_DAY}/hold", Right.REPORTS_HOLD, holds.change_event),
+    Route("GET", "/console/holds", Right.REPORTS_HOLD, holds.listed),
+    Route("GET", "/console/evidence", Right.EVIDENCE_READ, evidence.page),
+    Route("POST", "/console/evidence", Right.REPORTS_SEAL, evidence.sign),
+    Route("GET", "/console/evidence/log", Right.EVIDENCE_READ, evidence.log, heavy=True),
     # Whoever has a secret makes viewers, as whoever hands out passwords does.
     Route("GET", _KEYS, Right.PASSWORDS_READ, keys.listed),
     Route("GET", f"{_KEYS}/-/new", Right.PASSWORDS_CHANGE, keys.new),
@@ -132,14 +237,13 @@ ROUTES: Final = (
     Route("POST", f"{_VIEWERS}/cards", Right.PASSWORDS_READ, viewers.cards, heavy=True),
     Route("GET", f"{_VIEWERS}/export", Right.PASSWORDS_READ, viewers.exported, heavy=True),
     Route("GET", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.import_page),
-    Route(
-        *("POST", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.bring),
-        body=8 << 20,
-        heavy=True,
-    ),
+    Route("POST", f"{_VIEWERS}/import", Right.PASSWORDS_CHANGE, viewers.bring, heavy=True),
     Route("POST", f"{_VIEWERS}/revoke", Right.PASSWORDS_CHANGE, viewers.revoke),
     Route("POST", f"{_VIEWERS}/rotate", Right.PASSWORDS_CHANGE, viewers.rotate, heavy=True),
     Route("POST", f"{_VIEWERS}/erase", Right.PASSWORDS_ERASE, viewers.erase, heavy=True),
+    Route("GET", f"{_VIEWERS}/{{password}}/data", Right.PASSWORDS_ERASE, viewers.data, heavy=True),
+    Route("GET", _RESTRICTION, Right.PASSWORDS_ERASE, restriction_pages.page),
+    Route("POST", _RESTRICTION, Right.PASSWORDS_ERASE, restriction_pages.change),
     Route("GET", f"{_VIEWERS}/{{password}}", Right.PASSWORDS_CHANGE, viewers.page),
     Route("POST", f"{_VIEWERS}/{{password}}", Right.PASSWORDS_CHANGE, viewers.change),
     Route("GET", "/console/traffic", Right.TRAFFIC_READ, records.traffic),
@@ -154,6 +258,7 @@ ROUTES: Final = (
     Route("POST", "/console/tokens/{name}", Right.TOKENS_CHANGE, staff.revoke_token),
     Route("GET", "/console/organisation", Right.TENANT_CHANGE, staff.organisation),
     Route("POST", "/console/organisation", Right.TENANT_CHANGE, staff.change_organisation),
+    Route("GET", "/console/organisation/papers/{paper}", Right.TENANT_CHANGE, staff.paper),
     Route("GET", "/console/account", SIGNED_IN, account.page),
     Route("POST", "/console/account/sign-out", SIGNED_IN, account.sign_out_everywhere),
     Route("GET", _TOTP, SIGNED_IN, account.authenticator, heavy=True),
@@ -183,11 +288,6 @@ def find(method: str, path: str) -> Found:
     allowed |= {"HEAD"} if "GET" in allowed else set()
     reason = Said("method", "not with this method")
     raise HttpError(405, reason, (("Allow", ", ".join(sorted(allowed))),))
-
-
-def longest_body(method: str, path: str) -> int:
-    """Bytes that the body of a request may have; 0 where the route says nothing, or there is none."""
-    return next((found.route.body for found in _there(path) if found.route.method == method), 0)
 
 
 def _there(path: str) -> list[Found]:
@@ -264,7 +364,7 @@ def _answered(office: Office, request: Request) -> Reply:
     if not (asked.secure or asked.local):
         reason = "this is served by HTTPS only, save on the server's own machine"
         raise HttpError(403, Said("in-the-clear", reason))
-    if len(asked.body) > route.body:
+    if len(asked.body) > longest_body(asked.method, asked.path):
         raise HttpError(413, Said("long", "the body is too long"))
     is_api = asked.path.startswith("/api/")
     actor: Actor | None = None
@@ -312,13 +412,17 @@ def _told(error: PystreamError) -> tuple[HttpError, Sequence[str]]:
             said = error.problems if isinstance(error, InvalidValue) else error.args[:1]
             return HttpError(status, str(error)), said
     log.error("office-cannot", **log.fault(error))
-    reason = Said("cannot", "this cannot be done at present")
+    text = "something that the server needs is not at hand, as its log tells its operator: try again soon"
+    reason = Said("cannot", text)
     return HttpError(503, reason, (("Retry-After", "5"),)), ()
 
 
 _STATUS: Final[dict[type[PystreamError], int]] = {
     NotFound: 404,
     Exists: 409,
+    InUse: 409,
+    TooEarly: 409,
+    Incomplete: 410,
     InvalidValue: 422,
     SignInError: 403,
 }

@@ -156,6 +156,8 @@ class Office:
     # By tenant, name and network: others' tries elsewhere keep nobody out. And by network alone.
     tries: Tries
     tries_of_network: Tries
+    # By person, wherever from: who knows a password and has many addresses tries no million codes.
+    tries_of_code: Tries
     films: str | None = None
     practice: Callable[[], Practice] = lambda: Practice(Rules())
     clock: Callable[[], float] = time.time
@@ -195,6 +197,7 @@ class Office:
             quotas=quotas,
             tries=Tries(table, "name", 10, 60.0, monotonic),
             tries_of_network=Tries(table, "network", 60, 3.0, monotonic),
+            tries_of_code=Tries(table, "code", 10, 600.0, monotonic),
             films=films,
             practice=practice,
             clock=clock,

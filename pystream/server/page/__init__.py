@@ -39,6 +39,7 @@ _FILES = {
     "keyboard.js": _SCRIPT,
     "controls.js": _SCRIPT,
     "beacons.js": _SCRIPT,
+    "count.js": _SCRIPT,
     "page.js": _SCRIPT,
 }
 # Of hls.js, which the build puts here.
@@ -131,7 +132,11 @@ class Page:
         title, text = texts.get(error.kind or "", texts[kind])
         values = {_PLACES[file]: f"{root}s/-/{name}" for file, name in self._names.items()}
         values |= {"language": language, "title": title, "text": text}
-        values |= {"status": str(error.status), "reason": html.escape(error.reason)}
+        # Reasons are in English, and say once more what has a text of its own.
+        adds = language == "en" and error.kind not in texts
+        values["reason"] = (
+            f"{error.status}: {html.escape(error.reason)}" if adds else f"{error.status}"
+        )
         href, label = f"{root}{film}", TO_FILM[language]
         if kind == "busy":
             # The same address.

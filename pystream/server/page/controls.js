@@ -130,6 +130,7 @@ export class Controls {
         if (each.videoWidth) document.body.style.setProperty("--ratio", `${each.videoWidth} / ${each.videoHeight}`);
       });
     }
+    video.addEventListener("loadeddata", () => this.#stage.classList.toggle("heard", !video.videoWidth));
     video.addEventListener("playing", () => this.#begin());
     video.addEventListener("pause", () => this.#keep());
     video.addEventListener("ended", () => memory.forget());
@@ -315,15 +316,19 @@ export class Controls {
     if (!isLater) this.#tellBriefly(told);
   }
 
+  /** What is seen follows at once and not with the film's event: the next key may move the slider from
+   * where it stands. */
   #mute() {
     this.#video.muted = !this.#video.muted;
     if (!this.#video.muted && this.#video.volume === 0) this.#video.volume = 0.5;
+    this.#drawLoudness();
     this.#tellBriefly(this.#say(this.#video.muted ? "mute" : "unmute"));
   }
 
   #loudness(value) {
     this.#video.volume = Math.max(0, Math.min(value, 1));
     this.#video.muted = this.#video.volume === 0;
+    this.#drawLoudness();
   }
 
   #captions() {
@@ -370,14 +375,19 @@ export class Controls {
     show(at("toggle"), action, this.#say(action));
     show(at("start"), video.ended ? "replay" : "play", this.#say(video.ended ? "replay" : "play"));
     at("start").hidden = (wanted && !video.ended) || this.#trouble !== null;
-    const silent = video.muted || video.volume === 0;
-    show(at("mute"), silent ? "mute" : "loud", this.#say(silent ? "unmute" : "mute"));
-    at("volume").value = silent ? 0 : video.volume;
-    at("volume").style.setProperty("--played", `${silent ? 0 : video.volume * 100}%`);
+    this.#drawLoudness();
     const full = document.fullscreenElement !== null;
     show(at("fullscreen"), full ? "window" : "full", this.#say(full ? "window" : "fullscreen"));
     this.#stage.classList.toggle("still", !wanted || video.ended);
     this.#drawPosition();
+  }
+
+  #drawLoudness() {
+    const { muted, volume } = this.#video;
+    const silent = muted || volume === 0;
+    show(at("mute"), silent ? "mute" : "loud", this.#say(silent ? "unmute" : "mute"));
+    at("volume").value = silent ? 0 : volume;
+    at("volume").style.setProperty("--played", `${silent ? 0 : volume * 100}%`);
   }
 
   #drawPosition(dragged) {

@@ -41,9 +41,10 @@ export class Menu {
     first?.focus({ preventScroll: true });
   }
 
-  /** Where nobody skips ahead, none is faster than the film. */
+  /** Where nobody skips ahead, none is faster than the film; and none than the film comes. */
   get #speeds() {
-    return Number.isFinite(this.#playback.limit) ? SPEEDS.filter((speed) => speed <= 1) : SPEEDS;
+    const most = Number.isFinite(this.#playback.limit) ? 1 : (this.#playback.session?.pace ?? Infinity);
+    return SPEEDS.filter((speed) => speed <= most);
   }
 
   /** One step slower (-1) or faster (1); returns the speed. */

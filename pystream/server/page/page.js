@@ -2,6 +2,7 @@
 
 import { Beacons } from "./beacons.js";
 import { Controls } from "./controls.js";
+import { Count } from "./count.js";
 import { Entry, Ticket } from "./entry.js";
 import { Playback } from "./playback.js";
 import { Refused, leave, openSession } from "./session.js";
@@ -15,6 +16,9 @@ function say(name, values = {}) {
 
 const embedded = window.top !== window;
 document.documentElement.classList.toggle("embedded", embedded);
+// Scripts run in their order: where it is not here by now, it will not be, and the page says so as of any other part.
+if (!globalThis.Hls) throw new Error("a part of this page has not arrived");
+document.getElementById("late").remove();
 document.getElementById("stage").hidden = false;
 
 const form = document.getElementById("entry");
@@ -40,6 +44,7 @@ async function sessions() {
 const playback = new Playback(document.getElementById("video"), document.body.dataset.worker, sessions);
 new Controls(playback, say);
 new Beacons(playback, document.getElementById("video"), say);
+new Count(playback, document.getElementById("video"), say);
 playback.prepare();
 // A page that comes back asks for the film again, and has its place, unless somebody took it.
 addEventListener("pagehide", () => leave(playback.session));

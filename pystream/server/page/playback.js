@@ -99,6 +99,11 @@ export class Playback extends EventTarget {
     const position = Math.max(0, Math.min(value, this.duration, this.#limit));
     this.#position = position;
     if (this.#video.readyState > 0) this.#video.currentTime = position;
+    else if (this.#hls) {
+      // It was told a place when it began: of which it has the playlist by now, or not.
+      this.#hls.config.startPosition = position;
+      if (this.#hls.levels.length) this.#hls.startLoad(position);
+    }
     this.dispatchEvent(new Event("position"));
     if (value > this.#limit) this.dispatchEvent(new Event("limited"));
   }
@@ -220,6 +225,8 @@ export class Playback extends EventTarget {
     this.dispatchEvent(new Event("loading"));
     const session = this.#session ?? (await this.#newSession());
     if (session === null) return;
+    // Whoever has still played from the buffer, or gone elsewhere, while the session was asked for.
+    this.#position = Math.min(this.position, this.#limit);
     this.#clear();
     if (this.#source === "native") {
       this.#video.src = session.master;

@@ -42,9 +42,16 @@ function siteAround() {
   }
 }
 
-/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, `check_ms` where it can be taken back, `leave`
- * where others wait for its place, `beacon`, where it says what it plays, and `reached`, the second up to which the viewer has come, where nobody skips ahead; `shown` is what opens the film, where it is not open to all. `credentials`:
- * as fetch has them, for a link that is in a cookie. Throws `Refused`, or what fetch throws. */
+/** A new session: `{master, grant, expires, duration, frames, frame_ms}`, and where it has them
+ * - `check_ms`: it can be taken back;
+ * - `leave`: others wait for its place;
+ * - `beacon`: it says what it plays;
+ * - `count`: it shows what counts, asked for each `count_ms`; `visible`: what plays in a hidden page does not;
+ * - `pace`: no more seconds of the film come in one;
+ * - `reached`: the second up to which the viewer has come, where nobody skips ahead.
+ *
+ * `shown` is what opens the film, where it is not open to all. `credentials`: as fetch has them, for a link that is in a
+ * cookie. Throws `Refused`, or what fetch throws. */
 export async function openSession(shown, credentials = "omit") {
   const said = { ...shown, site: siteAround() };
   const isEmpty = Object.values(said).every((value) => value === undefined);

@@ -92,7 +92,8 @@ pub fn pair(ledger: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
 }
 
 pub fn delivery(window: usize, stall: u64) -> Delivery {
-    Delivery::start(Settings { window, stall: Duration::from_millis(stall), patience: PATIENCE }, None).unwrap()
+    Delivery::start(Settings { window, stall: Duration::from_millis(stall), patience: PATIENCE, least_rate: 0 }, None)
+        .unwrap()
 }
 
 pub fn order(id: u64, line: &Arc<Line>, body: Body, length: u64) -> Order {

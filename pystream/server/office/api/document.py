@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
+from pystream.acl import statements
 from pystream.acl.people import Right
+from pystream.acl.reports.files import SHAPES
 from pystream.server.office import problems
 from pystream.server.office.api import ALWAYS
+from pystream.server.office.api.events import EventName
 from pystream.server.office.api.operations import (
     JSON,
     Call,
+    Document,
     Given,
     NoQuery,
     Operation,
@@ -61,25 +65,26 @@ are refused, so a mistyped one does not go unnoticed; answers may get new fields
 """
 _PLACES: dict[str, tuple[str, Any]] = {
     "stream": ("The name of a stream.", Name),
+    "event": ("The name of an event.", EventName),
+    "format": ("What kind of a file it is.", Literal[SHAPES]),
     "password": ("The id of a password.", Id),
     "name": ("The name of a token.", TokenName),
     "verifier": ("The name of a verifier that is active.", VerifierName),
     "problem": ("The last element of a problem's `type`.", Literal[tuple(KINDS)]),
+    "paper": ("Which paper.", Literal[tuple(statements.KINDS)]),
 }
 _ALL = ("malformed", "unavailable", "bug")
 _OF_TOKENS = ("unauthorized", "forbidden", "insufficient-scope", "too-many-requests")
 _TAGS = {
     "streams": "Films, and who may watch them how.",
     "passwords": "What viewers type to come in. Only the customer knows who holds which.",
+    "events": "What people attend: programmes over streams and days, and reports of them.",
+    "attendance": "The log of attendance, and what proves it.",
     "verifiers": "How links and tokens of the customer's site are checked.",
     "tenant": "The customer, what was sent, and who did what.",
     "tokens": "What programs come in with.",
     "about": "What this is.",
 }
-
-
-class Document(Struct):
-    """An OpenAPI document."""
 
 
 @operation(gives=Document)
@@ -142,7 +147,7 @@ def _schemas(operations: Iterable[Any]) -> tuple[dict[str, Any], dict[Any, Any]]
     types: dict[Any, None] = {Problem: None}
     for each in operations:
         types |= dict.fromkeys(type for type in each.bodies.values() if type is not None)
-        if each.gives is not None and each.kind == JSON and each.gives is not Document:
+        if each.gives is not None and JSON in each.kinds and each.gives is not Document:
             types[each.gives] = None
     refs, schemas = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
@@ -206,13 +211,16 @@ def _parameters(route: Route, told: Operation) -> Iterator[dict[str, Any]]:
         place = {"name": name, "in": "path", "required": True, "schema": schema}
         yield {**place, "description": description}
     _, components = msgspec.json.schema_components([told.query], ref_template="{name}")
-    for name, schema in components[told.query.__name__]["properties"].items():
+    fields = components[told.query.__name__]
+    for name, schema in fields["properties"].items():
         # What is an enumeration of its own is told where it is used.
         schema = {**components.get(schema.get("$ref", ""), {}), **schema}
         schema.pop("$ref", None)
         schema.pop("title", None)
         where: dict[str, Any] = {"name": name, "in": "query", "schema": schema}
         where["description"] = schema.pop("description", "")
+        if name in fields.get("required", ()):
+            where["required"] = True
         if schema.get("type") == "array":
             where |= {"style": "form", "explode": False}
         yield where
@@ -246,7 +254,9 @@ def _answer(route: Route, told: Operation, refs: dict[Any, Any]) -> dict[str, An
             for name in ("RateLimit", "RateLimit-Policy")
         }
     if told.gives is not None:
-        found["content"] = {told.kind: {"schema": _answers_schema(told, refs)}}
+        found["content"] = {
+            kind: {"schema": _answers_schema(kind, told, refs)} for kind in told.kinds
+        }
         if "cursor" in told.query.__struct_fields__:
             headers["Link"] = {"$ref": "#/components/headers/Link"}
     if links := _LINKS.get(_id(route)):
@@ -267,6 +277,13 @@ _LINKS: dict[str, list[tuple[str, str, str]]] = {
         (f"passwords-{name}", "password", "/items/0/id")
         for name in ("read", "rotate", "end-sessions")
     ],
+    "events-add": [
+        *((f"events-{name}", "event", "/name") for name in ("read", "change", "remove")),
+        *(
+            (f"reports-{name}", "event", "/name")
+            for name in ("of-event", "file-of-event", "versions-of-event", "seal-event")
+        ),
+    ],
     "passwords-rotate": [("passwords-read", "password", "/id")],
     "tokens-create": [("tokens-revoke", "name", "/name")],
     "verifiers-add": [("verifiers-revoke", "verifier", "/name")],
@@ -274,9 +291,9 @@ _LINKS: dict[str, list[tuple[str, str, str]]] = {
 }
 
 
-def _answers_schema(told: Operation, refs: dict[Any, Any]) -> Any:
-    if told.kind != JSON:
-        return {"type": "string"} if told.kind.startswith("text/") else {}
+def _answers_schema(kind: str, told: Operation, refs: dict[Any, Any]) -> Any:
+    if kind != JSON:
+        return {"type": "string"} if kind.startswith("text/") else {}
     return refs.get(told.gives, {"type": "object"})
 
 

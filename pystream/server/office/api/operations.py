@@ -27,7 +27,15 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pystream.acl.people import Actor
-from pystream.errors import Exists, InvalidValue, NotFound, Outdated
+from pystream.errors import (
+    Exists,
+    Incomplete,
+    InUse,
+    InvalidValue,
+    NotFound,
+    Outdated,
+    TooEarly,
+)
 from pystream.server.http import HttpError
 from pystream.server.office.api import ALWAYS
 from pystream.server.office.problems import Error, Refusal, invalid
@@ -37,6 +45,9 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 CSV = "text/csv"
 PDF = "application/pdf"
+ZIP = "application/zip"
+MARKDOWN = "text/markdown"
+JSON_LINES = "application/jsonl"
 
 Query = TypeVar("Query")
 Body = TypeVar("Body")
@@ -72,6 +83,10 @@ class Paging(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Document(Struct):
+    """An object of JSON whose form is described elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Query, Body]):
     """One request, read. `now` is in Unix seconds."""
@@ -98,12 +113,14 @@ class Call(Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What an operation gives: a value that becomes JSON, or the bytes of a file, or neither."""
+    """What an operation gives: a value that becomes JSON, or the bytes of a file, or neither. `kind` is which
+    one of the operation's media types it is, if that is not the first one."""
 
     value: Struct | None = None
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
     data: bytes = b""
+    kind: str = ""
 
 
 Handler = Callable[[Call[Any, Any]], Given]
@@ -111,16 +128,16 @@ Handler = Callable[[Call[Any, Any]], Given]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """`bodies`: the type of each media type that may be sent; None: the bytes as they are. `gives`: what
-    the answer is, of the media type `kind`. `once`: what an Idempotency-Key does: `whole` where all is one
-    transaction of the store, `parts` where it may be carried out twice. `problems`: kinds that it has beside
-    those of all. `conditional`: whether If-Match is looked at."""
+    """`bodies`: the type of each media type that may be sent; None: the bytes as they are. `gives`: what the
+    answer is, of one of the media types `kinds`. `once`: what an Idempotency-Key does: `whole` where all is
+    one transaction of the store, `parts` where it may be carried out twice. `problems`: kinds that it has
+    beside those of all. `conditional`: whether If-Match is looked at."""
 
     handler: Handler
     query: type[Struct]
     bodies: Mapping[str, type[Struct] | None]
     gives: type[Struct] | None
-    kind: str
+    kinds: tuple[str, ...]
     status: int
     once: Literal["whole", "parts"] | None
     problems: tuple[str, ...]
@@ -141,8 +158,8 @@ class Operation:
         return first.rstrip("."), rest.strip()
 
     def __call__(self, office: Office, actor: Actor, request: Request) -> Reply:
-        if self.gives is not None and not _is_accepted(request.fields.get("accept"), self.kind):
-            raise Refusal("not-acceptable", f"the answer is {self.kind}")
+        if self.gives is not None:
+            check_accepted(request, *self.kinds)
         call = Call(office, actor, request, self._query(request), self._body(request), office.now())
         key = request.fields.get("idempotency_key")
         if key is None or self.once is None:
@@ -174,12 +191,10 @@ class Operation:
         with told(self):
             given = self.handler(call)
         data = given.data if given.value is None else msgspec.json.encode(given.value)
-        kind = [("Content-Type", self._content_type)] if self.gives is not None else []
-        return Reply(given.status, [*kind, *ALWAYS, *given.headers], data)
-
-    @property
-    def _content_type(self) -> str:
-        return f"{self.kind}; charset=utf-8" if self.kind == CSV else self.kind
+        kind = given.kind or self.kinds[0]
+        text = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+        said = [("Content-Type", text)] if self.gives is not None else []
+        return Reply(given.status, [*said, *ALWAYS, *given.headers], data)
 
     def _query(self, request: Request) -> Any:
         try:
@@ -199,12 +214,9 @@ class Operation:
         kind = (request.fields.get("content_type") or "").partition(";")[0].strip().lower()
         if kind not in self.bodies:
             wanted = " or ".join(self.bodies)
-            accepted = (
-                (
-                    "Accept-Patch" if request.method == "PATCH" else "Accept-Post",
-                    ", ".join(self.bodies),
-                ),
-            )
+            # RFC 9110 15.5.16, where there is no field of the method's own.
+            own = {"PATCH": "Accept-Patch", "POST": "Accept-Post"}
+            accepted = ((own.get(request.method, "Accept"), ", ".join(self.bodies)),)
             raise Refusal("media-type", f"a body of the type {wanted} is wanted", headers=accepted)
         type = self.bodies[kind]
         if type is None:
@@ -223,7 +235,7 @@ def operation(
     body: type[Struct] | None = None,
     bodies: Mapping[str, type[Struct] | None] | None = None,
     gives: type[Struct] | None = None,
-    kind: str = JSON,
+    kind: str | tuple[str, ...] = JSON,
     status: int = 200,
     once: Literal["whole", "parts"] | None = None,
     problems: tuple[str, ...] = (),
@@ -238,7 +250,7 @@ def operation(
         query=query,
         bodies=taken if bodies is None else bodies,
         gives=gives,
-        kind=kind,
+        kinds=(kind,) if isinstance(kind, str) else kind,
         status=status,
         once=once,
         problems=problems,
@@ -337,6 +349,13 @@ def _is_list(type: Any) -> bool:
     return origin is list or (origin is not None and any(map(_is_list, get_args(type))))
 
 
+def check_accepted(request: Request, *kinds: str) -> None:
+    """Raises `Refusal` where whoever asks takes none of these media types."""
+    field = request.fields.get("accept")
+    if not any(_is_accepted(field, kind) for kind in kinds):
+        raise Refusal("not-acceptable", f"the answer is {' or '.join(kinds)}")
+
+
 def _is_accepted(field: str | None, kind: str) -> bool:
     """Whether Accept lets through a media type (RFC 9110 12.5.1): the most specific range decides."""
     if not field:
@@ -381,6 +400,12 @@ class told:
             raise Refusal("exists", str(error)) from None
         if isinstance(error, NotFound):
             raise Refusal("not-found", str(error)) from None
+        if isinstance(error, InUse):
+            raise Refusal("in-use", str(error)) from None
+        if isinstance(error, TooEarly):
+            raise Refusal("too-early", str(error)) from None
+        if isinstance(error, Incomplete):
+            raise Refusal("erased", str(error)) from None
 
     def _error(self, problem: str) -> Error:
         """Problems begin with the name of what is wrong, where it has one."""
@@ -390,6 +415,8 @@ class told:
         types = [type for type in self._operation.bodies.values() if type is not None]
         if any(name == each.name for type in types for each in msgspec.structs.fields(type)):
             return Error(detail=problem, pointer=_pointer(name))
+        if name in self._operation.query.__struct_fields__:
+            return Error(detail=problem, parameter=name)
         return Error(detail=problem)
 
 
@@ -428,6 +455,11 @@ def _setting(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return seconds(value) if isinstance(value, datetime) else value
+
+
+def as_file(name: str) -> tuple[str, str]:
+    """The field that has a browser save the answer under a name (RFC 6266)."""
+    return "Content-Disposition", f'attachment; filename="{name}"'
 
 
 def is_given(value: Type | UnsetType) -> bool:

@@ -34,12 +34,14 @@ from pystream.server.office.api.operations import (
     JSON,
     MERGE_PATCH,
     PDF,
+    ZIP,
     Call,
     Given,
     Moment,
     NoQuery,
     Paging,
     as_cursor,
+    as_file,
     at,
     given_only,
     moment,
@@ -133,7 +135,7 @@ class PasswordView(Struct, kw_only=True):
 
 
 class PasswordPage(Struct, kw_only=True):
-    """A page of passwords, in no order that says anything. `next` is the cursor of the next page; null:
+    """A page of passwords, in the order in which they were made. `next` is the cursor of the next page; null:
     this is the last."""
 
     items: list[PasswordView]
@@ -287,6 +289,10 @@ class Pdf(Struct):
     """A PDF."""
 
 
+class Archive(Struct):
+    """A zip archive."""
+
+
 class CsvFile(Struct):
     """A CSV."""
 
@@ -318,7 +324,7 @@ def listed(call: Call[Which, None]) -> Given:
     found = call.office.issuer.page(
         call.tenant_id, stream.id if stream else None, after=after, most=most + 1
     )
-    following = as_cursor(str(found[most - 1].password.id)) if len(found) > most else None
+    following = as_cursor(str(found[most - 1].number)) if len(found) > most else None
     _record_view(call, stream, len(found[:most]))
     page = PasswordPage(items=_views(call, found[:most]), next=following)
     return Given(page, headers=list(next_link(call, following)))
@@ -331,6 +337,24 @@ def shown(call: Call[NoQuery, None]) -> Given:
     As the customer knows it. That it was shown is on record.
     """
     return _shown(call)
+
+
+@operation(gives=Archive, kind=ZIP, problems=("not-found",))
+def data(call: Call[NoQuery, None]) -> Given:
+    """Read all that is known of a password.
+
+    A zip archive for the person who holds it (Art. 15 and 20 GDPR): its facts, sessions, attendance, each
+    event with its salt, receipts, and what sealed reports say of it. What was erased or deleted in time is
+    told as not available. That it was made is on record. It takes the scope to erase passwords.
+    """
+    from pystream.acl.store.password_data import PasswordData
+    from pystream.server.clock import kernel
+
+    office, id = call.office, number(call.place["password"])
+    tenant = office.store.tenant(call.actor.tenant)
+    by: dict[str, Any] = {"who": call.who, "now": call.now}
+    made = PasswordData(office.store, office.keys).export(tenant, id, kernel(), **by)
+    return Given(data=made.data, headers=[as_file(f"password-{id}.zip")])
 
 
 @operation(query=ExportQuery, gives=CsvFile, kind=CSV, problems=("not-found",))
@@ -350,7 +374,7 @@ def exported(call: Call[ExportQuery, None]) -> Given:
     zone = call.office.store.tenant(call.actor.tenant).settings.timezone
     separator = ";" if call.query.separator == "semicolon" else ","
     data = b"".join(password_csv.write_csv(rows, timezone=zone, separator=separator))
-    return Given(data=data, headers=[_as_file("passwords.csv")])
+    return Given(data=data, headers=[as_file("passwords.csv")])
 
 
 @operation(
@@ -405,7 +429,7 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
     zone = call.office.store.tenant(call.actor.tenant).settings.timezone
     data = printed(sheet, locale=call.body.locale, timezone=zone)
     _record_view(call, stream, len(sheet))
-    return Given(data=data, headers=[_as_file("cards.pdf")])
+    return Given(data=data, headers=[as_file("cards.pdf")])
 
 
 # Making
@@ -592,8 +616,10 @@ def erase(call: Call[NoQuery, Ids]) -> Given:
     """Erase passwords.
 
     Revokes them, and destroys what their texts and labels are sealed with: nobody can read them again, in no
-    backup either once the server's backups of keys have been rotated. Kept answers to requests with an
-    Idempotency-Key are erased with them. Ids that the tenant does not have do not count.
+    backup either once the server's backups of keys have been rotated. Their sessions and what is recorded of
+    them go too, and their names in sealed reports. Kept answers to requests with an Idempotency-Key are
+    erased with them. Ids that the tenant does not have do not count. None is erased (422) where a sealed
+    report that is held names one of them; `detail` says until when and why.
     """
     ids = _numbers(call.body.ids)
     count = call.office.issuer.erase(call.tenant_id, ids, who=call.who, now=call.now)
@@ -784,7 +810,3 @@ def _record_view(call: Call[Any, Any], stream: Stream | None, count: int) -> Non
     call.office.store.audit.record_view(
         call.tenant_id, stream.id if stream else None, what, who=call.who, now=call.now
     )
-
-
-def _as_file(name: str) -> tuple[str, str]:
-    return "Content-Disposition", f'attachment; filename="{name}"'

@@ -204,6 +204,19 @@ Beacons = Annotated[
         " it tells viewers so."
     ),
 ]
+RequireVisible = Annotated[
+    bool,
+    Meta(
+        description="Whether what plays in a hidden page counts for nothing, which `beacons` are needed for."
+    ),
+]
+OwnCount = Annotated[
+    bool,
+    Meta(
+        description="Whether each viewer sees on the page how much of the own attendance counts so far,"
+        " which `attendance` is needed for."
+    ),
+]
 CheckMinutes = Annotated[
     int,
     Meta(
@@ -269,7 +282,9 @@ class StreamView(Struct, kw_only=True):
     attendance: Attendance
     no_skip: NoSkip
     beacons: Beacons
+    require_visible: RequireVisible
     check_minutes: CheckMinutes | None
+    own_count: OwnCount
     created_at: Moment
 
 
@@ -311,7 +326,9 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     attendance: Attendance | UnsetType = UNSET
     no_skip: NoSkip | UnsetType = UNSET
     beacons: Beacons | UnsetType = UNSET
+    require_visible: RequireVisible | UnsetType = UNSET
     check_minutes: CheckMinutes | UnsetType | None = UNSET
+    own_count: OwnCount | UnsetType = UNSET
     maximum: Maximum | UnsetType = UNSET
 
 
@@ -430,11 +447,12 @@ def change(call: Call[NoQuery, StreamChange]) -> Given:
     return _given(call, stream)
 
 
-@operation(status=204, problems=("not-found", "outdated"), conditional=True)
+@operation(status=204, problems=("not-found", "in-use", "outdated"), conditional=True)
 def remove(call: Call[NoQuery, None]) -> Given:
     """Remove a stream.
 
-    Whoever watches it is stopped. Its files stay, and so does what was sent of it; the name is free.
+    Whoever watches it is stopped. Its files stay, and so does what was sent of it; the name is free. As
+    long as the sealed report of one of its days is held, it stays (409).
     """
     store, tenant, name = call.office.store, call.actor.tenant, call.place["stream"]
     seen = _seen(call.request, store.stream(tenant, name))

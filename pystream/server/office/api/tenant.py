@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from pystream.acl import disclosure
+from pystream.acl import disclosure, statements
 from pystream.acl.audit import ALL_KINDS, Entry, Kind
+from pystream.acl.people import Actor
+from pystream.acl.retention import LEAST_ATTENDANCE_DAYS, MOST_DAYS
 from pystream.acl.streams import Tenant
 from pystream.acl.traffic import Kind as Sent
 from pystream.acl.traffic import month_of
 from pystream.acl.viewers import notice_version
 from pystream.attendance import purpose
+from pystream.errors import NotFound
 from pystream.server.office import films
 from pystream.server.office.api.operations import (
     JSON,
+    MARKDOWN,
     MERGE_PATCH,
     Call,
     Given,
@@ -86,6 +91,16 @@ CheckpointCosigner = Annotated[
 ]
 
 
+Days = Annotated[int, Meta(ge=LEAST_ATTENDANCE_DAYS, le=MOST_DAYS)]
+_EVENT_DAYS = Meta(
+    description="Days for which events of attendance are kept, from the hour of each; null: as the server"
+    " has it (`GET /privacy` says how long that is)."
+)
+_REPORT_DAYS = Meta(
+    description="The same of sealed reports of attendance, from the sealing of a report's last version."
+)
+
+
 class TenantView(Struct, kw_only=True):
     """The tenant. `notice_version` names the text of the notice: each session has that of the text that
     its viewer was shown; null where there is none."""
@@ -98,6 +113,8 @@ class TenantView(Struct, kw_only=True):
     attendance_purpose: AttendancePurpose
     checkpoint_url: CheckpointUrl
     checkpoint_cosigner: CheckpointCosigner
+    attendance_days: Annotated[Days | None, _EVENT_DAYS]
+    attendance_reports_days: Annotated[Days | None, _REPORT_DAYS]
     max_rate_bps: Annotated[
         int | None,
         Meta(
@@ -116,6 +133,8 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     attendance_purpose: AttendancePurpose | UnsetType = UNSET
     checkpoint_url: CheckpointUrl | UnsetType = UNSET
     checkpoint_cosigner: CheckpointCosigner | UnsetType = UNSET
+    attendance_days: Annotated[Days | None, _EVENT_DAYS] | UnsetType = UNSET
+    attendance_reports_days: Annotated[Days | None, _REPORT_DAYS] | UnsetType = UNSET
 
 
 class Privacy(Struct, kw_only=True):
@@ -130,6 +149,16 @@ class Privacy(Struct, kw_only=True):
         Meta(description="What attendance is recorded for, by language, for the tenant to accept."),
     ]
     purpose_version: Annotated[str, Meta(description="What names these texts.")]
+
+
+class PaperFile(Struct):
+    """Markdown."""
+
+
+class PaperQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """In which language."""
+
+    locale: Literal["de", "en"] = "de"
 
 
 class MonthQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -243,9 +272,14 @@ def privacy(call: Call[NoQuery, None]) -> Given:
     For the customer's own privacy notice, and for whoever keeps the record of processing: what this server
     keeps, why and for how long, made of its settings.
     """
-    practice = call.office.practice()
-    found = disclosure.document(practice, call.office.store.tenant(call.actor.tenant))
-    texts = {language: disclosure.notice(practice, language) for language in disclosure.LANGUAGES}
+    tenant = call.office.store.tenant(call.actor.tenant)
+    practice = call.office.practice().of(tenant)
+    found = disclosure.document(practice, tenant)
+    streams = [each.settings for each in call.office.store.streams(tenant.name)]
+    texts = {
+        language: disclosure.notice(practice, language, streams)
+        for language in disclosure.LANGUAGES
+    }
     privacy = Privacy(
         document=found,
         notice=texts,
@@ -253,6 +287,30 @@ def privacy(call: Call[NoQuery, None]) -> Given:
         purpose_version=purpose.VERSION,
     )
     return Given(privacy)
+
+
+@operation(query=PaperQuery, gives=PaperFile, kind=MARKDOWN, problems=("not-found",))
+def paper(call: Call[PaperQuery, None]) -> Given:
+    """Read one of the papers that data protection law asks for.
+
+    `notice`, for viewers (Art. 13 GDPR), `record` (Art. 30(2)), `measures` (Art. 32) or `contract`, an annex
+    to the contract with the operator (Art. 28(3)): Markdown, made of the settings as they are now. What no
+    setting tells stands in square brackets.
+    """
+    kind = call.place["paper"]
+    if kind not in statements.KINDS:
+        raise NotFound(f"there is no paper {kind!r}: {', '.join(statements.KINDS)}")
+    facts = paper_facts(call.office, call.actor)
+    said = statements.statement(kind, facts, call.query.locale)
+    return Given(data=said.encode())
+
+
+def paper_facts(office: Office, actor: Actor) -> statements.Facts:
+    """What a tenant's papers are made of."""
+    tenant = office.store.tenant(actor.tenant)
+    day = f"{datetime.fromtimestamp(office.now(), UTC):%Y-%m-%d}"
+    streams = office.store.streams(tenant.name)
+    return statements.Facts(tenant, streams, office.practice().of(tenant), day)
 
 
 @operation(query=MonthQuery, gives=Traffic)
@@ -316,6 +374,8 @@ def _view(tenant: Tenant) -> TenantView:
         attendance_purpose=settings.attendance_purpose,
         checkpoint_url=settings.checkpoint_url,
         checkpoint_cosigner=settings.checkpoint_cosigner,
+        attendance_days=settings.attendance_days,
+        attendance_reports_days=settings.attendance_reports_days,
         max_rate_bps=settings.max_rate_bps,
         created_at=at(tenant.created_at),
     )

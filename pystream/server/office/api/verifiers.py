@@ -237,6 +237,19 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     The signature is HMAC-SHA256 of it by the 32 bytes of the secret, in base64url without padding. With the
     secret 000102...1f it is `Y9Gt-2viLK5r7O8M2Y0VRUeVsKxOjLbYX7vfeiaItiM`.
 
+    **`akamai`**, **`bunny`**, **`wowza`.** What the generator of each of them writes goes behind the address
+    of the page, `/acme/film/`, or of the playlist, `/acme/film/master.m3u8`.
+
+    * `akamai` (Auth Token 2.0): the secret is the key, in hexadecimal; `hdnts=exp=...~acl=...~hmac=...`
+      in the query, or as a cookie or header. Sign an `acl` that covers the film, `/acme/film/*`, so that the
+      page and the playlist open.
+    * `bunny` (token authentication): the secret is the zone's key. Sign the folder, with
+      `token_path=/acme/film/`, in the query or as `/bcdn_token=.../acme/film/`. A token for a single file is
+      refused where the file's name ends in a digit, as that of `master.m3u8` does: behind it, the time could
+      be read in two ways.
+    * `wowza` (SecureToken version 2): the secret is the shared secret. The content path is `acme/film` unless
+      `content` says another one, and `wowzatokenendtime` has to be there.
+
     **`jwt` and `jwks`.** The viewer comes to the page's address with `#token=` and a JSON Web Token behind
     it. Its header has to have `kid`: the verifier's name, or, of `jwks`, that of a key of the set.
     `jwt` is HS256; `jwks` is ES256, EdDSA, RS256 or PS256. It has the claims `aud` (`acme` or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from pystream.acl.people import Actor
+from pystream.acl.people import Actor, Person
 from pystream.errors import InvalidValue, Said, SignInError
 from pystream.server.http import HttpError
 from pystream.server.office import console
@@ -31,10 +31,17 @@ def sign_in(office: Office, actor: Actor, request: Request) -> Reply:
         after = ("Retry-After", str(ceil(wait)))
         return _sign_in(request, 429, after, problem="sign_in_wait", tenant=tenant, name=name)
     password, code = form.get("password", ""), form.get("code", "")
+
+    def may_try_code(person: Person) -> bool:
+        return not office.tries_of_code.take(person.id, office.monotonic())
+
     try:
-        opened = office.accounts.sign_in(tenant, name, password, code, office.now())
+        opened = office.accounts.sign_in(tenant, name, password, code, office.now(), may_try_code)
     except SignInError:
+        # Also where there were too many codes: to tell would say that the password is right.
         return _sign_in(request, 403, problem="sign_in_wrong", tenant=tenant, name=name)
+    if opened.person.has_totp:
+        office.tries_of_code.give_back(opened.person.id)
     office.tries.give_back(by_name)
     office.tries_of_network.give_back(network)
     if request.session is not None:

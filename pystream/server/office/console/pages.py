@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pystream.acl import sign_in
 from pystream.acl.people import Actor, Right
 from pystream.acl.streams import time_zone
-from pystream.errors import Exists, InvalidValue, Said
+from pystream.errors import InvalidValue, Said, StoreError
 from pystream.server.office.console import sentences
 from pystream.server.office.console.texts import LANGUAGES, TEXTS
 from pystream.server.office.values import Reply, Request
@@ -103,7 +103,18 @@ def page(
     return Reply(status, [*_HEADERS, *headers], body.encode())
 
 
-def sentences_of(error: InvalidValue | Exists) -> tuple[str, ...]:
+def file(name: str, kind: str, data: bytes) -> Reply:
+    """A file that a browser saves under that name."""
+    headers = [
+        ("Content-Type", f"{kind}; charset=utf-8" if kind == "text/csv" else kind),
+        ("Content-Disposition", f'attachment; filename="{name}"'),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Reply(200, headers, data)
+
+
+def sentences_of(error: InvalidValue | StoreError) -> tuple[str, ...]:
     return error.problems if isinstance(error, InvalidValue) else error.args[:1]
 
 

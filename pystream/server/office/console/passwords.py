@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from pystream.acl import password_csv
 from pystream.acl.audit import Kind
 from pystream.acl.passwords import THERE, PasswordSettings, canonical, generate, is_over
-from pystream.acl.people import Actor
+from pystream.acl.people import Actor, Right
 from pystream.acl.store.issuing import Shown
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.errors import Exists, InvalidValue, NotFound, Said
@@ -71,7 +71,7 @@ def _listed(
     found = page[:_PAGE]
     if len(page) > _PAGE:
         name = stream.name if stream else ""
-        values["next"] = _query(stream=name, after=str(found[-1].password.id))
+        values["next"] = _query(stream=name, after=str(found[-1].number))
     return _list(office, actor, request, stream, found, status, after=after, **values)
 
 
@@ -216,7 +216,7 @@ def _sheet(
     if not found:
         raise HttpError(404, Said("none-made", "no password was made then"))
     if len(page) > MOST_AT_ONCE:
-        last = str(found[-1].password.id)
+        last = str(found[-1].number)
         values["next"] = _query(stream=stream.name, at=str(at), after=last)
     _record(office, actor, stream, len(found))
     usual: dict[str, Any] = {
@@ -255,7 +255,7 @@ def cards(office: Office, actor: Actor, request: Request) -> Reply:
             at, after = _whole(form["at"]), _after(form)
             return _sheet(office, actor, request, stream, at, after, 422, **again)
         return _listed(office, actor, request, stream, status=422, **again)
-    return _file(f"{stream.name}-cards.pdf", "application/pdf", data)
+    return pages.file(f"{stream.name}-cards.pdf", "application/pdf", data)
 
 
 def _asked(office: Office, actor: Actor, request: Request, ids: Sequence[int]) -> Reply:
@@ -354,17 +354,7 @@ def exported(office: Office, actor: Actor, request: Request) -> Reply:
         password_csv.write_csv(rows, timezone=_zone(office, actor), separator=separator)
     )
     name = f"{stream.name}-passwords" if stream else "passwords"
-    return _file(f"{name}.csv", "text/csv; charset=utf-8", data)
-
-
-def _file(name: str, kind: str, data: bytes) -> Reply:
-    headers = [
-        ("Content-Type", kind),
-        ("Content-Disposition", f'attachment; filename="{name}"'),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-    ]
-    return Reply(200, headers, data)
+    return pages.file(f"{name}.csv", "text/csv", data)
 
 
 # Importing
@@ -439,6 +429,17 @@ def page(office: Office, actor: Actor, request: Request) -> Reply:
     return _changing(office, actor, request, shown, form)
 
 
+def data(office: Office, actor: Actor, request: Request) -> Reply:
+    """All that is known of a password, for whoever holds it."""
+    from pystream.acl.store.password_data import PasswordData
+    from pystream.server.clock import kernel
+
+    id, tenant = _whole(request.place["password"]), office.store.tenant(actor.tenant)
+    by: dict[str, Any] = {"who": actor.who, "now": office.now()}
+    made = PasswordData(office.store, office.keys).export(tenant, id, kernel(), **by)
+    return pages.file(f"password-{id}.zip", "application/zip", made.data)
+
+
 def change(office: Office, actor: Actor, request: Request) -> Reply:
     form, shown = request.form, _one(office, actor, request)
     try:
@@ -464,8 +465,14 @@ def _changing(
 ) -> Reply:
     _record(office, actor, None, 1)
     (row,) = _rows(office, actor, [shown])
+    recorded = [
+        (each.name, each.settings.title or each.name)
+        for each in _streams(office, actor)
+        if each.id in shown.password.streams and each.settings.attendance
+    ]
     values |= {
         "row": row,
+        "receipts": recorded if Right.REPORTS_READ in actor.rights else (),
         "form": {**dict.fromkeys(_CHANGED, ""), **form},
         "zone": _zone(office, actor),
     }
@@ -608,10 +615,11 @@ def _zone(office: Office, actor: Actor) -> str:
 
 def _rows(office: Office, actor: Actor, found: Sequence[Shown]) -> list[dict[str, Any]]:
     names = {each.id: each.name for each in _streams(office, actor)}
-    now = office.now()
+    now, restricted = office.now(), office.store.viewers.restrictions.listed(actor.tenant_id)
     return [
         {
             "id": each.password.id,
+            "is_restricted": each.password.id in restricted,
             "text": each.text,
             "label": each.label,
             "state": each.state(now).replace(" ", "_"),

@@ -20,6 +20,7 @@ _TIMES = frozenset(
     (
         "let_in_until",
         "removed_at",
+        "report_held_until",
         "password_valid_from",
         "password_valid_until",
         "expires",

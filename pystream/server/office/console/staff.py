@@ -9,16 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from pystream.acl.people import SCOPES, Actor, Person, Role, role_of, scopes_of
+from pystream.acl.retention import OF_TENANTS
+from pystream.acl.statements import KINDS, statement
 from pystream.attendance import purpose
-from pystream.errors import Exists, InvalidValue, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console
+from pystream.server.office.api.tenant import paper_facts
 from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
 
 _DAY_S = 86_400
 LIFETIMES = (30, 90, 365)
 ASKED_FIRST = ("remove", "reset", "totp")
+_DAYS = tuple(f"{data}_days" for data in OF_TENANTS)
 
 
 # People
@@ -151,7 +155,7 @@ def organisation(office: Office, actor: Actor, request: Request) -> Reply:
 
 def change_organisation(office: Office, actor: Actor, request: Request) -> Reply:
     form = request.form
-    changes = {
+    changes: dict[str, Any] = {
         "display": form.get("display", "").strip(),
         "timezone": form.get("timezone", "").strip(),
         # HTML has forms send CR LF.
@@ -159,20 +163,52 @@ def change_organisation(office: Office, actor: Actor, request: Request) -> Reply
         "attendance_purpose": purpose.VERSION if "attendance_purpose" in form else "",
     }
     try:
+        for name in _DAYS:
+            # Who has an old form open sends none of them.
+            if name in form:
+                changes[name] = _days(name, form[name].strip())
         office.store.set_tenant(actor.tenant, changes, who=actor.who, now=office.now())
     except InvalidValue as error:
-        return _organisation(office, actor, request, 422, said=error.problems, form=changes)
+        shown = changes | {name: form.get(name, "") for name in _DAYS}
+        return _organisation(office, actor, request, 422, said=error.problems, form=shown)
     return console.to(request, "/console/organisation?done=saved")
+
+
+def _days(name: str, text: str) -> int | None:
+    """Raises `InvalidValue`."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidValue(Said("number", "a whole number is wanted", of=name))
+    return int(text)
 
 
 def _organisation(
     office: Office, actor: Actor, request: Request, status: int = 200, **values: Any
 ) -> Reply:
     settings = office.store.tenant(actor.tenant).settings
-    names = ("display", "timezone", "notice", "attendance_purpose")
-    shown = {"form": {name: getattr(settings, name) for name in names}}
+    names = ("display", "timezone", "notice", "attendance_purpose", *_DAYS)
+    form = {name: getattr(settings, name) for name in names}
+    form |= {name: "" if form[name] is None else form[name] for name in _DAYS}
+    shown = {"form": form, "usual": office.practice().rules}
     text = purpose.TEXTS[pages.spoken_to(request)]
-    return pages.page(request, actor, "organisation.html", status, **(shown | values), purpose=text)
+    shown |= {"purpose": text, "papers": KINDS}
+    return pages.page(request, actor, "organisation.html", status, **(shown | values))
+
+
+def paper(office: Office, actor: Actor, request: Request) -> Reply:
+    """One of the papers that data protection law asks for, as a page to be saved or copied."""
+    kind, language = request.place["paper"], pages.spoken_to(request)
+    if kind not in KINDS:
+        raise NotFound(Said("nothing", "there is nothing here"))
+    said = statement(kind, paper_facts(office, actor), language, "html")
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Disposition", f'attachment; filename="{actor.tenant}-{kind}-{language}.html"'),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    return Reply(200, headers, said.encode())
 
 
 def _zone(office: Office, actor: Actor) -> str:

@@ -28,7 +28,7 @@ from pystream.acl.streams import (
     check_stream_name,
 )
 from pystream.acl.viewers import DEVICE_MODES
-from pystream.errors import Exists, InvalidValue, Outdated, Said
+from pystream.errors import Exists, InUse, InvalidValue, Outdated, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console, embedding, films
 from pystream.server.office.console import pages
@@ -40,7 +40,10 @@ _TEXTS = ("title", "access", "device_mode", "encryption")
 _NUMBERS = ("max_devices", "max_viewers", "check_minutes")
 _LISTS = ("embed_origins", "networks", "countries", "countries_denied")
 _TIMES = {"opens_at": False, "closes_at": True}
-_SWITCHES = ("embed_lock", "download", "allow_unknown_country", "attendance", "no_skip", "beacons")
+_SWITCHES = (
+    *("embed_lock", "download", "allow_unknown_country", "attendance", "no_skip", "beacons"),
+    *("require_visible", "own_count"),
+)
 
 
 def unslashed(office: Office, actor: Actor, request: Request) -> Reply:
@@ -157,7 +160,11 @@ def act(office: Office, actor: Actor, request: Request) -> Reply:
         return pages.page(request, actor, "sure_stream.html", **values)
     by: dict[str, Any] = {"who": actor.who, "now": office.now()}
     if action == "remove":
-        office.store.remove_stream(actor.tenant, stream.name, **by)
+        try:
+            office.store.remove_stream(actor.tenant, stream.name, **by)
+        except InUse as error:
+            said = pages.sentences_of(error)
+            return _page(office, actor, request, stream, 409, said=said)
         return console.to(request, "/console/?done=done_remove_stream")
     if action == "end":
         office.store.viewers.end_sessions(actor.tenant_id, stream.id, **by)

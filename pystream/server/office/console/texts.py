@@ -74,8 +74,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "no_films": (
         "There is no MP4 file in your folder on the server yet. Put one there, and load this page again.",
-        "In Ihrem Ordner auf dem Server liegt noch keine MP4-Datei. Legen Sie eine dorthin, und laden Sie die"
-        " Seite neu.",
+        "In Ihrem Ordner auf dem Server liegt noch keine MP4-Datei. Legen Sie eine dorthin, und laden Sie"
+        " die Seite neu.",
     ),
     "conditions": ("When, where and how many", "Wann, wo und wie viele"),
     "opens_at": ("Opens", "Öffnet"),
@@ -118,8 +118,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "maximum_hint": (
         "All that protects a film in one step: personal passwords, one device each, keys of each viewer's"
         " own, only on the sites that you have named, and no download.",
-        "Alles, was einen Film schützt, auf einmal: persönliche Passwörter, je ein Gerät, eigene Schlüssel je"
-        " Zuschauer, nur auf den Websites, die Sie genannt haben, und kein Download.",
+        "Alles, was einen Film schützt, auf einmal: persönliche Passwörter, je ein Gerät, eigene Schlüssel"
+        " je Zuschauer, nur auf den Websites, die Sie genannt haben, und kein Download.",
     ),
     "is_maximum": (
         "This stream has all the protection that there is.",
@@ -151,8 +151,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "remove_stream_what": (
         "Whoever watches is stopped, and its address and its passwords open nothing any more. The film's"
         " file stays, and so does what was sent of it. This cannot be undone.",
-        "Wer zusieht, wird gestoppt; Adresse und Passwörter öffnen nichts mehr. Die Filmdatei bleibt, und was"
-        " davon gesendet wurde, bleibt verzeichnet. Das lässt sich nicht rückgängig machen.",
+        "Wer zusieht, wird gestoppt; Adresse und Passwörter öffnen nichts mehr. Die Filmdatei bleibt, und"
+        " was davon gesendet wurde, bleibt verzeichnet. Das lässt sich nicht rückgängig machen.",
     ),
     "done_remove_stream": ("The stream is removed.", "Der Stream ist entfernt."),
     # Links and tokens of the customer's site
@@ -188,16 +188,22 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Ihre Website signiert jeden Link mit HMAC-SHA256.",
     ),
     "does_akamai": (
-        "For sites that make such tokens already. Enter the key that they sign with.",
-        "Für Websites, die solche Tokens schon machen. Tragen Sie den Schlüssel ein, mit dem sie signieren.",
+        "For sites that make such tokens already. Enter the key that they sign with, and have them sign an"
+        " ACL that covers the film: /organisation/stream/*.",
+        "Für Websites, die solche Tokens schon machen. Tragen Sie den Schlüssel ein, mit dem sie signieren,"
+        " und lassen Sie eine ACL signieren, die den Film einschließt: /organisation/stream/*.",
     ),
     "does_bunny": (
-        "For sites that make such links already. Enter the token authentication key.",
-        "Für Websites, die solche Links schon machen. Tragen Sie den Token Authentication Key ein.",
+        "For sites that make such links already. Enter the token authentication key, and have them sign the"
+        " film's folder: token_path=/organisation/stream/.",
+        "Für Websites, die solche Links schon machen. Tragen Sie den Token Authentication Key ein, und lassen"
+        " Sie den Ordner des Films signieren: token_path=/organisation/stream/.",
     ),
     "does_wowza": (
-        "For sites that make such links already. Enter the shared secret.",
-        "Für Websites, die solche Links schon machen. Tragen Sie das Shared Secret ein.",
+        "For sites that make such links already. Enter the shared secret. The content path is"
+        " organisation/stream, unless another one is said here.",
+        "Für Websites, die solche Links schon machen. Tragen Sie das Shared Secret ein. Der Content Path ist"
+        " organisation/stream, wenn hier kein anderer steht.",
     ),
     "does_jwt": (
         "Your site signs a token for each viewer (HS256), which opens the film once.",
@@ -397,8 +403,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Zuschauern nicht mehr vom Film geben, als sie bis jetzt gesehen haben können",
     ),
     "no_skip_hint": (
-        "They go back as they like, and go on where they stopped, on any device. It needs a password for each"
-        " viewer and attendance, and excludes the download.",
+        "They go back as they like, and go on where they stopped, on any device. It needs a password for"
+        " each viewer and attendance, and excludes the download.",
         "Zurück geht es jederzeit, und weiter dort, wo aufgehört wurde, auf jedem Gerät. Es braucht ein"
         " Passwort je Zuschauer und die Anwesenheit, und schließt den Download aus.",
     ),
@@ -411,10 +417,18 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Then only what was playing is confirmed. Viewers are told so.",
         "Bestätigt wird dann nur, was wirklich lief. Das wird den Zuschauern gesagt.",
     ),
+    "require_visible_switch": (
+        "Count nothing that plays in a hidden page",
+        "Nichts zählen, was in einer verdeckten Seite läuft",
+    ),
     "check_minutes": ("Ask once in so many minutes", "Einmal fragen in so vielen Minuten"),
     "check_minutes_hint": (
         "Whether somebody is there, at a moment that nobody can foresee; from 5 minutes on. Empty: never.",
         "Ob jemand da ist, zu einem Zeitpunkt, den niemand vorhersieht; ab 5 Minuten. Leer: nie.",
+    ),
+    "own_count_switch": (
+        "Show viewers how much of their attendance counts so far",
+        "Zuschauern zeigen, wie viel von ihrer Anwesenheit bis jetzt zählt",
     ),
     "purpose_wanted": (
         "Before that, your organisation has to accept what it is recorded for.",
@@ -497,6 +511,36 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "nothing_selected": ("Nothing was selected.", "Es war nichts ausgewählt."),
     "revoke": ("Revoke", "Widerrufen"),
     "rotate": ("Replace", "Ersetzen"),
+    "password_data": (
+        "All that is known of it, for whoever holds it",
+        "Alles dazu Gespeicherte, für die Person, die es hat",
+    ),
+    "password_data_short": ("Data", "Daten"),
+    "restriction": ("Restriction", "Einschränkung"),
+    "restricted": ("restricted", "eingeschränkt"),
+    "restrict": ("Restrict", "Einschränken"),
+    "restrict_title": (
+        "Restrict what is known of a password",
+        "Daten eines Passworts einschränken",
+    ),
+    "restrict_what": (
+        "What is restricted (Art. 18 GDPR) is kept, however old it gets, and can neither be erased nor used:"
+        " it is in no receipt or export of attendance and in no report, which says how many it leaves out;"
+        " sealed reports from before are shown without it. Whoever holds the password watches on; what is"
+        " recorded meanwhile is kept the same way.",
+        "Was eingeschränkt ist (Art. 18 DSGVO), bleibt erhalten, wie alt es auch wird, und lässt sich weder"
+        " löschen noch nutzen: Es steht in keinem Beleg, keinem Export der Anwesenheit und keinem Bericht;"
+        " dieser sagt, wie viele ihm fehlen, und früher versiegelte Berichte werden ohne das gezeigt. Wer das"
+        " Passwort hat, sieht weiter zu; was inzwischen aufgezeichnet wird, bleibt ebenso erhalten.",
+    ),
+    "restrict_reason_hint": (
+        "Whose wish it is, and why, without a name. It is on record.",
+        "Wer es will und warum, ohne Namen. Er wird protokolliert.",
+    ),
+    "is_restricted": ("It is restricted since {when}.", "Sie sind seit {when} eingeschränkt."),
+    "done_restrict": ("It is restricted.", "Die Daten sind eingeschränkt."),
+    "lift": ("Lift the restriction", "Einschränkung aufheben"),
+    "done_lift": ("The restriction is lifted.", "Die Einschränkung ist aufgehoben."),
     "erase": ("Erase", "Löschen"),
     "revoke_title": ("Revoke passwords?", "Passwörter widerrufen?"),
     "rotate_title": ("Replace passwords?", "Passwörter ersetzen?"),
@@ -516,11 +560,12 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "erase_what": (
         "They are revoked, and what they and their labels are encrypted with is destroyed: nobody can read"
-        " them again, in no backup either once those of the server's keys are deleted. This cannot be"
-        " undone.",
+        " them again, in no backup either once those of the server's keys are deleted. What is recorded of"
+        " their attendance goes too, and their names in sealed reports. This cannot be undone.",
         "Sie werden widerrufen, und womit sie und ihre Bezeichnungen verschlüsselt sind, wird vernichtet:"
         " Niemand kann sie je wieder lesen, auch in keiner Sicherung, sobald die der Schlüssel des Servers"
-        " gelöscht sind. Das lässt sich nicht rückgängig machen.",
+        " gelöscht sind. Auch was zu ihrer Anwesenheit aufgezeichnet ist, geht, und ihre Namen in"
+        " versiegelten Berichten. Das lässt sich nicht rückgängig machen.",
     ),
     "selected_one": ("1 password is selected.", "1 Passwort ist ausgewählt."),
     "selected": ("{count} passwords are selected.", "{count} Passwörter sind ausgewählt."),
@@ -619,6 +664,248 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "es ist anderen der Liste zu ähnlich",
     ),
     "shared_kind": ("one password for all viewers", "ein Passwort für alle Zuschauer"),
+    # Events
+    "events": ("Events", "Veranstaltungen"),
+    "event": ("Event", "Veranstaltung"),
+    "events_hint": (
+        "What people attend: a programme over one or several streams and days. Its report says who was"
+        " there, for how long, and what that is worth.",
+        "Woran teilgenommen wird: ein Programm über einen oder mehrere Streams und Tage. Der Bericht sagt,"
+        " wer wie lange dabei war und was das wert ist.",
+    ),
+    "no_events": ("There is no event yet.", "Es gibt noch keine Veranstaltung."),
+    "add_event": ("Add an event", "Veranstaltung anlegen"),
+    "event_name": ("Name in addresses", "Name in Adressen"),
+    "event_streams_hint": (
+        "Time on several of them at once counts once.",
+        "Zeit auf mehreren zugleich zählt einmal.",
+    ),
+    "not_recorded": ("attendance is not recorded", "Anwesenheit wird nicht aufgezeichnet"),
+    "when_it_is": ("When it is", "Wann sie ist"),
+    "windows_hint": (
+        "A line each, as in 2031-05-16 18:00–19:30, over midnight 2031-05-16 23:00 – 2031-05-17 00:30, in"
+        " the time zone {zone}.",
+        "Je eine Zeile, etwa 16.05.2031 18:00–19:30, über Mitternacht 16.05.2031 23:00 – 17.05.2031 00:30,"
+        " in der Zeitzone {zone}.",
+    ),
+    "breaks_hint": (
+        "What is no part of the programme, written in the same way.",
+        "Was nicht zum Programm gehört, ebenso geschrieben.",
+    ),
+    "programme_long": (
+        "The programme without them is {hours}:{minutes} hours long.",
+        "Das Programm ohne sie dauert {hours}:{minutes} Stunden.",
+    ),
+    "worth": ("Points", "Punkte"),
+    "rounding_floor45": (
+        "a point for each full 45 minutes",
+        "ein Punkt je volle 45 Minuten",
+    ),
+    "rounding_ama_quarter": (
+        "a point for 60 minutes, to the nearest quarter of an hour",
+        "ein Punkt für 60 Minuten, auf die nächste Viertelstunde gerundet",
+    ),
+    "rounding_threshold_pct": (
+        "no points: certified or not, at the least part",
+        "keine Punkte: bestätigt oder nicht, ab dem Mindestanteil",
+    ),
+    "threshold_hint": (
+        "Below either, nothing is certified. Empty: no bound.",
+        "Darunter wird nichts bestätigt. Leer: keine Grenze.",
+    ),
+    "seal_after_hint": (
+        "Until then evidence may come in late, and reports are provisional.",
+        "Bis dahin können Nachweise verspätet eintreffen, und Berichte sind vorläufig.",
+    ),
+    "remove_event": ("Remove this event", "Diese Veranstaltung entfernen"),
+    "remove_event_title": ("Remove {name}?", "{name} entfernen?"),
+    "remove_event_what": (
+        "The event and its report are gone. Who has watched its streams stays recorded. One that has a"
+        " sealed report cannot be removed.",
+        "Die Veranstaltung und ihr Bericht sind weg. Wer ihre Streams gesehen hat, bleibt aufgezeichnet."
+        " Gibt es einen versiegelten Bericht, lässt sie sich nicht entfernen.",
+    ),
+    "done_remove_event": ("The event is removed.", "Die Veranstaltung ist entfernt."),
+    # Reports
+    "report": ("Report", "Bericht"),
+    "to_event": ("Back to the event", "Zurück zur Veranstaltung"),
+    "to_stream": ("Back to the stream", "Zurück zum Stream"),
+    "to_attendance": ("Attendance", "Anwesenheit"),
+    "all_days": ("All days", "Alle Tage"),
+    "versions": ("Versions", "Fassungen"),
+    "provisional": ("Now, provisional", "Jetzt, vorläufig"),
+    "version": ("Version {number}", "Fassung {number}"),
+    "is_provisional": ("This report is provisional.", "Dieser Bericht ist vorläufig."),
+    "is_provisional_what": (
+        "It is of what was known on {when}, and nobody has signed it.",
+        "Er gibt wieder, was am {when} bekannt war, und niemand hat ihn signiert.",
+    ),
+    "can_be_sealed": ("It can be sealed now.", "Er kann jetzt versiegelt werden."),
+    "can_be_sealed_from": (
+        "It can be sealed from {when} on, as evidence may still come in.",
+        "Er kann ab {when} versiegelt werden, da noch Nachweise eintreffen können.",
+    ),
+    "days_are_sealed": (
+        "Each day has a report of its own, which can be sealed.",
+        "Jeder Tag hat einen eigenen Bericht, der sich versiegeln lässt.",
+    ),
+    "is_sealed": ("Version {number} is sealed.", "Fassung {number} ist versiegelt."),
+    "is_sealed_what": (
+        "It was signed on {when}, and never changes.",
+        "Sie wurde am {when} signiert und ändert sich nie.",
+    ),
+    "is_incomplete": (
+        "Passwords were erased since, and have no name any more, or their data is restricted: so what was"
+        " signed cannot be downloaded now. A file that was downloaded before can be verified as ever.",
+        "Seitdem wurden Passwörter gelöscht und haben keinen Namen mehr, oder ihre Daten sind eingeschränkt:"
+        " Das Signierte lässt sich jetzt nicht herunterladen. Früher heruntergeladene Dateien sind"
+        " nachprüfbar wie zuvor.",
+    ),
+    "seal": ("Seal it", "Versiegeln"),
+    "seal_next": ("Seal it as version {number}", "Als Fassung {number} versiegeln"),
+    "seal_title": ("Seal version {number}?", "Fassung {number} versiegeln?"),
+    "seal_what": (
+        "The report is signed as it is now, with a checkpoint of the log behind it. A sealed version never"
+        " changes and cannot be taken back; whatever is wrong is corrected in another one.",
+        "Der Bericht wird signiert, wie er jetzt ist, mit einem Prüfpunkt des Protokolls dahinter. Eine"
+        " versiegelte Fassung ändert sich nie und lässt sich nicht zurücknehmen; was falsch ist, berichtigt"
+        " eine weitere.",
+    ),
+    "reason_hint": (
+        "It stands in the new version.",
+        "Er steht in der neuen Fassung.",
+    ),
+    "seal_early": (
+        "It is too early for that: evidence may still come in.",
+        "Dafür ist es zu früh: Es können noch Nachweise eintreffen.",
+    ),
+    "done_seal": ("The report is sealed.", "Der Bericht ist versiegelt."),
+    "holds": ("Holds", "Festhalten"),
+    "holds_all": ("All sealed reports", "Alle versiegelten Berichte"),
+    "holds_hint": (
+        "Sealed reports are deleted when they are old, and passwords in them when somebody wants them erased."
+        " A report that a law or a chamber wants as it is can be held until a day.",
+        "Versiegelte Berichte werden gelöscht, wenn sie alt sind, und Passwörter darin, wenn jemand das"
+        " verlangt. Ein Bericht, den ein Gesetz oder eine Kammer so braucht, lässt sich bis zu einem Tag"
+        " festhalten.",
+    ),
+    "no_holds": ("No report is sealed yet.", "Noch ist kein Bericht versiegelt."),
+    "sealed_last": ("Sealed last", "Zuletzt versiegelt"),
+    "to_report": ("To the report", "Zum Bericht"),
+    "hold": ("Hold it", "Festhalten"),
+    "hold_change": ("Change the hold", "Ändern"),
+    "hold_title": ("Hold a sealed report", "Versiegelten Bericht festhalten"),
+    "hold_what": (
+        "While it is held, all its versions are kept, however old they get; no password that they name can be"
+        " erased, and neither its stream nor your organisation can be removed. Whoever wants to be erased"
+        " meanwhile is to be told why that has to wait.",
+        "Solange er festgehalten wird, bleiben alle seine Fassungen, wie alt sie auch werden; kein Passwort,"
+        " das sie nennen, lässt sich löschen, und weder sein Stream noch Ihre Organisation lassen sich"
+        " entfernen. Wer inzwischen gelöscht werden will, muss erfahren, warum das warten muss.",
+    ),
+    "hold_until": ("Held until", "Festgehalten bis"),
+    "hold_until_hint": (
+        "A day, to its end, as 2031-05-01 or 01.05.2031, or with a time, in {zone}.",
+        "Ein Tag, bis zu seinem Ende, etwa 01.05.2031 oder 2031-05-01, oder mit Uhrzeit, in {zone}.",
+    ),
+    "hold_reason_hint": (
+        "The law, or whose wish it is. It is on record, and told to whoever wants to erase a password.",
+        "Das Gesetz, oder wer es will. Er wird protokolliert und dem gesagt, der ein Passwort löschen will.",
+    ),
+    "is_held": (
+        "Its sealed versions are held until {until}.",
+        "Seine versiegelten Fassungen werden bis {until} festgehalten.",
+    ),
+    "is_held_since": ("It was held on {when}.", "Das gilt seit {when}."),
+    "done_hold": ("The report is held.", "Der Bericht wird festgehalten."),
+    "release": ("Hold it no more", "Nicht mehr festhalten"),
+    "release_title": ("Hold this report no more?", "Diesen Bericht nicht mehr festhalten?"),
+    "release_what": (
+        "What is too old by now is deleted soon, and passwords can be erased again. That cannot be undone.",
+        "Was inzwischen zu alt ist, wird bald gelöscht, und Passwörter lassen sich wieder löschen. Das lässt"
+        " sich nicht rückgängig machen.",
+    ),
+    "done_release": ("The report is held no more.", "Der Bericht wird nicht mehr festgehalten."),
+    "downloads": ("Downloads", "Herunterladen"),
+    "as_pdf": ("List as PDF", "Liste als PDF"),
+    "as_xlsx": ("Excel", "Excel"),
+    "as_csv": ("CSV", "CSV"),
+    "as_json": ("JSON", "JSON"),
+    "as_svg": ("Audience as SVG", "Zuschauer als SVG"),
+    "seen_is_recorded": (
+        "Each look at a report and each download is on record.",
+        "Jeder Blick in einen Bericht und jedes Herunterladen wird protokolliert.",
+    ),
+    "receipt": ("Receipt", "Beleg"),
+    "receipts": ("Receipts of attendance", "Belege über die Anwesenheit"),
+    "receipts_hint": (
+        "What this password has watched of a stream, with its events and the proof that they are in the"
+        " signed log: anybody who has the public key can verify it.",
+        "Was mit diesem Passwort von einem Stream gesehen wurde, mit den Ereignissen und dem Beweis, dass"
+        " sie im signierten Protokoll stehen: Wer den öffentlichen Schlüssel hat, kann es nachprüfen.",
+    ),
+    "of_lines": ("{first} to {last} of {count}", "{first} bis {last} von {count}"),
+    "what_it_says": ("What this report is", "Was dieser Bericht ist"),
+    "bar_means": (
+        "Bars: pale is the programme, strong online within it, grey online in a break.",
+        "Balken: hell das Programm, kräftig online darin, grau online in einer Pause.",
+    ),
+    # The log of attendance
+    "evidence": ("Proof", "Nachweise"),
+    "evidence_hint": (
+        "What was recorded of attendance stands in a log that only grows and is signed. Whoever has its"
+        " public key can verify reports and receipts on any machine; whoever kept a checkpoint can tell"
+        " that nothing was changed before it.",
+        "Was von Anwesenheit aufgezeichnet wurde, steht in einem Protokoll, das nur wächst und signiert"
+        " ist. Wer den öffentlichen Schlüssel hat, kann Berichte und Belege auf jedem Rechner nachprüfen;"
+        " wer einen Prüfpunkt aufbewahrt hat, sieht, dass davor nichts geändert wurde.",
+    ),
+    "public_key": ("Public key", "Öffentlicher Schlüssel"),
+    "public_key_hint": (
+        "Put it into a file for `pystream attendance verify --public-key`, and give it to whoever is to"
+        " verify.",
+        "Legen Sie ihn in eine Datei für `pystream attendance verify --public-key`, und geben Sie ihn"
+        " allen, die nachprüfen sollen.",
+    ),
+    "checkpoint": ("Newest checkpoint", "Neuester Prüfpunkt"),
+    "checkpoint_hint": (
+        "One a day is signed of a log that has grown, and one with each sealed report. Keep them elsewhere.",
+        "Von einem Protokoll, das gewachsen ist, wird täglich einer signiert, und einer mit jedem"
+        " versiegelten Bericht. Bewahren Sie sie anderswo auf.",
+    ),
+    "sign_now": ("Sign one now", "Jetzt einen signieren"),
+    "done_sign": ("The checkpoint is signed.", "Der Prüfpunkt ist signiert."),
+    "log_of_attendance": ("The log itself", "Das Protokoll selbst"),
+    "log_hint": (
+        "Leaf by leaf, for `pystream attendance verify --evidence`. Passwords are called by their numbers;"
+        " what was erased is a hash alone. Each export is on record.",
+        "Eintrag für Eintrag, für `pystream attendance verify --evidence`. Passwörter stehen darin mit ihren"
+        " Nummern; was gelöscht wurde, ist nur ein Hash. Jeder Export wird protokolliert.",
+    ),
+    "export_log": ("Export the log", "Protokoll exportieren"),
+    "checkpoints": ("Checkpoints", "Prüfpunkte"),
+    "epoch": ("Epoch", "Epoche"),
+    "leaves": ("Entries", "Einträge"),
+    "cosigned_by": ("Cosigned by", "Mitgezeichnet von"),
+    "stamped": ("Time stamp", "Zeitstempel"),
+    "no_key_yet": (
+        "There is no key yet: before that, your organisation has to accept what attendance is recorded for.",
+        "Es gibt noch keinen Schlüssel: Zuvor muss Ihre Organisation akzeptieren, wofür Anwesenheit"
+        " aufgezeichnet wird.",
+    ),
+    "vnr": ("Chamber's number (VNR)", "Veranstaltungsnummer (VNR)"),
+    "event_streams": ("Streams of the event", "Streams der Veranstaltung"),
+    "windows": ("Programme", "Programm"),
+    "breaks": ("Breaks", "Pausen"),
+    "rounding": ("What time is worth", "Was die Zeit wert ist"),
+    "threshold_pct": ("Least part of the programme, percent", "Mindestanteil am Programm, Prozent"),
+    "least_minutes": ("Least time, minutes", "Mindestzeit, Minuten"),
+    "seal_after": (
+        "Reports can be sealed so many hours after the last day",
+        "Berichte lassen sich so viele Stunden nach dem letzten Tag versiegeln",
+    ),
+    "reason": ("Reason of the correction", "Grund der Berichtigung"),
+    "day": ("Day", "Tag"),
     # Traffic
     "traffic": ("Traffic", "Traffic"),
     "month": ("Month", "Monat"),
@@ -657,9 +944,16 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "before": ("before", "vorher"),
     "nothing": ("nothing", "nichts"),
     "of_passwords_shown": ("passwords seen", "Passwörter gesehen"),
+    "of_password_data_exported": (
+        "all that is known of a password exported",
+        "alles zu einem Passwort Gespeicherte ausgegeben",
+    ),
     "of_passwords_added": ("passwords added", "Passwörter hinzugefügt"),
     "of_passwords_revoked": ("passwords revoked", "Passwörter widerrufen"),
     "of_passwords_erased": ("passwords erased", "Passwörter gelöscht"),
+    "of_passwords_restricted": ("passwords restricted", "Passwörter eingeschränkt"),
+    "of_restriction_reason": ("restricted, because", "eingeschränkt, weil"),
+    "of_restrictions_lifted": ("restrictions lifted", "Einschränkungen aufgehoben"),
     "of_password_label_changed": (
         "label of a password changed",
         "Bezeichnung eines Passworts geändert",
@@ -696,6 +990,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "who_token": ("API token {name}", "API-Token {name}"),
     "who_server": ("{name}, on the server", "{name}, auf dem Server"),
     "of_token": ("token", "Token"),
+    "of_reason": ("Reason", "Grund"),
     "of_scopes": ("rights", "Rechte"),
     "of_title": ("title", "Titel"),
     "of_access": ("access", "Zugang"),
@@ -708,12 +1003,50 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_attendance": ("attendance recorded", "Anwesenheit wird aufgezeichnet"),
     "of_no_skip": ("no skipping ahead", "kein Vorspulen"),
     "of_beacons": ("page says what it plays", "Seite sagt, was sie abspielt"),
+    "of_require_visible": ("hidden pages do not count", "verdeckte Seiten zählen nicht"),
     "of_check_minutes": ("minutes for one question", "Minuten je Nachfrage"),
+    "of_own_count": ("viewers see what counts", "Zuschauer sehen, was zählt"),
     "of_attendance_purpose": (
         "purpose of attendance accepted, by its version",
         "Zweck der Anwesenheit akzeptiert, nach Fassung",
     ),
     "of_attendance_shown": ("attendance seen", "Anwesenheit gesehen"),
+    "of_report_held": ("report held, because", "Bericht festgehalten, weil"),
+    "of_report_held_until": ("report held until", "Bericht festgehalten bis"),
+    "of_report_of": ("report of", "Bericht von"),
+    "of_report_released": ("report held no more", "Bericht nicht mehr festgehalten"),
+    "papers": ("Papers of data protection", "Papiere zum Datenschutz"),
+    "papers_hint": (
+        "Made of the settings as they are now. What no setting tells stands in square brackets, for you to"
+        " say. This is no legal advice.",
+        "Aus den Einstellungen, wie sie jetzt sind. Was keine Einstellung sagt, steht in eckigen Klammern"
+        " und ist von Ihnen zu ergänzen. Das ist keine Rechtsberatung.",
+    ),
+    "paper_notice": ("Notice to viewers (Art. 13 GDPR)", "Hinweise für Zuschauer (Art. 13 DSGVO)"),
+    "paper_record": (
+        "Record of processing, of the operator (Art. 30 GDPR)",
+        "Verzeichnis der Verarbeitungen, des Betreibers (Art. 30 DSGVO)",
+    ),
+    "paper_measures": (
+        "Technical and organisational measures (Art. 32 GDPR)",
+        "Technische und organisatorische Maßnahmen (Art. 32 DSGVO)",
+    ),
+    "paper_contract": (
+        "Annex to the contract with the operator (Art. 28 GDPR)",
+        "Anlage zum Vertrag mit dem Betreiber (Art. 28 DSGVO)",
+    ),
+    "attendance_days": ("Days for events of attendance", "Tage für Ereignisse der Anwesenheit"),
+    "attendance_reports_days": ("Days for sealed reports", "Tage für versiegelte Berichte"),
+    "days_hint": (
+        "Events say what was delivered to which password when; older ones are deleted, and reports of"
+        " them are made no more. Sealed reports are counted from their last version on. Empty: as this"
+        " server has it, which stands in the field.",
+        "Ereignisse sagen, was wann an welches Passwort ausgeliefert wurde; ältere werden gelöscht, und"
+        " Berichte über sie entstehen nicht mehr. Versiegelte Berichte zählen ab ihrer letzten Fassung."
+        " Leer: wie auf diesem Server üblich, was im Feld steht.",
+    ),
+    "of_attendance_days": ("days for events of attendance", "Tage für Ereignisse der Anwesenheit"),
+    "of_attendance_reports_days": ("days for sealed reports", "Tage für versiegelte Berichte"),
     "of_report_sealed": ("report sealed, version", "Bericht versiegelt, Fassung"),
     "of_event_added": ("event added", "Veranstaltung angelegt"),
     "of_event_changed": ("event changed", "Veranstaltung geändert"),
@@ -784,20 +1117,20 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "role_support": ("Support", "Support"),
     "does_tenant-admin": ("everything", "alles"),
     "does_tenant-editor": (
-        "streams, passwords, traffic",
-        "Streams, Passwörter, Traffic",
+        "streams, passwords, events, traffic",
+        "Streams, Passwörter, Veranstaltungen, Traffic",
     ),
     "does_tenant-reporter": (
         "sees streams, passwords, traffic and reports",
         "sieht Streams, Passwörter, Traffic und Berichte",
     ),
     "does_dpo": (
-        "sees streams, passwords and the audit log; erases",
-        "sieht Streams, Passwörter und Protokoll; löscht",
+        "sees streams, passwords and the audit log; erases and restricts, and holds reports",
+        "sieht Streams, Passwörter und Protokoll; löscht, und hält Berichte fest",
     ),
     "does_auditor": (
-        "sees streams, traffic and the audit log",
-        "sieht Streams, Traffic und Protokoll",
+        "sees streams, traffic, the audit log and that of attendance",
+        "sieht Streams, Traffic, Protokoll und das der Anwesenheit",
     ),
     "does_operator": (
         "of the server's operator: streams and traffic, no passwords",
@@ -971,6 +1304,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "refused_409": (
         "There is one already, or it has changed meanwhile.",
         "Das gibt es schon, oder es hat sich inzwischen geändert.",
+    ),
+    "refused_410": (
+        "Something of it was erased, so it cannot be had in this form any more.",
+        "Davon wurde etwas gelöscht, sodass es das in dieser Form nicht mehr gibt.",
     ),
     "refused_413": ("That was too much at once.", "Das war zu viel auf einmal."),
     "refused_422": (

@@ -148,18 +148,25 @@ class Response:
 class Connection:
     """One connection of a viewer, opened when it is first used, and anew where it was ended.
 
-    `buffer` is SO_RCVBUF, the kernel's default where it is 0. `received` counts bytes of responses.
+    `buffer` is SO_RCVBUF, the kernel's default where it is 0. `source`: the address that it comes from,
+    which has to be this machine's; empty: whichever the kernel chooses. `received` counts bytes of responses.
     """
 
-    __slots__ = ("_buffer", "_loop", "_socket", "_target", "_tls", "received", "session")
+    __slots__ = ("_buffer", "_loop", "_socket", "_source", "_target", "_tls", "received", "session")
 
     def __init__(
-        self, loop: Loop, target: Target, tls: ssl.SSLContext | None, buffer: int = 0
+        self,
+        loop: Loop,
+        target: Target,
+        tls: ssl.SSLContext | None,
+        buffer: int = 0,
+        source: str = "",
     ) -> None:
         self._loop = loop
         self._target = target
         self._tls = tls
         self._buffer = buffer
+        self._source = source
         self._socket: socket.socket | None = None
         self.session: ssl.SSLSession | None = None
         self.received = 0
@@ -210,6 +217,8 @@ class Connection:
         if self._buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer)
         try:
+            if self._source:
+                made.bind((self._source, 0))
             with contextlib.suppress(BlockingIOError):
                 made.connect((target.host, target.port))
             self._loop.register(self)
@@ -400,13 +409,18 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def request(url: str, fields: bytes) -> bytes:
+def request(url: str, fields: bytes, body: bytes | None = None) -> bytes:
+    """A GET, or with a body, which is JSON, a POST."""
     parts = urlsplit(url)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    return b"GET %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (
+    if body is not None:
+        fields += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b\r\n%b" % (
+        b"GET" if body is None else b"POST",
         target.encode("ascii"),
         parts.netloc.encode("ascii"),
         fields,
+        body or b"",
     )
 
 

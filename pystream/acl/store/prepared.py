@@ -1,0 +1,85 @@
+"""Statements that every sign-in asks.
+
+SQLAlchemy takes several times as long for one of them as SQLite does: it looks whether it has compiled it
+before, and what its values and its rows are. So these are compiled once for each kind of database, and run by
+its driver within SQLAlchemy's transaction. Values go in and come out as the driver has them: SQLite has 0 and
+1 for no and yes, and a list of numbers goes in as `numbers` has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import Executable
+
+Values = Mapping[str, Any]
+
+
+class Prepared:
+    """A statement for each dialect by its name. Methods raise as SQLAlchemy's do."""
+
+    def __init__(self, statements: Mapping[str, Executable]) -> None:
+        self._statements = statements
+        self._texts: dict[str, tuple[str, Sequence[str] | None]] = {}
+
+    def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]:
+        text, order = self._text(connection)
+        with _raised_as_sqlalchemy_does(connection):
+            cursor = connection.connection.cursor()
+            cursor.execute(text, _bound(values, order))
+            return list(cursor.fetchall())
+
+    def run(self, connection: Connection, many: Sequence[Values]) -> None:
+        """Once with each of these values."""
+        text, order = self._text(connection)
+        with _raised_as_sqlalchemy_does(connection):
+            connection.connection.cursor().executemany(text, [_bound(each, order) for each in many])
+
+    def _text(self, connection: Connection) -> tuple[str, Sequence[str] | None]:
+        """What the driver is given, and the order of the values, where they have no names in it."""
+        name = connection.dialect.name
+        found = self._texts.get(name)
+        if found is None:
+            statement: Any = self._statements[name]
+            compiled = statement.compile(dialect=connection.dialect)
+            found = self._texts[name] = str(compiled), compiled.positiontup
+        return found
+
+
+def for_both(statement: Executable) -> Prepared:
+    return Prepared({"sqlite": statement, "postgresql": statement})
+
+
+def among(column: ColumnElement[int], name: str) -> dict[str, ColumnElement[bool]]:
+    """That a column is one of the numbers that are bound by that name, however many these are."""
+    listed = func.json_each(bindparam(name)).table_valued("value")
+    return {
+        "sqlite": column.in_(select(listed.c.value)),
+        "postgresql": column == any_(bindparam(name, type_=ARRAY(BigInteger))),
+    }
+
+
+def numbers(connection: Connection, values: Sequence[int]) -> str | list[int]:
+    """A value for `among`."""
+    return json.dumps(values) if connection.dialect.name == "sqlite" else list(values)
+
+
+def _bound(values: Values, order: Sequence[str] | None) -> Any:
+    return values if order is None else [values[name] for name in order]
+
+
+@contextmanager
+def _raised_as_sqlalchemy_does(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except connection.dialect.loaded_dbapi.Error as error:
+        if connection.dialect.is_disconnect(error, connection.connection, None):
+            # Nothing is rolled back on what is gone, and nobody gets it again.
+            connection.invalidate(error)
+        raise DBAPIError(None, None, error) from error

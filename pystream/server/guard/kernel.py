@@ -1,0 +1,72 @@
+"""What the kernel tells anybody about the connections that it is asked for: counters, and half-open sockets.
+
+A SYN that it answers waits half open until the peer answers, too. Where as many wait as a listener has room
+for, the kernel answers with SYN cookies (`tcp_syncookies`, ip-sysctl): it keeps nothing, and knows those who
+come back by what they bring. Without cookies it answers no more, and newcomers are out.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from pystream.server.guard import netlink
+
+NETSTAT: Final = "/proc/self/net/netstat"
+_SETTINGS: Final = "/proc/sys/"
+
+
+class Counters(NamedTuple):
+    """Of the machine's network since its start, as `netstat -s` has them (TcpExt)."""
+
+    cookies_sent: int = 0
+    cookies_returned: int = 0
+    queue_full_drops: int = 0
+    accept_overflows: int = 0
+
+
+_NAMES: Final = ("SyncookiesSent", "SyncookiesRecv", "TCPReqQFullDrop", "ListenOverflows")
+
+
+def counters(text: str) -> Counters:
+    """Out of two lines, one of names and one of numbers; what a kernel does not count is 0."""
+    lines = [line.split() for line in text.splitlines() if line.startswith("TcpExt:")]
+    found = dict(zip(*lines, strict=True)) if len(lines) == 2 else {}
+    return Counters(*(int(found.get(name, 0)) for name in _NAMES))
+
+
+def read_counters() -> Counters:
+    """Raises `OSError`."""
+    with open(NETSTAT, encoding="ascii") as file:
+        return counters(file.read())
+
+
+def setting(name: str) -> int | None:
+    """One of sysctl(8)'s, with dots; None where it cannot be seen, as by a service that is confined."""
+    try:
+        with open(_SETTINGS + name.replace(".", "/"), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
+# sock_diag(7)
+_BY_FAMILY = 20
+_SYN_RECV = 1 << 3
+_REQUEST = struct.Struct("=BBBBI48x")
+_OWN_PORT = struct.Struct(">4xH")
+
+
+def half_open(ports: Collection[int]) -> int:
+    """How many connections to these ports wait for their peer. Raises `OSError`."""
+    return sum(
+        _OWN_PORT.unpack_from(each)[0] in ports
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for each in netlink.dump(
+            netlink.SOCK_DIAG,
+            _BY_FAMILY,
+            _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _SYN_RECV),
+        )
+    )

@@ -1,0 +1,287 @@
+"""The rehearsal of an event: what is foreseen, of plain values; and viewers who play in a namespace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pystream.rehearsal import page
+from pystream.rehearsal.limits import Facts, Stage, limits
+from tests.browser.chromium import Chromium
+from tests.test_cli_keyring import SAMPLE
+from tests.test_page import accessible
+
+# 100 viewers who have had 10 s of film each, at 4 Mbit/s, for half a processor's time.
+STAGE = Stage(
+    viewers=100,
+    seconds=10,
+    media=1000.0,
+    nbytes=500_000_000,
+    cpu=5.0,
+    busiest=2.5,
+    memory=10_000_000,
+    tcp=40_000_000,
+    late=0,
+    refused=0,
+    reasons={},
+    errors=0,
+    attacks={},
+    start=0.1,
+)
+FACTS = Facts(
+    processors=2,
+    workers=2,
+    memory=10**9,
+    link_bps=None,
+    egress_bps=None,
+    tenant_bps=None,
+    connections=20_000,
+    node_viewers=None,
+    stream_viewers=None,
+    places=65_536,
+    from_one_source=2400,
+)
+
+
+def foreseen(stage: Stage = STAGE, **more: Any) -> dict[str, int]:
+    return {limit.name: limit.viewers for limit in limits(replace(FACTS, **more), stage)}
+
+
+def test_what_is_foreseen() -> None:
+    found = foreseen(
+        link_bps=10**9,
+        egress_bps=400_000_000,
+        tenant_bps=200_000_000,
+        node_viewers=700,
+        stream_viewers=600,
+    )
+    assert list(found.items()) == [
+        # 4 Mbit/s each.
+        ("rate of the tenant", 50),
+        ("egress", 100),
+        ("network card", 237),
+        # 5 ms of a processor each, where all that is left is a twentieth.
+        ("processors", 380),
+        ("viewers of the stream", 600),
+        ("viewers of the node", 700),
+        # 500 kB each.
+        ("memory", 1800),
+        ("connections", 10_000),
+        ("sessions", 65_536),
+        # It is of one address, however few these are.
+        ("behind one address", 1200),
+    ]
+
+
+def test_the_busiest_worker_is_full_before_the_others() -> None:
+    """One has had three of five processor seconds, a fifth more than its share."""
+    (count,) = {foreseen(replace(STAGE, busiest=3.0))["processors"]}
+    # At more viewers it is less uneven: 1 + 0.2 * sqrt(100 / n) times the share of n viewers.
+    assert count == math.floor(380 / (1 + 0.2 * math.sqrt(100 / count))) < 380
+    # A worker more than there are processors for does not help.
+    assert foreseen(workers=4, processors=2)["processors"] <= 380
+
+
+@given(
+    some.floats(0.01, 100.0), some.floats(1.0, 4.0), some.integers(1, 10_000), some.integers(1, 64)
+)
+def test_no_more_are_foreseen_than_processors_have_time_for(
+    cpu: float, uneven: float, viewers: int, workers: int
+) -> None:
+    busiest = min(cpu, cpu / workers * uneven)
+    stage = replace(STAGE, cpu=cpu, busiest=busiest, viewers=viewers, media=10.0 * viewers)
+    found = foreseen(stage, workers=workers, processors=workers)["processors"]
+    assert 0 <= found <= workers / stage.processors
+    if busiest <= cpu / workers:
+        assert found == pytest.approx(0.95 * workers / stage.processors, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        ({}, True),
+        ({"viewers": 1000, "late": 1}, True),
+        ({"viewers": 999, "late": 1}, False),
+        ({"refused": 1}, False),
+        ({"errors": 1}, False),
+    ],
+)
+def test_what_holds(change: dict[str, Any], holds: bool) -> None:
+    assert replace(STAGE, **change).holds is holds
+
+
+# Played
+
+
+class Host:
+    """An operator's: settings and a store, of which no node runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "pystream.toml").write_text(
+            "[server]\nworkers = 1\nlisten = ['127.0.0.1:1']\nadmin = []\n[store]\nurl = 'acl.db'\n"
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pystream", *words],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+            capture_output=True,
+            text=True,
+        )
+
+    def done(self, *words: str) -> str:
+        found = self.run(*words)
+        assert found.returncode == 0, found.stderr
+        return found.stdout
+
+    def add(self, name: str, *settings: str) -> None:
+        source = ("--source", str(SAMPLE), "--segment-duration", "1")
+        self.done("stream", "add", f"acme/{name}", *source, *settings)
+
+    def rehearse(self, name: str, *words: str) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(
+            self.done("rehearse", f"acme/{name}", "--seconds", "2", "--json", *words)
+        )
+        return told
+
+    def state(self) -> dict[str, str]:
+        """Each file, and what it holds."""
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(self.folder.iterdir())
+        }
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    made = Host(tmp_path)
+    made.done("tenant", "add", "acme")
+    return made
+
+
+@pytest.mark.slow
+def test_a_limit_that_is_set_is_foreseen_and_met(host: Host) -> None:
+    """Viewers with passwords; one more than the stream may have are too many, and nothing of the operator's
+    is touched."""
+    host.add(
+        "event", "--access", "personal", "--max-viewers", "6", "--encryption", "aes-128-per-viewer"
+    )
+    host.done("stream", "set", "acme/event", "--network", "192.0.2.0/24", "--opens", "2099-01-01")
+    before = host.state()
+    told = host.rehearse("event", "--viewers", "6")
+    assert told["holds"] and told["breaks"] is None and told["held"] == 6, told
+    assert [stage["viewers"] for stage in told["stages"]] == [1, 3, 6]
+    assert told["foreseen"] == 6 and told["limits"][0]["name"] == "viewers of the stream"
+    for stage in told["stages"]:
+        # Each has asked for some of the film, which is on its way whole.
+        assert stage["media"] >= stage["viewers"] and stage["nbytes"] > 0
+        assert (stage["refused"], stage["errors"], stage["reasons"]) == (0, 0, {})
+    assert told["left_out"] == [
+        "its opening hours",
+        "the networks and countries that it is bound to",
+    ]
+    told = host.rehearse("event", "--viewers", "12", "-o", "page.html")
+    assert (told["holds"], told["held"], told["breaks"]) == (False, 6, 12)
+    broken = told["stages"][-1]
+    assert broken["refused"] > 0 and broken["reasons"].keys() == {"stream_viewers"}
+    assert "the node says: stream_viewers" in (host.folder / "page.html").read_text()
+    (host.folder / "page.html").unlink()
+    assert host.state() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("access", ["open", "shared"])
+def test_all_who_come_from_one_address(host: Host, access: str) -> None:
+    host.add("hall", "--access", access)
+    with (host.folder / "pystream.toml").open("a") as settings:
+        settings.write("[guard]\nopen_connections = 8\nnetwork_times = 1\n")
+    told = host.rehearse("hall", "--viewers", "40", "--addresses", "40")
+    assert told["holds"], told
+    told = host.rehearse("hall", "--viewers", "40", "--addresses", "1")
+    assert not told["holds"], told
+    limit = next(each for each in told["limits"] if each["of_source"])
+    assert limit["viewers"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.needs("nft")
+@pytest.mark.parametrize("has_helper", [False, True])
+def test_viewers_play_on_while_somebody_attacks(host: Host, has_helper: bool) -> None:
+    """Here, the operator has a helper or none; of the attack, only the rehearsal's own node knows."""
+    host.add("event", "--access", "personal")
+    helper = host.folder / "helper"
+    with (host.folder / "pystream.toml").open("a") as settings:
+        settings.write(f"[guard]\nhelper = '{helper}'\nothers = '20 at once, 20 a second'\n")
+    if has_helper:
+        # The real node's listens there.
+        helper.touch()
+    told = host.rehearse("event", "--viewers", "8", "--attack", "syn,http")
+    assert (told["holds"], told["holds_under_attack"]) == (True, True), told
+    *alone, attacked = told["stages"]
+    assert [stage["attacks"] for stage in alone] == [{}] * 3 and attacked["viewers"] == 8
+    assert attacked["attacks"]["syn"]["sent"] > 1000
+    assert attacked["attacks"]["http"]["answered"] > 100
+    assert attacked["attacks"]["http"]["refused"] > 100 and attacked["reasons"]["slowed"] > 100
+    assert (attacked["refused"], attacked["errors"]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_rehearsed_is_said(host: Host) -> None:
+    found = host.run("rehearse", "acme/none", "--viewers", "5")
+    assert found.returncode == 1 and "none" in found.stderr and not found.stdout
+    film = host.folder / "film.mp4"
+    film.write_bytes(SAMPLE.read_bytes())
+    host.done("stream", "add", "acme/gone", "--source", str(film))
+    film.unlink()
+    found = host.run("rehearse", "acme/gone", "--viewers", "2", "--seconds", "1")
+    assert found.returncode == 0 and "do not hold" in found.stdout
+    for wrong in (
+        ["--viewers", "5", "--attack", "icmp"],
+        ["--viewers", "0"],
+        ["--viewers", "5", "--players-on", "0-9999"],
+        [],
+    ):
+        assert host.run("rehearse", "acme/gone", *wrong).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_read_by_all(tmp_path: Path, chromium: Chromium, scheme: str) -> None:
+    told: dict[str, Any] = {
+        "viewers": 800,
+        "stream": "acme/<event>",
+        "holds": False,
+        "holds_under_attack": None,
+        "breaks": 800,
+        "held": 400,
+        "limits": [vars_of(limit) for limit in limits(FACTS, STAGE)],
+        "stages": [vars_of(STAGE) | {"holds": holds} for holds in (True, False)],
+        "facts": vars_of(FACTS),
+        "processor": "Some & Other",
+        "left_out": ["its opening hours"],
+    }
+    place = tmp_path / "page.html"
+    place.write_text(page.of(told))
+    shown = chromium.page(viewport={"width": 390, "height": 800}, colorScheme=scheme)
+    shown.goto(place.as_uri())
+    assert shown.js("document.title") == "Rehearsal of acme/<event> with 800 viewers"
+    assert shown.js("document.documentElement.scrollWidth <= innerWidth")
+    accessible(shown)
+    shown.close()
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
