@@ -123,9 +123,16 @@ export class Ticket {
       };
       this.#form.addEventListener("submit", sent, { once: true });
     });
-    this.#form.hidden = true;
+    shut(this.#form);
     this.#read = version;
   }
+}
+
+/** Takes the form away, and the focus from it at once: browsers do so only as they paint, and until then the player's
+ * keys would be the field's. */
+function shut(form) {
+  if (form.contains(document.activeElement)) document.activeElement.blur();
+  form.hidden = true;
 }
 
 function tokenInAddress() {
@@ -179,7 +186,7 @@ export class Entry {
       try {
         const visit = await openSession({ password, notice: this.#notice.version, replaces: last?.grant });
         keep(visit);
-        this.#form.hidden = true;
+        shut(this.#form);
         this.#field.value = "";
         this.#tell(null);
         return visit;
