@@ -30,6 +30,7 @@ STAGE = Stage(
     nbytes=500_000_000,
     cpu=5.0,
     busiest=2.5,
+    idle=100_000_000,
     memory=10_000_000,
     tcp=40_000_000,
     late=0,

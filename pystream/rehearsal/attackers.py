@@ -2,16 +2,22 @@
 
 It takes no destination: it knows the address of the rehearsal's node alone.
 
-* An HTTP flood, from sixteen addresses: each connection asks for what costs a server something as soon as it
+* `http`, a flood from sixteen addresses: each connection asks for what costs a server something as soon as it
   has the last answer, and comes again at once where it is ended: playlists with a forged grant, the page,
   passwords that are guessed, and paths that mean nothing.
-* A SYN flood, from addresses that are made up: nobody answers there.
+* `guessing`: passwords, a few from each of thousands of addresses in 32 networks.
+* `slow-headers`: connections that say a field of a request now and then, and never its end.
+* `slow-reading`: connections that ask for a file and take nothing of it.
+* `churn`: a connection for each request.
+* `addresses`: the same, and each comes from another of four million addresses.
+* `syn`, a flood from addresses that are made up: nobody answers there.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import re
 import socket
 import struct
 import sys
@@ -19,7 +25,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 from pystream.rehearsal.players import BROWSER
@@ -27,6 +33,7 @@ from pystream.rehearsal.wire import (
     Broken,
     Connection,
     Loop,
+    Response,
     Target,
     Task,
     clock,
@@ -37,55 +44,159 @@ from pystream.rehearsal.wire import (
 
 NODE: Final = {4: "198.18.0.1", 6: "2001:db8::1"}
 """The only address that anything is sent to (RFC 2544, RFC 3849)."""
+ANYWHERE: Final = ("100.64.0.0", 10)
+"""Where those come from who never come twice (RFC 6598: no address of the world)."""
 CABLE: Final = "cable"
 """The device that leads there (veth(4)), and the address of its other end, so that nobody is asked for it."""
 MAC: Final = bytes.fromhex("02000000aa01")
-_SOURCES, _CONNECTIONS = 16, 64
 _SYNS_A_SECOND = 5000
 _GRACE_SECONDS = 5.0
 # Before one that was ended comes again: a program that attacks is as fast as its machine, and viewers share
 # this one.
 _AGAIN_SECONDS = 0.01
+_FLOODING, _SLOW = 64, 1000
+_GUESSES = 5
+_FIELD_SECONDS = 2.0
+_SMALLEST_BUFFER = 2048
+_SCRIPT = re.compile(rb'src="([^"]*hls[^"]*\.js)"')
 
 
-def http(plan: dict[str, float | str]) -> Counter[str]:
-    """How often something came of it: `answered` and `refused` by status, `ended` without an answer."""
-    url, loop, met = str(plan["url"]), Loop(), Counter[str]()
-    target = Target.of(urlsplit(url))
-    assert target.host == NODE[4]
-    tls = trusting() if target.secure else None
-    wanted = _wanted(url)
-    raise_descriptor_limit()
-    for number in range(_CONNECTIONS):
-        source = f"198.18.64.{1 + number % _SOURCES}"
-        loop.start(_attack(Connection(loop, target, tls, source=source), wanted, loop, met))
-    loop.run(float(plan["seconds"]), _GRACE_SECONDS)
-    return met
+class _Attack:
+    """What all connections of one share. `met`: how often something came of it: `answered` and `refused` by
+    status, `ended` without an answer, and `held` where none is waited for."""
 
+    def __init__(self, plan: dict[str, float | str]) -> None:
+        self.url = str(plan["url"])
+        self.loop = Loop()
+        self.met = Counter[str]()
+        self._target = Target.of(urlsplit(self.url))
+        assert self._target.host == NODE[4]
+        self._tls = trusting() if self._target.secure else None
 
-def _wanted(url: str) -> list[bytes]:
-    guess = json.dumps({"password": "let me in"}).encode()
-    forged = urlsplit(url)._replace(path=f"/t/{'A' * 64}{urlsplit(url).path}").geturl()
-    return [
-        request(url, BROWSER),
-        request(urljoin(url, "."), BROWSER),
-        request(urljoin(url, "session"), BROWSER, guess),
-        request(forged, BROWSER),
-        request(urljoin(url, "/nothing/here"), BROWSER),
-    ]
+    def connection(self, source: str, buffer: int = 0) -> Connection:
+        return Connection(self.loop, self._target, self._tls, buffer, source)
 
-
-def _attack(
-    connection: Connection, wanted: list[bytes], loop: Loop, met: Counter[str]
-) -> Task[None]:
-    while not loop.ending:
+    def ask(self, connection: Connection, wanted: bytes) -> Task[Response | None]:
         try:
-            response = yield from connection.fetch(random.choice(wanted), keep=True)
-            met["refused" if response.status in (429, 503) else "answered"] += 1
+            response = yield from connection.fetch(wanted, keep=True)
         except Broken:
-            met["ended"] += 1
+            self.met["ended"] += 1
+            yield clock() + _AGAIN_SECONDS
+            return None
+        self.met["refused" if response.status in (429, 503) else "answered"] += 1
+        return response
+
+    def page(self) -> bytes:
+        return request(urljoin(self.url, "."), BROWSER)
+
+    def guess(self) -> bytes:
+        body = json.dumps({"password": f"let me in {random.random()}"}).encode()
+        return request(urljoin(self.url, "session"), BROWSER, body)
+
+
+_Connection: TypeAlias = Callable[[_Attack, int], Task[None]]
+
+
+def _floods(attack: _Attack, number: int) -> Task[None]:
+    forged = (
+        urlsplit(attack.url)._replace(path=f"/t/{'A' * 64}{urlsplit(attack.url).path}").geturl()
+    )
+    wanted = [
+        request(attack.url, BROWSER),
+        attack.page(),
+        attack.guess(),
+        request(forged, BROWSER),
+        request(urljoin(attack.url, "/nothing/here"), BROWSER),
+    ]
+    connection = attack.connection(_one_of_sixteen(number))
+    while not attack.loop.ending:
+        yield from attack.ask(connection, random.choice(wanted))
+    connection.close()
+
+
+def _guesses(attack: _Attack, _: int) -> Task[None]:
+    while not attack.loop.ending:
+        connection = attack.connection(
+            f"198.18.{random.randrange(64, 96)}.{random.randrange(1, 255)}"
+        )
+        for _ in range(_GUESSES):
+            if attack.loop.ending or (yield from attack.ask(connection, attack.guess())) is None:
+                break
+        connection.close()
+
+
+def _says_little(attack: _Attack, number: int) -> Task[None]:
+    connection = attack.connection(_one_of_sixteen(number))
+    begun = attack.page()[:-2]
+    while not attack.loop.ending:
+        try:
+            yield from connection.send(begun)
+            attack.met["held"] += 1
+            while not attack.loop.ending:
+                yield clock() + _FIELD_SECONDS
+                yield from connection.send(b"X-More: and more\r\n")
+                if not connection.stands:
+                    raise Broken
+        except Broken:
+            connection.close()
+            attack.met["ended"] += 1
             yield clock() + _AGAIN_SECONDS
     connection.close()
+
+
+def _reads_nothing(attack: _Attack, number: int) -> Task[None]:
+    source = _one_of_sixteen(number)
+    while not attack.loop.ending:
+        connection = attack.connection(source)
+        response = yield from attack.ask(connection, attack.page())
+        connection.close()
+        found = _SCRIPT.search(response.body or b"") if response is not None else None
+        if found is None:
+            continue
+        connection = attack.connection(source, _SMALLEST_BUFFER)
+        try:
+            yield from connection.send(request(urljoin(attack.url, found[1].decode()), BROWSER))
+            attack.met["held"] += 1
+            while connection.stands and not attack.loop.ending:
+                yield clock() + _FIELD_SECONDS
+        except Broken:
+            pass
+        connection.close()
+        attack.met["ended"] += not attack.loop.ending
+
+
+def _comes_anew(attack: _Attack, number: int) -> Task[None]:
+    while not attack.loop.ending:
+        connection = attack.connection(_one_of_sixteen(number))
+        yield from attack.ask(connection, attack.page())
+        connection.close()
+
+
+def _comes_from_anywhere(attack: _Attack, _: int) -> Task[None]:
+    first, bits = ANYWHERE
+    while not attack.loop.ending:
+        source = ip_address(int(ip_address(first)) + random.randrange(1, 2 ** (32 - bits) - 1))
+        connection = attack.connection(str(source))
+        yield from attack.ask(connection, attack.page())
+        connection.close()
+
+
+def _one_of_sixteen(number: int) -> str:
+    return f"198.18.64.{1 + number % 16}"
+
+
+def _crowd(
+    connections: int, connection: _Connection
+) -> Callable[[dict[str, float | str]], Counter[str]]:
+    def run(plan: dict[str, float | str]) -> Counter[str]:
+        attack = _Attack(plan)
+        raise_descriptor_limit()
+        for number in range(connections):
+            attack.loop.start(connection(attack, number))
+        attack.loop.run(float(plan["seconds"]), _GRACE_SECONDS)
+        return attack.met
+
+    return run
 
 
 def syns(plan: dict[str, float | str]) -> Counter[str]:
@@ -132,8 +243,13 @@ def _checksum(data: bytes) -> int:
 
 
 KINDS: Final[dict[str, Callable[[dict[str, float | str]], Counter[str]]]] = {
-    "http": http,
     "syn": syns,
+    "http": _crowd(_FLOODING, _floods),
+    "guessing": _crowd(_FLOODING, _guesses),
+    "slow-headers": _crowd(_SLOW, _says_little),
+    "slow-reading": _crowd(_SLOW, _reads_nothing),
+    "churn": _crowd(_FLOODING, _comes_anew),
+    "addresses": _crowd(_FLOODING, _comes_from_anywhere),
 }
 
 

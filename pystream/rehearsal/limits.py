@@ -24,10 +24,10 @@ _CONNECTIONS_A_VIEWER = 2
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """So many viewers who played for a while. `media`: seconds of film that came whole, of all viewers; `cpu`
-    and `busiest`: processor seconds of all the node's processes and of its busiest worker; `memory` and
-    `tcp`: bytes that processes and the kernel held at most, above those before; `start`: seconds that 99 of
-    100 waited for their first segment at most. `reasons`: how often the node says that it has refused
-    somebody, by why; `attacks`: what those met who attacked meanwhile, by kind."""
+    and `busiest`: processor seconds of all the node's processes and of its busiest worker; `idle`: bytes
+    that its processes held before; `memory` and `tcp`: what they and the kernel held at most, above those
+    before; `start`: seconds that 99 of 100 waited for their first segment at most. `reasons`: how often the
+    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind."""
 
     viewers: int
     seconds: float
@@ -35,6 +35,7 @@ class Stage:
     nbytes: int
     cpu: float
     busiest: float
+    idle: int
     memory: int
     tcp: int
     late: int

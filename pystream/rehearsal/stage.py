@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
@@ -35,9 +36,10 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.errors import PystreamError
 from pystream.rehearsal import watching
-from pystream.rehearsal.attackers import CABLE, MAC, NODE
+from pystream.rehearsal.attackers import ANYWHERE, CABLE, MAC, NODE
 from pystream.rehearsal.limits import Stage
 from pystream.rehearsal.players import Playing, Visitor
+from pystream.server.guard import kernel
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.metrics import parse
 from pystream.server.settings import Settings, load
@@ -228,6 +230,7 @@ def _field() -> Iterator[int]:
         assert keeper.stdout is not None
         keeper.stdout.readline()
         inside = _entering(keeper.pid)
+        anywhere = "{}/{}".format(*ANYWHERE)
         cable = f"link add {CABLE} address {MAC.hex(':')} type veth peer name {CABLE}"
         for where, words in (
             ((), f"{cable} netns {keeper.pid}"),
@@ -238,8 +241,10 @@ def _field() -> Iterator[int]:
             (inside, f"route add {NODE[4]}/32 dev {CABLE}"),
             # Who floods with requests has an address, and who floods with SYNs has none.
             (inside, "route add local 198.18.64.0/19 dev lo"),
+            (inside, f"route add local {anywhere} dev lo"),
             ((), f"route add {_GATEWAY}/32 dev {CABLE}"),
             ((), f"route add 198.18.64.0/18 via {_GATEWAY}"),
+            ((), f"route add {anywhere} via {_GATEWAY}"),
         ):
             _ip(where, words)
         yield keeper.pid
@@ -421,7 +426,8 @@ def _wait_for(process: subprocess.Popen[bytes], log: str) -> None:
 def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]) -> Stage:
     pids = node.pids()
     workers = watching.workers(pids)
-    memory, tcp = _memory(pids), watching.tcp_memory()
+    port = urlsplit(node.url).port or 0
+    memory, tcp = _memory(pids), kernel.memory(port)
     before = {pid: watching.cpu(pid) for pid in pids}
     told = _refusals()
     attackers = {kind: _attacker(plan, node.url, kind, field) for kind, field in attacks}
@@ -430,7 +436,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
     end = time.monotonic() + plan.seconds + _PATIENCE_SECONDS
     while any(crowd.process.poll() is None for crowd in crowds) and time.monotonic() < end:
         most_memory = max(most_memory, _memory(pids))
-        most_tcp = max(most_tcp, watching.tcp_memory())
+        most_tcp = max(most_tcp, kernel.memory(port))
         time.sleep(_SAMPLE_SECONDS)
     met = [crowd.end() for crowd in crowds]
     attacked = {kind: each.end() for kind, each in attackers.items()}
@@ -445,6 +451,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
         nbytes=sum(sum(each["nbytes"].values()) for each in met),
         cpu=sum(used.values()),
         busiest=max((used[pid] for pid in workers), default=0.0),
+        idle=memory,
         memory=most_memory - memory,
         tcp=most_tcp - tcp,
         late=sum(len(each["late"]) for each in met),

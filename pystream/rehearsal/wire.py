@@ -37,6 +37,8 @@ _HEAD_BYTES = 32 * 1024
 _DISCARD_BYTES = 1024 * 1024
 _LEAST_PACE_SECONDS = 0.05
 _MOST_CREDIT = 4
+# TCP_ESTABLISHED (net/tcp_states.h), with which struct tcp_info begins.
+_ESTABLISHED = b"\x01"
 _MASK = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 # Nothing here survives the next receive, so all connections use the same two.
 _head = bytearray(_HEAD_BYTES)
@@ -190,6 +192,15 @@ class Connection:
             self.close()
 
     @property
+    def stands(self) -> bool:
+        """Whether neither end has ended it, whatever is left to be read."""
+        one = self._socket
+        return (
+            one is not None
+            and one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == _ESTABLISHED
+        )
+
+    @property
     def cipher(self) -> str:
         """TLS version and cipher suite, or "" without TLS."""
         one = self._socket
@@ -287,15 +298,7 @@ class Connection:
         one = self._socket
         assert one is not None
         sent = clock()
-        at = 0
-        while True:
-            try:
-                at += one.send(request[at:] if at else request)
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                yield from self._loop.wait_for(self)
-                continue
-            if at == len(request):
-                break
+        yield from self._send(one, request)
         head, have, first = yield from self._receive_head(one)
         status, length, location = _read_head(head)
         body = None
@@ -310,6 +313,25 @@ class Connection:
         elif taken < length:
             yield from self._discard(one, length - taken, length, takes, stall_at)
         return Response(status, len(head) + length, length, sent, first, clock(), body, location)
+
+    def send(self, data: bytes) -> Task[None]:
+        """Sends it, and waits for no answer. Raises `Broken`."""
+        try:
+            if self._socket is None:
+                yield from self.open()
+            assert self._socket is not None
+            yield from self._send(self._socket, data)
+        except OSError:
+            self.close()
+            raise Broken("reset") from None
+
+    def _send(self, one: socket.socket, data: bytes) -> Task[None]:
+        at = 0
+        while at < len(data):
+            try:
+                at += one.send(data[at:] if at else data)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                yield from self._loop.wait_for(self)
 
     def _receive_head(self, one: socket.socket) -> Generator[float, None, tuple[bytes, int, float]]:
         """A head, bytes in `_head`, and when the first one came."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from pystream.server.guard import netlink
@@ -52,21 +52,35 @@ def setting(name: str) -> int | None:
         return None
 
 
-# sock_diag(7)
+# sock_diag(7); linux/inet_diag.h: struct inet_diag_req_v2, which names no socket, and struct inet_diag_msg.
 _BY_FAMILY = 20
 _SYN_RECV = 1 << 3
+_ALL_STATES = 0xFFFFFFFF
 _REQUEST = struct.Struct("=BBBBI48x")
 _OWN_PORT = struct.Struct(">4xH")
+_SOCKET_BYTES = 72
+_SKMEMINFO = 7
 
 
 def half_open(ports: Collection[int]) -> int:
     """How many connections to these ports wait for their peer. Raises `OSError`."""
-    return sum(
-        _OWN_PORT.unpack_from(each)[0] in ports
-        for family in (socket.AF_INET, socket.AF_INET6)
-        for each in netlink.dump(
-            netlink.SOCK_DIAG,
-            _BY_FAMILY,
-            _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _SYN_RECV),
-        )
-    )
+    return sum(_OWN_PORT.unpack_from(each)[0] in ports for each in _sockets(_SYN_RECV))
+
+
+def memory(port: int) -> int:
+    """Bytes that the kernel holds for TCP sockets of a port: what waits to be sent and to be read, and what
+    they have in hand for more. Raises `OSError`."""
+    found = 0
+    for each in _sockets(_ALL_STATES, 1 << _SKMEMINFO - 1):
+        if _OWN_PORT.unpack_from(each)[0] == port:
+            told = netlink.attributes(each[_SOCKET_BYTES:]).get(_SKMEMINFO, bytes(24))
+            read, _, _, _, ahead, queued = struct.unpack_from("=6I", told)
+            found += read + ahead + queued
+    return found
+
+
+def _sockets(states: int, wanted: int = 0) -> Iterator[bytes]:
+    """All of this namespace in one of these states, with what is wanted of each."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        asked = _REQUEST.pack(family, socket.IPPROTO_TCP, wanted, 0, states)
+        yield from netlink.dump(netlink.SOCK_DIAG, _BY_FAMILY, asked)
