@@ -25,7 +25,7 @@ from tests.test_serve import Node, node_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("attacks")]
 
-VIEWERS = 40
+VIEWERS = 100
 SECONDS = 6.0
 # How much more a node may take than the same viewers need alone.
 MORE = 1.5

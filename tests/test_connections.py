@@ -43,7 +43,7 @@ GET = b"GET / HTTP/1.1\r\nHost: film.example\r\n\r\n"
 BIG = bytes(range(256)) * 40_000
 FILM = Path(__file__).parent / "media" / "plain.mp4"
 # As much as a socket takes at once, and more than a small one at the other end does.
-SOME = bytes(40_000)
+SOME = bytes(16_000)
 BIG_AT = FILM.stat().st_size + 8
 
 
@@ -669,15 +669,25 @@ def test_who_reads_nothing_of_an_answer_from_memory_has_no_copy_of_it(
 
 
 def test_the_kernel_holds_less_for_each_where_many_are_there(tmp_path: Path) -> None:
-    few, many = 3 * 2**20, 256 * 1024
+    few, many, newcomer = 3 * 2**20, 256 * 1024, 48 * 1024
+    long = GET.replace(b"/ ", b"/big ")
     with serving(tmp_path) as server, ExitStack() as stack:
         early = [stack.enter_context(narrow(server.port)) for _ in range(2)]
+        # Who has read nothing yet may be one who never does; a head alone says no more.
+        stranger = stack.enter_context(narrow(server.port))
+        stranger.sendall(long.replace(b"GET", b"HEAD"))
+        stranger.recv(1 << 16)
+        assert 0 < held_for(server, stranger) < newcomer
+        for peer in early:
+            assert ask(peer, long) == BIG
         assert few / 4 < held_for(server, early[0]) < few
         for _ in range(256):
             ask(stack.enter_context(server.connect()))
         # Also whoever came when they were few.
         assert held_for(server, early[1]) < many
-        assert held_for(server, stack.enter_context(narrow(server.port))) < many
+        late = stack.enter_context(narrow(server.port))
+        assert ask(late, long) == BIG
+        assert newcomer < held_for(server, late) < many
 
 
 def narrow(port: int) -> socket.socket:

@@ -46,10 +46,16 @@ how many there may be. Where a stream's access is signed or external, viewers
 come with passwords instead, and conditions (hours, networks, countries, sites)
 are left out.
 
-Attackers are in another namespace, and know no address but the node's: 64
-connections from 16 addresses that ask without a pause, and 5,000 SYNs a second
-from addresses that are made up. SYNs are limited as they are here: by a helper
-where `pystream guard` runs, and by cookies alone where it does not.
+Attackers are in another namespace, and know no address but the node's. KINDS:
+  syn           5,000 SYNs a second from addresses that are made up, limited as
+                they are here: by a helper where `pystream guard` runs, and by
+                cookies alone where it does not
+  http          64 connections from 16 addresses that ask without a pause
+  guessing      passwords are guessed, from thousands of addresses
+  slow-headers  1,000 connections whose requests never end
+  slow-reading  1,000 connections that take nothing of what they ask for
+  churn         a connection for each request, 64 at a time
+  addresses     the same, each from another one of four million addresses
 
 {where}
 {codes}
@@ -108,7 +114,7 @@ def run(arguments: list[str]) -> int:
         metavar="KINDS",
         type=_attacks,
         default=(),
-        help="play all of them once more while somebody attacks: syn, http, or both with a comma",
+        help="play all of them once more while somebody attacks; kinds (below) with commas between them",
     )
     add("-o", "--output", metavar="FILE", help="write a page with all of it, as HTML")
     add_common(parser, changes=False, keys=True)
@@ -301,7 +307,7 @@ def _attacks(text: str) -> tuple[str, ...]:
 
     found = tuple(dict.fromkeys(text.split(",")))
     if not set(found) <= set(KINDS):
-        raise argparse.ArgumentTypeError(f"kinds are {' and '.join(KINDS)}")
+        raise argparse.ArgumentTypeError(f"kinds are {', '.join(KINDS)}")
     return found
 
 

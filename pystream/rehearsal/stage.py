@@ -111,8 +111,9 @@ class Rehearsal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
+        # Whose pipes are closed with it.
+        with self._process as process:
+            process.terminate()
 
     def play(self, viewers: int, attacks: Sequence[str] = ()) -> Stage:
         """A stage of so many, under attacks (`attackers.KINDS`). Raises `PystreamError`."""

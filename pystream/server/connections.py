@@ -62,6 +62,10 @@ _UNSENT = 128 * 1024
 _MANY = 256
 _UNSENT_OF_FEW = 1024 * 1024
 _FEW = 64
+# Of those who have not yet taken an answer so long that they must have read it: thousands of connections
+# that read nothing shall not hold more than viewers do.
+_UNSENT_AT_FIRST = 16 * 1024
+_READ_BYTES = 64 * 1024
 _SOMETHING = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _CLOSE = (("Connection", "close"),)
@@ -237,9 +241,12 @@ class Connections:
                     # RFC 5482: also of what the kernel still holds for one who is closed here already.
                     stall_ms = round(self.limits.stall * 1000)
                     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
-                    self._give_room(connection)
+                    connection.hold_at_most(_UNSENT_AT_FIRST)
                 connection.deadline = time.monotonic() + connection.limits.head
                 self._connections.add(connection)
+                if len(self._connections) >= _MANY:
+                    while self._roomy:
+                        self._roomy.pop().hold_at_most(_UNSENT // 2)
                 if connection.edge.proxy_protocol or (tls and connection.edge.tls is not None):
                     self._nursery.start_soon(self._welcome, connection, tls)
                 else:
@@ -265,17 +272,12 @@ class Connections:
                     self._end(connection)
 
     def _give_room(self, connection: _Connection) -> None:
-        """Limits what the kernel holds for a connection, which is not yet counted."""
+        """Has the kernel hold more for a connection that takes what it asks for."""
+        connection.reads = True
         there = len(self._connections)
-        if there < _FEW:
+        if there <= _FEW:
             self._roomy.add(connection)
-            unsent = _UNSENT_OF_FEW
-        elif there < _MANY:
-            unsent = _UNSENT
-        else:
-            unsent = _UNSENT // 2
-            while self._roomy:
-                self._roomy.pop().hold_at_most(unsent)
+        unsent = _UNSENT_OF_FEW if there <= _FEW else _UNSENT if there < _MANY else _UNSENT // 2
         connection.hold_at_most(unsent)
 
     async def _sweep(self) -> None:
@@ -704,6 +706,8 @@ class Connections:
         """Tells of an answer that is out; whether the connection goes on. Raises `OSError`."""
         connection.busy = connection.settled = False
         if connection.answering is not None:
+            if not connection.reads and _was_read(*connection.answering):
+                self._give_room(connection)
             self._tell(connection, connection.answering, True)
         if not connection.keep_alive:
             self._linger(connection, line)
@@ -724,6 +728,11 @@ class Connections:
             self._broke_off(request, end, why)
         except Exception as error:
             log.error("bug", **log.fault(error))
+
+
+def _was_read(request: Request | None, answer: Answer, _: float) -> bool:
+    """Of an answer that the kernel has: whether most of it has reached the peer."""
+    return answer.length >= _READ_BYTES and request is not None and request.method != "HEAD"
 
 
 _Answering = tuple[Request | None, Answer, float]
@@ -751,7 +760,7 @@ class _Connection:
         number. answering: whose answer is under way.
     missed: by how many sweeps in a row the peer, who waits for an answer, was found to be leaving.
     lingering: nothing more is read but the end.
-    settled: all that was sent is booked.
+    settled: all that was sent is booked. reads: it has taken an answer that is no short one.
     scope: what of it is a task.
     """
 
@@ -761,6 +770,7 @@ class _Connection:
         *(
             "protocol",
             "queued",
+            "reads",
             "requests",
             "scope",
             "secure",
@@ -798,6 +808,7 @@ class _Connection:
         self.queued = False
         self.greeted = False
         self.unread = False
+        self.reads = False
 
     def hold_at_most(self, unsent: int) -> None:
         """Has the kernel take no more than so many bytes that it cannot send yet (tcp(7))."""
