@@ -13,12 +13,13 @@ from pystream.acl.streams import Stream
 from pystream.server.office.values import Request
 
 _BY_FRAGMENT = ("personal", "shared", "external")
-# What cards and tokens have there, and no place of the page that the fragment names.
+# What cards and tokens have there, and no place of the page that the fragment names. Another frame takes the
+# place of the first one: where one is sent elsewhere while under way, browsers may forget the new address.
 _HAND_ON = (
     "<script>(function (frame, given) {"
     "if (frame && /^#(token=)?[\\w.~%-]+$/.test(given) && !document.getElementById(given.slice(1)))"
     ' { history.replaceState(history.state, "", location.pathname + location.search);'
-    " frame.src += given; } })"
+    " const carried = frame.cloneNode(); carried.src += given; frame.replaceWith(carried); } })"
     "(document.currentScript.previousElementSibling, location.hash)</script>"
 )
 
