@@ -17,6 +17,10 @@ SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist loadgroup
 # A recipe that names MAKE itself runs even under `make -n`, and this one clears the environment.
 SELF := $(MAKE)
 
+# Some machines ask Python to keep nothing that it has compiled. Then each of the thousands of processes
+# that the tests start compiles all of pystream for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 # cargo and maturin have to agree on these, or each rebuilds what the other made.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 export PYO3_BUILD_EXTENSION_MODULE := 1
