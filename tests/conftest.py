@@ -6,13 +6,16 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.browser.chromium import Chromium
+
+if TYPE_CHECKING:
+    from tests.databases import Databases, Patterns
 
 # Who started the tests may not have wanted to hear of it (nohup, or a script's `&`); what they start
 # has to.
@@ -63,22 +66,38 @@ def postgres() -> Iterator[str]:
             yield folder
 
 
-NUMBERS = count(1)
-
-
 @pytest.fixture(
     params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("pg_ctlcluster"))]
 )
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/store.db"
-    from tests import postgresql
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Databases:
+    """Of each kind, one after the other."""
+    from tests.databases import Postgresql, Sqlite
 
-    folder = request.getfixturevalue("postgres")
-    name = f"test{next(NUMBERS)}"
-    postgresql.execute(postgresql.url(folder), f"CREATE DATABASE {name}")
-    return postgresql.url(folder, name)
+    if request.param == "sqlite":
+        return Sqlite(tmp_path)
+    return Postgresql(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def empty(databases: Databases) -> str:
+    """A database without tables."""
+    return databases.empty()
+
+
+@pytest.fixture(scope="session")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
+    """What is made once, for each kind of database, and copied for each test."""
+    from tests.databases import Patterns
+
+    return Patterns(tmp_path_factory)
+
+
+@pytest.fixture
+def url(databases: Databases, patterns: Patterns) -> str:
+    """A database that has all tables, and nothing in them."""
+    from tests.databases import migrated
+
+    return databases.like(patterns.of(databases, migrated).url)
 
 
 @pytest.fixture(scope="module")

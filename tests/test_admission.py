@@ -34,6 +34,7 @@ from pystream.server.keys import open_key_store
 from pystream.server.office import embedding
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium, Page
+from tests.databases import with_tables
 from tests.test_mp4 import sparse
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
@@ -75,7 +76,7 @@ class House:
 
     @contextmanager
     def store(self) -> Iterator[Store]:
-        with Store.open(self.settings.store.url) as store:
+        with Store.open(with_tables(self.settings.store.url)) as store:
             yield store
 
     def issue(self, *places: str, text: str = "", shared: bool = False, **settings: Any) -> str:

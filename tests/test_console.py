@@ -32,6 +32,7 @@ from pystream.acl.traffic import Kind, Metered
 from pystream.server.keys import open_key_store
 from pystream.server.settings import load
 from tests.browser.chromium import Chromium, Page
+from tests.databases import with_tables
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
 from tests.waiting import everywhere, until
@@ -83,7 +84,7 @@ class House:
             store.add_traffic(rows, now)
 
     def store(self) -> Store:
-        return Store.open(self.settings.store.url)
+        return Store.open(with_tables(self.settings.store.url))
 
     def issue(self, name: str = "course", **settings: Any) -> str:
         text = generate()

@@ -24,6 +24,7 @@ from pystream.acl.streams import Tenant, TenantSettings
 from pystream.acl.viewers import notice_version
 from pystream.server.keys import ensure_keys
 from pystream.server.settings import load
+from tests.databases import with_tables
 from tests.test_serve import SAMPLE, Node, node_in
 from tests.waiting import until
 
@@ -106,7 +107,7 @@ def test_what_is_in_memory_and_in_the_log_is_told() -> None:
 def node(tmp_path: Path) -> Iterator[Node]:
     with node_in(tmp_path) as made:
         made.settings('path_prefix = "/video"', "[retention]\nsessions_days = 12")
-        with Store.open(str(tmp_path / "pystream.db")) as store:
+        with Store.open(with_tables(str(tmp_path / "pystream.db"))) as store:
             store.add_tenant("acme", TenantSettings(notice="abc"), who="x", now=0)
         made.start()
         made.hear("READY=1")

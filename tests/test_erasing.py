@@ -28,6 +28,7 @@ from pystream.attendance.options import Options
 from pystream.attendance.verification import verify
 from pystream.errors import InvalidValue, NotFound, StoreError
 from tests.audience import ALL, LATER, WHO, Audience
+from tests.databases import with_tables
 from tests.evidence import BERLIN, at
 from tests.test_cli_store import done, here, refused, told
 from tests.test_reports import settle
@@ -333,7 +334,7 @@ def test_no_report_is_sealed_that_names_who_is_about_to_go(house: House) -> None
 
 @pytest.mark.slow
 def test_the_commands(here: Path) -> None:
-    audience = Audience(here, f"sqlite:///{here}/acl.db")
+    audience = Audience(here, with_tables(f"sqlite:///{here}/acl.db"))
     goes = str(House(audience).goes)
     audience.close()
     settle(here)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from fractions import Fraction
@@ -32,9 +31,9 @@ from pystream.attendance.programmes import problems as wrong_with
 from pystream.errors import Exists, InvalidValue, NotFound
 from tests.evidence import BERLIN, at, live, replayed
 from tests.test_cli_store import done, here, refused, run, told
-from tests.test_viewers import NOW, Stores
+from tests.test_viewers import NOW, Stores, stores, url
 
-__all__ = ["here"]
+__all__ = ["here", "stores", "url"]
 
 WHO: dict[str, Any] = {"who": "eva", "now": NOW}
 MINUTE = 60_000
@@ -256,13 +255,6 @@ def test_what_is_no_event(changes: dict[str, Any], said: str) -> None:
 
 
 # In the store
-
-
-@pytest.fixture
-def stores(tmp_path: Path, url: str) -> Iterator[Stores]:
-    made = Stores(tmp_path, url)
-    yield made
-    made.close()
 
 
 def test_events_are_added_changed_and_removed(stores: Stores) -> None:

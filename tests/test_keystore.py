@@ -84,15 +84,6 @@ class Node:
         return b"".join(path.read_bytes() for path in sorted(self.folder.glob("keys.db*")))
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """A PostgreSQL, by the folder of its socket."""
-    with postgresql.folder() as folder:
-        postgresql.initialise(f"{folder}/data")
-        with postgresql.serving(f"{folder}/data", folder):
-            yield folder
-
-
 NUMBERS = count(1)
 
 
@@ -102,7 +93,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Node:
     create_master_key(str(tmp_path / "pystream.key"))
     if request.param == "sqlite":
         return Node(tmp_path, str(tmp_path / "keys.db"))
-    socket, name = request.getfixturevalue("server"), f"keys{next(NUMBERS)}"
+    socket, name = request.getfixturevalue("postgres"), f"keys{next(NUMBERS)}"
     postgresql.execute(postgresql.url(socket), f"CREATE DATABASE {name}")
     return Node(tmp_path, postgresql.url(socket, name))
 
@@ -838,13 +829,13 @@ def test_keys_are_made_while_others_rotate(node: Node, keys: KeyStore) -> None:
     ],
 )
 def test_writers_take_turns_on_postgresql_too(
-    server: str, tmp_path: Path, write: Callable[[KeyStore, bytes], object]
+    postgres: str, tmp_path: Path, write: Callable[[KeyStore, bytes], object]
 ) -> None:
     """Or a key might be wrapped under one that another writer is just deleting."""
     create_master_key(str(tmp_path / "pystream.key"))
     name = f"keys{next(NUMBERS)}"
-    postgresql.execute(postgresql.url(server), f"CREATE DATABASE {name}")
-    node = Node(tmp_path, postgresql.url(server, name))
+    postgresql.execute(postgresql.url(postgres), f"CREATE DATABASE {name}")
+    node = Node(tmp_path, postgresql.url(postgres, name))
     engine = create_engine(node.url.replace("postgresql:", "postgresql+psycopg:"))
     waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     with node.open() as keys, ThreadPoolExecutor(1) as pool:
@@ -1126,11 +1117,11 @@ def test_over_what_is_no_key_store_nothing_is_restored(
 
 
 @needs_postgresql
-def test_postgresql_is_backed_up_by_its_own_means(server: str, tmp_path: Path) -> None:
+def test_postgresql_is_backed_up_by_its_own_means(postgres: str, tmp_path: Path) -> None:
     create_master_key(str(tmp_path / "pystream.key"))
     name = f"keys{next(NUMBERS)}"
-    postgresql.execute(postgresql.url(server), f"CREATE DATABASE {name}")
-    node = Node(tmp_path, postgresql.url(server, name))
+    postgresql.execute(postgresql.url(postgres), f"CREATE DATABASE {name}")
+    node = Node(tmp_path, postgresql.url(postgres, name))
     with node.open() as keys, pytest.raises(InvalidValue, match="pg_basebackup"):
         key_backups.backup(keys, str(tmp_path), NOON)
 

@@ -34,6 +34,7 @@ from pystream.server.office import routing
 from pystream.server.office.console import passwords
 from pystream.server.office.routing import ANYBODY, ROUTES, SIGNED_IN, Route
 from pystream.server.office.values import Asked, Office, Reply
+from tests.databases import with_tables
 
 pytestmark = pytest.mark.slow
 
@@ -273,7 +274,7 @@ class House:
 
     def __init__(self, folder: Path, url: str | None = None) -> None:
         self.path = folder / "store.db"
-        store = Store.open(url or str(self.path))
+        store = Store.open(url or with_tables(str(self.path)))
         keys = KeyStore.open(
             f"sqlite:///{folder}/keys.db", lambda: MasterKeys([MASTER]), str(folder / "erasures")
         )

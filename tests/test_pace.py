@@ -19,6 +19,7 @@ from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.server.pace import AHEAD_SECONDS, SLACK_SECONDS, SLACK_SEGMENTS, Claim, Pace, in_order
+from tests.databases import with_tables
 from tests.test_serve import BUSY, Node, node_in
 from tests.waiting import until
 
@@ -249,7 +250,7 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def node(tmp_path: Path, hour: Path) -> Iterator[Node]:
     with node_in(tmp_path) as running:
-        with Store.open(str(tmp_path / "pystream.db")) as store:
+        with Store.open(with_tables(str(tmp_path / "pystream.db"))) as store:
             store.add_tenant("acme", TenantSettings(), who="test", now=0)
             film = StreamSettings(sources=(str(hour),), segment_duration_ms=1000 * SEGMENT)
             store.add_stream("acme", "film", film, who="test", now=0)

@@ -19,6 +19,7 @@ from pystream.acl.store import tables
 from pystream.acl.store.password_data import GONE, PasswordData
 from pystream.errors import NotFound
 from tests.audience import LATER, WHO, Audience
+from tests.databases import with_tables
 from tests.test_cli_store import done, here, refused, told
 from tests.test_erasing import CLOCK, House, proven
 from tests.test_reports import settle
@@ -136,7 +137,7 @@ def test_it_has_the_names_of_viewers_whom_links_name(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_command(here: Path) -> None:
-    audience = Audience(here, f"sqlite:///{here}/acl.db")
+    audience = Audience(here, with_tables(f"sqlite:///{here}/acl.db"))
     house = House(audience)
     goes, stays = str(house.goes), str(house.stays)
     audience.close()

@@ -18,6 +18,7 @@ import pytest
 from pystream import playlist
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
+from tests.databases import with_tables
 from tests.oracles.hls import LADDER, MEDIA, planned
 from tests.test_serve import BUSY, Node, node_in
 
@@ -94,7 +95,7 @@ SERVED: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with node_in(tmp_path_factory.mktemp("node")) as running:
-        with Store.open(str(running.folder / "pystream.db")) as store:
+        with Store.open(with_tables(str(running.folder / "pystream.db"))) as store:
             store.add_tenant("acme", TenantSettings(), who="test", now=0)
             for name, changes in SERVED.items():
                 for format in ("ts", "fmp4"):

@@ -49,6 +49,7 @@ from pystream.errors import (
     TooEarly,
 )
 from tests.audience import ALL, BREAKS, LATER, WHO, WINDOWS, Audience
+from tests.databases import with_tables
 from tests.evidence import BERLIN, at, live, replayed
 from tests.oracles.attendance import Event
 from tests.proofs import KEY, Log, leaves
@@ -804,7 +805,7 @@ def settle(here: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command(here: Path) -> None:
-    audience = Audience(here, f"sqlite:///{here}/acl.db")
+    audience = Audience(here, with_tables(f"sqlite:///{here}/acl.db"))
     audience.viewer("000123", ALL, label="=2+2")
     audience.viewer("zwei", (at("18:10"), 60), stream="course")
     seal(audience)
@@ -848,7 +849,7 @@ def test_the_command(here: Path) -> None:
 @pytest.mark.slow
 def test_what_is_sealed_is_proven_elsewhere_by_a_public_key(here: Path) -> None:
     """Events, report, correction, and both of them verified against the exported log."""
-    audience = Audience(here, f"sqlite:///{here}/acl.db", threshold_pct=80)
+    audience = Audience(here, with_tables(f"sqlite:///{here}/acl.db"), threshold_pct=80)
     audience.viewer("eins", ALL)
     audience.viewer("zwei", (at("18:10"), 60), stream="course")
     tomorrow = LATER + 5 * 10**8

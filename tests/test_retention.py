@@ -36,17 +36,13 @@ from pystream.acl.store.retaining import EVERY_S, ProofLog, Retention
 from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.acl.viewers import End, Refusal, Session
 from pystream.errors import StoreError
-from tests.test_viewers import MASTER, NOW, Stores, restore
+from tests.databases import with_tables
+from tests.test_viewers import MASTER, NOW, Stores, restore, stores, url
 from tests.waiting import pause
 
+__all__ = ["stores", "url"]
+
 KEY = bytes(32)
-
-
-@pytest.fixture
-def stores(tmp_path: Path, url: str) -> Iterator[Stores]:
-    made = Stores(tmp_path, url)
-    yield made
-    made.close()
 
 
 def engine(stores: Stores, backups: str = "", **days: int) -> Retention:
@@ -375,7 +371,7 @@ def test_a_removed_stream_goes_when_nothing_names_it(stores: Stores) -> None:
 
 
 # The key store is in SQLite, whatever the store is in.
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 def test_erasures_and_backups_go_and_no_other_file(stores: Stores, tmp_path: Path) -> None:
     (tmp_path / "vault").mkdir()
     stores.add(*(generate() for _ in range(3)))
@@ -444,7 +440,7 @@ def test_whoever_adds_an_erasure_while_old_ones_go_loses_none(tmp_path: Path) ->
 
 
 def test_what_was_deleted_is_in_no_file(tmp_path: Path) -> None:
-    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    stores = Stores(tmp_path, with_tables(f"sqlite:///{tmp_path}/store.db"))
     mark = b"a very old visit"
     viewers = stores.store.viewers
     viewers.keep([session(stores, 0, id=mark, tenant_id=stores.acme)], {}, NOW)
@@ -551,7 +547,7 @@ def test_the_writer_runs_it_once_a_day_and_empties_the_log_of_keys(
     from pystream.server.settings import RetentionSettings
     from pystream.server.upkeep import Upkeep
 
-    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    stores = Stores(tmp_path, with_tables(f"sqlite:///{tmp_path}/store.db"))
     (id,) = stores.add(generate())
     begin = NOW + 9 * DAY_S
     stores.store.viewers.end_sessions(stores.acme, stores.ids["acme/film"], who="e", now=NOW)
@@ -609,7 +605,7 @@ def test_whatever_fails_is_no_end_of_the_upkeep(
     from pystream.server.settings import RetentionSettings
     from pystream.server.upkeep import Upkeep
 
-    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    stores = Stores(tmp_path, with_tables(f"sqlite:///{tmp_path}/store.db"))
     upkeep = Upkeep(stores.store, stores.keys, RetentionSettings(), lambda: NOW)
     log = ProofLog(stores.store.database)
 

@@ -57,6 +57,7 @@ from pystream.attendance.options import Options
 from pystream.attendance.programmes import EventSettings
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, StoreError
+from tests.databases import Databases, Patterns
 from tests.test_viewers import NOW, Stores
 
 HOUR = NOW // 3600
@@ -173,9 +174,16 @@ class Full(Stores):
         return self.rows(tenant_id), self.keys.held(tenant_id)
 
 
+def filled(folder: Path, url: str) -> Full:
+    made = Full(folder, url)
+    made.close()
+    return made
+
+
 @pytest.fixture
-def full(tmp_path: Path, url: str) -> Iterator[Full]:
-    made = Full(tmp_path, url)
+def full(tmp_path: Path, databases: Databases, patterns: Patterns) -> Iterator[Full]:
+    pattern = patterns.of(databases, filled)
+    made = pattern.known.copied(tmp_path, databases.like(pattern.url))
     yield made
     made.close()
 

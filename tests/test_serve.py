@@ -39,6 +39,7 @@ from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.listeners import Place
 from pystream.server.settings import Settings, Tls, load, parse
+from tests.databases import with_tables
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
 from tests.waiting import PATIENCE, open_files, until
@@ -81,7 +82,7 @@ class Node:
         (self.folder / "pystream.toml").write_text(text)
 
     def add_film(self, segment_duration_ms: int = 1000) -> None:
-        with Store.open(str(self.folder / "pystream.db")) as store:
+        with Store.open(with_tables(str(self.folder / "pystream.db"))) as store:
             store.add_tenant("acme", TenantSettings(), who="test", now=0)
             film = StreamSettings(
                 sources=(str(SAMPLE),),

@@ -118,9 +118,9 @@ def raw(file: Path, *statements: str) -> list[Any]:
 # Migrations
 
 
-def test_migrations_make_the_tables_that_the_code_knows(url: str) -> None:
-    Store.open(url).close()
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+def test_migrations_make_the_tables_that_the_code_knows(empty: str) -> None:
+    Store.open(empty).close()
+    engine = create_engine(empty.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         assert compare_metadata(context, tables.metadata) == []
@@ -154,16 +154,16 @@ def test_the_newest_migration_is_the_one_the_code_wants() -> None:
     assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == tables.HEAD
 
 
-def test_migrations_go_down_and_up_again(url: str) -> None:
-    Store.open(url).close()
-    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+def test_migrations_go_down_and_up_again(empty: str) -> None:
+    Store.open(empty).close()
+    engine = create_engine(empty.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
     engine.dispose()
-    with Store.open(url) as store:
+    with Store.open(empty) as store:
         assert store.snapshot().tenants == ()
 
 
@@ -212,13 +212,13 @@ def test_a_worker_makes_no_store(file: Path) -> None:
     assert not file.exists()
 
 
-def test_a_worker_does_not_migrate(url: str) -> None:
-    if url.startswith("sqlite"):
-        Path(url.removeprefix("sqlite:///")).touch()
+def test_a_worker_does_not_migrate(empty: str) -> None:
+    if empty.startswith("sqlite"):
+        Path(empty.removeprefix("sqlite:///")).touch()
     with pytest.raises(StoreError, match="the store is empty, and this pystream needs revision"):
-        Store.open(url, migrate=False)
-    Store.open(url).close()
-    Store.open(url, migrate=False).close()
+        Store.open(empty, migrate=False)
+    Store.open(empty).close()
+    Store.open(empty, migrate=False).close()
 
 
 def test_who_opens_a_new_file_waits_for_who_makes_it(
@@ -267,8 +267,8 @@ def test_threads_that_write_wait_for_each_other(file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_several_open_an_empty_store_at_once(url: str) -> None:
-    openers = [script(OPEN_AT_ONCE, url) for _ in range(4)]
+def test_several_open_an_empty_store_at_once(empty: str) -> None:
+    openers = [script(OPEN_AT_ONCE, empty) for _ in range(4)]
     for opener in openers:
         assert opener.stdout is not None and opener.stdout.readline() == "ready\n"
     for opener in openers:
@@ -277,7 +277,7 @@ def test_several_open_an_empty_store_at_once(url: str) -> None:
         opener.stdin = None
     for opener in openers:
         result(opener)
-    with Store.open(url) as store:
+    with Store.open(empty) as store:
         assert store.revision() == 0
 
 

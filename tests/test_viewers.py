@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sqlite3
 import zipfile
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
@@ -47,6 +49,7 @@ from pystream.acl.viewers import (
 )
 from pystream.errors import EntranceError, Exists, InvalidValue, NotFound, StoreError
 from tests import postgresql
+from tests.databases import Databases, Patterns, with_tables
 from tests.test_people import moved
 from tests.waiting import until
 
@@ -155,13 +158,8 @@ class Stores:
     """Both stores, two tenants with two streams each."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.store = Store.open(url)
-        self.keys = KeyStore.open(
-            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
-        )
+        self.open(folder, url)
         self.keys.set_up(bytes(32), NOW)
-        self.issuer = Issuer(self.store.viewers, self.keys)
         self.ids = {}
         for tenant in ("acme", "other"):
             self.store.add_tenant(tenant, TenantSettings(), who="eva", now=NOW)
@@ -170,6 +168,23 @@ class Stores:
                 made = self.store.add_stream(tenant, name, settings, who="eva", now=NOW)
                 self.ids[f"{tenant}/{name}"] = made.id
         self.acme, self.other = (self.store.tenant(name).id for name in ("acme", "other"))
+
+    def open(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.store = Store.open(url)
+        self.keys = KeyStore.open(
+            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+        )
+        self.issuer = Issuer(self.store.viewers, self.keys)
+
+    def copied(self, folder: Path, url: str) -> Self:
+        """The same in a copy of the database, where these are closed."""
+        for file in self.folder.iterdir():
+            if file.name in ("keys.db", "erasures.txt"):
+                shutil.copy(file, folder)
+        twin = copy(self)
+        twin.open(folder, url)
+        return twin
 
     def add(self, *texts: str, stream: str = "acme/film", **settings: Any) -> tuple[int, ...]:
         tenant = self.store.tenant(stream.partition("/")[0]).id
@@ -181,9 +196,21 @@ class Stores:
         self.store.close()
 
 
+def filled(folder: Path, url: str) -> Stores:
+    made = Stores(folder, url)
+    made.close()
+    return made
+
+
 @pytest.fixture
-def stores(tmp_path: Path, url: str) -> Iterator[Stores]:
-    made = Stores(tmp_path, url)
+def url(databases: Databases, patterns: Patterns) -> str:
+    """That of `stores`."""
+    return databases.like(patterns.of(databases, filled).url)
+
+
+@pytest.fixture
+def stores(tmp_path: Path, url: str, databases: Databases, patterns: Patterns) -> Iterator[Stores]:
+    made = patterns.of(databases, filled).known.copied(tmp_path, url)
     yield made
     made.close()
 
@@ -233,7 +260,7 @@ def test_all_are_added_or_none(stores: Stores) -> None:
 def test_the_tenant_sees_what_it_handed_out_and_the_files_show_nothing(
     tmp_path: Path,
 ) -> None:
-    stores = Stores(tmp_path, str(tmp_path / "store.db"))
+    stores = Stores(tmp_path, with_tables(str(tmp_path / "store.db")))
     texts = [generate() for _ in range(20)]
     stores.add(*texts, label="Frau Dr. Muster")
     shown = list(stores.issuer.listed(stores.acme))
@@ -471,7 +498,7 @@ def test_revoked_is_revoked_once_and_of_ones_own_alone(stores: Stores) -> None:
 
 
 def test_erased_is_gone_for_good(tmp_path: Path) -> None:
-    stores = Stores(tmp_path, str(tmp_path / "store.db"))
+    stores = Stores(tmp_path, with_tables(str(tmp_path / "store.db")))
     gone, kept = generate(), generate()
     (id,) = stores.add(gone, label="weg")
     stores.add(kept, label="da")
@@ -842,7 +869,7 @@ def test_older_passwords_are_numbered_in_the_order_in_which_they_were_stored(
     assert [each.number for each in issuer.page(stores.acme, film, after=19)] == [20, 22]
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 def test_no_page_of_a_list_looks_at_all_of_a_tenant(stores: Stores) -> None:
     """A million passwords are listed a page at a time, each from where the one before has ended. (What
     PostgreSQL does depends on how much there is.)"""
