@@ -39,6 +39,7 @@ from pystream.server.office.routing import ROUTES, find
 from pystream.server.office.tries import Tries
 from pystream.server.office.values import Asked, Request
 from tests.browser.chromium import Chromium
+from tests.databases import with_tables
 from tests.test_page import accessible
 from tests.test_serve import SAMPLE, Node, node_in
 from tests.waiting import until
@@ -65,7 +66,7 @@ class House:
         self.node = node
         self.host = f"127.0.0.1:{node.port}"
         self.cookies = SimpleCookie()
-        with Store.open(str(node.folder / "pystream.db")) as store:
+        with Store.open(with_tables(str(node.folder / "pystream.db"))) as store:
             id = store.add_tenant("acme", TenantSettings(), who="test", now=0).id
             for name in ("course", "film", "talk"):
                 film = StreamSettings(sources=(str(SAMPLE),), title=f"<{name}>", pace=None)
@@ -416,6 +417,14 @@ def test_a_worker_has_nothing_of_the_office_but_its_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.rpartition(".")[2] for name in done.stdout.split()}
     assert loaded == {"line", "values", "forms", "once", "problems", "quotas", "tries"}
+
+
+def test_a_worker_loads_nothing_for_another_database_for_countries_and_for_signatures() -> None:
+    """On SQLite, without a database of countries: each would take some hundredths of its start."""
+    code = "import sys, pystream.server.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    unwanted = {"sqlalchemy.dialects.postgresql", "maxminddb", "Crypto.PublicKey.ECC"}
+    assert not unwanted & set(done.stdout.split())
 
 
 def post(path: str, length: int, body: bytes = b"") -> bytes:

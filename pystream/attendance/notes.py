@@ -13,14 +13,14 @@ from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from Crypto.PublicKey import ECC
-from Crypto.Signature import eddsa
-
 from pystream.errors import InvalidValue, MalformedDocument, NotProven
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from Crypto.PublicKey.ECC import EccKey
+    from Crypto.Signature.eddsa import EdDSASigScheme
 
 _SIGNS, _COSIGNS = 1, 4
 _PRIVATE = "PRIVATE+KEY+"
@@ -45,7 +45,7 @@ class VerifierKey:
         if not (_NAME.fullmatch(self.name) and self.name.isprintable()):
             raise InvalidValue("a key's name has neither blanks nor a plus sign")
         try:
-            eddsa.import_public_key(self.public)
+            _public_key(self.public)
         except ValueError:
             raise InvalidValue("this is no public key of Ed25519") from None
 
@@ -75,7 +75,7 @@ class VerifierKey:
     def check(self, message: bytes, signature: bytes) -> None:
         """Raises `NotProven` unless this key has signed the message."""
         try:
-            eddsa.new(eddsa.import_public_key(self.public), "rfc8032").verify(message, signature)
+            _ed25519(_public_key(self.public)).verify(message, signature)
         except ValueError:
             raise NotProven(f"{self.name} has not signed this") from None
 
@@ -116,10 +116,27 @@ class SigningKey:
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes."""
-        return eddsa.new(self._key(), "rfc8032").sign(message)
+        return _ed25519(self._key()).sign(message)
 
-    def _key(self) -> ECC.EccKey:
+    def _key(self) -> EccKey:
+        from Crypto.PublicKey import ECC
+
         return ECC.construct(curve="Ed25519", seed=self.seed)
+
+
+# Who signs nothing and checks nothing, as most commands, does not wait until its curves are loaded.
+
+
+def _public_key(public: bytes) -> EccKey:
+    from Crypto.Signature import eddsa
+
+    return eddsa.import_public_key(public)
+
+
+def _ed25519(key: EccKey) -> EdDSASigScheme:
+    from Crypto.Signature import eddsa
+
+    return eddsa.new(key, "rfc8032")
 
 
 def _parse(text: str) -> tuple[str, int, bytes]:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from maxminddb import MODE_MEMORY, InvalidDatabaseError, Reader
-
 from pystream.acl.entrances.conditions import address as parsed_address
 from pystream.errors import InvalidValue
 
 _COUNTRY = re.compile(r"[A-Z]{2}")
-# What a reader trips over in a database that is not what it says.
-_CORRUPT = (InvalidDatabaseError, ValueError, TypeError, LookupError, RecursionError)
+# What a reader trips over in a database that is not what it says, beside its own error.
+_CORRUPT = (ValueError, TypeError, LookupError, RecursionError)
 
 
 class Countries:
@@ -25,11 +23,15 @@ class Countries:
 
     def __init__(self, path: Path) -> None:
         """Raises `InvalidValue` for a file that is no such database, or cannot be read."""
+        # Who asks for no country does without it.
+        from maxminddb import MODE_MEMORY, InvalidDatabaseError, Reader
+
+        self._corrupt = (InvalidDatabaseError, *_CORRUPT)
         try:
             self._reader = Reader(path, MODE_MEMORY)
         except OSError as error:
             raise InvalidValue(f"{path}: {error.strerror}") from None
-        except _CORRUPT:
+        except self._corrupt:
             raise InvalidValue(
                 f"{path}: this is no MaxMind database (.mmdb); get one that knows countries"
             ) from None
@@ -41,7 +43,7 @@ class Countries:
             return None
         try:
             record = self._reader.get(parsed)
-        except _CORRUPT:
+        except self._corrupt:
             return None
         return _code(record)
 

@@ -33,13 +33,13 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.audit import Entry, check_who
 from pystream.acl.store import audit, tables
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.dialects import inserting
 from pystream.acl.store.events import EventStore
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import PeopleStore
@@ -613,8 +613,7 @@ def _upsert(
 ) -> None:
     """Inserts rows; of those that are there already, columns are added to, or replaced where the
     mapping has None."""
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table)
+    statement = inserting(connection.dialect.name, table)
     news = {
         name: statement.excluded[name] if there is None else there + statement.excluded[name]
         for name, there in columns.items()

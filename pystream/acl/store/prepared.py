@@ -9,12 +9,11 @@ its driver within SQLAlchemy's transaction. Values go in and come out as the dri
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, any_, bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, any_, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import Executable
 
@@ -22,10 +21,11 @@ Values = Mapping[str, Any]
 
 
 class Prepared:
-    """A statement for each dialect by its name. Methods raise as SQLAlchemy's do."""
+    """A statement of each dialect's, which is made by the name of the one that is asked. Methods raise as
+    SQLAlchemy's do."""
 
-    def __init__(self, statements: Mapping[str, Executable]) -> None:
-        self._statements = statements
+    def __init__(self, statement: Callable[[str], Executable]) -> None:
+        self._statement = statement
         self._texts: dict[str, tuple[str, Sequence[str] | None]] = {}
 
     def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]:
@@ -46,23 +46,22 @@ class Prepared:
         name = connection.dialect.name
         found = self._texts.get(name)
         if found is None:
-            statement: Any = self._statements[name]
+            statement: Any = self._statement(name)
             compiled = statement.compile(dialect=connection.dialect)
             found = self._texts[name] = str(compiled), compiled.positiontup
         return found
 
 
 def for_both(statement: Executable) -> Prepared:
-    return Prepared({"sqlite": statement, "postgresql": statement})
+    return Prepared(lambda _: statement)
 
 
-def among(column: ColumnElement[int], name: str) -> dict[str, ColumnElement[bool]]:
+def among(dialect: str, column: ColumnElement[int], name: str) -> ColumnElement[bool]:
     """That a column is one of the numbers that are bound by that name, however many these are."""
-    listed = func.json_each(bindparam(name)).table_valued("value")
-    return {
-        "sqlite": column.in_(select(listed.c.value)),
-        "postgresql": column == any_(bindparam(name, type_=ARRAY(BigInteger))),
-    }
+    if dialect == "sqlite":
+        listed = func.json_each(bindparam(name)).table_valued("value")
+        return column.in_(select(listed.c.value))
+    return column == any_(bindparam(name, type_=ARRAY(BigInteger)))
 
 
 def numbers(connection: Connection, values: Sequence[int]) -> str | list[int]:

@@ -116,14 +116,14 @@ stream = Table(
     Column("revision", BigInteger, nullable=False),
     # A grant holds the id in 32 bits.
     CheckConstraint("id BETWEEN 1 AND 4294967295", name="id"),
-    # Among those that are there, a name is one stream's.
+    # Among those that are there, a name is one stream's: in PostgreSQL, too, by its migration. To say so
+    # here would have each process load SQLAlchemy's part for PostgreSQL, whatever its database is.
     Index(
         "uq_stream_name",
         "tenant_id",
         "name",
         unique=True,
         sqlite_where=text("removed_at IS NULL"),
-        postgresql_where=text("removed_at IS NULL"),
     ),
     sqlite_autoincrement=True,
 )

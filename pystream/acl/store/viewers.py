@@ -32,7 +32,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from pystream.acl.entrances.verifiers import EXTERNAL, SIGNED
@@ -42,6 +41,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import AttendanceStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.dialects import inserting
 from pystream.acl.store.prepared import Prepared, among, for_both, numbers
 from pystream.acl.store.reaching import ReachStore
 from pystream.acl.store.restricting import RestrictionStore
@@ -74,25 +74,23 @@ def _find(count: int) -> Prepared:
 
 # Whoever takes a password out of use waits until what is stored of it is there, and sees it.
 _VALID = Prepared(
-    {
-        name: select(tables.password.c.id)
-        .where(is_one, tables.password.c.revoked_at.is_(None))
+    lambda dialect: (
+        select(tables.password.c.id)
+        .where(among(dialect, tables.password.c.id, "ids"), tables.password.c.revoked_at.is_(None))
         .order_by(tables.password.c.id)
         .with_for_update(read=True, key_share=True)
-        for name, is_one in among(tables.password.c.id, "ids").items()
-    }
+    )
 )
 _SESSION = (
     *("id", "tenant_id", "stream_id", "password_id", "opened_at", "expires", "idle_s", "notice"),
     "holder",
 )
 _OPEN = Prepared(
-    {
-        name: insert(tables.session)
+    lambda dialect: (
+        inserting(dialect, tables.session)
         .values({each: bindparam(each) for each in _SESSION})
         .on_conflict_do_nothing()
-        for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
-    }
+    )
 )
 
 
@@ -727,8 +725,7 @@ def _session_row(session: Session) -> dict[str, Any]:
 
 def _unless_there(connection: Connection, table: Table) -> Any:
     """Inserts rows, and leaves those as they are that are there already."""
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    return dialect.insert(table).on_conflict_do_nothing()
+    return inserting(connection.dialect.name, table).on_conflict_do_nothing()
 
 
 def _without_password(connection: Connection, opened: Collection[Session]) -> dict[bytes, Refusal]:
