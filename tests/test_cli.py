@@ -652,6 +652,24 @@ def test_a_pipe_loads_neither_numpy_nor_rich(tmp_path: Path, command: str) -> No
     assert not {"numpy", "rich", "typing", "dataclasses", "pathlib", "ctypes"} & set(loaded)
 
 
+LOOKED = """
+import gc, os, sys
+looks = []
+gc.callbacks.append(lambda phase, about: looks.append(phase))
+end = os._exit
+os._exit = lambda code: (print(looks.count("start"), file=sys.stderr, flush=True), end(code))
+from pystream.cli import main
+main()
+"""
+
+
+def test_a_command_does_not_look_for_garbage_among_its_modules(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LOOKED, "tenant", "list"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    # With Python's own threshold it is some hundreds of times.
+    assert 0 < int(done.stderr.split()[-1]) < 30
+
+
 # A terminal
 
 
