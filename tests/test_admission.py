@@ -14,6 +14,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -25,6 +26,7 @@ from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.store import Store
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.leaving import Leaving
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind
 from pystream.acl.viewers import notice_version
@@ -53,6 +55,10 @@ class House:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.settings = load(str(node.folder / "pystream.toml"), {})
+        self._times = count(1)
+        self.furnish()
+
+    def furnish(self) -> None:
         with self.store() as store:
             for tenant in ("acme", "other"):
                 store.add_tenant(tenant, TenantSettings(), who="test", now=0)
@@ -65,6 +71,26 @@ class House:
             ):
                 self.add_stream(store, "acme", name, **more)
             self.add_stream(store, "other", "course", access="personal")
+
+    def renew(self) -> None:
+        """As it was at first, for the next test: tenants and streams of these names have other numbers, under
+        which nothing is known of them, and the log is empty."""
+        if self.node.process.poll() is not None:
+            self.node.start()
+            self.node.hear("READY=1")
+        with self.store() as store, self.keys() as keys:
+            for tenant in store.tenants():
+                by: Any = {"who": "test", "now": int(time.time())}
+                Leaving(store, keys).delete(tenant.name, force=True, **by)
+        self.furnish()
+        name = f"time-{next(self._times)}"
+        with self.store() as store:
+            store.add_tenant(name, TenantSettings(), who="test", now=0)
+            self.add_stream(store, name, "last")
+        # Who knows of the last one knows of all.
+        last = f"/{name}/last/master.m3u8"
+        until(lambda: everywhere(lambda: self.ask(last)[0] == 302))
+        os.truncate(self.node.log, 0)
 
     @staticmethod
     def add_stream(store: Store, tenant: str, name: str, **more: Any) -> None:
@@ -146,8 +172,20 @@ class House:
         return str(json.loads(data)["kind"])
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    yield from house_of(tmp_path_factory.mktemp("house"), BUSY)
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(standing: House) -> House:
+    standing.renew()
+    return standing
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[House]:
+    """For one test alone, that leaves it as no other finds it."""
     yield from house_of(tmp_path, BUSY)
 
 
@@ -520,22 +558,22 @@ def test_nothing_that_comes_to_the_desk_ends_it(house: House) -> None:
     assert house.node.processes()["writer"] == {writer}
 
 
-def test_sessions_outlive_the_node(house: House) -> None:
-    texts = [house.issue("acme/course") for _ in range(3)]
-    visits = [house.let_in("acme/course", text) for text in texts]
-    kicked = house.issue("acme/kick")
-    first = house.let_in("acme/kick", kicked)
-    house.let_in("acme/kick", kicked)
-    house.revoke("acme", texts[1])
-    until(lambda: house.standing(visits[1]) == "revoked")
-    house.node.signal(signal.SIGKILL)
-    house.node.process.wait()
-    house.revoke("acme", texts[2])
-    house.node.start()
-    house.node.hear("READY=1")
-    assert house.standing(visits[0]) == "open"
+def test_sessions_outlive_the_node(own: House) -> None:
+    texts = [own.issue("acme/course") for _ in range(3)]
+    visits = [own.let_in("acme/course", text) for text in texts]
+    kicked = own.issue("acme/kick")
+    first = own.let_in("acme/kick", kicked)
+    own.let_in("acme/kick", kicked)
+    own.revoke("acme", texts[1])
+    until(lambda: own.standing(visits[1]) == "revoked")
+    own.node.signal(signal.SIGKILL)
+    own.node.process.wait()
+    own.revoke("acme", texts[2])
+    own.node.start()
+    own.node.hear("READY=1")
+    assert own.standing(visits[0]) == "open"
     for visit in (*visits[1:], first):
-        assert house.standing(visit) == "over"
+        assert own.standing(visit) == "over"
 
 
 def test_guesses_are_throttled_and_whoever_is_right_comes_in(house: House) -> None:
@@ -575,17 +613,17 @@ def test_guesses_are_throttled_and_whoever_is_right_comes_in(house: House) -> No
     assert house.refused("acme/one", "guess") == "password"
 
 
-def test_the_pepper_is_rotated_while_viewers_come_in(house: House) -> None:
-    texts = [house.issue("acme/course") for _ in range(5)]
+def test_the_pepper_is_rotated_while_viewers_come_in(own: House) -> None:
+    texts = [own.issue("acme/course") for _ in range(5)]
     command = subprocess.Popen(
         [sys.executable, "-m", "pystream", "keyring", "rotate", "pepper", "--json"],
-        cwd=house.node.folder,
+        cwd=own.node.folder,
         stdout=subprocess.PIPE,
         text=True,
     )
     rounds = 0
     while command.poll() is None:
-        house.let_in("acme/course", texts[rounds % len(texts)])
+        own.let_in("acme/course", texts[rounds % len(texts)])
         rounds += 1
     assert rounds > 0 and command.returncode == 0
     assert command.stdout is not None and json.loads(command.stdout.read()) == {
@@ -594,11 +632,11 @@ def test_the_pepper_is_rotated_while_viewers_come_in(house: House) -> None:
     }
     command.stdout.close()
     for text in texts:
-        house.let_in("acme/course", text)
+        own.let_in("acme/course", text)
 
 
-def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(house: House) -> None:
-    text, node = house.issue("acme/course"), house.node
+def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(own: House) -> None:
+    text, node = own.issue("acme/course"), own.node
     main, copy = node.folder / "pystream.db", node.folder / "copy.db"
 
     def keyring(*words: str) -> dict[str, Any]:
@@ -615,9 +653,9 @@ def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(house: 
     assert keyring("rotate", "pepper")["indexed"] == 1
     done = keyring("restore", backup)
     assert (done["lost"], done["indexed"]) == (0, 1)
-    until(lambda: house.sign_in("acme/course", text)[0] == 200)
+    until(lambda: own.sign_in("acme/course", text)[0] == 200)
     node.stop()
-    with house.store() as store:
+    with own.store() as store:
         copy.touch()
         store.database.copy_to(str(copy))
     assert keyring("rotate", "pepper")["indexed"] == 1
@@ -626,7 +664,7 @@ def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(house: 
     copy.replace(main)
     node.start()
     node.hear("READY=1")
-    house.let_in("acme/course", text)
+    own.let_in("acme/course", text)
     (said,) = node.events("passwords-indexed")
     assert said["passwords"] == 1
 

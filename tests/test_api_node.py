@@ -15,12 +15,12 @@ import pytest
 
 from pystream.acl.people import SCOPES
 from pystream.acl.store.accounts import Accounts
-from tests.test_admission import House, house
+from tests.test_admission import House, house, standing
 from tests.waiting import pause, until
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["house"]
+__all__ = ["house", "standing"]
 
 
 class Site:

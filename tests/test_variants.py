@@ -36,7 +36,7 @@ from pystream.acl.viewers import notice_version
 from tests.browser.chromium import Chromium
 from tests.test_admission import ASKS, PLAYS, House, address
 from tests.test_page import accessible
-from tests.test_serve import BUSY, Node, node_in
+from tests.test_serve import BUSY, node_in
 from tests.waiting import everywhere, until
 
 pytestmark = pytest.mark.slow
@@ -51,11 +51,14 @@ class Portal(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answering)
+        self.begin()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def begin(self) -> None:
         self.keys: list[dict[str, Any]] = []
         self.verdict: dict[str, Any] | None = {"allow": True}
         self.strangers = 403
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.server_port}{path}"
@@ -88,8 +91,8 @@ class _Answering(BaseHTTPRequestHandler):
 class Doors(House):
     """A node with streams that open by links and tokens."""
 
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
+    def furnish(self) -> None:
+        super().furnish()
         with self.store() as store:
             for name, more in (
                 ("signed", {"access": "signed"}),
@@ -167,8 +170,8 @@ def _base64(data: bytes) -> str:
     return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-@pytest.fixture
-def portal() -> Iterator[Portal]:
+@pytest.fixture(scope="module")
+def site() -> Iterator[Portal]:
     made = Portal()
     yield made
     made.shutdown()
@@ -176,16 +179,34 @@ def portal() -> Iterator[Portal]:
 
 
 @pytest.fixture
-def doors(tmp_path: Path, portal: Portal) -> Iterator[Doors]:
-    with running(tmp_path, portal, workers=2) as made:
+def portal(site: Portal) -> Portal:
+    site.begin()
+    return site
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, site: Portal) -> Iterator[Doors]:
+    with running(tmp_path_factory.mktemp("two"), site, workers=2) as made:
         yield made
 
 
 @pytest.fixture
-def door(tmp_path: Path, portal: Portal) -> Iterator[Doors]:
-    """With one worker: what it has learned, all have."""
-    with running(tmp_path, portal, workers=1) as made:
+def doors(two: Doors, portal: Portal) -> Doors:
+    two.renew()
+    return two
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory, site: Portal) -> Iterator[Doors]:
+    with running(tmp_path_factory.mktemp("one"), site, workers=1) as made:
         yield made
+
+
+@pytest.fixture
+def door(one: Doors, portal: Portal) -> Doors:
+    """With one worker: what it has learned, all have."""
+    one.renew()
+    return one
 
 
 @contextmanager
