@@ -666,7 +666,7 @@ main()
 def test_a_command_does_not_look_for_garbage_among_its_modules(tmp_path: Path) -> None:
     words = [sys.executable, "-c", LOOKED, "tenant", "list"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    # With Python's own threshold it is some hundreds of times.
+    # With Python's own threshold it is more than a hundred times.
     assert 0 < int(done.stderr.split()[-1]) < 30
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
 }
 
 # How many objects more there are before the garbage collector looks for some that could go. Python's own
-# 700 have it look hundreds of times while a command's modules are loaded: a quarter of that time.
+# 700 have it look more than a hundred times while a command's modules are loaded: a quarter of that time.
 _OBJECTS = 100_000
 
 _USAGE = """\
