@@ -172,9 +172,7 @@ class Stores:
     def open(self, folder: Path, url: str) -> None:
         self.folder = folder
         self.store = Store.open(url)
-        self.keys = KeyStore.open(
-            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
-        )
+        self.keys = self.keys_of(folder)
         self.issuer = Issuer(self.store.viewers, self.keys)
 
     def copied(self, folder: Path, url: str) -> Self:
@@ -185,6 +183,12 @@ class Stores:
         twin = copy(self)
         twin.open(folder, url)
         return twin
+
+    @staticmethod
+    def keys_of(folder: Path) -> KeyStore:
+        return KeyStore.open(
+            str(folder / "keys.db"), lambda: MasterKeys((MASTER,)), str(folder / "erasures.txt")
+        )
 
     def add(self, *texts: str, stream: str = "acme/film", **settings: Any) -> tuple[int, ...]:
         tenant = self.store.tenant(stream.partition("/")[0]).id

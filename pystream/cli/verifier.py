@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from pystream.cli import _arguments, _store
@@ -142,9 +143,11 @@ def _verifier(options: argparse.Namespace) -> Verifier:
     if "salt_file" in options:
         values["salt"] = _text(options.salt_file)
     if "url" in options:
-        from pystream.server.outgoing import parse_url
+        from pystream.server import settings
+        from pystream.server.outgoing import check_url
 
-        parse_url(options.url)
+        node = settings.load(options.config or settings.find(os.environ), os.environ)
+        check_url(options.url, node.outgoing)
     secret = new_secret(options.kind) if options.secret_file is None else _text(options.secret_file)
     return Verifier(**values, secret=secret)
 

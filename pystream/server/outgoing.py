@@ -186,6 +186,54 @@ def _name(text: str) -> str:
     return name
 
 
+def check_url(url: str, settings: Outgoing) -> None:
+    """Raises `OutgoingError` for a URL that could never be called as the node is set. What a name leads to is
+    judged at each call."""
+    target = parse_url(url)
+    if _is_address(target.host):
+        _judge(settings, target, _meant(target.host))
+    elif target.scheme == "http" and not settings.allow:
+        raise _wants_https(target)
+    _check_port(settings, target)
+
+
+def _check_port(settings: Outgoing, target: Target) -> None:
+    if target.port not in settings.ports:
+        raise OutgoingError(
+            "url",
+            f"{target.host}: outgoing.ports has to have port {target.port}, or the URL another",
+        )
+
+
+def _judge(
+    settings: Outgoing, target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Address
+) -> None:
+    allowed = any(str(address) in network for network in settings.allow)
+    public = _is_public(address)
+    if not public and not allowed:
+        raise OutgoingError(
+            "forbidden",
+            f"{target.host}: this is no public address; only the operator can allow it"
+            " (outgoing.allow)",
+        )
+    if target.scheme == "http" and (public or not allowed):
+        raise _wants_https(target)
+
+
+def _wants_https(target: Target) -> OutgoingError:
+    return OutgoingError(
+        "forbidden", f"{target.host}: the URL has to begin with https:// for this address"
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 # The client
 
 
@@ -246,11 +294,7 @@ class Client:
         Raises `OutgoingError`, also where the answer's status is not 200.
         """
         target = parse_url(url)
-        if target.port not in self.settings.ports:
-            raise OutgoingError(
-                "url",
-                f"{target.host}: outgoing.ports has to have port {target.port}, or the URL another",
-            )
+        _check_port(self.settings, target)
         waiting = True
         with trio.move_on_after(seconds) as scope:
             async with self._turn(tenant):
@@ -294,24 +338,8 @@ class Client:
             raise OutgoingError("unresolved", f"{host}: this name has no address in the DNS")
         # One that may not be reached spoils the name: that is no mistake that a public site makes.
         for address in found:
-            self._judge(target, _meant(address))
+            _judge(self.settings, target, _meant(address))
         return list(dict.fromkeys(found))[:_ADDRESSES]
-
-    def _judge(
-        self, target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Address
-    ) -> None:
-        allowed = any(str(address) in network for network in self.settings.allow)
-        public = _is_public(address)
-        if not public and not allowed:
-            raise OutgoingError(
-                "forbidden",
-                f"{target.host}: this is no public address; only the operator can allow it"
-                " (outgoing.allow)",
-            )
-        if target.scheme == "http" and (public or not allowed):
-            raise OutgoingError(
-                "forbidden", f"{target.host}: the URL has to begin with https:// for this address"
-            )
 
     async def _look_up(self, host: str, port: int) -> Sequence[str]:
         look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
@@ -373,14 +401,6 @@ _ALWAYS: Headers = (
     ("Accept-Encoding", "identity"),
     ("Connection", "close"),
 )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 # RFC 9110 15.5: who asks is not known, may not, or asks for what is not there.

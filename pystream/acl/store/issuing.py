@@ -306,11 +306,9 @@ class Issuer:
         references = self._viewers.references(tenant_id, ids)
         if not references:
             return 0
-        self._viewers.check_not_held(tenant_id, ids, now)
-        self._viewers.restrictions.check_none(tenant_id, ids)
+        self._viewers.give_up(tenant_id, ids, who=who, now=now)
         answers = self._viewers.answers.references(tenant_id)
         attendance = self._viewers.attendance
-        self._viewers.revoke(tenant_id, ids, who=who, now=now)
         self._keys.erase(tenant_id, [*references, *answers], now, missing_ok=True)
         # What comes of theirs from here on is not sealed any more.
         attendance.forget_open(tenant_id, ids)

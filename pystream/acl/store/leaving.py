@@ -14,10 +14,11 @@ Numbers are those of the store. Times end in `_at`, `_from`, `_until`, or are `a
 seconds; `used_on` is days and `hour` hours since 1970, in UTC. Bytes are hexadecimal digits. What is
 sealed comes opened, under its name without `sealed_`; it is null where its key was destroyed.
 
-**Deletion.** The tenant's key is destroyed first, so whatever ends the rest, nothing can be read. Its
-streams are removed, which workers follow; then rows go, some thousand in a transaction; the last
-transaction takes what has come meanwhile, the tenant itself and all numbers that name it, and leaves
-the proof. Called again after an interruption, deletion goes on, and its proof counts what was left.
+**Deletion.** First the tenant's streams are removed, which workers follow, unless something of it is held
+or restricted; then its key is destroyed, so whatever ends the rest, nothing can be read; then rows go, some
+thousand in a transaction; the last transaction takes what has come meanwhile, the tenant itself and all
+numbers that name it, and leaves the proof. Called again after an interruption, deletion goes on, and its
+proof counts what was left.
 
 What this does not reach: films are the tenant's own files. Backups of the main store hold sealed texts
 that nothing opens once the backups of the key store are gone, and settings and traffic until they are
@@ -200,22 +201,9 @@ class Leaving:
         Raises `StoreError` where it has streams that are not removed, unless `force` is set; and, whatever
         is set, as long as one of its sealed reports is held, or the data of a password restricted.
         """
-        tenant = self._store.tenant(name)
-        self._check_not_held(tenant, now)
-        if restricted := self._store.viewers.restrictions.listed(tenant.id):
-            raise StoreError(
-                f"the data of some passwords of {name!r} is restricted ({len(restricted)}): it is kept until"
-                f" that is lifted (pystream password restrict {name} lists them); nothing was deleted"
-            )
-        streams = self._store.streams(name)
-        if streams and not force:
-            raise StoreError(
-                f"tenant {name!r} has streams that are served, {streams[0].name!r} among them: remove"
-                " them first (pystream stream remove), or force it; nothing was deleted"
-            )
+        tenant = self._close(name, now, force)
         own, records = self._keys.held(tenant.id)
         traces = self._keys.erase_tenant(tenant.id, now)
-        self._close(tenant, now)
         counts: Counter[str] = Counter()
         for table in of_tenants():
             # The audit log goes as a whole.
@@ -262,12 +250,42 @@ class Leaving:
             f" any more, `pystream report {of}{day} --release` ends that; nothing was deleted"
         )
 
-    def _close(self, tenant: Tenant, now: int) -> None:
-        """Removes what is still served, and ends who watches."""
+    def _close(self, name: str, now: int, force: bool) -> Tenant:
+        """Removes what is still served, and ends who watches; from here on nobody keeps anything of the
+        tenant's. Whoever holds or restricts something meanwhile has done so, or comes too late."""
+        with self._database.together():
+            with self._database.writing() as connection:
+                take_turn(connection)
+            tenant = self._store.tenant(name)
+            self._check_none_kept(tenant, now)
+            if not force:
+                self._check_none_served(tenant)
+            self._end(tenant, now)
+        return tenant
+
+    def _check_none_kept(self, tenant: Tenant, now: int) -> None:
+        self._check_not_held(tenant, now)
+        if restricted := self._store.viewers.restrictions.listed(tenant.id):
+            raise StoreError(
+                f"the data of some passwords of {tenant.name!r} is restricted ({len(restricted)}): it is kept"
+                f" until that is lifted (pystream password restrict {tenant.name} lists them); nothing was"
+                " deleted"
+            )
+
+    def _check_none_served(self, tenant: Tenant) -> None:
+        streams = self._store.streams(tenant.name)
+        if streams:
+            raise StoreError(
+                f"tenant {tenant.name!r} has streams that are served, {streams[0].name!r} among them: remove"
+                " them first (pystream stream remove), or force it; nothing was deleted"
+            )
+
+    def _end(self, tenant: Tenant, now: int) -> None:
         stream = tables.stream.c
         there = and_(stream.tenant_id == tenant.id, stream.removed_at.is_(None))
         with self._database.writing() as connection:
-            take_turn(connection)
+            own = tables.tenant.c.id == tenant.id
+            connection.execute(update(tables.tenant).where(own).values(deleted_at=now))
             value = tables.revision.c.value
             connection.execute(update(tables.revision).values({value: value + 1}))
             revision = connection.scalar(select(value))

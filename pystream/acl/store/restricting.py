@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, true
 
 from pystream.acl.store import audit, tables
 from pystream.acl.store.database import Database, take_turn
@@ -39,7 +39,8 @@ class RestrictionStore:
         self, tenant_id: int, password_id: int, reason: str, *, who: str, now: int
     ) -> Restriction:
         """Restricts a password's data; where it is restricted already, the reason is another then. Raises
-        `InvalidValue` for no reason, and `NotFound` for a password that the tenant has not."""
+        `InvalidValue` for no reason, or where it was erased, and `NotFound` for a password that the tenant
+        has not."""
         if not reason.strip() or len(reason) > 500 or not reason.isprintable():
             text = "1 to 500 characters are wanted, and no line ends"
             raise InvalidValue(Said("text-wanted", text, of="reason", most=500))
@@ -47,13 +48,18 @@ class RestrictionStore:
         with self._database.writing() as connection:
             # Whoever deletes what is old has claimed it (`retaining`), or passes it by.
             take_turn(connection)
-            there = select(password.id).where(
+            check_stays(connection, tenant_id)
+            wanted = select(password.erased_at).where(
                 password.tenant_id == tenant_id,
                 password.id == password_id,
                 or_(password.revoked_at.is_(None), password.revoked_at > 0),
             )
-            if connection.scalar(there) is None:
+            there = connection.execute(wanted).one_or_none()
+            if there is None:
                 raise NotFound(Said("no-password", "there is no such password"))
+            if there.erased_at is not None:
+                text = "the password was erased, and there is nothing of it to keep"
+                raise InvalidValue(Said("nothing-kept", text))
             made = Restriction(reason=reason, made_at=now)
             before = select(table.c.made_at).where(table.c.password_id == password_id)
             since = connection.scalar(before)
@@ -123,6 +129,14 @@ class RestrictionStore:
                 )
                 found |= set(connection.scalars(wanted.distinct()))
         return frozenset(found)
+
+
+def check_stays(connection: Connection, tenant_id: int) -> None:
+    """Raises `NotFound` where the tenant is being deleted: who keeps something of it comes too late."""
+    tenant = tables.tenant.c
+    stays = select(tenant.id).where(tenant.id == tenant_id, tenant.deleted_at.is_(None))
+    if connection.scalar(stays) is None:
+        raise NotFound(Said("tenant-deleted", "the tenant is being deleted"))
 
 
 def is_restricted(column: ColumnElement[int]) -> ColumnElement[bool]:

@@ -1,7 +1,9 @@
 """The retention engine: what is old goes, and a proof of it stays.
 
 Each step is a transaction of some thousand rows, so nobody waits for long who wants to write
-meanwhile. Whatever ends a run, the next one goes on where it was: what is deleted is not found again.
+meanwhile. What can be kept from it, reports by a hold and events by a restriction, has its keys destroyed
+within: who comes meanwhile is in time, or is told that it is gone. Whatever ends a run, the next one goes on
+where it was: what is deleted is not found again.
 
 **Months.** Hours of traffic that are old are summed up to one number a stream, month and kind. It
 stands at the middle hour of the tenant's month, so that it stays in the month though the tenant takes
@@ -312,13 +314,25 @@ class Retention:
             where = self._of_old_hour(table, column, unit, now)
             done[DataClass.ATTENDANCE] += self._delete(table, where)
         attendance = AttendanceStore(self.database)
-        while old := attendance.old(self._of_old_hour(*sealed, now)):
-            for tenant, references in old.items():
-                self.keys.erase(tenant, references, now, missing_ok=True)
-                attendance.forget_sealed(tenant, references)
-                done[DataClass.ATTENDANCE][tenant] += len(references)
+        while gone := self._forget_sealed(attendance, self._of_old_hour(*sealed, now), now):
+            done[DataClass.ATTENDANCE] += gone
         # Of whoever has looked meanwhile.
         self._delete(tables.attendance_fold, self._old_folds(now))
+
+    def _forget_sealed(
+        self, attendance: AttendanceStore, where: ColumnElement[bool], now: int
+    ) -> Counter[int]:
+        """Some of the sealed events of which that is true."""
+        gone: Counter[int] = Counter()
+        with self.database.together():
+            # Whoever restricts one of these meanwhile has done so, or comes too late.
+            with self.database.writing() as connection:
+                take_turn(connection)
+            for tenant, references in attendance.old(where).items():
+                self.keys.erase(tenant, references, now, missing_ok=True)
+                attendance.forget_sealed(tenant, references)
+                gone[tenant] += len(references)
+        return gone
 
     # Reports
 
@@ -341,16 +355,17 @@ class Retention:
         wanted = select(report.c.id, report.c.tenant_id, report.c.reference)
         wanted = wanted.where(self._old_reports(now)).order_by(report.c.id).limit(_AT_ONCE)
         while True:
-            with self.database.reading() as connection:
+            # Whoever holds one of these meanwhile has done so, or finds it gone.
+            with self.database.writing() as connection:
+                take_turn(connection)
                 old = connection.execute(wanted).all()
                 names = _unused_names(connection, [row.id for row in old])
-            if not old:
-                break
-            for tenant in sorted({row.tenant_id for row in old}):
-                references = [row.reference for row in old if row.tenant_id == tenant]
-                self.keys.erase(tenant, [*references, *names[tenant]], now, missing_ok=True)
-            ids = [row.id for row in old]
-            with self.database.writing() as connection:
+                if not old:
+                    break
+                for tenant in sorted({row.tenant_id for row in old}):
+                    references = [row.reference for row in old if row.tenant_id == tenant]
+                    self.keys.erase(tenant, [*references, *names[tenant]], now, missing_ok=True)
+                ids = [row.id for row in old]
                 delete_naming(connection, name, "report_id", ids)
                 done += delete_naming(connection, report, "id", ids)
         hold = tables.attendance_hold

@@ -27,6 +27,7 @@ from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import audit, tables
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
+from pystream.acl.store.restricting import check_stays
 from pystream.attendance.canonical import decode, encode
 from pystream.errors import InvalidValue, NotFound, Said, StoreError
 
@@ -209,7 +210,9 @@ class SealedReports:
             raise InvalidValue(*wrong)
         table, report = tables.attendance_hold, tables.attendance_report.c
         with self._database.writing() as connection:
+            # Whoever erases or deletes what is old has done so, or finds it held.
             take_turn(connection)
+            check_stays(connection, tenant_id)
             sealed = report.tenant_id == tenant_id, report.subject == str(subject)
             if connection.scalar(select(report.id).where(*sealed).limit(1)) is None:
                 text = "no version of this report is sealed: there is nothing to hold"

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0017"
+HEAD = "0019"
 # What `attendance_sealed.hour` counts, in ms.
 HOUR_MS = 3_600_000
 
@@ -66,6 +66,8 @@ tenant = Table(
     # Numbers of passwords that were taken.
     Column("passwords_made", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", BigInteger, nullable=False),
+    # Since when it is being deleted: nothing of it can be kept any more.
+    Column("deleted_at", BigInteger),
     UniqueConstraint("name"),
     sqlite_autoincrement=True,
 )
@@ -244,6 +246,8 @@ password = Table(
     Column("revoked_at", BigInteger),
     # Its place among the tenant's, in the order in which they were made: ids say nothing of that.
     Column("number", BigInteger, nullable=False, server_default=text("0")),
+    # Since when it is being erased: nothing of it can be kept any more.
+    Column("erased_at", BigInteger),
     UniqueConstraint("tenant_id", "lookup"),
     Index("ix_password_pepper", "pepper"),
     Index("ix_password_number", "tenant_id", "named", "number"),

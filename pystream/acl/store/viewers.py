@@ -333,6 +333,38 @@ class ViewerStore:
         with self._database.reading() as connection:
             return connection.scalar(wanted.limit(1)) is not None
 
+    def give_up(self, tenant_id: int, ids: Collection[int], *, who: str, now: int) -> None:
+        """Revokes passwords that are to be erased, and has nobody restrict their data any more. One that was
+        given up before stays so, and is not asked about again: so erasing goes on where it was interrupted.
+
+        Raises `InvalidValue`, and changes nothing, where a report that is held names one, or its data is
+        restricted. Whoever holds or restricts meanwhile has done so, or comes too late."""
+        password = tables.password.c
+        with self._database.together():
+            with self._database.writing() as connection:
+                take_turn(connection)
+                given_up = {
+                    id
+                    for some in _slices(sorted(set(ids)))
+                    for id in connection.scalars(
+                        select(password.id).where(
+                            password.tenant_id == tenant_id,
+                            password.id.in_(some),
+                            password.erased_at.is_not(None),
+                        )
+                    )
+                }
+                others = sorted(set(ids) - given_up)
+                self.check_not_held(tenant_id, others, now)
+                self.restrictions.check_none(tenant_id, others)
+                for some in _slices(others):
+                    connection.execute(
+                        update(tables.password)
+                        .where(password.tenant_id == tenant_id, password.id.in_(some))
+                        .values(erased_at=now)
+                    )
+            self.revoke(tenant_id, ids, who=who, now=now)
+
     def known(self, tenant_id: int, ids: Collection[int]) -> frozenset[int]:
         """Which of the ids are of this tenant's passwords, revoked or not, or of those that are gone and that
         a sealed report names."""

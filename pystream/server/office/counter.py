@@ -100,6 +100,7 @@ async def serve(node: dict[str, Any]) -> None:
         requests_per_minute=console.requests_per_minute,
         viewers=Board(node["gauges"]).viewers,
         knows_countries=lambda: now[0].geo.knows_countries,
+        outgoing=lambda: now[0].outgoing,
         tries=node["tries_of_people"],
         practice=lambda: now[0].practice,
     )

@@ -28,6 +28,7 @@ from pystream.server.office.forms import File, multipart
 from pystream.server.office.once import Once
 from pystream.server.office.quotas import Quotas
 from pystream.server.office.tries import Tries
+from pystream.server.settings import Outgoing
 
 FIELDS: Final = (
     *("accept", "accept_language", "authorization", "content_type", "cookie", "host"),
@@ -145,7 +146,7 @@ class Office:
     by which tries and requests are counted. `films`: the folder in which each tenant has
     one of its name with films that its people and programs may make streams of. `practice` gives what
     of the node's settings says what it keeps. `viewers` gives how many watch each stream now, by its number;
-    none is not in it. `knows_countries`: whether the node can look up any."""
+    none is not in it. `knows_countries`: whether the node can look up any. `outgoing`: what it may call."""
 
     store: Store
     keys: KeyStore
@@ -164,6 +165,7 @@ class Office:
     monotonic: Callable[[], float] = time.monotonic
     viewers: Callable[[], Mapping[int, int]] = dict
     knows_countries: Callable[[], bool] = lambda: True
+    outgoing: Callable[[], Outgoing] = Outgoing
 
     @classmethod
     def of(
@@ -178,6 +180,7 @@ class Office:
         practice: Callable[[], Practice] = lambda: Practice(Rules()),
         viewers: Callable[[], Mapping[int, int]] = dict,
         knows_countries: Callable[[], bool] = lambda: True,
+        outgoing: Callable[[], Outgoing] = Outgoing,
         tries: int | None = None,
     ) -> Office:
         """`tries`: the descriptor of the table of tries, which is taken over; without one, they are this
@@ -204,6 +207,7 @@ class Office:
             monotonic=monotonic,
             viewers=viewers,
             knows_countries=knows_countries,
+            outgoing=outgoing,
         )
 
     def now(self) -> int:

@@ -31,6 +31,7 @@ from pystream.server.office.api.operations import (
     operation,
 )
 from pystream.server.office.api.streams import Name
+from pystream.server.office.values import Office
 
 VerifierName = Annotated[
     str,
@@ -274,7 +275,7 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     if is_made:
         values["secret"] = new_secret(call.body.kind)
     if "url" in values:
-        _check_url(values["url"])
+        _check_url(call.office, values["url"])
     store, verifier = call.office.store, Verifier(**values)
     made = store.verifiers(call.office.keys).add(
         call.tenant_id,
@@ -318,12 +319,12 @@ def _view(each: Configured, names: Mapping[int, str]) -> VerifierView:
     )
 
 
-def _check_url(url: str) -> None:
+def _check_url(office: Office, url: str) -> None:
     """Raises `InvalidValue` for what could never be called."""
     # It brings a client along, which few need.
-    from pystream.server.outgoing import parse_url
+    from pystream.server.outgoing import check_url
 
     try:
-        parse_url(url)
+        check_url(url, office.outgoing())
     except OutgoingError as error:
         raise InvalidValue(f"url: {error}") from None

@@ -243,6 +243,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "cards-many": "Es sind mehr als {most} Passwörter. Drucken Sie die Karten je angelegter Liste",
     "cards-none": "Es gibt kein gültiges Passwort zu drucken",
     "cards-streams": "Die ausgewählten Passwörter öffnen verschiedene Streams: Wählen Sie erst einen Stream",
+    "nothing-kept": "Das Passwort wurde gelöscht, und es gibt nichts mehr daran aufzubewahren",
+    "tenant-deleted": "Alles, was von Ihnen gespeichert ist, wird gerade gelöscht",
     "never-valid": "das liegt nicht nach dem Anfang, das Passwort wäre also nie gültig",
     "no-password": "Dieses Passwort gibt es nicht",
     "none-made": "Zu dieser Zeit wurde kein Passwort angelegt",
@@ -320,7 +322,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "secret-question": "whsec_ und base64 von 24 bis 64 Bytes sind gefragt, oder ein Bearer-Token in ASCII",
     "secret-wowza": "8 Buchstaben und Ziffern oder mehr sind gefragt, und ein Verfahren, das es gibt",
     "two-active": "Es gibt schon {most} gültige, {names}: Widerrufen Sie erst einen",
-    "unreachable": "dort kann der Server nicht fragen",
+    "unreachable": "dort kann der Server nicht fragen: eine Adresse mit https:// auf einem öffentlichen Rechner"
+    " ist gefragt, an einem Port, den der Betreiber erlaubt (meist 443)",
     "url": "eine Adresse wie https://login.example.org/keys ist gefragt",
     "verifier-there": "Es gibt schon einen gültigen Schlüssel „{name}“",
     # Requests

@@ -63,7 +63,7 @@ def new(office: Office, actor: Actor, request: Request) -> Reply:
 def add(office: Office, actor: Actor, request: Request) -> Reply:
     form = request.form
     try:
-        verifier, is_made = _verifier(form)
+        verifier, is_made = _verifier(office, form)
         made = _added(office, actor, form.get("stream", ""), form.get("name", ""), verifier)
     except (InvalidValue, Exists) as error:
         return _new(office, actor, request, form, 422, said=pages.sentences_of(error))
@@ -72,7 +72,7 @@ def add(office: Office, actor: Actor, request: Request) -> Reply:
     return _shown_once(request, actor, made, verifier)
 
 
-def _verifier(form: Mapping[str, str]) -> tuple[Verifier, bool]:
+def _verifier(office: Office, form: Mapping[str, str]) -> tuple[Verifier, bool]:
     """What the form says, and whether its secret was made here. Raises `InvalidValue`."""
     kind = form.get("kind", "")
     values: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _verifier(form: Mapping[str, str]) -> tuple[Verifier, bool]:
     if is_made:
         values["secret"] = new_secret(kind)
     if "url" in values:
-        _check_url(values["url"])
+        _check_url(office, values["url"])
     return Verifier(kind=kind, **values), is_made
 
 
@@ -99,13 +99,13 @@ def _value(name: str, text: str) -> Any:
     return int(text)
 
 
-def _check_url(url: str) -> None:
+def _check_url(office: Office, url: str) -> None:
     """Raises `InvalidValue` for what could never be called."""
     # It brings a client along, which few need.
-    from pystream.server.outgoing import parse_url
+    from pystream.server.outgoing import check_url
 
     try:
-        parse_url(url)
+        check_url(url, office.outgoing())
     except OutgoingError as error:
         raise InvalidValue(Said("unreachable", str(error), of="url")) from None
 
