@@ -8,7 +8,7 @@ import sys
 
 from pystream.cli import _arguments, _store
 from pystream.cli._arguments import Parser
-from pystream.errors import InvalidValue
+from pystream.errors import InvalidValue, OutgoingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,7 +147,10 @@ def _verifier(options: argparse.Namespace) -> Verifier:
         from pystream.server.outgoing import check_url
 
         node = settings.load(options.config or settings.find(os.environ), os.environ)
-        check_url(options.url, node.outgoing)
+        try:
+            check_url(options.url, node.outgoing)
+        except OutgoingError as error:
+            raise InvalidValue(f"url: {error}") from None
     secret = new_secret(options.kind) if options.secret_file is None else _text(options.secret_file)
     return Verifier(**values, secret=secret)
 
