@@ -342,6 +342,8 @@ def test_the_commands(here: Path) -> None:
     report = ("report", "acme/herz")
     refused(2, *report, "--hold", "2999-01-01")
     refused(2, *report, "--hold", "gestern", "--reason", "x")
+    past = refused(2, *report, "--hold", "2020-01-01", "--reason", "x")
+    assert "--hold: this is not in the future" in past
     held = told(*report, "--hold", "2999-01-01", "--reason", "Widerspruch der Kammer")["held"]
     assert held == {"until": "2999-01-01T23:00:00Z", "reason": "Widerspruch der Kammer"}
     assert told(*report, "--versions")["held"] == held

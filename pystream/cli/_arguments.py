@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 
 from pystream.cli import _terminal
@@ -55,6 +56,20 @@ class Parser(argparse.ArgumentParser):
             known = [word for word in self._option_string_actions if word.startswith("--")]
             self.error(f"there is no option {names[0]}{guess(names[0], known)}")
         return options
+
+    def in_options(self, sentence: str) -> str:
+        """A sentence of the rooms below, in which values are called as they are typed here."""
+        typed = {
+            each.dest: next(
+                (word for word in each.option_strings if word[:2] == "--"), each.metavar
+            )
+            for each in reversed(self._actions)
+        }
+
+        def option(name: re.Match[str]) -> str:
+            return str(typed.get(name[0]) or typed.get(f"{name[0]}_file") or name[0])
+
+        return re.sub(r"^[a-z_]+(?=: )|\b[a-z]+(?:_[a-z]+)+\b", option, sentence)
 
     def all_different(self, name: str, paths: Sequence[str]) -> None:
         """Exits with 2 where two of the arguments called `name` are one file."""

@@ -234,7 +234,7 @@ def moment_or_none(seconds: int | None) -> str | None:
 def wrong_values(parser: Parser, error: InvalidValue) -> int:
     """Says what cannot be, as the command line's fault."""
     for problem in error.problems:
-        _terminal.complain(parser.prog, problem)
+        _terminal.complain(parser.prog, parser.in_options(problem))
     return 2
 
 

@@ -97,7 +97,9 @@ def run(arguments: list[str]) -> int:
     add("--reason", default="", metavar="TEXT", help="why a version is corrected, or held")
     which.add_argument("--version", type=count, metavar="N", help="a sealed version")
     which.add_argument("--versions", action="store_true", help="list the sealed versions")
-    which.add_argument("--hold", metavar="DATE", help="keep the sealed versions until then")
+    which.add_argument(
+        "--hold", dest="until", metavar="DATE", help="keep the sealed versions until then"
+    )
     which.add_argument("--release", action="store_true", help="hold them no more")
     _store.add_common(parser, changes=True, keys=True)
     options = parser.parse(arguments)
@@ -107,7 +109,7 @@ def run(arguments: list[str]) -> int:
             asked = _Asked(options, store, keys)
             if options.versions:
                 return _list(options, asked.versions(), asked.held())
-            if options.hold or options.release:
+            if options.until or options.release:
                 return _hold(options, asked)
             report = asked.report()
         except InvalidValue as error:
@@ -148,13 +150,13 @@ def _shape(parser: Parser, options: argparse.Namespace) -> str:
         parser.error("a table is for the terminal; FILE wants another --format")
     if options.output is None and shape in _FILES_ONLY and _terminal.is_terminal(sys.stdout):
         parser.error(f"{shape} is nothing for a terminal: -o FILE is wanted")
-    if options.reason and not (options.seal or options.hold):
+    if options.reason and not (options.seal or options.until):
         parser.error("--reason is of a correction that is sealed (--seal), or of --hold")
-    if options.hold and not options.reason:
+    if options.until and not options.reason:
         parser.error("--hold wants a --reason")
     if options.versions and (options.output or options.format):
         parser.error("--versions lists, and shows nothing else")
-    if (options.hold or options.release) and (options.output or options.format):
+    if (options.until or options.release) and (options.output or options.format):
         parser.error("--hold and --release show nothing")
     return str(shape)
 
@@ -226,7 +228,7 @@ def _hold(options: argparse.Namespace, asked: _Asked) -> int:
         asked.release(**by)
         _store.report(options, {"held": None}, f"{name}: held no more")
         return 0
-    held = asked.hold(options.hold, options.reason, **by)
+    held = asked.hold(options.until, options.reason, **by)
     until = _store.moment(held.until)
     _store.report(options, {"held": _held(held)}, f"{name}: held until {until}")
     return 0
