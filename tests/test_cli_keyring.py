@@ -187,6 +187,7 @@ def test_status_for_people(here: Path) -> None:
     assert f"master key        {new}, wraps 3 keys\n" in text
     assert f"older master key  {old}, wraps 0 keys\n" in text
     assert "record keys       1\n" in text
+    assert "destroyed keys    0 on the erasure list\n" in text
 
 
 def test_a_backup_comes_back_without_what_was_erased(here: Path) -> None:

@@ -249,6 +249,11 @@ def test_what_cannot_be_rehearsed_is_said(host: Host) -> None:
     film.unlink()
     found = host.run("rehearse", "acme/gone", "--viewers", "2", "--seconds", "1")
     assert found.returncode == 0 and "do not hold" in found.stdout
+    page = host.folder / "page.html"
+    page.write_text("mine")
+    found = host.run("rehearse", "acme/gone", "--viewers", "2", "-o", str(page))
+    assert (found.returncode, found.stdout, page.read_text()) == (1, "", "mine")
+    assert "page.html: it is there already; --overwrite replaces it" in found.stderr
     for wrong in (
         ["--viewers", "5", "--attack", "icmp"],
         ["--viewers", "0"],

@@ -129,9 +129,11 @@ def _status(words: list[str]) -> int:
     parser = _parser(
         "status",
         "",
-        "Says which keys there are. No key is shown, only names of keys. Destroyed are\n"
-        "the keys of what was erased, of what was deleted when it was old, and those of a\n"
-        "list that was refused.",
+        "Says which keys there are. No key is shown, only names of keys. The erasure list\n"
+        "has the keys that were destroyed, for retention.erasures_days: those of what was\n"
+        "erased, which are several for one password (its own, and those of answers and\n"
+        "hours of attendance that name it), of what was deleted when it was old, and of\n"
+        "lists that were refused.",
     )
     options = parser.parse(words)
     with _open(_settings(options)) as store:
@@ -407,7 +409,7 @@ def _show(status: Status) -> None:
         ["tenants' keys", f"{status.tenants:,}"],
         *(["being rotated", f"tenant {each}"] for each in status.rotating),
         ["record keys", f"{status.records:,}"],
-        ["destroyed keys", f"{status.erasures:,}"],
+        ["destroyed keys", f"{status.erasures:,} on the erasure list"],
     ]
     _store.show_table([("what", "left"), ("there is", "left")], rows)
 

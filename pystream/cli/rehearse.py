@@ -11,11 +11,13 @@ from pystream.cli._store import (
     EXIT_CODES,
     WHERE,
     add_common,
+    new_file,
     not_installed,
     open_store,
     place,
     show_table,
 )
+from pystream.errors import PystreamError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ def run(arguments: list[str]) -> int:
         "rehearse",
         usage="TENANT/STREAM --viewers N [--seconds S] [--together]\n"
         "         [--addresses N] [--attack KINDS] [--until-it-breaks]\n"
-        "         [--players-on LIST] [-o FILE] [--config FILE] [--json]",
+        "         [--players-on LIST] [-o FILE [--overwrite]]\n"
+        "         [--config FILE] [--json]",
         description=_DESCRIPTION,
         epilog=_EPILOG.format(where=WHERE, codes=EXIT_CODES),
     )
@@ -117,11 +120,15 @@ def run(arguments: list[str]) -> int:
         help="play all of them once more while somebody attacks; kinds (below) with commas between them",
     )
     add("-o", "--output", metavar="FILE", help="write a page with all of it, as HTML")
+    add("--overwrite", action="store_true", help="replace FILE where it is there")
     add_common(parser, changes=False, keys=True)
     options = parser.parse(arguments)
     if options.viewers > _MOST:
         parser.error(f"argument --viewers: there are addresses for {_MOST:,} at most")
     options.store = None
+    # Told before it is played, which takes its time.
+    if options.output is not None and not options.overwrite and os.path.lexists(options.output):
+        raise PystreamError(f"{options.output}: it is there already; --overwrite replaces it")
     try:
         from pystream.rehearsal.stage import Rehearsal
         from pystream.server import settings
@@ -139,8 +146,8 @@ def run(arguments: list[str]) -> int:
     if options.output is not None:
         from pystream.rehearsal import page
 
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.write(page.of(told))
+        with new_file(options.output, replace=options.overwrite) as file:
+            file.write(page.of(told).encode())
         done = f"{options.output} is written. "
     with _terminal.output(done):
         if options.json:
