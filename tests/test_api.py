@@ -28,7 +28,7 @@ from pystream.acl.entrances.verifiers import Verifier
 from pystream.acl.people import SCOPES, Right
 from pystream.acl.sealing import MasterKeys
 from pystream.acl.statements import KINDS as KINDS_OF_PAPERS
-from pystream.acl.store import Store
+from pystream.acl.store import Store, issuing
 from pystream.acl.store.issuing import Issuer, Shown
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.streams import MAXIMUM, StreamSettings, TenantSettings
@@ -43,6 +43,7 @@ from pystream.server.office.counter import Counter
 from pystream.server.office.problems import KINDS, Refusal
 from pystream.server.office.routing import ROUTES
 from pystream.server.office.values import Asked, Office
+from pystream.server.settings import Network, Outgoing
 from tests.test_serve import SAMPLE
 
 pytestmark = pytest.mark.slow
@@ -553,6 +554,42 @@ def test_a_csv_is_imported_and_exported_without_formulas(house: House) -> None:
     assert (got.kind, got.places) == ("exists", [3])
     missing = house.ask("POST", "/passwords/import", text.encode(), content_type="text/csv")
     assert missing.kind == "invalid" and missing.places == ["streams"]
+
+
+def test_more_than_one_transaction_takes_is_no_import(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = house.ask("GET", "/openapi.json").json
+    passwords = told["components"]["schemas"]["Import"]["properties"]["passwords"]
+    assert passwords["maxItems"] == issuing.MOST_AT_ONCE == 50_000
+    described = told["paths"]["/api/v1/passwords/import"]["post"]["description"]
+    assert "at most 50,000 passwords and 8 MB" in " ".join(described.split())
+    monkeypatch.setattr(issuing, "MOST_AT_ONCE", 2)
+    for check in ("true", "false"):
+        path = f"/passwords/import?streams=course&check={check}"
+        got = house.ask("POST", path, b"password\nkQ7ZpVnXmW\nWcTbRd7731\n8Q4M0XKD93\n", **CSV_BODY)
+        assert got.kind == "invalid" and "at most 2 passwords are added at once" in str(got.json)
+    got = house.ask("POST", path, b"password\nkQ7ZpVnXmW\nWcTbRd7731\n", **CSV_BODY)
+    assert got.json["count"] == 2
+
+
+CSV_BODY = {"content_type": "text/csv"}
+
+
+def test_an_address_that_can_never_be_called_is_refused(house: House) -> None:
+    for url, said in (
+        ("http://login.example.org/x", "has to begin with https://"),
+        ("https://login.example.org:0/x", "port has to be from 1 to 65535"),
+        ("https://login.example.org:81/x", "outgoing.ports has to have port 81"),
+        ("https://10.0.0.1/x", "no public address"),
+    ):
+        got = house.ask("POST", "/verifiers", {"kind": "question", "url": url})
+        assert got.kind == "invalid" and said in str(got.json), got.body
+    allowed = Outgoing(allow=(Network("10.0.0.0/8"),), ports=(80, 443))
+    house.office = replace(house.office, outgoing=lambda: allowed)
+    for url in ("http://10.0.0.1/x", "http://login.example.org/x"):
+        got = house.ask("POST", "/verifiers", {"kind": "question", "url": url})
+        assert got.status == 201, got.body
 
 
 def test_cards_are_printed(one: House) -> None:

@@ -27,8 +27,9 @@ import pytest
 
 from pystream.acl.entrances import links
 from pystream.acl.entrances.verifiers import new_secret
+from pystream.acl.passwords import generate
 from pystream.acl.store import Store
-from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.issuing import MOST_AT_ONCE, Issuer
 from pystream.acl.streams import StreamSettings
 from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.attendance import purpose
@@ -127,7 +128,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("tenant add A", "'A' is no tenant name"),
         ("tenant add a --timezone Mars/North", "'Mars/North' is no time zone"),
         ("tenant add a --max-rate fast", "--max-rate: bits a second are wanted"),
-        ("tenant add a --max-rate 5", "max_rate_bps: 1000 or more"),
+        ("tenant add a --max-rate 5", "tenant add: --max-rate: 1000 or more"),
         ("tenant set a", "no setting is given"),
         ("tenant list a", "too many arguments"),
         ("stream", "no action is given: add, list, set, remove, changes"),
@@ -140,7 +141,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream add acme/a --source x --opens tomorrow", "--opens"),
         ("stream add acme/a --source x --closes 2031-02-30", "--closes"),
         ("stream add acme/a --source x --country de", "'de' is no country"),
-        ("stream add acme/a --source x --maximum --embed-origin *", "embed_lock: '*' lets"),
+        ("stream add acme/a --source x --maximum --embed-origin *", "--embed-lock: '*' lets"),
         ("stream add acme/a --source x --cache shared", "exclude each other"),
         (
             "stream add acme/a --source x --pace fast",
@@ -148,7 +149,7 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ),
         (
             "stream add acme/a --source x --pace 0.5",
-            "pace: from 1 to 1000 times real time is wanted, or off",
+            "--pace: from 1 to 1000 times real time is wanted, or off",
         ),
         ("stream add acme/a --source x --rotate-every 0", "above 0"),
         ("stream add acme/a --source x --rotate-every 3", "no keys to rotate"),
@@ -159,7 +160,11 @@ def test_help_tells_all_and_fits_a_terminal() -> None:
         ("stream set acme/a", "no setting is given"),
         ("stream add acme/a --source x --session long", "a number of hours"),
         ("stream add acme/a --source x --session inf", "a number of hours"),
-        ("stream add acme/a --source x --idle 0.01", "from 60 to 604800 seconds"),
+        ("stream add acme/a --source x --idle 0.01", "--idle: from 60 to 604800 seconds"),
+        (
+            "stream add acme/a --source x --source y --download",
+            "so --download-source has to name one",
+        ),
         ("traffic", "TENANT"),
         ("traffic a --format xml", "--format"),
         ("traffic a --format csv --json", "exclude each other"),
@@ -511,6 +516,29 @@ def test_an_import_says_which_lines_are_there_already(here: Path) -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_a_long_list_is_stored_in_parts_and_what_is_in_is_told(here: Path) -> None:
+    """Whoever writes waits for one part alone; of all that is added at once there is a most."""
+    said = refused(2, "password", "add", "acme/a", "--count", str(MOST_AT_ONCE + 1))
+    assert "at most 50,000 passwords are added at once" in said
+    (here / "long.csv").write_text("\n".join(generate() for _ in range(MOST_AT_ONCE + 3)))
+    full = f"""CREATE TRIGGER full BEFORE INSERT ON password WHEN NEW.number > {MOST_AT_ONCE}
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"""
+
+    with closing(sqlite3.connect(here / "acl.db")) as store:
+        store.execute(full)
+    said = refused(1, "password", "import", "acme/a", "--list", "long.csv")
+    assert (
+        "long.csv: the 50,000 passwords before line 50,001 are added, the others are not: " in said
+    )
+    with closing(sqlite3.connect(here / "acl.db")) as store:
+        assert store.execute("SELECT COUNT(*) FROM password").fetchone() == (MOST_AT_ONCE,)
+        store.execute("DROP TRIGGER full")
+    rest = "".join((here / "long.csv").read_text().splitlines(keepends=True)[MOST_AT_ONCE:])
+    said = done("password", "import", "acme/a", "--list", "-", input=rest)
+    assert said == "3 passwords added\n"
+
+
+@pytest.mark.usefixtures("keys")
 def test_who_erases_is_told_what_a_reader_keeps(here: Path) -> None:
     (made,) = told("password", "add", "acme/a")["passwords"]
     with closing(sqlite3.connect(here / "keys.db")) as reader:
@@ -520,6 +548,14 @@ def test_who_erases_is_told_what_a_reader_keeps(here: Path) -> None:
     assert (erased.returncode, erased.stdout) == (0, "1 password erased\n")
     assert "still in its write-ahead log" in erased.stderr
     assert done("password", "erase", "acme", "--id", made["id"]) == "1 password erased\n"
+    # Its row is told of, and named by nothing but its number; no list to be imported has it.
+    (row,) = told("password", "list", "acme/a")["passwords"]
+    assert (row["id"], row["password"], row["label"]) == (made["id"], None, None)
+    assert row["state"] == "erased"
+    assert re.search(r"^\(erased\) .* erased ", done("password", "list", "acme"), re.MULTILINE)
+    assert len(done("password", "list", "acme", "--csv").splitlines()) == 1
+    said = refused(2, "password", "restrict", "acme", "--id", made["id"], "--reason", "x")
+    assert "the password was erased, and there is nothing of it to keep" in said
 
 
 @pytest.mark.usefixtures("keys")
@@ -642,7 +678,7 @@ def test_what_can_be_changed_of_passwords() -> None:
     for each in told("password", "list", "acme")["passwords"]:
         assert (each["label"], each["max_devices"]) == ("B", None)
         assert each["valid_until"] == "2031-06-30T22:00:00Z"
-    assert "valid_until: it is not after valid_from" in refused(
+    assert "--valid-until: it is not after --valid-from" in refused(
         2, *change, "--valid-from", "2032-01-01"
     )
     assert "that is over" in refused(2, *change, "--valid-until", "2020-01-01")
@@ -650,7 +686,7 @@ def test_what_can_be_changed_of_passwords() -> None:
     done("password", "set", "acme", "--id", ids[1], "--valid-from", "2031-06-01")
     told_before = told("password", "list", "acme")
     late = ("--label", "C", "--valid-until", "2031-05-01")
-    assert "valid_until: it is not after valid_from" in refused(2, *change, *late)
+    assert "--valid-until: it is not after --valid-from" in refused(2, *change, *late)
     assert told("password", "list", "acme") == told_before
     done("password", "set", "acme", "--id", ids[1], "--valid-from", "none")
     assert "no setting is given" in refused(2, *change)
@@ -698,6 +734,39 @@ def test_a_verifiers_name_and_secret_are_told_apart() -> None:
     assert re.fullmatch(r"name    2031\nsecret  [0-9a-f]{64}\n", text)
     made = told("verifier", "add", "acme", "--kind", "link", "--name", "2032")
     assert made["name"] == "2032" and re.fullmatch(r"[0-9a-f]{64}", made["secret"])
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://login.example.org/x", "the URL has to begin with https:// for this address"),
+        ("https://login.example.org:0/x", "the URL's port has to be from 1 to 65535"),
+        ("https://login.example.org:8443/x", "outgoing.ports has to have port 8443, or the URL"),
+        ("https://10.0.0.1/x", "this is no public address; only the operator can allow it"),
+        ("http://93.184.216.34/x", "the URL has to begin with https:// for this address"),
+        ("ftp://login.example.org/x", "a URL like https://login.example.org/path is wanted"),
+    ],
+)
+def test_an_address_that_can_never_be_called_is_refused(url: str, said: str) -> None:
+    for kind in ("question", "jwks"):
+        told_of = refused(2, "verifier", "add", "acme", "--kind", kind, "--url", url)
+        assert told_of.startswith("pystream verifier add: --url: ") and said in told_of
+    assert told("verifier", "list", "acme") == {"verifiers": []}
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_address_that_the_operator_allows_is_none_that_can_never_be_called(here: Path) -> None:
+    with (here / "pystream.toml").open("a") as file:
+        file.write("[outgoing]\nallow = ['10.0.0.0/8']\nports = [80, 443]\n")
+    # What a name leads to is looked at when it is called.
+    for name, url in enumerate(("http://10.0.0.1/x", "http://intern.example.org/x")):
+        add = ("verifier", "add", "acme", "--kind", "question", "--name", str(name), "--url", url)
+        assert f"name    {name}\n" in done(*add)
+    said = refused(
+        2, "verifier", "add", "acme", "--kind", "question", "--url", "https://10.0.0.1:81"
+    )
+    assert "outgoing.ports has to have port 81" in said
 
 
 @pytest.mark.usefixtures("keys")

@@ -513,6 +513,29 @@ def test_a_selection_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> Non
     house.close()
 
 
+def test_what_was_erased_is_shown_as_that_everywhere(tmp_path: Path) -> None:
+    """Its row is in lists, with nothing in it but what it opened; not in a list that is imported again."""
+    house = House(tmp_path)
+    eva, token = {"session": "eva"}, {"token": "eva"}
+    got = house.ask("POST", "/api/v1/passwords/erase", body={"ids": [house.theirs]}, **token)
+    assert got.status == 200
+    (item,) = json.loads(house.ask("GET", "/api/v1/passwords", **token).body)["items"]
+    assert (item["id"], item["state"]) == (house.theirs, "erased")
+    assert (item["password"], item["label"], item["streams"]) == (None, None, [MARK])
+    shown = house.ask("GET", "/console/passwords", **eva).body.decode()
+    (row,) = re.findall(r"<tr>\s*<td class=.tick.*?</tr>", shown, re.DOTALL)
+    assert ">–</th>" in row and ">erased</span>" in row and " disabled>" in row
+    # There is nothing of it to change or to keep.
+    assert "/restriction" not in row and "/data" in row
+    for path, who in (("/api/v1/passwords/export", token), ("/console/passwords/export", eva)):
+        lines = house.ask("GET", path, **who).body.decode("utf-8-sig").splitlines()
+        assert len(lines) == 1 and lines[0].startswith("password")
+    path = f"/api/v1/passwords/{house.theirs}/restriction"
+    got = house.ask("PUT", path, body={"reason": "x"}, **token)
+    assert got.status == 422 and b"nothing of it to keep" in got.body
+    house.close()
+
+
 def test_a_long_list_is_shown_and_printed_page_by_page(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

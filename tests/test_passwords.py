@@ -539,6 +539,50 @@ def test_what_is_clearly_no_list_is_refused_with_a_word_on_what_is_wanted(name: 
     assert "a CSV with a password a line" in problem.text and ", ".join(COLUMNS) in problem.text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Meier;7Q4M-0XKD-93TP\nMüller;8Q4M-0XKD-93TP\n",
+        "Dr. Anna Meier,kQ7ZpVnXmW\nDr. Max Müller,WcTbRd7731\n",
+        "anna1@example.org;kQ7ZpVnXmW\nmax2@example.org;WcTbRd7731\n",
+        "Anna;Meier\nMax;Müller\n",
+        "1;Meier\n2;Müller\n3;Schulz\n",
+        "1;kQ7ZpVnXmW\n2;WcTbRd7731\n",
+        "4711;kQ7ZpVnXmW\n4712;WcTbRd7731\n",
+        "7;Meier;kQ7ZpVnXmW\n8;Müller;WcTbRd7731\n",
+    ],
+)
+def test_columns_that_nothing_names_are_not_taken_for_passwords_that_they_are_not(
+    text: str,
+) -> None:
+    found = read_csv(text.encode())
+    (problem,) = found.problems
+    assert not found.passwords and problem.line == 1
+    assert problem.text.startswith("the first column does not look like passwords, and there are")
+    assert "a CSV with a password a line" in problem.text
+    assert "Meier" not in problem.text and "kQ7ZpVnXmW" not in problem.text
+    # Who names them is believed; of another name there is none.
+    named = f"label;password\n{text}".replace(",", ";").encode()
+    assert [each.text for each in read_csv(named).problems if "does not look" in each.text] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kQ7ZpVnXmW;Meier\nWcTbRd7731;Müller\n",
+        "7Q4M 0XKD 93TP;Saal 1\n8Q4M 0XKD 93TP;Saal 2\n",
+        "004711;Meier\n004712;Müller\n",
+        "100001;Saal 1\n100002;Saal 2\n",
+        "4711;Gruppe7\n8123;Gruppe8\n",
+        "kQ7ZpVnXmW;;2031-05-01\nWcTbRd7731;;2031-05-01\n",
+        "otter\nlamp\n",
+    ],
+)
+def test_what_may_be_passwords_needs_no_name(text: str) -> None:
+    found = read_csv(text.encode())
+    assert not found.problems and len(found.passwords) == 2
+
+
 def test_what_only_looks_like_another_kind_is_a_list() -> None:
     """Odd passwords, labels in sentences, phrases that a header calls passwords."""
     texts = ["<Q7ZpVn>", "{kQ7ZpVnXm", "[abc]Q7Zp", "PKQ7ZpVnXm", "%PDQ7ZpVnXm"]

@@ -7,8 +7,10 @@ must not swallow the lines behind it. Blank lines do not count.
 
 The first line is a header if it names a column of passwords, in English or German, in any order of
 columns, or has no digit in it and a name that lists of people have (`Vorname`, `E-Mail`). Without a
-header the columns are those of `COLUMNS`, in that order, and the last ones may be missing. A column of
-another name is refused: what a list has beside the passwords, names for one, is not for this server.
+header the columns are those of `COLUMNS`, in that order, and the last ones may be missing. Where there are
+several, the first one has to look like passwords: most of it has a digit in it and is no e-mail address, and
+it does not number the lines. A column of another name is refused: what a list has beside the passwords,
+names for one, is not for this server.
 
 What is clearly no such list is refused as a whole, with a word on what is wanted: files of other kinds
 (a PDF, a spreadsheet's own format, a page), more columns than there are, and, without a header,
@@ -34,6 +36,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar
 
 from pystream.acl.passwords import (
@@ -263,6 +266,9 @@ def _without_header(lines: list[tuple[int, str]], separator: str) -> Said | None
     if 2 * columns.total() > len(sample):
         many = columns.most_common(1)[0][0]
         return Said("columns-many", f"there are {many} columns: {_WANTED}", count=many)
+    if _is_second(sample):
+        text = f"the first column does not look like passwords, and there are several: {_WANTED}"
+        return Said("list-unnamed", text)
     sentences = sum(len(_WORD.findall(cells[0])) >= _LEAST_WORDS for cells in sample)
     if 2 * sentences > len(sample):
         text = f"this is running text, and no column is named: {_WANTED}"
@@ -270,6 +276,25 @@ def _without_header(lines: list[tuple[int, str]], separator: str) -> Said | None
     return None
 
 
+def _is_second(sample: list[list[str]]) -> bool:
+    """Whether of several columns that nothing names the first one has other things than passwords."""
+    rows = [cells for cells in sample if any(cells[1:])]
+    if 2 * len(rows) <= len(sample):
+        return False
+    first = [cells[0].strip() for cells in rows]
+    if 2 * sum(bool(_OPAQUE.fullmatch(cell)) for cell in first) <= len(rows):
+        return True
+    # As a list counts its lines: from 1, or beside what looks like a password.
+    numbers = [int(cell) for cell in first if _NUMBER.fullmatch(cell)]
+    if len(numbers) < max(2, len(rows)) or any(b != a + 1 for a, b in pairwise(numbers)):
+        return False
+    better = sum(any(map(_BETTER.fullmatch, cells[1:])) for cells in rows)
+    return numbers[0] <= 1 or 2 * better > len(rows)
+
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_OPAQUE = re.compile(r"(?=.*\d)[^@]+")
+_BETTER = re.compile(r"(?=.*\d)(?=.*[^\W\d_])[^\s@]{6,}")
 _WORD = re.compile(r"(?<!\S)[^\W\d_]{2,}[.,;:!?]?(?!\S)")
 _LEAST_WORDS = 3
 _WANTED = (

@@ -148,7 +148,9 @@ def import_list(words: list[str]) -> int:
         "Adds the passwords of a CSV: all of them, or none where something is wrong with\n"
         "it. `pystream password check` says what that would be. Times in it are meant in\n"
         "the tenant's time zone. A list is stored in one go, and in SQLite whoever signs\n"
-        "in waits for that, a second for some 10,000: divide one of more than 50,000.",
+        "in waits for that, a second for some 10,000; so one of more than 50,000 is\n"
+        "stored in parts of that many. Where one of these cannot be, what is told says\n"
+        "how many lines are in.",
         "pystream password import acme/course --list passwords.csv",
     )
     option = parser.add_argument
@@ -160,6 +162,7 @@ def import_list(words: list[str]) -> int:
     options = parser.parse(words)
     from pystream.acl.password_csv import Problem, read_csv
     from pystream.acl.passwords import THERE
+    from pystream.acl.store.issuing import MOST_AT_ONCE
 
     with _stores(options) as (store, issuer):
         tenant, streams = _streams(store, options.streams)
@@ -172,11 +175,25 @@ def import_list(words: list[str]) -> int:
             return 1
         complain(parser, options.list, list(found.warnings(_store.now())), "warning: ")
         entries = [(each.password, each.settings) for each in found.passwords]
-        ids = _issue(options, issuer, tenant, streams, entries)
-    _store.report(
-        options, {"passwords": len(ids)}, f"{_terminal.counted(len(ids), 'password')} added"
-    )
+        count = 0
+        for part in _parts(entries, MOST_AT_ONCE):
+            try:
+                count += len(_issue(options, issuer, tenant, streams, part))
+            except PystreamError as error:
+                if not count:
+                    raise
+                line = found.passwords[count].line
+                said = f"the {count:,} passwords before line {line:,} are added, the others are not: {error}"
+                raise PystreamError(f"{named(options.list)}: {said}") from None
+    _store.report(options, {"passwords": count}, f"{_terminal.counted(count, 'password')} added")
     return 0
+
+
+def _parts(
+    entries: Sequence[tuple[str, PasswordSettings]], most: int
+) -> Iterator[Sequence[tuple[str, PasswordSettings]]]:
+    for first in range(0, len(entries), most):
+        yield entries[first : first + most]
 
 
 # list
@@ -245,6 +262,7 @@ def _facts(shown: Shown, names: Mapping[int, str]) -> dict[str, Any]:
         "password": shown.text,
         "label": shown.label,
         "streams": _opened(password, names),
+        "state": shown.state(_store.now()),
         "shared": password.shared,
         "test": password.is_test,
         "valid_from": _store.moment_or_none(password.valid_from),

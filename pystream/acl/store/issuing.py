@@ -25,6 +25,10 @@ from pystream.acl.store.viewers import NewPassword, Replaced, Sealed, ViewerStor
 from pystream.acl.viewers import Password, named_form, with_label, without_label
 from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, Said
 
+MOST_AT_ONCE: Final = 50_000
+"""Passwords that are added in one transaction. In SQLite all others who write wait for it, some 5 s for so
+many; who has waited for 10 s gives up."""
+
 _PAGE = 5000
 # Beside the label, which lies sealed.
 _CHANGEABLE: Final = frozenset(("valid_from", "valid_until", "max_devices"))
@@ -86,8 +90,8 @@ class Issuer:
     ) -> tuple[int, ...]:
         """Adds passwords, all or none, and returns their ids.
 
-        Raises `InvalidValue` for a text that cannot be a password, or wrong settings; `Exists` where
-        the tenant has one of them; `NotFound` for a stream that is not the tenant's.
+        Raises `InvalidValue` for a text that cannot be a password, wrong settings, or too many; `Exists`
+        where the tenant has one of them; `NotFound` for a stream that is not the tenant's.
         """
         with self._made(tenant_id, entries, [shared] * len(entries), now) as made:
             self._viewers.add_passwords(tenant_id, stream_ids, made, who=who, now=now)
@@ -102,6 +106,7 @@ class Issuer:
         now: int,
     ) -> Iterator[list[NewPassword]]:
         """Passwords that are stored in the block, whose keys are erased where that fails."""
+        check_count(len(entries))
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
             passwords.check(settings)
@@ -369,6 +374,13 @@ class Issuer:
                 changed.append((each, peppers.newest.index(tenant_id, form)))
             for id in self._viewers.reindex(tenant_id, peppers.newest.generation, changed):
                 twice(id)
+
+
+def check_count(count: int) -> None:
+    """Raises `InvalidValue` for more than are added in one transaction."""
+    if count > MOST_AT_ONCE:
+        text = f"{count:,} are too many: at most {MOST_AT_ONCE:,} passwords are added at once; divide them"
+        raise InvalidValue(Said("passwords-many", text, count=count, most=MOST_AT_ONCE))
 
 
 def _sealed(

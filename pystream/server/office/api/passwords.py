@@ -24,7 +24,8 @@ from pystream.acl.passwords import (
     problems,
 )
 from pystream.acl.people import Right
-from pystream.acl.store.issuing import Shown
+from pystream.acl.store.issuing import MOST_AT_ONCE as MOST_IMPORTED
+from pystream.acl.store.issuing import Shown, check_count
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.viewers import Password
 from pystream.errors import InvalidValue, NotFound
@@ -184,7 +185,7 @@ class Import(Struct, kw_only=True, forbid_unknown_fields=True):
     """Passwords to be imported: all of them, or none where something is wrong with one."""
 
     streams: Streams
-    passwords: Annotated[list[OwnPassword], Meta(min_length=1, max_length=100_000)]
+    passwords: Annotated[list[OwnPassword], Meta(min_length=1, max_length=MOST_IMPORTED)]
     shared: Shared = False
 
 
@@ -508,10 +509,13 @@ def bring(call: Call[ImportQuery, Import | bytes]) -> Given:
     All of them, or none where something is wrong with one; `errors` says what, by line or place. JSON, or
     CSV in UTF-8 with the columns password, label, valid from, valid until, max devices and test; dates in
     it are meant in the tenant's time zone. Passwords that can be guessed are imported, and warned of: a
-    number that others have is none to let somebody in with; and so are those that are over already. 8 MB at
-    most.
+    number that others have is none to let somebody in with; and so are those that are over already.
+
+    A request is one transaction, of at most 50,000 passwords and 8 MB; whoever signs in meanwhile may wait
+    for it, a second for some 10,000. Divide what is more: each part is then imported, or not, by itself.
     """
     streams, shared, entries, warnings, named = _brought(call)
+    check_count(len(entries))
     opened = _opened(call, streams, shared)
     there = call.office.issuer.there(call.tenant_id, [text for text, _ in entries])
     if there:

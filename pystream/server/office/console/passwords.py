@@ -17,7 +17,7 @@ from pystream.acl import password_csv
 from pystream.acl.audit import Kind
 from pystream.acl.passwords import THERE, PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor, Right
-from pystream.acl.store.issuing import Shown
+from pystream.acl.store.issuing import Shown, check_count
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.errors import Exists, InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
@@ -379,6 +379,7 @@ def bring(office: Office, actor: Actor, request: Request) -> Reply:
         for each in sorted([*found.problems, *known])
     ]
     try:
+        check_count(len(found.passwords))
         stream = _opened(office, actor, form.get("stream", ""))
         if not said and form.get("go"):
             office.issuer.add(

@@ -261,6 +261,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "restricted": "Die Daten eines dieser Passwörter sind eingeschränkt: Sie bleiben, und niemand nutzt sie,"
     " bis das aufgehoben ist",
     "password-there": "Dieses Passwort gibt es schon",
+    "passwords-many": "{count} sind zu viele: Höchstens {most} Passwörter kommen auf einmal hinein;"
+    " teilen Sie die Liste",
     "passwords-there": "Mindestens eines dieser Passwörter gibt es schon; keines wurde hinzugefügt",
     "report-held": "Ein versiegelter Bericht, der festgehalten wird, nennt eines dieser Passwörter; vor dem"
     " {until} wird nichts gelöscht: {reason}",
@@ -283,6 +285,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "line-alike": "Das Passwort ist dem von Zeile {line} zu ähnlich: Groß und klein, Leerzeichen, Striche, O"
     " und 0, I, L und 1 gelten als gleich",
     "line-long": "Die Zeile hat mehr als {most} Zeichen",
+    "list-unnamed": "Es sind mehrere Spalten, und die erste sieht nicht nach Passwörtern aus: "
+    + _LIST,
     "list-empty": "In der Datei ist kein Passwort",
     "list-large": "Die Datei hat mehr als {most} MiB",
     "list-long": "Die Datei hat mehr als {most} Passwörter",
@@ -322,8 +326,8 @@ GERMAN: Final[Mapping[str, str]] = {
     "secret-question": "whsec_ und base64 von 24 bis 64 Bytes sind gefragt, oder ein Bearer-Token in ASCII",
     "secret-wowza": "8 Buchstaben und Ziffern oder mehr sind gefragt, und ein Verfahren, das es gibt",
     "two-active": "Es gibt schon {most} gültige, {names}: Widerrufen Sie erst einen",
-    "unreachable": "dort kann der Server nicht fragen: eine Adresse mit https:// auf einem öffentlichen Rechner"
-    " ist gefragt, an einem Port, den der Betreiber erlaubt (meist 443)",
+    "unreachable": "dort kann der Server nicht fragen: eine Adresse mit https:// auf einem öffentlichen"
+    " Rechner ist gefragt, an einem Port, den der Betreiber erlaubt (meist 443)",
     "url": "eine Adresse wie https://login.example.org/keys ist gefragt",
     "verifier-there": "Es gibt schon einen gültigen Schlüssel „{name}“",
     # Requests

@@ -613,11 +613,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "import_file": ("CSV file", "CSV-Datei"),
     "import_hint": (
         "Columns: password, label, valid from, valid until, max devices, test; the first line may"
-        " name them. UTF-8,"
-        " at most 8 MB.",
+        " name them, and has to where the first column is another. UTF-8, at most 50,000 passwords and 8 MB.",
         "Spalten: Passwort, Bezeichnung, gültig ab, gültig bis, Geräte, Test; die erste Zeile darf"
-        " sie nennen. UTF-8,"
-        " höchstens 8 MB.",
+        " sie nennen, und muss es, wo die erste Spalte eine andere ist. UTF-8, höchstens 50.000 Passwörter"
+        " und 8 MB.",
     ),
     "import_check": ("Check the list", "Liste prüfen"),
     "import_go": ("Import {count} passwords", "{count} Passwörter importieren"),
