@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from hashlib import blake2b
@@ -306,7 +306,11 @@ class Answers:
         )
         spoken = language(request.fields.accept_language)
         body = page_.refusal(error, spoken, root, film)
-        framing = page.headers(stream.settings.embed_origins if stream else (), refusal=True)
+        around: Sequence[str] = stream.settings.embed_origins if stream else ()
+        if isinstance(error, Closed) and error.kind == "site":
+            # Whoever looks at the frame is to see why; there is nothing in it to be lured into.
+            around = ("*",)
+        framing = page.headers(around, refusal=True)
         answer = _whole(body, [_TYPES["html"], _NO_STORE, *error.headers, *framing], None)
         return answer._replace(status=error.status)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pystream.acl.entrances.conditions import NONE, Conditions, verdict
+from pystream.acl.entrances.conditions import NONE, Conditions, embeds, verdict
 from pystream.acl.entrances.countries import Countries
 from pystream.acl.streams import Stream, conditions, is_elsewhere_alone, sites
 from pystream.errors import InvalidValue, SettingsError
@@ -35,6 +35,7 @@ class Closed(HttpError):
             self.facts = {"opens_at": opens_at}
 
 
+_FRAMES = frozenset(("iframe", "frame", "embed", "object"))
 _KINDS = {"early": "early", "expired": "late", "origin": "site"}
 _REASONS = {
     "early": "this film cannot be watched yet",
@@ -79,12 +80,22 @@ class Gate:
     def admits_page(self, stream: Stream, request: Request) -> None:
         """Raises `Closed` where the stream's own page could let in nobody, so that it asks for no password in
         vain: the stream has closed, or is shown on other sites alone, and the page in no frame (Fetch
-        Metadata 2.1; where a browser does not say, the page finds out)."""
+        Metadata 2.1; where a browser does not say, the page finds out), or in one of a site that may not show
+        it, of which the browser would show nothing."""
         settings = stream.settings
         if settings.closes_at is not None and settings.closes_at <= self._clock():
             raise Closed("late")
         alone = request.fields.sec_fetch_dest == "document"
         if is_elsewhere_alone(settings) and alone:
+            raise Closed("site")
+        around = _origin(request.fields.referer)
+        if (
+            request.fields.sec_fetch_dest not in _FRAMES
+            or around is None
+            or _is_ours(around, request)
+        ):
+            return
+        if not embeds(settings.embed_origins, around):
             raise Closed("site")
 
     def opens_at(self, stream: Stream) -> int | None:

@@ -13,7 +13,7 @@ unless it says otherwise (`allow_no_referrer`, `allow_unknown_country`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import (
@@ -100,10 +100,13 @@ def _embedded(conditions: Conditions, origin: str | None, referrer_origin: str |
     named = next((one for one in (origin, referrer_origin) if one and one != "null"), None)
     if named is None:
         return conditions.allow_no_referrer
-    named = named.lower()
-    if not _ORIGIN.fullmatch(named):
-        return False
-    return any(_matches(pattern, named) for pattern in conditions.origins)
+    return embeds(conditions.origins, named)
+
+
+def embeds(patterns: Collection[str], origin: str) -> bool:
+    """Whether a site of that origin is one of those that may embed, as in `Conditions`."""
+    named = origin.lower()
+    return bool(_ORIGIN.fullmatch(named)) and any(_matches(each, named) for each in patterns)
 
 
 def _matches(pattern: str, origin: str) -> bool:

@@ -23,6 +23,9 @@ let own = null;
 /** Of these the page speaks with the texts that a film has without a form. */
 const GATES = new Set(["early", "early_at", "late", "site", "network", "country"]);
 
+/** Why a visit ended that this tab would go on with; of whatever else, that it did. */
+const ENDED = new Set(["kicked", "revoked", ...GATES]);
+
 /** These say for how many seconds. */
 const TIMED = new Set(["devices", "tries", "full", "later"]);
 
@@ -170,7 +173,7 @@ export class Entry {
       } catch (error) {
         if (!(error instanceof Refused) || error.status !== 403) throw error;
         forget();
-        this.#tell(error.kind === "over" ? null : error.kind);
+        this.#tell(ENDED.has(error.kind) ? error.kind : "over", error.retryAfter, error.when);
       }
     }
     return this.#asked(visit);
