@@ -276,7 +276,7 @@ def test_the_first_ids_of_a_new_tenant_are_typed_as_forgivingly_as_is_said(house
         assert house.refused("fresh/film", wrong) == "password"
 
 
-def test_revoked_stops_at_the_next_request(either: House) -> None:
+def test_pain_54_revoked_stops_at_the_next_request(either: House) -> None:
     text, other = either.issue("acme/course"), either.issue("acme/course")
     visits = [either.let_in("acme/course", text) for _ in range(3)]
     goes_on = either.let_in("acme/course", other)
@@ -452,7 +452,7 @@ def test_whoever_leaves_makes_room(house: House) -> None:
     assert house.ask(first["leave"], "POST")[0] == 204
 
 
-def test_the_newest_device_may_come_before_the_oldest(either: House) -> None:
+def test_pain_53_the_newest_device_may_come_before_the_oldest(either: House) -> None:
     text = either.issue("acme/kick", max_devices=2)
     visits = [either.let_in("acme/kick", text) for _ in range(4)]
     assert [either.standing(visit) for visit in visits] == ["kicked", "kicked", "open", "open"]
@@ -576,7 +576,7 @@ def test_sessions_outlive_the_node(own: House) -> None:
         assert own.standing(visit) == "over"
 
 
-def test_guesses_are_throttled_and_whoever_is_right_comes_in(house: House) -> None:
+def test_pain_56_guesses_are_throttled_and_whoever_is_right_comes_in(house: House) -> None:
     """Three hundred people behind one address, each with a password, and one in ten with slips: all get
     in, whoever made the passwords. Then somebody guesses, and those that were made here still do."""
     made = [generate() for _ in range(150)]
@@ -878,6 +878,45 @@ def test_in_a_frame_that_keeps_nothing_it_is_said_why_the_film_stops(
         else:
             house.revoke("acme", text)
         in_frame(page, f"{ASKS} && {SHOWN}.includes({json.dumps(why)})")
+
+
+def test_in_a_frame_of_a_site_that_may_not_show_it_it_is_said_why(
+    house: House, chromium: Chromium, site: Site
+) -> None:
+    site.code = f'<iframe src="{address(house, "acme/course")}" width="800" height="450"></iframe>'
+    page = chromium.page(locale="en-US")
+    page.goto(f"{site.origin}/code")
+    why = "This film is shown on the site that offers it only. Please open it there."
+    in_frame(page, f"document.body?.innerText.includes({json.dumps(why)})")
+    page.close()
+
+
+def test_whose_visit_was_ended_is_told_and_comes_in_again(house: House, chromium: Chromium) -> None:
+    text = house.issue("acme/course")
+    page = chromium.page(locale="en-US")
+    page.goto(f"{address(house, 'acme/course')}#{text}")
+    page.until(ASKS)
+    page.press("Enter")
+    page.until(f"!({ASKS})")
+    visit = page.js("JSON.parse(sessionStorage.getItem('pystream-visit'))")
+    with house.store() as store:
+        tenant, stream = store.tenant("acme"), store.stream("acme", "course")
+        store.viewers.end_sessions(tenant.id, stream.id, who="test", now=int(time.time()))
+    until(lambda: house.standing(visit) == "over")
+    page.run("await page.reload()")
+    page.until(f"{ASKS} && {SHOWN}.includes('Your visit has ended')")
+    accessible(page)
+    # What no server of this house has given, as after its keys were lost.
+    page.js(f"document.getElementById('password').value = '{text}'")
+    page.press("Enter")
+    page.until(f"!({ASKS})")
+    page.js(
+        "sessionStorage.setItem('pystream-visit', JSON.stringify({...JSON.parse("
+        "sessionStorage.getItem('pystream-visit')), master: '/t/x/acme/course/master.m3u8'}))"
+    )
+    page.run("await page.reload()")
+    page.until(f"{ASKS} && {SHOWN}.includes('Your visit has ended')")
+    page.close()
 
 
 AGAIN = """

@@ -735,7 +735,7 @@ def node(tmp_path: Path, cluster: str | None, portal: Portal) -> Iterator[Node]:
         yield made
 
 
-def test_nothing_that_was_written_holds_a_mark(
+def test_pain_75_nothing_that_was_written_holds_a_mark(
     node: Node, portal: Portal, cluster: str | None
 ) -> None:
     kept, erased, gone = generate(), generate(), generate()

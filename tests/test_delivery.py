@@ -425,7 +425,7 @@ def test_a_download_in_small_ranges_has_the_same_rate() -> None:
 
 
 @pytest.mark.parametrize("name", ["own", "own-fmp4"])
-def test_a_viewers_key_opens_no_other_viewers_copy(server: Server, name: str) -> None:
+def test_pain_45_a_viewers_key_opens_no_other_viewers_copy(server: Server, name: str) -> None:
     format = "fmp4" if name == "own-fmp4" else "ts"
     twin, *_ = planned("plain.mp4", format).renditions
     (one, *_), (other, *_) = server.media(name), server.media(name)
@@ -457,7 +457,7 @@ def test_a_viewers_key_opens_no_other_viewers_copy(server: Server, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["shared", "open"])
-def test_a_cdn_gets_media_without_a_grant_and_keeps_it(server: Server, name: str) -> None:
+def test_pain_48_a_cdn_gets_media_without_a_grant_and_keeps_it(server: Server, name: str) -> None:
     path = server.media(name)[0]
     listed = server.playlist(path)
     grant = path.split("/")[2]

@@ -201,7 +201,7 @@ def test_what_cannot_be_issued(grants: Grants) -> None:
 
 
 @given(st.lists(st.integers(1, 900), max_size=60), st.integers(1, 3600), st.integers(60, 600))
-def test_who_fetches_the_playlist_watches_to_the_hard_end_and_who_does_not_is_out(
+def test_pain_50_who_fetches_the_playlist_watches_to_the_hard_end_and_who_does_not_is_out(
     pauses: list[int], whole: int, window: int
 ) -> None:
     """A player that comes back after each of the pauses, with the grant that it was given last."""

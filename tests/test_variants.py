@@ -263,7 +263,7 @@ def test_who_has_a_link_watches(doors: Doors) -> None:
         assert canary not in doors.node.said()
 
 
-def test_the_end_of_a_link_ends_the_entry_and_not_the_film(doors: Doors) -> None:
+def test_pain_52_the_end_of_a_link_ends_the_entry_and_not_the_film(doors: Doors) -> None:
     secret = doors.verifier("acme", kind="link")
     query, visit = "", dict[str, Any]()
 
@@ -685,6 +685,15 @@ def test_a_page_that_lets_in_nobody_asks_for_no_password(door: Doors) -> None:
     assert b"on the site that offers it only" in page(**alone)[1]
     # In a frame, its policy keeps other sites from showing it; some browsers say nothing.
     assert page(**framed)[0] == page()[0] == 200
+    assert page(**framed, Referer="https://www.example.org/")[0] == 200
+    # The browser would show nothing of it, and say nothing of why.
+    for wrong in ("https://evil.example/", "http://www.example.org/"):
+        status, fields, body = door.ask(
+            "/acme/course/", Accept="text/html", Referer=wrong, **framed
+        )
+        assert status == 403 and b"on the site that offers it only" in body
+        assert fields["content-security-policy"].endswith("frame-ancestors *")
+        assert b"<a " not in body and b"<form" not in body
     # With no site named, the page is where it is shown.
     door.set("acme/course", embed_origins=())
     until(lambda: page(**alone)[0] == 200)
