@@ -173,6 +173,11 @@ PAGES = (
     *("people", "tokens", "organisation", "account", "password", "streams", "verifiers"),
     *("verifiers/-/new?kind=akamai", "verifiers/-/new?kind=question"),
 )
+ONE_ROW = "new Set([...document.querySelectorAll('nav li')].map((each) => each.offsetTop)).size"
+IN_SIGHT = """
+(({ left, right }) => left >= 0 && right <= innerWidth)(
+  (document.querySelector("nav [aria-current]") ?? document.body).getBoundingClientRect())
+"""
 STILLS = """Array.from(document.querySelectorAll('video')).every((each) => each.readyState >= 2)"""
 
 
@@ -191,6 +196,8 @@ def test_every_page_is_accessible_in_each_language_and_scheme(
             assert page.js("document.documentElement.lang") == locale[:2]
             # Nothing is wider than the window.
             assert page.js("document.documentElement.scrollWidth <= innerWidth"), path
+            # The ways are in one row, and the one that one is on is in sight.
+            assert page.js(ONE_ROW) == 1 and page.js(IN_SIGHT), path
         clean(page)
         page.close()
 
