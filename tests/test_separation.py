@@ -334,8 +334,8 @@ CALLS: dict[type, dict[str, Call]] = {
             for access in ("personal", "shared", "signed", "external")
         ),
         "known": lambda full: full.store.viewers.known(full.other, [full.passwords["acme"]]),
-        "check_not_held": lambda full: full.store.viewers.check_not_held(
-            full.other, [full.passwords["acme"]], NOW
+        "give_up": lambda full: full.store.viewers.give_up(
+            full.other, [full.passwords["acme"]], **WHO
         ),
         "forget_sessions": lambda full: full.store.viewers.forget_sessions(
             full.other, [full.passwords["acme"]]

@@ -355,7 +355,7 @@ class ViewerStore:
                     )
                 }
                 others = sorted(set(ids) - given_up)
-                self.check_not_held(tenant_id, others, now)
+                self._check_not_held(tenant_id, others, now)
                 self.restrictions.check_none(tenant_id, others)
                 for some in _slices(others):
                     connection.execute(
@@ -364,6 +364,33 @@ class ViewerStore:
                         .values(erased_at=now)
                     )
             self.revoke(tenant_id, ids, who=who, now=now)
+
+    def _check_not_held(self, tenant_id: int, ids: Collection[int], now: int) -> None:
+        """Raises `InvalidValue` where a report that is held names one of these passwords."""
+        name, report, hold = (
+            tables.attendance_report_name.c,
+            tables.attendance_report,
+            tables.attendance_hold,
+        )
+        wanted = (
+            select(hold.c.until, hold.c.reason)
+            .join(report, report.c.subject == hold.c.subject)
+            .join(tables.attendance_report_name, name.report_id == report.c.id)
+            .where(name.tenant_id == tenant_id, hold.c.until > now)
+            .order_by(hold.c.until.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            for some in _slices(sorted(set(ids))):
+                held = connection.execute(wanted.where(name.password_id.in_(some))).one_or_none()
+                if held is not None:
+                    day = f"{datetime.fromtimestamp(held.until, UTC):%Y-%m-%d}"
+                    text = (
+                        "a sealed report that is held names one of these passwords, so nothing is"
+                        f" erased before {day}: {held.reason}"
+                    )
+                    said = Said("report-held", text, until=day, reason=held.reason)
+                    raise InvalidValue(said)
 
     def known(self, tenant_id: int, ids: Collection[int]) -> frozenset[int]:
         """Which of the ids are of this tenant's passwords, revoked or not, or of those that are gone and that
@@ -434,33 +461,6 @@ class ViewerStore:
         with self._database.reading() as connection:
             found = list(_references(connection, tenant_id, ids))
         return tuple(dict.fromkeys(reference for _, reference in found))
-
-    def check_not_held(self, tenant_id: int, ids: Collection[int], now: int) -> None:
-        """Raises `InvalidValue` where a report that is held names one of these passwords."""
-        name, report, hold = (
-            tables.attendance_report_name.c,
-            tables.attendance_report,
-            tables.attendance_hold,
-        )
-        wanted = (
-            select(hold.c.until, hold.c.reason)
-            .join(report, report.c.subject == hold.c.subject)
-            .join(tables.attendance_report_name, name.report_id == report.c.id)
-            .where(name.tenant_id == tenant_id, hold.c.until > now)
-            .order_by(hold.c.until.desc())
-            .limit(1)
-        )
-        with self._database.reading() as connection:
-            for some in _slices(sorted(set(ids))):
-                held = connection.execute(wanted.where(name.password_id.in_(some))).one_or_none()
-                if held is not None:
-                    day = f"{datetime.fromtimestamp(held.until, UTC):%Y-%m-%d}"
-                    text = (
-                        "a sealed report that is held names one of these passwords, so nothing is"
-                        f" erased before {day}: {held.reason}"
-                    )
-                    said = Said("report-held", text, until=day, reason=held.reason)
-                    raise InvalidValue(said)
 
     def forget_sessions(self, tenant_id: int, ids: Collection[int]) -> None:
         """Deletes the sessions of a tenant's passwords, which have to be revoked."""
