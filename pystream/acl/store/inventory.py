@@ -112,6 +112,7 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_checkpoint": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_cosignature": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_delivery": Held((DataClass.ATTENDANCE_LOG,)),
+    "attendance_mailed": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_timestamp": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_event": Held((DataClass.SETTINGS,)),
     "attendance_event_stream": Held((DataClass.SETTINGS,)),

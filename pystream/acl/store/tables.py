@@ -59,6 +59,7 @@ tenant = Table(
     # The version of the purpose text that was accepted, or nothing.
     Column("attendance_purpose", String(16), nullable=False, server_default=text("''")),
     Column("checkpoint_url", Text, nullable=False, server_default=text("''")),
+    Column("checkpoint_mail", Text, nullable=False, server_default=text("''")),
     Column("checkpoint_cosigner", Text, nullable=False, server_default=text("''")),
     # Days of its own for which these classes of data are kept; null: those of the node.
     Column("attendance_days", Integer),
@@ -573,6 +574,15 @@ attendance_delivery = Table(
     Column("at", BigInteger, nullable=False),
 )
 
+# Which ones the operator's mail server has taken for the tenant, and when.
+attendance_mailed = Table(
+    "attendance_mailed",
+    metadata,
+    Column("checkpoint_id", BigInteger, ForeignKey("attendance_checkpoint.id"), primary_key=True),
+    Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
 # What a time stamping authority has said of a checkpoint: its answer (RFC 3161), and the time in it.
 attendance_timestamp = Table(
     "attendance_timestamp",
@@ -644,6 +654,19 @@ attendance_cursor = Table(
     Column("latest", BigInteger, nullable=False, server_default=text("0")),
 )
 
+# How each node has recorded attendance, by day (UTC, since 1970): what stands in front of it, whether its
+# clock was synchronised all the time, and the most that it may have been wrong by. A node is a hash of its
+# host's name; rows stay, as they are of no tenant and no viewer.
+attendance_node = Table(
+    "attendance_node",
+    metadata,
+    Column("node", LargeBinary(16), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("proxy", String(16), nullable=False),
+    Column("is_synchronised", Boolean, nullable=False),
+    Column("clock_error_ms", BigInteger, nullable=False),
+)
+
 # What is attended: a programme over several streams and days. Windows and breaks are [[from, to], ...] in
 # ms since 1970, `timezone` is the one that they were written in.
 attendance_event = Table(
@@ -661,6 +684,9 @@ attendance_event = Table(
     Column("threshold_pct", Integer),
     Column("least_minutes", Integer),
     Column("seal_after_s", Integer, nullable=False),
+    Column("lookahead_s", Integer),
+    Column("bridge_ms", Integer),
+    Column("credit_outage", Boolean, nullable=False, server_default=false()),
     Column("created_at", BigInteger, nullable=False),
     UniqueConstraint("tenant_id", "name"),
     sqlite_autoincrement=True,
