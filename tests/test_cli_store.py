@@ -241,6 +241,7 @@ def test_tenants(here: Path) -> None:
         "notice": "",
         "attendance_purpose": "",
         "checkpoint_url": "",
+        "checkpoint_mail": "",
         "checkpoint_cosigner": "",
         "attendance_days": None,
         "attendance_reports_days": None,

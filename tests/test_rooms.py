@@ -66,6 +66,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "alembic": "pystream.acl.store",
     "argon2": "pystream.acl.sign_in",
     "jinja2": "pystream.server.office.console",
+    "smtplib": "pystream.server.mail",
     "sqlite3": "pystream.acl.store",
     "reportlab": (
         *("pystream.acl.cards", "pystream.acl.qr", "pystream.acl.typeface"),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream.attendance.nodes import PROXIES
 from pystream.errors import SettingsError
 from pystream.server.settings import (
     EXAMPLE,
@@ -198,6 +199,24 @@ def test_settings_are_frozen() -> None:
             "attendance.timestamp_url",
             "a URL like",
         ),
+        (
+            "[attendance]\nmail_server = 'mail.example'\nmail_from = 'a@b.example'",
+            2,
+            "attendance.mail_server",
+            "a host and a port",
+        ),
+        (
+            "[attendance]\nmail_server = 'mail.example:587'\nmail_from = 'a@b'",
+            3,
+            "attendance.mail_from",
+            "an address like",
+        ),
+        (
+            "[attendance]\nmail_server = 'x.y:587'\nmail_from = 'a@b.c'\nmail_user = 'a'",
+            4,
+            "attendance.mail_user",
+            "mail_password_file",
+        ),
         ("[tls]\nredirect = true", 2, "tls.redirect", "no HTTPS"),
         ("[tls]\nhsts_seconds = 1", 2, "tls.hsts_seconds", "no HTTPS"),
         ("[server]\nlisten = ['a:1', 'a:1']", 2, "server.listen", "named twice"),
@@ -210,6 +229,14 @@ def test_an_error_names_file_line_and_key(text: str, line: int, key: str, said: 
     assert error.key == key or not key
     assert said in str(error)
     assert str(error).startswith(f"pystream.toml:{line}: {error.key}")
+
+
+def test_what_stands_in_front_of_a_node() -> None:
+    behind = "[server]\ntrusted_proxies = ['10.0.0.0/8']\n"
+    found = [
+        parse(text, "x", {}).server.proxy for text in ("", behind, f"{behind}proxy_protocol = true")
+    ]
+    assert found == list(PROXIES)
 
 
 def test_what_is_no_toml_hides_nothing_else() -> None:

@@ -320,6 +320,13 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         "can cosign checkpoints",
     ),
     (
+        "checkpoints by mail",
+        facts(tenant=own(checkpoint_mail="a@x.org")),
+        "measures",
+        "gehen per E-Mail an den Kunden",
+        "are sent to the customer by mail",
+    ),
+    (
         "checkpoints",
         facts(tenant=own(checkpoint_url="https://x.org/")),
         "measures",

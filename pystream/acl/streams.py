@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
+from pystream.acl.addresses import is_mail_address
 from pystream.acl.entrances.conditions import Conditions
 from pystream.acl.entrances.conditions import problems as problems_of_conditions
 from pystream.acl.grants import LONGEST_S
@@ -49,10 +50,10 @@ class TenantSettings:
     streams get together; None: no limit. `notice`: what viewers are told before anything is recorded,
     plain text with empty lines between paragraphs. `attendance_purpose`: the version of the purpose
     text that the tenant has accepted, without which no attendance is recorded; empty: none.
-    `checkpoint_url`: where checkpoints of the log of attendance are sent, https; `checkpoint_cosigner`:
-    the key, as text, of who cosigns them for the tenant; empty: nobody. `attendance_days`: days for which
-    events of attendance are kept, and `attendance_reports_days`: the same of its sealed reports; None: as
-    the node has it.
+    `checkpoint_url`: where checkpoints of the log of attendance are sent, https, and `checkpoint_mail`: the
+    same by mail; `checkpoint_cosigner`: the key, as text, of who cosigns them for the tenant; empty:
+    nobody. `attendance_days`: days for which events of attendance are kept, and `attendance_reports_days`:
+    the same of its sealed reports; None: as the node has it.
     """
 
     display: str = ""
@@ -61,6 +62,7 @@ class TenantSettings:
     notice: str = ""
     attendance_purpose: str = ""
     checkpoint_url: str = ""
+    checkpoint_mail: str = ""
     checkpoint_cosigner: str = ""
     attendance_days: int | None = None
     attendance_reports_days: int | None = None
@@ -296,6 +298,12 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
             "url",
             "one like https://login.example.org/checkpoints is wanted",
             of="checkpoint_url",
+        )
+    if settings.checkpoint_mail and not is_mail_address(settings.checkpoint_mail):
+        yield Said(
+            "mail-address",
+            "one like attendance@example.org is wanted",
+            of="checkpoint_mail",
         )
     if settings.checkpoint_cosigner and not _is_cosigner(settings.checkpoint_cosigner):
         yield Said(

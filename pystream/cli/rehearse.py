@@ -181,7 +181,7 @@ def _plan(
         embed_lock=False,
     )
     # Nobody outside is told of checkpoints.
-    alone = replace(tenant.settings, checkpoint_url="", checkpoint_cosigner="")
+    alone = replace(tenant.settings, checkpoint_url="", checkpoint_mail="", checkpoint_cosigner="")
     return Plan(
         settings=path,
         tenant=stream.tenant,

@@ -164,7 +164,7 @@ def _parser(action: str, description: str, example: str) -> Parser:
         "         [--max-rate RATE] [--notice-file FILE]\n"
         "         [--attendance-purpose VERSION] [--attendance-days N]\n"
         "         [--attendance-reports-days N] [--checkpoint-url URL]\n"
-        "         [--checkpoint-cosigner KEY] [--by NAME]\n"
+        "         [--checkpoint-mail ADDRESS] [--checkpoint-cosigner KEY] [--by NAME]\n"
         "         [--config FILE | --store URL] [--json]",
         description=description,
         epilog=f"{_store.WHERE}\n{_store.EXIT_CODES}\nexample:\n  {example}\n",
@@ -215,6 +215,12 @@ def _add_settings(parser: Parser) -> None:
         type=_or_none,
         metavar="URL",
         help="where checkpoints of its attendance are sent, an https address of the Internet; none: nowhere",
+    )
+    group.add_argument(
+        "--checkpoint-mail",
+        type=_or_none,
+        metavar="ADDRESS",
+        help="the same by mail, where the settings name a server of it (attendance.mail_server)",
     )
     group.add_argument(
         "--checkpoint-cosigner",

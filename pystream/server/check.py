@@ -58,6 +58,7 @@ def check(
     findings = Findings()
     findings.wrong += _certificates(settings)
     findings.wrong += _timestamps(settings)
+    _mail(settings, findings)
     _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
     path = settings.store.url.removeprefix("sqlite:///")
@@ -106,14 +107,32 @@ def _timestamps(settings: Settings) -> Iterator[str]:
             "attendance.timestamp_url: the Python package rfc3161-client is not installed: pip install"
             " '.[timestamps]' in its checkout"
         )
+    yield from _roots("timestamp_certificates", settings.attendance.timestamp_certificates)
+
+
+def _roots(name: str, path: str) -> Iterator[str]:
     try:
-        with open(settings.attendance.timestamp_certificates, "rb") as file:
+        with open(path, "rb") as file:
             if b"-----BEGIN CERTIFICATE-----" in file.read():
                 return
         why = "there is no certificate in it, in PEM"
     except OSError as error:
         why = os.strerror(error.errno or 0)
-    yield f"attendance.timestamp_certificates: {settings.attendance.timestamp_certificates}: {why}"
+    yield f"attendance.{name}: {path}: {why}"
+
+
+def _mail(settings: Settings, findings: Findings) -> None:
+    attendance = settings.attendance
+    if not attendance.mail_server:
+        return
+    if attendance.mail_certificates:
+        findings.wrong += _roots("mail_certificates", attendance.mail_certificates)
+    if path := attendance.mail_password_file:
+        name = "attendance.mail_password_file"
+        said = _said(_read, path)
+        if said is not None:
+            findings.wrong.append(f"{name}: {said}")
+        findings.notes += _open_to_others(name, path)
 
 
 def _lifetimes(settings: Settings, now: datetime, findings: Findings) -> None:
@@ -215,6 +234,12 @@ def _store(settings: Settings, findings: Findings, film_seconds: float) -> None:
             )
         if not wrong:
             sound.append(stream)
+    unmailed = [each.name for each in tenants.values() if each.settings.checkpoint_mail]
+    if unmailed and not settings.attendance.mail_server:
+        names = ", ".join(unmailed[:_NAMED]) + (" ..." if unmailed[_NAMED:] else "")
+        findings.notes.append(
+            f"attendance.mail_server names none, and checkpoints of {names} are to go by mail"
+        )
     recorded = [each for each in sound if records_attendance(each, tenants.get(each.tenant))]
     if recorded and not settings.attendance.allow_unsynced and not synchronised():
         names = ", ".join(map(_name, recorded[:_NAMED])) + (" ..." if recorded[_NAMED:] else "")

@@ -1,14 +1,15 @@
 """The writer signs what it has recorded: a checkpoint a day of each tenant's log that has grown. It sends the
 newest to the tenant's site, where there is one (`checkpoint_url`): the note is the body of a POST. An answer
 with status 200 has taken it, and may be the note cosigned, which is kept if it is the tenant's cosigner's.
-An authority stamps it with the time, where the operator has named one. What fails is tried again, ever less
+By mail it goes as a file to an address (`checkpoint_mail`), where the operator has named a mail server. An
+authority stamps it with the time, where the operator has named one. What fails is tried again, ever less
 often.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import ModuleType
@@ -34,13 +35,28 @@ T = TypeVar("T")
 
 _LOOK_SECONDS = 30.0
 _ANSWER_SECONDS = 10.0
+# A mail takes several answers.
+_MAIL_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 3600.0
 
 
+_SUBJECT = "Attendance of {name}: checkpoint of {size} events / Teilnahme: Prüfpunkt"
+_LETTER = """\
+The file is a checkpoint of the log in which the attendance of {name}'s viewers is recorded. Keep it: with it,
+nobody can change what was recorded before, unnoticed. `pystream attendance cosign` signs it for you, and
+`pystream attendance verify --checkpoint` takes it. It names no viewer.
+
+Die Datei ist ein Prüfpunkt des Protokolls, in dem die Teilnahme der Zuschauer von {name} aufgezeichnet ist.
+Heben Sie ihn auf: Damit kann niemand unbemerkt ändern, was bis dahin aufgezeichnet wurde. `pystream
+attendance cosign` zeichnet ihn für Sie gegen, und `pystream attendance verify --checkpoint` nimmt ihn an. Er
+nennt keinen Zuschauer.
+"""
+
+
 class Checkpoints:
     """`settings` may be changed while it runs. `clock` gives Unix seconds; `client` makes what calls
-    sites."""
+    sites; `untold` is called with one of `gauges.ANCHORS` each time that one cannot be told."""
 
     def __init__(
         self,
@@ -51,6 +67,7 @@ class Checkpoints:
         heads: Heads,
         clock: Callable[[], float] = time.time,
         client: Callable[[Outgoing], Client] | None = None,
+        untold: Callable[[str], None] = lambda anchor: None,
     ) -> None:
         self._store = store
         self._notary = notary
@@ -60,6 +77,8 @@ class Checkpoints:
         self._clock = clock
         self._make_client = client or _client
         self._client: Client | None = None
+        self._untold = untold
+        self._ways = {"site": self._send, "mail": self._mail, "authority": self._stamp}
         # By what is asked for and checkpoint: how long the last pause was, and when it ends.
         self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
 
@@ -131,37 +150,39 @@ class Checkpoints:
 
     async def deliver(self) -> None:
         """Sends what is to be sent or stamped, and was not tried a moment ago."""
+        settings = self.settings.attendance
         try:
-            found = [("send", *each) for each in await _in_thread(self._notary.undelivered)]
-            if self.settings.attendance.timestamp_url:
-                found += [("stamp", *each) for each in await _in_thread(self._notary.unstamped)]
+            found = [("site", *each) for each in await _in_thread(self._notary.undelivered)]
+            if settings.mail_server:
+                found += [("mail", *each) for each in await _in_thread(self._notary.unmailed)]
+            if settings.timestamp_url:
+                found += [("authority", *each) for each in await _in_thread(self._notary.unstamped)]
         except Exception as error:
             log.lasting("store-unreachable", error)
             return
         now = trio.current_time()
         # What is done, or is not the newest any more, is forgotten.
         self._pauses = {
-            (what, each.id): self._pauses.get((what, each.id), (0.0, now))
-            for what, _, each in found
+            (anchor, each.id): self._pauses.get((anchor, each.id), (0.0, now))
+            for anchor, _, each in found
         }
         async with trio.open_nursery() as nursery:
-            for what, tenant, signed in found:
-                pause, end = self._pauses[what, signed.id]
+            for anchor, tenant, signed in found:
+                pause, end = self._pauses[anchor, signed.id]
                 if end <= now:
                     pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
-                    self._pauses[what, signed.id] = pause, now + pause
-                    do = self._send if what == "send" else self._stamp
-                    nursery.start_soon(self._try, do, tenant, signed)
+                    self._pauses[anchor, signed.id] = pause, now + pause
+                    nursery.start_soon(self._try, anchor, tenant, signed)
 
-    async def _try(
-        self, do: Callable[[str, Signed], Awaitable[None]], tenant: str, signed: Signed
-    ) -> None:
+    async def _try(self, anchor: str, tenant: str, signed: Signed) -> None:
         try:
-            await do(tenant, signed)
+            await self._ways[anchor](tenant, signed)
         except (OutgoingError, NotProven) as error:
+            self._untold(anchor)
             log.warning("checkpoint-not-told", tenant=tenant, **log.fault(error))
         except Exception as error:
             # Whatever it is, it is tried again.
+            self._untold(anchor)
             log.lasting("checkpoint-not-told", error)
 
     async def _send(self, name: str, signed: Signed) -> None:
@@ -169,6 +190,27 @@ class Checkpoints:
         url, body = tenant.settings.checkpoint_url, signed.note.encode()
         answer = await self._call(name, url, body, "text/plain; charset=utf-8")
         await _in_thread(partial(self._taken, name, signed, answer))
+
+    async def _mail(self, name: str, signed: Signed) -> None:
+        mail = await _in_thread(_import_mail)
+        tenant, now = await _in_thread(partial(self._store.tenant, name)), int(self._clock())
+        letter = mail.Letter(
+            to=tenant.settings.checkpoint_mail,
+            subject=_SUBJECT.format(name=name, size=signed.size),
+            text=_LETTER.format(name=name),
+            name=f"{name}-{signed.epoch}-{signed.size}.txt",
+            attached=signed.note.encode(),
+            at=now,
+        )
+        send = partial(mail.send, letter, self.settings.attendance, _ANSWER_SECONDS)
+        with trio.move_on_after(_MAIL_SECONDS) as scope:
+            # Whoever is left alone with it may still send it: it has the same name when it comes again.
+            await trio.to_thread.run_sync(send, abandon_on_cancel=True)
+        if scope.cancelled_caught:
+            raise OutgoingError("slow", "the mail server does not come to an end")
+        mailed = partial(self._notary.mailed, signed.tenant_id, signed.id, now)
+        with suppress(NotFound):
+            await _in_thread(mailed)
 
     async def _stamp(self, name: str, signed: Signed) -> None:
         timestamps = await _in_thread(_import_timestamps)
@@ -210,6 +252,13 @@ class Checkpoints:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work)
+
+
+def _import_mail() -> ModuleType:
+    # Most nodes send none.
+    from pystream.server import mail
+
+    return mail
 
 
 def _import_timestamps() -> ModuleType:

@@ -44,6 +44,8 @@ UNACCEPTED: Final = ("limit", "descriptors", "memory")
 GUARDED: Final = ("slowed", "refused", "banned")
 """What was done about too many requests: told to come again, told so with the connection's end, and not
 heard."""
+ANCHORS: Final = ("site", "mail", "authority")
+"""To whom the writer tells checkpoints: the tenant's site, the mail server, who stamps them with the time."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 LAG_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper bounds of the lag histogram's classes; the last class has none."""
@@ -90,6 +92,7 @@ class _Head(IntEnum):
     COMMITTED_MS = 6
     SECRET = 7  # two cells
     SYNS = 9  # as many as `Syns` has
+    UNTOLD = 20  # as many as `ANCHORS`
 
 
 class Syns(NamedTuple):
@@ -110,6 +113,7 @@ class Syns(NamedTuple):
     accept_overflows: int = 0
 
 
+_UNTOLD: Final = slice(_Head.UNTOLD, _Head.UNTOLD + len(ANCHORS))
 _SYNS: Final = slice(_Head.SYNS, _Head.SYNS + len(Syns()))
 
 
@@ -146,6 +150,7 @@ _NAMES = (
     ENDS,
     UNACCEPTED,
     GUARDED,
+    ANCHORS,
 )
 _VERSION = crc32(
     repr((_HEAD_CELLS, _MOST_VIEWERS, _GAUGES, _PLACES, _NAMES, Syns._fields)).encode()
@@ -257,6 +262,10 @@ class Board:
         """`now`, of the monotonic clock, is when the store last took what was counted."""
         self._head[_Head.COMMITTED_MS] = int(now * 1000)
 
+    def untold(self, anchor: str) -> None:
+        """A checkpoint could not be told to one of `ANCHORS`, once."""
+        self._head[_Head.UNTOLD + ANCHORS.index(anchor)] += 1
+
     # Anybody's
 
     @property
@@ -273,6 +282,10 @@ class Board:
         """Seconds since the store last took what was counted; since the machine's start where it
         never did."""
         return max(0.0, time.monotonic() - self._head[_Head.COMMITTED_MS] / 1000)
+
+    def all_untold(self) -> Mapping[str, int]:
+        """How often a checkpoint could not be told, by whom it was for."""
+        return dict(zip(ANCHORS, self._head[_UNTOLD], strict=True))
 
     def syns(self) -> Syns:
         return Syns(*self._head[_SYNS])

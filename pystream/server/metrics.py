@@ -84,6 +84,12 @@ def families(
     yield from _alarms(lost, displaced)
     yield from _requests(board)
     yield from _syns(board.syns())
+    yield Family(
+        "pystream_checkpoints_untold_total",
+        "counter",
+        "Tries to tell a checkpoint of attendance, each of which comes again, by whom it was for.",
+        [("", {"to": anchor}, count) for anchor, count in board.all_untold().items()],
+    )
     yield from _cache(cached)
     yield from _workers(board)
     yield from _streams(board, streams)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pystream.acl.addresses import is_mail_address
 from pystream.acl.retention import Rules, problems
 from pystream.errors import SettingsError
 
@@ -148,6 +149,13 @@ class Server(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     proxy_protocol: bool = False
     max_connections: Positive = 20_000
     grace_seconds: Seconds = 40.0
+
+    @property
+    def proxy(self) -> str:
+        """What stands in front of the node: one of `pystream.attendance.nodes.PROXIES`."""
+        if self.proxy_protocol:
+            return "tcp"
+        return "http" if self.trusted_proxies else "none"
 
 
 class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -348,6 +356,11 @@ class Attendance(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     allow_unsynced: bool = False
     timestamp_url: str = ""
     timestamp_certificates: str = ""
+    mail_server: str = ""
+    mail_from: str = ""
+    mail_user: str = ""
+    mail_password_file: str = ""
+    mail_certificates: str = ""
 
 
 class Privacy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -536,13 +549,18 @@ def _resolved(settings: Settings, folder: str) -> Settings:
         for each in settings.tls.certificates
     )
     changed, backups = msgspec.structs.replace, settings.retention.key_backups_folder
-    geo, roots = settings.geo.database, settings.attendance.timestamp_certificates
+    geo, attendance = settings.geo.database, settings.attendance
+    files = {
+        name: path and absolute(path)
+        for name in ("timestamp_certificates", "mail_password_file", "mail_certificates")
+        for path in [getattr(attendance, name)]
+    }
     return changed(
         settings,
         store=StoreSettings(url=url),
         keys=_keys(settings.keys, absolute, database, url),
         geo=changed(settings.geo, database=geo and absolute(geo)),
-        attendance=changed(settings.attendance, timestamp_certificates=roots and absolute(roots)),
+        attendance=changed(attendance, **files),
         retention=changed(settings.retention, key_backups_folder=backups and absolute(backups)),
         tls=changed(settings.tls, certificates=certificates),
         console=changed(
@@ -598,6 +616,7 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
         )
     if not re.fullmatch(r"(https?://[!-~]{1,2040})?", attendance.timestamp_url):
         yield ("attendance", "timestamp_url"), "a URL like https://stamps.example.org/ is wanted"
+    yield from _of_mail(attendance)
     for data, wrong in problems(settings.retention.rules):
         yield ("retention", f"{data}_days"), wrong
     seen = set[str]()
@@ -611,6 +630,30 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
             if str(place) in seen:
                 yield key, f"{place} is named twice"
             seen.add(str(place))
+
+
+def _of_mail(attendance: Attendance) -> Iterator[tuple[Key, str]]:
+    if not attendance.mail_server:
+        return
+    try:
+        wrong = bool(Listen(attendance.mail_server).path) or attendance.mail_server[0] == "*"
+    except ValueError:
+        wrong = True
+    if wrong:
+        yield (
+            ("attendance", "mail_server"),
+            'a host and a port, as in "mail.example.org:587", is wanted',
+        )
+    if not is_mail_address(attendance.mail_from):
+        yield (
+            ("attendance", "mail_from"),
+            "an address like video@example.org is wanted, from which mail_server takes mail",
+        )
+    if bool(attendance.mail_user) != bool(attendance.mail_password_file):
+        yield (
+            ("attendance", "mail_user"),
+            "it goes with attendance.mail_password_file, or there is neither",
+        )
 
 
 # The environment

@@ -164,6 +164,13 @@ def _transfer(facts: Facts, language: str) -> list[Said]:
                 "Checkpoints of attendance are sent to the customer's site; they hold hashes.",
             )
         )
+    if facts.tenant.settings.checkpoint_mail:
+        found.append(
+            (
+                "Prüfpunkte der Anwesenheit gehen per E-Mail an den Kunden; sie enthalten Hashwerte.",
+                "Checkpoints of attendance are sent to the customer by mail; they hold hashes.",
+            )
+        )
     return found
 
 

@@ -216,6 +216,11 @@ class Notary:
             tables.attendance_delivery, tables.tenant.c.checkpoint_url != ""
         )
 
+    def unmailed(self) -> list[tuple[str, Signed]]:
+        """The newest checkpoint of each tenant who wants them by mail, by the tenant's name, if it was not
+        sent."""
+        return self._newest_without(tables.attendance_mailed, tables.tenant.c.checkpoint_mail != "")
+
     def unstamped(self) -> list[tuple[str, Signed]]:
         """The newest checkpoint of each tenant, by the tenant's name, if it has no time stamp."""
         return self._newest_without(tables.attendance_timestamp)
@@ -241,6 +246,10 @@ class Notary:
     def delivered(self, tenant_id: int, checkpoint_id: int, now: int) -> None:
         """A tenant's site has taken a checkpoint. Raises `NotFound` for one of another tenant."""
         self._add(tables.attendance_delivery, tenant_id, checkpoint_id, {"at": now})
+
+    def mailed(self, tenant_id: int, checkpoint_id: int, now: int) -> None:
+        """The mail server has taken a checkpoint. Raises `NotFound` as `delivered` does."""
+        self._add(tables.attendance_mailed, tenant_id, checkpoint_id, {"at": now})
 
     def stamped(self, tenant_id: int, checkpoint_id: int, at: int, answer: bytes) -> None:
         """An authority has answered, with that time in it. Raises `NotFound` as `delivered` does."""

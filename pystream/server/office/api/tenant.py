@@ -82,6 +82,15 @@ CheckpointUrl = Annotated[
         " an answer with status 200 may be the checkpoint cosigned. Empty: nowhere.",
     ),
 ]
+CheckpointMail = Annotated[
+    str,
+    Meta(
+        max_length=254,
+        description="The address to which each checkpoint of the log of attendance is sent by mail, as a"
+        " file, where the server's operator has named a mail server; empty: none.",
+        examples=["attendance@example.org"],
+    ),
+]
 CheckpointCosigner = Annotated[
     str,
     Meta(
@@ -112,6 +121,7 @@ class TenantView(Struct, kw_only=True):
     notice_version: str | None
     attendance_purpose: AttendancePurpose
     checkpoint_url: CheckpointUrl
+    checkpoint_mail: CheckpointMail
     checkpoint_cosigner: CheckpointCosigner
     attendance_days: Annotated[Days | None, _EVENT_DAYS]
     attendance_reports_days: Annotated[Days | None, _REPORT_DAYS]
@@ -132,6 +142,7 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     notice: Notice | UnsetType = UNSET
     attendance_purpose: AttendancePurpose | UnsetType = UNSET
     checkpoint_url: CheckpointUrl | UnsetType = UNSET
+    checkpoint_mail: CheckpointMail | UnsetType = UNSET
     checkpoint_cosigner: CheckpointCosigner | UnsetType = UNSET
     attendance_days: Annotated[Days | None, _EVENT_DAYS] | UnsetType = UNSET
     attendance_reports_days: Annotated[Days | None, _REPORT_DAYS] | UnsetType = UNSET
@@ -373,6 +384,7 @@ def _view(tenant: Tenant) -> TenantView:
         notice_version=notice_version(settings.notice),
         attendance_purpose=settings.attendance_purpose,
         checkpoint_url=settings.checkpoint_url,
+        checkpoint_mail=settings.checkpoint_mail,
         checkpoint_cosigner=settings.checkpoint_cosigner,
         attendance_days=settings.attendance_days,
         attendance_reports_days=settings.attendance_reports_days,
