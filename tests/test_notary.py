@@ -318,6 +318,65 @@ def test_a_checkpoint_that_somebody_has_kept_is_the_last_one_known(house: House)
     assert checkpoints.check(begun.note, [house.key()])[0].previous == (9, b"k" * 32)
 
 
+def test_where_the_log_is_another_one_no_more_of_it_is_signed(house: House) -> None:
+    """Somebody has a checkpoint of it that it does not begin with: its successor names that one."""
+    house.watch(0, 5)
+    house.key()
+    house.sign()
+    house.watch(0, 4, begin=5)
+    there = house.export()
+    wrong = Checkpoint("acme/attendance", 1, 7, b"k" * 32, True, 0)
+    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 100, wrong, who="eva")
+    assert checkpoints.check(begun.note, [house.key()])[0].previous == (7, b"k" * 32)
+    # What the export has signed stays the last of it.
+    sizes = [(e.epoch, e.size) for e in house.notary.checkpoints(house.acme)]
+    assert sizes == [(2, 1), (1, 9), (1, 5)]
+    house.watch(1)
+    assert house.sign().size == 2
+    right = checkpoints.check(documents.head(io.BytesIO(there).readline()), [house.key()])[0]
+    again = house.notary.begin_epoch(house.acme, CLOCK, NOW + 200, right, who="eva")
+    # That is of an earlier epoch: the one before is named.
+    assert again.epoch == 3
+    assert checkpoints.check(again.note, [house.key()])[0].previous == (
+        2,
+        house.notary.checkpoints(house.acme)[1].root,
+    )
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["by the house", "by somebody"])
+def test_a_log_that_was_forged_ends_with_what_was_signed_of_it(
+    house: House, is_known: bool
+) -> None:
+    house.watch(0, 5)
+    house.key()
+    first = house.sign()
+    house.watch(0, 3, begin=5)
+    with house.store.database.writing() as connection:
+        wanted = select(tables.attendance_leaf).order_by(tables.attendance_leaf.c.first)
+        row = connection.execute(wanted).mappings().first()
+        assert row is not None
+        forged = update(tables.attendance_leaf).where(
+            tables.attendance_leaf.c.first == row["first"]
+        )
+        connection.execute(forged.values(hashes=bytes(32) + row["hashes"][32:]))
+        connection.execute(delete(tables.attendance_subtree))
+        connection.execute(update(tables.attendance_log).values(frontier=None))
+        if is_known:
+            # As in a store that was brought back from before it was signed.
+            connection.execute(delete(tables.attendance_checkpoint))
+    known = first if is_known else None
+    begun = house.notary.begin_epoch(house.acme, CLOCK, NOW + 100, known, who="eva")
+    assert checkpoints.check(begun.note, [house.key()])[0].previous == (5, first.root)
+    assert (begun.epoch, begun.size) == (2, 1)
+    # Nothing of what it is now was signed.
+    signed = [(each.epoch, each.size) for each in house.notary.checkpoints(house.acme)]
+    assert signed == ([(2, 1)] if is_known else [(2, 1), (1, 5)])
+    (restored,) = [each for each in house.events() if each["kind"] == "restore"]
+    assert restored["t1"] == (NOW + 100) * 1000
+    house.watch(1)
+    assert house.sign().size == 2
+
+
 def broken(*_: Any, **__: Any) -> None:
     raise StoreError("the disk is full")
 

@@ -10,7 +10,9 @@ database, the house does not sign two pasts.
 
 **A restore** brings an earlier log back, which would grow otherwise than the one that the tenant has
 checkpoints of. So it begins another log, of the next epoch, whose checkpoints name the last size and root
-that are known of the one before; its first leaf is the event that evidence may be missing.
+that are known of the one before; its first leaf is the event that evidence may be missing. Before that all is
+signed that is there of the earlier log, unless that is another one than the house has signed, or somebody has
+a checkpoint of: then no more of it is, and its successor names what was signed.
 
 Receipts and exports are computed from the store as it is, and signed for the newest checkpoint.
 """
@@ -197,11 +199,17 @@ class Notary:
     def checkpoint(self, tenant_id: int, clock: Clock, now: int) -> Signed:
         """The newest of a tenant's log, over all that it has now: it is made where there is none. Raises
         `NotFound` where nothing was recorded yet."""
+        return self._checkpoint(tenant_id, clock, now, None)
+
+    def _checkpoint(
+        self, tenant_id: int, clock: Clock, now: int, known: Checkpoint | None
+    ) -> Signed:
+        """The same of a log that begins with what is `known` of it."""
         key = self.signing_key(tenant_id)
         while True:
             with self._database.writing() as connection:
                 take_turn(connection)
-                made = _signed(connection, tenant_id, key, clock, now)
+                made = _signed(connection, tenant_id, key, clock, now, known)
             if made is not None:
                 return made
 
@@ -334,12 +342,18 @@ class Notary:
         any more. Raises `NotFound` where nothing was recorded."""
         check_who(who)
         last: Root = 0, 0, b""
-        before = None
-        if known is None or self.heads([tenant_id])[tenant_id].epoch:
-            before = self._last_of(tenant_id, clock, now)
-            last = before.epoch, before.size, before.root
+        before, there = None, self.heads([tenant_id])[tenant_id].epoch
+        is_another = False
+        if known is None or there:
+            try:
+                before = self._last_of(tenant_id, clock, now, known)
+            except _Forked:
+                is_another = True
+                before = next(iter(self.checkpoints(tenant_id)), None)
+            if before is not None:
+                last = before.epoch, before.size, before.root
         # Of epochs that the store has forgotten none comes again.
-        if known is not None and (known.epoch, known.size) > last[:2]:
+        if known is not None and (is_another or (known.epoch, known.size) > last[:2]):
             last = known.epoch, known.size, known.root
         epoch, size, root = last
         with self._database.writing() as connection:
@@ -348,7 +362,7 @@ class Notary:
                 "tenant_id": tenant_id,
                 "size": 0,
                 "begun_at": now,
-                "epoch": epoch + 1,
+                "epoch": max(epoch, there) + 1,
                 "previous_size": size,
                 "previous_root": root,
             }
@@ -363,17 +377,17 @@ class Notary:
             record(connection, tenant_id, who, now, {"attendance_restored": (None, row["epoch"])})
         return self.checkpoint(tenant_id, clock, now)
 
-    def _last_of(self, tenant_id: int, clock: Clock, now: int) -> Signed:
+    def _last_of(self, tenant_id: int, clock: Clock, now: int, known: Checkpoint | None) -> Signed:
         """A checkpoint over all that is there of the log that a restore has brought back. Where its key
-        is not there any more, it is signed with a new one."""
+        is not there any more, it is signed with a new one. Raises `_Forked`."""
         try:
-            return self.checkpoint(tenant_id, clock, now)
+            return self._checkpoint(tenant_id, clock, now, known)
         except NotFound:
             with self._database.reading() as connection:
                 if _newest_key(connection, tenant_id) is None:
                     raise
             self._make_key(tenant_id, now, anew=True)
-            return self.checkpoint(tenant_id, clock, now)
+            return self._checkpoint(tenant_id, clock, now, known)
 
     def heads(self, also: Collection[int] = ()) -> dict[int, Head]:
         """How far each tenant's log is, by the tenant's number; and that of those who are named `also`, if
@@ -590,10 +604,19 @@ def _roots() -> Select[int, int, int, bytes]:
     )
 
 
+class _Forked(StoreError):
+    """A log does not begin with what is known of it."""
+
+
 def _signed(
-    connection: Connection, tenant_id: int, key: SigningKey, clock: Clock, now: int
+    connection: Connection,
+    tenant_id: int,
+    key: SigningKey,
+    clock: Clock,
+    now: int,
+    known: Checkpoint | None,
 ) -> Signed | None:
-    """None where there are more leaves that subtrees are to be made of."""
+    """None where there are more leaves that subtrees are to be made of. Raises `_Forked`."""
     table = tables.attendance_log
     wanted = select(table).where(table.c.tenant_id == tenant_id).order_by(table.c.id.desc())
     log = connection.execute(wanted.limit(1)).mappings().one_or_none()
@@ -601,17 +624,26 @@ def _signed(
         text = "nothing was recorded yet of attendance"
         raise NotFound(Said("nothing-recorded", text))
     last = next(iter(_checkpoints(connection, tenant_id, log["id"])), None)
-    if last is not None and last.size == log["size"]:
+    is_comparable = (
+        known is not None and known.epoch == log["epoch"] and 0 < known.size <= log["size"]
+    )
+    if last is not None and last.size == log["size"] and not is_comparable:
         return last
     frontier = _folded(connection, log)
     if frontier.size < log["size"]:
         return None
-    if last is not None and _tiles(connection, last.log_id, last.size).root(last.size) != last.root:
-        raise StoreError(
-            f"the log of tenant {tenant_id} does not begin with what was signed of it: it is signed no"
-            " more. Bring a backup back whose log does, and begin a new epoch (pystream attendance"
-            " restored)"
-        )
+    signed = [] if last is None else [(last.size, last.root)]
+    if known is not None and is_comparable:
+        signed.append((known.size, known.root))
+    for size, root in signed:
+        if _tiles(connection, log["id"], size).root(size) != root:
+            raise _Forked(
+                f"the log of tenant {tenant_id} does not begin with what was signed of it: it is signed"
+                " no more. Bring a backup back whose log does, or have none, and begin a new epoch"
+                " (pystream attendance restored)"
+            )
+    if last is not None and last.size == log["size"]:
+        return last
     previous = None
     if log["previous_size"] is not None:
         previous = log["previous_size"], log["previous_root"]
