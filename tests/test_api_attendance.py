@@ -88,6 +88,9 @@ def one(tmp_path: Path) -> Iterator[House]:
 # Events
 
 
+BEFORE: dict[str, Any] = {"lookahead_s": None, "bridge_ms": None, "credit_outage": False}
+
+
 def test_events_are_added_changed_listed_and_removed(house: House) -> None:
     added = house.ask("POST", "/events", EVENT)
     assert added.status == 201 and added.headers["Location"] == "/api/v1/events/launch"
@@ -103,17 +106,27 @@ def test_events_are_added_changed_listed_and_removed(house: House) -> None:
     changes = {"rounding": "threshold_pct", "threshold_pct": 80, "streams": ["film", "course"]}
     changed = house.ask("PATCH", "/events/launch", changes)
     assert changed.json == added.json | changes | {"streams": ["course", "film"]}
+    counted = {"lookahead_s": 30, "bridge_ms": 0, "credit_outage": True}
+    changed = house.ask("PATCH", "/events/launch", counted)
+    assert changed.json | counted == changed.json
+    changed = house.ask("PATCH", "/events/launch", {"lookahead_s": None})
+    assert (changed.json["lookahead_s"], changed.json["bridge_ms"]) == (None, 0)
     assert house.ask("GET", "/events/launch").json == changed.json
     assert house.ask("DELETE", "/events/launch").status == 204
     assert house.ask("GET", "/events/launch").kind == "not-found"
     told = [
         each.values for each in house.store.audit.entries(house.acme) if each.who == "token:all"
     ]
-    assert [next(iter(each)) for each in told[:3]] == [
+    assert [next(iter(each)) for each in told[:5]] == [
         "event_removed",
-        "event_changed",
+        *["event_changed"] * 3,
         "event_added",
     ]
+    # By what reports are counted, each change is on record.
+    assert told[2] == {
+        "event_changed": (None, "launch"),
+        **{name: (old, counted[name]) for name, old in BEFORE.items()},
+    }
 
 
 @pytest.mark.parametrize(
@@ -135,6 +148,9 @@ def test_events_are_added_changed_listed_and_removed(house: House) -> None:
         ({"rounding": "threshold_pct"}, ["#/threshold_pct"]),
         ({"threshold_pct": 101}, ["#/threshold_pct"]),
         ({"seal_after_s": -1}, ["#/seal_after_s"]),
+        ({"lookahead_s": 0}, ["#/lookahead_s"]),
+        ({"bridge_ms": 5001}, ["#/bridge_ms"]),
+        ({"credit_outage": None}, ["#/credit_outage"]),
         ({"zone": "UTC"}, ["#/zone"]),
     ],
 )

@@ -101,10 +101,13 @@ def add_event(page: Page, house: House, name: str, **more: str) -> None:
             "windows": f"{day} 18:00-19:30",
             "breaks": f"{day} 18:45–19:00",
             "seal_after": "1",
+            "lookahead_s": "45",
+            "bridge_ms": "0",
             **more,
         },
     )
-    page.run("await page.check('[name=\"stream.course\"]')")
+    for name in ("stream.course", "credit_outage"):
+        page.run('await page.check(`[name="${values.name}"]`)', name=name)
     go(page, "main form[data-once] button")
 
 
@@ -125,6 +128,11 @@ def test_from_the_programme_to_the_proof(house: House, chromium: Chromium) -> No
     # The form as it is changes nothing.
     go(page, "main form[data-once] button")
     assert page.js("document.getElementById('breaks').value") == f"{DAY} 18:45–19:00"
+    counted = page.js(
+        "['lookahead_s', 'bridge_ms'].map((id) => document.getElementById(id).value)"
+        ".concat(document.querySelector('[name=credit_outage]').checked)"
+    )
+    assert counted == ["45", "0", True]
     page.goto(house.root + "events")
     accessible(page)
     go(page, "tbody a.button")

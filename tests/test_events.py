@@ -247,6 +247,10 @@ def test_a_number_of_a_german_chamber_is_known_by_its_digits(text: str, fits: bo
         ({"breaks": EVENING}, "leave nothing"),
         ({"rounding": "up"}, "rounding"),
         ({"seal_after_s": -1}, "seal_after_s"),
+        ({"lookahead_s": 0}, "lookahead_s"),
+        ({"lookahead_s": 601}, "lookahead_s"),
+        ({"bridge_ms": -1}, "bridge_ms"),
+        ({"bridge_ms": 5001}, "bridge_ms"),
     ],
 )
 def test_what_is_no_event(changes: dict[str, Any], said: str) -> None:

@@ -25,17 +25,19 @@ from sqlalchemy import delete, select, update
 from pystream.acl.passwords import PasswordSettings
 from pystream.acl.reports import Report, of_document
 from pystream.acl.reports.curve import LEAST, curves, svg
-from pystream.acl.reports.grid import Kind, grid, printed, share, totals
+from pystream.acl.reports.grid import Kind, facts, grid, printed, share, totals
 from pystream.acl.reports.making import Wanted, check_over
 from pystream.acl.reports.paper import pdf
 from pystream.acl.reports.sheet import xlsx
 from pystream.acl.reports.table import csv
-from pystream.acl.reports.words import WORDS
+from pystream.acl.reports.words import WORDS, definitions, notes
 from pystream.acl.store import tables
 from pystream.acl.store.notary import Notary
 from pystream.acl.store.sealed_reports import Subject, Version
+from pystream.attendance import documents, evidence
 from pystream.attendance.checkpoint import Clock
 from pystream.attendance.documents import Scope
+from pystream.attendance.nodes import Node
 from pystream.attendance.options import Options, zones_version
 from pystream.attendance.verification import verify
 from pystream.errors import (
@@ -165,6 +167,101 @@ def test_who_looks_reads_what_is_new_and_what_is_sealed_is_computed_again(
         reporter.seal_now(
             of[0], Notary(audience.store.database, audience.keys), Clock(True, 5), **WHO
         )
+
+
+def test_how_an_event_is_counted_is_its_own_and_said_in_the_report(audience: Audience) -> None:
+    """Look-ahead, bridge and outages: as they are set, in what is signed, and under a hash."""
+    begin, end = at("18:09:30"), at("18:12")
+    audience.viewer("eins", (at("18:00"), 10), (end, 10))
+    audience.store.viewers.attendance.keep(
+        audience.keys, [], [(begin, evidence.outage(begin, end))], LATER
+    )
+
+    def report() -> Report:
+        return audience.reporter.of_event(audience.tenant, audience.event, LATER)
+
+    usual = report()
+    (line,) = usual.lines()
+    assert usual.options.resolved().lookahead == 60_000
+    assert line.row["outage_credit_ms"] == 0
+    assert notes(line.row, "en")[-1].endswith("which is not credited")
+    counted: dict[str, Any] = {"lookahead_s": 6, "bridge_ms": 0, "credit_outage": True}
+    audience.store.events.set(audience.acme, "herz", counted, **WHO)
+    own = report()
+    (line,) = own.lines()
+    options = own.options
+    assert (options.lookahead, options.bridge, options.credit_outage) == (6000, 0, True)
+    # Of five segments that come at once only one plays in six seconds, of either session.
+    assert line.row["access_ms"] == usual.lines()[0].row["access_ms"] - 2 * 24_000
+    # What an outage has cost is said, and in no other number.
+    assert line.row["outage_credit_ms"] > 100_000
+    assert any("is credited apart" in each for each in notes(line.row, "en"))
+    assert any("gesondert gutgeschrieben" in each for each in notes(line.row, "de"))
+    for locale, wanted in (("en", "6 s ahead at most"), ("de", "höchstens 6 s im Voraus")):
+        said = " ".join(definitions(own.about, own.options, locale))
+        assert wanted in said and "0 s" in said and "outage credit" in said
+    # The hash is of how it was counted and what that is worth, and of nothing else.
+    hashes = [each.about["policy_hash"] for each in (usual, own)]
+    assert len(set(hashes)) == 2 and all(len(each) == 64 for each in hashes)
+    later = {"windows": ((at("18:00"), at("19:00")),), "breaks": (), "title": "Herz 2027"}
+    audience.store.events.set(audience.acme, "herz", later, **WHO)
+    assert report().about["policy_hash"] == hashes[1]
+    audience.store.events.set(audience.acme, "herz", {"threshold_pct": 80}, **WHO)
+    assert report().about["policy_hash"] not in hashes
+    assert own.about["policy_hash"] in dict(facts(own, "en")).values()
+
+
+def test_a_hash_of_another_policy_is_found_out(audience: Audience) -> None:
+    audience.viewer("eins", ALL)
+    log = Log(leaves(events_of(audience)))
+    _, report = seal(audience, log=log)
+    rows, options, scope = report.rows, report.options, report.scope
+    for changes, is_right in (({}, True), ({"policy_hash": 64 * "0"}, False)):
+        about = report.about | changes
+        signed = documents.report(rows, options, scope, log.checkpoint(), KEY, about)
+        if is_right:
+            verify(signed, [KEY.verifier], io.BytesIO(log.export()))
+        else:
+            with pytest.raises(NotProven, match="counted by another policy"):
+                verify(signed, [KEY.verifier])
+
+
+def test_what_stands_before_each_node_and_how_right_its_clock_was_is_told(
+    audience: Audience,
+) -> None:
+    audience.viewer("eins", ALL)
+    note, evening = audience.store.viewers.attendance.note_node, at("18:00") // 1000
+    note(16 * b"a", Node("http", is_synchronised=True, clock_error_ms=3), evening)
+    note(16 * b"a", Node("none", is_synchronised=True, clock_error_ms=12), evening + 60)
+    for name, error in ((b"b", 500), (b"c", 900)):
+        note(16 * name, Node("none", is_synchronised=False, clock_error_ms=error), evening)
+    # Of another day.
+    note(16 * b"d", Node("tcp", is_synchronised=True, clock_error_ms=1), evening + 5 * 86_400)
+    report = audience.reporter.of_event(audience.tenant, audience.event, LATER)
+    assert report.about["nodes"] == [
+        {"clock_error_ms": 12, "clock_synchronised": True, "proxy": "http"},
+        {"clock_error_ms": 500, "clock_synchronised": False, "proxy": "none"},
+        {"clock_error_ms": 900, "clock_synchronised": False, "proxy": "none"},
+    ]
+    assert dict(facts(report, "en"))["Servers"] == (
+        "1 behind an HTTP proxy, clock synchronised, wrong by at most 12 ms;"
+        " 2 that viewers reach directly, clock not synchronised, wrong by at most 900 ms"
+    )
+    assert "hinter einem HTTP-Proxy" in dict(facts(report, "de"))["Server"]
+    _, sealed = seal(audience)
+    assert sealed.about["nodes"] == report.about["nodes"]
+    # A stream's days say it as well, and of days on which nobody has recorded there is nothing to say.
+    stream = audience.store.stream("acme", "film")
+    for day, count in (("2026-03-10", 3), ("2026-03-12", 0)):
+        found = audience.reporter.of_stream(audience.tenant, stream, day, LATER)
+        assert len(found.about["nodes"]) == count
+    for wrong in ({"proxy": "x"}, {"clock_error_ms": "1"}, {"clock_synchronised": 1}):
+        nodes = [report.about["nodes"][0] | wrong]
+        text = documents.provisional(
+            report.rows, report.options, report.scope, report.about | {"nodes": nodes}
+        )
+        with pytest.raises(MalformedDocument, match="about"):
+            of_document(text)
 
 
 def test_a_stream_is_reported_by_day(audience: Audience) -> None:

@@ -140,6 +140,7 @@ class Full(Stores):
         acme = self.store.set_tenant(tenant, key, **by)
         notary(self).cosign(acme, cosigned(signed.note, office, NOW), NOW)
         notary(self).delivered(id, signed.id, NOW)
+        notary(self).mailed(id, signed.id, NOW)
         notary(self).stamped(id, signed.id, NOW, f"stamp of {tenant}".encode())
         # Subtrees want 256 leaves.
         with self.store.database.writing() as connection:
@@ -196,6 +197,7 @@ OF_THE_NODE = {
     "revision": "a number that grows",
     "meter_cursor": "how far rows of the meter were read",
     "attendance_cursor": "how far workers have told what they delivered",
+    "attendance_node": "how right the clock of each host was, and whether a proxy stood before it",
     "proof": "proofs of deletion: numbers and hashes, which are there to stay",
     "key_store": "the name of the root",
 }
@@ -450,6 +452,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "delivered": lambda full: notary(full).delivered(
             full.other, notary(full).checkpoints(full.acme)[0].id, NOW
         ),
+        "mailed": lambda full: notary(full).mailed(
+            full.other, notary(full).checkpoints(full.acme)[0].id, NOW
+        ),
         "has_signed": lambda full: notary(full).has_signed(
             full.other, notary(full).heads()[full.acme].signed or (0, 0, b"")
         ),
@@ -599,7 +604,7 @@ OF_ALL: dict[type, set[str]] = {
     Verifiers: set(),
     EventStore: set(),
     SealedReports: set(),
-    Notary: {"due", "heads", "undelivered", "unstamped"},
+    Notary: {"due", "heads", "undelivered", "unmailed", "unstamped"},
     AnswerStore: {"expired"},
     AttendanceStore: {
         "keep",
@@ -611,6 +616,8 @@ OF_ALL: dict[type, set[str]] = {
         "old",
         "forget_cursors",
         "forget_parts",
+        "note_node",
+        "nodes",
     },
     ReachStore: {"find", "keep"},
     RestrictionStore: set(),

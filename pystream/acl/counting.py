@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from pystream.acl.streams import Stream, Tenant
 from pystream.attendance.options import Options
@@ -16,12 +17,17 @@ def of_stream(stream: Stream, tenant: Tenant) -> Options:
 
 def of_event(event: EventSettings, streams: Collection[Stream]) -> Options:
     """For an event over these streams, which count together."""
-    return _options(
-        streams,
-        timezone=event.timezone,
-        windows=event.windows,
-        breaks=event.breaks,
-        union=True,
+    return replace(
+        _options(
+            streams,
+            timezone=event.timezone,
+            windows=event.windows,
+            breaks=event.breaks,
+            union=True,
+        ),
+        lookahead=None if event.lookahead_s is None else event.lookahead_s * 1000,
+        bridge=event.bridge_ms,
+        credit_outage=event.credit_outage,
     )
 
 

@@ -6,20 +6,28 @@
 | `ama_quarter`   | credit of 60 minutes each, to the nearest quarter of an hour; half of one counts |
 | `threshold_pct` | no points: certified, or not                                                     |
 
+How the time itself is counted are a ledger's options. `digest` names both by a hash, the programme and its
+time zone aside: what has the same one was counted and judged alike.
+
 All take the certifiable time in whole seconds, cut off as reports print it: what is shown is what counted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from hashlib import sha256
 from typing import Final
 
+from pystream.attendance.canonical import encode
 from pystream.errors import InvalidValue, Said
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+    from pystream.attendance.options import Options
 
 ROUNDINGS: Final = ("floor45", "ama_quarter", "threshold_pct")
 _FLOOR45, _AMA_QUARTER, _THRESHOLD = ROUNDINGS
@@ -94,6 +102,17 @@ def least_s(policy: Policy, programme_ms: int) -> int:
             else (middle, high)
         )
     return high
+
+
+def digest(definition: str, options: Options, policy: Mapping[str, Any] | None) -> str:
+    """Of how a report was counted and, as its document has it, what that is worth; SHA-256, in
+    hexadecimal. Raises `ValueError` for a policy that has no spelling."""
+    said = options.resolved()
+    counted = {each.name: getattr(said, each.name) for each in fields(said)}
+    for name in ("windows", "breaks", "timezone"):
+        del counted[name]
+    whole = {"definition": definition, "options": counted, "policy": policy}
+    return sha256(encode(whole)).hexdigest()
 
 
 def decimal(points: Fraction) -> str:

@@ -30,6 +30,9 @@ SEAL_AFTER_S = 86400
 _MOST_SPANS = 200
 _MOST_STREAMS = 100
 _LONGEST_SEAL_AFTER_S = 14 * 86400
+# What players are known to buffer at most; and less than a segment, usually: one that was missed is a hole.
+_LONGEST_LOOKAHEAD_S = 600
+_LONGEST_BRIDGE_MS = 5000
 # Instants of the ledger, and so of windows.
 _LAST_MS = 4_102_444_800_000
 _VNR = re.compile(r"276[0-9]{16}")
@@ -45,7 +48,9 @@ class EventSettings:
     `title`: its name for people. `vnr`: the chamber's number. `streams`: names of the tenant's streams.
     `timezone`: whose days and clock are meant. `windows`, `breaks`: the programme, in ms since 1970.
     `rounding`, `threshold_pct`, `least_minutes`: as `Policy` has them. `seal_after_s`: seconds behind the
-    end of its last day before which no report is sealed.
+    end of its last day before which no report is sealed. `lookahead_s`: so far ahead of its delivery film
+    counts, and `bridge_ms`: holes of so many ms are none; None: as `attendance-v1` has it for films.
+    `credit_outage`: reports say as well how much of an outage lay within somebody's attendance.
     """
 
     title: str
@@ -58,6 +63,9 @@ class EventSettings:
     threshold_pct: int | None = None
     least_minutes: int | None = None
     seal_after_s: int = SEAL_AFTER_S
+    lookahead_s: int | None = None
+    bridge_ms: int | None = None
+    credit_outage: bool = False
 
     @property
     def policy(self) -> Policy:
@@ -139,6 +147,13 @@ def _problems(settings: EventSettings) -> Iterator[str]:
     yield from policies.problems(settings.policy)
     if not 0 <= settings.seal_after_s <= _LONGEST_SEAL_AFTER_S:
         yield _range("seal_after_s", 0, _LONGEST_SEAL_AFTER_S)
+    for name, value, least, most in (
+        ("lookahead_s", settings.lookahead_s, 1, _LONGEST_LOOKAHEAD_S),
+        ("bridge_ms", settings.bridge_ms, 0, _LONGEST_BRIDGE_MS),
+    ):
+        if value is not None and not least <= value <= most:
+            text = f"from {least} to {most} are wanted, or none"
+            yield Said("range-or-none", text, of=name, least=least, most=most)
 
 
 def _of_programme(settings: EventSettings) -> Iterator[str]:

@@ -16,6 +16,7 @@ from pystream.attendance import checkpoint as checkpoints
 from pystream.attendance import documents
 from pystream.attendance.canonical import encode
 from pystream.attendance.options import zones_version
+from pystream.attendance.policies import digest
 from pystream.errors import MalformedDocument, NotProven
 
 TYPE_CHECKING = False
@@ -72,6 +73,11 @@ def verify(
     checkpoint, cosigners = checkpoints.check(document.checkpoint, keys)
     if checkpoint.name != signer.name:
         raise NotProven("the checkpoint is of a log whose key has not signed this")
+    about = document.about
+    if "policy_hash" in about:
+        counted = digest(str(about.get("definition")), document.options, about.get("policy"))
+        if about["policy_hash"] != counted:
+            raise NotProven("it is counted by another policy than its hash is of")
     roots = [checkpoint, *(checkpoints.check(note, keys)[0] for note in kept)]
     proofs, events, leaves, gone = [SIGNED] * len(document.rows), 0, None, 0
     if document.receipt is not None:

@@ -91,7 +91,8 @@ _OPTIONS = """\
 [--title TEXT] [--vnr NUMBER] [--stream NAME...]
          [--window FROM/TO...] [--break FROM/TO...] [--rounding NAME]
          [--threshold-pct P|none] [--least-minutes N|none]
-         [--seal-after TIME]"""
+         [--seal-after TIME] [--lookahead S|none] [--bridge MS|none]
+         [--[no-]credit-outage]"""
 
 
 def _add_settings(parser: Parser) -> None:
@@ -119,10 +120,34 @@ def _add_settings(parser: Parser) -> None:
         metavar="TIME",
         help="how long after its last day reports can be sealed: evidence may come late (default: 24h)",
     )
+    add(
+        "--lookahead",
+        dest="lookahead_s",
+        type=_number,
+        metavar="S",
+        help="seconds by which film counts ahead of its delivery (default: 60)",
+    )
+    add(
+        "--bridge",
+        dest="bridge_ms",
+        type=_number_or_zero,
+        metavar="MS",
+        help="holes of so many milliseconds are none (default: half of a segment)",
+    )
+    add(
+        "--credit-outage",
+        action=argparse.BooleanOptionalAction,
+        help="whether reports say how much of an outage lay within somebody's attendance, which is part of"
+        " no other number (default: no)",
+    )
 
 
 def _number(text: str) -> int | None:
     return None if text == "none" else count(text)
+
+
+def _number_or_zero(text: str) -> int | None:
+    return 0 if text == "0" else _number(text)
 
 
 def _delay(text: str) -> int:
@@ -131,7 +156,7 @@ def _delay(text: str) -> int:
 
 _NAMES = (
     *("title", "vnr", "streams", "windows", "breaks", "rounding", "threshold_pct"),
-    *("least_minutes", "seal_after_s"),
+    *("least_minutes", "seal_after_s", "lookahead_s", "bridge_ms", "credit_outage"),
 )
 
 
@@ -289,4 +314,7 @@ def _facts(tenant: str, event: Event) -> dict[str, Any]:
         "threshold_pct": settings.threshold_pct,
         "least_minutes": settings.least_minutes,
         "seal_after_s": settings.seal_after_s,
+        "lookahead_s": settings.lookahead_s,
+        "bridge_ms": settings.bridge_ms,
+        "credit_outage": settings.credit_outage,
     }

@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance import evidence
 from pystream.attendance.evidence import clock_step, outage
+from pystream.attendance.nodes import Node
 from pystream.errors import PystreamError
 from pystream.server import log
 from pystream.server.clock import STEP_MS, Anchor, synchronised
@@ -51,6 +53,8 @@ _LONGEST_MESSAGE = 64 << 20
 # For so long nobody hears of a worker that is dead.
 _SILENT_SECONDS = 6.0
 _LOOK_SECONDS = 1.0
+# How the node records is noted while somebody watches, for reports.
+_NOTE_SECONDS = 60.0
 # Events come this late at most, presence checks after the two minutes in which they may be answered: then
 # their hour is over, and is sealed.
 _SEAL_AFTER_MS = 180_000
@@ -217,7 +221,7 @@ class Teller:
 class Recorder:
     """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence;
     `is_trusted`: whether the machine's clock is right enough to take the anchor from; `monotonic` gives
-    seconds by which silence is measured."""
+    seconds by which silence is measured; `proxy` says what stands in front of the node, one of `PROXIES`."""
 
     def __init__(
         self,
@@ -228,6 +232,7 @@ class Recorder:
         clock: Callable[[], float] = time.time,
         is_trusted: Callable[[], bool] = synchronised,
         monotonic: Callable[[], float] = time.monotonic,
+        proxy: Callable[[], str] | None = None,
     ) -> None:
         self._attendance = viewers.attendance
         self._keys = keys
@@ -236,6 +241,8 @@ class Recorder:
         self._clock = clock
         self._is_trusted = is_trusted
         self._monotonic = monotonic
+        self._proxy = proxy
+        self._noted = float("-inf")
         self._waiting: list[tuple[Batch, trio.abc.Stream, trio.Lock]] = []
         self._work = trio.Event()
         # Workers whose line is there, and since when nothing is known of others: their last batch,
@@ -347,7 +354,18 @@ class Recorder:
         cursors = self._attendance.cursors()
         self._look_for_the_dead(cursors)
         # One of whom nothing is stored yet has something to tell, too.
-        self._look_at_the_clock(is_watched=bool(cursors or self._roll.entries()))
+        is_watched = bool(cursors or self._roll.entries())
+        self._note_node(is_watched=is_watched)
+        self._look_at_the_clock(is_watched=is_watched)
+
+    def _note_node(self, *, is_watched: bool) -> None:
+        now = self._monotonic()
+        if self._proxy is None or not is_watched or now - self._noted < _NOTE_SECONDS:
+            return
+        clock = self._anchor.state()
+        node = Node(self._proxy(), clock.is_synchronised, clock.error_ms)
+        self._attendance.note_node(_host(), node, int(self._clock()))
+        self._noted = now
 
     def _look_for_the_dead(self, cursors: Mapping[int, int]) -> None:
         now = self._monotonic()
@@ -417,3 +435,8 @@ class Recorder:
                 # Nor is that an end of the writer: what is not sealed yet stays in the journal.
                 log.lasting("attendance-not-sealed", error)
             await trio.sleep(_SEAL_SECONDS)
+
+
+def _host() -> bytes:
+    """This host among those that share a store; what it is called is nobody else's to know."""
+    return sha256(b"pystream node " + socket.gethostname().encode()).digest()[:16]

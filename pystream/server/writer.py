@@ -84,9 +84,9 @@ async def write(node: dict[str, Any]) -> None:
     anchor = Anchor(node["anchor"])
     notary = Notary(store.database, keys)
     heads = Heads(os.path.dirname(settings.keys.erasures))
-    signing = Checkpoints(store, notary, anchor, settings, heads)
-    meter = _core.Meter(node["meter"])
     board = Board(node["gauges"])
+    signing = Checkpoints(store, notary, anchor, settings, heads, untold=board.untold)
+    meter = _core.Meter(node["meter"])
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
@@ -118,6 +118,7 @@ async def write(node: dict[str, Any]) -> None:
                 anchor,
                 Roll(node["roll"]),
                 is_trusted=lambda: settings.attendance.allow_unsynced or synchronised(),
+                proxy=lambda: settings.server.proxy,
             )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             child.tell(node, child.READY)

@@ -18,6 +18,7 @@ from typing import Any
 from pystream.attendance import documents
 from pystream.attendance.checkpoint import Checkpoint
 from pystream.attendance.documents import Document, Scope
+from pystream.attendance.nodes import PROXIES
 from pystream.attendance.notes import parse as parse_note
 from pystream.attendance.options import Options
 from pystream.attendance.policies import ROUNDINGS
@@ -169,6 +170,13 @@ def _check(about: dict[str, Any], *, is_signed: bool) -> None:
         is_sound = all(isinstance(text, str) for text in texts)
         datetime.fromisoformat(about["made_at"])
         if not is_sound or about["kind"] not in ("event", "stream"):
+            raise ValueError
+        for each in about.get("nodes", []):
+            if each["proxy"] not in PROXIES or not isinstance(each["clock_synchronised"], bool):
+                raise ValueError
+            if type(each["clock_error_ms"]) is not int:
+                raise ValueError
+        if not isinstance(about.get("policy_hash", ""), str):
             raise ValueError
         for gone in (about.get("erased", 0), about.get("restricted", 0)):
             if type(gone) is not int or gone < 0:

@@ -29,7 +29,7 @@ from pystream.attendance.checkpoint import Clock
 from pystream.attendance.documents import Scope
 from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options, zones_version
-from pystream.attendance.policies import award, decimal
+from pystream.attendance.policies import award, decimal, digest
 from pystream.attendance.programmes import SEAL_AFTER_S, Event, days, midnights, programme_ms
 from pystream.errors import InvalidValue, Said, StoreError, TooEarly
 
@@ -109,7 +109,7 @@ class Reporter:
                 worth = award(policy, row["certifiable_ms"], programme)
                 points = None if worth.points is None else decimal(worth.points)
                 awards[row["key"]] = {"certified": worth.certified, "points": points}
-        about = self._about(tenant, streams, rows, now, options) | {
+        about = self._about(tenant, streams, rows, now, options, touched) | {
             "erased": self._erased(tenant, streams, touched, settings.timezone),
             "restricted": len(scope.without),
             "kind": "event",
@@ -124,6 +124,7 @@ class Reporter:
             "programme_ms": programme,
             "awards": awards,
         }
+        about["policy_hash"] = digest(DEFINITION, options, about["policy"])
         return Report(rows, options, scope, about, zones_version())
 
     def of_stream(
@@ -133,7 +134,7 @@ class Reporter:
         options = counting.of_stream(stream, tenant)
         touched = None if day is None else (day,)
         rows, scope = self._rows(tenant, [stream], options, touched, whole=whole)
-        about = self._about(tenant, [stream], rows, now, options) | {
+        about = self._about(tenant, [stream], rows, now, options, touched) | {
             "erased": self._erased(tenant, [stream], touched, options.timezone),
             "restricted": len(scope.without),
             "kind": "stream",
@@ -144,6 +145,7 @@ class Reporter:
             "programme_ms": None,
             "awards": {},
         }
+        about["policy_hash"] = digest(DEFINITION, options, None)
         return Report(rows, options, scope, about, zones_version())
 
     def seal_now(
@@ -264,11 +266,16 @@ class Reporter:
         rows: list[dict[str, Any]],
         now: int,
         options: Options,
+        touched: tuple[str, ...] | None,
     ) -> dict[str, Any]:
+        begin, end = _instants(touched, options.timezone)
+        nodes = self._store.viewers.attendance.nodes(begin, end)
         return {
             "definition": DEFINITION,
             "made_at": f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H:%M:%SZ}",
             "organiser": tenant.settings.display or tenant.name,
+            # Which of several has recorded what, nobody can tell any more: it is said of all.
+            "nodes": [each.told() for each in nodes],
             "passwords": self._passwords(tenant, {row["key"] for row in rows}),
             # Where nothing but fetching tells of it, a live stream that is paused is fetched on.
             "pause_visible": "yes" if options.verified else "no",
@@ -288,9 +295,7 @@ class Reporter:
     ) -> int:
         """How many passwords of these streams were erased that may have been valid on these days: of what
         was watched with them nothing is left to count."""
-        begin, end = (0, documents.LAST)
-        if touched is not None:
-            begin, end = midnights(touched[0], touched[-1], timezone)
+        begin, end = _instants(touched, timezone)
         ids = [each.id for each in streams]
         return Issuer(self._store.viewers, self._keys).erased(
             tenant.id, ids, begin // 1000, end // 1000
@@ -355,6 +360,13 @@ def check_over(wanted: Wanted, now: int) -> None:
             f"evidence may still come in: it can be sealed from {moment} on, and is provisional until then",
             since,
         )
+
+
+def _instants(touched: tuple[str, ...] | None, timezone: str) -> tuple[int, int]:
+    """From when on and before when civil days are, in ms; None: all that there are."""
+    if touched is None:
+        return 0, documents.LAST
+    return midnights(touched[0], touched[-1], timezone)
 
 
 def _over(day: str, timezone: str) -> int:

@@ -55,6 +55,13 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "clock_fine": "synchronisiert, höchstens {ms} ms falsch",
         "clock_lost": "nicht synchronisiert, höchstens {ms} ms falsch",
         "definition": "Regel",
+        "policy_hash": "Regelsatz (SHA-256)",
+        "nodes": "Server",
+        "node_one": "1, {proxy}, Uhr {clock}",
+        "node_many": "{count}, {proxy}, Uhr {clock}",
+        "proxy_none": "direkt erreichbar",
+        "proxy_http": "hinter einem HTTP-Proxy",
+        "proxy_tcp": "hinter einem Proxy für Verbindungen",
         "total": "Summe ohne Testzugänge",
         "viewers": "{count} Passwörter",
         "certified_of": "{count} bestätigt",
@@ -98,6 +105,14 @@ WORDS: Final[dict[str, dict[str, str]]] = {
             "Laut Player ist die Onlinezeit{inside}, in der die Seite oder der Player gesagt hat, dass"
             " der Film läuft und nicht verdeckt ist ({definition}: verified, require-visible)."
         ),
+        "counted_means": (
+            "Geliefertes zählt, während es läuft, höchstens {lookahead} s im Voraus; Lücken bis {bridge} s"
+            " sind keine ({definition}: look-ahead, bridge)."
+        ),
+        "credit_means": (
+            "Gutgeschrieben wird bei einem Ausfall des Servers die Zeit zwischen zwei Stücken der Teilnahme;"
+            " sie steht bei den Hinweisen und zählt sonst nirgends ({definition}: outage credit)."
+        ),
         "inside": " im Programm",
         "bar_means": "Balken: hell das Programm, schwarz online darin, grau online in einer Pause.",
         "pause_means": "Eine Pause ist nur daran zu sehen, dass nichts mehr geholt wird.",
@@ -111,6 +126,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "deep_buffer": "Player hat weit voraus geladen; das zählt nicht",
         "downloaded": "als Datei heruntergeladen",
         "outage": "Server zeitweise ausgefallen ({time}); nicht angerechnet",
+        "outage_credited": "Server zeitweise ausgefallen ({time}); davon {credit} gesondert gutgeschrieben",
         "overlap": "bis zu {count} Geräte oder Streams zugleich; zählt einmal",
         "restored": "Sicherung eingespielt; Nachweise können fehlen",
         "delivered": "Auslieferung",
@@ -168,6 +184,13 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "clock_fine": "synchronised, wrong by at most {ms} ms",
         "clock_lost": "not synchronised, wrong by at most {ms} ms",
         "definition": "Rule",
+        "policy_hash": "Policy (SHA-256)",
+        "nodes": "Servers",
+        "node_one": "1 {proxy}, clock {clock}",
+        "node_many": "{count} {proxy}, clock {clock}",
+        "proxy_none": "that viewers reach directly",
+        "proxy_http": "behind an HTTP proxy",
+        "proxy_tcp": "behind a proxy of connections",
         "total": "Total without tests",
         "viewers": "{count} passwords",
         "certified_of": "{count} certified",
@@ -209,6 +232,14 @@ WORDS: Final[dict[str, dict[str, str]]] = {
             "By the player is the time online{inside} in which the page or the player has said that the film"
             " plays and is not hidden ({definition}: verified, require-visible)."
         ),
+        "counted_means": (
+            "What was delivered counts as it plays, {lookahead} s ahead at most; holes of up to {bridge} s"
+            " are none ({definition}: look-ahead, bridge)."
+        ),
+        "credit_means": (
+            "Of an outage of the server the time between two stretches of attendance is credited; it stands"
+            " in the notes, and counts nowhere else ({definition}: outage credit)."
+        ),
         "inside": " within the programme",
         "bar_means": "Bars: pale is the programme, black online within it, grey online in a break.",
         "pause_means": "A pause shows only in that nothing is fetched any more.",
@@ -222,6 +253,7 @@ WORDS: Final[dict[str, dict[str, str]]] = {
         "deep_buffer": "the player had loaded far ahead, which does not count",
         "downloaded": "downloaded as a file",
         "outage": "the server was down for a time ({time}), which is not credited",
+        "outage_credited": "the server was down for a time ({time}), of which {credit} is credited apart",
         "overlap": "up to {count} devices or streams at once, which count once",
         "restored": "a backup was brought back; evidence may be missing",
         "delivered": "delivery",
@@ -244,13 +276,28 @@ def clock(ms: int) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
+def seconds(ms: int, locale: str) -> str:
+    """As in 0.5 and 60."""
+    whole, rest = divmod(ms, 1000)
+    point = "," if locale == "de" else "."
+    return f"{whole}{point}{rest:03}".rstrip("0") if rest else str(whole)
+
+
 def notes(row: dict[str, Any], locale: str, *, is_test: bool = False) -> list[str]:
     """What is odd about a row, a sentence each."""
     words = WORDS[locale]
-    values = {"time": clock(row["outage_ms"]), "count": row["max_devices"]}
-    found = [words[flag].format(**values) for flag in row["flags"] if flag in words]
+    values = {
+        "time": clock(row["outage_ms"]),
+        "count": row["max_devices"],
+        "credit": clock(row["outage_credit_ms"]),
+    }
+    flags = [
+        "outage_credited" if flag == "outage" and row["outage_credit_ms"] else flag
+        for flag in row["flags"]
+    ]
+    found = [words[flag].format(**values) for flag in flags if flag in words]
     # What a later rule may know beyond these.
-    found += [flag for flag in row["flags"] if flag not in words]
+    found += [flag for flag in flags if flag not in words]
     return [*([words["test"]] if is_test else []), *found]
 
 
@@ -258,14 +305,35 @@ def definitions(about: dict[str, Any], options: Options, locale: str) -> list[st
     """What the numbers of a report mean, a sentence each."""
     words = WORDS[locale]
     inside = words["inside"] if about["kind"] == "event" else ""
+    whole = options.resolved()
     values = {"definition": about["definition"], "zone": options.timezone, "inside": inside}
-    names = ["online_means", "certifiable_means"]
+    for name, ms in (("lookahead", whole.lookahead), ("bridge", whole.bridge)):
+        values[name] = seconds(ms or 0, locale)
+    names = ["online_means", "counted_means", "certifiable_means"]
     if options.verified:
         visible = "verified_visible_means" if options.require_visible else "verified_means"
-        names = ["online_means", visible, "certifiable_verified_means"]
+        names = ["online_means", "counted_means", visible, "certifiable_verified_means"]
+    if options.credit_outage:
+        names.append("credit_means")
     if about["pause_visible"] == "no":
         names.append("pause_means")
     return [words[name].format(**values) for name in names]
+
+
+def nodes(about: dict[str, Any], locale: str) -> str:
+    """Through what the servers have delivered, and how right their clocks were; of many that are alike, how
+    many they are. Empty of a report that says nothing about it."""
+    words = WORDS[locale]
+    alike = dict[tuple[str, str], list[int]]()
+    for each in about.get("nodes", []):
+        fine = "clock_fine" if each["clock_synchronised"] else "clock_lost"
+        alike.setdefault((each["proxy"], fine), []).append(each["clock_error_ms"])
+    found = []
+    for (proxy, fine), errors in sorted(alike.items()):
+        said = words[fine].format(ms=max(errors))
+        text = words["node_one" if len(errors) == 1 else "node_many"]
+        found.append(text.format(count=len(errors), proxy=words[f"proxy_{proxy}"], clock=said))
+    return "; ".join(found)
 
 
 def left_out(about: dict[str, Any], locale: str) -> list[str]:

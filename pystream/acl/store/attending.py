@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
 
 from pystream._core import leaf_hashes
 from pystream.acl.sealing import Place, seal
@@ -38,9 +38,11 @@ from pystream.acl.store.restricting import is_restricted
 from pystream.attendance import evidence
 from pystream.attendance.documents import FIRST, LAST
 from pystream.attendance.evidence import SALT_LENGTH, Delivered, Part, Pieces
+from pystream.attendance.nodes import Node
 from pystream.attendance.options import Options
 
 HOUR_MS = tables.HOUR_MS
+DAY_MS = 24 * HOUR_MS
 # A delivery is known when the peer has acknowledged it, at the connection's next request or after five
 # seconds at most.
 _UNKNOWN_MS = 5000
@@ -311,6 +313,40 @@ class AttendanceStore:
         with self._database.writing() as connection:
             old = delete(tables.attendance_part).where(tables.attendance_part.c.t < before)
             connection.execute(old)
+
+    # Nodes
+
+    def note_node(self, name: bytes, node: Node, now: int) -> None:
+        """Says how a node records now, in Unix seconds; of its day the worst stays."""
+        table = tables.attendance_node
+        this = table.c.node == name, table.c.day == now * 1000 // DAY_MS
+        with self._database.writing() as connection:
+            take_turn(connection)
+            row = connection.execute(select(table).where(*this)).one_or_none()
+            worst = node if row is None else node.with_worst_of(_node(row))
+            values = {
+                "proxy": worst.proxy,
+                "is_synchronised": worst.is_synchronised,
+                "clock_error_ms": worst.clock_error_ms,
+            }
+            if row is None:
+                key = {"node": name, "day": now * 1000 // DAY_MS}
+                connection.execute(insert(table).values(key | values))
+            elif worst != _node(row):
+                connection.execute(update(table).where(*this).values(values))
+
+    def nodes(self, begin: int, end: int) -> tuple[Node, ...]:
+        """How the nodes have recorded that did so from an instant to before another, in ms, one each: what
+        is the worst of those days (UTC)."""
+        table = tables.attendance_node
+        days = table.c.day.between(begin // DAY_MS, (end - 1) // DAY_MS)
+        found = dict[bytes, Node]()
+        with self._database.reading() as connection:
+            for row in connection.execute(select(table).where(days)):
+                node = _node(row)
+                known = found.get(row.node)
+                found[row.node] = node if known is None else known.with_worst_of(node)
+        return tuple(sorted(found.values(), key=lambda each: sorted(each.told().items())))
 
     # Sealing
 
@@ -657,3 +693,7 @@ def _within(text: bytes, since: int, until: int) -> Iterator[str]:
     for _, _, event in evidence.unpacked(text):
         if since <= evidence.instant(event) < until:
             yield event
+
+
+def _node(row: Row[Any]) -> Node:
+    return Node(row.proxy, row.is_synchronised, row.clock_error_ms)

@@ -89,6 +89,30 @@ SealAfter = Annotated[
         " come late.",
     ),
 ]
+LookaheadS = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=600,
+        description="So many seconds ahead of its delivery film counts; null: 60. Players that buffer more"
+        " have it in their `flags` (`deep_buffer`).",
+    ),
+]
+BridgeMs = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=5000,
+        description="Holes of so many milliseconds are none; null: of half as long as segments last.",
+    ),
+]
+CreditOutage = Annotated[
+    bool,
+    Meta(
+        description="Whether reports say how much of an outage of the server lay within somebody's"
+        " attendance (`outage_credit_ms`). It is part of no other number."
+    ),
+]
 
 
 class EventView(Struct, kw_only=True):
@@ -107,6 +131,9 @@ class EventView(Struct, kw_only=True):
     threshold_pct: ThresholdPct | None
     least_minutes: LeastMinutes | None
     seal_after_s: SealAfter
+    lookahead_s: LookaheadS | None
+    bridge_ms: BridgeMs | None
+    credit_outage: CreditOutage
     created_at: Moment
 
 
@@ -130,11 +157,14 @@ class NewEvent(Struct, kw_only=True, forbid_unknown_fields=True):
     threshold_pct: ThresholdPct | None = None
     least_minutes: LeastMinutes | None = None
     seal_after_s: SealAfter = SEAL_AFTER_S
+    lookahead_s: LookaheadS | None = None
+    bridge_ms: BridgeMs | None = None
+    credit_outage: CreditOutage = False
 
 
 class EventChange(Struct, kw_only=True, forbid_unknown_fields=True):
     """Changes of an event (a JSON Merge Patch, RFC 7396): what is left out stays as it is, a list replaces
-    the whole list, and null takes a threshold away."""
+    the whole list, and null takes a threshold away, or has it counted as films are."""
 
     title: Title | UnsetType = UNSET
     streams: Streams | UnsetType = UNSET
@@ -145,6 +175,9 @@ class EventChange(Struct, kw_only=True, forbid_unknown_fields=True):
     threshold_pct: ThresholdPct | UnsetType | None = UNSET
     least_minutes: LeastMinutes | UnsetType | None = UNSET
     seal_after_s: SealAfter | UnsetType = UNSET
+    lookahead_s: LookaheadS | UnsetType | None = UNSET
+    bridge_ms: BridgeMs | UnsetType | None = UNSET
+    credit_outage: CreditOutage | UnsetType = UNSET
 
 
 _EXAMPLE = {
@@ -275,6 +308,9 @@ def _view(event: Event) -> EventView:
         threshold_pct=settings.threshold_pct,
         least_minutes=settings.least_minutes,
         seal_after_s=settings.seal_after_s,
+        lookahead_s=settings.lookahead_s,
+        bridge_ms=settings.bridge_ms,
+        credit_outage=settings.credit_outage,
         created_at=at(event.created_at),
     )
 

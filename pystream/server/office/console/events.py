@@ -19,7 +19,7 @@ from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
 
 _SPANS = ("windows", "breaks")
-_NUMBERS = ("threshold_pct", "least_minutes")
+_NUMBERS = ("threshold_pct", "least_minutes", "lookahead_s", "bridge_ms")
 _HOUR_S = 3600
 _MOST_HOURS = 14 * 24
 _DATE = r"(?:\d{4}-\d\d-\d\d|\d{1,2}\.\d{1,2}\.\d{4})"
@@ -142,6 +142,7 @@ def _values(form: Mapping[str, str], zone: str) -> dict[str, Any]:
         "vnr": form.get("vnr", "").strip(),
         "streams": tuple(name[7:] for name in form if name.startswith("stream.")),
         "rounding": form.get("rounding", ""),
+        "credit_outage": "credit_outage" in form,
     }
     wrong: list[str] = []
     for name in _SPANS:
@@ -217,7 +218,10 @@ def _shown(event: Event, spoken: str) -> dict[str, str]:
     for name in _NUMBERS:
         value = getattr(settings, name)
         shown[name] = "" if value is None else str(value)
-    return shown | {f"stream.{name}": "on" for name in settings.streams}
+    switches = [f"stream.{name}" for name in settings.streams]
+    if settings.credit_outage:
+        switches.append("credit_outage")
+    return shown | dict.fromkeys(switches, "on")
 
 
 def _shown_spans(of: tuple[tuple[int, int], ...], timezone: str, spoken: str) -> list[str]:

@@ -716,6 +716,18 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Until then evidence may come in late, and reports are provisional.",
         "Bis dahin können Nachweise verspätet eintreffen, und Berichte sind vorläufig.",
     ),
+    "counted_hint": (
+        "Empty: as the rule has it for films, 60 seconds and half a segment. What was sealed stays as it"
+        " was counted.",
+        "Leer: wie es die Regel für Filme vorsieht, 60 Sekunden und ein halbes Segment. Was versiegelt ist,"
+        " bleibt, wie es gezählt wurde.",
+    ),
+    "credit_outage_switch": (
+        "Reports say how much of an outage of the server lay within somebody's attendance; it counts"
+        " nowhere else",
+        "Berichte sagen, wie viel eines Ausfalls des Servers in jemandes Teilnahme fiel; sonst zählt es"
+        " nirgends",
+    ),
     "remove_event": ("Remove this event", "Diese Veranstaltung entfernen"),
     "remove_event_title": ("Remove {name}?", "{name} entfernen?"),
     "remove_event_what": (
@@ -903,6 +915,11 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Reports can be sealed so many hours after the last day",
         "Berichte lassen sich so viele Stunden nach dem letzten Tag versiegeln",
     ),
+    "lookahead_s": (
+        "Counts ahead of its delivery, seconds",
+        "Zählt der Lieferung voraus, Sekunden",
+    ),
+    "bridge_ms": ("Holes that are none, milliseconds", "Lücken, die keine sind, Millisekunden"),
     "reason": ("Reason of the correction", "Grund der Berichtigung"),
     "day": ("Day", "Tag"),
     # Traffic
@@ -1061,12 +1078,14 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "reports are sealed after so many seconds",
         "Berichte werden nach so vielen Sekunden versiegelt",
     ),
+    "of_credit_outage": ("outages are credited apart", "Ausfälle gesondert gutgeschrieben"),
     "of_attendance_signed": ("attendance, leaves exported", "Anwesenheit, Einträge exportiert"),
     "of_attendance_receipts": ("receipts of attendance", "Belege über Anwesenheit"),
     "of_attendance_restored": (
         "log of attendance begun anew, epoch",
         "Protokoll der Anwesenheit neu begonnen, Epoche",
     ),
+    "of_checkpoint_mail": ("checkpoints are mailed to", "Prüfpunkte per E-Mail an"),
     "of_checkpoint_url": ("checkpoints are sent to", "Prüfpunkte gehen an"),
     "of_checkpoint_cosigner": ("cosigner of checkpoints", "Mitzeichner der Prüfpunkte"),
     "of_display": ("display name", "Anzeigename"),
