@@ -465,6 +465,9 @@ class Limiter:
         microseconds until it might. Of what has no address, as of a Unix socket, nothing is counted."""
     def granted(self, address: str, grant: bytes, tenant: int, kind: int, now_us: int) -> int:
         """Counts a request with a grant that is right, as `arrive` does."""
+    def offend(self, address: str, now_us: int) -> int:
+        """Counts an attack of a source that has shaken hands, found out otherwise: `SOFT` the first time,
+        with the microseconds for which it has no budget left, and then `BEGAN`."""
     def banned(self, address: str, now_us: int) -> int:
         """Microseconds for which an address is banned."""
 

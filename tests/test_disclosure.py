@@ -50,7 +50,8 @@ def test_every_class_is_told_with_the_days_of_its_rule() -> None:
         assert each["days"] == rules.days(data)
         assert (each["from"] is None) == (data in OF_THE_CONTRACT)
         assert each["what"] and each["purpose"]
-        assert each["personal"] in ("no", "pseudonymous", "of the customer's people")
+        people = "of the customer's people", "of attackers", "of the operator's people"
+        assert each["personal"] in ("no", "pseudonymous", *people)
     assert {data for held in INVENTORY.values() for data in held.data} <= set(map(DataClass, kept))
 
 

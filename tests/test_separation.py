@@ -200,6 +200,9 @@ OF_THE_NODE = {
     "attendance_node": "how right the clock of each host was, and whether a proxy stood before it",
     "proof": "proofs of deletion: numbers and hashes, which are there to stay",
     "key_store": "the name of the root",
+    "incident": "attacks on the node",
+    "incident_event": "what is sealed of their sources",
+    "incident_custody": "who of the operator's has had them in hand",
 }
 
 
@@ -228,6 +231,7 @@ def test_every_table_with_a_tenants_number_is_covered() -> None:
             assert "reference" in table.c and "id" in table.c, name
     kept = {data for held in INVENTORY.values() for data in held.data}
     elsewhere = {DataClass.ERASURES, DataClass.KEY_BACKUPS, DataClass.PROOFS}
+    elsewhere |= {DataClass.INCIDENTS, DataClass.INCIDENT_RECORDS}
     assert kept | elsewhere == set(DataClass)
 
 

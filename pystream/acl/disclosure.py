@@ -11,7 +11,8 @@ The document, `pystream-privacy 1`, which a node serves under `/.well-known/pyst
         {"class": "sessions",            a name of `pystream.acl.retention.DataClass`
          "what": ["...", ...],           the pieces, in English
          "purpose": "...",
-         "personal": "pseudonymous",     or "no", "of the customer's people"
+         "personal": "pseudonymous",     or "no", "of the customer's people", "of attackers",
+                                          "of the operator's people"
          "days": 30,                     null: until the customer ends it
          "from": "..."}, ...],           what the days are counted from
       "in_memory": [                     what is never written
@@ -287,6 +288,21 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
         "to keep what was erased from coming back with a backup",
         "no",
         "the erasure",
+    ),
+    DataClass.INCIDENTS: (
+        (
+            "of an attack on the server, as floods and guessing of passwords: network addresses of those who"
+            " take part, times and counts, encrypted",
+        ),
+        "to fend the attack off, and to report it",
+        "of attackers",
+        "the attack's beginning, or the end of a hold",
+    ),
+    DataClass.INCIDENT_RECORDS: (
+        ("kind, time and size of attacks, and who had the record in hand; no attacker",),
+        "to prove who had evidence in hand",
+        "of the operator's people",
+        "the attack's beginning",
     ),
     DataClass.KEY_BACKUPS: (
         ("keys of encrypted records, themselves encrypted",),

@@ -20,6 +20,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream grant key 1`      | period of time                                     | 32    |
 | `pystream table secret 1`   | none                                               | 16    |
 | `pystream proof key 1`      | none                                               | 32    |
+| `pystream incident key 1`   | none                                               | 32    |
 | `pystream token mark 1`     | tenant id, what for, the token                     | 16    |
 | `pystream kept answer 1`    | tenant id, token id, the request's key             | 32    |
 
@@ -108,6 +109,10 @@ class Keyring:
     def proof_key(self) -> bytes:
         """32 bytes, with which proofs of deletion are signed."""
         return self._derive(b"pystream proof key 1")
+
+    def incident_key(self) -> bytes:
+        """32 bytes, the seed of the key (Ed25519) with which packages of incidents are signed."""
+        return self._derive(b"pystream incident key 1")
 
     def token_mark(self, tenant_id: int, use: str, token: str) -> bytes:
         """16 bytes that stand for a token of a tenant's in one use, and say nothing of it."""

@@ -25,6 +25,8 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `attendance`        | the hour of the event               | key destroyed, then deleted           |
 | `attendance_intervals` | the hour of the first event      | deleted; computed anew of what is left |
 | `attendance_reports` | sealing of the last version        | key destroyed, then deleted           |
+| `incidents`         | the beginning                       | key destroyed, then deleted           |
+| `incident_records`  | the beginning                       | deleted                               |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
 | `erasures`          | the erasure                         | taken off the erasure list            |
 | `key_backups`       | the backup                          | deleted                               |
@@ -50,6 +52,11 @@ of `traffic` alone.
 
 What a sealed report calls a password stays readable as long as the report, though the password itself
 goes earlier. A report that is held (`attendance_hold`) does not get old.
+
+Of attacks on the node, `incidents` are addresses, times and counts of who attacks, sealed under a key of each
+attack's own. One lasts a day at most, so counted from its beginning no event of it gets older than its days.
+Two persons may hold one (`pystream.acl.store.incidents`). What is known of it without its sources stays as
+`incident_records`, for as long as the audit log. A running node looks each minute.
 
 Tenants may have days of their own for what is recorded of attendance: `OF_TENANTS`.
 
@@ -93,6 +100,8 @@ class DataClass(StrEnum):
     ATTENDANCE = "attendance"
     ATTENDANCE_INTERVALS = "attendance_intervals"
     ATTENDANCE_REPORTS = "attendance_reports"
+    INCIDENTS = "incidents"
+    INCIDENT_RECORDS = "incident_records"
     REMOVED_STREAMS = "removed_streams"
     ERASURES = "erasures"
     KEY_BACKUPS = "key_backups"
@@ -123,6 +132,7 @@ _FIXED = {
 _LIKE = {
     DataClass.NAMED_VIEWERS: DataClass.SESSIONS,
     DataClass.ATTENDANCE_INTERVALS: DataClass.ATTENDANCE,
+    DataClass.INCIDENT_RECORDS: DataClass.AUDIT,
 }
 
 
@@ -139,6 +149,7 @@ class Rules:
     revoked_passwords: int = 90
     attendance: int = 32
     attendance_reports: int = 2192
+    incidents: int = 7
     removed_streams: int = 1096
     erasures: int = 400
     key_backups: int = 30

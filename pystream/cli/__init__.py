@@ -26,6 +26,7 @@ COMMANDS = {
     "retention": "delete what is old, and show the proof of it",
     "privacy": "write the papers that data protection law asks for",
     "guard": "limit SYNs and drop banned sources in the kernel, for a server",
+    "incident": "show attacks on a node, and export what was recorded of them",
     "doctor": "say whether this machine is set up for a server that may be attacked",
     "top": "show what a running node does",
     "rehearse": "play a coming event on this host, and say what holds",

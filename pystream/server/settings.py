@@ -315,6 +315,20 @@ class Guard(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     longest_ban_seconds: Annotated[float, msgspec.Meta(ge=1, le=43_200)] = 43_200.0
 
 
+class Incidents(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[incidents]"""
+
+    mode: Literal["on", "dry-run", "off"] = "on"
+    webhook: str = ""
+    quiet_seconds: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 600.0
+    flood: Budget = Budget("5 at once, 6 a minute")
+    passwords: Budget = Budget("600 at once, 20 a minute")
+    keys: Budget = Budget("600 at once, 2 a second")
+    scraping: Budget = Budget("600 at once, 10 a second")
+    probing: Budget = Budget("600 at once, 1 a second")
+    slow: Budget = Budget("200 at once, 1 a second")
+
+
 class Geo(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[geo]"""
 
@@ -339,6 +353,7 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     revoked_passwords_days: Days = Rules().revoked_passwords
     attendance_days: Days = Rules().attendance
     attendance_reports_days: Days = Rules().attendance_reports
+    incidents_days: Days = Rules().incidents
     removed_streams_days: Days = Rules().removed_streams
     key_backups_days: Days = Rules().key_backups
     key_backups_folder: str = ""
@@ -392,6 +407,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outgoing: Outgoing = Outgoing()
     geo: Geo = Geo()
     guard: Guard = Guard()
+    incidents: Incidents = Incidents()
     retention: RetentionSettings = RetentionSettings()
     attendance: Attendance = Attendance()
     privacy: Privacy = Privacy()
@@ -614,8 +630,12 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
             ("attendance", "timestamp_url"),
             "attendance.timestamp_certificates has to name a file with the authority's root",
         )
-    if not re.fullmatch(r"(https?://[!-~]{1,2040})?", attendance.timestamp_url):
-        yield ("attendance", "timestamp_url"), "a URL like https://stamps.example.org/ is wanted"
+    for key, url in (
+        (("attendance", "timestamp_url"), attendance.timestamp_url),
+        (("incidents", "webhook"), settings.incidents.webhook),
+    ):
+        if not re.fullmatch(r"(https?://[!-~]{1,2040})?", url):
+            yield key, "a URL like https://stamps.example.org/ is wanted"
     yield from _of_mail(attendance)
     for data, wrong in problems(settings.retention.rules):
         yield ("retention", f"{data}_days"), wrong

@@ -4,6 +4,8 @@ every password is found.
 Nodes that share a store ask it when the last run was, so one of them runs. Two at a time do no harm:
 what one has deleted, the other does not find.
 
+What is sealed of attacks' sources goes within a minute after its time is over.
+
 Whoever erases a key empties the key store's write-ahead log, in which it still stands; where somebody
 reads an older moment just then, that cannot be. So the writer does it again, once a minute, as long
 as there is something in it.
@@ -57,6 +59,7 @@ class Upkeep:
         while True:
             await trio.sleep(_LOOK_SECONDS)
             await self._do("reindex", self._reindex)
+            await self._do("incidents", self._shred)
             await self._do("retention", self._retain)
             await self._do("scrub", self._scrub)
 
@@ -74,11 +77,18 @@ class Upkeep:
         if count:
             log.warning("passwords-indexed", passwords=count, doubles=len(doubles))
 
+    def _retention(self) -> Retention:
+        rules, folder = self.settings.rules, self.settings.key_backups_folder
+        return Retention(self._store.database, self._keys, rules, folder)
+
+    def _shred(self) -> None:
+        count = self._retention().shred_incidents(int(self._clock()))
+        if count:
+            log.info("incidents-shredded", incidents=count)
+
     def _retain(self) -> None:
         now = int(self._clock())
-        retention = Retention(
-            self._store.database, self._keys, self.settings.rules, self.settings.key_backups_folder
-        )
+        retention = self._retention()
         if retention.is_due(now):
             log.info("retention-run", **_said(retention.run(now)))
 

@@ -258,6 +258,12 @@ impl Limiter {
         address.parse().map_or(0, |from| told(self.inner.granted(from, grant, tenant, kind, now_us)))
     }
 
+    /// Counts an attack of a source that has shaken hands, found out otherwise: `SOFT` the first time, with the microseconds for
+    /// which it has no budget left, and then `BEGAN`.
+    fn offend(&self, address: &str, now_us: u64) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.offend(from, now_us)))
+    }
+
     /// Microseconds for which an address is banned.
     fn banned(&self, address: &str, now_us: u64) -> u64 {
         address.parse().map_or(0, |from| self.inner.banned(from, now_us))

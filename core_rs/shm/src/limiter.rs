@@ -16,6 +16,12 @@
 //! may be refused for it, and climbs no step: only what is over the source's own budget is an offence. Nor does a grant, which
 //! anybody may have been given: it is never banned.
 //!
+//! # What others have found out
+//!
+//! Some attacks are within every budget of requests, as who tries passwords. Whoever finds one out says so ([`Limiter::offend`]):
+//! the source has no budget left for any kind of request for as long as the shortest ban is, and if it is found out again within
+//! ten times that, it is banned. Only of sources that have shaken hands: nobody else's address can be spoiled by it.
+//!
 //! # Bans
 //!
 //! A ban of length `b` is a key whose time lies `b` ahead, and beside it one whose time lies `3 b` ahead, or as far as the
@@ -137,7 +143,11 @@ enum What {
     Strikes,
     Ban,
     Memory,
+    Warned,
 }
+
+/// For how many times the shortest ban a source is remembered that was limited for an attack.
+const REMEMBERED: u64 = 10;
 
 impl Limiter {
     /// Takes a table that is used for nothing else.
@@ -194,6 +204,31 @@ impl Limiter {
     /// Microseconds for which a source is banned, 0 if it is not.
     pub fn banned(&self, from: IpAddr, now_us: u64) -> u64 {
         if self.is_exempt(from) { 0 } else { self.left(&Place::of(from), now_us).unwrap_or(0) }
+    }
+
+    /// Counts an attack that was found out otherwise, of a source that has shaken hands: at first its budgets are used up for a
+    /// while ([`Ruling::Soft`], with how long), and the next time it is banned.
+    pub fn offend(&self, from: IpAddr, now_us: u64) -> Ruling {
+        if self.is_exempt(from) {
+            return Ruling::Pass;
+        }
+        let place = Place::of(from);
+        if let Some(left_us) = self.left(&place, now_us) {
+            return Ruling::Banned { left_us, began: false };
+        }
+        let limited_us = self.rules.shortest_ban_us;
+        let remembered = limited_us.saturating_mul(REMEMBERED).min(MAX_BURST_US);
+        if !self.table.check(&place.source(What::Warned, 0), now_us, remembered, remembered).allowed {
+            return self.ban(&place, now_us);
+        }
+        for (kind, budgets) in self.rules.kinds.iter().enumerate() {
+            if budgets.source.emission_us > 0 {
+                let key = place.source(What::Source, kind);
+                let more = (budgets.source.burst_us + limited_us).saturating_sub(self.ahead(&key, now_us));
+                self.table.check(&key, now_us, more, MAX_BURST_US);
+            }
+        }
+        Ruling::Soft(limited_us)
     }
 
     fn is_exempt(&self, from: IpAddr) -> bool {

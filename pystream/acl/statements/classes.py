@@ -18,6 +18,7 @@ WHOSE: Final[Mapping[DataClass, str]] = {
         ),
         "viewers",
     ),
+    DataClass.INCIDENTS: "attackers",
     **dict.fromkeys((DataClass.PEOPLE, DataClass.AUDIT, DataClass.CONSOLE_SESSIONS), "people"),
 }
 """Whom a class tells something of; the others tell of nobody."""
@@ -103,6 +104,14 @@ WHAT: Final[Mapping[DataClass, Said]] = {
         "Anwesenheit: versiegelte Berichte, mit Passwort und Bezeichnung (verschlüsselt)",
         "attendance: sealed reports, with password and label (encrypted)",
     ),
+    DataClass.INCIDENTS: (
+        "Angriffe: Netzadressen, Zeiten und Zahlen der Angreifer (verschlüsselt)",
+        "attacks: network addresses, times and counts of attackers (encrypted)",
+    ),
+    DataClass.INCIDENT_RECORDS: (
+        "Angriffe: Art, Zeit und wer die Aufzeichnung in der Hand hatte, ohne Angreifer",
+        "attacks: kind, time and who had the record in hand, without attackers",
+    ),
     DataClass.REMOVED_STREAMS: (
         "Titel und Einstellungen entfernter Streams",
         "titles and settings of streams that were removed",
@@ -140,6 +149,11 @@ FROM: Final[Mapping[DataClass, Said]] = {
         "Versiegelung der letzten Fassung oder Ende der Aufbewahrungspflicht",
         "sealing of the last version, or end of a hold",
     ),
+    DataClass.INCIDENTS: (
+        "Beginn des Angriffs oder Ende der Aufbewahrungspflicht",
+        "beginning of the attack, or end of a hold",
+    ),
+    DataClass.INCIDENT_RECORDS: ("Beginn des Angriffs", "beginning of the attack"),
     DataClass.REMOVED_STREAMS: ("Entfernung", "removal"),
     DataClass.ERASURES: ("Vernichtung", "destruction"),
     DataClass.KEY_BACKUPS: ("Sicherung", "backup"),

@@ -78,6 +78,7 @@ def write(paper: Paper, facts: Facts) -> None:
 
 _WHOSE: dict[str, Said] = {
     "viewers": ("Zuschauer:", "Viewers:"),
+    "attackers": ("Angreifer:", "Attackers:"),
     "people": ("Personen des Verantwortlichen:", "The controller's people:"),
 }
 

@@ -53,6 +53,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import HOUR_MS, AttendanceStore
 from pystream.acl.store.audit import AuditStore
 from pystream.acl.store.database import Database
+from pystream.acl.store.incidents import IncidentStore
 from pystream.acl.store.inventory import counted, delete_naming, delete_some, unreferenced
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.restricting import is_restricted
@@ -155,6 +156,11 @@ class Retention:
             found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
+        incidents = IncidentStore(self.database, self.keys)
+        shreds = incidents.old(self.rules.old_before(DataClass.INCIDENTS, now), now)
+        found[DataClass.INCIDENTS] = _nobodys(len(shreds))
+        gone = incidents.forgotten(self.rules.old_before(DataClass.INCIDENT_RECORDS, now))
+        found[DataClass.INCIDENT_RECORDS] = _nobodys(len(gone))
         day = self.rules.old_before(DataClass.ERASURES, now) // DAY_S
         found[DataClass.ERASURES] = _nobodys(self.keys.old_erasures(day))
         if self.backups:
@@ -180,6 +186,8 @@ class Retention:
                 answers.forget(tenant, references)
                 done[DataClass.KEPT_ANSWERS][tenant] += len(references)
         self._forget_attendance(now, done)
+        done[DataClass.INCIDENTS] = _nobodys(self.shred_incidents(now))
+        done[DataClass.INCIDENT_RECORDS] = _nobodys(self._forget_incidents(now))
         done[DataClass.AUDIT] += self._forget_entries(now)
         for data, table, where in self._simple(now):
             done[data] += self._delete(table, where)
@@ -206,6 +214,17 @@ class Retention:
                 f"{_BACKUPS}: {failed}; all else that is old is deleted, with the proof {proof.digest}"
             ) from failed
         return proof
+
+    def shred_incidents(self, now: int) -> int:
+        """Destroys what is old of attacks' sources; returns of how many attacks that was."""
+        before = self.rules.old_before(DataClass.INCIDENTS, now)
+        return IncidentStore(self.database, self.keys).shred(before, now)
+
+    def _forget_incidents(self, now: int) -> int:
+        incidents = IncidentStore(self.database, self.keys)
+        gone = incidents.forgotten(self.rules.old_before(DataClass.INCIDENT_RECORDS, now))
+        incidents.forget(gone)
+        return len(gone)
 
     def is_due(self, now: int) -> bool:
         """Whether the last run, of whichever node, was a day ago."""

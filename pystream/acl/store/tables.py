@@ -593,6 +593,56 @@ attendance_timestamp = Table(
     Column("answer", LargeBinary, nullable=False),
 )
 
+# Attacks, as the node has noticed them: no tenant's. `reference` names the key of what is sealed of them; a
+# hold is one when it has a second person.
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", _COUNTED, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("scope", String(16), nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+    Column("closed_at", BigInteger),
+    Column("shredded_at", BigInteger),
+    Column("reference", LargeBinary(16), nullable=False),
+    Column("sources", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("left_out", BigInteger, nullable=False),
+    Column("hold_until", BigInteger),
+    Column("hold_reason", Text),
+    Column("hold_by", Text),
+    Column("hold_second", Text),
+    sqlite_autoincrement=True,
+)
+
+# What the sources of an incident did, in batches: `digest` is SHA-256 of what is sealed, which names the
+# digest of the batch before.
+incident_event = Table(
+    "incident_event",
+    metadata,
+    Column("incident_id", BigInteger, ForeignKey("incident.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("sealed_events", LargeBinary, nullable=False),
+)
+
+# Who has had an incident in hand, each entry with the hash of the one before in its own.
+incident_custody = Table(
+    "incident_custody",
+    metadata,
+    Column("incident_id", BigInteger, ForeignKey("incident.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+
 _STAYS = {
     "sqlite": (
         "CREATE TRIGGER {0}_is_not_changed BEFORE UPDATE ON {0}"
@@ -605,7 +655,10 @@ _STAYS = {
         " FOR EACH ROW EXECUTE FUNCTION {0}_stays()",
     ),
 }
-for _signed in (attendance_checkpoint, attendance_cosignature, attendance_timestamp):
+for _signed in (
+    *(attendance_checkpoint, attendance_cosignature, attendance_timestamp),
+    *(incident_event, incident_custody),
+):
     for _dialect, _kept in _STAYS.items():
         for _statement in _kept:
             _ddl = DDL(_statement.format(_signed.name))  # type: ignore[no-untyped-call]

@@ -1,0 +1,383 @@
+"""Incidents in the store: what was attacked, what is sealed of its sources, and who has had it in hand.
+
+They are the node's, and no tenant's. Each has a key of its own in the key store (under the number 0, which no
+tenant has), so shredding is destroying a key. Triggers of the database refuse to change a batch of events or
+an entry of custody.
+
+Several nodes may share a store: of each kind one incident is open at a time, and whoever is attacked in the
+same way joins it.
+
+**A hold** wants two persons: one asks for it, with a reason and an end, another one confirms it. Until then,
+events go when their time comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, update
+
+from pystream.acl.audit import check_who
+from pystream.acl.incidents import (
+    LONGEST_S,
+    Contents,
+    Custody,
+    Event,
+    Hold,
+    Incident,
+    Kind,
+    Scope,
+    batch,
+    custody_digest,
+    events_of,
+)
+from pystream.acl.passwords import problems_of_moment
+from pystream.acl.sealing import Place, seal, unseal
+from pystream.acl.store import tables
+from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.keystore import KeyStore
+from pystream.errors import InUse, InvalidValue, NotFound
+
+NODE: Final = 0
+"""Whose keys they are: of no tenant."""
+MOST_EVENTS: Final = 200_000
+"""Of one incident: what is beyond is counted alone."""
+SERVER: Final = "pystream"
+"""Who did what no person has."""
+_TABLE, _COLUMN = "incident_event", "events"
+
+
+class IncidentStore:
+    """The part of two opened stores that has incidents. Methods raise `StoreError`, `SealError` and
+    `MasterKeyError` as the stores do, and `NotFound` for an incident that is none."""
+
+    def __init__(self, database: Database, keys: KeyStore) -> None:
+        self._database = database
+        self._keys = keys
+
+    # The node's
+
+    def open(self, kind: Kind, rule: str, scope: Scope, *, dry_run: bool, now: int) -> Incident:
+        """Opens an incident, or joins the one of its kind that is open."""
+        with self._database.reading() as connection:
+            found = _open_one(connection, kind)
+        if found is not None:
+            return _incident(found)
+        (key,) = self._keys.add_record_keys(NODE, 1, now)
+        is_used = False
+        try:
+            with self._database.writing() as connection:
+                take_turn(connection)
+                found = _open_one(connection, kind)
+                if found is None:
+                    row = {
+                        "kind": str(kind),
+                        "rule": rule,
+                        "scope": str(scope),
+                        "dry_run": dry_run,
+                        "opened_at": now,
+                        "last_at": now,
+                        "reference": key.reference,
+                        **dict.fromkeys(("sources", "events", "left_out"), 0),
+                    }
+                    made = connection.execute(insert(tables.incident).values(row))
+                    assert made.inserted_primary_key is not None
+                    id = made.inserted_primary_key[0]
+                    _note(connection, id, SERVER, "opened", rule, now)
+                    found = _row(connection, id)
+                    is_used = True
+        finally:
+            if not is_used:
+                self._keys.erase(NODE, [key.reference], now, missing_ok=True)
+        return _incident(found)
+
+    def add(self, id: int, events: Sequence[Event], *, sources: int, now: int) -> Incident:
+        """Seals what some sources have done; `sources` is how many there were in all. Nothing is kept of an
+        incident that is closed."""
+        with self._database.reading() as connection:
+            reference = _row(connection, id)["reference"]
+        key = self._keys.record_key(NODE, reference)
+        with self._database.writing() as connection:
+            take_turn(connection)
+            row = _row(connection, id)
+            if row["closed_at"] is not None:
+                return _incident(row)
+            kept = events[: max(0, MOST_EVENTS - row["events"])]
+            event, incident = tables.incident_event, tables.incident
+            if kept:
+                last = (
+                    select(event.c.number, event.c.digest)
+                    .where(event.c.incident_id == id)
+                    .order_by(event.c.number.desc())
+                    .limit(1)
+                )
+                before, previous = connection.execute(last).one_or_none() or (0, "")
+                text, digest = batch(kept, previous)
+                sealed = seal(key, _place(id, before + 1), text)
+                about = {"incident_id": id, "number": before + 1, "at": now, "digest": digest}
+                connection.execute(insert(event).values(about | {"sealed_events": sealed}))
+            counts = {
+                "last_at": max(row["last_at"], now),
+                "sources": max(row["sources"], sources),
+                "events": row["events"] + len(kept),
+                "left_out": row["left_out"] + len(events) - len(kept),
+            }
+            connection.execute(update(incident).where(incident.c.id == id).values(counts))
+            return _incident(_row(connection, id))
+
+    def note(self, id: int, action: str, detail: str, *, who: str = SERVER, now: int) -> None:
+        """Puts on the incident's record what was done, without any address."""
+        check_who(who)
+        with self._database.writing() as connection:
+            take_turn(connection)
+            _row(connection, id)
+            _note(connection, id, who, action, detail, now)
+
+    def close(self, id: int, detail: str = "", *, who: str = SERVER, now: int) -> Incident:
+        """Closes an incident; one that is closed stays as it is."""
+        check_who(who)
+        incident = tables.incident
+        with self._database.writing() as connection:
+            take_turn(connection)
+            if _row(connection, id)["closed_at"] is None:
+                these = incident.c.id == id
+                connection.execute(update(incident).where(these).values(closed_at=now))
+                _note(connection, id, who, "closed", detail, now)
+            return _incident(_row(connection, id))
+
+    def close_quiet(self, quiet_s: int, now: int) -> tuple[Incident, ...]:
+        """Closes those of which nothing was heard for so long, and those that have lasted for a day."""
+        incident = tables.incident.c
+        over = or_(incident.last_at <= now - quiet_s, incident.opened_at <= now - LONGEST_S)
+        wanted = select(incident.id).where(incident.closed_at.is_(None), over)
+        with self._database.reading() as connection:
+            ids = list(connection.scalars(wanted))
+        return tuple(self.close(id, "nothing more was heard of it", now=now) for id in ids)
+
+    # Anybody's of the operator
+
+    def listed(self, most: int = 100, *, open_only: bool = False) -> tuple[Incident, ...]:
+        """The newest first, without their sources."""
+        incident = tables.incident
+        wanted = select(incident).order_by(incident.c.id.desc()).limit(most)
+        if open_only:
+            wanted = wanted.where(incident.c.closed_at.is_(None))
+        with self._database.reading() as connection:
+            return tuple(map(_incident, connection.execute(wanted).mappings()))
+
+    def incident(self, id: int) -> Incident:
+        with self._database.reading() as connection:
+            return _incident(_row(connection, id))
+
+    def custody(self, id: int) -> tuple[Custody, ...]:
+        """Who has had it in hand, the first one first."""
+        with self._database.reading() as connection:
+            _row(connection, id)
+            return _custody(connection, id)
+
+    def events(self, id: int, *, who: str, now: int) -> list[Event]:
+        """The sources and what they did, which is put on record. Raises `NotFound` where they are
+        shredded."""
+        check_who(who)
+        batches = self._batches(id)
+        self.note(id, "shown", "", who=who, now=now)
+        return [event for text in batches for event in events_of(text)]
+
+    def contents(self, id: int, *, who: str, now: int) -> Contents:
+        """All that a package tells; that it is made is the last entry of its custody. Raises `NotFound` where
+        the events are shredded."""
+        check_who(who)
+        batches = self._batches(id)
+        with self._database.writing() as connection:
+            take_turn(connection)
+            incident = _incident(_row(connection, id))
+            _note(connection, id, who, "exported", f"{len(batches)} batches", now)
+            return Contents(incident, batches, _custody(connection, id))
+
+    def _batches(self, id: int) -> list[bytes]:
+        event = tables.incident_event
+        wanted = select(event).where(event.c.incident_id == id).order_by(event.c.number)
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+            batches = connection.execute(wanted).mappings().all()
+        if row["shredded_at"] is not None:
+            raise NotFound(f"the sources of incident {id} are shredded")
+        key = self._keys.record_key(NODE, row["reference"])
+        return [unseal(key, _place(id, each["number"]), each["sealed_events"]) for each in batches]
+
+    # Holds
+
+    def ask_to_hold(self, id: int, until: int, reason: str, *, who: str, now: int) -> Incident:
+        """Asks that events be kept, which another person has to confirm. A hold that was there before
+        stands no more. Raises `InvalidValue`."""
+        check_who(who)
+        _check_hold(until, reason, now)
+        held = {"hold_until": until, "hold_reason": reason, "hold_by": who, "hold_second": None}
+        return self._set_hold(id, held, who, "hold asked for", f"{reason} ({until})", now)
+
+    def confirm_hold(self, id: int, *, who: str, now: int) -> Incident:
+        """The second person's. Raises `InvalidValue` where it is the first one, or nothing was asked for."""
+        check_who(who)
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+        if row["hold_by"] is None or row["hold_until"] <= now:
+            raise InvalidValue(f"nobody has asked to hold incident {id}")
+        if row["hold_by"] == who:
+            raise InvalidValue(f"another person than {who} has to confirm it")
+        return self._set_hold(id, {"hold_second": who}, who, "hold confirmed", "", now, row)
+
+    def release(self, id: int, *, who: str, now: int) -> Incident:
+        """Ends a hold, or takes back that it was asked for. Raises `InvalidValue` where there is none."""
+        check_who(who)
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+        if row["hold_by"] is None:
+            raise InvalidValue(f"incident {id} is not held")
+        none = dict.fromkeys(("hold_until", "hold_reason", "hold_by", "hold_second"))
+        return self._set_hold(id, none, who, "hold ended", "", now, row)
+
+    def _set_hold(
+        self,
+        id: int,
+        values: dict[str, Any],
+        who: str,
+        action: str,
+        detail: str,
+        now: int,
+        seen: RowMapping | None = None,
+    ) -> Incident:
+        incident = tables.incident
+        with self._database.writing() as connection:
+            take_turn(connection)
+            row = _row(connection, id)
+            if row["shredded_at"] is not None:
+                raise NotFound(f"the sources of incident {id} are shredded")
+            if seen is not None and any(row[name] != seen[name] for name in _HOLD):
+                raise InUse(f"the hold of incident {id} was changed meanwhile; look at it again")
+            connection.execute(update(incident).where(incident.c.id == id).values(values))
+            _note(connection, id, who, action, detail, now)
+            return _incident(_row(connection, id))
+
+    # Retention
+
+    def old(self, before: int, now: int) -> list[int]:
+        """Those opened before a time whose events are still there, and that nobody holds."""
+        incident = tables.incident.c
+        held = and_(incident.hold_second.is_not(None), incident.hold_until > now)
+        wanted = select(incident.id).where(
+            incident.opened_at < before, incident.shredded_at.is_(None), ~func.coalesce(held, False)
+        )
+        with self._database.reading() as connection:
+            return list(connection.scalars(wanted.order_by(incident.id)))
+
+    def shred(self, before: int, now: int) -> int:
+        """Destroys the keys of those that are `old`, and deletes their events; returns how many incidents
+        these were. What else is known of them stays."""
+        count = 0
+        for id in self.old(before, now):
+            self._shred(id, before, now)
+            count += 1
+        return count
+
+    def _shred(self, id: int, before: int, now: int) -> None:
+        with self._database.reading() as connection:
+            reference = _row(connection, id)["reference"]
+        if id not in self.old(before, now):
+            # A hold was confirmed meanwhile.
+            return
+        self._keys.erase(NODE, [reference], now, missing_ok=True)
+        event, incident = tables.incident_event, tables.incident
+        with self._database.writing() as connection:
+            take_turn(connection)
+            row = _row(connection, id)
+            connection.execute(delete(event).where(event.c.incident_id == id))
+            done: dict[str, Any] = {"shredded_at": now}
+            if row["closed_at"] is None:
+                done["closed_at"] = now
+            connection.execute(update(incident).where(incident.c.id == id).values(done))
+            _note(connection, id, SERVER, "shredded", f"{row['events']} events", now)
+
+    def forgotten(self, before: int) -> list[int]:
+        """Those that are shredded and were opened before a time."""
+        incident = tables.incident.c
+        wanted = select(incident.id).where(
+            incident.opened_at < before, incident.shredded_at.is_not(None)
+        )
+        with self._database.reading() as connection:
+            return list(connection.scalars(wanted))
+
+    def forget(self, ids: Collection[int]) -> None:
+        """Deletes all that is left of incidents that are shredded."""
+        custody, incident = tables.incident_custody, tables.incident
+        with self._database.writing() as connection:
+            connection.execute(delete(custody).where(custody.c.incident_id.in_(ids)))
+            connection.execute(delete(incident).where(incident.c.id.in_(ids)))
+
+
+_HOLD = ("hold_until", "hold_reason", "hold_by", "hold_second")
+
+
+def _check_hold(until: int, reason: str, now: int) -> None:
+    wrong: list[str] = list(problems_of_moment("until", until))
+    if until <= now:
+        wrong = ["until: this is not in the future"]
+    if not reason.strip() or len(reason) > 500 or not reason.isprintable():
+        wrong.append("reason: 1 to 500 characters are wanted, and no line ends")
+    if wrong:
+        raise InvalidValue(*wrong)
+
+
+def _open_one(connection: Connection, kind: Kind) -> RowMapping | None:
+    incident = tables.incident
+    wanted = select(incident).where(incident.c.kind == str(kind), incident.c.closed_at.is_(None))
+    return connection.execute(wanted.order_by(incident.c.id.desc()).limit(1)).mappings().first()
+
+
+def _row(connection: Connection, id: int) -> RowMapping:
+    wanted = select(tables.incident).where(tables.incident.c.id == id)
+    found = connection.execute(wanted).mappings().one_or_none()
+    if found is None:
+        raise NotFound(f"there is no incident {id}")
+    return found
+
+
+def _incident(row: RowMapping) -> Incident:
+    hold = None
+    if row["hold_by"] is not None:
+        hold = Hold(
+            until=row["hold_until"],
+            reason=row["hold_reason"],
+            by=row["hold_by"],
+            confirmed_by=row["hold_second"],
+        )
+    same = ("id", "rule", "dry_run", "opened_at", "last_at", "closed_at", "shredded_at")
+    counts = ("sources", "events", "left_out")
+    return Incident(
+        kind=Kind(row["kind"]),
+        scope=Scope(row["scope"]),
+        hold=hold,
+        **{name: row[name] for name in (*same, *counts)},
+    )
+
+
+def _place(id: int, number: int) -> Place:
+    return Place(NODE, _TABLE, id.to_bytes(8) + number.to_bytes(8), _COLUMN)
+
+
+def _custody(connection: Connection, id: int) -> tuple[Custody, ...]:
+    custody = tables.incident_custody
+    wanted = select(custody).where(custody.c.incident_id == id).order_by(custody.c.number)
+    return tuple(
+        Custody(*(row[name] for name in ("number", "at", "who", "action", "detail", "digest")))
+        for row in connection.execute(wanted).mappings()
+    )
+
+
+def _note(connection: Connection, id: int, who: str, action: str, detail: str, now: int) -> None:
+    """Within a turn."""
+    before = _custody(connection, id)
+    entry = {"number": len(before) + 1, "at": now, "who": who, "action": action, "detail": detail}
+    digest = custody_digest(entry, before[-1].digest if before else "")
+    row = {"incident_id": id, **entry, "digest": digest}
+    connection.execute(insert(tables.incident_custody).values(row))
