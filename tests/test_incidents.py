@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,10 @@ from pystream.errors import (
     NotProven,
     StoreError,
 )
+from pystream.server.guard import signs as signing
+from pystream.server.guard.detector import SIGNS, Detector, Finding
+from pystream.server.guard.signs import Sign, Signs
+from pystream.server.settings import Incidents, Network
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
 from tests.test_viewers import NOW, Stores, raw, restore
@@ -365,3 +371,237 @@ def test_the_nodes_key_stays_the_same() -> None:
     """HMAC-SHA256 of the label and 0x01, by RFC 5869 2.3; computed with openssl."""
     expected = "6bd3fbe88e74307f238908f52ff0787ef3908c6e64974570f7dc3cb5d45f7e1e"
     assert Keyring(bytes(range(32))).incident_key().hex() == expected
+
+
+# What is noticed
+
+
+class Clock:
+    """Seconds of a test, which moves them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+HALL = "198.51.100.7"
+
+
+def told(**counts: int) -> list[int]:
+    return [counts.get(sign.word, 0) for sign in Sign]
+
+
+class Watching:
+    """A detector by the usual settings, which looks once a second."""
+
+    def __init__(self, exempt: tuple[Network, ...] = ()) -> None:
+        self.clock = Clock()
+        self.detector = Detector(Incidents(), exempt, self.clock)
+        self.found: dict[Kind, Finding] = {}
+
+    def second(self, sources: dict[str, list[int]], **syns: Any) -> list[Finding]:
+        self.detector.hear(list(sources.items()))
+        found = self.detector.look(**syns)
+        self.found |= {each.kind: each for each in found}
+        self.clock.now += 1
+        return found
+
+    def seconds(self, count: int, sources: dict[str, list[int]]) -> None:
+        for _ in range(count):
+            self.second(sources)
+
+
+@pytest.mark.parametrize("kind", SIGNS)
+def test_a_source_that_goes_on_is_noticed_and_its_neighbour_is_not(kind: Kind) -> None:
+    watching, word = Watching(), SIGNS[kind].word
+    budget = getattr(Incidents(), kind)
+    # As much as may be, and what leaks out in a minute.
+    most = budget.at_once + int(60 * budget.a_second)
+    for _ in range(60):
+        watching.second({HALL: told(**{word: most // 60}), OTHER: told(**{word: 1})})
+    assert watching.found == {}
+    found = watching.second({HALL: told(**{word: budget.at_once}), OTHER: told(**{word: 1})})
+    (finding,) = found
+    assert (finding.kind, finding.scope, finding.offenders) == (kind, Scope.SOURCE, [HALL])
+    assert finding.counts == {HALL: {word: budget.at_once}}
+    # It takes part from now on, whatever it does; who does something else does not.
+    assert watching.second({HALL: told(requests=5, right=1), OTHER: told(right=1)})[0].counts == {
+        HALL: {"requests": 5, "right": 1}
+    }
+    # Until it is over.
+    watching.detector.over(kind)
+    assert watching.second({HALL: told(right=1)}) == []
+
+
+def test_an_ipv6_source_is_its_64_and_is_told_by_its_addresses() -> None:
+    watching = Watching()
+    one, other, far = "2001:db8:1:1::1", "2001:db8:1:1::2", "2001:db8:1:2::1"
+    (finding,) = watching.second(
+        {one: told(probes=400), other: told(probes=400), far: told(probes=400)}
+    )
+    assert set(finding.counts) == {one, other} and len(finding.offenders) == 1
+
+
+def test_whom_the_settings_name_is_never_counted() -> None:
+    watching = Watching(exempt=(Network("198.51.100.0/24"),))
+    assert watching.second({HALL: told(probes=9999)}, flood=True, half_open=[HALL]) != []
+    watching.second({}, flood=True, half_open=[HALL, "203.0.113.9"])
+    found = watching.second({HALL: told(probes=9999)}, flood=True, half_open=[HALL, "203.0.113.9"])
+    assert [(each.kind, each.counts) for each in found] == [
+        (Kind.SYN, {"203.0.113.9": {"half_open": 1}})
+    ]
+
+
+def test_many_together_are_noticed_of_whom_none_does_too_much() -> None:
+    """A botnet tries 40 passwords each from 200 addresses; a viewer types four wrong ones."""
+    watching = Watching()
+    for _ in range(40):
+        bots = {f"203.0.113.{n}": told(guesses=1) for n in range(200)}
+        watching.second(bots | {HALL: told(guesses=1) if watching.clock.now < 1004 else told()})
+    finding = watching.found[Kind.PASSWORDS]
+    assert finding.scope is Scope.NODE and HALL not in finding.counts
+    assert len(finding.counts) == 200
+    assert finding.rule.startswith("wrong passwords") and finding.rule.endswith("times 5")
+
+
+def test_what_is_usual_is_learned_and_is_no_attack() -> None:
+    """A site whose viewers ask for much that is not there: ten a second by 200 viewers, for a day."""
+    unused, watching = Watching(), Watching()
+    crowd = {f"203.0.113.{n}": told(probes=1) for n in range(200)}
+    for minute in range(24 * 60):
+        watching.clock.now = 1000.0 + 60 * minute
+        # Within what may be, until it is learned.
+        few = {place: told(probes=1) for place in list(crowd)[: 10 + minute // 8]}
+        watching.second(few)
+    assert watching.found == {}
+    for other in (watching, unused):
+        for _ in range(17):
+            other.second(crowd)
+    assert unused.found[Kind.PROBING].scope is Scope.NODE
+    assert watching.found == {}
+
+
+def test_a_lecture_hall_is_no_attack_whatever_it_types() -> None:
+    """300 behind one address: a third type two wrong passwords before the right one."""
+    watching, source = Watching(), random.Random(7)
+    for second in range(120):
+        counts = Counter[str]()
+        for viewer in range(300):
+            if second == int(viewer / 300 * 60):
+                counts["guesses"] += 2 * (source.random() < 0.3)
+                counts["right"] += 1
+                counts["probes"] += 2
+            counts["requests"] += 1
+        watching.second({HALL: told(**counts)})
+    assert watching.found == {}
+
+
+def test_a_hall_that_was_told_a_wrong_password_is_no_attack() -> None:
+    """All of 300 type it, and half of them once more."""
+    watching = Watching()
+    for second in range(60):
+        watching.second({HALL: told(guesses=8 if second % 7 else 6)})
+    assert watching.found == {}
+    # What nobody types is one.
+    watching.seconds(60, {HALL: told(guesses=20)})
+    assert set(watching.found) == {Kind.PASSWORDS}
+
+
+def test_syns_are_told_of_who_did_not_answer_at_two_looks() -> None:
+    watching = Watching()
+    assert watching.second({}, flood=False, half_open=[HALL]) == []
+    (first,) = watching.second({}, flood=True, half_open=[OTHER])
+    assert first.counts == {} and first.offenders == []
+    (again,) = watching.second({}, flood=True, half_open=[OTHER, HALL])
+    assert (again.kind, again.scope) == (Kind.SYN, Scope.NODE)
+    assert again.counts == {OTHER: {"half_open": 1}} and again.offenders == []
+
+
+# What a worker counts
+
+
+SESSION = bytes(16)
+
+
+def fetched(signs: Signs, clock: Clock, numbers: Iterable[int], seconds: float) -> int:
+    """Seconds of film that were too many, of segments of six seconds each; `seconds` pass between two."""
+    for number in numbers:
+        signs.segment(HALL, SESSION, "v", number, 6.0)
+        clock.now += seconds
+    taken = signs.take()
+    return 0 if taken is None else taken.sources[0][1][Sign.FETCHED]
+
+
+def test_a_film_that_is_fetched_far_faster_than_it_plays() -> None:
+    clock = Clock()
+    assert fetched(Signs(clock), clock, range(1200), 0.1) > 2000
+    # In several at a time, which come in disorder.
+    order = [n ^ 3 for n in range(1200)]
+    assert fetched(Signs(clock), clock, order, 0.1) > 1500
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seconds"),
+    [
+        # Who plays, and reads ten minutes ahead at first.
+        ([*range(100)], 0.01),
+        ([*range(1200)], 6.0),
+        # At twice the speed.
+        ([*range(1200)], 3.0),
+        # The same ones again and again, as a player in trouble does.
+        ([1, 2, 3] * 400, 0.1),
+        # Who zaps: six segments here, six there, twice a second, for five minutes.
+        ([9000 * k % 1201 + n for k in range(600) for n in range(6)], 0.08),
+    ],
+    ids=["ahead", "plays", "fast", "again", "zaps"],
+)
+def test_who_plays_or_zaps_fetches_nothing_too_fast(numbers: list[int], seconds: float) -> None:
+    clock = Clock()
+    assert fetched(Signs(clock), clock, numbers, seconds) == 0
+
+
+def test_keys_without_their_segments() -> None:
+    clock = Clock()
+    signs = Signs(clock)
+    # Who zaps for a minute, and has segments of a CDN: two keys a second.
+    for _ in range(60):
+        signs.key(HALL, SESSION)
+        signs.key(HALL, SESSION)
+        clock.now += 1
+    assert signs.take() is None
+    # Who plays has a key for each segment.
+    for number in range(500):
+        signs.segment(HALL, SESSION, "v", number, 2.0)
+        signs.key(HALL, SESSION)
+        clock.now += 0.2
+    assert signs.take() is None
+    clock.now += 60
+    for _ in range(620):
+        signs.key(HALL, SESSION)
+    taken = signs.take()
+    assert taken is not None and taken.sources[0][1][Sign.KEYS] == 500
+
+
+def test_who_does_nothing_of_the_kind_is_not_told_of() -> None:
+    signs = Signs(Clock())
+    signs.note(HALL, Sign.REQUESTS)
+    signs.note(OTHER, Sign.REQUESTS)
+    signs.note(OTHER, Sign.GUESSES)
+    signs.banned(SOURCE, 60)
+    taken = signs.take()
+    assert taken is not None and taken.bans == [(SOURCE, 60)]
+    assert taken.sources == [(OTHER, told(requests=1, guesses=1)), (SOURCE, told(strikes=20))]
+    assert signs.take() is None
+
+
+def test_there_is_an_end_to_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, "_MOST_COUNTED", 50)
+    monkeypatch.setattr(signing, "_MOST_TOLD", 5)
+    signs = Signs(Clock())
+    for n in range(99):
+        signs.note(f"198.51.100.{n}", Sign.GUESSES, n + 1)
+    taken = signs.take()
+    assert taken is not None
+    assert [source for source, _ in taken.sources] == [f"198.51.100.{n}" for n in range(49, 44, -1)]

@@ -1,4 +1,4 @@
-"""The process that tells how the node is: /healthz, /readyz and /metrics.
+"""The process that tells how the node is: /healthz, /readyz, /metrics, and /guard for people.
 
 It is a process of its own, so that it answers however busy workers are, and so that whatever is
 wrong with it or with the store costs no viewer anything. It reads what others have written into
@@ -17,16 +17,19 @@ from typing import Any
 import trio
 
 from pystream import _core
+from pystream.acl.incidents import Incident
 from pystream.acl.store import Store
+from pystream.acl.store.incidents import IncidentList
 from pystream.errors import PystreamError
 from pystream.server import child, log
 from pystream.server.answers import Answer, failure
 from pystream.server.connections import Connections, Limits
-from pystream.server.gauges import Board, State
+from pystream.server.gauges import GUARDED, Board, State
 from pystream.server.http import HttpError, Request
 from pystream.server.listeners import ADMIN
 from pystream.server.metrics import CONTENT_TYPE, Cached, Streams, exposition, families
 from pystream.server.settings import Settings
+from pystream.server.timeline import SHOWN, Counts, Timeline, headers
 
 _SAMPLE_SECONDS = 1.0
 _COMMIT_SECONDS = 10.0
@@ -51,6 +54,8 @@ class Admin:
         self._reading = _core.Reading()
         self._streams = Streams()
         self._sampled = time.monotonic()
+        self._timeline = Timeline()
+        self._incidents: tuple[Incident, ...] = ()
         self.store_reachable = False
 
     async def answer(self, request: Request) -> Answer:
@@ -63,7 +68,11 @@ class Admin:
             return _text(503, "\n".join((*wrong, ""))) if wrong else _text(200, "ready\n")
         if request.path == "/metrics":
             return _text(200, self.metrics(), CONTENT_TYPE)
-        return failure(HttpError(404, "here are /healthz, /readyz and /metrics"))
+        if request.path == "/guard":
+            page = self._timeline.page(self._incidents, int(time.time())).encode()
+            fields = [*headers().items(), _NO_STORE, ("Content-Length", str(len(page)))]
+            return Answer(200, fields, page, len(page))
+        return failure(HttpError(404, "here are /healthz, /readyz, /metrics and /guard"))
 
     def wrong(self) -> list[str]:
         """Why nobody should be sent here now, a line each; nothing where all is well."""
@@ -99,6 +108,17 @@ class Admin:
         seconds = max(1e-3, now - self._sampled)
         self._sampled = now
         self._streams.add(self._reading.changes(self._meter), seconds)
+        totals, attacks = self._board.totals(), self._board.attacks()
+        counts = Counts(
+            sum(totals.requests.values()),
+            sum(totals.guarded[done] for done in GUARDED if done != "banned"),
+            totals.guarded["banned"],
+            totals.bans,
+            attacks.limited,
+            self._board.sum("connections"),
+            frozenset(kind for kind, is_open in attacks.open.items() if is_open),
+        )
+        self._timeline.add(int(time.time()), counts)
 
     def look(self, store: Store | None, url: str, revision: int) -> tuple[Store | None, int]:
         """Asks the store what streams are called, if anything has changed since `revision`."""
@@ -109,6 +129,7 @@ class Admin:
                 found = store.changed_since(revision)
                 names = {each.id: (each.tenant, each.name) for each in found.streams}
                 self._streams.names = self._streams.names | names
+            self._incidents = IncidentList(store.database).listed(SHOWN)
             self.store_reachable = True
             return store, now
         except PystreamError as error:

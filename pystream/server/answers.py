@@ -29,10 +29,11 @@ from pystream.server import http, log, page
 from pystream.server.beacons import Beacons
 from pystream.server.door import Door
 from pystream.server.downloads import Downloads, disposition
-from pystream.server.entrance import Admission, Entrance, said
+from pystream.server.entrance import Admission, Entrance, Refused, said
 from pystream.server.files import NoAnswer
 from pystream.server.gate import Closed, Gate
 from pystream.server.guard.limiter import Limiter, Refusal
+from pystream.server.guard.signs import Sign, Signs
 from pystream.server.http import HttpError, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.own_count import POLL_SECONDS, Counts
@@ -165,6 +166,8 @@ class Ended(HttpError):
         super().__init__(403, _ENDED[self.kind])
 
 
+_GUESSED = frozenset(("password", "tries", "link"))
+"""Kinds of `Refused` that who guesses is told."""
 _KINDS: dict[int, str] = {End.KICKED: "kicked", End.REVOKED: "revoked"}
 _ENDED = {
     "kicked": "this film goes on on another device",
@@ -196,7 +199,8 @@ class Answers:
     request for a path below a prefix. `privacy` gives what is kept, of the node or of a tenant's name, as
     JSON. `attends`: whether it is recorded who watches a stream; `earnings` says how far viewers have come
     where they cannot skip ahead, `beacons` hears what players say of themselves, and `counts` says what
-    of a viewer's attendance counts. `limiter` says who asks too often.
+    of a viewer's attendance counts. `limiter` says who asks too often, and `signs` counts what attacks
+    consist of.
     """
 
     def __init__(
@@ -222,6 +226,7 @@ class Answers:
         films: str = "",
         attends: Callable[[Stream], bool] = lambda stream: False,
         limiter: Limiter | None = None,
+        signs: Signs | None = None,
     ) -> None:
         self._streams = streams
         self.grants = grants
@@ -243,6 +248,7 @@ class Answers:
         self._films = films
         self._attends = attends
         self._limiter = limiter
+        self._signs = signs or Signs()
         self._downloads = Downloads(files=origin.files)
         self._silent_until: dict[tuple[str | None, bool], float] = {}
         # As long as a stream is the same object, so is its source.
@@ -273,6 +279,8 @@ class Answers:
             if isinstance(error, NoAnswer):
                 after = (("Retry-After", str(error.retry_after)),)
             error = HttpError(503, "this film cannot be shown at present", after)
+        if isinstance(error, Refused) and error.kind in _GUESSED:
+            self._signs.note(request.peer, Sign.GUESSES)
         is_mistake = 400 <= error.status < 500 and not isinstance(error, Refusal)
         if is_mistake and self._limiter is not None:
             error = self._limiter.erred(request.peer) or error
@@ -354,7 +362,10 @@ class Answers:
             if refusal is not None:
                 request.kind = asked and asked.kind
                 return _slowed(refusal)
+        if request.kind is None:
+            self._signs.note(request.peer, Sign.REQUESTS)
         if asked is None:
+            self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is nothing here")
         kind = asked.kind
         request.kind = kind
@@ -370,6 +381,7 @@ class Answers:
             return self._disclosed(request)
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
+            self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is no such stream")
         if _is_of_download(asked) and not stream.settings.download:
             # As of a path that means nothing: no grant is looked at, no method, no origin.
@@ -438,6 +450,9 @@ class Answers:
     async def _in_office(self, reply: Awaitable[Answer], request: Request) -> Answer:
         """What the office answers people and programs, whose mistakes count as viewers' do."""
         answer = await reply
+        if answer.status == 401 or (answer.status == 403 and request.method == "POST"):
+            # Of people and programs: a password, a code, a token.
+            self._signs.note(request.peer, Sign.GUESSES)
         if 400 <= answer.status < 500 and self._limiter is not None:
             refusal = self._limiter.erred(request.peer)
             if refusal is not None:
@@ -492,6 +507,8 @@ class Answers:
     ) -> Answer | Awaitable[Answer]:
         kind = asked.kind
         if kind is Kind.KEY:
+            if grant is not None:
+                self._signs.key(request.peer, grant.session)
             return self._key(asked, stream, film, grant, cors)
         rendition = _rendition(film, asked)
         kept = _FOREVER if grant is None else _NO_STORE
@@ -521,6 +538,9 @@ class Answers:
             answer = _ranged(made, size, headers, request, _etag(film, asked), None, _row(stream))
             answer = self._paced(answer, request, asked, stream, rendition, grant, cors)
             if grant is not None:
+                seconds = rendition.durations_us[asked.number] / 1_000_000
+                fetched = request.peer, grant.session, rendition.name, asked.number, seconds
+                self._signs.segment(*fetched)
                 self._note(request, stream, grant)
             if grant is not None and stream.settings.no_skip:
                 place = Place.unpack(film.places(rendition)[asked.number])
@@ -813,6 +833,7 @@ class Answers:
             lifetime,
             self._replaced(request),
         )
+        self._signs.note(request.peer, Sign.RIGHT)
         return admitted, ADMITTED | TEST if admitted.is_test else ADMITTED
 
     def _replaced(self, request: Request) -> bytes:

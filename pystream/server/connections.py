@@ -257,7 +257,7 @@ class Connections:
         limiter = self._limiter
         if limiter is None:
             return ()
-        return None if limiter.banned(address) else limiter.connect(address)
+        return None if limiter.turned_away(address) else limiter.connect(address)
 
     def _let_go(self, connection: _Connection) -> None:
         if self._limiter is not None:
@@ -298,7 +298,7 @@ class Connections:
         """A request that was begun and did not come to its end in time is a mistake as well."""
         awaited = "" if connection.lingering or connection.busy else connection.protocol.waiting
         if self._limiter is not None and awaited in ("head", "body"):
-            self._limiter.erred(connection.address)
+            self._limiter.dawdled(connection.address)
 
     @staticmethod
     def _has_left(connection: _Connection) -> bool:
@@ -724,6 +724,8 @@ class Connections:
 
     def _tell_why(self, connection: _Connection, end: str, why: str | None) -> None:
         request = connection.answering[0] if connection.answering is not None else None
+        if end == "stalled" and self._limiter is not None:
+            self._limiter.stalled(request.peer if request is not None else connection.address)
         try:
             self._broke_off(request, end, why)
         except Exception as error:

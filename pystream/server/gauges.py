@@ -24,12 +24,13 @@ import time
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from zlib import crc32
 
+from pystream.acl.incidents import Kind as Attack
 from pystream.server.overload import Reason
 from pystream.server.routes import Kind
 
@@ -69,7 +70,7 @@ _GAUGES = (
     "viewers",
 )
 
-_HEAD_CELLS = 32
+_HEAD_CELLS = 64
 _TEST = 1
 
 
@@ -92,7 +93,10 @@ class _Head(IntEnum):
     COMMITTED_MS = 6
     SECRET = 7  # two cells
     SYNS = 9  # as many as `Syns` has
-    UNTOLD = 20  # as many as `ANCHORS`
+    BANS = 20
+    LIMITED = 21
+    UNTOLD = 22  # as many as `ANCHORS`
+    OPEN = 25  # of each kind of attack one, and behind them as many of `OPENED`
 
 
 class Syns(NamedTuple):
@@ -114,6 +118,19 @@ class Syns(NamedTuple):
 
 
 _UNTOLD: Final = slice(_Head.UNTOLD, _Head.UNTOLD + len(ANCHORS))
+_ATTACKS: Final = tuple(Attack)
+_OPENED: Final = _Head.OPEN + len(_ATTACKS)
+
+
+class Attacks(NamedTuple):
+    """What the writer knows of attacks: how many incidents are open now, and were opened since the node is
+    there, by kind; and how many sources were limited for one."""
+
+    open: Mapping[str, int]
+    opened: Mapping[str, int]
+    limited: int
+
+
 _SYNS: Final = slice(_Head.SYNS, _Head.SYNS + len(Syns()))
 
 
@@ -151,6 +168,7 @@ _NAMES = (
     UNACCEPTED,
     GUARDED,
     ANCHORS,
+    _ATTACKS,
 )
 _VERSION = crc32(
     repr((_HEAD_CELLS, _MOST_VIEWERS, _GAUGES, _PLACES, _NAMES, Syns._fields)).encode()
@@ -265,6 +283,18 @@ class Board:
     def untold(self, anchor: str) -> None:
         """A checkpoint could not be told to one of `ANCHORS`, once."""
         self._head[_Head.UNTOLD + ANCHORS.index(anchor)] += 1
+    def opened(self, attack: Attack) -> None:
+        """An incident was opened."""
+        self._head[_OPENED + _ATTACKS.index(attack)] += 1
+
+    def set_open(self, attacks: Collection[Attack]) -> None:
+        """Incidents of these kinds are open, and of no others."""
+        for at, attack in enumerate(_ATTACKS):
+            self._head[_Head.OPEN + at] = attack in attacks
+
+    @property
+    def writer(self) -> WriterSeat:
+        return WriterSeat(self._head)
 
     # Anybody's
 
@@ -308,7 +338,20 @@ class Board:
 
     def bans(self) -> int:
         """How many sources were banned, ever."""
-        return self._base[_Layout.bans] + sum(seat.bans for seat in self.seats)
+        return (
+            self._head[_Head.BANS]
+            + self._base[_Layout.bans]
+            + sum(seat.bans for seat in self.seats)
+        )
+
+    def attacks(self) -> Attacks:
+        now = self._head[_Head.OPEN : _OPENED]
+        ever = self._head[_OPENED : _OPENED + len(_ATTACKS)]
+        return Attacks(
+            dict(zip(_ATTACKS, now, strict=True)),
+            dict(zip(_ATTACKS, ever, strict=True)),
+            self._head[_Head.LIMITED],
+        )
 
     def totals(self) -> Totals:
         while True:
@@ -317,6 +360,7 @@ class Board:
             for seat in self.seats:
                 sums = [a + b for a, b in zip(sums, seat.cells(), strict=True)]
             deaths = self._head[_Head.DEATHS]
+            sums[_Layout.bans] += self._head[_Head.BANS]
             if before % 2 == 0 and self._head[_Head.FOLDS] == before:
                 return _totals(sums, deaths)
             os.sched_yield()
@@ -476,6 +520,22 @@ class Seat:
         self.set("viewers", 0)
         self._viewers[: len(entries)] = memoryview(array("Q", entries))
         self.set("viewers", len(entries))
+
+
+class WriterSeat:
+    """Where the writer counts what it has done about attacks."""
+
+    def __init__(self, head: memoryview[int]) -> None:
+        self._head = head
+
+    def guard(self, what: str) -> None:
+        """It refuses nobody by itself: workers count that."""
+
+    def ban(self) -> None:
+        self._head[_Head.BANS] += 1
+
+    def limit(self) -> None:
+        self._head[_Head.LIMITED] += 1
 
 
 class Viewers:

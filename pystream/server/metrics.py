@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pystream
 from pystream.acl.traffic import Kind as Booked
-from pystream.server.gauges import LAG_BOUNDS_S, Board, State, Syns
+from pystream.server.gauges import LAG_BOUNDS_S, Attacks, Board, State, Syns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -83,6 +83,7 @@ def families(
     yield from _node(board, streams, store_reachable)
     yield from _alarms(lost, displaced)
     yield from _requests(board)
+    yield from _attacks(board.attacks())
     yield from _syns(board.syns())
     yield Family(
         "pystream_checkpoints_untold_total",
@@ -183,6 +184,27 @@ def _requests(board: Board) -> Iterator[Family]:
     ):
         yield Family(f"pystream_{name}_total", "counter", help, [("", {}, count)])
     yield _lag(totals.lag, totals.lag_sum)
+
+
+def _attacks(attacks: Attacks) -> Iterator[Family]:
+    yield Family(
+        "pystream_incidents_open",
+        "gauge",
+        "Attacks that are going on, by their kind.",
+        [("", {"kind": kind}, count) for kind, count in attacks.open.items()],
+    )
+    yield Family(
+        "pystream_incidents_total",
+        "counter",
+        "Attacks that were noticed, by their kind.",
+        [("", {"kind": kind}, count) for kind, count in attacks.opened.items()],
+    )
+    yield Family(
+        "pystream_limited_total",
+        "counter",
+        "Sources that had no budget left for a while, as they were part of an attack.",
+        [("", {}, attacks.limited)],
+    )
 
 
 def _syns(syns: Syns) -> Iterator[Family]:

@@ -630,12 +630,12 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
             ("attendance", "timestamp_url"),
             "attendance.timestamp_certificates has to name a file with the authority's root",
         )
-    for key, url in (
-        (("attendance", "timestamp_url"), attendance.timestamp_url),
-        (("incidents", "webhook"), settings.incidents.webhook),
+    for section, name, url in (
+        ("attendance", "timestamp_url", attendance.timestamp_url),
+        ("incidents", "webhook", settings.incidents.webhook),
     ):
         if not re.fullmatch(r"(https?://[!-~]{1,2040})?", url):
-            yield key, "a URL like https://stamps.example.org/ is wanted"
+            yield (section, name), "a URL like https://stamps.example.org/ is wanted"
     yield from _of_mail(attendance)
     for data, wrong in problems(settings.retention.rules):
         yield ("retention", f"{data}_days"), wrong

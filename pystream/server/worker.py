@@ -34,7 +34,9 @@ from pystream.server.edge import Edge, edge_of
 from pystream.server.entrance import Entrance
 from pystream.server.gate import Gate
 from pystream.server.gauges import Board, State
+from pystream.server.guard import signs as signing
 from pystream.server.guard.limiter import Limiter
+from pystream.server.guard.signs import Signs
 from pystream.server.handoffs import Handoffs
 from pystream.server.keys import open_key_store
 from pystream.server.listeners import HTTP, HTTPS
@@ -159,6 +161,7 @@ def answering(
     beacons: Beacons,
     counts: Counts,
     limiter: Limiter,
+    signs: Signs,
 ) -> Answers:
     return Answers(
         streams.find,
@@ -181,6 +184,7 @@ def answering(
         office=None if office is None else office.ask,
         privacy=disclosing(settings, streams),
         limiter=limiter,
+        signs=signs,
     )
 
 
@@ -299,7 +303,8 @@ async def serve(node: dict[str, Any]) -> None:
     tries = _core.Gcra(node["tries"], keyring.table_secret())
     gate = Gate(settings.geo)
     proxies = settings.server.trusted_proxies
-    limiter = Limiter(settings.guard, proxies, node["guard"], secret, board, seat)
+    signs = Signs()
+    limiter = Limiter(settings.guard, proxies, node["guard"], secret, board, seat, signs)
     sessions = _core.Sessions(node["sessions"])
     console = settings.console
     window = Window(node["office"], console.hosts) if console.enabled else None
@@ -374,6 +379,7 @@ async def serve(node: dict[str, Any]) -> None:
                 Beacons(pace_table, keyring.presence_secret(), sessions, teller.say, anchor.now),
                 counts,
                 limiter,
+                signs,
             )
             connections = connecting(
                 settings, answers, delivery, meter, edge, node["workers"], observer, limiter
@@ -383,6 +389,7 @@ async def serve(node: dict[str, Any]) -> None:
             nursery.start_soon(answers.watch)
             nursery.start_soon(line.run)
             nursery.start_soon(teller.run)
+            nursery.start_soon(signing.tell, signs, node["signs"])
             nursery.start_soon(counts.run)
             nursery.start_soon(loans.run)
             nursery.start_soon(follow_peppers, keys, entrance)

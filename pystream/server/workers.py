@@ -265,6 +265,8 @@ class Supervisor:
             self._memory["office"] = desk.listen("office")
         if "attendance" not in self._memory:
             self._memory["attendance"] = desk.listen("attendance")
+        if "signs" not in self._memory:
+            self._memory["signs"] = desk.listen("signs")
         if "anchor" not in self._memory:
             self._memory["anchor"] = Anchor.create()
         if "roll" not in self._memory:
@@ -425,6 +427,9 @@ class Supervisor:
             "ready": told,
             "gauges_seat": gauges and gauges.number,
             "https_port": listeners.port_of(self._places, HTTPS),
+            "ports": sorted(
+                listeners.ports(each for each in self._places if each.kind in (HTTP, HTTPS))
+            ),
             "settings": to_json(self.settings),
             **self._memory,
             **sockets,
@@ -751,6 +756,7 @@ def _readable(memory: dict[str, int]) -> dict[str, int]:
         "desk": os.fstat,
         "office": os.fstat,
         "attendance": os.fstat,
+        "signs": os.fstat,
         "anchor": lambda fd: Anchor(fd).offset,
         "roll": Roll,
         "shelf": os.fstat,

@@ -19,6 +19,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.store import Store
+from pystream.acl.store.incidents import IncidentStore
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import root_name
 from pystream.acl.store.notary import Notary
@@ -30,6 +31,7 @@ from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor, synchronised
 from pystream.server.desk import Desk
 from pystream.server.gauges import Board
+from pystream.server.guard.incidents import Incidents
 from pystream.server.heads import Heads
 from pystream.server.keys import ensure_keys, keys_of_another, open_key_store
 from pystream.server.roll import Roll
@@ -87,6 +89,14 @@ async def write(node: dict[str, Any]) -> None:
     board = Board(node["gauges"])
     signing = Checkpoints(store, notary, anchor, settings, heads, untold=board.untold)
     meter = _core.Meter(node["meter"])
+    incidents = Incidents(
+        settings,
+        IncidentStore(store.database, keys),
+        board,
+        node["guard"],
+        os.pread(node["ticket_secret"], 32, 0),
+        node["ports"],
+    )
     stopping = trio.Event()
 
     async def follow_supervisor() -> None:
@@ -94,6 +104,7 @@ async def write(node: dict[str, Any]) -> None:
         async for settings in child.new_settings():
             upkeep.settings = settings.retention
             signing.settings = settings
+            incidents.reload(settings)
             child.tell(node, child.RELOADED)
         stopping.set()
 
@@ -121,6 +132,7 @@ async def write(node: dict[str, Any]) -> None:
                 proxy=lambda: settings.server.proxy,
             )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
+            await nursery.start(incidents.run, socket.socket(fileno=node["signs"]))
             child.tell(node, child.READY)
             nursery.start_soon(signing.run)
             told = set[int]()
@@ -136,6 +148,7 @@ async def write(node: dict[str, Any]) -> None:
                     break
             await desk.flush()
             await recorder.flush()
+            await incidents.flush()
             nursery.cancel_scope.cancel()
 
 

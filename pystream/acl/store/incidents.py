@@ -48,12 +48,39 @@ SERVER: Final = "pystream"
 _TABLE, _COLUMN = "incident_event", "events"
 
 
-class IncidentStore:
-    """The part of two opened stores that has incidents. Methods raise `StoreError`, `SealError` and
-    `MasterKeyError` as the stores do, and `NotFound` for an incident that is none."""
+class IncidentList:
+    """What of a store tells of incidents without their sources, and takes no key. Methods raise `StoreError`
+    as the store does, and `NotFound` for an incident that is none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def listed(self, most: int = 100, *, open_only: bool = False) -> tuple[Incident, ...]:
+        """The newest first."""
+        incident = tables.incident
+        wanted = select(incident).order_by(incident.c.id.desc()).limit(most)
+        if open_only:
+            wanted = wanted.where(incident.c.closed_at.is_(None))
+        with self._database.reading() as connection:
+            return tuple(map(_incident, connection.execute(wanted).mappings()))
+
+    def incident(self, id: int) -> Incident:
+        with self._database.reading() as connection:
+            return _incident(_row(connection, id))
+
+    def custody(self, id: int) -> tuple[Custody, ...]:
+        """Who has had it in hand, the first one first."""
+        with self._database.reading() as connection:
+            _row(connection, id)
+            return _custody(connection, id)
+
+
+class IncidentStore(IncidentList):
+    """The part of two opened stores that has incidents. Methods raise `SealError` and `MasterKeyError` as the
+    key store does, too."""
 
     def __init__(self, database: Database, keys: KeyStore) -> None:
-        self._database = database
+        super().__init__(database)
         self._keys = keys
 
     # The node's
@@ -156,25 +183,6 @@ class IncidentStore:
         return tuple(self.close(id, "nothing more was heard of it", now=now) for id in ids)
 
     # Anybody's of the operator
-
-    def listed(self, most: int = 100, *, open_only: bool = False) -> tuple[Incident, ...]:
-        """The newest first, without their sources."""
-        incident = tables.incident
-        wanted = select(incident).order_by(incident.c.id.desc()).limit(most)
-        if open_only:
-            wanted = wanted.where(incident.c.closed_at.is_(None))
-        with self._database.reading() as connection:
-            return tuple(map(_incident, connection.execute(wanted).mappings()))
-
-    def incident(self, id: int) -> Incident:
-        with self._database.reading() as connection:
-            return _incident(_row(connection, id))
-
-    def custody(self, id: int) -> tuple[Custody, ...]:
-        """Who has had it in hand, the first one first."""
-        with self._database.reading() as connection:
-            _row(connection, id)
-            return _custody(connection, id)
 
     def events(self, id: int, *, who: str, now: int) -> list[Event]:
         """The sources and what they did, which is put on record. Raises `NotFound` where they are

@@ -60,11 +60,31 @@ _REQUEST = struct.Struct("=BBBBI48x")
 _OWN_PORT = struct.Struct(">4xH")
 _SOCKET_BYTES = 72
 _SKMEMINFO = 7
+# The peer's address lies behind our own, both in 16 bytes.
+_PEER_AT, _ADDRESS_LENGTH = 24, {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
 def half_open(ports: Collection[int]) -> int:
     """How many connections to these ports wait for their peer. Raises `OSError`."""
     return sum(_OWN_PORT.unpack_from(each)[0] in ports for each in _sockets(_SYN_RECV))
+
+
+def half_open_peers(ports: Collection[int], most: int) -> list[str]:
+    """Who has asked for these, as far as a SYN says it: anybody can write any address into one. Raises
+    `OSError`."""
+    found = dict[str, None]()
+    for each in _sockets(_SYN_RECV):
+        if _OWN_PORT.unpack_from(each)[0] in ports and len(found) < most:
+            family = socket.AddressFamily(each[0])
+            address = each[_PEER_AT : _PEER_AT + _ADDRESS_LENGTH[family]]
+            found[_unmapped(socket.inet_ntop(family, address))] = None
+    return list(found)
+
+
+def _unmapped(address: str) -> str:
+    # RFC 4291 2.5.5.2: as a listener of both families sees it.
+    is_mapped = address.startswith("::ffff:") and "." in address
+    return address.removeprefix("::ffff:") if is_mapped else address
 
 
 def memory(port: int) -> int:

@@ -23,12 +23,13 @@ from collections.abc import Callable, Iterable
 from enum import IntEnum
 from hashlib import blake2b
 from math import ceil, isqrt
-from typing import Final
+from typing import Final, Protocol
 
 from pystream import _core
 from pystream.acl.streams import Stream
 from pystream.server import log
-from pystream.server.gauges import Board, Seat
+from pystream.server.gauges import Board
+from pystream.server.guard.signs import A_BAN, Sign, Signs
 from pystream.server.http import HttpError
 from pystream.server.routes import Kind
 from pystream.server.settings import UNIX, Budget, Guard, Network
@@ -76,6 +77,14 @@ Held = tuple[bytes, ...]
 """What a connection is counted under while it is open."""
 
 
+class Tally(Protocol):
+    """Where it is counted what is done."""
+
+    def guard(self, what: str) -> None: ...
+
+    def ban(self) -> None: ...
+
+
 class Refusal(HttpError):
     """Too many requests. `closes`: the connection ends with it."""
 
@@ -87,9 +96,9 @@ class Refusal(HttpError):
 
 
 class Limiter:
-    """One worker's. `fd` is the node's table, `secret` the node's; `exempt` is who is never limited besides
-    those whom the settings name: trusted proxies, which speak for others. `clock` gives microseconds, the
-    same in all processes, and `wall` Unix seconds."""
+    """One process's. `fd` is the node's table, `secret` the node's; `exempt` is who is never limited besides
+    those whom the settings name: trusted proxies, which speak for others. `signs` is told who goes on though
+    it was refused. `clock` gives microseconds, the same in all processes, and `wall` Unix seconds."""
 
     def __init__(
         self,
@@ -98,7 +107,8 @@ class Limiter:
         fd: int,
         secret: bytes,
         board: Board,
-        seat: Seat,
+        seat: Tally,
+        signs: Signs | None = None,
         clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -106,6 +116,7 @@ class Limiter:
         self._node_secret = secret
         self._board = board
         self._seat = seat
+        self._signs = signs or Signs()
         self._clock = clock
         self._wall = wall
         self._seen_bans = board.bans()
@@ -164,11 +175,15 @@ class Limiter:
     def tick(self) -> None:
         """To be called about every second: the secret changes with the day, and whose place in the table
         another took is free of a limit that he had."""
-        if int(self._wall()) // _DAY_S != self._day:
-            self._attach()
+        self.renew()
         before, self._displaced = self._displaced, self._table.counters()[2]
         if self._displaced != before and self._is_news("displaced"):
             log.warning("limits-displaced", count=self._displaced)
+
+    def renew(self) -> None:
+        """Takes the day's secret."""
+        if int(self._wall()) // _DAY_S != self._day:
+            self._attach()
 
     def arrive(self, address: str, kind: Kind | None) -> Refusal | None:
         """Counts a request; None where it may go on."""
@@ -179,11 +194,20 @@ class Limiter:
         """Counts a mistake; None where it may be told as it is."""
         return self._count(address, Sort.ERRORS)
 
+    def dawdled(self, address: str) -> None:
+        """Counts a request that was begun and did not come to its end in time."""
+        self._signs.note(address, Sign.SLOW)
+        self.erred(address)
+
+    def stalled(self, address: str) -> None:
+        """Counts an answer that nobody took."""
+        self._signs.note(address, Sign.SLOW)
+
     def _count(self, address: str, sort: Sort) -> Refusal | None:
         if not self._counts:
             return None
         ruling = self._limiter.arrive(address, sort, self._clock())
-        return None if not ruling else self._refuse(ruling, sort)
+        return None if not ruling else self._refuse(ruling, sort, address)
 
     def granted(self, address: str, session: bytes, stream: Stream, kind: Kind) -> None:
         """Counts a request with a grant that is right. Raises `Refusal`."""
@@ -192,7 +216,7 @@ class Limiter:
         sort = _SORTS.get(kind, Sort.OTHERS)
         now = self._clock()
         ruling = self._limiter.granted(address, session, stream.tenant_id, sort, now)
-        if ruling and (refusal := self._refuse(ruling, sort)) is not None:
+        if ruling and (refusal := self._refuse(ruling, sort, address)) is not None:
             raise refusal
 
     # Connections.
@@ -225,14 +249,21 @@ class Limiter:
         """Whether a connection may begin a TLS handshake, which counts it."""
         return self._count(address, Sort.HANDSHAKES) is None
 
-    def _refuse(self, ruling: int, sort: Sort) -> Refusal | None:
+    def _refuse(self, ruling: int, sort: Sort, address: str) -> Refusal | None:
         level, wait_us = ruling & 7, ruling >> 3
         name = _LEVELS[level]
         self._seat.guard(name)
         if level == _core.Limiter.BEGAN:
+            seconds = round(wait_us / _US)
             self._seat.ban()
-            self._tell(name, sort, seconds=round(wait_us / _US))
+            if self._acts:
+                self._signs.banned(address, seconds)
+            else:
+                self._signs.note(address, Sign.STRIKES, A_BAN)
+            self._tell(name, sort, seconds=seconds)
         elif level != _core.Limiter.BANNED:
+            if level == _core.Limiter.HARD:
+                self._signs.note(address, Sign.STRIKES)
             self._tell(name, sort)
         if not self._acts:
             return None
@@ -254,9 +285,26 @@ class Limiter:
 
     # Bans.
 
+    def offend(self, address: str) -> tuple[str, int] | None:
+        """Counts an attack that was found out otherwise, of who has shaken hands: what is done about it,
+        `limited` or `banned`, and for how many seconds; None where it was done already, or is not to be."""
+        ruling = self._limiter.offend(address, self._clock())
+        level, seconds = ruling & 7, round((ruling >> 3) / _US)
+        if level == _core.Limiter.BEGAN:
+            self._seat.ban()
+            return "banned", seconds
+        return ("limited", seconds) if level == _core.Limiter.SOFT else None
+
     def banned(self, address: str) -> bool:
         """Whether an address is shut out."""
         return self._acts and self._limiter.banned(address, self._clock()) > 0
+
+    def turned_away(self, address: str) -> bool:
+        """The same of who comes anew, which is a sign that it goes on."""
+        if not self.banned(address):
+            return False
+        self._signs.note(address, Sign.TURNED_AWAY)
+        return True
 
     def news(self) -> bool:
         """Whether somebody was banned since the last call, by whichever worker."""
