@@ -80,6 +80,8 @@ def test_the_text_says_the_same(language: str) -> None:
     text = notice(Practice(rules), language)
     assert [int(each) for each in re.findall(r"\d+", text)] == [11, 222, 33, 56, 66, 444]
     assert "{" not in text
+    attacked = notice(Practice(rules, records_attacks=True), language)
+    assert attacked.startswith(text) and " 7 " in attacked.removeprefix(text)
     told = notice(Practice(rules, asks_with_address=True), language)
     assert told.startswith(text) and len(told) > len(text)
     assert document(Practice(rules, asks_with_address=True))["address_told_to_customer"] is True
@@ -97,6 +99,10 @@ def test_what_is_in_memory_and_in_the_log_is_told() -> None:
     (sessions,) = [each for each in told["kept"] if each["class"] == "sessions"]
     assert any("link" in what for what in sessions["what"])
     assert told["log"]["requests"] is False and len(told["log"]["what"]) == 1
+    assert "network address" in told["never_kept"]
+    kept = document(Practice(Rules(), records_attacks=True))["never_kept"]
+    assert "network address of whoever does not attack the server" in kept
+    assert "network address" not in kept
     logged = document(Practice(Rules(), logs_requests=True))["log"]
     assert logged["requests"] is True and "each request" in logged["what"][1]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import random
+import signal
+import socket
 import subprocess
+import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from sqlalchemy import text as sql
@@ -24,6 +30,7 @@ from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store import incidents as storing
 from pystream.acl.store.incidents import NODE, IncidentStore
 from pystream.acl.store.retaining import Retention
+from pystream.acl.streams import StreamSettings
 from pystream.attendance.notes import SigningKey
 from pystream.errors import (
     InvalidValue,
@@ -35,10 +42,14 @@ from pystream.errors import (
 from pystream.server.guard import signs as signing
 from pystream.server.guard.detector import SIGNS, Detector, Finding
 from pystream.server.guard.signs import Sign, Signs
-from pystream.server.settings import Incidents, Network
+from pystream.server.keys import open_key_store
+from pystream.server.settings import Incidents, Network, load
+from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
+from tests.test_serve import BUSY, SAMPLE, Node, environment, fetch, node_in
 from tests.test_viewers import NOW, Stores, raw, restore
+from tests.waiting import PATIENCE, until
 
 SOURCE = "2001:db8:4bad:cafe:83:97:42:1d"
 OTHER = "198.51.100.97"
@@ -605,3 +616,303 @@ def test_there_is_an_end_to_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
     taken = signs.take()
     assert taken is not None
     assert [source for source, _ in taken.sources] == [f"198.51.100.{n}" for n in range(49, 44, -1)]
+
+
+# The real server
+
+ATTACKED = """[guard]
+exempt = []
+playlists = "30 at once, 1 a minute"
+slowed = "2 at once, 1 a minute"
+refused = "2 at once, 1 a minute"
+ban_seconds = 1
+[limits]
+header_seconds = 0.05
+[incidents]
+passwords = "5 at once, 1 a minute"
+keys = "5 at once, 1 a minute"
+scraping = "30 at once, 1 a minute"
+probing = "5 at once, 1 a minute"
+slow = "3 at once, 1 a minute"
+"""
+VIEWER = "127.0.0.9"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    with node_in(tmp_path) as made:
+        made.add_film()
+        yield made
+
+
+def begin(node: Node, rest: str, server: str = "workers = 2\n", **more: str) -> None:
+    node.settings(server, rest + BUSY)
+    node.start(**more)
+    node.hear("READY=1")
+
+
+def asking(node: Node, source: str) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(
+        "127.0.0.1", node.port, timeout=PATIENCE, source_address=(source, 0)
+    )
+
+
+def asked(node: Node, source: str, path: str, body: dict[str, str] | None = None) -> int:
+    """The status; 0 where the connection was reset."""
+    connection = asking(node, source)
+    with closing(connection):
+        try:
+            if body is None:
+                connection.request("GET", path)
+            else:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", path, json.dumps(body), headers)
+            return connection.getresponse().status
+        except ConnectionResetError:
+            return 0
+
+
+@contextmanager
+def recorded(node: Node) -> Iterator[IncidentStore]:
+    """What the node has recorded, as its operator may see it."""
+    settings = load(str(node.folder / "pystream.toml"), {})
+    with (
+        Store.open(settings.store.url, migrate=False) as store,
+        open_key_store(settings.keys, {}, migrate=False) as keys,
+    ):
+        yield IncidentStore(store.database, keys)
+
+
+def sources(node: Node) -> dict[Kind, set[str]]:
+    """Who is recorded, by kind."""
+    with recorded(node) as store:
+        return {
+            each.kind: {event.source for event in store.events(each.id, who="eva", now=0)}
+            for each in store.listed()
+        }
+
+
+def playlist(node: Node, source: str, stream: str = "film") -> tuple[str, list[str]]:
+    """The path of a media playlist, and its lines, as a player finds them."""
+    connection = asking(node, source)
+    with closing(connection):
+        path = fetch(connection, f"/acme/{stream}/master.m3u8")[1]["location"]
+        for _ in range(2):
+            lines = fetch(connection, path)[2].decode().splitlines()
+            found = [line for line in lines if line[:1] not in ("", "#")]
+            if not found[0].endswith(".m3u8"):
+                break
+            path = urljoin(path, found[0])
+    return path, lines
+
+
+def guesses(node: Node, source: str) -> None:
+    for n in range(8):
+        asked(node, source, "/acme/course/session", {"password": f"wrong-{n}"})
+
+
+def scrapes_keys(node: Node, source: str) -> None:
+    path, lines = playlist(node, source)
+    key = next(line for line in lines if line.startswith("#EXT-X-KEY")).split('"')[1]
+    connection = asking(node, source)
+    with closing(connection):
+        for _ in range(140):
+            assert fetch(connection, urljoin(path, key))[0] == 200
+
+
+def scrapes(node: Node, source: str) -> None:
+    path, lines = playlist(node, source, "long")
+    connection = asking(node, source)
+    with closing(connection):
+        for line in (line for line in lines if line[:1] not in ("", "#")):
+            status, _, _ = fetch(connection, urljoin(path, line))
+            if status != 200:
+                break
+
+
+def probes(node: Node, source: str) -> None:
+    for n in range(8):
+        asked(node, source, f"/wp-admin/{n}.php")
+
+
+def floods(node: Node, source: str) -> None:
+    for _ in range(50):
+        asked(node, source, "/t/made-up/acme/film/master.m3u8")
+
+
+def dawdles(node: Node, source: str) -> None:
+    for _ in range(6):
+        with socket.create_connection(("127.0.0.1", node.port), PATIENCE, (source, 0)) as peer:
+            peer.sendall(b"GET / HT")
+            with suppress(ConnectionResetError):
+                assert peer.recv(1) == b""
+
+
+ATTACKS: dict[Kind, tuple[str, Any]] = {
+    Kind.PASSWORDS: ("127.0.0.21", guesses),
+    Kind.KEYS: ("127.0.0.22", scrapes_keys),
+    Kind.SCRAPING: ("127.0.0.23", scrapes),
+    Kind.PROBING: ("127.0.0.24", probes),
+    Kind.FLOOD: ("127.0.0.25", floods),
+    Kind.SLOW: ("127.0.0.26", dawdles),
+}
+
+
+def add_streams(node: Node) -> str:
+    """One with passwords, of which it returns one, and a film of 40 minutes, a picture a second."""
+    film = node.folder / "long.mp4"
+    command = "ffmpeg -v error -f lavfi -i testsrc=size=64x64:rate=1 -t 2400 -g 2 -y"
+    subprocess.run([*command.split(), str(film)], check=True, stdin=subprocess.DEVNULL)
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        open_settings = StreamSettings(sources=(str(film),), pace=None)
+        store.add_stream("acme", "long", open_settings, who="test", now=0)
+        settings = StreamSettings(sources=(str(SAMPLE),), access="personal", pace=None)
+        store.add_stream("acme", "course", settings, who="test", now=0)
+    done = subprocess.run(
+        [sys.executable, "-m", "pystream", "password", "add", "acme/course"],
+        cwd=node.folder,
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
+    return done.stdout.decode().split()[-1]
+
+
+def lives(node: Node, password: str) -> None:
+    """Who comes in after two slips, watches, and looks for something that is not there."""
+    for typed in ("wrong", "wrong again"):
+        assert asked(node, VIEWER, "/acme/course/session", {"password": typed}) == 403
+    assert asked(node, VIEWER, "/acme/course/session", {"password": password}) == 200
+    path, lines = playlist(node, VIEWER)
+    for line in [line for line in lines if line[:1] not in ("", "#")][:5]:
+        assert asked(node, VIEWER, urljoin(path, line)) == 200
+    assert asked(node, VIEWER, "/apple-touch-icon.png") == 404
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_each_kind_of_attack_is_an_incident_of_its_own(node: Node) -> None:
+    metrics_port = free_port()
+    begin(node, ATTACKED, PYSTREAM_SERVER_ADMIN=f"127.0.0.1:{metrics_port}")
+    password = add_streams(node)
+    until(lambda: asked(node, VIEWER, "/acme/course/") == asked(node, VIEWER, "/acme/long/") == 200)
+    lives(node, password)
+    for source, attack in ATTACKS.values():
+        attack(node, source)
+    wanted = {kind: {source} for kind, (source, _) in ATTACKS.items()}
+    until(lambda: sources(node) == wanted)
+    lives(node, password)
+    events = node.events("incident-opened")
+    assert Counter(each["kind"] for each in events) == Counter(map(str, ATTACKS))
+    assert "127.0.0.2" not in node.said() and VIEWER not in node.said()
+    with closing(http.client.HTTPConnection("127.0.0.1", metrics_port, timeout=PATIENCE)) as admin:
+        text = fetch(admin, "/metrics")[2].decode()
+        page = fetch(admin, "/guard")[2].decode()
+    for kind in ATTACKS:
+        assert f'pystream_incidents_open{{kind="{kind}"}} 1\n' in text
+        assert kind in page
+    assert "127.0.0.2" not in text and "127.0.0.2" not in page
+    assert 'pystream_incidents_total{kind="syn"} 0\n' in text
+    assert sources(node) == wanted
+    # What is on the disk names nobody.
+    assert node.stop() == 0
+    marks = [Secret(each, traces.address(each)) for each, _ in ATTACKS.values()]
+    marks.append(Secret(VIEWER, traces.address(VIEWER)))
+    found = {file for file, _, _ in in_files(node.folder, marks)}
+    assert found == set()
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_who_goes_on_is_limited_then_banned_and_loses_what_is_open(node: Node) -> None:
+    begin(node, ATTACKED.replace('slowed = "2', 'slowed = "900').replace("playlists", "downloads"))
+    add_streams(node)
+    source = "127.0.0.21"
+    until(lambda: asked(node, VIEWER, "/acme/course/") == 200)
+
+    def tried() -> int:
+        return asked(node, source, "/acme/course/session", {"password": "wrong"})
+
+    with closing(asking(node, source)) as idle, closing(asking(node, VIEWER)) as other:
+        assert fetch(idle, "/acme/film/")[0] == fetch(other, "/acme/film/")[0] == 200
+        until(lambda: tried() == 503)
+        assert idle.sock is not None and other.sock is not None
+        # Its budget is there again after a second; then it is found out again.
+        until(lambda: tried() == 0)
+        assert idle.sock.recv(1) == b""
+        assert fetch(other, "/acme/film/")[0] == 200
+    with recorded(node) as store:
+        (incident,) = store.listed()
+        until(
+            lambda: (
+                {
+                    done
+                    for event in store.events(incident.id, who="eva", now=0)
+                    for done in event.done.split(", ")
+                }
+                >= {"limited for 1 s", "banned for 1 s"}
+            )
+        )
+    (told,) = node.events("attackers-stopped")
+    assert (told["kind"], told["limited"], told["banned"]) == ("passwords", 1, 0)
+    # It is over by itself.
+    until(lambda: asked(node, source, "/acme/film/") == 200)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_a_dry_run_records_what_it_would_do_and_does_nothing(node: Node) -> None:
+    begin(node, ATTACKED.replace("[incidents]", '[incidents]\nmode = "dry-run"'))
+    add_streams(node)
+    source = "127.0.0.21"
+    until(lambda: asked(node, VIEWER, "/acme/course/") == 200)
+
+    def told() -> set[str]:
+        guesses(node, source)
+        assert asked(node, source, "/acme/film/") == 200
+        with recorded(node) as store:
+            events = [
+                event
+                for each in store.listed()
+                for event in store.events(each.id, who="eva", now=0)
+            ]
+        return {done for event in events for done in event.done.split(", ") if done}
+
+    wanted = {"would be limited for 1 s", "would be banned for 1 s"}
+    until(lambda: told() >= wanted)
+    with recorded(node) as store:
+        assert [(each.kind, each.dry_run) for each in store.listed()] == [(Kind.PASSWORDS, True)]
+    assert node.events("incident-opened")[0]["dry_run"] is True
+
+
+@pytest.mark.slow
+def test_an_incident_closes_by_itself_and_off_is_off(node: Node) -> None:
+    begin(node, ATTACKED.replace("[incidents]", "[incidents]\nquiet_seconds = 1"))
+    probes(node, "127.0.0.24")
+    until(lambda: node.events("incident-closed"))
+    (closed,) = node.events("incident-closed")
+    assert (closed["kind"], closed["sources"]) == ("probing", 1)
+    with recorded(node) as store:
+        (incident,) = store.listed()
+        assert incident.closed_at is not None
+    node.settings("workers = 2\n", ATTACKED.replace("[incidents]", '[incidents]\nmode = "off"'))
+    node.signal(signal.SIGHUP)
+    node.hear("READY=1")
+    probes(node, "127.0.0.24")
+    probes(node, "127.0.0.25")
+    # Whatever was seen is judged by then: the next second's look is told by the writer's commits.
+    node.settings("workers = 2\n", ATTACKED)
+    node.signal(signal.SIGHUP)
+    node.hear("READY=1")
+    probes(node, "127.0.0.27")
+    until(lambda: len(node.events("incident-opened")) == 2)
+    until(lambda: {"127.0.0.27"} in sources(node).values())
+    assert "127.0.0.25" not in set().union(*sources(node).values())
+
+
+@pytest.mark.slow
+def test_whom_the_settings_name_attacks_nobody(node: Node) -> None:
+    begin(node, ATTACKED.replace("exempt = []", 'exempt = ["127.0.0.24"]'))
+    probes(node, "127.0.0.24")
+    probes(node, "127.0.0.27")
+    until(lambda: sources(node) == {Kind.PROBING: {"127.0.0.27"}})

@@ -52,7 +52,8 @@ LANGUAGES: Final = ("de", "en")
 @dataclass(frozen=True, slots=True)
 class Practice:
     """What of a node's settings says what it keeps. `asks_with_address`: customers' sites may be told
-    the viewer's address. `logs_requests`: the operator's log has each request.
+    the viewer's address. `logs_requests`: the operator's log has each request. `records_attacks`: addresses
+    of who attacks the node are kept.
 
     The rest is what papers say of it: `tls`: it speaks HTTPS itself; `proxied`: a proxy may be in front;
     `console`: customers' people and programs have one, and an API; `keeps_key_backups`: it deletes old
@@ -63,6 +64,7 @@ class Practice:
     rules: Rules
     asks_with_address: bool = False
     logs_requests: bool = False
+    records_attacks: bool = False
     tls: bool = False
     proxied: bool = False
     console: bool = True
@@ -88,7 +90,10 @@ def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]
         "in_memory": [
             dict(zip(("what", "purpose", "until"), each, strict=True)) for each in _MEMORY
         ],
-        "never_kept": list(_NEVER),
+        "never_kept": [
+            _NEVER_BUT_OF_ATTACKERS if practice.records_attacks and each == _ADDRESS else each
+            for each in _NEVER
+        ],
         "in_the_browser": {"cookies": False, "storage": list(_BROWSER)},
         "third_parties": [],
         "address_told_to_customer": practice.asks_with_address,
@@ -350,8 +355,10 @@ _LOG = "what the server does and what fails, by stream; nothing of a viewer"
 _LOG_OF_REQUESTS = (
     "of each request its time, kind, stream, status, bytes and duration; nothing of a viewer"
 )
+_ADDRESS = "network address"
+_NEVER_BUT_OF_ATTACKERS = "network address of whoever does not attack the server"
 _NEVER = (
-    "network address",
+    _ADDRESS,
     "kind of browser or device (User-Agent)",
     "referring page",
     "query of an address",
@@ -378,6 +385,7 @@ def notice(practice: Practice, language: str, streams: Iterable[StreamSettings] 
             ("checks", any(each.check_minutes is not None for each in recorded)),
             ("no_skip", any(each.no_skip for each in recorded)),
             ("asked", practice.asks_with_address),
+            ("attacks", practice.records_attacks),
         )
         if is_told
     ]
@@ -387,6 +395,7 @@ def notice(practice: Practice, language: str, streams: Iterable[StreamSettings] 
         "revoked": rules.revoked_passwords,
         "hours": rules.traffic_hours,
         "attendance": rules.attendance,
+        "incidents": rules.incidents,
         # A backup is older than its days for as long as it takes to be noticed.
         "backups": rules.key_backups + 1,
     }
@@ -435,6 +444,11 @@ Of some of them nobody can skip ahead; for that we store how far was watched wit
         "asked": """\
 Before you are let in, our own site may be asked whether you may watch, and is told your network \
 address then.""",
+        "attacks": """\
+There is one exception: of those who attack the server, as by flooding it with requests or by guessing \
+passwords, network addresses are stored from when the attack was noticed, with times and counts, to fend it \
+off and to report it. They are stored encrypted, and their key is destroyed after {incidents} days, unless \
+two persons keep them for the authorities.""",
     },
     "de": {
         "text": """\
@@ -480,5 +494,10 @@ gesehen wurde.""",
         "asked": """\
 Bevor Sie eingelassen werden, kann unsere eigene Seite gefragt werden, ob Sie zusehen dürfen; dabei \
 wird ihr Ihre Netzadresse genannt.""",
+        "attacks": """\
+Eine Ausnahme gibt es: Von denen, die den Server angreifen, etwa mit einer Flut von Anfragen oder durch \
+Ausprobieren von Passwörtern, werden die Netzadressen ab dem Erkennen des Angriffs mit Zeiten und Zahlen \
+gespeichert, um ihn abzuwehren und anzuzeigen. Sie sind verschlüsselt, und ihr Schlüssel wird nach \
+{incidents} Tagen vernichtet, wenn nicht zwei Personen sie für die Behörden aufbewahren.""",
     },
 }

@@ -422,6 +422,7 @@ class Settings(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.retention.rules,
             self.outgoing.viewer_address,
             self.log.access,
+            records_attacks=self.incidents.mode != "off",
             tls=bool(self.tls.listen),
             proxied=bool(self.server.trusted_proxies),
             console=self.console.enabled,

@@ -204,6 +204,19 @@ def _few(facts: Facts) -> list[Said]:
             "In the curve of a film's audience, fewer than five are not counted.",
         ),
     ]
+    if facts.practice.records_attacks:
+        german, english = shared.days(facts.practice.rules.incidents)
+        found.append(
+            (
+                "Ausgenommen sind Angreifer: ab dem Erkennen eines Angriffs werden Adressen, Zeiten und"
+                " Zahlen derer, die daran teilnehmen, unter einem eigenen Schlüssel versiegelt, der nach"
+                f" {german} vernichtet wird. Länger hält sie nur, wenn zwei Personen es verlangen; wer sie"
+                " einsieht oder ausgibt, steht im Protokoll.",
+                "Attackers are excepted: from when an attack was noticed, addresses, times and counts of"
+                f" those who take part are sealed under a key of its own, which is destroyed after {english}."
+                " Only two persons together can keep them longer; who sees or exports them is on record.",
+            )
+        )
     if facts.practice.logs_requests:
         found.append(
             (

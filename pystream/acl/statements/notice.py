@@ -57,6 +57,21 @@ def _visit(paper: Paper, facts: Facts) -> None:
             " so that nobody can try without end.",
         )
     )
+    if facts.practice.records_attacks:
+        german, english = shared.days(facts.practice.rules.incidents)
+        paper.say(
+            (
+                "Eine Ausnahme gibt es: Von denen, die den Server angreifen, etwa mit einer Flut von Anfragen"
+                " oder durch Ausprobieren von Passwörtern, werden ab dem Erkennen des Angriffs Netzadressen,"
+                " Zeiten und Zahlen verschlüsselt gespeichert, um ihn abzuwehren und anzuzeigen (Art. 6 Abs."
+                f" 1 lit. f DSGVO). Der Schlüssel wird nach {german} vernichtet, wenn nicht zwei Personen sie"
+                " für die Behörden aufbewahren.",
+                "There is one exception: of those who attack the server, as by flooding it with requests or"
+                " by guessing passwords, network addresses, times and counts are stored encrypted from when"
+                " the attack was noticed, to fend it off and to report it (Art. 6(1)(f) GDPR). The key is"
+                f" destroyed after {english}, unless two persons keep them for the authorities.",
+            )
+        )
     if facts.placed:
         paper.say(
             (

@@ -1,4 +1,4 @@
-"""The guard: who asks too often is slowed down, and who goes on is shut out.
+"""The guard: who asks too often is slowed down, who goes on is shut out, and attacks are noticed.
 
 `limiter`: budgets of requests by address, network, grant and tenant, and bans.
 """
