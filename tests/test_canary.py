@@ -49,13 +49,16 @@ from pystream.acl import sign_in
 from pystream.acl.entrances import links
 from pystream.acl.passwords import generate
 from pystream.acl.people import SCOPES
+from pystream.acl.retention import DAY_S
 from pystream.acl.statements import FORMATS as PAPER_FORMATS
 from pystream.acl.statements import KINDS as PAPERS
 from pystream.acl.statements import LANGUAGES, statement
 from pystream.acl.store import Store
 from pystream.acl.store.accounts import Accounts
 from pystream.acl.store.attending import Batch
+from pystream.acl.store.incidents import IncidentStore
 from pystream.acl.store.issuing import Issuer
+from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.viewers import Session
 from pystream.attendance.evidence import Place
@@ -76,6 +79,7 @@ pytestmark = pytest.mark.slow
 
 PROXIED = "2001:db8:4bad:cafe:83:97:42:1d"
 LOOPBACK = "127.83.97.42"
+BYSTANDER = "127.83.97.24"
 AGENT = "Kanarienvogel/4711 (Markierung; rara avis)"
 QUERY = "merkmal-der-anfrage-0815-wellensittich"
 WRONG = "falsches Passwort eines Wellensittichs"
@@ -803,8 +807,9 @@ def test_pain_75_nothing_that_was_written_holds_a_mark(
         assert kept in archive.read("data/password.jsonl").decode()
 
 
-def test_who_is_slowed_refused_and_banned_is_written_nowhere(tmp_path: Path) -> None:
-    """Neither on a disk nor in a log or a metric, nor as it is in the memory of all workers."""
+def test_who_is_slowed_refused_and_banned_is_written_nowhere_but_sealed(tmp_path: Path) -> None:
+    """Neither on a disk nor in a log or a metric, nor as it is in the memory of all workers. Who is banned
+    was part of an attack: sealed, there are those addresses and no others, until their time is over."""
     guard = """[guard]
 exempt = []
 others = "3 at once, 1 a minute"
@@ -821,6 +826,7 @@ access = true
     secrets = [
         Secret("address of a proxy's client", traces.address(PROXIED)),
         Secret("address of the connection", traces.address(LOOPBACK)),
+        Secret("address of a bystander", traces.address(BYSTANDER)),
     ]
     with node_in(tmp_path) as node:
         node.add_film()
@@ -847,6 +853,7 @@ access = true
             with closing(peer), suppress(OSError):
                 peer.sendall(b"GET / HT")
                 peer.recv(1)
+        assert ask(BYSTANDER, "/acme/film/") == 200 and ask(BYSTANDER, "/none") == 404
         found = [ask(LOOPBACK, "/acme/film/") for _ in range(12)]
         assert found[-1] == 0
         proxied = [ask("127.0.0.9", "/none", **{"X-Forwarded-For": PROXIED}) for _ in range(12)]
@@ -864,8 +871,29 @@ access = true
                 (shared / link.name).write_bytes(link.read_bytes().rstrip(b"\0"))
         assert list(shared.iterdir())
         assert set(in_files(tmp_path, secrets)) == set()
+        until(lambda: recorded(node) == {LOOPBACK, PROXIED})
         assert node.stop() == 0
         assert set(in_files(tmp_path, secrets)) == set()
+        assert recorded(node) == {LOOPBACK, PROXIED}
+        assert recorded(node, days_later=8) == set()
+
+
+def recorded(node: Node, days_later: int = 0) -> set[str]:
+    """The sources that can be read with all keys, after as many days."""
+    now = int(time.time()) + days_later * DAY_S
+    settings = load(str(node.folder / "pystream.toml"), {})
+    with (
+        Store.open(settings.store.url, migrate=False) as store,
+        open_key_store(settings.keys, {}, migrate=False) as keys,
+    ):
+        Retention(store.database, keys, settings.retention.rules).shred_incidents(now)
+        incidents = IncidentStore(store.database, keys)
+        return {
+            event.source
+            for each in incidents.listed()
+            if each.shredded_at is None
+            for event in incidents.events(each.id, who="eva", now=now)
+        }
 
 
 # A dump spells bytes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import os
 import random
 import signal
 import socket
@@ -19,16 +20,19 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+import trio
 from sqlalchemy import text as sql
 from sqlalchemy import update
 
+from pystream import _core
 from pystream.acl.evidence import KEY_NAME, package, pem, verify
 from pystream.acl.incidents import LONGEST_S, Event, Incident, Kind, Scope
 from pystream.acl.keys import Keyring
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store import incidents as storing
-from pystream.acl.store.incidents import NODE, IncidentStore
+from pystream.acl.store.incidents import NODE as OF_THE_NODE
+from pystream.acl.store.incidents import IncidentStore
 from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.attendance.notes import SigningKey
@@ -39,15 +43,24 @@ from pystream.errors import (
     NotProven,
     StoreError,
 )
+from pystream.rehearsal.attackers import NODE
+from pystream.server.desk import listen
+from pystream.server.gauges import Board
 from pystream.server.guard import signs as signing
 from pystream.server.guard.detector import SIGNS, Detector, Finding
+from pystream.server.guard.incidents import Incidents as Noticed
 from pystream.server.guard.signs import Sign, Signs
 from pystream.server.keys import open_key_store
-from pystream.server.settings import Incidents, Network, load
+from pystream.server.outgoing import Client
+from pystream.server.settings import Incidents, Network, Outgoing, Settings, load
 from tests.free_ports import free_port
+from tests.lab import Lab, lab
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
+from tests.test_guard_helper import guarding
+from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, ok, run, running
 from tests.test_serve import BUSY, SAMPLE, Node, environment, fetch, node_in
+from tests.test_syn import PORT, serving
 from tests.test_viewers import NOW, Stores, raw, restore
 from tests.waiting import PATIENCE, until
 
@@ -158,7 +171,7 @@ def test_sources_are_shredded_in_time_and_the_record_stays(stores: Stores) -> No
     assert retention(stores).shred_incidents(NOW + 7 * DAY_S) == 0
     assert len(store.events(incident.id, who="eva", now=NOW)) == 3
     late = NOW + 7 * DAY_S + 1
-    assert retention(stores).plan(late)["incidents"] == {NODE: 1}  # type: ignore[index]
+    assert retention(stores).plan(late)["incidents"] == {OF_THE_NODE: 1}  # type: ignore[index]
     assert retention(stores).shred_incidents(late) == 1
     with pytest.raises(NotFound, match="shredded"):
         store.events(incident.id, who="eva", now=late)
@@ -167,7 +180,7 @@ def test_sources_are_shredded_in_time_and_the_record_stays(stores: Stores) -> No
     found = store.incident(incident.id)
     assert (found.shredded_at, found.closed_at, found.events) == (late, late, 3)
     assert [each.action for each in store.custody(incident.id)] == ["opened", "shown", "shredded"]
-    assert stores.keys.held(NODE)[1] == 0
+    assert stores.keys.held(OF_THE_NODE)[1] == 0
     assert retention(stores).shred_incidents(late) == 0
     # As long as the audit log.
     assert retention(stores).run(NOW + 1096 * DAY_S).document["counts"]["incident_records"] == 0
@@ -916,3 +929,113 @@ def test_whom_the_settings_name_attacks_nobody(node: Node) -> None:
     probes(node, "127.0.0.24")
     probes(node, "127.0.0.27")
     until(lambda: sources(node) == {Kind.PROBING: {"127.0.0.27"}})
+
+
+@pytest.mark.slow
+@pytest.mark.needs("openssl")
+def test_the_operators_webhook_is_told_without_an_address(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site, tls = Site(ok(""), authority.site("DNS:login.example")), authority.trusted()
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    board, table = Board(Board.create(1)), _core.Gcra.create(1 << 20)
+
+    def client(settings: Outgoing) -> Client:
+        return Client(settings, tls=tls, resolve=Names(["127.0.0.1"]))
+
+    async def main() -> None:
+        async with running(site) as nursery:
+            settings = Settings(
+                incidents=Incidents(webhook=site.url, quiet_seconds=60),
+                outgoing=Outgoing(allow=LOOPBACK, ports=(site.port,)),
+            )
+            kept_, clock = kept(stores), trio.current_time
+            incidents = Noticed(settings, kept_, board, table, bytes(32), [], clock, client)
+            listener = listen("signs")
+            await nursery.start(incidents.run, socket.socket(fileno=os.dup(listener)))
+            signs = Signs(clock)
+            nursery.start_soon(signing.tell, signs, listener)
+            signs.note(HALL, Sign.PROBES, 700)
+            while len(site.requests) < 3:
+                await trio.sleep(1)
+
+    run(main, jumping())
+    bodies = [json.loads(each.body) for each in site.requests]
+    assert [each["event"] for each in bodies] == [
+        *("incident-opened", "attackers-stopped", "incident-closed"),
+    ]
+    assert {each["incident"]["kind"] for each in bodies} == {"probing"}
+    assert (bodies[1]["limited"], bodies[1]["banned"]) == (1, 0)
+    assert bodies[2]["incident"]["events"] == 1
+    assert all(HALL.encode() not in each.body for each in site.requests)
+    assert site.requests[0].headers["content-type"] == "application/json"
+    stores.close()
+
+
+# In namespaces
+
+TOOLS = ("unshare", "nsenter", "setpriv", "ip", "nft")
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Lab]:
+    with lab() as made:
+        yield made
+
+
+# Asks until it is not answered any more, from an address of its own.
+ASKS = f"""
+import http.client
+from contextlib import suppress
+try:
+    for _ in range(99):
+        one = http.client.HTTPConnection("{NODE[4]}", {PORT}, 9, source_address=("198.19.0.77", 0))
+        one.request("GET", "/")
+        one.getresponse().read()
+        one.close()
+except OSError:
+    print("true")
+"""
+LADDER = """others = "3 at once, 1 a minute"
+slowed = "2 at once, 1 a minute"
+refused = "2 at once, 1 a minute"
+ban_seconds = 30
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("floods")
+@pytest.mark.needs(*TOOLS)
+def test_a_ban_is_the_kernels_as_well_for_as_long(machine: Lab, tmp_path: Path) -> None:
+    with guarding(machine, tmp_path) as guard, serving(machine, tmp_path, LADDER) as node:
+        until(lambda: node.metric("syns_are_limited") == 1)
+        assert machine.python(machine.field, ASKS) is True
+        until(lambda: set(guard.elements("ban4")) == {"198.19.0.77"})
+        assert guard.elements("ban4")["198.19.0.77"]["timeout"] == 30
+        assert node.come(4, 2) == 2
+        until(lambda: sources(node) == {Kind.FLOOD: {"198.19.0.77"}})
+        # It ends there when it ends here.
+        until(lambda: not guard.elements("ban4"))
+        until(lambda: guard.stats()["bans"] == 0)
+        assert "198.19" not in node.said() + guard.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("floods")
+@pytest.mark.needs(*TOOLS)
+def test_a_flood_of_syns_is_recorded_as_not_authenticated_and_bans_nobody(tmp_path: Path) -> None:
+    with lab() as machine, guarding(machine, tmp_path) as guard, serving(machine, tmp_path) as node:
+        until(lambda: node.metric("syns_are_limited") == 1)
+        assert node.attacked("sixteen")[0] == 84
+        until(lambda: sources(node).get(Kind.SYN))
+        found = sources(node)
+        assert set(found) == {Kind.SYN}
+        assert found[Kind.SYN] <= {f"198.18.64.{n}" for n in range(1, 17)}
+        assert guard.stats()["bans"] == node.metric("bans_total") == 0
+        assert node.metric('incidents_open{kind="syn"}') == 1
+        with recorded(node) as store:
+            (incident,) = store.listed()
+            events = store.events(incident.id, who="eva", now=NOW)
+            data = package(store.contents(incident.id, who="eva", now=NOW), SIGNER)
+        assert not any(each.authenticated for each in events)
+        assert ",yes," not in files_of(data)["events.csv"].decode()
+        assert "198.18.64" not in node.said()
