@@ -441,15 +441,15 @@ class Watching:
 def test_a_source_that_goes_on_is_noticed_and_its_neighbour_is_not(kind: Kind) -> None:
     watching, word = Watching(), SIGNS[kind].word
     budget = getattr(Incidents(), kind)
-    # As much as may be, and what leaks out in a minute.
-    most = budget.at_once + int(60 * budget.a_second)
+    # As much as may be, and as much as leaks out.
+    watching.second({HALL: told(**{word: budget.at_once}), OTHER: told(**{word: 1})})
     for _ in range(60):
-        watching.second({HALL: told(**{word: most // 60}), OTHER: told(**{word: 1})})
+        watching.second({HALL: told(**{word: int(budget.a_second)})})
     assert watching.found == {}
-    found = watching.second({HALL: told(**{word: budget.at_once}), OTHER: told(**{word: 1})})
-    (finding,) = found
+    much = 2 * budget.at_once
+    (finding,) = watching.second({HALL: told(**{word: much}), OTHER: told(**{word: 1})})
     assert (finding.kind, finding.scope, finding.offenders) == (kind, Scope.SOURCE, [HALL])
-    assert finding.counts == {HALL: {word: budget.at_once}}
+    assert finding.counts == {HALL: {word: much}}
     # It takes part from now on, whatever it does; who does something else does not.
     assert watching.second({HALL: told(requests=5, right=1), OTHER: told(right=1)})[0].counts == {
         HALL: {"requests": 5, "right": 1}
@@ -479,9 +479,9 @@ def test_whom_the_settings_name_is_never_counted() -> None:
 
 
 def test_many_together_are_noticed_of_whom_none_does_too_much() -> None:
-    """A botnet tries 40 passwords each from 200 addresses; a viewer types four wrong ones."""
+    """A botnet tries 50 passwords each from 200 addresses; a viewer types four wrong ones."""
     watching = Watching()
-    for _ in range(40):
+    for _ in range(50):
         bots = {f"203.0.113.{n}": told(guesses=1) for n in range(200)}
         watching.second(bots | {HALL: told(guesses=1) if watching.clock.now < 1004 else told()})
     finding = watching.found[Kind.PASSWORDS]
@@ -491,20 +491,20 @@ def test_many_together_are_noticed_of_whom_none_does_too_much() -> None:
 
 
 def test_what_is_usual_is_learned_and_is_no_attack() -> None:
-    """A site whose viewers ask for much that is not there: ten a second by 200 viewers, for a day."""
+    """A site whose viewers ask for what is not there: four times a second for a day, as its page is so, and
+    then thirty times, as a film begins."""
     unused, watching = Watching(), Watching()
-    crowd = {f"203.0.113.{n}": told(probes=1) for n in range(200)}
+    crowd = [f"203.0.113.{n}" for n in range(200)]
     for minute in range(24 * 60):
         watching.clock.now = 1000.0 + 60 * minute
-        # Within what may be, until it is learned.
-        few = {place: told(probes=1) for place in list(crowd)[: 10 + minute // 8]}
-        watching.second(few)
+        watching.second({place: told(probes=2) for place in crowd[:120]})
     assert watching.found == {}
     for other in (watching, unused):
-        for _ in range(17):
-            other.second(crowd)
-    assert unused.found[Kind.PROBING].scope is Scope.NODE
+        for second in range(400):
+            begin = second * 30 % 200
+            other.second({place: told(probes=1) for place in (crowd * 2)[begin : begin + 30]})
     assert watching.found == {}
+    assert unused.found[Kind.PROBING].scope is Scope.NODE
 
 
 def test_a_lecture_hall_is_no_attack_whatever_it_types() -> None:

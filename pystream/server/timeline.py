@@ -10,8 +10,9 @@ import base64
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from pystream.acl.incidents import Incident, moment
@@ -163,9 +164,8 @@ def _bands(kinds: Sequence[str], points: Sequence[Point], now: int) -> str:
     rows = []
     for kind in kinds:
         bars = "".join(
-            _BAND.format(x=_x(each.at, now) - step, width=step + 0.2)
-            for each in points
-            if kind in each.open
+            _BAND.format(x=_x(first, now) - step, width=_x(last, now) - _x(first, now) + step)
+            for first, last in _spans(kind, points)
         )
         rows.append(
             f'<span>{escape(kind)}</span><svg viewBox="0 0 {_WIDTH} 10" preserveAspectRatio="none"'
@@ -173,6 +173,14 @@ def _bands(kinds: Sequence[str], points: Sequence[Point], now: int) -> str:
         )
     drawn = f'<div class="bands">{"".join(rows)}{_AXIS}</div>'
     return f'<section class="wide"><h2>Incidents</h2>{drawn}</section>'
+
+
+def _spans(kind: str, points: Sequence[Point]) -> Iterator[tuple[int, int]]:
+    """The first and the last step of each time that one was open."""
+    for is_open, group in groupby(points, lambda each: kind in each.open):
+        if is_open:
+            times = [each.at for each in group]
+            yield times[0], times[-1]
 
 
 def _row(incident: Incident) -> str:

@@ -5,12 +5,13 @@ of a source run, and which overflows where there are more than it lets out. That
 well above what 300 people behind one address do, or one who zaps; where a crowd does something wrong all at
 once, a second look tells it from an attack: who guesses is right hardly ever, and a crowd mostly.
 
-Many sources may do together what none does alone. So all of them have a leak as well, five times as wide,
-and that alone is not enough: it has to be eight times as much as is usual here, too. What is usual is
-**learned**, a mean over some hours of what was no attack.
+Many sources may do together what none does alone. So all of them have a leak as well, five times as wide. It
+lets out eight times as much as is usual here, where that is more: what is usual is **learned**, a mean over
+some hours of what was no attack.
 
 A source is an IPv4 address or an IPv6 /64, as everywhere in the guard. Who breaks a rule takes part in an
-incident of its kind from then on; of the many together, those do who have done a twentieth of what one may.
+incident of its kind from then on; of the many together, those do who have done, in the last ten minutes or
+so, a twentieth of what one may do at once.
 
 SYNs are counted by the kernel, which says when there is a flood (`syn`). Its sources are those that were half
 open at two looks in a row: who answers is not, a second later.
@@ -33,6 +34,7 @@ USUAL_TIMES: Final = 8
 LEARNED_OVER_S: Final = 6 * 3600.0
 """The time over which what is usual follows what is."""
 _MINUTE_S = 60.0
+_LATELY_S = 600.0
 # A right one makes up for so many wrong ones.
 _WRONG_FOR_RIGHT = 4
 _LEAST_SHARE = 20
@@ -77,9 +79,11 @@ class Leak:
 
 @dataclass(slots=True)
 class _Source:
-    """What one source has done: by kind, and how many passwords of it were right."""
+    """What one source has done: by kind, in its leak and in the last minutes, and how many passwords of it
+    were right."""
 
     leaks: dict[Kind, Leak] = field(default_factory=dict)
+    lately: dict[Kind, Leak] = field(default_factory=dict)
     right: Leak = field(default_factory=Leak)
     seen: float = 0.0
 
@@ -161,6 +165,15 @@ class Detector:
         budget: Budget = getattr(self.settings, kind)
         return budget
 
+    def _lets_out(self, kind: Kind) -> float:
+        """What all together may do in a second."""
+        usual = USUAL_TIMES * self._node[kind].usual
+        return max(NODE_TIMES * self._budget(kind).a_second, usual)
+
+    def _least(self, kind: Kind) -> float:
+        """What takes part in what many do together."""
+        return max(_LEAST_TO_MATCH, self._budget(kind).at_once / _LEAST_SHARE)
+
     def _count(self, place: str, counts: Sequence[int], now: float) -> None:
         source = self._sources.get(place)
         if source is None:
@@ -175,8 +188,10 @@ class Detector:
             if counts[sign]:
                 a_second = self._budget(kind).a_second
                 source.leaks.setdefault(kind, Leak()).add(counts[sign], a_second, now)
+                slowly = self._least(kind) / _LATELY_S
+                source.lately.setdefault(kind, Leak()).add(counts[sign], slowly, now)
                 node = self._node[kind]
-                node.leak.add(counts[sign], a_second * NODE_TIMES, now)
+                node.leak.add(counts[sign], self._lets_out(kind), now)
                 node.minute += counts[sign]
 
     def _learn(self, now: float) -> None:
@@ -213,24 +228,23 @@ class Detector:
         if not budget.at_once:
             return None
         doing = [place for place, counts in sums.items() if counts[sign]]
-        broken = [place for place in doing if self._breaks(kind, place, budget.at_once, now)]
+        broken = [place for place in doing if self._breaks(kind, place, budget.at_once)]
         together = self._together(kind, budget, now)
         matched = self._matched.get(kind, set())
+        some = set(broken)
         if together:
-            least = max(_LEAST_TO_MATCH, budget.at_once / _LEAST_SHARE)
-            some = {place for place in doing if self._breaks(kind, place, least, now)}
-        else:
-            some = set(broken)
+            some |= {place for place in doing if self._takes_part(kind, place)}
         if some:
             matched = matched | set(list(some)[: max(0, _MOST_MATCHED - len(matched))])
             self._matched[kind] = matched
         taking_part = {place: heard[place] for place in matched & heard.keys()}
         if not taking_part:
             return None
-        offenders = broken or (sorted(some - set(broken)) if together else [])
+        offenders = sorted(some)
         for place in offenders:
             # Who goes on is named again, when it has done as much once more.
-            self._sources[place].leaks[kind].level = 0.0
+            source = self._sources[place]
+            source.leaks[kind].level = source.lately[kind].level = 0.0
         scope = Scope.SOURCE if broken or not together else Scope.NODE
         return Finding(
             kind,
@@ -240,23 +254,29 @@ class Detector:
             _told(taking_part),
         )
 
-    def _breaks(self, kind: Kind, place: str, most: float, now: float) -> bool:
+    def _breaks(self, kind: Kind, place: str, most: int) -> bool:
         source = self._sources.get(place)
-        if source is None or kind not in source.leaks:
+        if source is None or source.leaks[kind].level <= most:
             return False
-        level = source.leaks[kind].level
-        if level <= most:
+        return self._is_wrong(kind, source.leaks[kind], source.right)
+
+    def _takes_part(self, kind: Kind, place: str) -> bool:
+        source = self._sources.get(place)
+        if source is None or source.lately[kind].level <= self._least(kind):
             return False
-        return kind is not Kind.PASSWORDS or level > _WRONG_FOR_RIGHT * source.right.level
+        return self._is_wrong(kind, source.lately[kind], source.right)
+
+    @staticmethod
+    def _is_wrong(kind: Kind, leak: Leak, right: Leak) -> bool:
+        """A crowd is right mostly."""
+        return kind is not Kind.PASSWORDS or leak.level > _WRONG_FOR_RIGHT * right.level
 
     def _together(self, kind: Kind, budget: Budget, now: float) -> bool:
         node = self._node[kind]
-        level = node.leak.add(0, budget.a_second * NODE_TIMES, now)
+        level = node.leak.add(0, self._lets_out(kind), now)
         if level <= budget.at_once * NODE_TIMES:
             return False
-        if level <= USUAL_TIMES * node.usual * _MINUTE_S:
-            return False
-        return kind is not Kind.PASSWORDS or level > _WRONG_FOR_RIGHT * node.right.level
+        return self._is_wrong(kind, node.leak, node.right)
 
     def _judge_syns(self, flood: bool, half_open: Iterable[str]) -> Finding | None:
         before, self._half_open = self._half_open, set(half_open)

@@ -39,6 +39,7 @@ _KEYS_FREE, _KEYS_A_SEGMENT = 120, 2
 _AHEAD_SECONDS, _SPEED = 900.0, 10.0
 # A few at a time come in another order than they were asked for.
 _NEAR = 16
+_SEEN = (1 << _NEAR) - 1
 A_BAN: Final = 20
 """Strikes that a ban counts for."""
 
@@ -73,13 +74,14 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 class _Viewer:
     """What is known of one viewer's last minute or two."""
 
-    __slots__ = ("ahead", "at", "front", "keys", "rendition", "segments", "since")
+    __slots__ = ("ahead", "at", "front", "keys", "rendition", "seen", "segments", "since")
 
     def __init__(self, now: float) -> None:
         self.keys = self.segments = 0
         self.since = self.at = now
         self.rendition: object = None
-        self.front = -1
+        # The last segment of the run, and which ones before it were there: a bit each, from the lowest on.
+        self.front = self.seen = 0
         self.ahead = 0.0
 
 
@@ -121,12 +123,20 @@ class Signs:
         viewer = self._viewer(session)
         viewer.segments += 1
         now = self._clock()
-        if rendition == viewer.rendition and 0 <= viewer.front - number < _NEAR:
-            # Again, or late.
-            return
-        goes_on = rendition == viewer.rendition and 0 < number - viewer.front <= _NEAR
-        ahead = viewer.ahead - (now - viewer.at) * _SPEED if goes_on else 0.0
-        viewer.rendition, viewer.front, viewer.at = rendition, number, now
+        on = number - viewer.front
+        if rendition != viewer.rendition or not -_NEAR < on < _NEAR:
+            viewer.rendition, viewer.front, viewer.seen = rendition, number, 1
+            ahead = 0.0
+        else:
+            if on > 0:
+                viewer.front = number
+                viewer.seen = viewer.seen << on & _SEEN
+            bit = 1 << viewer.front - number
+            if viewer.seen & bit:
+                return
+            viewer.seen |= bit
+            ahead = viewer.ahead - (now - viewer.at) * _SPEED
+        viewer.at = now
         viewer.ahead = max(0.0, ahead) + seconds
         if viewer.ahead > _AHEAD_SECONDS:
             self.note(address, Sign.FETCHED, max(1, round(viewer.ahead - _AHEAD_SECONDS)))
