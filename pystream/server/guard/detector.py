@@ -19,6 +19,7 @@ open at two looks in a row: who answers is not, a second later.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -295,8 +296,6 @@ def place_of(address: str) -> str:
     """What counts as one source: an IPv4 address, an IPv6 /64."""
     if ":" not in address:
         return address
-    import socket
-
     return socket.inet_pton(socket.AF_INET6, address)[:8].hex()
 
 
