@@ -119,6 +119,29 @@ fn what_a_source_is() {
 }
 
 #[test]
+fn who_is_found_out_is_limited_for_a_while_and_then_banned() {
+    let limiter = limiter(rules());
+    let (from, neighbour) = (address("198.51.100.7"), address("198.51.100.8"));
+    assert_eq!(limiter.offend(from, START), Ruling::Soft(60 * SECOND));
+    // Of each kind, whatever was left of its budget, and of nobody else.
+    for kind in 0..2 {
+        assert!(matches!(limiter.arrive(from, kind, START), Ruling::Soft(wait) if wait >= 60 * SECOND));
+        assert_eq!(limiter.arrive(neighbour, kind, START), Ruling::Pass);
+    }
+    // It has its budgets again afterwards; who is found out once more is banned, of which there is one.
+    assert_eq!(limiter.arrive(from, 0, START + 62 * SECOND), Ruling::Pass);
+    let banned = |began, left_us| Ruling::Banned { left_us, began };
+    assert_eq!(limiter.offend(from, START + 62 * SECOND), banned(true, 60 * SECOND));
+    assert_eq!(limiter.offend(from, START + 63 * SECOND), banned(false, 59 * SECOND));
+    // For longer each time, as any ban.
+    assert_eq!(limiter.offend(from, START + 123 * SECOND), banned(true, 119 * SECOND));
+    // After ten times as long it is forgotten that it was limited.
+    assert_eq!(limiter.offend(neighbour, START), Ruling::Soft(60 * SECOND));
+    assert_eq!(limiter.offend(neighbour, START + 600 * SECOND), Ruling::Soft(60 * SECOND));
+    assert_eq!(limiter.offend(address("10.1.2.3"), START), Ruling::Pass);
+}
+
+#[test]
 fn who_shares_a_network_with_an_offender_is_never_banned() {
     let limiter = limiter(rules());
     offend(&limiter, address("198.51.100.7"), START);

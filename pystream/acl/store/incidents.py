@@ -384,8 +384,10 @@ def _custody(connection: Connection, id: int) -> tuple[Custody, ...]:
 
 def _note(connection: Connection, id: int, who: str, action: str, detail: str, now: int) -> None:
     """Within a turn."""
-    before = _custody(connection, id)
-    entry = {"number": len(before) + 1, "at": now, "who": who, "action": action, "detail": detail}
-    digest = custody_digest(entry, before[-1].digest if before else "")
-    row = {"incident_id": id, **entry, "digest": digest}
-    connection.execute(insert(tables.incident_custody).values(row))
+    custody = tables.incident_custody
+    last = select(custody.c.number, custody.c.digest).where(custody.c.incident_id == id)
+    last = last.order_by(custody.c.number.desc()).limit(1)
+    before, previous = connection.execute(last).one_or_none() or (0, "")
+    entry = {"number": before + 1, "at": now, "who": who, "action": action, "detail": detail}
+    row = {"incident_id": id, **entry, "digest": custody_digest(entry, previous)}
+    connection.execute(insert(custody).values(row))
