@@ -86,8 +86,8 @@ class Shared:
             bytes(32),
             self.board,
             seat,
-            clock.us,
-            lambda: clock.now,
+            clock=clock.us,
+            wall=lambda: clock.now,
         )
 
 

@@ -283,6 +283,7 @@ class Board:
     def untold(self, anchor: str) -> None:
         """A checkpoint could not be told to one of `ANCHORS`, once."""
         self._head[_Head.UNTOLD + ANCHORS.index(anchor)] += 1
+
     def opened(self, attack: Attack) -> None:
         """An incident was opened."""
         self._head[_OPENED + _ATTACKS.index(attack)] += 1
