@@ -1059,12 +1059,13 @@ def test_a_file_that_may_not_grow_keeps_what_it_had(file: Path) -> None:
 def test_a_full_disk_keeps_what_it_had(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = f"mount -t tmpfs -o size=600k none {disk}"
+    with Store.open(str(tmp_path / "store.db")) as store:
+        film = with_film(store)
+    room = (tmp_path / "store.db").stat().st_size + 200 * 1024
+    mount = f"mount -t tmpfs -o size={room} none {disk}"
     probe = subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True, check=False)
     if probe.returncode:
         pytest.skip("this machine allows no mount")
-    with Store.open(str(tmp_path / "store.db")) as store:
-        film = with_film(store)
     words = " ".join(map(str, (film, HOUR - 360, 0)))
     done = subprocess.run(
         [
