@@ -207,7 +207,7 @@ def test_a_backup_comes_back_without_what_was_erased(here: Path) -> None:
     line = refused(1, "keyring", "restore", found["backup"])
     assert "1 of its record keys are not in the backup" in line
     # Not all of these were erased by somebody.
-    assert re.search(r"^destroyed keys +1$", done("keyring", "status"), re.M)
+    assert re.search(r"^destroyed keys +1 on the erasure list$", done("keyring", "status"), re.M)
     text = done("keyring", "restore", found["backup"], "--replace")
     assert "with 1 record key; 1 that were erased since are left out" in text
 
