@@ -372,7 +372,7 @@ def test_labels_are_of_the_operator_and_not_of_viewers() -> None:
     }
     assert labels == {
         *("version", "kind", "status", "reason", "done", "le", "worker", "draining", "quantile"),
-        *("tenant", "stream"),
+        *("tenant", "stream", "to"),
     }
 
 
