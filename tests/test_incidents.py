@@ -11,10 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -33,6 +35,7 @@ from pystream.acl.store import Store, key_backups, tables
 from pystream.acl.store import incidents as storing
 from pystream.acl.store.incidents import NODE as OF_THE_NODE
 from pystream.acl.store.incidents import IncidentStore
+from pystream.acl.store.keystore import root_name
 from pystream.acl.store.retaining import Retention
 from pystream.acl.streams import StreamSettings
 from pystream.attendance.notes import SigningKey
@@ -50,19 +53,23 @@ from pystream.server.guard import signs as signing
 from pystream.server.guard.detector import SIGNS, Detector, Finding
 from pystream.server.guard.incidents import Incidents as Noticed
 from pystream.server.guard.signs import Sign, Signs
-from pystream.server.keys import open_key_store
+from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.outgoing import Client
 from pystream.server.settings import Incidents, Network, Outgoing, Settings, load
 from tests.free_ports import free_port
 from tests.lab import Lab, lab
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
+from tests.test_cli_store import done, here, refused
+from tests.test_cli_store import told as cli
 from tests.test_guard_helper import guarding
 from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, ok, run, running
 from tests.test_serve import BUSY, SAMPLE, Node, environment, fetch, node_in
 from tests.test_syn import PORT, serving
 from tests.test_viewers import NOW, Stores, raw, restore
 from tests.waiting import PATIENCE, until
+
+__all__ = ["here"]
 
 SOURCE = "2001:db8:4bad:cafe:83:97:42:1d"
 OTHER = "198.51.100.97"
@@ -345,8 +352,6 @@ def test_a_package_that_was_changed_is_not_proven(tmp_path: Path, change: str) -
 
 def resigned(files: dict[str, bytes]) -> bytes:
     """As whoever has the key could sign anything."""
-    from hashlib import sha256
-
     there = {name: data for name, data in files.items() if not name.startswith("SHA256SUMS")}
     sums = "".join(f"{sha256(data).hexdigest()}  {n}\n" for n, data in there.items()).encode()
     return packed({**there, "SHA256SUMS": sums, "SHA256SUMS.sig": SIGNER.sign(sums)})
@@ -888,7 +893,8 @@ def doings(node: Node) -> set[str]:
 @pytest.mark.needs("ffmpeg")
 def test_a_dry_run_records_what_it_would_do_and_does_nothing(node: Node) -> None:
     add_streams(node)
-    begin(node, ATTACKED.replace("[incidents]", '[incidents]\nmode = "dry-run"'))
+    dry = ATTACKED.replace("[incidents]", '[incidents]\nmode = "dry-run"')
+    begin(node, dry.replace("[guard]", '[guard]\nerrors = "off"'))
     source = "127.0.0.21"
 
     def goes_on() -> bool:
@@ -1046,3 +1052,77 @@ def test_a_flood_of_syns_is_recorded_as_not_authenticated_and_bans_nobody(tmp_pa
         assert not any(each.authenticated for each in events)
         assert ",yes," not in files_of(data)["events.csv"].decode()
         assert "198.18.64" not in node.said()
+
+
+# By the command line
+
+
+def recorded_here(here: Path) -> int:
+    """The number of an incident of now, in the stores of a folder."""
+    settings = load(str(here / "pystream.toml"), {})
+    ensure_keys(settings.keys, {}, 0)
+    with (
+        Store.open(settings.store.url) as store,
+        open_key_store(settings.keys, {}) as keys,
+    ):
+        store.claim(root_name(keys.root()))
+        incidents, now = IncidentStore(store.database, keys), int(time.time())
+        made = incidents.open(Kind.PASSWORDS, "too many", Scope.SOURCE, dry_run=False, now=now)
+        incidents.add(made.id, [event(begun=now), event(OTHER, now)], sources=2, now=now)
+    return made.id
+
+
+@pytest.mark.slow
+def test_help_tells_all_and_fits_a_terminal() -> None:
+    for page in ("", "list", "show", "export", "hold", "close", "key", "verify"):
+        words = ["incident", page] if page else ["incident"]
+        text = done(*words, "--help", env=os.environ | {"COLUMNS": "200"})
+        assert text.startswith(f"usage: pystream {' '.join(words)} ")
+        assert "exit codes:" in text
+        assert max(map(len, text.splitlines())) <= 80, page
+
+
+@pytest.mark.slow
+def test_an_incident_by_the_command_line(here: Path) -> None:
+    id = str(recorded_here(here))
+    (listed,) = cli("incident", "list", "--open")["incidents"]
+    assert (listed["id"], listed["kind"], listed["sources"]) == (int(id), "passwords", 2)
+    assert SOURCE not in done("incident", "list") + done("incident", "show", id)
+    shown = done("incident", "show", id, "--sources", "--by", "eva")
+    assert SOURCE in shown and "guesses 7" in shown
+    found = cli("incident", "show", id, "--sources", "--by", "eva")
+    assert {each["source"] for each in found["by_source"]} == {SOURCE, OTHER}
+    assert done("incident", "close", id, "--by", "eva") == f"incident {id} is closed\n"
+    assert cli("incident", "list", "--open") == {"incidents": []}
+    # Held by two.
+    hold = ("incident", "hold", id)
+    refused(2, *hold, "--confirm", "--by", "maria")
+    refused(2, *hold, "--until", "2999-01-01")
+    refused(2, *hold, "--until", "2001-01-01", "--reason", "x")
+    done(*hold, "--until", "2999-01-01", "--reason", "Az. 12 Js 345/31", "--by", "eva")
+    assert "another person" in refused(2, *hold, "--confirm", "--by", "eva")
+    assert cli(*hold, "--confirm", "--by", "maria")["hold"] == {
+        "until": "2999-01-02T00:00:00Z",
+        "reason": "Az. 12 Js 345/31",
+        "by": "eva",
+        "confirmed_by": "maria",
+    }
+    assert "held until 2999-01-02" in done("incident", "list")
+    # Exported, and verified elsewhere.
+    (here / "key.vkey").write_text(done("incident", "key"))
+    made = cli("incident", "export", id, "-o", "out.zip", "--by", "eva")
+    assert made["sha256"] == sha256((here / "out.zip").read_bytes()).hexdigest()
+    assert (here / "out.zip").stat().st_mode & 0o777 == 0o600
+    refused(1, "incident", "export", id, "-o", "out.zip")
+    verified = cli("incident", "verify", "out.zip", "--public-key", "key.vkey")
+    assert (verified["ok"], verified["events"], verified["kind"]) == (True, 2, "passwords")
+    actions = [each["action"] for each in cli("incident", "show", id)["custody"]]
+    assert actions == [
+        *("opened", "shown", "shown", "closed", "hold asked for", "hold confirmed", "exported"),
+    ]
+    (here / "other.vkey").write_text(f"{SIGNER.verifier}\n")
+    assert "none of these keys" in refused(
+        1, "incident", "verify", "out.zip", "--public-key", "other.vkey"
+    )
+    done(*hold, "--release", "--by", "eva")
+    assert "no incident 99" in refused(1, "incident", "show", "99")

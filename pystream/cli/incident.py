@@ -160,7 +160,7 @@ def _export(words: list[str]) -> int:
 def _hold(words: list[str]) -> int:
     parser = _parser(
         "hold",
-        "ID --until DATE --reason TEXT | --confirm | --release",
+        "ID --until DATE --reason TEXT\n         | --confirm | --release",
         "Keeps an incident's sources beyond their days. One person asks for it, with an\n"
         "end and a reason; it holds from when another one has confirmed it.",
         changes=True,
