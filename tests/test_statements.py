@@ -235,6 +235,20 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         "hat eine Zeile je Anfrage",
         "has a line for each request",
     ),
+    (
+        "attacks",
+        facts(records_attacks=True),
+        "notice",
+        "die den Server angreifen",
+        "those who attack the server",
+    ),
+    (
+        "attacks",
+        facts(records_attacks=True),
+        "measures",
+        "nach 7 Tagen vernichtet",
+        "is destroyed after 7 days",
+    ),
     ("no log", facts(), "measures", "keine Zeile je Anfrage", "no line for a request"),
     ("tls", facts(tls=True), "measures", "TLS 1.2 und 1.3", "TLS 1.2 and 1.3"),
     ("proxy", facts(proxied=True), "measures", "Proxy des Betreibers", "proxy of the operator's"),
@@ -517,6 +531,7 @@ def test_what_the_settings_say_is_practised(tmp_path: Path) -> None:
     practice = load(str(file), {}).practice
     assert practice == Practice(
         Rules(),
+        records_attacks=True,
         proxied=True,
         console=False,
         database="PostgreSQL",
@@ -526,7 +541,7 @@ def test_what_the_settings_say_is_practised(tmp_path: Path) -> None:
         location="Ulm",
         sub_processors=("Halle AG",),
     )
-    assert load(EXAMPLE, {}).practice == Practice(Rules())
+    assert load(EXAMPLE, {}).practice == Practice(Rules(), records_attacks=True)
 
 
 @pytest.mark.slow

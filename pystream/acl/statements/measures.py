@@ -205,7 +205,7 @@ def _few(facts: Facts) -> list[Said]:
         ),
     ]
     if facts.practice.records_attacks:
-        german, english = shared.days(facts.practice.rules.incidents)
+        german, english = shared.days_later(facts.practice.rules.incidents)
         found.append(
             (
                 "Ausgenommen sind Angreifer: ab dem Erkennen eines Angriffs werden Adressen, Zeiten und"

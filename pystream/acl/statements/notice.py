@@ -58,7 +58,7 @@ def _visit(paper: Paper, facts: Facts) -> None:
         )
     )
     if facts.practice.records_attacks:
-        german, english = shared.days(facts.practice.rules.incidents)
+        german, english = shared.days_later(facts.practice.rules.incidents)
         paper.say(
             (
                 "Eine Ausnahme gibt es: Von denen, die den Server angreifen, etwa mit einer Flut von Anfragen"

@@ -17,6 +17,11 @@ def days(count: int) -> Said:
     )
 
 
+def days_later(count: int) -> Said:
+    """As it stands behind a preposition of time."""
+    return "einem Tag" if count == 1 else f"{count} Tagen", days(count)[1]
+
+
 def retention(paper: Paper, facts: Facts, which: Iterable[DataClass]) -> None:
     """How long classes of data are kept, and what that is counted from."""
     rows = []
