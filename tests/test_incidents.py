@@ -49,6 +49,7 @@ from pystream.errors import (
 from pystream.rehearsal.attackers import NODE
 from pystream.server.desk import listen
 from pystream.server.gauges import Board
+from pystream.server.guard import detector as detecting
 from pystream.server.guard import signs as signing
 from pystream.server.guard.detector import SIGNS, Detector, Finding
 from pystream.server.guard.incidents import Incidents as Noticed
@@ -538,6 +539,17 @@ def test_a_hall_that_was_told_a_wrong_password_is_no_attack() -> None:
     assert set(watching.found) == {Kind.PASSWORDS}
 
 
+def test_a_flood_of_new_sources_hides_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detecting, "_MOST_SOURCES", 10)
+    watching = Watching()
+    watching.second({HALL: told(probes=550)})
+    for n in range(9):
+        watching.second({f"203.0.113.{20 * n + k}": told(probes=1) for k in range(20)})
+        assert len(watching.detector._sources) <= 10
+    (finding,) = watching.second({HALL: told(probes=100)})
+    assert finding.offenders == [HALL]
+
+
 def test_syns_are_told_of_who_did_not_answer_at_two_looks() -> None:
     watching = Watching()
     assert watching.second({}, flood=False, half_open=[HALL]) == []
@@ -982,6 +994,28 @@ def test_the_operators_webhook_is_told_without_an_address(tmp_path: Path) -> Non
     assert bodies[2]["incident"]["events"] == 1
     assert all(HALL.encode() not in each.body for each in site.requests)
     assert site.requests[0].headers["content-type"] == "application/json"
+    stores.close()
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_kept_attackers_are_stopped_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    with stores.store.database.writing() as connection:
+        connection.execute(sql("DROP TABLE incident"))
+    board, table = Board(Board.create(1)), _core.Gcra.create(1 << 20)
+
+    async def main() -> None:
+        settings = Settings()
+        noticed = Noticed(settings, kept(stores), board, table, bytes(32), [])
+        finding = Finding(Kind.PROBING, "too many", Scope.SOURCE, [HALL], {HALL: {"probes": 9}})
+        for _ in range(2):
+            await noticed.take(finding)
+
+    run(main)
+    assert (board.attacks().limited, board.bans()) == (1, 1)
+    assert "incidents-not-kept" in caplog.text
     stores.close()
 
 

@@ -86,7 +86,10 @@ class _Source:
     leaks: dict[Kind, Leak] = field(default_factory=dict)
     lately: dict[Kind, Leak] = field(default_factory=dict)
     right: Leak = field(default_factory=Leak)
-    seen: float = 0.0
+
+    def most(self, now: float) -> float:
+        """What it has done most of lately, less the longer ago."""
+        return max((leak.level / (1 + now - leak.at) for leak in self.lately.values()), default=0.0)
 
 
 @dataclass(slots=True)
@@ -178,10 +181,7 @@ class Detector:
     def _count(self, place: str, counts: Sequence[int], now: float) -> None:
         source = self._sources.get(place)
         if source is None:
-            if len(self._sources) >= _MOST_SOURCES:
-                return
             source = self._sources[place] = _Source()
-        source.seen = now
         wrong = self._budget(Kind.PASSWORDS).a_second
         source.right.add(counts[Sign.RIGHT], wrong, now)
         self._node[Kind.PASSWORDS].right.add(counts[Sign.RIGHT], wrong * NODE_TIMES, now)
@@ -207,13 +207,11 @@ class Detector:
             node.minute = 0.0
 
     def _forget(self, now: float) -> None:
-        """Whose leaks are long empty."""
-        if len(self._sources) < _MOST_SOURCES // 2:
+        """Those who have done least, where there are many: a flood of new sources hides nobody."""
+        if len(self._sources) < _MOST_SOURCES:
             return
-        gone = [
-            place for place, source in self._sources.items() if now - source.seen > 10 * _MINUTE_S
-        ]
-        for place in gone:
+        least_first = sorted(self._sources, key=lambda place: self._sources[place].most(now))
+        for place in least_first[: len(least_first) - _MOST_SOURCES // 2]:
             del self._sources[place]
 
     # Judging

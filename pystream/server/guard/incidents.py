@@ -51,6 +51,8 @@ LOOK_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 5.0
 # Half-open connections that are looked at, and events that wait for the store.
 _MOST_HALF_OPEN, _MOST_WAITING = 10_000, 20_000
+# Of an incident, as far as they are told apart when they are counted.
+_MOST_ADDRESSES = 200_000
 _PRIVATE_TABLE_BYTES = 1 << 20
 _WEBHOOK_SECONDS = 10.0
 _WEBHOOK_PAUSES = (0.0, 5.0, 60.0)
@@ -63,7 +65,7 @@ _TOLD = msgspec.msgpack.Decoder(Told)
 class _Current:
     """An incident that is open, and what of it is not stored yet: by address, from when on and what."""
 
-    def __init__(self, incident: Incident) -> None:
+    def __init__(self, incident: Incident | None) -> None:
         self.incident = incident
         self.addresses = set[str]()
         self.waiting: dict[str, tuple[int, Counter[str], list[str]]] = {}
@@ -164,7 +166,7 @@ class Incidents:
             syns = self._board.syns()
             half_open = self._half_open() if syns.flood else ()
             for finding in self._detector.look(bool(syns.flood), half_open):
-                await self._take(finding, dict(bans))
+                await self.take(finding, dict(bans))
         for address, seconds in bans:
             await self._ban_in_kernel(address, seconds)
         now = trio.current_time()
@@ -180,8 +182,9 @@ class Incidents:
 
     # An attack
 
-    async def _take(self, finding: Finding, bans: Mapping[str, int]) -> None:
-        current = self._current.get(finding.kind) or await self._open(finding)
+    async def take(self, finding: Finding, bans: Mapping[str, int] = {}) -> None:
+        """Keeps what was found, and does something about it; `bans` are those of workers."""
+        current = await self._incident(finding)
         now = int(self._clock())
         current.goes_on = True
         for address, counts in finding.counts.items():
@@ -194,7 +197,19 @@ class Incidents:
             # Who does not listen to refusals is banned by whoever refuses.
             for address in finding.offenders:
                 await self._escalate(current, address, now)
-        self._tell_done(current)
+        if current.incident is not None:
+            self._tell_done(current, current.incident)
+
+    async def _incident(self, finding: Finding) -> _Current:
+        """The one that is open, or is opened now; one that nobody will keep, where that cannot be."""
+        current = self._current.get(finding.kind)
+        if current is not None:
+            return current
+        try:
+            return await self._open(finding)
+        except PystreamError as error:
+            log.lasting("incidents-not-kept", error, say=log.error)
+            return _Current(None)
 
     async def _open(self, finding: Finding) -> _Current:
         rule, scope = finding.rule, finding.scope
@@ -226,7 +241,8 @@ class Incidents:
         now: int,
         done: str = "",
     ) -> None:
-        current.addresses.add(address)
+        if len(current.addresses) < _MOST_ADDRESSES:
+            current.addresses.add(address)
         if address not in current.waiting and len(current.waiting) >= _MOST_WAITING:
             return
         _, known, doings = current.waiting.setdefault(address, (now, Counter(), []))
@@ -255,7 +271,7 @@ class Incidents:
     def _dry(self) -> dict[str, bool]:
         return {} if self._acts else {"dry_run": True}
 
-    def _tell_done(self, current: _Current) -> None:
+    def _tell_done(self, current: _Current, incident: Incident) -> None:
         """Of limits and bans, how many there were: at once, and then once a minute."""
         now = trio.current_time()
         if not current.done or now - current.told_at < _QUIET_SECONDS:
@@ -265,12 +281,12 @@ class Incidents:
         counts = {"limited": done["limited"], "banned": done["banned"]}
         log.warning(
             "attackers-stopped",
-            id=current.incident.id,
-            kind=str(current.incident.kind),
+            id=incident.id,
+            kind=str(incident.kind),
             **counts,
             **self._dry(),
         )
-        self._call("attackers-stopped", current.incident, **counts)
+        self._call("attackers-stopped", incident, **counts)
 
     async def _ban_in_kernel(self, address: str, seconds: int) -> None:
         """Where there is a helper. The kernel ends the ban by itself, when it ends here."""
@@ -286,11 +302,11 @@ class Incidents:
     async def flush(self) -> None:
         """Stores what waits. Where that fails, it waits on."""
         now = int(self._clock())
-        for current in list(self._current.values()):
+        for kind, current in list(self._current.items()):
             waiting, current.waiting = current.waiting, {}
-            if not waiting and not current.goes_on:
+            if current.incident is None or not (waiting or current.goes_on):
                 continue
-            authenticated = current.incident.kind is not Kind.SYN
+            authenticated = kind is not Kind.SYN
             events = [
                 Event(address, authenticated, begun, now, dict(counts), ", ".join(doings))
                 for address, (begun, counts, doings) in waiting.items()
@@ -326,7 +342,7 @@ class Incidents:
             listed = partial(self._store.listed, open_only=True)
             there = {each.id for each in await trio.to_thread.run_sync(listed)}
             for kind, current in list(self._current.items()):
-                if current.incident.id not in there:
+                if current.incident is not None and current.incident.id not in there:
                     del self._current[kind]
                     self._detector.over(kind)
         self._board.set_open(self._current)
