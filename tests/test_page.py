@@ -507,12 +507,22 @@ def test_it_plays_in_a_frame_on_another_site(
 
 @pytest.mark.slow
 def test_a_site_that_may_not_shows_no_frame(chromium: Chromium, server: Server, site: Site) -> None:
-    site.framed = server.url("/acme/film/")
+    film = server.url("/acme/film/")
+    # Of one that does not say who it is, the browser shows nothing.
+    site.code = f'<iframe src="{film}" referrerpolicy="no-referrer"></iframe>'
     page = chromium.page()
-    page.goto(site.origin)
-    assert page.run("return page.frames()[1].url()") != site.framed
+    page.goto(f"{site.origin}/code")
+    assert page.run("return page.frames()[1].url()") != film
     (error,) = page.seen("errors")
     assert "frame-ancestors" in error
+    page.close()
+    # Of others it is said why, and there is nothing else.
+    site.framed = film
+    page = chromium.page(locale="de-DE")
+    page.goto(site.origin)
+    shown = "document.querySelectorAll('video, form, script, a').length + document.body.innerText"
+    text = page.run(f"return await page.frames()[1].evaluate({json.dumps(shown)})")
+    assert text.startswith("0") and REFUSALS["de"]["site"][1] in text
     page.close()
 
 
