@@ -45,7 +45,7 @@ def test_people_are_added_and_let_in(acme: Path) -> None:
     assert told("person", "role", "acme", "max", "tenant-editor")["role"] == "tenant-editor"
     assert "the last tenant-admin" in refused(2, "person", "role", "acme", "eva", "dpo")
     assert "the last tenant-admin" in refused(2, "person", "remove", "acme", "eva")
-    assert "role: one of tenant-admin" in refused(2, "person", "role", "acme", "eva", "root")
+    assert "ROLE: one of tenant-admin" in refused(2, "person", "role", "acme", "eva", "root")
     assert "no person 'tom'" in refused(1, "person", "password", "acme", "tom")
     assert "a person 'eva' already" in refused(1, "person", "add", "acme", "eva", "--role", "dpo")
     assert "no name of a person" in refused(2, "person", "add", "acme", "E", "--role", "dpo")
@@ -100,7 +100,7 @@ def test_tokens_are_made_listed_and_revoked(acme: Path) -> None:
     assert "token site of acme is revoked" in done("token", "revoke", "acme", "site")
     assert "no token 'site'" in refused(1, "token", "revoke", "acme", "site")
     wrong = ("token", "add", "acme", "x", "--scope", "people:change")
-    assert "scopes: one or several of" in refused(2, *wrong)
+    assert "--scope: one or several of" in refused(2, *wrong)
     assert "--days" in refused(2, "token", "add", "acme", "x", *scopes, "--days", "0")
 
 

@@ -553,7 +553,7 @@ def test_who_erases_is_told_what_a_reader_keeps(here: Path) -> None:
     (row,) = told("password", "list", "acme/a")["passwords"]
     assert (row["id"], row["password"], row["label"]) == (made["id"], None, None)
     assert row["state"] == "erased"
-    assert re.search(r"^\(erased\) .* erased ", done("password", "list", "acme"), re.MULTILINE)
+    assert re.search(r"^\(erased\) .* erased$", done("password", "list", "acme"), re.MULTILINE)
     assert len(done("password", "list", "acme", "--csv").splitlines()) == 1
     said = refused(2, "password", "restrict", "acme", "--id", made["id"], "--reason", "x")
     assert "the password was erased, and there is nothing of it to keep" in said
