@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -57,6 +59,8 @@ from pystream.server.guard.signs import Sign, Signs
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.outgoing import Client
 from pystream.server.settings import Incidents, Network, Outgoing, Settings, load
+from pystream.server.timeline import Counts, Timeline, headers
+from tests.browser.chromium import Chromium
 from tests.free_ports import free_port
 from tests.lab import Lab, lab
 from tests.oracles import traces
@@ -1017,6 +1021,73 @@ def test_where_nothing_can_be_kept_attackers_are_stopped_all_the_same(
     assert (board.attacks().limited, board.bans()) == (1, 1)
     assert "incidents-not-kept" in caplog.text
     stores.close()
+
+
+# The operator's page
+
+
+def hours() -> Timeline:
+    """Two hours and more, with a flood in the midst of them."""
+    timeline, requests, refused, bans = Timeline(), 0, 0, 0
+    for second in range(9000):
+        attacked = 6000 <= second < 6600
+        requests += 400 if attacked else 40
+        refused += 300 * attacked
+        bans += attacked and second % 60 == 0
+        kinds_open = frozenset({"flood"}) if attacked else frozenset()
+        timeline.add(NOW + second, Counts(requests, refused, 7, bans, 3, 120, kinds_open))
+    return timeline
+
+
+def test_the_page_has_two_hours_of_load_refusals_bans_and_incidents(stores: Stores) -> None:
+    incident = attacked(stores)
+    held = kept(stores)
+    held.ask_to_hold(incident.id, NOW + 99, "case", who="eva", now=NOW)
+    held.confirm_hold(incident.id, who="maria", now=NOW)
+    page = hours().page(held.listed(), NOW + 9000)
+    assert "1 incident is open: passwords" in page and ">held<" in page
+    charts = page.split("<section")
+    (load,) = [each for each in charts if "Requests a second" in each]
+    points = re.findall(r"([\d.]+),([\d.]+)", load.partition("polyline")[2])
+    assert len(points) == 719 and 0 <= float(points[0][0]) < 2 and points[-1][0] == "719.0"
+    # Forty of at most five hundred.
+    heights = Counter(float(y) for _, y in points)
+    assert heights[20.0] == 59 and heights[92.0] == 719 - 59 - 2
+    (bands,) = [each for each in charts if "<h2>Incidents" in each]
+    ((x, width),) = re.findall(r'x="([\d.]+)" y="0" width="([\d.]+)"', bands)
+    # Ten minutes, forty minutes ago.
+    assert abs(float(width) - 60) < 2 and abs(float(x) + float(width) - 480) < 2
+    assert SOURCE not in page and OTHER not in page
+    calm = Timeline().page((), NOW)
+    assert "No incident is open" in calm and "None so far." in calm
+
+
+def test_the_page_may_do_nothing_but_show_itself() -> None:
+    page, policy = Timeline().page((), NOW), headers()["Content-Security-Policy"]
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
+    assert "<script" not in page and "style=" not in page and "http://" not in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_a_browser(node: Node, chromium: Chromium, width: int, scheme: str) -> None:
+    admin = free_port()
+    begin(node, ATTACKED, PYSTREAM_SERVER_ADMIN=f"127.0.0.1:{admin}")
+    probes(node, "127.0.0.24")
+    until(lambda: kinds(node))
+    page = chromium.page(colorScheme=scheme, viewport={"width": width, "height": 900})
+    page.goto(f"http://127.0.0.1:{admin}/guard")
+    page.run("await page.waitForSelector('.attacked', { timeout: values.ms })", ms=PATIENCE * 1000)
+    assert page.js("document.documentElement.scrollWidth") <= width
+    dark = page.js("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    assert dark is (scheme == "dark")
+    text = page.js("document.body.innerText")
+    assert "1 incident is open: probing" in text and "127.0.0" not in text
+    assert page.seen("errors") == page.seen("refused") == []
+    page.close()
 
 
 # In namespaces
