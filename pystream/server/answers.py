@@ -357,13 +357,13 @@ class Answers:
         asked = route(path) if is_ours else None
         # What has to wait for a film comes here again.
         limiter = self._limiter if request.kind is None else None
+        if request.kind is None:
+            self._signs.note(request.peer, Sign.REQUESTS)
         if limiter is not None:
             refusal = limiter.arrive(request.peer, asked and asked.kind)
             if refusal is not None:
                 request.kind = asked and asked.kind
                 return _slowed(refusal)
-        if request.kind is None:
-            self._signs.note(request.peer, Sign.REQUESTS)
         if asked is None:
             self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is nothing here")

@@ -111,7 +111,7 @@ class Signs:
 
     def key(self, address: str, session: bytes) -> None:
         """A viewer has got a key."""
-        viewer = self._viewer(session)
+        viewer = self._viewer(session, self._clock())
         viewer.keys += 1
         if viewer.keys > _KEYS_FREE + _KEYS_A_SEGMENT * viewer.segments:
             self.note(address, Sign.KEYS)
@@ -120,9 +120,9 @@ class Signs:
         self, address: str, session: bytes, rendition: object, number: int, seconds: float
     ) -> None:
         """A viewer fetches a segment that lasts so long."""
-        viewer = self._viewer(session)
-        viewer.segments += 1
         now = self._clock()
+        viewer = self._viewer(session, now)
+        viewer.segments += 1
         on = number - viewer.front
         if rendition != viewer.rendition or not -_NEAR < on < _NEAR:
             viewer.rendition, viewer.front, viewer.seen = rendition, number, 1
@@ -142,8 +142,7 @@ class Signs:
             self.note(address, Sign.FETCHED, max(1, round(viewer.ahead - _AHEAD_SECONDS)))
             viewer.ahead = _AHEAD_SECONDS
 
-    def _viewer(self, session: bytes) -> _Viewer:
-        now = self._clock()
+    def _viewer(self, session: bytes, now: float) -> _Viewer:
         if now >= self._turn:
             self._turn = now + _REMEMBERED_SECONDS
             self._old, self._young = self._young, {}
