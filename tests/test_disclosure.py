@@ -129,8 +129,7 @@ def test_a_node_serves_it(node: Node) -> None:
         assert headers["access-control-allow-origin"] == "*"
         return json.loads(data)
 
-    settings = load(str(node.folder / "pystream.toml"), {})
-    practice = Practice(settings.retention.rules)
+    practice = load(str(node.folder / "pystream.toml"), {}).practice
     assert practice.rules.sessions == 12
     assert got() == document(practice)
     told = got("?tenant=acme")["tenant"]

@@ -56,7 +56,7 @@ _MOST_ADDRESSES = 200_000
 _PRIVATE_TABLE_BYTES = 1 << 20
 _WEBHOOK_SECONDS = 10.0
 _WEBHOOK_PAUSES = (0.0, 5.0, 60.0)
-_MOST_CALLS = 8
+_MOST_CALLS = 64
 # Bans of an incident are told of so seldom.
 _QUIET_SECONDS = 60.0
 _TOLD = msgspec.msgpack.Decoder(Told)
@@ -97,7 +97,7 @@ class Incidents:
         self._clock = clock
         self._make_client = client or _client
         self._client: Client | None = None
-        self._calls = trio.CapacityLimiter(_MOST_CALLS)
+        self._calls, self._to_call = trio.open_memory_channel[tuple[str, bytes]](_MOST_CALLS)
         self._current: dict[Kind, _Current] = {}
         self._bans: list[tuple[str, int]] = []
         # What would be done is decided in a table of its own.
@@ -136,6 +136,7 @@ class Incidents:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(trio.serve_listeners, self._hear, [listening])
+            nursery.start_soon(self._tell_operator)
             task_status.started()
             while True:
                 await trio.sleep(LOOK_SECONDS)
@@ -351,15 +352,18 @@ class Incidents:
 
     def _call(self, event: str, incident: Incident, **more: Any) -> None:
         url = self.settings.incidents.webhook
-        if not url or self._calls.available_tokens < 1:
+        if not url:
             return
         facts = incident.facts()
         del facts["hold"]
         body = json.dumps({"event": event, "incident": facts, **more}).encode()
-        self._nursery.start_soon(self._tell_operator, url, body)
+        # Where so much waits already, the log and the metrics have to do.
+        with suppress(trio.WouldBlock):
+            self._calls.send_nowait((url, body))
 
-    async def _tell_operator(self, url: str, body: bytes) -> None:
-        async with self._calls:
+    async def _tell_operator(self) -> None:
+        """One after the other, as it came about."""
+        async for url, body in self._to_call:
             for pause in _WEBHOOK_PAUSES:
                 await trio.sleep(pause)
                 try:
@@ -378,7 +382,7 @@ class Incidents:
                 except OutgoingError as error:
                     log.lasting("webhook-not-called", error)
                 else:
-                    return
+                    break
 
 
 class _Nobody:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from enum import IntEnum
 from typing import Final
 
@@ -172,21 +171,24 @@ async def tell(signs: Signs, listener: int) -> None:
         name = named.getsockname()
     encoder = msgspec.msgpack.Encoder()
     stream: trio.SocketStream | None = None
-    while True:
-        await trio.sleep(TELL_SECONDS)
-        told = signs.take()
-        if told is None:
-            continue
-        try:
-            with trio.fail_after(TELL_SECONDS):
-                stream = stream or await _line(name)
-                await stream.send_all(framed(encoder.encode(told)))
-        except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-            log.lasting("signs-not-told", error)
-            if stream is not None:
-                with suppress(trio.BrokenResourceError), trio.move_on_after(0):
-                    await stream.aclose()
-            stream = None
+    try:
+        while True:
+            await trio.sleep(TELL_SECONDS)
+            told = signs.take()
+            if told is None:
+                continue
+            try:
+                with trio.fail_after(TELL_SECONDS):
+                    stream = stream or await _line(name)
+                    await stream.send_all(framed(encoder.encode(told)))
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                log.lasting("signs-not-told", error)
+                if stream is not None:
+                    await trio.aclose_forcefully(stream)
+                stream = None
+    finally:
+        if stream is not None:
+            stream.socket.close()
 
 
 async def _line(name: bytes) -> trio.SocketStream:
