@@ -532,6 +532,17 @@ def test_a_lecture_hall_is_no_attack_whatever_it_types() -> None:
     assert watching.found == {}
 
 
+def test_who_is_right_in_the_end_guesses_nothing() -> None:
+    """A thousand behind one address, each of whom slips twice."""
+    watching = Watching()
+    for _ in range(50):
+        watching.second({HALL: told(guesses=40, right=20)})
+    assert watching.found == {}
+    # As many wrong ones, and hardly any that is right.
+    watching.seconds(50, {OTHER: told(guesses=40, right=1)})
+    assert set(watching.found) == {Kind.PASSWORDS}
+
+
 def test_a_hall_that_was_told_a_wrong_password_is_no_attack() -> None:
     """All of 300 type it, and half of them once more."""
     watching = Watching()
