@@ -236,7 +236,7 @@ def test_every_language_says_everything_that_is_said() -> None:
     said |= {f"trouble_{kind}" for kind in (*troubles, *told)}
     kinds = re.findall(r'Refused\(\d+, "(\w+)"', (FILES.parent / "entrance.py").read_text())
     assert "mistyped" in kinds
-    said |= {f"entry_{kind}" for kind in (*kinds, "full", "kicked", "revoked", "offline")}
+    said |= {f"entry_{kind}" for kind in (*kinds, "full", "kicked", "revoked", "over", "offline")}
     said |= {"entry_label", "entry_go", "entry_hint", "entry_on"}
     names = set().union(*TEXTS.values())
     used = said | {name for name in names if f'"{name}"' in scripts}
