@@ -106,6 +106,7 @@ def test_a_ladder_over_all_workers() -> None:
     totals = node.board.totals()
     assert totals.bans == 1
     assert totals.guarded == {"slowed": 1, "refused": 1, "banned": 2}
+    assert other.turned_away(HOST) and node.board.totals().guarded["banned"] == 3
     node.clock.now += 61
     assert not one.banned(HOST) and asked(one, 1) == [0]
 

@@ -303,6 +303,7 @@ class Limiter:
         """The same of who comes anew, which is a sign that it goes on."""
         if not self.banned(address):
             return False
+        self._seat.guard("banned")
         self._signs.note(address, Sign.TURNED_AWAY)
         return True
 
