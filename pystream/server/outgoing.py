@@ -239,7 +239,7 @@ def _is_address(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with status 200: header fields as they came, and the whole body."""
+    """An answer that was wanted: header fields as they came, and the whole body."""
 
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
@@ -286,12 +286,14 @@ class Client:
         body: bytes | None = None,
         headers: Headers = (),
         gate: Callable[[], None] = lambda: None,
+        any_success: bool = False,
     ) -> Reply:
         """GET, or POST where there is a body. It waits at most so many seconds for its turn, and
         takes at most as many as a whole then; the answer has at most so many bytes. `gate` is
         called once the call has its turn, and may raise.
 
-        Raises `OutgoingError`, also where the answer's status is not 200.
+        Raises `OutgoingError`, also where the answer's status is not 200. `any_success`: whoever is
+        told something may also answer with another status that is 2xx, such as 204, no content.
         """
         target = parse_url(url)
         _check_port(self.settings, target)
@@ -304,7 +306,9 @@ class Client:
                 gate()
                 addresses = await self._checked(target)
                 sent = (("Host", target.authority), *_ALWAYS, *headers)
-                return await self._exchange(target, addresses, seconds / 2, most, body, sent)
+                return await self._exchange(
+                    target, addresses, seconds / 2, most, body, sent, any_success
+                )
         if waiting:
             raise OutgoingError(
                 "busy", f"{target.host}: too many calls are on their way: try again in a moment"
@@ -356,6 +360,7 @@ class Client:
         most: int,
         body: bytes | None,
         headers: Headers,
+        any_success: bool,
     ) -> Reply:
         network = _Pinned(addresses)
         url = httpcore2.URL(
@@ -373,7 +378,9 @@ class Client:
         )
         try:
             async with asked as response:
-                if response.status != 200:
+                # RFC 9110 15.3: what was sent has come through.
+                success = 200 <= response.status < 300
+                if not (success if any_success else response.status == 200):
                     raise _unwanted(target.host, response.status)
                 received = tuple(
                     (name.decode("latin-1"), value.decode("latin-1"))

@@ -378,6 +378,7 @@ class Incidents:
                         most=65_536,
                         body=body,
                         headers=(("Content-Type", "application/json"),),
+                        any_success=True,
                     )
                 except OutgoingError as error:
                     log.lasting("webhook-not-called", error)
