@@ -30,7 +30,7 @@ from sqlalchemy import update
 
 from pystream import _core
 from pystream.acl.evidence import KEY_NAME, package, pem, verify
-from pystream.acl.incidents import LONGEST_S, Event, Incident, Kind, Scope
+from pystream.acl.incidents import LONGEST_S, Event, Incident, Kind, Scope, moment
 from pystream.acl.keys import Keyring
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import Store, key_backups, tables
@@ -68,7 +68,7 @@ from tests.oracles.traces import Secret, in_files
 from tests.test_cli_store import done, here, refused
 from tests.test_cli_store import told as cli
 from tests.test_guard_helper import guarding
-from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, ok, run, running
+from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, run, running
 from tests.test_serve import BUSY, SAMPLE, Node, environment, fetch, node_in
 from tests.test_syn import PORT, serving
 from tests.test_viewers import NOW, Stores, raw, restore
@@ -261,6 +261,8 @@ def test_a_hold_wants_two_persons(stores: Stores) -> None:
         *(("eva", "shown"), ("maria", "hold asked for"), ("eva", "hold confirmed")),
         *(("eva", "hold ended"), ("pystream", "shredded")),
     ]
+    reason = store.custody(incident.id)[1].detail
+    assert reason == f"Az. 12 Js 345/31 (until {moment(until)})"
 
 
 @pytest.mark.parametrize(
@@ -978,7 +980,9 @@ def test_whom_the_settings_name_attacks_nobody(node: Node) -> None:
 @pytest.mark.needs("openssl")
 def test_the_operators_webhook_is_told_without_an_address(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    site, tls = Site(ok(""), authority.site("DNS:login.example")), authority.trusted()
+    # Many who take such calls have nothing to say (RFC 9110 15.3.5).
+    site = Site(b"HTTP/1.1 204 No Content\r\n\r\n", authority.site("DNS:login.example"))
+    tls = authority.trusted()
     stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
     board, table = Board(Board.create(1)), _core.Gcra.create(1 << 20)
 

@@ -162,7 +162,9 @@ def _hold(words: list[str]) -> int:
         "hold",
         "ID --until DATE --reason TEXT\n         | --confirm | --release",
         "Keeps an incident's sources beyond their days. One person asks for it, with an\n"
-        "end and a reason; it holds from when another one has confirmed it.",
+        "end and a reason; it holds from when another one has confirmed it. To ask for\n"
+        "another end takes away the hold that is there until that is confirmed, and\n"
+        "--release ends it at once: what is past its days is destroyed within a minute.",
         changes=True,
     )
     _add_id(parser)

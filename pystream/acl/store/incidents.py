@@ -31,6 +31,7 @@ from pystream.acl.incidents import (
     batch,
     custody_digest,
     events_of,
+    moment,
 )
 from pystream.acl.passwords import problems_of_moment
 from pystream.acl.sealing import Place, seal, unseal
@@ -222,7 +223,8 @@ class IncidentStore(IncidentList):
         check_who(who)
         _check_hold(until, reason, now)
         held = {"hold_until": until, "hold_reason": reason, "hold_by": who, "hold_second": None}
-        return self._set_hold(id, held, who, "hold asked for", f"{reason} ({until})", now)
+        detail = f"{reason} (until {moment(until)})"
+        return self._set_hold(id, held, who, "hold asked for", detail, now)
 
     def confirm_hold(self, id: int, *, who: str, now: int) -> Incident:
         """The second person's. Raises `InvalidValue` where it is the first one, or nothing was asked for."""
