@@ -240,7 +240,7 @@ def test_a_hold_wants_two_persons(stores: Stores) -> None:
     with pytest.raises(InvalidValue, match="nobody has asked"):
         store.confirm_hold(incident.id, who="eva", now=NOW)
     asked = store.ask_to_hold(incident.id, until, "Az. 12 Js 345/31", who="eva", now=NOW)
-    assert asked.hold is not None and not asked.hold.holds(NOW)
+    assert asked.hold is None and asked.asked is not None and not asked.asked.holds(NOW)
     assert store.old(late, late) == [incident.id]
     with pytest.raises(InvalidValue, match="another person"):
         store.confirm_hold(incident.id, who="eva", now=NOW)
@@ -248,9 +248,12 @@ def test_a_hold_wants_two_persons(stores: Stores) -> None:
     assert held.hold is not None and held.hold.holds(NOW + 2)
     assert retention(stores).shred_incidents(late) == 0
     assert len(store.events(incident.id, who="eva", now=late)) == 3
-    # Another end wants both again.
+    # Another end wants both again, and until then the one that is there stands.
+    store.ask_to_hold(incident.id, until - 1, "shorter", who="maria", now=NOW + 2)
+    assert store.old(until, until - 1) == []
+    back = store.release(incident.id, who="maria", now=NOW + 2)
+    assert back.asked is None and back.hold == held.hold
     store.ask_to_hold(incident.id, until + 1, "longer", who="maria", now=NOW + 2)
-    assert store.old(late, late) == [incident.id]
     store.confirm_hold(incident.id, who="eva", now=NOW + 3)
     assert store.old(until + 1, until) == [] and store.old(until + 2, until + 1) == [incident.id]
     store.release(incident.id, who="eva", now=NOW + 4)
@@ -258,7 +261,8 @@ def test_a_hold_wants_two_persons(stores: Stores) -> None:
     told = [(each.who, each.action) for each in store.custody(incident.id)]
     assert told == [
         *(("pystream", "opened"), ("eva", "hold asked for"), ("maria", "hold confirmed")),
-        *(("eva", "shown"), ("maria", "hold asked for"), ("eva", "hold confirmed")),
+        *(("eva", "shown"), ("maria", "hold asked for"), ("maria", "hold not asked for")),
+        *(("maria", "hold asked for"), ("eva", "hold confirmed")),
         *(("eva", "hold ended"), ("pystream", "shredded")),
     ]
     reason = store.custody(incident.id)[1].detail

@@ -75,8 +75,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Why the events are kept, until when, and by whom it was asked for and confirmed: it holds from then on,
-    and never by one person alone."""
+    """Why the events are kept, until when, and by whom it was asked for and confirmed (None: not yet): it
+    holds from then on, and never by one person alone."""
 
     until: int
     reason: str
@@ -86,12 +86,21 @@ class Hold:
     def holds(self, now: int) -> bool:
         return self.confirmed_by is not None and self.until > now
 
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "until": moment(self.until),
+            "reason": self.reason,
+            "by": self.by,
+            "confirmed_by": self.confirmed_by,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incident:
     """What is known of an attack without its sources. `rule` says what was broken; `dry_run`: nothing was
-    done about it. There are `events` of so many `sources`; `left_out` were too many. Times are Unix
-    seconds."""
+    done about it. There are `events` of so many `sources`; `left_out` were too many. `hold` was confirmed,
+    and `asked` is another one, which waits for that. Times are Unix seconds."""
 
     id: int
     kind: Kind
@@ -106,10 +115,10 @@ class Incident:
     events: int
     left_out: int
     hold: Hold | None
+    asked: Hold | None
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it, times in RFC 3339."""
-        hold = self.hold
         return {
             "id": self.id,
             "kind": str(self.kind),
@@ -124,13 +133,8 @@ class Incident:
             "sources": self.sources,
             "events": self.events,
             "left_out": self.left_out,
-            "hold": hold
-            and {
-                "until": moment(hold.until),
-                "reason": hold.reason,
-                "by": hold.by,
-                "confirmed_by": hold.confirmed_by,
-            },
+            "hold": self.hold and self.hold.facts(),
+            "asked": self.asked and self.asked.facts(),
         }
 
 

@@ -111,7 +111,7 @@ def _show(words: list[str]) -> int:
     for name, value in incident.facts().items():
         if value is not None and not isinstance(value, dict):
             print(f"{name.replace('_', ' '):13} {_store.plain(value)}")
-    if incident.hold is not None:
+    if incident.hold is not None or incident.asked is not None:
         print(f"{'hold':13} {_told(incident)}")
     print()
     columns = [("when", "left"), ("who", "left"), ("what", "left"), ("detail", "left")]
@@ -162,9 +162,10 @@ def _hold(words: list[str]) -> int:
         "hold",
         "ID --until DATE --reason TEXT\n         | --confirm | --release",
         "Keeps an incident's sources beyond their days. One person asks for it, with an\n"
-        "end and a reason; it holds from when another one has confirmed it. To ask for\n"
-        "another end takes away the hold that is there until that is confirmed, and\n"
-        "--release ends it at once: what is past its days is destroyed within a minute.",
+        "end and a reason; it holds from when another one has confirmed it. Another end\n"
+        "wants both again, and until then the hold that is there stands. --release takes\n"
+        "back what was asked for, or else ends the hold at once: what is past its days\n"
+        "is destroyed within a minute.",
         changes=True,
     )
     _add_id(parser)
@@ -343,12 +344,15 @@ def _row(incident: Incident) -> list[str]:
 
 
 def _told(incident: Incident) -> str:
-    hold = incident.hold
-    if hold is None:
-        return "not held"
-    if hold.confirmed_by is None:
-        return f"{hold.by} asks to hold it until {_store.moment(hold.until)}: not confirmed yet"
-    return f"held until {_store.moment(hold.until)} by {hold.by} and {hold.confirmed_by}"
+    hold, asked = incident.hold, incident.asked
+    told = []
+    if hold is not None:
+        told.append(f"held until {_store.moment(hold.until)} by {hold.by} and {hold.confirmed_by}")
+    if asked is not None:
+        told.append(
+            f"{asked.by} asks to hold it until {_store.moment(asked.until)}: not confirmed yet"
+        )
+    return "; ".join(told) or "not held"
 
 
 def _entry(custody: Custody) -> dict[str, Any]:

@@ -186,7 +186,7 @@ def _spans(kind: str, points: Sequence[Point]) -> Iterator[tuple[int, int]]:
 def _row(incident: Incident) -> str:
     closed = "open" if incident.closed_at is None else moment(incident.closed_at)
     kept = "shredded" if incident.shredded_at is not None else "sealed"
-    if incident.hold is not None and incident.hold.confirmed_by is not None:
+    if incident.hold is not None:
         kept = "held"
     kind = f"{incident.kind}{' (dry run)' if incident.dry_run else ''}"
     texts = (

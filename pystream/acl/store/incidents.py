@@ -218,11 +218,11 @@ class IncidentStore(IncidentList):
     # Holds
 
     def ask_to_hold(self, id: int, until: int, reason: str, *, who: str, now: int) -> Incident:
-        """Asks that events be kept, which another person has to confirm. A hold that was there before
-        stands no more. Raises `InvalidValue`."""
+        """Asks that events be kept, which another person has to confirm; a hold that is there stands until
+        then. Raises `InvalidValue`."""
         check_who(who)
         _check_hold(until, reason, now)
-        held = {"hold_until": until, "hold_reason": reason, "hold_by": who, "hold_second": None}
+        held = {"asked_until": until, "asked_reason": reason, "asked_by": who}
         detail = f"{reason} (until {moment(until)})"
         return self._set_hold(id, held, who, "hold asked for", detail, now)
 
@@ -231,21 +231,26 @@ class IncidentStore(IncidentList):
         check_who(who)
         with self._database.reading() as connection:
             row = _row(connection, id)
-        if row["hold_by"] is None or row["hold_until"] <= now:
+        if row["asked_by"] is None or row["asked_until"] <= now:
             raise InvalidValue(f"nobody has asked to hold incident {id}")
-        if row["hold_by"] == who:
+        if row["asked_by"] == who:
             raise InvalidValue(f"another person than {who} has to confirm it")
-        return self._set_hold(id, {"hold_second": who}, who, "hold confirmed", "", now, row)
+        held = {name.replace("asked", "hold"): row[name] for name in _ASKED}
+        held |= {"hold_second": who} | dict.fromkeys(_ASKED)
+        return self._set_hold(id, held, who, "hold confirmed", "", now, row)
 
     def release(self, id: int, *, who: str, now: int) -> Incident:
-        """Ends a hold, or takes back that it was asked for. Raises `InvalidValue` where there is none."""
+        """Takes back that a hold was asked for, and where none was, ends the one that is there. Raises
+        `InvalidValue` where there is none."""
         check_who(who)
         with self._database.reading() as connection:
             row = _row(connection, id)
+        if row["asked_by"] is not None:
+            none = dict.fromkeys(_ASKED)
+            return self._set_hold(id, none, who, "hold not asked for", "", now, row)
         if row["hold_by"] is None:
             raise InvalidValue(f"incident {id} is not held")
-        none = dict.fromkeys(("hold_until", "hold_reason", "hold_by", "hold_second"))
-        return self._set_hold(id, none, who, "hold ended", "", now, row)
+        return self._set_hold(id, dict.fromkeys(_HOLD), who, "hold ended", "", now, row)
 
     def _set_hold(
         self,
@@ -263,7 +268,7 @@ class IncidentStore(IncidentList):
             row = _row(connection, id)
             if row["shredded_at"] is not None:
                 raise NotFound(f"the sources of incident {id} are shredded")
-            if seen is not None and any(row[name] != seen[name] for name in _HOLD):
+            if seen is not None and any(row[name] != seen[name] for name in (*_HOLD, *_ASKED)):
                 raise InUse(f"the hold of incident {id} was changed meanwhile; look at it again")
             connection.execute(update(incident).where(incident.c.id == id).values(values))
             _note(connection, id, who, action, detail, now)
@@ -326,6 +331,7 @@ class IncidentStore(IncidentList):
 
 
 _HOLD = ("hold_until", "hold_reason", "hold_by", "hold_second")
+_ASKED = ("asked_until", "asked_reason", "asked_by")
 
 
 def _check_hold(until: int, reason: str, now: int) -> None:
@@ -353,22 +359,25 @@ def _row(connection: Connection, id: int) -> RowMapping:
 
 
 def _incident(row: RowMapping) -> Incident:
-    hold = None
+    hold = asked = None
     if row["hold_by"] is not None:
-        hold = Hold(
-            until=row["hold_until"],
-            reason=row["hold_reason"],
-            by=row["hold_by"],
-            confirmed_by=row["hold_second"],
-        )
+        hold = _hold(row, "hold", row["hold_second"])
+    if row["asked_by"] is not None:
+        asked = _hold(row, "asked", None)
     same = ("id", "rule", "dry_run", "opened_at", "last_at", "closed_at", "shredded_at")
     counts = ("sources", "events", "left_out")
     return Incident(
         kind=Kind(row["kind"]),
         scope=Scope(row["scope"]),
         hold=hold,
+        asked=asked,
         **{name: row[name] for name in (*same, *counts)},
     )
+
+
+def _hold(row: RowMapping, which: str, confirmed_by: str | None) -> Hold:
+    until, reason, by = (row[f"{which}_{name}"] for name in ("until", "reason", "by"))
+    return Hold(until=until, reason=reason, by=by, confirmed_by=confirmed_by)
 
 
 def _place(id: int, number: int) -> Place:

@@ -615,6 +615,9 @@ incident = Table(
     Column("hold_reason", Text),
     Column("hold_by", Text),
     Column("hold_second", Text),
+    Column("asked_until", BigInteger),
+    Column("asked_reason", Text),
+    Column("asked_by", Text),
     sqlite_autoincrement=True,
 )
 

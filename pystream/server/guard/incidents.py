@@ -355,7 +355,7 @@ class Incidents:
         if not url:
             return
         facts = incident.facts()
-        del facts["hold"]
+        del facts["hold"], facts["asked"]
         body = json.dumps({"event": event, "incident": facts, **more}).encode()
         # Where so much waits already, the log and the metrics have to do.
         with suppress(trio.WouldBlock):

@@ -44,6 +44,9 @@ def upgrade() -> None:
         sa.Column("hold_reason", sa.Text),
         sa.Column("hold_by", sa.Text),
         sa.Column("hold_second", sa.Text),
+        sa.Column("asked_until", sa.BigInteger),
+        sa.Column("asked_reason", sa.Text),
+        sa.Column("asked_by", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_incident"),
         sqlite_autoincrement=True,
     )
