@@ -21,6 +21,7 @@ from urllib.parse import quote, urljoin
 
 import pytest
 import sqlalchemy
+from pypdfium2 import PdfDocument
 
 from pystream import _core
 from pystream.acl.passwords import PasswordSettings, generate
@@ -703,6 +704,10 @@ def test_passwords_by_the_command_line(house: House) -> None:
     visit = house.let_in("acme/later", "0012345")
     told("cards", "acme/later", "--url", "https://tv.example.org/acme/later/", "-o", "cards.pdf")
     assert (house.node.folder / "cards.pdf").read_bytes().startswith(b"%PDF")
+    told("add", "acme/later", "--test")
+    told("cards", "acme/later", "--url", "https://tv.example.org/acme/later/", "-o", "more.pdf")
+    (page,) = PdfDocument(house.node.folder / "more.pdf")
+    assert page.get_textpage().get_text_range().count("Test access") == 1
     assert told("revoke", "acme", "--list", "-", typed="0012345\n") == "1 password revoked\n"
     until(lambda: house.standing(visit) == "revoked")
     assert told("erase", "acme", "--list", "-", typed=f"{made[0]}\n") == "1 password erased\n"

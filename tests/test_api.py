@@ -596,14 +596,17 @@ def test_cards_are_printed(one: House) -> None:
     made = one.make(12)
     one.ask("POST", "/passwords/revoke", {"ids": [made[0]["id"]]})
     one.make(1, stream="talk", shared=True)
+    one.make(1, test=True)
     body = {"stream": "course", "locale": "de", "url": "https://akademie.example/kurs"}
     got = one.ask("POST", "/passwords/cards", body)
     assert got.headers["Content-Type"] == "application/pdf" and one.recorded("passwords_shown") == [
-        11
+        12
     ]
     document = pypdfium2.PdfDocument(got.body)
     text = "".join(page.get_textpage().get_text_range() for page in document)
     assert len(document) == 2 and "akademie.example/kurs" in text
+    # Whoever had it by mistake would be in no list of those who attended.
+    assert text.count("Testzugang") == 1
     # A hyphen at the end of a line is told in some other way.
     plain = re.sub(r"\W", "", text)
     there = [each["password"].replace("-", "") in plain for each in made]

@@ -106,6 +106,13 @@ def test_a_fragment_is_what_every_script_reads_alike(password: str, fragment: st
     assert codes(printed(card(password=password))) == [f"{URL}#{fragment}"]
 
 
+def test_a_card_of_an_access_for_tests_says_so() -> None:
+    pdf = printed(card(), card(test=True), card(test=True, label="Tisch 12"))
+    assert "Testzugang" not in text(pdf)
+    assert "Testzugang\r" in text(pdf, 1) and "Testzugang · Tisch 12\r" in text(pdf, 2)
+    assert "Test access" in text(printed(card(test=True, label=LONG), locale="en"))
+
+
 def test_codes_of_all_lengths_can_be_read() -> None:
     sheet = [
         card(url=f"https://a.de/{'p' * (length // 2)}", password="x" * length)

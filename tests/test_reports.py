@@ -276,6 +276,8 @@ def test_a_stream_is_reported_by_day(audience: Audience) -> None:
     # Who came in the evening before is counted from midnight on.
     assert (line.key, line.label, line.online_ms) == (key, "Saal", 1_800_000)
     assert line.points is None and line.certified is None
+    assert totals(days, "de") == "Summe ohne Testzugänge: 1 Passwort"
+    assert totals(days, "en") == "Total without tests: 1 password"
     none = audience.reporter.of_stream(audience.tenant, film, "2026-03-09", LATER)
     assert none.lines() == []
 

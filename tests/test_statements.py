@@ -107,6 +107,20 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         "what the page says of playing “Balz",
     ),
     ("checks", facts(CHECKED), "notice", "einmal je 17 Minuten", "once in 17 minutes"),
+    *(
+        (
+            f"attacks in {kind}",
+            facts(rules={"incidents": days}, records_attacks=True),
+            kind,
+            german,
+            english,
+        )
+        for kind in ("notice", "measures")
+        for days, german, english in (
+            (7, "nach 7 Tagen vernichtet", "destroyed after 7 days"),
+            (1, "nach 1 Tag vernichtet", "destroyed after 1 day"),
+        )
+    ),
     (
         "checks",
         facts(CHECKED),

@@ -66,6 +66,7 @@ _TEXTS = {
         "scan": "oder hier scannen",
         "until": "Gültig bis {}",
         "through": "Gültig bis einschließlich {}",
+        "test": "Testzugang",
         "forgiving": "Groß oder klein, mit oder ohne Striche: alles gilt.",
         "page": "Seite {} von {}",
     },
@@ -76,6 +77,7 @@ _TEXTS = {
         "scan": "or scan this",
         "until": "Valid until {}",
         "through": "Valid through {}",
+        "test": "Test access",
         "forgiving": "Upper or lower case, with hyphens or without: all are right.",
         "page": "Page {} of {}",
     },
@@ -90,7 +92,8 @@ class Card:
     """What is on a card.
 
     `url`: where the film is, without a fragment. `password`: as the customer knows it. `title`: the
-    film's. `label`: the customer's note. `valid_until`: Unix seconds; None: no end is printed.
+    film's. `label`: the customer's note. `valid_until`: Unix seconds; None: no end is printed. `test`: it
+    is said before the label, since whoever is handed such a card is in no list of those who attended.
     """
 
     url: str
@@ -98,6 +101,7 @@ class Card:
     title: str
     label: str = field(default="", repr=False)
     valid_until: int | None = None
+    test: bool = False
 
 
 def cards(sheet: Sequence[Card], *, locale: str, timezone: str) -> bytes:
@@ -212,12 +216,17 @@ def _laid_out(card: Card, locale: str, zone: tzinfo) -> _Drawn:
         url=card.url,
         link=f"{card.url}#{fragment}",
         title=cut(card.title, _WIDTH - 2 * _PADDING, ((12, 2), (10, 2), (8, 3), (7, 3))),
-        label=cut(card.label, _WIDTH - 2 * _PADDING, ((7, 1),)),
+        label=cut(_label(card, locale), _WIDTH - 2 * _PADDING, ((7, 1),)),
         address=address,
         password=_password(card.password),
         validity=_validity(card.valid_until, locale, zone),
         modules=_modules(f"{card.url}#", fragment),
     )
+
+
+def _label(card: Card, locale: str) -> str:
+    said = (_TEXTS[locale]["test"] if card.test else "", card.label)
+    return " · ".join(filter(None, said))
 
 
 def _address(text: str) -> Block | None:

@@ -371,6 +371,7 @@ def cards(words: list[str]) -> int:
                 title=title,
                 label=each.label or "",
                 valid_until=each.password.valid_until,
+                test=each.password.is_test,
             )
             for each in shown
         ]

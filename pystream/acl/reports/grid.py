@@ -164,7 +164,8 @@ def totals(report: Report, locale: str) -> str:
     """How many there are and how many of them are certified, without tests."""
     words = WORDS[locale]
     counted = [line for line in report.lines() if not line.is_test]
-    said = words["viewers"].format(count=len({line.key for line in counted}))
+    count = len({line.key for line in counted})
+    said = words["viewer_one" if count == 1 else "viewers"].format(count=count)
     if report.about["policy"] is not None:
         certified = sum(line.certified is True for line in counted)
         said += f", {words['certified_of'].format(count=certified)}"

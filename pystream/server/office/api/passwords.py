@@ -424,6 +424,7 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
             title=stream.settings.title or stream.name,
             label=each.label or "",
             valid_until=each.password.valid_until,
+            test=each.password.is_test,
         )
         for each in alive
     ]

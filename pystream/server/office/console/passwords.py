@@ -330,6 +330,7 @@ def _printed(office: Office, actor: Actor, request: Request, stream: Stream) -> 
                 title=stream.settings.title or stream.name,
                 label=each.label or "",
                 valid_until=each.password.valid_until,
+                test=each.password.is_test,
             )
         )
     if not sheet:
