@@ -683,6 +683,7 @@ def test_what_can_be_changed_of_passwords() -> None:
         2, *change, "--valid-from", "2032-01-01"
     )
     assert "that is over" in refused(2, *change, "--valid-until", "2020-01-01")
+    assert "--valid-from: no date" in refused(2, *change, "--valid-from", "2031-13-01")
     # What cannot be of one of them is done to none.
     done("password", "set", "acme", "--id", ids[1], "--valid-from", "2031-06-01")
     told_before = told("password", "list", "acme")
@@ -829,6 +830,7 @@ def test_the_code_that_embeds_a_stream_names_its_page_and_who_may() -> None:
 
 @pytest.mark.usefixtures("keys")
 def test_a_password_that_would_open_nothing_is_not_made() -> None:
+    assert "--valid-until: no date" in refused(2, "password", "add", "acme/a", "--valid-until", "x")
     text = refused(2, "password", "add", "acme/a", "--valid-until", "2020-01-01")
     assert "--valid-until 2020-01-01: that is over" in text
     assert told("password", "list", "acme")["passwords"] == []

@@ -99,18 +99,28 @@ def add(words: list[str]) -> int:
 
 
 def _settings(options: argparse.Namespace, tenant: Tenant) -> PasswordSettings:
-    from pystream.acl.password_csv import moment
     from pystream.acl.passwords import PasswordSettings
 
     zone = tenant.settings.timezone
     begin, end = options.valid_from, options.valid_until
     return PasswordSettings(
         label=options.label,
-        valid_from=None if begin is None else moment(begin, zone, end=False),
-        valid_until=None if end is None else moment(end, zone, end=True),
+        valid_from=None if begin is None else _moment("valid_from", begin, zone, end=False),
+        valid_until=None if end is None else _moment("valid_until", end, zone, end=True),
         max_devices=options.max_devices,
         is_test=options.test,
     )
+
+
+def _moment(name: str, text: str, timezone: str, *, end: bool) -> int:
+    """Raises `InvalidValue` for a date that is none, by the name of its option."""
+    from pystream.acl.password_csv import moment
+
+    try:
+        return moment(text, timezone, end=end)
+    except InvalidValue as error:
+        problems = (f"{name}: {problem}" for problem in error.problems)
+        raise InvalidValue(*problems) from None
 
 
 def _issue(
@@ -595,13 +605,11 @@ _SETTINGS = ("label", "valid_from", "valid_until", "max_devices")
 
 def _changes(given: Mapping[str, Any], timezone: str) -> dict[str, Any]:
     """Raises `InvalidValue` for a date that is none."""
-    from pystream.acl.password_csv import moment
-
     changes = dict(given)
     for name, end in (("valid_from", False), ("valid_until", True)):
         if name in changes:
             text = changes[name]
-            changes[name] = None if text == "none" else moment(text, timezone, end=end)
+            changes[name] = None if text == "none" else _moment(name, text, timezone, end=end)
     return changes
 
 
