@@ -18,6 +18,7 @@ from pystream.acl.passwords import PasswordSettings, generate
 from pystream.acl.people import Role
 from pystream.acl.statements import KINDS as PAPERS
 from pystream.acl.streams import StreamSettings, TenantSettings
+from pystream.attendance.programmes import EventSettings
 from pystream.attendance.purpose import VERSION
 from pystream.errors import Said
 from pystream.server.office.console.sentences import GERMAN, NAMES, tell
@@ -450,11 +451,24 @@ WHO = re.compile(r'<td data-name="(?:Who|Wer)">(.*?)</td>', re.DOTALL)
 
 def recorded() -> set[str]:
     """What the stores put on record, by their source: `{name: (before, after)}`."""
-    names = {each.name for kind in (StreamSettings, TenantSettings) for each in fields(kind)}
+    names = {
+        each.name
+        for kind in (StreamSettings, TenantSettings, EventSettings)
+        for each in fields(kind)
+    }
     names |= {f"password_{each.name}" for each in fields(PasswordSettings)} - {"password_label"}
     names |= {"password_label_changed", "passwords_shown", "stream_sessions_ended"}
     names |= {"attendance_shown", "attendance_signed", "attendance_receipts"}
-    for name in ("__init__", "audit", "notary", "people", "retaining", "verifiers", "viewers"):
+    for name in (
+        "__init__",
+        "audit",
+        "events",
+        "notary",
+        "people",
+        "retaining",
+        "verifiers",
+        "viewers",
+    ):
         tree = ast.parse((PACKAGE / "acl" / "store" / f"{name}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):

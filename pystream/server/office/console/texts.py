@@ -1078,6 +1078,8 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "reports are sealed after so many seconds",
         "Berichte werden nach so vielen Sekunden versiegelt",
     ),
+    "of_lookahead_s": ("seconds that count ahead", "Sekunden, die im Voraus zählen"),
+    "of_bridge_ms": ("milliseconds that are no hole", "Millisekunden, die keine Lücke sind"),
     "of_credit_outage": ("outages are credited apart", "Ausfälle gesondert gutgeschrieben"),
     "of_attendance_signed": ("attendance, leaves exported", "Anwesenheit, Einträge exportiert"),
     "of_attendance_receipts": ("receipts of attendance", "Belege über Anwesenheit"),
