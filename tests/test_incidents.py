@@ -929,7 +929,8 @@ def test_a_dry_run_records_what_it_would_do_and_does_nothing(node: Node) -> None
     dry = ATTACKED.replace("[incidents]", '[incidents]\nmode = "dry-run"')
     # Nothing else may end a connection here, however late the machine is.
     patient = dry.replace("header_seconds = 0.05", "header_seconds = 60")
-    begin(node, patient.replace("[guard]", '[guard]\nerrors = "off"'))
+    unlimited = "".join(f'{sort} = "off"\n' for sort in ("errors", "connections", "passwords"))
+    begin(node, patient.replace("[guard]\n", f"[guard]\n{unlimited}"))
     source = "127.0.0.21"
 
     def goes_on() -> bool:
