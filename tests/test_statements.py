@@ -118,7 +118,7 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         for kind in ("notice", "measures")
         for days, german, english in (
             (7, "nach 7 Tagen vernichtet", "destroyed after 7 days"),
-            (1, "nach 1 Tag vernichtet", "destroyed after 1 day"),
+            (1, "nach einem Tag vernichtet", "destroyed after 1 day"),
         )
     ),
     (
