@@ -6,7 +6,7 @@ process, with few sources and with many: what a budget more costs one request, l
 so that the call from Python is in neither.
 
 What an attacker costs is the processor time of the node, of all its processes, for as many refusals as
-answers: on a connection that stays, one request after the other, and on connections that are new each
+answers: on connections that stay, some requests at a time, and on connections that are new each
 time and come some together, of which a banned source's are closed before a byte of them is read. The
 loads are made here, from addresses of the loopback.
 """
@@ -125,14 +125,14 @@ def check_ns(sources: int) -> list[float]:
 
 
 def refusals(bench: Bench) -> Iterator[Line]:
-    """On a connection that stays: 503, beside the playlist."""
+    """On connections that stay: 503, beside the playlist."""
     with _node(bench, _SLOWS) as server:
-        ours = partial(_on_one, server, bench.options.seconds, _SLOWED, _NOTHING, b"503")
+        ours = partial(_on_some, server, bench.options.seconds, _SLOWED, _NOTHING, b"503")
         path = urlsplit(_playlist(server)).path
-        theirs = partial(_on_one, server, bench.options.seconds, "127.0.0.1", path, b"200")
+        theirs = partial(_on_some, server, bench.options.seconds, "127.0.0.1", path, b"200")
         while b"503" not in _ask_at_once(server, _SLOWED, _NOTHING):
             pass
-        yield _beside(bench, "a refusal on a connection that stays", ours, "an answer", theirs, 0.5)
+        yield _beside(bench, "a refusal on connections that stay", ours, "an answer", theirs, 0.5)
 
 
 def bans(bench: Bench) -> Iterator[Line]:
@@ -181,9 +181,18 @@ def _playlist(server: Server) -> str:
 # The seconds of the node's processors that each request has cost.
 
 
-def _on_one(server: Server, seconds: float, source: str, path: str, status: bytes) -> float:
-    with closing(_connection(server, source)) as one:
-        return _repeated(server, seconds, lambda: [_answer(one, path)], status)
+def _on_some(server: Server, seconds: float, source: str, path: str, status: bytes) -> float:
+    """As many that stay as those of a flood do: asked one by one, most of the time would be the node's waking
+    up."""
+    with ExitStack() as stack:
+        there = [stack.enter_context(closing(_connection(server, source))) for _ in range(_AT_ONCE)]
+
+        def ask() -> list[bytes]:
+            for one in there:
+                _ask(one, path)
+            return [_answer(one) for one in there]
+
+        return _repeated(server, seconds, ask, status)
 
 
 def _on_new(server: Server, seconds: float, source: str, path: str, status: bytes) -> float:
@@ -215,7 +224,9 @@ def _ask_at_once(server: Server, source: str, path: str) -> list[bytes]:
         for one in there:
             got = b""
             with suppress(ConnectionError):
-                got = b"" if one is None else _answer(one, path)
+                if one is not None:
+                    _ask(one, path)
+                    got = _answer(one)
             found.append(got)
     return found
 
@@ -225,9 +236,12 @@ def _connection(server: Server, source: str) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port), 60, (source, 0))
 
 
-def _answer(one: socket.socket, path: str) -> bytes:
-    """Its status, when all of it is here."""
+def _ask(one: socket.socket, path: str) -> None:
     one.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+
+def _answer(one: socket.socket) -> bytes:
+    """Its status, when all of it is here."""
     got = b""
     while b"\r\n\r\n" not in got:
         got += _received(one)

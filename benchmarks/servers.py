@@ -83,11 +83,13 @@ class Server:
         return sum(map(watching.rss, self.workers()))
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """So many, of which no two are the same."""
+    with contextlib.ExitStack() as stack:
+        there = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in there:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in there]
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -181,7 +183,7 @@ def pystream(
     home = folder / f"pystream-{secrets.token_hex(4)}"
     home.mkdir()
     store = store or f"sqlite:///{home}/store.db"
-    clear, secure, admin = free_port(), free_port(), free_port()
+    clear, secure, admin = free_ports(3)
     chain, key = certificate(folder)
     master = home / "master.key"
     master.touch(mode=0o600)
@@ -265,7 +267,7 @@ def nginx(
     home = folder / f"nginx-{secrets.token_hex(4)}"
     home.mkdir()
     chain, key = certificate(folder)
-    clear, secure = free_port(), free_port()
+    clear, secure = free_ports(2)
     configuration = home / "nginx.conf"
     load = f"load_module {vod_module()};" if films else ""
     packaging = _VOD % {"films": films, "ms": round(segment_seconds * 1000)} if films else ""

@@ -135,7 +135,7 @@ def test_a_program_that_ends_is_no_server(tmp_path: Path) -> None:
     command = [sys.executable, "-c", words]
     with (
         pytest.raises(Unavailable, match="it does not start: no such luck"),
-        servers._running("it", command, None, tmp_path, servers.free_port(), servers.free_port()),
+        servers._running("it", command, None, tmp_path, *servers.free_ports(2)),
     ):
         pass
 
