@@ -70,6 +70,7 @@ def alone(rehearsal: Rehearsal) -> Stage:
     return found
 
 
+@pytest.mark.needs("ip")
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "syn"])
 def test_viewers_play_on_and_a_node_needs_hardly_more(
     rehearsal: Rehearsal, alone: Stage, kind: str
