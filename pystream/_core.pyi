@@ -318,6 +318,11 @@ def encrypt(message: Buffer, secret: tuple[bytes, bytes]) -> bytes:
 _Row = tuple[int, int]
 """What a response is booked under: the stream's number, and a kind of `pystream.acl.traffic`."""
 
+def plain_path(data: bytes, begin: bytes, rest: bytes, most: int) -> str | None:
+    """The path of a request that begins with `begin` and ends with `rest`, and in between has nothing but a
+    path, of at most `most` bytes, without escapes and without a segment that begins with a dot (RFC 3986
+    3.3); None for everything else."""
+
 @final
 class Line:
     def __new__(cls, fd: int, meter: Meter, tls: Tls | None = None) -> Line: ...
@@ -430,8 +435,8 @@ class Gcra:
 
 @final
 class Limiter:
-    """The limits of a node: who asks too often, and what follows. Its clock is the caller's, in
-    microseconds."""
+    """The limits of a node: who asks too often, and what follows. Its clock is CLOCK_MONOTONIC, which all
+    processes of a machine share, or the caller's: `now_us` is in microseconds."""
 
     SOFT: Final[int]  # 1
     HARD: Final[int]  # 2
@@ -459,16 +464,18 @@ class Limiter:
 
         Raises `ValueError` for a descriptor that is no table's, or an address that is none.
         """
-    def arrive(self, address: str, kind: int, now_us: int) -> int:
+    def arrive(self, address: str, kind: int, now_us: int | None = None) -> int:
         """Counts a request of a kind: 0 where it may go on, or else what follows, in its lowest three bits
         (`SOFT`, `HARD`, `BANNED`, or `BEGAN`, a ban that began with it), and above them the
         microseconds until it might. Of what has no address, as of a Unix socket, nothing is counted."""
-    def granted(self, address: str, grant: bytes, tenant: int, kind: int, now_us: int) -> int:
+    def granted(
+        self, address: str, grant: bytes, tenant: int, kind: int, now_us: int | None = None
+    ) -> int:
         """Counts a request with a grant that is right, as `arrive` does."""
-    def offend(self, address: str, now_us: int) -> int:
+    def offend(self, address: str, now_us: int | None = None) -> int:
         """Counts an attack of a source that has shaken hands, found out otherwise: `SOFT` the first time,
         with the microseconds for which it has no budget left, and then `BEGAN`."""
-    def banned(self, address: str, now_us: int) -> int:
+    def banned(self, address: str, now_us: int | None = None) -> int:
         """Microseconds for which an address is banned."""
 
 @final

@@ -22,6 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pystream
+from pystream import _core
 from pystream.server import http
 from pystream.server.http import HttpError, Limits, Protocol, RangeNotSatisfiable, Request
 from tests.oracles.http import LIMITS, Outcome, by_h11, drain, in_bytes, read
@@ -770,6 +771,34 @@ def test_h11_sees_the_requests_that_are_accepted(data: bytes) -> None:
 
 
 PATH_MARKS = "/%2eF5cC3u?#.~aZ09-_!$&'()*+,;=:@\\\"<>[]^`{|}\x7f ü"
+
+
+# RFC 3986 3.3, as a grammar: no escapes, and no segment that begins with a dot.
+PLAIN_PATH = re.compile(rb"(?:/(?!\.)[A-Za-z0-9\-._~!$&'()*+,;=:@]+)+/?")
+BEGIN, REST = b"GET ", b" HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@given(st.one_of(st.binary(), st.text("/.%aZ9~!#? \r@\x7f", max_size=12).map(str.encode)))
+@example(b"/" + bytes(range(256)))
+@example(b"/a/.b")
+@example(b"/a//")
+def test_what_is_read_of_a_request_like_the_one_before_is_a_plain_path(path: bytes) -> None:
+    plain = PLAIN_PATH.fullmatch(path) is not None
+    assert _core.plain_path(BEGIN + path + REST, BEGIN, REST, 300) == (
+        path.decode() if plain else None
+    )
+    if plain:
+        assert _core.plain_path(BEGIN + path + REST, BEGIN, REST, len(path)) is not None
+        assert _core.plain_path(BEGIN + path + REST, BEGIN, REST, len(path) - 1) is None
+        # Neither begins where the other one ends.
+        assert _core.plain_path(BEGIN + path, BEGIN + path, path, 300) is None
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_each_byte_of_a_plain_path_is_one_of_a_path(byte: int) -> None:
+    data = b"/a" + bytes([byte]) + b"b"
+    plain = PLAIN_PATH.fullmatch(data) is not None
+    assert (_core.plain_path(BEGIN + data + REST, BEGIN, REST, 300) is not None) == plain
 
 
 @pytest.mark.slow

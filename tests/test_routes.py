@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream.server import routes
 from pystream.server.routes import Kind, Route, route
 
-GRANTED: dict[str, Any] = {"tenant": "acme", "stream": "film", "grant": "G"}
+GRANTED: dict[str, Any] = {"tenant": "acme", "stream": "film"}
 MEDIA: dict[str, Any] = {"tenant": "acme", "stream": "film", "version": "v1", "rendition": "v0"}
 
 CASES = [
@@ -24,13 +25,13 @@ CASES = [
     ("/t/G/acme/film/leave", Route(Kind.LEAVE, **GRANTED)),
     ("/t/G/acme/film/beacon", Route(Kind.BEACON, **GRANTED)),
     ("/t/G/acme/film/count", Route(Kind.COUNT, **GRANTED)),
-    ("/t/G/acme/film/v1/v0/index.m3u8", Route(Kind.PLAYLIST, grant="G", **MEDIA)),
-    ("/t/G/acme/film/v1/v0/init.mp4", Route(Kind.INIT, grant="G", **MEDIA)),
-    ("/t/G/acme/film/v1/v0/init-2.mp4", Route(Kind.INIT, grant="G", **MEDIA, number=2)),
-    ("/t/G/acme/film/v1/v0/0.ts", Route(Kind.SEGMENT, grant="G", **MEDIA, name="ts")),
-    ("/t/G/acme/film/v1/v0/17.m4s", Route(Kind.SEGMENT, grant="G", **MEDIA, number=17, name="m4s")),
-    ("/t/G/acme/film/v1/v0/key/v0-3.key", Route(Kind.KEY, grant="G", **MEDIA, name="v0-3.key")),
-    ("/t/G/acme/film/v1/v0/frame/9000.mp4", Route(Kind.FRAME, grant="G", **MEDIA, number=9000)),
+    ("/t/G/acme/film/v1/v0/index.m3u8", Route(Kind.PLAYLIST, **MEDIA)),
+    ("/t/G/acme/film/v1/v0/init.mp4", Route(Kind.INIT, **MEDIA)),
+    ("/t/G/acme/film/v1/v0/init-2.mp4", Route(Kind.INIT, **MEDIA, number=2)),
+    ("/t/G/acme/film/v1/v0/0.ts", Route(Kind.SEGMENT, **MEDIA, name="ts")),
+    ("/t/G/acme/film/v1/v0/17.m4s", Route(Kind.SEGMENT, **MEDIA, number=17, name="m4s")),
+    ("/t/G/acme/film/v1/v0/key/v0-3.key", Route(Kind.KEY, **MEDIA, name="v0-3.key")),
+    ("/t/G/acme/film/v1/v0/frame/9000.mp4", Route(Kind.FRAME, **MEDIA, number=9000)),
     ("/s/acme/film/v1/v0/4.ts", Route(Kind.SEGMENT, **MEDIA, number=4, name="ts")),
     ("/s/-/player.js", Route(Kind.ASSET, name="player.js")),
     ("/favicon.ico", Route(Kind.ASSET)),
@@ -76,18 +77,30 @@ NOTHING = [
 
 @pytest.mark.parametrize(("path", "meaning"), CASES, ids=[path for path, _ in CASES])
 def test_a_path_means_what_the_table_says(path: str, meaning: Route) -> None:
-    assert route(path) == meaning
+    assert route(path) == (meaning, "G" if path.startswith("/t/") else None)
 
 
 @pytest.mark.parametrize("path", NOTHING)
 def test_other_paths_mean_nothing(path: str) -> None:
-    assert route(path) is None
+    assert route(path)[0] is None
 
 
 @given(st.lists(st.sampled_from(["", "t", "s", "-", "a", "0.ts", "init.mp4", "key", "frame"])))
 def test_any_path_has_a_meaning_or_none(parts: list[str]) -> None:
-    found = route("/" + "/".join(parts))
+    found, grant = route("/" + "/".join(parts))
+    assert (grant is None) == (not parts or parts[0] != "t" or len(parts) < 3 or not parts[1])
     assert found is None or isinstance(found.kind, Kind)
+
+
+def test_what_is_remembered_of_paths_is_bounded() -> None:
+    for n in range(5000):
+        route(f"/t/G/acme/film/v1/v0/{n}.ts")
+        route(f"/t/G/acme/film/v1/{n:0200}/0.ts")
+    known = routes._known_granted.cache_info()
+    assert known.currsize == known.maxsize == 2048
+    before = known.misses
+    route(f"/t/G/acme/film/v1/{0:0200}/0.ts")
+    assert routes._known_granted.cache_info().misses == before, "long ones are not remembered"
 
 
 def test_every_kind_of_path_is_in_the_table() -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from math import ceil
 from typing import NamedTuple, Protocol
@@ -69,6 +69,8 @@ _TYPES = {
 }
 
 _POSTED = frozenset((Kind.SESSION, Kind.LEAVE, Kind.BEACON))
+_OF_THE_NODE = frozenset((Kind.ASSET, Kind.OFFICE, Kind.PRIVACY))
+_TO_DOWNLOADS = frozenset((Kind.ENTRANCE, Kind.DOWNLOAD))
 _OF_A_FILM = frozenset(
     (Kind.MULTIVARIANT, Kind.PLAYLIST, Kind.INIT, Kind.SEGMENT, Kind.KEY, Kind.FRAME)
 )
@@ -354,16 +356,18 @@ class Answers:
         if prefix and path != PRIVACY:
             is_ours = path.startswith(prefix + "/")
             path = path[len(prefix) :]
-        asked = route(path) if is_ours else None
-        # What has to wait for a film comes here again.
-        limiter = self._limiter if request.kind is None else None
+        asked, written = route(path) if is_ours else (None, None)
+        limiter = self._limiter
         if request.kind is None:
-            self._signs.note(request.peer, Sign.REQUESTS)
-        if limiter is not None:
-            refusal = limiter.arrive(request.peer, asked and asked.kind)
-            if refusal is not None:
-                request.kind = asked and asked.kind
-                return _slowed(refusal)
+            self._signs.arrive(request.peer)
+            if limiter is not None:
+                refusal = limiter.arrive(request.peer, asked and asked.kind)
+                if refusal is not None:
+                    request.kind = asked and asked.kind
+                    return _slowed(refusal)
+        else:
+            # What has to wait for a film comes here again.
+            limiter = None
         if asked is None:
             self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is nothing here")
@@ -371,19 +375,13 @@ class Answers:
         request.kind = kind
         if token:
             return self._with_token(asked, request, token)
-        if kind is Kind.ASSET:
-            return self._asset(asked, request)
-        if kind is Kind.OFFICE:
-            if self._office is None:
-                raise HttpError(404, "there is nothing here")
-            return self._in_office(self._office(request, path, prefix), request)
-        if kind is Kind.PRIVACY:
-            return self._disclosed(request)
+        if kind in _OF_THE_NODE:
+            return self._answer_of_node(asked, request, path)
         stream = self._streams(asked.tenant, asked.stream)
         if stream is None:
             self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is no such stream")
-        if _is_of_download(asked) and not stream.settings.download:
+        if kind in _TO_DOWNLOADS and asked.name != "master.m3u8" and not stream.settings.download:
             # As of a path that means nothing: no grant is looked at, no method, no origin.
             raise HttpError(404, "there is nothing here")
         request.place = stream.tenant, stream.name
@@ -393,9 +391,9 @@ class Answers:
         if request.method not in ("GET", "HEAD") and kind not in _POSTED:
             raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
         grant = None
-        if asked.grant is not None:
+        if written is not None:
             now = int(time.time())
-            grant = self.grants.check(asked.grant, stream.id, now)
+            grant = self.grants.check(written, stream.id, now)
             if limiter is not None:
                 limiter.granted(request.peer, grant.session, stream, kind)
             if grant.flags & PICTURES:
@@ -412,10 +410,6 @@ class Answers:
                     self._look_up(grant, now)
                 if self._door is not None:
                     self._door.enter(stream, grant, kind is Kind.MULTIVARIANT)
-                if kind is Kind.BEACON:
-                    return self._heard(request, stream, grant, cors)
-                if kind is Kind.COUNT:
-                    return self._counted(stream, grant, cors)
         elif kind in (Kind.SEGMENT, Kind.INIT) and not _is_bare(stream):
             raise HttpError(404, "there is nothing here")
         if kind not in _OF_A_FILM:
@@ -432,9 +426,9 @@ class Answers:
                 return self._when_known(request, self._origin.film(source))
         elif not self._origin.is_sound(film):
             return self._when_known(request, self._origin.look(film))
-        if kind is Kind.MULTIVARIANT:
-            return _text(film.multivariant, request, stream, cors)
-        if kind is Kind.FRAME and not asked.version:
+        if not asked.version:
+            if kind is Kind.MULTIVARIANT:
+                return _text(film.multivariant, request, stream, cors)
             asked = _poster(asked, film)
         if film.version != asked.version:
             raise HttpError(404, "this version of the film is gone")
@@ -446,6 +440,18 @@ class Answers:
                 return self._written(film, rendition, request, stream, cors, tag)
             return _text(text, request, stream, cors, tag)
         return self._answer_with_film(asked, request, stream, film, grant, cors)
+
+    def _answer_of_node(
+        self, asked: Route, request: Request, path: str
+    ) -> Answer | Awaitable[Answer]:
+        """What is no stream's."""
+        if asked.kind is Kind.ASSET:
+            return self._asset(asked, request)
+        if asked.kind is Kind.PRIVACY:
+            return self._disclosed(request)
+        if self._office is None:
+            raise HttpError(404, "there is nothing here")
+        return self._in_office(self._office(request, path, self._prefix), request)
 
     async def _in_office(self, reply: Awaitable[Answer], request: Request) -> Answer:
         """What the office answers people and programs, whose mistakes count as viewers' do."""
@@ -474,6 +480,10 @@ class Answers:
         self, asked: Route, request: Request, stream: Stream, grant: Grant | None, cors: Headers
     ) -> Answer | Awaitable[Answer]:
         kind = asked.kind
+        if grant is not None and kind is Kind.BEACON:
+            return self._heard(request, stream, grant, cors)
+        if grant is not None and kind is Kind.COUNT:
+            return self._counted(stream, grant, cors)
         if kind is Kind.PAGE:
             return self._shown(request, stream)
         if kind is Kind.UNSLASHED:
@@ -971,11 +981,6 @@ def _viewer(grant: Grant) -> bytes:
     return grant.stream_id.to_bytes(4) + grant.session
 
 
-def _is_of_download(asked: Route) -> bool:
-    is_entrance = asked.kind is Kind.ENTRANCE and asked.name == "download.mp4"
-    return is_entrance or asked.kind is Kind.DOWNLOAD
-
-
 def _named(request: Request) -> str | None:
     return request.place and "/".join(request.place)
 
@@ -991,19 +996,12 @@ _PREFLIGHT = (
 _TO_ALL = (("Access-Control-Allow-Origin", "*"),)
 
 
+@lru_cache(4096)
 def _slowed(refusal: Refusal) -> Answer:
-    """The answer to who asks too often, before it is known for what; made once of each kind."""
-    known = refusal.status, refusal.headers
-    answer = _SLOWED.get(known)
-    if answer is None:
-        answer = failure(refusal, _TO_ALL)
-        head = http.head(answer.status, answer.headers)
-        answer = _SLOWED[known] = answer._replace(head=head, closes=refusal.closes)
-    return answer
-
-
-# Of as many times to wait as there are.
-_SLOWED = dict[tuple[int, tuple[tuple[str, str], ...]], Answer]()
+    """The answer to who asks too often, before it is known for what; made once of each refusal."""
+    answer = failure(refusal, _TO_ALL)
+    head = http.head(answer.status, answer.headers)
+    return answer._replace(head=head, closes=refusal.closes)
 
 
 def failure(error: HttpError, cors: Iterable[tuple[str, str]] = ()) -> Answer:

@@ -102,9 +102,10 @@ class Connections:
     any time, for connections that come afterwards.
     `not_accepted` is told why a connection was not accepted: the system's error, or None where there are
     as many as may be.
-    `ended` is told each request (None where it could not be read), its answer, whether that went
-    out whole, and after how many seconds. `broke_off` is told, before that, how an answer under way
-    ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one, why.
+    `ended` is told each request (None where it could not be read), its answer, whether that went out
+    whole, and when, by the monotonic clock, it was asked for. `broke_off` is told, before that, how an
+    answer under way ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one,
+    why.
     `limiter` says who is shut out.
     `handshakes` counts those of TLS that went well.
     """
@@ -491,16 +492,12 @@ class Connections:
                     # Nobody reads what was sent before.
                     self._end(connection)
                     return
-            waiting = protocol.waiting
-            if connection.waiting != _WELCOME or waiting == "body":
-                self._set_deadline(connection, waiting)
             data = b""
             if not protocol.more:
-                if not connection.unread:
-                    return
-                received = line.receive()
+                received = line.receive() if connection.unread else None
                 if received is None:
                     connection.unread = False
+                    self._await(connection)
                     return
                 data = received
                 if not data:
@@ -519,6 +516,7 @@ class Connections:
                     error = self._limiter.erred(connection.address) or error
                 self._respond(connection, line, None, failure(error), time.monotonic())
                 return
+        self._await(connection)
         self._queue(connection)
 
     def _queue(self, connection: _Connection) -> None:
@@ -537,8 +535,12 @@ class Connections:
                 return
         self._queue(connection)
 
-    def _set_deadline(self, connection: _Connection, waiting: str) -> None:
-        """A head or a body has to be whole in time, however its bytes trickle in."""
+    def _await(self, connection: _Connection) -> None:
+        """Sets the time until which more has to come. A head or a body has to be whole in time, however its
+        bytes trickle in."""
+        waiting = connection.protocol.waiting
+        if connection.waiting == _WELCOME and waiting != "body":
+            return
         if waiting == "idle":
             idle = time.monotonic() + connection.limits.idle
             connection.deadline = idle if idle < self._idle_until else self._idle_until
@@ -717,7 +719,7 @@ class Connections:
         request, answer, begun = answering
         connection.answering = None
         try:
-            self._ended(request, answer, whole, time.monotonic() - begun)
+            self._ended(request, answer, whole, begun)
         except Exception as error:
             # Whoever counts costs nobody an answer.
             log.error("bug", **log.fault(error))

@@ -40,6 +40,7 @@ from weakref import WeakKeyDictionary
 
 import httptools
 
+from pystream._core import plain_path
 from pystream.errors import PystreamError
 
 
@@ -475,8 +476,6 @@ _FIELD_LINES = re.compile(rb"(?>(?:" + _FIELD + rb"\r\n)*)\r\n")
 # RFC 3986 3.3: pchar.
 _PCHARS = rb"[A-Za-z0-9\-._~!$&'()*+,;=:@]++"
 _PATH = re.compile(rb"(?>(?:/(?>(?:" + _PCHARS + rb"|%[0-9A-Fa-f]{2})+))*)/?+")
-# Without escapes, and with no segment that begins with a dot.
-_PLAIN_PATH = re.compile(rb"(?>(?:/(?!\.)" + _PCHARS + rb")+)/?+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _ESCAPED_SEPARATOR = re.compile(rb"%(?:2[Ff]|5[Cc])")
 # Cut off in front of the path, and with nothing else in it than what a query may have.
@@ -571,15 +570,10 @@ def _same_but_path(data: bytes, last: _Head, limits: Limits) -> str | None:
     path, so the head ends where the last one's did. All else, faults among it, is None.
     """
     # Where a body is on its way, the last head is that of the body, so its length is not 0.
-    if last.length != 0 or last.http_1_0 or not data.endswith(last.text):
+    if last.length != 0 or last.http_1_0:
         return None
-    begin, end = len(last.begin), len(data) - len(last.text)
-    if end + _VERSION_BYTES > limits.request_line or not data.startswith(last.begin):
-        return None
-    path = data[begin:end]
-    if _PLAIN_PATH.fullmatch(path) is None:
-        return None
-    return path.decode("ascii")
+    most = limits.request_line - len(last.begin) - _VERSION_BYTES
+    return plain_path(data, last.begin, last.text, most) if most > 0 else None
 
 
 _VERSION_BYTES = len(" HTTP/1.1")

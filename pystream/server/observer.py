@@ -56,8 +56,9 @@ class Observer:
         # When, and how late.
         self._lags = deque[tuple[float, float]](maxlen=_MOST_KEPT)
 
-    def ended(self, request: Request | None, answer: Answer, whole: bool, seconds: float) -> None:
-        """A request was answered, `whole` or not; None is what could not be read as one."""
+    def ended(self, request: Request | None, answer: Answer, whole: bool, begun: float) -> None:
+        """A request that came at `begun` was answered, `whole` or not; None is what could not be read as
+        one."""
         kind = "none" if request is None else request.kind or "none"
         self._seat.request(kind, answer.status)
         if self.access:
@@ -69,7 +70,7 @@ class Observer:
                 status=answer.status,
                 bytes=answer.length,
                 whole=whole,
-                ms=round(seconds * 1000, 1),
+                ms=round((self._clock() - begun) * 1000, 1),
             )
 
     def broke_off(self, request: Request | None, end: str, why: str | None) -> None:

@@ -25,6 +25,7 @@ All of it may lie below a prefix, which is taken off before.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 PRIVACY: Final = "/.well-known/pystream-privacy.json"
@@ -56,30 +57,46 @@ class Kind(StrEnum):
 
 
 class Route(NamedTuple):
-    """A path, taken apart. `number` is a segment's, an initialization section's or milliseconds;
-    `name` is what is left: a key's, an asset's, the suffix of a segment, what an entrance leads to."""
+    """A path, taken apart, but for its grant. `number` is a segment's, an initialization section's or
+    milliseconds; `name` is what is left: a key's, an asset's, the suffix of a segment, what an entrance
+    leads to."""
 
     kind: Kind
     tenant: str = ""
     stream: str = ""
-    grant: str | None = None
     version: str = ""
     rendition: str = ""
     number: int = 0
     name: str = ""
 
 
-def route(path: str) -> Route | None:
-    """What a decoded path without its prefix asks for, or None where it means nothing."""
+def route(path: str) -> tuple[Route | None, str | None]:
+    """What a decoded path without its prefix asks for, None where it means nothing, and the grant in it."""
+    if path.startswith(_GRANTED):
+        # What is behind the grant, viewers of one film have in common.
+        end = path.find("/", len(_GRANTED))
+        rest = path[end:]
+        known = _known_granted if len(rest) <= _SHORT else _granted
+        return (known(rest), path[len(_GRANTED) : end]) if end > len(_GRANTED) else (None, None)
+    return _open(path), None
+
+
+_GRANTED = "/t/"
+# Characters of what is remembered: nobody fills the memory with paths that he makes up.
+_SHORT = 128
+
+
+def _open(path: str) -> Route | None:
+    """What asks for something without a grant."""
     parts = path.split("/")
     # Every path begins with "/".
     first = parts[1]
     if first == "t":
-        return _granted(parts) if len(parts) >= 6 and parts[2] else None
+        return None
     if first == "s":
         if len(parts) == 4 and parts[2] == "-" and parts[3]:
             return Route(Kind.ASSET, name=parts[3])
-        return _media(parts[4:], parts[2], parts[3], None) if len(parts) == 7 else None
+        return _media(parts[4:], parts[2], parts[3]) if len(parts) == 7 else None
     if first in _OFFICE:
         return Route(Kind.OFFICE)
     if len(parts) == 4 and first and parts[2]:
@@ -102,23 +119,28 @@ _OFFICE = frozenset(("console", "api"))
 _OF_A_STREAM = {"": Kind.PAGE, "session": Kind.SESSION}
 
 
-def _granted(parts: list[str]) -> Route | None:
-    _, _, grant, tenant, stream, *rest = parts
+def _granted(path: str) -> Route | None:
+    """What is asked for behind a grant."""
+    parts = path.split("/")
+    if len(parts) < 4:
+        return None
+    _, tenant, stream, *rest = parts
     if rest == ["frame.mp4"]:
-        return Route(Kind.FRAME, tenant, stream, grant)
+        return Route(Kind.FRAME, tenant, stream)
     if len(rest) == 1:
         kind = _OF_A_GRANT.get(rest[0])
-        return Route(kind, tenant, stream, grant) if kind else None
+        return Route(kind, tenant, stream) if kind else None
     if len(rest) == 3 and rest[2] == "index.m3u8":
-        return Route(Kind.PLAYLIST, tenant, stream, grant, rest[0], rest[1])
-    return _media(rest, tenant, stream, grant)
+        return Route(Kind.PLAYLIST, tenant, stream, rest[0], rest[1])
+    return _media(rest, tenant, stream)
 
 
+_known_granted = lru_cache(2048)(_granted)
 _WHOLE = {"master.m3u8": Kind.MULTIVARIANT, "download.mp4": Kind.DOWNLOAD}
 _OF_A_GRANT = {**_WHOLE, "leave": Kind.LEAVE, "beacon": Kind.BEACON, "count": Kind.COUNT}
 
 
-def _media(rest: list[str], tenant: str, stream: str, grant: str | None) -> Route | None:
+def _media(rest: list[str], tenant: str, stream: str) -> Route | None:
     """`{version}/{rendition}/...`"""
     if len(rest) == 3:
         version, rendition, name = rest
@@ -126,19 +148,19 @@ def _media(rest: list[str], tenant: str, stream: str, grant: str | None) -> Rout
         if suffix in _SUFFIXES:
             n = _number(stem)
             if n is not None:
-                return Route(Kind.SEGMENT, tenant, stream, grant, version, rendition, n, suffix)
+                return Route(Kind.SEGMENT, tenant, stream, version, rendition, n, suffix)
         elif suffix == "mp4" and stem.startswith("init"):
             n = 0 if stem == "init" else _number(stem[5:]) if stem[4:5] == "-" else None
             if n is not None and (n > 0) == (stem != "init"):
-                return Route(Kind.INIT, tenant, stream, grant, version, rendition, n)
+                return Route(Kind.INIT, tenant, stream, version, rendition, n)
     elif len(rest) == 4:
         version, rendition, folder, name = rest
         if folder == "key" and name:
-            return Route(Kind.KEY, tenant, stream, grant, version, rendition, name=name)
+            return Route(Kind.KEY, tenant, stream, version, rendition, name=name)
         if folder == "frame" and name.endswith(".mp4"):
             n = _number(name[:-4])
             if n is not None:
-                return Route(Kind.FRAME, tenant, stream, grant, version, rendition, n)
+                return Route(Kind.FRAME, tenant, stream, version, rendition, n)
     return None
 
 

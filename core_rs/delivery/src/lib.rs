@@ -50,3 +50,4 @@ pub use answer::{Body, End, Failure, Filled, Order, Outcome, Piece, Place, Produ
 pub use closing::let_go;
 pub use line::{Line, Received, Rest};
 pub use outlet::{Counters, Delivery, Settings};
+pub use sharing::monotonic_us;

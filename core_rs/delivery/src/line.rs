@@ -1,6 +1,8 @@
 //! A connection: its socket, its TLS state, and the account of what its peer has acknowledged.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,9 +30,9 @@ pub struct Line {
 
 /// What a line had for its reader.
 #[derive(Debug, Eq, PartialEq)]
-pub enum Received {
+pub enum Received<'a> {
     /// Bytes of requests.
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     /// Nothing at present.
     Nothing,
     /// The peer will send no more.
@@ -70,24 +72,39 @@ impl Line {
     ///
     /// # Errors
     /// The socket's, and `InvalidData` where the peer does not speak TLS as it should.
-    pub fn receive(&self, buffer: &mut [u8], quiet: bool) -> io::Result<Received> {
+    pub fn receive<'a>(&self, buffer: &'a mut [MaybeUninit<u8>], quiet: bool) -> io::Result<Received<'a>> {
+        let Some(tls) = &self.tls else {
+            return Ok(match self.read(buffer)? {
+                None => Received::Nothing,
+                Some([]) => Received::End,
+                Some(read) => Received::Bytes(Cow::Borrowed(read)),
+            });
+        };
         loop {
-            let received = self.on_socket(|socket| recv(socket, &mut *buffer, RecvFlags::DONTWAIT));
-            let read = match received {
-                Ok((read, _)) => read,
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(Received::Nothing),
-                Err(error) => return Err(error.into()),
+            let received = match self.read(buffer)? {
+                None => return Ok(Received::Nothing),
+                Some([]) => return Ok(Received::End),
+                Some(read) => self.open(&mut held(tls), read, quiet)?,
             };
-            if read == 0 {
-                return Ok(Received::End);
+            // A part of a record, or of the handshake: behind it may be the end.
+            if received != Received::Nothing {
+                return Ok(received);
             }
-            self.full.store(read == buffer.len(), Ordering::Relaxed);
-            let Some(tls) = &self.tls else { return Ok(Received::Bytes(buffer[..read].to_vec())) };
-            match self.open(&mut held(tls), &buffer[..read], quiet)? {
-                // A part of a record, or of the handshake: behind it may be the end.
-                Received::Nothing => {}
-                received => return Ok(received),
+        }
+    }
+
+    /// What the socket has; nothing at its end, `None` where there is nothing yet.
+    fn read<'a>(&self, buffer: &'a mut [MaybeUninit<u8>]) -> io::Result<Option<&'a [u8]>> {
+        let most = buffer.len();
+        match self.on_socket(|socket| recv(socket, buffer, RecvFlags::DONTWAIT)) {
+            Ok(((read, _), _)) => {
+                if !read.is_empty() {
+                    self.full.store(read.len() == most, Ordering::Relaxed);
+                }
+                Ok(Some(read))
             }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -96,7 +113,7 @@ impl Line {
         self.full.load(Ordering::Relaxed)
     }
 
-    fn open(&self, tls: &mut Connection, sealed: &[u8], quiet: bool) -> io::Result<Received> {
+    fn open(&self, tls: &mut Connection, sealed: &[u8], quiet: bool) -> io::Result<Received<'static>> {
         let fed = tls.feed(sealed);
         if !quiet || fed.is_err() {
             let control = tls.take();
@@ -109,7 +126,7 @@ impl Line {
         }
         let plain = fed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?.plaintext;
         Ok(match plain {
-            plain if !plain.is_empty() => Received::Bytes(plain),
+            plain if !plain.is_empty() => Received::Bytes(Cow::Owned(plain)),
             _ if tls.is_closed_by_peer() => Received::End,
             _ => Received::Nothing,
         })

@@ -97,7 +97,7 @@ impl Sharing {
     /// the answer had read from was abandoned.
     pub(crate) fn choose(&mut self, id: u64, shared: &Shared, window: &mut Vec<u8>, orphaned: bool) -> Choice {
         let key = &shared.key;
-        let wanted = self.node.as_ref().is_some_and(|node| node.wanted(key, now_us()));
+        let wanted = self.node.as_ref().is_some_and(|node| node.wanted(key, monotonic_us()));
         if let Some(entry) = self.caches().find_map(|cache| cache.lookup(key)) {
             return Choice::Read(entry);
         }
@@ -235,8 +235,8 @@ impl Filled {
     }
 }
 
-/// Of the clock that all processes share.
-fn now_us() -> u64 {
+/// Microseconds of the clock that all processes of a machine share (`CLOCK_MONOTONIC`).
+pub fn monotonic_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
 }

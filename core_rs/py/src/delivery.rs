@@ -1,5 +1,6 @@
 //! Connections, and the thread that answers on them.
 
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -57,7 +58,7 @@ impl Line {
     /// `OSError`.
     #[pyo3(signature = (quiet = false))]
     fn receive<'py>(&self, py: Python<'py>, quiet: bool) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let mut buffer = [0; READ];
+        let mut buffer = [MaybeUninit::uninit(); READ];
         Ok(match self.inner.receive(&mut buffer, quiet)? {
             Received::Bytes(bytes) => Some(PyBytes::new(py, &bytes)),
             Received::Nothing => None,

@@ -4,6 +4,7 @@ mod attendance;
 mod buffers;
 mod delivery;
 mod errors;
+mod http;
 mod log;
 mod movie;
 mod rendition;
@@ -19,6 +20,8 @@ mod _core {
     use crate::buffers::{Column, Segment};
     #[pymodule_export]
     use crate::delivery::{Delivery, Download, Line, Rest, Tls};
+    #[pymodule_export]
+    use crate::http::plain_path;
     #[pymodule_export]
     use crate::log::{
         Frontier, LeafHashes, canonical_events, check_consistency, check_inclusion, consistency_parts, inclusion_parts,

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pystream_delivery::{Delivered, Ledger, Row};
+use pystream_delivery::{Delivered, Ledger, Row, monotonic_us};
 use pystream_shm as shm;
 use pystream_shm::Counts;
 
@@ -248,25 +248,30 @@ impl Limiter {
     /// Counts a request of a kind: 0 where it may go on, or else what follows, in its lowest three bits (`SOFT`, `HARD`, `BANNED`
     /// or `BEGAN`, which is a ban that began with it), and above them the microseconds until it might.
     ///
-    /// Of what has no address, as of a Unix socket, nothing is counted.
-    fn arrive(&self, address: &str, kind: usize, now_us: u64) -> u64 {
-        address.parse().map_or(0, |from| told(self.inner.arrive(from, kind, now_us)))
+    /// Of what has no address, as of a Unix socket, nothing is counted. Without `now_us`, here and below, it is now by the clock
+    /// that all processes share.
+    #[pyo3(signature = (address, kind, now_us = None))]
+    fn arrive(&self, address: &str, kind: usize, now_us: Option<u64>) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.arrive(from, kind, or_now(now_us))))
     }
 
     /// Counts a request with a grant that is right, as `arrive` does.
-    fn granted(&self, address: &str, grant: &[u8], tenant: u64, kind: usize, now_us: u64) -> u64 {
-        address.parse().map_or(0, |from| told(self.inner.granted(from, grant, tenant, kind, now_us)))
+    #[pyo3(signature = (address, grant, tenant, kind, now_us = None))]
+    fn granted(&self, address: &str, grant: &[u8], tenant: u64, kind: usize, now_us: Option<u64>) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.granted(from, grant, tenant, kind, or_now(now_us))))
     }
 
     /// Counts an attack of a source that has shaken hands, found out otherwise: `SOFT` the first time, with the microseconds for
     /// which it has no budget left, and then `BEGAN`.
-    fn offend(&self, address: &str, now_us: u64) -> u64 {
-        address.parse().map_or(0, |from| told(self.inner.offend(from, now_us)))
+    #[pyo3(signature = (address, now_us = None))]
+    fn offend(&self, address: &str, now_us: Option<u64>) -> u64 {
+        address.parse().map_or(0, |from| told(self.inner.offend(from, or_now(now_us))))
     }
 
     /// Microseconds for which an address is banned.
-    fn banned(&self, address: &str, now_us: u64) -> u64 {
-        address.parse().map_or(0, |from| self.inner.banned(from, now_us))
+    #[pyo3(signature = (address, now_us = None))]
+    fn banned(&self, address: &str, now_us: Option<u64>) -> u64 {
+        address.parse().map_or(0, |from| self.inner.banned(from, or_now(now_us)))
     }
 
     /// Of a request that is over a budget.
@@ -289,6 +294,10 @@ fn kind([source, network, grant, tenant]: [Budget; 4]) -> shm::Kind {
 
 fn budget((at_once, emission_us): Budget) -> shm::Budget {
     shm::Budget { emission_us, burst_us: emission_us.saturating_mul(at_once) }
+}
+
+fn or_now(now_us: Option<u64>) -> u64 {
+    now_us.unwrap_or_else(monotonic_us)
 }
 
 fn told(ruling: shm::Ruling) -> u64 {

@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from math import ceil, isqrt
 from typing import Final, Protocol
@@ -55,7 +56,7 @@ class Sort(IntEnum):
     HANDSHAKES = 7
 
 
-_SORTS: Final = {
+_SORTS: Final[dict[Kind | None, Sort]] = {
     Kind.MULTIVARIANT: Sort.PLAYLISTS,
     Kind.PLAYLIST: Sort.PLAYLISTS,
     Kind.INIT: Sort.SEGMENTS,
@@ -86,7 +87,7 @@ class Tally(Protocol):
 
 
 class Refusal(HttpError):
-    """Too many requests. `closes`: the connection ends with it."""
+    """Too many requests, by a level of `_core.Limiter`. `closes`: the connection ends with it."""
 
     def __init__(self, level: int, wait_s: int) -> None:
         self.closes = level != _core.Limiter.SOFT
@@ -95,10 +96,15 @@ class Refusal(HttpError):
         super().__init__(status, "too many requests come from here: wait a little", after)
 
 
+# Whoever asks too often is refused often. What is raised is made anew: it holds where that was.
+_refusal = lru_cache(4 * _LONGEST_WAIT_S)(Refusal)
+
+
 class Limiter:
     """One process's. `fd` is the node's table, `secret` the node's; `exempt` is who is never limited besides
     those whom the settings name: trusted proxies, which speak for others. `signs` is told who goes on though
-    it was refused. `clock` gives microseconds, the same in all processes, and `wall` Unix seconds."""
+    it was refused. `clock` gives microseconds, the same in all processes (those of CLOCK_MONOTONIC without
+    it), and `wall` Unix seconds."""
 
     def __init__(
         self,
@@ -109,7 +115,7 @@ class Limiter:
         board: Board,
         seat: Tally,
         signs: Signs | None = None,
-        clock: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000,
+        clock: Callable[[], int] | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._fd = fd
@@ -186,13 +192,15 @@ class Limiter:
             self._attach()
 
     def arrive(self, address: str, kind: Kind | None) -> Refusal | None:
-        """Counts a request; None where it may go on."""
-        sort = Sort.OTHERS if kind is None else _SORTS.get(kind, Sort.OTHERS)
-        return self._count(address, sort)
+        """Counts a request; None where it may go on. A refusal that this gives is given again, and not to be
+        raised."""
+        refused = self._count(address, _SORTS.get(kind, Sort.OTHERS))
+        return None if refused is None else _refusal(*refused)
 
     def erred(self, address: str) -> Refusal | None:
         """Counts a mistake; None where it may be told as it is."""
-        return self._count(address, Sort.ERRORS)
+        refused = self._count(address, Sort.ERRORS)
+        return None if refused is None else Refusal(*refused)
 
     def dawdled(self, address: str) -> None:
         """Counts a request that was begun and did not come to its end in time."""
@@ -203,10 +211,11 @@ class Limiter:
         """Counts an answer that nobody took."""
         self._signs.note(address, Sign.SLOW)
 
-    def _count(self, address: str, sort: Sort) -> Refusal | None:
+    def _count(self, address: str, sort: Sort) -> tuple[int, int] | None:
+        """Level and seconds of a refusal; None where there is none."""
         if not self._counts:
             return None
-        ruling = self._limiter.arrive(address, sort, self._clock())
+        ruling = self._limiter.arrive(address, sort, self._clock and self._clock())
         return None if not ruling else self._refuse(ruling, sort, address)
 
     def granted(self, address: str, session: bytes, stream: Stream, kind: Kind) -> None:
@@ -214,10 +223,10 @@ class Limiter:
         if not self._counts:
             return
         sort = _SORTS.get(kind, Sort.OTHERS)
-        now = self._clock()
+        now = self._clock and self._clock()
         ruling = self._limiter.granted(address, session, stream.tenant_id, sort, now)
-        if ruling and (refusal := self._refuse(ruling, sort, address)) is not None:
-            raise refusal
+        if ruling and (refused := self._refuse(ruling, sort, address)) is not None:
+            raise Refusal(*refused)
 
     # Connections.
 
@@ -249,7 +258,7 @@ class Limiter:
         """Whether a connection may begin a TLS handshake, which counts it."""
         return self._count(address, Sort.HANDSHAKES) is None
 
-    def _refuse(self, ruling: int, sort: Sort, address: str) -> Refusal | None:
+    def _refuse(self, ruling: int, sort: Sort, address: str) -> tuple[int, int] | None:
         level, wait_us = ruling & 7, ruling >> 3
         name = _LEVELS[level]
         self._seat.guard(name)
@@ -267,7 +276,7 @@ class Limiter:
             self._tell(name, sort)
         if not self._acts:
             return None
-        return Refusal(level, max(1, min(_LONGEST_WAIT_S, ceil(wait_us / _US))))
+        return level, max(1, min(_LONGEST_WAIT_S, ceil(wait_us / _US)))
 
     def _tell(self, name: str, sort: Sort, **more: int) -> None:
         """Says so of nobody."""
@@ -288,7 +297,7 @@ class Limiter:
     def offend(self, address: str) -> tuple[str, int] | None:
         """Counts an attack that was found out otherwise, of who has shaken hands: what is done about it,
         `limited` or `banned`, and for how many seconds; None where it was done already, or is not to be."""
-        ruling = self._limiter.offend(address, self._clock())
+        ruling = self._limiter.offend(address, self._clock and self._clock())
         level, seconds = ruling & 7, round((ruling >> 3) / _US)
         if level == _core.Limiter.BEGAN:
             self._seat.ban()
@@ -297,7 +306,8 @@ class Limiter:
 
     def banned(self, address: str) -> bool:
         """Whether an address is shut out."""
-        return self._acts and self._limiter.banned(address, self._clock()) > 0
+        now = self._clock and self._clock()
+        return self._acts and self._limiter.banned(address, now) > 0
 
     def turned_away(self, address: str) -> bool:
         """The same of who comes anew, which is a sign that it goes on."""

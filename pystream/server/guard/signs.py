@@ -95,6 +95,13 @@ class Signs:
         self._old: dict[bytes, _Viewer] = {}
         self._turn = clock() + _REMEMBERED_SECONDS
 
+    def arrive(self, address: str) -> None:
+        """Counts a request."""
+        try:
+            self._counts[address][0] += 1
+        except KeyError:
+            self.note(address, Sign.REQUESTS)
+
     def note(self, address: str, sign: Sign, count: int = 1) -> None:
         counts = self._counts.get(address)
         if counts is None:
