@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -370,6 +371,34 @@ def test_each_mount_has_threads_of_its_own(tmp_path: Path) -> None:
 
     clock = trio_testing.MockClock()
     trio.run(main, clock=clock)
+
+
+def test_what_takes_the_interpreter_for_long_is_done_by_few_threads() -> None:
+    ends = threading.Event()
+    under_way: list[int] = []
+    most = 0
+
+    def find_out(n: int) -> None:
+        nonlocal most
+        under_way.append(n)
+        most = max(most, len(under_way))
+        ends.wait()
+        under_way.remove(n)
+
+    async def main() -> None:
+        files = Files()
+        async with trio.open_nursery() as nursery:
+            for n in range(6):
+                ask = partial(files.ask, ("/film",), n, partial(find_out, n), busy=True)
+                nursery.start_soon(ask)
+            await trio_testing.wait_all_tasks_blocked()
+            # Whatever takes no time is asked beside them.
+            for n in range(20):
+                assert await files.ask(("/film",), "state", partial(abs, n)) == n
+            ends.set()
+
+    trio.run(main)
+    assert most == 2 and not under_way
 
 
 def test_who_asks_the_same_is_told_the_same(tmp_path: Path) -> None:

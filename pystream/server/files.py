@@ -7,7 +7,9 @@ the same once more meanwhile, and all who want to know are told at once.
 
 What does not answer is a mount, mostly: all files on it, and no others. So each mount has a few
 threads of its own. Those that were not answered in time are not counted among them, up to a number
-at which nothing more is asked there until one comes back. To see where a path leads takes the file
+at which nothing more is asked there until one comes back. What takes the interpreter again and again, as
+to plan a film does, has two threads apart: of many, one that holds it would wait for a processor, and the
+loop for that one. To see where a path leads takes the file
 systems on the way: before it was answered once, it is reckoned to where it seems to lead, apart from
 those that were.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -29,6 +31,7 @@ from pystream.errors import PystreamError, SourceError
 _SECONDS = 8.0
 """Players wait some ten seconds for a first byte; told to come again, they do."""
 _AT_ONCE = 8
+_BUSY_AT_ONCE = 2
 _STUCK = 16
 _MOUNTS = "/proc/self/mountinfo"
 _MOUNTS_TICKS = 10
@@ -47,13 +50,20 @@ class NoAnswer(SourceError):
 
 
 class _Question:
-    """Something that a thread finds out. `begun`: when, on trio's clock; `wanted`: by how many."""
+    """Something that a thread finds out. `begun`: when, on trio's clock; `wanted`: by how many; `busy`: it
+    takes the interpreter for long."""
 
-    __slots__ = ("asked", "begun", "done", "error", "find_out", "found", "key", "token", "wanted")
+    __slots__ = (
+        *("asked", "begun", "busy", "done", "error", "find_out", "found", "key", "token"),
+        "wanted",
+    )
 
-    def __init__(self, key: Hashable, find_out: Callable[[], object], now: float) -> None:
+    def __init__(
+        self, key: Hashable, find_out: Callable[[], object], now: float, busy: bool
+    ) -> None:
         self.key = key
         self.find_out = find_out
+        self.busy = busy
         self.asked = now
         self.begun = float("inf")
         self.done = trio.Event()
@@ -74,12 +84,13 @@ class _Question:
 
 
 class _Place:
-    """A mount, or several. `under_way`: what threads ask there now; `left`: what is to be let go."""
+    """A mount, or several. `under_way`: what threads ask there now; `waiting`: what they will, by whether it
+    takes the interpreter for long; `left`: what is to be let go."""
 
     __slots__ = ("leaving", "left", "under_way", "waiting")
 
     def __init__(self) -> None:
-        self.waiting = deque[_Question]()
+        self.waiting = {True: deque[_Question](), False: deque[_Question]()}
         self.under_way = set[_Question]()
         self.left: list[object] = []
         self.leaving = False
@@ -98,18 +109,21 @@ class Files:
         self._ticks = 0
         self._read_mounts()
 
-    async def ask(self, paths: Paths, key: Hashable, find_out: Callable[[], T]) -> T:
-        """What `find_out` gives, which looks at these files; whoever asks with the same key before it is
-        known gets the same. Raises what it does, and `NoAnswer`."""
+    async def ask(
+        self, paths: Paths, key: Hashable, find_out: Callable[[], T], *, busy: bool = False
+    ) -> T:
+        """What `find_out` gives, which looks at these files, and takes the interpreter for long where it is
+        `busy`; whoever asks with the same key before it is known gets the same. Raises what it does, and
+        `NoAnswer`."""
         place = self._place(paths)
         now = trio.current_time()
         if len(self._stuck(place, now)) >= _STUCK:
             raise NoAnswer(paths[0])
         question = self._questions.get(key)
         if question is None:
-            question = _Question(key, partial(self._learning, paths, find_out), now)
+            question = _Question(key, partial(self._learning, paths, find_out), now, busy)
             self._questions[key] = question
-            place.waiting.append(question)
+            place.waiting[busy].append(question)
         question.wanted += 1
         self._begin(place, now)
         try:
@@ -136,19 +150,27 @@ class Files:
         for place in self._places.values():
             if place.left and not place.leaving:
                 self._let_go(place)
-            if place.waiting:
+            if any(place.waiting.values()):
                 self._begin(place, trio.current_time())
 
     # Threads.
 
     def _begin(self, place: _Place, now: float) -> None:
         """Has as many threads ask as may."""
-        stuck = len(self._stuck(place, now))
-        while place.waiting and stuck < _STUCK and len(place.under_way) - stuck < _AT_ONCE:
-            question = place.waiting.popleft()
+        stuck = self._stuck(place, now)
+        if len(stuck) >= _STUCK:
+            return
+        asking = Counter(each.busy for each in place.under_way.difference(stuck))
+        for busy, most in ((True, _BUSY_AT_ONCE), (False, _AT_ONCE)):
+            self._begin_some(place, place.waiting[busy], most - asking[busy], now)
+
+    def _begin_some(self, place: _Place, waiting: deque[_Question], most: int, now: float) -> None:
+        while waiting and most > 0:
+            question = waiting.popleft()
             if not question.wanted:
                 del self._questions[question.key]
                 continue
+            most -= 1
             question.begun = now
             place.under_way.add(question)
 

@@ -433,7 +433,9 @@ class Origin:
         try:
             # To plan is to read what stands at the cuts, and takes next to nothing of the interpreter.
             plan = partial(_planned, source, opened.inputs, opened.states)
-            return await self.files.ask(source.paths, (source.stream, source, "plan"), plan)
+            return await self.files.ask(
+                source.paths, (source.stream, source, "plan"), plan, busy=True
+            )
         except BaseException:
             self.files.leave(source.paths, opened)
             raise
