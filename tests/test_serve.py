@@ -867,10 +867,13 @@ def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) 
         (node.folder / "pystream.toml").write_text(wrong)
         node.signal(signal.SIGHUP)
         node.hear("READY=1")
-    node.settings("workers = 2", tls + shown.format("missing"))
-    node.signal(signal.SIGHUP)
-    node.hear("READY=1")
-    assert len(node.events("settings-refused")) == 3
+    # Nor is a part of it taken: a worker that comes later has to start.
+    for rest in (shown.format("missing"), shown.format("b.example") + '[geo]\ndatabase = "x.mmdb"'):
+        node.settings("workers = 2", tls + rest)
+        node.signal(signal.SIGHUP)
+        node.hear("READY=1")
+    assert len(node.events("settings-refused")) == 4
+    assert {each["role"] for each in node.events("settings-refused")} == {"supervisor"}
     with over_tls(tls_port, trusting(second), "b.example"):
         pass
 
@@ -1481,7 +1484,10 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
     )
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        node.settings(f'listen = ["127.0.0.1:{port}", "unix:{tmp_path}/file"]', tls)
+        node.settings(
+            f'listen = ["127.0.0.1:{port}", "unix:{tmp_path}/file"]',
+            f'{tls}[geo]\ndatabase = "missing.mmdb"\n',
+        )
         code, lines, _ = checked(node)
         assert json.loads(checked(node, "--json")[2])["wrong"] == [
             line.removeprefix("pystream serve: ") for line in lines
@@ -1489,6 +1495,7 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
     wanted = [
         r"tls.certificates: .*b\.example\.key: the private key is not that of .*a\.example\.pem",
         r"tls.certificates: .*missing\.example\.pem: No such file",
+        r"geo.database: .*/missing\.mmdb: No such file",
         r"keys.master_key_file: .*pystream\.key: others than its owner .* chmod 600",
         r"acme/gone: pace: from 1 to 1000.*",
         rf"server.listen: 127\.0\.0\.1:{port}: somebody listens there already",
@@ -1541,7 +1548,9 @@ def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
 
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.add_film()
-    node.settings(rest='[retention]\nkey_backups_folder = "vault"\n')
+    places = [f"127.0.0.1:{node.port}", f"unix:{node.folder}/http"]
+    vault = '[retention]\nkey_backups_folder = "vault"\n'
+    node.settings(f"listen = {json.dumps(places)}\n", vault)
     code, lines, said = checked(node)
     assert (code, lines) == (0, []) and said.endswith("\nNothing speaks against serving.\n")
     folder = node.folder / "vault"
@@ -1553,7 +1562,16 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.hear("READY=1")
     # Beside the running node, too, whose places these are.
     code, lines, said = checked(node)
-    assert (code, lines) == (0, []) and "a node of this user listens there" in said
+    assert (code, lines) == (0, [])
+    for place in places:
+        assert f"note: server.listen: {place}: a node of this user listens there" in said
+    # But a new place has to be free, or the program is not replaced.
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        node.settings(f"listen = {json.dumps([*places, at])}\n", vault)
+        node.signal(signal.SIGUSR2)
+        until(lambda: node.events("program-not-replaced"))
+    assert f"server.listen: {at}: somebody listens there already" in node.said()
     (node.folder / "pystream.toml").write_text("[server]\nworker = 1\n")
     code, lines, _ = checked(node)
     assert code == 1

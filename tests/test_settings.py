@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pystream import _core
 from pystream.attendance.nodes import PROXIES
 from pystream.errors import SettingsError
 from pystream.server.settings import (
@@ -139,6 +141,7 @@ def test_settings_are_frozen() -> None:
         ("[outgoing]\nallow = ['10.0.0.1/8']", 2, "outgoing.allow[0]", "host bits"),
         ("[limits]\nidle_seconds = nan", 2, "limits.idle_seconds", "a number"),
         ("[limits]\nrequest_line = 10", 2, "limits.request_line", ">= 256"),
+        ("[cache]\nsegment_bytes = 17_592_186_044_417", 2, "cache.segment_bytes", "<= "),
         # Words
         ("[server]\nlisten = ['80']", 2, "server.listen[0]", '"host:port"'),
         ("[server]\nlisten = ['a:0']", 2, "server.listen[0]", "from 1 to 65535"),
@@ -217,6 +220,12 @@ def test_settings_are_frozen() -> None:
             "attendance.mail_user",
             "mail_password_file",
         ),
+        (
+            f"[cache]\nsegment_bytes = {_core.CACHE_BLOCK - 1}",
+            2,
+            "cache.segment_bytes",
+            f"{_core.CACHE_BLOCK:,} bytes and more",
+        ),
         ("[tls]\nredirect = true", 2, "tls.redirect", "no HTTPS"),
         ("[tls]\nhsts_seconds = 1", 2, "tls.hsts_seconds", "no HTTPS"),
         ("[server]\nlisten = ['a:1', 'a:1']", 2, "server.listen", "named twice"),
@@ -229,6 +238,13 @@ def test_an_error_names_file_line_and_key(text: str, line: int, key: str, said: 
     assert error.key == key or not key
     assert said in str(error)
     assert str(error).startswith(f"pystream.toml:{line}: {error.key}")
+
+
+def test_the_largest_cache_is_one_that_can_be_made() -> None:
+    most = parse(f"[cache]\nsegment_bytes = {2**44}", "x", {}).cache.segment_bytes
+    os.close(_core.Cache.create(most, 1))
+    with pytest.raises(ValueError, match="cannot be larger"):
+        _core.Cache.create(most + _core.CACHE_BLOCK, 1)
 
 
 def test_what_stands_in_front_of_a_node() -> None:

@@ -19,6 +19,7 @@ that no two lists of fields are ever the same bytes. The labels:
 | `pystream viewer key 1`     | stream id, version, rendition, period, session     | 16    |
 | `pystream grant key 1`      | period of time                                     | 32    |
 | `pystream table secret 1`   | none                                               | 16    |
+| `pystream presence secret 1` | none                                              | 32    |
 | `pystream proof key 1`      | none                                               | 32    |
 | `pystream incident key 1`   | none                                               | 32    |
 | `pystream token mark 1`     | tenant id, what for, the token                     | 16    |

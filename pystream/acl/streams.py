@@ -46,10 +46,11 @@ class TenantSettings:
     """What can be changed about a tenant.
 
     `display`: the name for people; empty: the tenant's own. `timezone`: where the tenant's months
-    and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second that all viewers of all
-    streams get together; None: no limit. `notice`: what viewers are told before anything is recorded,
-    plain text with empty lines between paragraphs. `attendance_purpose`: the version of the purpose
-    text that the tenant has accepted, without which no attendance is recorded; empty: none.
+    and days begin, as in `Europe/Berlin`. `max_rate_bps`: bits a second of all viewers of all streams
+    together, past which nobody more is let in; None: no limit. `notice`: what viewers are told before
+    anything is recorded, plain text with empty lines between paragraphs. `attendance_purpose`: the
+    version of the purpose text that the tenant has accepted, without which no attendance is recorded;
+    empty: none.
     `checkpoint_url`: where checkpoints of the log of attendance are sent, https, and `checkpoint_mail`: the
     same by mail; `checkpoint_cosigner`: the key, as text, of who cosigns them for the tenant; empty:
     nobody. `attendance_days`: days for which events of attendance are kept, and `attendance_reports_days`:

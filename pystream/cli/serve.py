@@ -43,7 +43,7 @@ HTTPS:
 
 systemd:
   The server says when it is ready, reloading or stopping, and feeds a watchdog.
-  It takes listening sockets that are called http or https
+  It takes listening sockets that are called http, https or admin
   (FileDescriptorName=); the settings' places of that kind are not opened then.
   Units to start from are in
   {units}

@@ -187,7 +187,8 @@ def _add_settings(parser: Parser) -> None:
         dest="max_rate_bps",
         type=_store.rate,
         metavar="RATE",
-        help="bits a second that all its viewers get together, as in 500M; none: no limit",
+        help="bits a second of all its viewers together, past which nobody more is let in, as in 500M;"
+        " none: no limit",
     )
     group.add_argument(
         "--notice-file",

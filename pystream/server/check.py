@@ -29,6 +29,7 @@ from pystream.server import descriptors, listeners
 from pystream.server.clock import synchronised
 from pystream.server.edge import lifetime, load_tls
 from pystream.server.folders import held
+from pystream.server.gate import countries_of
 from pystream.server.keys import keys_of_another, open_key_store
 from pystream.server.settings import Settings
 
@@ -59,6 +60,7 @@ def check(
     findings.wrong += _certificates(settings)
     findings.wrong += _timestamps(settings)
     _mail(settings, findings)
+    findings.wrong += filter(None, [_said(countries_of, settings.geo)])
     _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
     path = settings.store.url.removeprefix("sqlite:///")

@@ -57,11 +57,7 @@ class Gate:
         self._set(geo or Geo())
 
     def _set(self, geo: Geo) -> None:
-        try:
-            countries = Countries(Path(geo.database)) if geo.database else None
-        except InvalidValue as error:
-            raise SettingsError(str(error), "geo.database") from None
-        self._countries, self._test = countries, geo.test
+        self._countries, self._test = countries_of(geo), geo.test
 
     def reload(self, geo: Geo) -> None:
         """Takes other settings. Raises `SettingsError`, and goes on with what it had."""
@@ -124,6 +120,14 @@ class Gate:
             if address in each.network:
                 return each.country
         return None if self._countries is None else self._countries.country(address)
+
+
+def countries_of(geo: Geo) -> Countries | None:
+    """The database that the settings name. Raises `SettingsError` where it cannot be used."""
+    try:
+        return Countries(Path(geo.database)) if geo.database else None
+    except InvalidValue as error:
+        raise SettingsError(str(error), "", None, "geo.database") from None
 
 
 def _site(request: Request, said: str | None) -> str | None:

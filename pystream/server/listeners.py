@@ -89,7 +89,8 @@ def try_new(settings: Settings, earlier: tuple[Place, ...]) -> None:
     wrong: list[SettingsError] = []
     for kind, at in _lacking(settings, earlier):
         try:
-            try_place(kind, at)
+            if try_place(kind, at) is not None:
+                raise unavailable(kind, at, _taken())
         except SettingsError as error:
             wrong.append(error)
     if wrong:
@@ -134,18 +135,23 @@ def try_place(kind: str, at: Listen) -> str | None:
     and would share is a running node's, most likely: that is not wrong, and said."""
     try:
         if at.path:
-            _check_path(at.path)
             folder = os.path.dirname(at.path)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, f"{folder} cannot be written")
-            return None
         try:
-            _be_alone(at)
+            if at.path:
+                _check_path(at.path)
+            else:
+                _be_alone(at)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            for one in _bind(at, 1):
-                one.close()
+            if at.path:
+                if os.stat(at.path).st_uid != os.geteuid():
+                    raise
+            else:
+                for one in _bind(at, 1):
+                    one.close()
             said = "a node of this user listens there; name another place if it has other settings"
             return f"{_KEYS[kind]}: {at}: {said}"
     except OSError as error:
@@ -239,7 +245,11 @@ def _check_path(path: str) -> None:
             return
         except BlockingIOError:
             pass  # its queue is full
-    raise OSError(errno.EADDRINUSE, "somebody listens there already")
+    raise _taken()
+
+
+def _taken() -> OSError:
+    return OSError(errno.EADDRINUSE, "somebody listens there already")
 
 
 # systemd's

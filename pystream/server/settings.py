@@ -206,7 +206,8 @@ class Keys(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Cache(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[cache]"""
 
-    segment_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**50)] = 268_435_456
+    # As large as `core_rs/shm` makes one.
+    segment_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**44)] = 268_435_456
     index_bytes: Annotated[int, msgspec.Meta(ge=2**20, le=2**50)] = 67_108_864
 
 
@@ -609,6 +610,10 @@ def _convert(kind: type, value: Any) -> Any:
     return kind(value)
 
 
+# `_core.CACHE_BLOCK`; commands that only read settings load no core.
+_CACHE_BLOCK = 65_536
+
+
 def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
     """What no section can see for itself."""
     server, tls = settings.server, settings.tls
@@ -637,6 +642,12 @@ def _contradictions(settings: Settings) -> Iterator[tuple[Key, str]]:
     ):
         if not re.fullmatch(r"(https?://[!-~]{1,2040})?", url):
             yield (section, name), "a URL like https://stamps.example.org/ is wanted"
+    if 0 < settings.cache.segment_bytes < _CACHE_BLOCK:
+        # One block is the least that it has, and of less there would be none.
+        yield (
+            ("cache", "segment_bytes"),
+            f"0, which is no cache, or {_CACHE_BLOCK:,} bytes and more are wanted",
+        )
     yield from _of_mail(attendance)
     for data, wrong in problems(settings.retention.rules):
         yield ("retention", f"{data}_days"), wrong

@@ -108,7 +108,7 @@ class Streams:
         return self._tenant_of.get(stream_id)
 
     def tenant_bps(self, tenant: str) -> int | None:
-        """What all of a tenant's viewers may get together, bits a second."""
+        """What all of a tenant's viewers may get together until nobody more is let in, bits a second."""
         found = self._tenants.get(tenant)
         return None if found is None else found.settings.max_rate_bps
 

@@ -40,6 +40,7 @@ from pystream.server import child as children
 from pystream.server import descriptors, desk, listeners, log, service, shelf
 from pystream.server.clock import Anchor, synchronised
 from pystream.server.edge import edge_of
+from pystream.server.gate import countries_of
 from pystream.server.gauges import Board, Seat, State
 from pystream.server.guard.limiter import TABLE_BYTES as GUARD_BYTES
 from pystream.server.guard.syn import Watch as SynWatch
@@ -282,8 +283,8 @@ class Supervisor:
         for fd in self._descriptors():
             os.set_inheritable(fd, False)
         if not self._took_over:
-            # Certificates that are wrong are said once, not by each worker.
-            edge_of(self.settings, self._ticket_secret(), None)
+            # What of other files is wrong is said once, not by each worker.
+            self._try_files(self.settings)
 
     def _attach_board(self) -> Board:
         """The gauges, those of an earlier program where they have room for this one's workers."""
@@ -638,7 +639,7 @@ class Supervisor:
             service.notify_reloading()
             try:
                 after = load(self._config, os.environ)
-                edge_of(after, self._ticket_secret(), None)
+                self._try_files(after)
             except (SettingsError, OSError) as error:
                 log.error("settings-refused", **log.fault(error))
             else:
@@ -650,6 +651,12 @@ class Supervisor:
                 await self._spread()
                 log.info("settings-read")
             service.notify("READY=1")
+
+    def _try_files(self, settings: Settings) -> None:
+        """Raises `SettingsError` where a file that the settings name cannot be used: no worker that comes
+        later could start with it."""
+        edge_of(settings, self._ticket_secret(), None)
+        countries_of(settings.geo)
 
     async def _spread(self) -> None:
         # An earlier program's have nobody who hears them any more.

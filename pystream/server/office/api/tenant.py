@@ -128,7 +128,8 @@ class TenantView(Struct, kw_only=True):
     max_rate_bps: Annotated[
         int | None,
         Meta(
-            description="Bits a second that all viewers get together; null: no limit. The operator's."
+            description="Bits a second of all viewers together, past which nobody more is let in; null: no"
+            " limit. The operator's."
         ),
     ]
     created_at: Moment
