@@ -222,10 +222,11 @@ def _facts(
 
     processors = os.sched_getaffinity(0) - set(options.players_on)
     workers = settings.server.workers or len(processors)
+    most = min(len(processors), workers)
     connections = descriptors.most_connections(settings, workers, descriptors.allowed())
     guarded = settings.guard.http == "on"
     return Facts(
-        processors=min(len(processors), workers),
+        processors=min(most, watching.quota() or most),
         workers=workers,
         memory=watching.available_memory(),
         link_bps=watching.link_bps(),
@@ -275,10 +276,16 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
         "held": max((each.viewers for each in alone if each.holds), default=0),
         "foreseen": foreseen,
         "limits": [asdict(limit) for limit in found],
-        "stages": [asdict(stage) | {"holds": stage.holds} for stage in stages],
+        "stages": [_told(stage) for stage in stages],
         "facts": asdict(facts),
         "processor": _processor(),
     }
+
+
+def _told(stage: Stage) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(stage) | {"holds": stage.holds, "is_the_nodes": stage.is_the_nodes}
 
 
 def _progress(options: argparse.Namespace, text: str) -> None:

@@ -14,6 +14,8 @@ from math import floor, sqrt
 
 # Above this, waiting becomes noticeable; a queue grows without bound as its server gets busy.
 _BUSY = 0.95
+# Above this, viewers' programs are late themselves.
+_CROWDED = 0.9
 # What has to be left for all else.
 _MEMORY = 0.9
 _CARD = 0.95
@@ -27,7 +29,8 @@ class Stage:
     and `busiest`: processor seconds of all the node's processes and of its busiest worker; `idle`: bytes
     that its processes held before; `memory` and `tcp`: what they and the kernel held at most, above those
     before; `start`: seconds that 99 of 100 waited for their first segment at most. `reasons`: how often the
-    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind."""
+    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind. `crowd`:
+    how much of the time of their processors the viewers' own programs had (1: all)."""
 
     viewers: int
     seconds: float
@@ -44,6 +47,12 @@ class Stage:
     errors: int
     attacks: dict[str, dict[str, int]]
     start: float
+    crowd: float
+
+    @property
+    def is_the_nodes(self) -> bool:
+        """Whether what was met is the node's doing, and not that of viewers' programs without time."""
+        return self.crowd < _CROWDED
 
     @property
     def holds(self) -> bool:
@@ -63,10 +72,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Of the machine and of settings; None: no bound. `processors`: that the node may use; `places`: sessions
+    """Of the machine and of settings; None: no bound. `processors`: that the node may use, be it a part of
+    one; `places`: sessions
     that one tenant may have open; `from_one_source`: connections of one address."""
 
-    processors: int
+    processors: float
     workers: int
     memory: int
     link_bps: int | None
@@ -103,7 +113,7 @@ def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
         name="processors",
         viewers=_of_processors(facts, stage),
         why=f"a viewer takes {1000 * stage.processors:.2f} thousandths of a processor; workers of"
-        f" the node: {facts.workers}, processors for them: {facts.processors}",
+        f" the node: {facts.workers}, processors for them: {facts.processors:g}",
         change="more or faster processors; longer segments; no encryption of each viewer's own keys; a CDN in"
         " front",
         measured=True,

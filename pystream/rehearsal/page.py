@@ -30,7 +30,7 @@ def verdict(told: Mapping[str, Any]) -> str:
             "hold as well." if told["holds_under_attack"] else "do not hold."
         )
     if told["holds"] and told["breaks"]:
-        said += f" It broke at {told['breaks']:,}; {told['held']:,} held."
+        said += f" It broke at {told['breaks']:,}; {told['held']:,} held. {_trouble(told)}"
     return said
 
 
@@ -44,7 +44,13 @@ def _trouble(told: Mapping[str, Any]) -> str:
     said = ", ".join(text.format(f"{count:,}") for text, count in found if count)
     if broken["reasons"]:
         said += f" (the node says: {', '.join(broken['reasons'])})"
-    return f"{said[:1].upper()}{said[1:]}."
+    said = f"{said[:1].upper()}{said[1:]}."
+    if not broken["is_the_nodes"]:
+        said += (
+            " That may not be the node's doing: the processors of the viewers' own programs were full"
+            " (--players-on gives them others)."
+        )
+    return said
 
 
 def of(told: Mapping[str, Any]) -> str:
@@ -55,7 +61,7 @@ def of(told: Mapping[str, Any]) -> str:
         "title": f"Rehearsal of {told['stream']} with {told['viewers']:,} viewers",
         "verdict": verdict(told),
         "tone": "breaks" if False in (told["holds"], told["holds_under_attack"]) else "holds",
-        "where": f"{told['processor']}, {facts['processors']} of its processors for the node",
+        "where": f"{told['processor']}, {facts['processors']:g} of its processors for the node",
         "attacks": "; ".join(_attacks(stages)) or "none",
         "left_out": "; ".join(told["left_out"]) or "nothing",
     }
@@ -93,6 +99,7 @@ def _stage(stage: Mapping[str, Any]) -> str:
         f"{stage['memory'] / 1e6:,.0f}",
         f"{stage['tcp'] / 1e6:,.0f}",
         f"{stage['start']:.1f}",
+        f"{stage['crowd']:.0%}",
         *(f"{stage[name]:,}" for name in ("late", "refused", "errors")),
         "yes" if stage["holds"] else "no",
     )
@@ -128,7 +135,7 @@ def _chart(told: Mapping[str, Any]) -> str:
         f"<svg viewBox='0 0 {_WIDTH:.0f} {_HEIGHT:.0f}' role=img aria-label='Processors by viewers'>"
         f"<line x1={_LEFT} x2={_WIDTH} y1={base} y2={base} class=axis></line>"
         f"<line x1={_LEFT} x2={_WIDTH} y1={top} y2={top} class=bound></line>"
-        f"<text x={_LEFT - 8} y={top} class=end dy=4>{there}</text>"
+        f"<text x={_LEFT - 8} y={top} class=end dy=4>{there:g}</text>"
         f"<text x={_LEFT - 8} y={base} class=end dy=4>0</text>"
         f"<line x1={wanted_x} x2={wanted_x} y1=0 y2={base} class=wanted></line>"
         f"<text x={wanted_x} y={_HEIGHT - 12} class=middle>{told['viewers']:,}</text>"

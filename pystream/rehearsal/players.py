@@ -19,6 +19,7 @@ import random
 import re
 import ssl
 import sys
+import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -352,8 +353,11 @@ def main() -> int:
         os.sched_setaffinity(0, plan["processors"])
     raise_descriptor_limit()
     visitors = [Visitor(*visitor) for visitor in plan["visitors"]]
+    begun, busy = clock(), time.thread_time()
     tally = play(plan["url"], Playing(**plan["playing"]), visitors)
-    json.dump({name: getattr(tally, name) for name in tally.__slots__}, sys.stdout)
+    told = {name: getattr(tally, name) for name in tally.__slots__}
+    told |= {"cpu": time.thread_time() - busy, "elapsed": clock() - begun}
+    json.dump(told, sys.stdout)
     return 0
 
 
