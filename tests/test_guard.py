@@ -565,6 +565,22 @@ def test_mistakes_are_counted_whatever_they_are_about(node: Node) -> None:
     assert statuses(node, "127.0.0.5", 1) == [(200, "keep")]
 
 
+def test_a_forged_grant_takes_nothing_from_the_real_one(node: Node) -> None:
+    """Who asks is counted before the grant is looked at, and the grant when it is right: who makes some up
+    fills no table, and spends no budget but that of the own address."""
+    guard = '[guard]\nexempt = []\ngrant_segments = "3 at once, 1 a minute"\n'
+    start(
+        node, "", guard + 'segments = "12 at once, 1 a minute"\nslowed = "99 at once, 1 a minute"\n'
+    )
+    path = node.film()
+    grant = path.split("/")[2]
+    forged = path.replace(grant, grant[:-4] + ("AAAA" if grant[-4:] != "AAAA" else "BBBB"))
+    assert [node.get(forged)[0] for _ in range(8)] == [403] * 8
+    assert [node.get(path)[0] for _ in range(4)] == [200] * 3 + [503]
+    # The address has asked twelve times.
+    assert node.get(forged)[0] == 503
+
+
 def test_one_viewer_fetches_no_more_than_one_plays(node: Node) -> None:
     guard = '[guard]\nexempt = []\ngrant_segments = "3 at once, 1 a minute"\n'
     start(node, "", guard)

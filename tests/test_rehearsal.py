@@ -90,6 +90,16 @@ def test_what_is_foreseen() -> None:
     ]
 
 
+def test_of_a_bound_of_bits_it_is_said_that_newcomers_take_more() -> None:
+    """100 viewers had 1,000 s of film in five."""
+    (egress,) = (
+        limit
+        for limit in limits(replace(FACTS, egress_bps=10**9), replace(STAGE, seconds=5.0))
+        if limit.name == "egress"
+    )
+    assert "newcomers read ahead, 2.0 times as fast here" in egress.why
+
+
 def test_the_busiest_worker_is_full_before_the_others() -> None:
     """One has had three of five processor seconds, a fifth more than its share."""
     (count,) = {foreseen(replace(STAGE, busiest=3.0))["processors"]}
@@ -136,8 +146,8 @@ def test_what_viewers_programs_have_no_time_for_is_not_the_nodes(
 
 @pytest.mark.parametrize(
     ("players_on", "wanted"),
-    # The busier program took 6 of 10 s; both had 8 of 10, or of 20 on two processors; and with the node, which
-    # took 5, they had 13 of all there is.
+    # The busier program took 6 of 10 s; both had 8 of 10, or of 20 on two processors; and with the node,
+    # which took 5, they had 13 of all there is.
     [((7,), 0.8), ((6, 7), 0.6), ((), None)],
 )
 def test_how_much_time_viewers_programs_had(

@@ -69,7 +69,7 @@ examples:
 
 _PROCESSORS = "a list like 0-3,7 of processors of this machine is wanted"
 # Around what was foreseen, the end is looked for in such steps, and no further than this.
-_STEP = 1.1
+_STEP = 1.05
 _FURTHEST = 10
 _MOST = 64_000
 
@@ -263,7 +263,7 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     found = limits(facts, (well or stages)[-1]) if (well or stages)[-1].media else []
     foreseen = next((each.viewers for each in found if not each.of_source), None)
     if holds and options.until_it_breaks and foreseen is not None:
-        more = max(foreseen / _STEP**2, wanted * _STEP)
+        more = max(foreseen / _STEP**4, wanted * _STEP)
         while more <= min(wanted * _FURTHEST, _MOST) and play(round(more)):
             more *= _STEP
     alone = tuple(stages)

@@ -69,6 +69,11 @@ class Stage:
         """Bits a second that one viewer takes."""
         return 8 * self.nbytes / self.media
 
+    @property
+    def rush(self) -> float:
+        """How many times as much as in real time viewers took, who had come and read ahead."""
+        return self.media / (self.viewers * self.seconds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
@@ -161,7 +166,9 @@ def _set(facts: Facts, stage: Stage) -> Iterator[Limit]:
             yield Limit(
                 name=name,
                 viewers=floor(bound / stage.bps),
-                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and {setting} allows {_rate(bound)}",
+                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and {setting} allows {_rate(bound)};"
+                f" newcomers read ahead, {stage.rush:.1f} times as fast here, so of many who come at once"
+                " some are asked to come again",
                 change=setting,
             )
     yield Limit(

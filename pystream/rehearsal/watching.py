@@ -80,22 +80,26 @@ def available_memory() -> int:
 def quota(proc: Path = Path("/proc/self")) -> float | None:
     """Processors' worth of time that this process and those it starts may take together, as a container's or
     CPUQuota= of systemd has it (cgroups(7)); None where there is no bound. `proc` is its place in proc(5)."""
-    groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
-    found = []
+    found = [most for mount, group in groups(proc) for most in _quotas(mount, group)]
+    return min(found, default=None)
+
+
+def groups(proc: Path = Path("/proc/self")) -> Iterator[tuple[Path, Path]]:
+    """Where control groups of processor time are mounted, and which one a process is in there."""
+    named = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
     for line in (proc / "mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
         kind, _, options = source.split(" ", 2)
         controller = "cpu" if kind == "cgroup" else ""
         if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(",")):
-            names = [name for _, names, name in groups if controller in names.split(",")]
-            for name in names:
-                found += _quotas(Path(mount.split()[4]), name)
-    return min(found, default=None)
+            place = Path(mount.split()[4])
+            for _, controllers, name in named:
+                if controller in controllers.split(","):
+                    yield place, place / name.strip("/")
 
 
-def _quotas(mount: Path, name: str) -> Iterator[float]:
+def _quotas(mount: Path, group: Path) -> Iterator[float]:
     """Of a group and of all that it is in. A container may see its own as the uppermost."""
-    group = mount / name.strip("/")
     for place in (group, *group.parents):
         if not place.is_relative_to(mount):
             return
