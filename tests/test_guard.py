@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import select
 import signal
 import socket
 import ssl
@@ -14,12 +15,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pystream import _core
+from pystream.acl.store import Store
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.server.gauges import Board
 from pystream.server.guard.limiter import TABLE_BYTES, Limiter, Refusal
@@ -27,7 +30,7 @@ from pystream.server.routes import Kind
 from pystream.server.settings import Budget, Guard, Network
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
-from tests.test_serve import Node, fetch, node_in
+from tests.test_serve import SAMPLE, Node, fetch, node_in
 from tests.waiting import PATIENCE, until
 
 HOST = "192.0.2.7"
@@ -546,6 +549,54 @@ def test_who_begins_requests_and_does_not_end_them_makes_mistakes(node: Node) ->
             with suppress(ConnectionResetError):
                 assert peer.recv(1) == b""
         assert statuses(node, source, 1, "/none")[0][0] == then
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /acme/film/ HTTP/1.1\r\nHost: a\r\nX-More: ",
+        b"POST /acme/film/session HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+    ],
+    ids=["head", "body"],
+)
+def test_a_request_has_its_time_however_it_trickles_in(node: Node, begun: bytes) -> None:
+    """Each byte comes soon enough behind the one before, and all of them never."""
+    start(node, "", "[limits]\nheader_seconds = 0.5\nbody_seconds = 0.5\nidle_seconds = 600\n")
+    with socket.create_connection(("127.0.0.1", node.port), PATIENCE) as peer:
+        peer.sendall(begun)
+
+        def is_over() -> bool:
+            try:
+                peer.sendall(b"x")
+            except OSError:
+                return True
+            return bool(select.select([peer], [], [], 0)[0])
+
+        until(is_over)
+        with suppress(ConnectionResetError):
+            assert peer.recv(12) in (b"", b"HTTP/1.1 408")
+
+
+def test_who_takes_a_little_now_and_then_is_given_up(node: Node) -> None:
+    """Some bytes at each turn, which any byte a second would do for, and far fewer than have to be taken."""
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        whole = replace(FILM.settings, sources=(str(SAMPLE),), segment_duration_ms=3_600_000)
+        store.add_stream("acme", "whole", whole, who="test", now=0)
+    start(node, "", "[limits]\nsend_stall_seconds = 1\nsend_bytes_a_second = 1_000_000\n")
+    path = node.film("whole")
+    length = len(node.get(path)[2])
+    taken = 0
+    with socket.socket() as peer, closing(connect(node, "127.0.0.6")) as other:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(PATIENCE)
+        peer.connect(("127.0.0.1", node.port))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        with suppress(ConnectionResetError):
+            while came := peer.recv(64):
+                taken += len(came)
+                # As long as this takes, a turn lasts.
+                assert fetch(other, "/acme/film/")[0] == 200
+    assert 0 < taken < length
 
 
 def test_mistakes_in_the_office_are_counted(node: Node) -> None:

@@ -43,6 +43,7 @@ STAGE = Stage(
     errors=0,
     attacks={},
     start=0.1,
+    rush=1.0,
     crowd=0.2,
 )
 FACTS = Facts(
@@ -90,14 +91,17 @@ def test_what_is_foreseen() -> None:
     ]
 
 
-def test_of_a_bound_of_bits_it_is_said_that_newcomers_take_more() -> None:
-    """100 viewers had 1,000 s of film in five."""
-    (egress,) = (
-        limit
-        for limit in limits(replace(FACTS, egress_bps=10**9), replace(STAGE, seconds=5.0))
-        if limit.name == "egress"
-    )
-    assert "newcomers read ahead, 2.0 times as fast here" in egress.why
+def test_who_comes_reads_ahead_and_takes_more() -> None:
+    """Twice as much, while all come: half as many there may be, of whatever counts bits or processors."""
+    bounds = {"link_bps": 10**9, "egress_bps": 10**9, "tenant_bps": 10**9}
+    usual, rush = foreseen(**bounds), foreseen(replace(STAGE, rush=2.0), **bounds)
+    for name in ("processors", "network card", "egress", "rate of the tenant"):
+        assert rush[name] == usual[name] // 2
+    assert rush["memory"] == usual["memory"]
+    # Who watches takes what the film takes, however little they had in a stage that did not hold.
+    assert foreseen(replace(STAGE, rush=0.5), **bounds) == usual
+    told = {each.name: each.why for each in limits(FACTS, replace(STAGE, rush=2.0))}
+    assert "as all come and read ahead, and 2.0 times less later" in told["processors"]
 
 
 def test_the_busiest_worker_is_full_before_the_others() -> None:

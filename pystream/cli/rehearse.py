@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
     add(
         "--until-it-breaks",
         action="store_true",
-        help="go on with more viewers until a stage does not hold",
+        help="look for how many are too many, around what is foreseen",
     )
     add(
         "--players-on",
@@ -262,9 +262,11 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     # Where not even a few are served, what they cost is told of those.
     found = limits(facts, (well or stages)[-1]) if (well or stages)[-1].media else []
     foreseen = next((each.viewers for each in found if not each.of_source), None)
-    if holds and options.until_it_breaks and foreseen is not None:
-        more = max(foreseen / _STEP**4, wanted * _STEP)
-        while more <= min(wanted * _FURTHEST, _MOST) and play(round(more)):
+    if options.until_it_breaks and foreseen is not None:
+        # Where not all of them hold, it breaks somewhere below.
+        most = min(wanted * _FURTHEST, _MOST) if holds else stages[-1].viewers - 1
+        more = max(foreseen / _STEP**4, max((each.viewers for each in well), default=0) * _STEP)
+        while round(more) <= most and play(round(more)):
             more *= _STEP
     alone = tuple(stages)
     attacked = play(wanted, options.attack) if holds and options.attack else None
@@ -272,7 +274,7 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
         "viewers": wanted,
         "holds": holds,
         "holds_under_attack": attacked,
-        "breaks": next((each.viewers for each in alone if not each.holds), None),
+        "breaks": min((each.viewers for each in alone if not each.holds), default=None),
         "held": max((each.viewers for each in alone if each.holds), default=0),
         "foreseen": foreseen,
         "limits": [asdict(limit) for limit in found],

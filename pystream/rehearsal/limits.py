@@ -1,9 +1,10 @@
 """How many viewers there may be: from what a stage has measured, and what settings say. Plain values.
 
-A viewer costs processor time for each second of film that he is sent; so many of these seconds as a
-processor can send, so many viewers it has. Connections are dealt out to workers by chance, so one of them has
-more than the others: of n viewers, by a share that falls with the square root of n. As soon as the busiest
-one has no time left, its viewers wait.
+A viewer costs processor time for each second of film that he is sent; so many of these seconds as a processor
+can send in a second, so many viewers it has. Those who come read ahead, so while all of them come they take
+more than they do later, which `rush` has: whoever is late then has to wait. Connections are dealt out to
+workers by chance, so one of them has more than the others: of n viewers, by a share that falls with the
+square root of n. As soon as the busiest one has no time left, its viewers wait.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class Stage:
     and `busiest`: processor seconds of all the node's processes and of its busiest worker; `idle`: bytes
     that its processes held before; `memory` and `tcp`: what they and the kernel held at most, above those
     before; `start`: seconds that 99 of 100 waited for their first segment at most. `reasons`: how often the
-    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind. `crowd`:
-    how much of the time of their processors the viewers' own programs had (1: all)."""
+    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind. `rush`:
+    seconds of film that each fetched in a second at first, when all came and read ahead; `crowd`: how much of
+    the time of their processors the viewers' own programs had (1: all)."""
 
     viewers: int
     seconds: float
@@ -47,6 +49,7 @@ class Stage:
     errors: int
     attacks: dict[str, dict[str, int]]
     start: float
+    rush: float
     crowd: float
 
     @property
@@ -60,19 +63,19 @@ class Stage:
         return not self.refused and not self.errors and self.late * 1000 <= self.viewers
 
     @property
+    def times(self) -> float:
+        """How many times as much as in real time viewers take when they come."""
+        return max(1.0, self.rush)
+
+    @property
     def processors(self) -> float:
-        """That one viewer takes."""
-        return self.cpu / self.media
+        """That one viewer takes who comes with all the others."""
+        return self.cpu / self.media * self.times
 
     @property
     def bps(self) -> float:
-        """Bits a second that one viewer takes."""
-        return 8 * self.nbytes / self.media
-
-    @property
-    def rush(self) -> float:
-        """How many times as much as in real time viewers took, who had come and read ahead."""
-        return self.media / (self.viewers * self.seconds)
+        """Bits a second that one viewer takes who comes with all the others."""
+        return 8 * self.nbytes / self.media * self.times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +120,8 @@ def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
     yield Limit(
         name="processors",
         viewers=_of_processors(facts, stage),
-        why=f"a viewer takes {1000 * stage.processors:.2f} thousandths of a processor; workers of"
-        f" the node: {facts.workers}, processors for them: {facts.processors:g}",
+        why=f"a viewer takes {1000 * stage.processors:.2f} thousandths of a processor{_ahead(stage)}; workers"
+        f" of the node: {facts.workers}, processors for them: {facts.processors:g}",
         change="more or faster processors; longer segments; no encryption of each viewer's own keys; a CDN in"
         " front",
         measured=True,
@@ -137,8 +140,8 @@ def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
         yield Limit(
             name="network card",
             viewers=floor(_CARD * facts.link_bps / stage.bps),
-            why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and the card has {_rate(facts.link_bps)};"
-            " what is behind it is not known here",
+            why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s{_ahead(stage)}, and the card has"
+            f" {_rate(facts.link_bps)}; what is behind it is not known here",
             change="a faster card and line; a lower bit rate; a CDN in front",
             measured=True,
         )
@@ -166,9 +169,8 @@ def _set(facts: Facts, stage: Stage) -> Iterator[Limit]:
             yield Limit(
                 name=name,
                 viewers=floor(bound / stage.bps),
-                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and {setting} allows {_rate(bound)};"
-                f" newcomers read ahead, {stage.rush:.1f} times as fast here, so of many who come at once"
-                " some are asked to come again",
+                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s{_ahead(stage)}, and {setting} allows"
+                f" {_rate(bound)}",
                 change=setting,
             )
     yield Limit(
@@ -199,6 +201,13 @@ def _set(facts: Facts, stage: Stage) -> Iterator[Limit]:
             change="guard.open_connections; guard.exempt for the hall's address",
             of_source=True,
         )
+
+
+def _ahead(stage: Stage) -> str:
+    """That of viewers who come over a longer time there may be more."""
+    if stage.times < 1.05:
+        return ""
+    return f" as all come and read ahead, and {stage.times:.1f} times less later"
 
 
 def _rate(bps: float) -> str:

@@ -35,7 +35,8 @@ def verdict(told: Mapping[str, Any]) -> str:
 
 
 def _trouble(told: Mapping[str, Any]) -> str:
-    broken = next(stage for stage in told["stages"] if not stage["holds"])
+    ill = [each for each in told["stages"] if not (each["holds"] or each["attacks"])]
+    broken = min(ill, key=lambda each: int(each["viewers"]))
     found = (
         ("{} were refused", broken["refused"]),
         ("{} were broken off", broken["errors"]),
@@ -91,11 +92,10 @@ def _attacks(stages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _stage(stage: Mapping[str, Any]) -> str:
-    media = stage["media"] or 1.0
     cells = (
         f"{stage['viewers']:,}{' + attack' if stage['attacks'] else ''}",
-        f"{stage['cpu'] / media * stage['viewers']:.2f}",
-        f"{8 * stage['nbytes'] / media * stage['viewers'] / 1e6:,.0f}",
+        f"{_taken(stage, stage['cpu']):.2f}",
+        f"{_taken(stage, 8 * stage['nbytes']) / 1e6:,.0f}",
         f"{stage['memory'] / 1e6:,.0f}",
         f"{stage['tcp'] / 1e6:,.0f}",
         f"{stage['start']:.1f}",
@@ -106,13 +106,19 @@ def _stage(stage: Mapping[str, Any]) -> str:
     return f"<tr>{''.join(f'<td class=number>{cell}</td>' for cell in cells)}</tr>\n"
 
 
+def _taken(stage: Mapping[str, Any], of_all: float) -> float:
+    """In a second, while all come."""
+    times = max(1.0, stage["rush"])
+    return float(of_all / (stage["media"] or 1.0) * stage["viewers"] * times)
+
+
 def _chart(told: Mapping[str, Any]) -> str:
     """Processors that viewers take, as measured, and on to where there are no more."""
     stages = [stage for stage in told["stages"] if stage["media"] and not stage["attacks"]]
     if not stages:
         return ""
     there = told["facts"]["processors"]
-    points = [(each["viewers"], each["cpu"] / each["media"] * each["viewers"]) for each in stages]
+    points = [(each["viewers"], _taken(each, each["cpu"])) for each in stages]
     foreseen = next((e["viewers"] for e in told["limits"] if e["name"] == "processors"), 0)
     most = max([foreseen, *(viewers for viewers, _ in points), told["viewers"]]) * 1.05
     high = max([there, *(used for _, used in points)]) * 1.1

@@ -38,7 +38,7 @@ from pystream.errors import PystreamError
 from pystream.rehearsal import watching
 from pystream.rehearsal.attackers import ANYWHERE, CABLE, MAC, NODE
 from pystream.rehearsal.limits import Stage
-from pystream.rehearsal.players import Playing, Visitor
+from pystream.rehearsal.players import RUSH_SECONDS, Playing, Visitor
 from pystream.server.guard import kernel
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.metrics import parse
@@ -467,6 +467,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
         errors=errors.total() - refused,
         attacks=attacked,
         start=starts[min(len(starts) - 1, len(starts) * 99 // 100)] if starts else 0.0,
+        rush=sum(each["rush"] for each in met) / (count * min(plan.seconds, RUSH_SECONDS)),
         crowd=_crowded(met, plan.players_on, sum(used.values())),
     )
 
@@ -474,8 +475,8 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
 def _crowded(met: Sequence[Mapping[str, Any]], players_on: Sequence[int], node: float) -> float:
     """How much of their processors' time the viewers' programs had: the busiest of them, which has one
     thread, or all together; and where they share processors with the node, these two."""
-    elapsed = max(each["elapsed"] for each in met)
-    together = sum(each["cpu"] for each in met) + (0.0 if players_on else node)
+    elapsed = max(float(each["elapsed"]) for each in met)
+    together = sum(float(each["cpu"]) for each in met) + (0.0 if players_on else node)
     processors = len(players_on) or len(os.sched_getaffinity(0))
     busiest = max(float(each["cpu"]) for each in met)
     return max(busiest, together / processors) / elapsed
