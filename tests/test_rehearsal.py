@@ -19,7 +19,7 @@ from hypothesis import strategies as some
 from pystream.errors import PystreamError
 from pystream.rehearsal import attackers, page, watching
 from pystream.rehearsal import stage as staging
-from pystream.rehearsal.limits import Facts, Stage, limits
+from pystream.rehearsal.limits import Facts, Stage, by_itself, limits
 from pystream.rehearsal.wire import Connection, Response, Task
 from tests.browser.chromium import Chromium
 from tests.test_cli_keyring import SAMPLE
@@ -104,6 +104,23 @@ def test_who_comes_reads_ahead_and_takes_more() -> None:
     assert "as all come and read ahead, and 2.0 times less later" in told["processors"]
 
 
+def test_what_a_node_does_by_itself_is_no_viewers() -> None:
+    """A second of each stage, and 4 ms for each second of film."""
+    stages = [
+        replace(STAGE, viewers=n, media=10.0 * n, cpu=1 + 0.04 * n, busiest=0.5)
+        for n in (25, 50, 100)
+    ]
+    idle = by_itself(stages)
+    assert idle == pytest.approx(0.1)
+    (found,) = (each for each in limits(FACTS, stages[-1], idle) if each.name == "processors")
+    assert found.viewers in (449, 450) and "and the node 100 by itself" in found.why
+    # One stage says nothing of it, nor do those whose cost is none of their viewers'.
+    assert by_itself(stages[:1]) == by_itself(stages[:1] * 2) == 0.0
+    falling = [stages[2], replace(stages[0], media=2000.0)]
+    assert by_itself(falling) == pytest.approx(0.5 * 2.0 / 10)
+    assert by_itself([replace(each, cpu=each.media**2) for each in stages]) == 0.0
+
+
 def test_the_busiest_worker_is_full_before_the_others() -> None:
     """One has had three of five processor seconds, a fifth more than its share."""
     (count,) = {foreseen(replace(STAGE, busiest=3.0))["processors"]}
@@ -122,9 +139,9 @@ def test_no_more_are_foreseen_than_processors_have_time_for(
     busiest = min(cpu, cpu / workers * uneven)
     stage = replace(STAGE, cpu=cpu, busiest=busiest, viewers=viewers, media=10.0 * viewers)
     found = foreseen(stage, workers=workers, processors=workers)["processors"]
-    assert 0 <= found <= workers / stage.processors
+    assert 0 <= found <= workers / stage.processors()
     if busiest <= cpu / workers:
-        assert found == pytest.approx(0.95 * workers / stage.processors, abs=1)
+        assert found == pytest.approx(0.95 * workers / stage.processors(), abs=1)
 
 
 @pytest.mark.parametrize(

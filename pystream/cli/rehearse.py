@@ -43,8 +43,8 @@ processors, though: rehearse when nobody watches.
 _EPILOG = """\
 Played are a quarter of the viewers, half of them, and all, until a stage does
 not hold: somebody is refused, broken off, or has to wait. What a viewer costs
-is taken from the last stage that held; with the limits that are set, that says
-how many there may be. Where a stream's access is signed or external, viewers
+is taken from the stages that held; with the limits that are set, that says how
+many there may be. Where a stream's access is signed or external, viewers
 come with passwords instead, and conditions (hours, networks, countries, sites)
 are left out.
 
@@ -245,7 +245,7 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     """What is told: plain values."""
     from dataclasses import asdict
 
-    from pystream.rehearsal.limits import limits
+    from pystream.rehearsal.limits import by_itself, limits
 
     stages: list[Stage] = []
 
@@ -260,7 +260,8 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     holds = all(play(viewers) for viewers in counts)
     well = [stage for stage in stages if stage.holds]
     # Where not even a few are served, what they cost is told of those.
-    found = limits(facts, (well or stages)[-1]) if (well or stages)[-1].media else []
+    last, idle = (well or stages)[-1], by_itself(well)
+    found = limits(facts, last, idle) if last.media else []
     foreseen = next((each.viewers for each in found if not each.of_source), None)
     if options.until_it_breaks and foreseen is not None:
         # Where not all of them hold, it breaks somewhere below.

@@ -2,21 +2,25 @@
 
 A viewer costs processor time for each second of film that he is sent; so many of these seconds as a processor
 can send in a second, so many viewers it has. Those who come read ahead, so while all of them come they take
-more than they do later, which `rush` has: whoever is late then has to wait. Connections are dealt out to
-workers by chance, so one of them has more than the others: of n viewers, by a share that falls with the
-square root of n. As soon as the busiest one has no time left, its viewers wait.
+more than they do later, which `rush` has: whoever is late then has to wait. What a node does by itself,
+whoever watches, is told from that by stages with fewer and more of them. Connections are dealt out to workers
+by chance, so one of them has more than the others: of n viewers, by a share that falls with the square root
+of n. As soon as the busiest one has no time left, its viewers wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, sqrt
+from statistics import mean
 
 # Above this, waiting becomes noticeable; a queue grows without bound as its server gets busy.
 _BUSY = 0.95
 # Above this, viewers' programs are late themselves.
 _CROWDED = 0.9
+# Of what was used in a stage. More than that would be chance.
+_MOST_BY_ITSELF = 0.5
 # What has to be left for all else.
 _MEMORY = 0.9
 _CARD = 0.95
@@ -67,10 +71,9 @@ class Stage:
         """How many times as much as in real time viewers take when they come."""
         return max(1.0, self.rush)
 
-    @property
-    def processors(self) -> float:
-        """That one viewer takes who comes with all the others."""
-        return self.cpu / self.media * self.times
+    def processors(self, idle: float = 0.0) -> float:
+        """That one viewer takes who comes with all the others, where the node takes `idle` by itself."""
+        return (self.cpu - idle * self.seconds) / self.media * self.times
 
     @property
     def bps(self) -> float:
@@ -110,18 +113,34 @@ class Limit:
     of_source: bool = False
 
 
-def limits(facts: Facts, stage: Stage) -> list[Limit]:
-    """All there are, the first to be reached first; those of one address last, as they bind nobody else."""
-    found = [*_measured(facts, stage), *_set(facts, stage)]
+def by_itself(stages: Sequence[Stage]) -> float:
+    """How much of a processor a node takes in stages like these, whoever watches: what a line through them,
+    of processor time over seconds of film, has where there is no film (least squares)."""
+    if len(stages) < 2:
+        return 0.0
+    media, cpu = mean(each.media for each in stages), mean(each.cpu for each in stages)
+    spread = sum((each.media - media) ** 2 for each in stages)
+    if not spread:
+        return 0.0
+    slope = sum((each.media - media) * (each.cpu - cpu) for each in stages) / spread
+    last = stages[-1]
+    return min(max(0.0, cpu - slope * media), _MOST_BY_ITSELF * last.cpu) / last.seconds
+
+
+def limits(facts: Facts, stage: Stage, idle: float = 0.0) -> list[Limit]:
+    """All there are, the first to be reached first; those of one address last, as they bind nobody else.
+    `idle`: how much of a processor the node takes by itself."""
+    found = [*_measured(facts, stage, idle), *_set(facts, stage)]
     return sorted(found, key=lambda limit: (limit.of_source, limit.viewers))
 
 
-def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
+def _measured(facts: Facts, stage: Stage, idle: float) -> Iterator[Limit]:
     yield Limit(
         name="processors",
-        viewers=_of_processors(facts, stage),
-        why=f"a viewer takes {1000 * stage.processors:.2f} thousandths of a processor{_ahead(stage)}; workers"
-        f" of the node: {facts.workers}, processors for them: {facts.processors:g}",
+        viewers=_of_processors(facts, stage, idle),
+        why=f"a viewer takes {1000 * stage.processors(idle):.2f} thousandths of a processor{_ahead(stage)},"
+        f" and the node {1000 * idle:.0f} by itself; workers of the node: {facts.workers}, processors for"
+        f" them: {facts.processors:g}",
         change="more or faster processors; longer segments; no encryption of each viewer's own keys; a CDN in"
         " front",
         measured=True,
@@ -147,11 +166,12 @@ def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
         )
 
 
-def _of_processors(facts: Facts, stage: Stage) -> int:
-    all_busy = _BUSY * facts.processors / stage.processors
+def _of_processors(facts: Facts, stage: Stage, idle: float) -> int:
+    each = stage.processors(idle)
+    all_busy = max(0.0, _BUSY * facts.processors - idle) / each
     # How much more than its share the busiest worker had; its processor is full before the others are.
     uneven = max(0.0, stage.busiest * facts.workers / stage.cpu - 1) if stage.cpu else 0.0
-    share = stage.processors / facts.workers
+    share = each / facts.workers
     viewers = all_busy
     for _ in range(32):
         more = uneven * sqrt(stage.viewers / max(viewers, 1.0))
