@@ -93,7 +93,7 @@ def test_what_is_foreseen() -> None:
 
 def test_who_comes_reads_ahead_and_takes_more() -> None:
     """Twice as much, while all come: half as many there may be, of whatever counts bits or processors."""
-    bounds = {"link_bps": 10**9, "egress_bps": 10**9, "tenant_bps": 10**9}
+    bounds: dict[str, Any] = {"link_bps": 10**9, "egress_bps": 10**9, "tenant_bps": 10**9}
     usual, rush = foreseen(**bounds), foreseen(replace(STAGE, rush=2.0), **bounds)
     for name in ("processors", "network card", "egress", "rate of the tenant"):
         assert rush[name] == usual[name] // 2
@@ -259,8 +259,8 @@ def test_who_finds_no_player_comes_again_after_a_pause() -> None:
         def ask(self, connection: Connection, wanted: bytes) -> Task[Response | None]:
             self.asked += 1
             self.loop.ending = self.asked == 5
+            yield from ()
             return Response(200, 9, 9, 0.0, 0.0, 0.0, b"<html></html>", None)
-            yield 0.0
 
     attack = Attack({"url": f"http://{attackers.NODE[4]}/acme/film/master.m3u8"})
     pauses = list(attackers._reads_nothing(attack, 1))
