@@ -27,7 +27,7 @@ from pystream.acl.streams import Stream, StreamSettings
 from pystream.server.gauges import Board
 from pystream.server.guard.limiter import TABLE_BYTES, Limiter, Refusal
 from pystream.server.routes import Kind
-from pystream.server.settings import Budget, Guard, Network
+from pystream.server.settings import Budget, Guard, Network, load
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
 from tests.test_serve import SAMPLE, Node, fetch, node_in
@@ -187,6 +187,15 @@ def test_mistakes_and_connections_have_budgets_and_proxies_none() -> None:
         assert all(limiter.connect(exempt) == () for _ in range(9))
         assert all(limiter.shakes(exempt) for _ in range(9))
         assert all(limiter.erred(exempt) is None for _ in range(9))
+
+
+def test_the_machines_own_addresses_are_exempt_unless_the_environment_names_none() -> None:
+    """So limits are tried on one machine, as README says."""
+    none = load(None, {"PYSTREAM_GUARD_EXEMPT": ""}).guard
+    for settings, wanted in ((Guard(), [True, True]), (none, [False, False])):
+        limiter = Shared(Guard(exempt=settings.exempt, open_connections=1)).limiter()
+        held = [[limiter.connect(host) for _ in range(2)] for host in ("127.0.0.5", "::1")]
+        assert [other is not None for _, other in held] == wanted
 
 
 def test_a_source_and_its_network_have_only_so_many_connections_open(
