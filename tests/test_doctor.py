@@ -64,6 +64,14 @@ def test_what_should_be_otherwise(machine: Machine, what: str, state: str, line:
         assert ("[Service]\n" in files(found)[file]) == (file == UNIT_FILE)
 
 
+def test_each_says_one_sentence_and_ends_it_with_nothing() -> None:
+    bad = Machine(None, None, None, 1024, 1, False, False, None, "it is away", "it is missing")
+    for machine in (GOOD, bad, replace(bad, cookies=0), replace(bad, cookies=2)):
+        for syn in ("auto", "nftables", "observe", "off"):
+            for each in findings(Settings(guard=Guard(syn=syn)), machine):
+                assert ". " not in each.said and each.said[-1] not in ".:;,", each.said
+
+
 @pytest.mark.parametrize(
     ("syn", "state"), [("auto", NOTE), ("nftables", WRONG), ("observe", NOTE), ("off", NOTE)]
 )

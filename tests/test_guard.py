@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import select
 import signal
 import socket
 import ssl
@@ -14,20 +15,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pystream import _core
+from pystream.acl.store import Store
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.server.gauges import Board
 from pystream.server.guard.limiter import TABLE_BYTES, Limiter, Refusal
 from pystream.server.routes import Kind
-from pystream.server.settings import Budget, Guard, Network
+from pystream.server.settings import Budget, Guard, Network, load
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
-from tests.test_serve import Node, fetch, node_in
+from tests.test_serve import SAMPLE, Node, fetch, node_in
 from tests.waiting import PATIENCE, until
 
 HOST = "192.0.2.7"
@@ -184,6 +187,15 @@ def test_mistakes_and_connections_have_budgets_and_proxies_none() -> None:
         assert all(limiter.connect(exempt) == () for _ in range(9))
         assert all(limiter.shakes(exempt) for _ in range(9))
         assert all(limiter.erred(exempt) is None for _ in range(9))
+
+
+def test_the_machines_own_addresses_are_exempt_unless_the_environment_names_none() -> None:
+    """So limits are tried on one machine, as README says."""
+    none = load(None, {"PYSTREAM_GUARD_EXEMPT": ""}).guard
+    for settings, wanted in ((Guard(), [True, True]), (none, [False, False])):
+        limiter = Shared(Guard(exempt=settings.exempt, open_connections=1)).limiter()
+        held = [[limiter.connect(host) for _ in range(2)] for host in ("127.0.0.5", "::1")]
+        assert [other is not None for _, other in held] == wanted
 
 
 def test_a_source_and_its_network_have_only_so_many_connections_open(
@@ -548,6 +560,55 @@ def test_who_begins_requests_and_does_not_end_them_makes_mistakes(node: Node) ->
         assert statuses(node, source, 1, "/none")[0][0] == then
 
 
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /acme/film/ HTTP/1.1\r\nHost: a\r\nX-More: ",
+        b"POST /acme/film/session HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+    ],
+    ids=["head", "body"],
+)
+def test_a_request_has_its_time_however_it_trickles_in(node: Node, begun: bytes) -> None:
+    """Each byte comes soon enough behind the one before, and all of them never."""
+    start(node, "", "[limits]\nheader_seconds = 0.5\nbody_seconds = 0.5\nidle_seconds = 600\n")
+    with socket.create_connection(("127.0.0.1", node.port), PATIENCE) as peer:
+        peer.sendall(begun)
+
+        def is_over() -> bool:
+            try:
+                peer.sendall(b"x")
+            except OSError:
+                return True
+            return bool(select.select([peer], [], [], 0)[0])
+
+        until(is_over)
+        with suppress(ConnectionResetError):
+            assert peer.recv(12) in (b"", b"HTTP/1.1 408")
+
+
+def test_who_takes_a_little_now_and_then_is_given_up(node: Node) -> None:
+    """Some bytes at each turn, which any byte a second would do for, and far fewer than have to be taken."""
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        whole = replace(FILM.settings, sources=(str(SAMPLE),), segment_duration_ms=3_600_000)
+        store.add_stream("acme", "whole", whole, who="test", now=0)
+    start(node, "", "[limits]\nsend_stall_seconds = 1\nsend_bytes_a_second = 1_000_000\n")
+    path = node.film("whole")
+    length = len(node.get(path)[2])
+    taken = 0
+    with socket.socket() as peer, closing(connect(node, "127.0.0.6")) as other:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(PATIENCE)
+        peer.connect(("127.0.0.1", node.port))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        with suppress(ConnectionResetError):
+            while came := peer.recv(1024):
+                taken += len(came)
+                # As long as these take, a turn lasts.
+                for _ in range(4):
+                    assert fetch(other, "/acme/film/")[0] == 200
+    assert 0 < taken < length
+
+
 def test_mistakes_in_the_office_are_counted(node: Node) -> None:
     guard = '[guard]\nexempt = []\nerrors = "2 at once, 1 a minute"\n'
     start(node, "", guard + "[console]\nenabled = true\n")
@@ -563,6 +624,22 @@ def test_mistakes_are_counted_whatever_they_are_about(node: Node) -> None:
     assert [status for status, _ in found] == [404, 404, 403]
     assert statuses(node, "127.0.0.5", 1, "/other") == [(503, "keep")]
     assert statuses(node, "127.0.0.5", 1) == [(200, "keep")]
+
+
+def test_a_forged_grant_takes_nothing_from_the_real_one(node: Node) -> None:
+    """Who asks is counted before the grant is looked at, and the grant when it is right: who makes some up
+    fills no table, and spends no budget but that of the own address."""
+    guard = '[guard]\nexempt = []\ngrant_segments = "3 at once, 1 a minute"\n'
+    start(
+        node, "", guard + 'segments = "12 at once, 1 a minute"\nslowed = "99 at once, 1 a minute"\n'
+    )
+    path = node.film()
+    grant = path.split("/")[2]
+    forged = path.replace(grant, grant[:-4] + ("AAAA" if grant[-4:] != "AAAA" else "BBBB"))
+    assert [node.get(forged)[0] for _ in range(8)] == [403] * 8
+    assert [node.get(path)[0] for _ in range(4)] == [200] * 3 + [503]
+    # The address has asked twelve times.
+    assert node.get(forged)[0] == 503
 
 
 def test_one_viewer_fetches_no_more_than_one_plays(node: Node) -> None:

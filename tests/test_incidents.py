@@ -14,10 +14,13 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ import trio
 from sqlalchemy import text as sql
 from sqlalchemy import update
 
-from pystream import _core
+from pystream import _core, server
 from pystream.acl.evidence import KEY_NAME, package, pem, verify
 from pystream.acl.incidents import LONGEST_S, Event, Incident, Kind, Scope, moment
 from pystream.acl.keys import Keyring
@@ -49,6 +52,7 @@ from pystream.errors import (
     StoreError,
 )
 from pystream.rehearsal.attackers import NODE
+from pystream.rehearsal.players import Playing, Visitor
 from pystream.server.desk import listen
 from pystream.server.gauges import Board
 from pystream.server.guard import detector as detecting
@@ -238,46 +242,82 @@ def test_a_hold_wants_two_persons(stores: Stores) -> None:
     store, incident = kept(stores), attacked(stores)
     until, late = NOW + 30 * DAY_S, NOW + 8 * DAY_S
     with pytest.raises(InvalidValue, match="nobody has asked"):
-        store.confirm_hold(incident.id, who="eva", now=NOW)
+        store.confirm(incident.id, who="eva", now=NOW)
     asked = store.ask_to_hold(incident.id, until, "Az. 12 Js 345/31", who="eva", now=NOW)
     assert asked.hold is None and asked.asked is not None and not asked.asked.holds(NOW)
     assert store.old(late, late) == [incident.id]
     with pytest.raises(InvalidValue, match="another person"):
-        store.confirm_hold(incident.id, who="eva", now=NOW)
-    held = store.confirm_hold(incident.id, who="maria", now=NOW + 1)
+        store.confirm(incident.id, who="eva", now=NOW)
+    held = store.confirm(incident.id, who="maria", now=NOW + 1)
     assert held.hold is not None and held.hold.holds(NOW + 2)
     assert retention(stores).shred_incidents(late) == 0
     assert len(store.events(incident.id, who="eva", now=late)) == 3
     # Another end wants both again, and until then the one that is there stands.
     store.ask_to_hold(incident.id, until - 1, "shorter", who="maria", now=NOW + 2)
     assert store.old(until, until - 1) == []
-    back = store.release(incident.id, who="maria", now=NOW + 2)
+    back = store.withdraw(incident.id, who="maria", now=NOW + 2)
     assert back.asked is None and back.hold == held.hold
     store.ask_to_hold(incident.id, until + 1, "longer", who="maria", now=NOW + 2)
-    store.confirm_hold(incident.id, who="eva", now=NOW + 3)
+    store.confirm(incident.id, who="eva", now=NOW + 3)
     assert store.old(until + 1, until) == [] and store.old(until + 2, until + 1) == [incident.id]
-    store.release(incident.id, who="eva", now=NOW + 4)
+    # Nobody alone ends it, or could have evidence destroyed.
+    with pytest.raises(InvalidValue, match="reason"):
+        store.ask_to_release(incident.id, " ", who="eva", now=NOW + 4)
+    ending = store.ask_to_release(incident.id, "closed", who="eva", now=NOW + 4)
+    assert ending.hold is not None and ending.asked is not None and ending.asked.until is None
+    assert retention(stores).shred_incidents(late) == 0
+    with pytest.raises(InvalidValue, match="another person"):
+        store.confirm(incident.id, who="eva", now=NOW + 4)
+    assert store.withdraw(incident.id, who="eva", now=NOW + 5).hold == ending.hold
+    store.ask_to_release(incident.id, "closed indeed", who="maria", now=NOW + 6)
+    ended = store.confirm(incident.id, who="eva", now=NOW + 7)
+    assert ended.hold is None and ended.asked is None
+    with pytest.raises(InvalidValue, match="is not held"):
+        store.ask_to_release(incident.id, "again", who="eva", now=NOW + 8)
     assert retention(stores).shred_incidents(late) == 1
     told = [(each.who, each.action) for each in store.custody(incident.id)]
     assert told == [
         *(("pystream", "opened"), ("eva", "hold asked for"), ("maria", "hold confirmed")),
         *(("eva", "shown"), ("maria", "hold asked for"), ("maria", "hold not asked for")),
         *(("maria", "hold asked for"), ("eva", "hold confirmed")),
-        *(("eva", "hold ended"), ("pystream", "shredded")),
+        *(("eva", "end asked for"), ("eva", "end not asked for")),
+        *(("maria", "end asked for"), ("eva", "hold ended"), ("pystream", "shredded")),
     ]
     reason = store.custody(incident.id)[1].detail
     assert reason == f"Az. 12 Js 345/31 (until {moment(until)})"
+    assert store.custody(incident.id)[8].detail == "closed"
+
+
+def test_an_incident_says_when_its_sources_are_destroyed(stores: Stores) -> None:
+    store, incident = kept(stores), attacked(stores)
+    assert incident.kept_until(7) == NOW + 7 * DAY_S
+    # Asked for is not held.
+    asked = store.ask_to_hold(incident.id, NOW + 30 * DAY_S, "case", who="eva", now=NOW)
+    assert asked.kept_until(7) == NOW + 7 * DAY_S
+    held = store.confirm(incident.id, who="maria", now=NOW)
+    assert (held.kept_until(7), held.kept_until(99)) == (NOW + 30 * DAY_S, NOW + 99 * DAY_S)
+    # By then they are there, and a second later they are not.
+    assert retention(stores).shred_incidents(NOW + 30 * DAY_S - 1) == 0
+    assert retention(stores).shred_incidents(NOW + 30 * DAY_S) == 1
+    assert store.incident(incident.id).kept_until(7) is None
 
 
 @pytest.mark.parametrize(
-    ("until", "reason"), [(NOW, "x"), (NOW + 9, " "), (NOW + 9, "a\nb"), (NOW + 9, "x" * 501)]
+    ("until", "reason"),
+    [
+        *((NOW, "x"), (NOW + 9, " "), (NOW + 9, "a\nb"), (NOW + 9, "x" * 501)),
+        # Two persons may ask for another year when this one is over.
+        (NOW + 366 * DAY_S + 1, "x"),
+    ],
 )
 def test_a_hold_has_a_reason_and_an_end(stores: Stores, until: int, reason: str) -> None:
     incident = attacked(stores)
     with pytest.raises(InvalidValue):
         kept(stores).ask_to_hold(incident.id, until, reason, who="eva", now=NOW)
-    with pytest.raises(InvalidValue):
-        kept(stores).release(incident.id, who="eva", now=NOW)
+    for refuse in (kept(stores).withdraw, kept(stores).confirm):
+        with pytest.raises(InvalidValue):
+            refuse(incident.id, who="eva", now=NOW)
+    kept(stores).ask_to_hold(incident.id, NOW + 366 * DAY_S, "x" * 500, who="eva", now=NOW)
 
 
 def test_what_is_shredded_cannot_be_held(stores: Stores) -> None:
@@ -376,6 +416,34 @@ def test_chains_hold_even_against_who_signs(tmp_path: Path, change: str) -> None
     with pytest.raises(NotProven):
         verify(resigned(CHANGES[change](files)), [SIGNER.verifier])
     stores.close()
+
+
+@pytest.mark.parametrize("where", ["before", "between", "behind", "as a comment", "twice"])
+def test_a_package_has_nothing_beside_its_files(tmp_path: Path, where: str) -> None:
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    data = exported(stores)
+    stores.close()
+    verify(data, [SIGNER.verifier])
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        begin = archive.start_dir
+    spoiled = {
+        "before": b"x" + data,
+        "between": data[:begin]
+        + b"x"
+        + data[begin:-6]
+        + (begin + 1).to_bytes(4, "little")
+        + bytes(2),
+        "behind": data + b"x",
+        "as a comment": data[:-2] + b"\1\0x",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = io.BytesIO(data)
+        with zipfile.ZipFile(made, "a") as archive:
+            archive.writestr("README.txt", archive.read("README.txt"))
+    spoiled["twice"] = made.getvalue()
+    with pytest.raises(MalformedDocument):
+        verify(spoiled[where], [SIGNER.verifier])
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x05\x06" + bytes(18), b"x" * 100])
@@ -887,6 +955,64 @@ def test_each_kind_of_attack_is_an_incident_of_its_own(node: Node) -> None:
     assert found == set()
 
 
+def new_passwords(node: Node, count: int) -> list[str]:
+    command = [sys.executable, "-m", "pystream", "password", "add", "acme/course"]
+    done = subprocess.run(
+        [*command, "--count", str(count), "--json"],
+        cwd=node.folder,
+        env=environment(),
+        check=True,
+        capture_output=True,
+    )
+    return [each["password"] for each in json.loads(done.stdout)["passwords"]]
+
+
+def zaps(node: Node, source: str) -> None:
+    """Six segments here, six there, with their key, as fast as the node answers."""
+    path, lines = playlist(node, source, "long")
+    segments = [line for line in lines if line[:1] not in ("", "#")]
+    connection = asking(node, source)
+    with closing(connection):
+        for turn in range(60):
+            assert fetch(connection, path)[0] == 200
+            at = 9000 * turn % (len(segments) - 6)
+            for line in segments[at : at + 6]:
+                assert fetch(connection, urljoin(path, line))[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.needs("ffmpeg")
+def test_a_full_hall_and_one_who_zaps_are_no_attack_of_a_real_node(node: Node) -> None:
+    """300 behind one address, by the usual budgets: a tenth type two wrong passwords, and all come at once
+    and play; another one zaps. What is an attack is noticed after that, so all else has been judged."""
+    add_streams(node)
+    begin(node, "[guard]\nexempt = []\n")
+    hall, zapper = "127.0.0.30", "127.0.0.31"
+    passwords = new_passwords(node, 300)
+    for number, password in enumerate(passwords[::10]):
+        for typed in (f"{number}", f"{password[:-1]}"):
+            assert asked(node, hall, "/acme/course/session", {"password": typed}) == 403
+    plan = {
+        "url": f"http://127.0.0.1:{node.port}/acme/course/master.m3u8",
+        "visitors": [Visitor(password, hall) for password in passwords],
+        "playing": asdict(Playing(len(passwords), 4.0, together=True, stall=0.0)),
+        "processors": (),
+    }
+    command = [sys.executable, "-m", "pystream.rehearsal.players"]
+    done = subprocess.run(
+        command, input=json.dumps(plan), check=True, capture_output=True, text=True
+    )
+    met = json.loads(done.stdout)
+    assert met["errors"] == {} and met["requests"]["session"] == 300, met
+    zaps(node, zapper)
+    assert node.events("source-slowed") == node.events("source-banned") == []
+    for n in range(700):
+        assert asked(node, "127.0.0.24", f"/wp-admin/{n}.php") in (404, 503)
+    until(lambda: kinds(node))
+    assert sources(node) == {Kind.PROBING: {"127.0.0.24"}}
+    assert [each["kind"] for each in node.events("incident-opened")] == ["probing"]
+
+
 @pytest.mark.slow
 @pytest.mark.needs("ffmpeg")
 def test_who_goes_on_is_limited_then_banned_and_loses_what_is_open(node: Node) -> None:
@@ -1017,7 +1143,22 @@ def test_the_operators_webhook_is_told_without_an_address(tmp_path: Path) -> Non
     ]
     assert {each["incident"]["kind"] for each in bodies} == {"probing"}
     assert (bodies[1]["limited"], bodies[1]["banned"]) == (1, 0)
-    assert bodies[2]["incident"]["events"] == 1
+    # As many as are known of when it is told, be they stored or not.
+    assert [each["incident"]["events"] for each in bodies] == [1, 1, 1]
+    assert [each["incident"]["sources"] for each in bodies] == [1, 1, 1]
+    assert {each["node"] for each in bodies} == {socket.gethostname()}
+    begun, _, over = (datetime.fromisoformat(each["at"]).timestamp() for each in bodies)
+    assert over - begun >= 60
+    opened_at, gone_at = (bodies[0]["incident"][name] for name in ("opened_at", "kept_until"))
+    days = datetime.fromisoformat(gone_at) - datetime.fromisoformat(opened_at)
+    assert days.days == 7 and bodies[0]["at"] >= opened_at
+    # What of it is described, and nothing else.
+    shown = (Path(server.__file__).parent / "pystream.example.toml").read_text()
+    shown = shown.partition("# A URL that is told of incidents")[2].partition("webhook =")[0]
+    words = set(re.findall(r"[a-z_]+", shown))
+    for each in bodies:
+        assert each.keys() | each["incident"].keys() <= words
+        assert each["event"] in shown
     assert all(HALL.encode() not in each.body for each in site.requests)
     assert site.requests[0].headers["content-type"] == "application/json"
     stores.close()
@@ -1065,9 +1206,17 @@ def test_the_page_has_two_hours_of_load_refusals_bans_and_incidents(stores: Stor
     incident = attacked(stores)
     held = kept(stores)
     held.ask_to_hold(incident.id, NOW + 99, "case", who="eva", now=NOW)
-    held.confirm_hold(incident.id, who="maria", now=NOW)
-    page = hours().page(held.listed(), NOW + 9000)
-    assert "1 incident is open: passwords" in page and ">held<" in page
+    held.confirm(incident.id, who="maria", now=NOW)
+    # The hold is over; they are there for their days.
+    page = hours().page(held.listed(), 7, NOW + 9000)
+    assert "1 incident is open: passwords" in page
+    assert f">sealed until {moment(NOW + 7 * DAY_S)}<" in page
+    assert f">held until {moment(NOW + 99)}<" in hours().page(held.listed(), 0, NOW + 98)
+    retention(stores).shred_incidents(NOW + 8 * DAY_S)
+    page = hours().page(held.listed(), 7, NOW + 9000)
+    assert f">destroyed {moment(NOW + 8 * DAY_S)}<" in page
+    incident = opened(stores)
+    page = hours().page(held.listed(), 7, NOW + 9000)
     charts = page.split("<section")
     (load,) = [each for each in charts if "Requests a second" in each]
     points = re.findall(r"([\d.]+),([\d.]+)", load.partition("polyline")[2])
@@ -1080,12 +1229,12 @@ def test_the_page_has_two_hours_of_load_refusals_bans_and_incidents(stores: Stor
     # Ten minutes, forty minutes ago.
     assert abs(float(width) - 60) < 2 and abs(float(x) + float(width) - 480) < 2
     assert SOURCE not in page and OTHER not in page
-    calm = Timeline().page((), NOW)
+    calm = Timeline().page((), 7, NOW)
     assert "No incident is open" in calm and "None so far." in calm
 
 
 def test_the_page_may_do_nothing_but_show_itself() -> None:
-    page, policy = Timeline().page((), NOW), headers()["Content-Security-Policy"]
+    page, policy = Timeline().page((), 7, NOW), headers()["Content-Security-Policy"]
     style = page.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(sha256(style.encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; frame-ancestors 'none'"
@@ -1228,15 +1377,23 @@ def test_an_incident_by_the_command_line(here: Path) -> None:
     refused(2, *hold, "--confirm", "--by", "maria")
     refused(2, *hold, "--until", "2999-01-01")
     refused(2, *hold, "--until", "2001-01-01", "--reason", "x")
-    done(*hold, "--until", "2999-01-01", "--reason", "Az. 12 Js 345/31", "--by", "eva")
+    assert "366 days" in refused(2, *hold, "--until", "2999-01-01", "--reason", "x")
+    today = datetime.now(UTC)
+    goes = f"{datetime.fromisoformat(listed['opened_at']) + timedelta(7):%Y-%m-%dT%H:%M:%SZ}"
+    assert listed["kept_until"] == goes and f"until {goes}\n" in done("incident", "list")
+    assert f"kept until    {goes}\n" in done("incident", "show", id)
+    last, until = today + timedelta(300), f"{today + timedelta(301):%Y-%m-%dT00:00:00Z}"
+    day = f"{last:%Y-%m-%d}"
+    done(*hold, "--until", day, "--reason", "Az. 12 Js 345/31", "--by", "eva")
     assert "another person" in refused(2, *hold, "--confirm", "--by", "eva")
     assert cli(*hold, "--confirm", "--by", "maria")["hold"] == {
-        "until": "2999-01-02T00:00:00Z",
+        "until": until,
         "reason": "Az. 12 Js 345/31",
         "by": "eva",
         "confirmed_by": "maria",
     }
-    assert "held until 2999-01-02" in done("incident", "list")
+    assert f"until {until}; held until {until} by eva and maria\n" in done("incident", "list")
+    assert cli("incident", "show", id)["kept_until"] == until
     # Exported, and verified elsewhere.
     (here / "key.vkey").write_text(done("incident", "key"))
     made = cli("incident", "export", id, "-o", "out.zip", "--by", "eva")
@@ -1253,5 +1410,15 @@ def test_an_incident_by_the_command_line(here: Path) -> None:
     assert "none of these keys" in refused(
         1, "incident", "verify", "out.zip", "--public-key", "other.vkey"
     )
-    done(*hold, "--release", "--by", "eva")
+    for wanted in ("key.pem", "out.zip"):
+        (here / "key.pem").write_text(done("incident", "key", "--pem"))
+        said = refused(1, "incident", "verify", "out.zip", "--public-key", wanted)
+        assert f"{wanted}: " in said and "`pystream incident key` prints without --pem" in said
+    refused(2, *hold, "--release", "--by", "eva")
+    refused(2, *hold, "--confirm", "--reason", "x", "--by", "eva")
+    said = done(*hold, "--release", "--reason", "closed", "--by", "eva")
+    assert "eva asks to end that: not confirmed yet" in said
+    assert done(*hold, "--withdraw", "--by", "eva").endswith(" by eva and maria\n")
+    done(*hold, "--release", "--reason", "closed", "--by", "maria")
+    assert done(*hold, "--confirm", "--by", "eva") == f"incident {id}: not held\n"
     assert "no incident 99" in refused(1, "incident", "show", "99")

@@ -16,11 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pystream.rehearsal import page
-from pystream.rehearsal.limits import Facts, Stage, limits
+from pystream.errors import PystreamError
+from pystream.rehearsal import attackers, page, watching
+from pystream.rehearsal import stage as staging
+from pystream.rehearsal.limits import Facts, Stage, by_itself, limits
+from pystream.rehearsal.wire import Connection, Response, Task
 from tests.browser.chromium import Chromium
 from tests.test_cli_keyring import SAMPLE
 from tests.test_page import accessible
+from tests.waiting import PATIENCE
 
 # 100 viewers who have had 10 s of film each, at 4 Mbit/s, for half a processor's time.
 STAGE = Stage(
@@ -39,6 +43,8 @@ STAGE = Stage(
     errors=0,
     attacks={},
     start=0.1,
+    rush=1.0,
+    crowd=0.2,
 )
 FACTS = Facts(
     processors=2,
@@ -85,6 +91,36 @@ def test_what_is_foreseen() -> None:
     ]
 
 
+def test_who_comes_reads_ahead_and_takes_more() -> None:
+    """Twice as much, while all come: half as many there may be, of whatever counts bits or processors."""
+    bounds: dict[str, Any] = {"link_bps": 10**9, "egress_bps": 10**9, "tenant_bps": 10**9}
+    usual, rush = foreseen(**bounds), foreseen(replace(STAGE, rush=2.0), **bounds)
+    for name in ("processors", "network card", "egress", "rate of the tenant"):
+        assert rush[name] == usual[name] // 2
+    assert rush["memory"] == usual["memory"]
+    # Who watches takes what the film takes, however little they had in a stage that did not hold.
+    assert foreseen(replace(STAGE, rush=0.5), **bounds) == usual
+    told = {each.name: each.why for each in limits(FACTS, replace(STAGE, rush=2.0))}
+    assert "as all come and read ahead, and 2.0 times less later" in told["processors"]
+
+
+def test_what_a_node_does_by_itself_is_no_viewers() -> None:
+    """A second of each stage, and 4 ms for each second of film."""
+    stages = [
+        replace(STAGE, viewers=n, media=10.0 * n, cpu=1 + 0.04 * n, busiest=0.5)
+        for n in (25, 50, 100)
+    ]
+    idle = by_itself(stages)
+    assert idle == pytest.approx(0.1)
+    (found,) = (each for each in limits(FACTS, stages[-1], idle) if each.name == "processors")
+    assert found.viewers in (449, 450) and "and the node 100 by itself" in found.why
+    # One stage says nothing of it, nor do those whose cost is none of their viewers'.
+    assert by_itself(stages[:1]) == by_itself(stages[:1] * 2) == 0.0
+    falling = [stages[2], replace(stages[0], media=2000.0)]
+    assert by_itself(falling) == pytest.approx(0.5 * 2.0 / 10)
+    assert by_itself([replace(each, cpu=each.media**2) for each in stages]) == 0.0
+
+
 def test_the_busiest_worker_is_full_before_the_others() -> None:
     """One has had three of five processor seconds, a fifth more than its share."""
     (count,) = {foreseen(replace(STAGE, busiest=3.0))["processors"]}
@@ -103,9 +139,9 @@ def test_no_more_are_foreseen_than_processors_have_time_for(
     busiest = min(cpu, cpu / workers * uneven)
     stage = replace(STAGE, cpu=cpu, busiest=busiest, viewers=viewers, media=10.0 * viewers)
     found = foreseen(stage, workers=workers, processors=workers)["processors"]
-    assert 0 <= found <= workers / stage.processors
+    assert 0 <= found <= workers / stage.processors()
     if busiest <= cpu / workers:
-        assert found == pytest.approx(0.95 * workers / stage.processors, abs=1)
+        assert found == pytest.approx(0.95 * workers / stage.processors(), abs=1)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +156,115 @@ def test_no_more_are_foreseen_than_processors_have_time_for(
 )
 def test_what_holds(change: dict[str, Any], holds: bool) -> None:
     assert replace(STAGE, **change).holds is holds
+
+
+@pytest.mark.parametrize(("crowd", "is_the_nodes"), [(0.5, True), (0.89, True), (0.9, False)])
+def test_what_viewers_programs_have_no_time_for_is_not_the_nodes(
+    crowd: float, is_the_nodes: bool
+) -> None:
+    assert replace(STAGE, crowd=crowd).is_the_nodes is is_the_nodes
+
+
+@pytest.mark.parametrize(
+    ("players_on", "wanted"),
+    # The busier program took 6 of 10 s; both had 8 of 10, or of 20 on two processors; and with the node,
+    # which took 5, they had 13 of all there is.
+    [((7,), 0.8), ((6, 7), 0.6), ((), None)],
+)
+def test_how_much_time_viewers_programs_had(
+    players_on: tuple[int, ...], wanted: float | None
+) -> None:
+    met = [{"cpu": 2.0, "elapsed": 10.0}, {"cpu": 6.0, "elapsed": 10.0}]
+    all_there = len(os.sched_getaffinity(0))
+    assert staging._crowded(met, players_on, 5.0) == (wanted or max(0.6, 1.3 / all_there))
+
+
+def groups(folder: Path, cgroup: str, mounts: str, **files: str) -> Path:
+    """A place in proc(5) whose mounts lie in the folder."""
+    (folder / "cgroup").write_text(cgroup)
+    (folder / "mountinfo").write_text(mounts.format(folder=folder))
+    for name, text in files.items():
+        path = folder / "mount" / name.replace("__", "/").replace("_of_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+TWO = "30 24 0:26 / {folder}/mount rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+ONE = "30 24 0:26 / {folder}/mount rw - cgroup cgroup rw,cpu,cpuacct\n"
+OTHER = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "mounts", "files", "wanted"),
+    [
+        ("0::/a/b\n", TWO, {"a__b__cpu_of_max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", TWO, {"a__b__cpu_of_max": "max 100000\n"}, None),
+        # Of all that it is in, the narrowest counts.
+        (
+            "0::/a/b\n",
+            TWO,
+            {"a__b__cpu_of_max": "max 100000\n", "a__cpu_of_max": "20000 40000\n"},
+            0.5,
+        ),
+        # A container sees its own as the uppermost, whatever it is called outside.
+        ("0::/docker/4711\n", TWO, {"cpu_of_max": "50000 100000\n"}, 0.5),
+        ("0::/\n", TWO, {}, None),
+        (
+            "3:memory:/m\n1:cpu,cpuacct:/a\n",
+            OTHER + ONE,
+            {
+                "a__cpu_of_cfs_quota_us": "30000\n",
+                "a__cpu_of_cfs_period_us": "100000\n",
+                "cpu_of_cfs_quota_us": "-1\n",
+                "cpu_of_cfs_period_us": "100000\n",
+            },
+            0.3,
+        ),
+        ("", "", {}, None),
+    ],
+)
+def test_a_container_has_only_so_much_processor_time(
+    tmp_path: Path, cgroup: str, mounts: str, files: dict[str, str], wanted: float | None
+) -> None:
+    assert watching.quota(groups(tmp_path, cgroup, mounts, **files)) == wanted
+
+
+# What is said where it cannot be
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [(True, "the last word"), (False, "not ready after 0 s")]
+)
+def test_why_a_node_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool, said: str
+) -> None:
+    """What one says that is late is no reason."""
+    monkeypatch.setattr(staging, "_READY_SECONDS", PATIENCE if ends else 0)
+    (tmp_path / "log").write_text("something\nthe last word\n")
+    with (
+        subprocess.Popen(["true"] if ends else ["cat"], stdin=subprocess.PIPE) as process,
+        pytest.raises(PystreamError) as caught,
+    ):
+        staging._wait_for(process, str(tmp_path / "log"))
+    assert said in str(caught.value) and ("last word" in str(caught.value)) is ends
+
+
+def test_who_finds_no_player_comes_again_after_a_pause() -> None:
+    """A page without a script, as often as it is asked for: attackers and viewers are on one machine."""
+
+    class Attack(attackers._Attack):
+        asked = 0
+
+        def ask(self, connection: Connection, wanted: bytes) -> Task[Response | None]:
+            self.asked += 1
+            self.loop.ending = self.asked == 5
+            yield from ()
+            return Response(200, 9, 9, 0.0, 0.0, 0.0, b"<html></html>", None)
+
+    attack = Attack({"url": f"http://{attackers.NODE[4]}/acme/film/master.m3u8"})
+    pauses = list(attackers._reads_nothing(attack, 1))
+    assert len(pauses) == attack.asked == 5
 
 
 # Played
@@ -274,7 +419,9 @@ def test_the_page_is_read_by_all(tmp_path: Path, chromium: Chromium, scheme: str
         "breaks": 800,
         "held": 400,
         "limits": [vars_of(limit) for limit in limits(FACTS, STAGE)],
-        "stages": [vars_of(STAGE) | {"holds": holds} for holds in (True, False)],
+        "stages": [
+            vars_of(STAGE) | {"holds": holds, "is_the_nodes": holds} for holds in (True, False)
+        ],
         "facts": vars_of(FACTS),
         "processor": "Some & Other",
         "left_out": ["its opening hours"],
@@ -285,6 +432,7 @@ def test_the_page_is_read_by_all(tmp_path: Path, chromium: Chromium, scheme: str
     shown.goto(place.as_uri())
     assert shown.js("document.title") == "Rehearsal of acme/<event> with 800 viewers"
     assert shown.js("document.documentElement.scrollWidth <= innerWidth")
+    assert "may not be the node's doing" in shown.js("document.querySelector('.verdict').innerText")
     accessible(shown)
     shown.close()
 

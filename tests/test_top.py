@@ -121,6 +121,13 @@ def top(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+def test_who_is_turned_away_is_told_in_its_help() -> None:
+    said = top("--help").stdout
+    assert "Turned away are newcomers who were asked to come again" in said and "/guard" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.slow
 def test_once_as_text_and_as_json(admin: str) -> None:
     done = top("--admin", admin, "--interval", "0.2", "--json")
     assert done.returncode == 0, done.stderr

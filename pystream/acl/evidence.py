@@ -150,11 +150,34 @@ def verify(data: bytes, keys: Sequence[VerifierKey]) -> Proven:
 def _unpacked(data: bytes) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(each.file_size for each in archive.infolist()) > _LARGEST:
+            listed = archive.infolist()
+            if sum(each.file_size for each in listed) > _LARGEST:
                 raise MalformedDocument("this is larger than a package of an incident")
-            return {each.filename: archive.read(each) for each in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+            if len(data) != _length(data, archive) or len(archive.NameToInfo) != len(listed):
+                raise MalformedDocument("this has more in it than the files of a package")
+            return {each.filename: archive.read(each) for each in listed}
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        IndexError,
+    ):
         raise MalformedDocument("this is no package of an incident") from None
+
+
+def _length(data: bytes, archive: zipfile.ZipFile) -> int:
+    """Of an archive that has its files and nothing before, between or behind them: local headers with names
+    and extra fields, what is compressed, the directory, and its end (APPNOTE 4.3.7, 4.3.12, 4.3.16)."""
+    length = 22
+    for each in archive.infolist():
+        at = each.header_offset
+        named = int.from_bytes(data[at + 26 : at + 28], "little")
+        extra = int.from_bytes(data[at + 28 : at + 30], "little")
+        length += 30 + named + extra + each.compress_size
+        length += 46 + len(each.filename.encode()) + len(each.extra)
+    return length
 
 
 def _check_signature(sums: bytes, signature: bytes, keys: Sequence[VerifierKey]) -> None:

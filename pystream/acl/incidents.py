@@ -23,6 +23,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
+from pystream.acl.retention import DAY_S
 from pystream.attendance.canonical import decode, encode
 
 LONGEST_S: Final = 86_400
@@ -76,20 +77,20 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Why the events are kept, until when, and by whom it was asked for and confirmed (None: not yet): it
-    holds from then on, and never by one person alone."""
+    holds from then on, and never by one person alone. No `until`: that it ends at once is asked for."""
 
-    until: int
+    until: int | None
     reason: str
     by: str
     confirmed_by: str | None
 
     def holds(self, now: int) -> bool:
-        return self.confirmed_by is not None and self.until > now
+        return self.confirmed_by is not None and self.until is not None and self.until > now
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
-            "until": moment(self.until),
+            "until": None if self.until is None else moment(self.until),
             "reason": self.reason,
             "by": self.by,
             "confirmed_by": self.confirmed_by,
@@ -116,6 +117,13 @@ class Incident:
     left_out: int
     hold: Hold | None
     asked: Hold | None
+
+    def kept_until(self, days: int) -> int | None:
+        """When its events are destroyed, where they are kept for so many days; None: they are already."""
+        if self.shredded_at is not None:
+            return None
+        held = self.hold.until if self.hold is not None and self.hold.confirmed_by else None
+        return max(self.opened_at + days * DAY_S, held or 0)
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it, times in RFC 3339."""

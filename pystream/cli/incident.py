@@ -22,7 +22,8 @@ usage: pystream incident list [--open]
        pystream incident show ID [--sources]
        pystream incident export ID -o FILE
        pystream incident hold ID --until DATE --reason TEXT
-       pystream incident hold ID --confirm | --release
+       pystream incident hold ID --release --reason TEXT
+       pystream incident hold ID --confirm | --withdraw
        pystream incident close ID
        pystream incident key
        pystream incident verify FILE --public-key FILE
@@ -37,7 +38,8 @@ actions:
   list    list incidents, the newest first, without sources
   show    show one, and with --sources who took part; that is on its record
   export  write a signed package for the authorities; that is on its record
-  hold    keep the sources longer: one person asks, another one confirms
+  hold    keep the sources longer, or end that: one person asks, another one
+          confirms
   close   close one that is open
   key     print the key that packages are verified with
   verify  check that a package is as it was signed
@@ -75,14 +77,15 @@ def _list(words: list[str]) -> int:
     options = parser.parse(words)
     with _incidents(options) as store:
         found = store.listed(open_only=options.open)
+    days = _days(options)
     if options.json:
-        _store.print_json({"incidents": [each.facts() for each in found]})
+        _store.print_json({"incidents": [_facts(each, days) for each in found]})
         return 0
     columns = [
         *(("id", "right"), ("kind", "left"), ("opened", "left"), ("closed", "left")),
-        *(("sources", "right"), ("events", "right"), ("kept", "left")),
+        *(("sources", "right"), ("events", "right"), ("addresses", "left")),
     ]
-    _store.show_table(columns, [_row(each) for each in found])
+    _store.show_table(columns, [_row(each, days) for each in found])
     return 0
 
 
@@ -102,13 +105,14 @@ def _show(words: list[str]) -> int:
         if options.sources:
             events = store.events(options.id, who=_store.who(options), now=_store.now())
         incident, custody = store.incident(options.id), store.custody(options.id)
-    facts = incident.facts() | {"custody": [_entry(each) for each in custody]}
+    known = _facts(incident, _days(options))
+    facts = known | {"custody": [_entry(each) for each in custody]}
     if options.sources:
         facts |= {"by_source": _by_source(events)}
     if options.json:
         _store.print_json(facts)
         return 0
-    for name, value in incident.facts().items():
+    for name, value in known.items():
         if value is not None and not isinstance(value, dict):
             print(f"{name.replace('_', ' '):13} {_store.plain(value)}")
     if incident.hold is not None or incident.asked is not None:
@@ -160,12 +164,13 @@ def _export(words: list[str]) -> int:
 def _hold(words: list[str]) -> int:
     parser = _parser(
         "hold",
-        "ID --until DATE --reason TEXT\n         | --confirm | --release",
-        "Keeps an incident's sources beyond their days. One person asks for it, with an\n"
-        "end and a reason; it holds from when another one has confirmed it. Another end\n"
-        "wants both again, and until then the hold that is there stands. --release takes\n"
-        "back what was asked for, or else ends the hold at once: what is past its days\n"
-        "is destroyed within a minute.",
+        "ID --until DATE --reason TEXT\n         | --release --reason TEXT | --confirm | --withdraw",
+        "Keeps an incident's sources beyond their days. One person asks for it, with a\n"
+        "reason and an end, 366 days ahead at most; it holds from when another one has\n"
+        "confirmed it. Another end wants both again, and until then the hold that is\n"
+        "there stands. That a hold ends at once wants both as well: what is past its\n"
+        "days is destroyed within a minute then. Whatever was asked for last, --confirm\n"
+        "confirms and --withdraw takes back.",
         changes=True,
     )
     _add_id(parser)
@@ -173,20 +178,23 @@ def _hold(words: list[str]) -> int:
     add("--until", type=_day, metavar="DATE", help="its last day (UTC), as in 2031-12-31")
     add("--reason", metavar="TEXT", help="what for: a case number, say")
     add("--confirm", action="store_true", help="as the second person")
-    add("--release", action="store_true", help="end it, or take back that it was asked for")
+    add("--release", action="store_true", help="ask that it end at once")
+    add("--withdraw", action="store_true", help="take back what was asked for")
     options = parser.parse(words)
-    asks = options.until is not None or options.reason is not None
-    if [asks, options.confirm, options.release].count(True) != 1:
-        parser.error("either --until and --reason, or --confirm, or --release is wanted")
-    if asks and (options.until is None or options.reason is None):
-        parser.error("--until and --reason go together")
+    ways = (options.until is not None, options.release, options.confirm, options.withdraw)
+    if ways.count(True) != 1:
+        parser.error("one of --until, --release, --confirm and --withdraw is wanted")
+    if (options.reason is not None) != (options.until is not None or options.release):
+        parser.error("--reason goes with --until or --release, and these want it")
     try:
         with _incidents(options) as store:
             by: dict[str, Any] = {"who": _store.who(options), "now": _store.now()}
             if options.confirm:
-                found = store.confirm_hold(options.id, **by)
+                found = store.confirm(options.id, **by)
+            elif options.withdraw:
+                found = store.withdraw(options.id, **by)
             elif options.release:
-                found = store.release(options.id, **by)
+                found = store.ask_to_release(options.id, options.reason, **by)
             else:
                 found = store.ask_to_hold(options.id, options.until, options.reason, **by)
     except InvalidValue as error:
@@ -255,7 +263,12 @@ def _verify(words: list[str]) -> int:
     try:
         keys = read_verifier_keys(options.public_key)
     except InvalidValue as error:
-        raise PystreamError(f"{options.public_key}: {error}") from None
+        raise PystreamError(
+            f"{options.public_key}: {error}: what `pystream incident key` prints without --pem is"
+            " wanted, which is key.vkey in a package"
+        ) from None
+    if not keys:
+        raise PystreamError(f"{options.public_key}: there is no key in it")
     with open(options.file, "rb") as file:
         data = file.read()
     try:
@@ -330,7 +343,21 @@ def _signer(root: bytes) -> SigningKey:
     return SigningKey(KEY_NAME, Keyring(root).incident_key())
 
 
-def _row(incident: Incident) -> list[str]:
+def _days(options: argparse.Namespace) -> int:
+    """For how many the settings have addresses kept."""
+    import os
+
+    from pystream.server import settings
+
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    return found.retention.incidents_days
+
+
+def _facts(incident: Incident, days: int) -> dict[str, Any]:
+    return incident.facts() | {"kept_until": _store.moment_or_none(incident.kept_until(days))}
+
+
+def _row(incident: Incident, days: int) -> list[str]:
     closed = incident.closed_at
     return [
         str(incident.id),
@@ -339,19 +366,27 @@ def _row(incident: Incident) -> list[str]:
         "open" if closed is None else _store.moment(closed),
         f"{incident.sources:,}",
         f"{incident.events:,}",
-        "shredded" if incident.shredded_at is not None else _told(incident),
+        _kept(incident, days),
     ]
+
+
+def _kept(incident: Incident, days: int) -> str:
+    until = incident.kept_until(days)
+    if incident.shredded_at is not None or until is None:
+        return f"destroyed {_store.moment_or_none(incident.shredded_at)}"
+    held = incident.hold is not None or incident.asked is not None
+    return f"until {_store.moment(until)}{f'; {_told(incident)}' if held else ''}"
 
 
 def _told(incident: Incident) -> str:
     hold, asked = incident.hold, incident.asked
     told = []
     if hold is not None:
-        told.append(f"held until {_store.moment(hold.until)} by {hold.by} and {hold.confirmed_by}")
+        until = _store.moment_or_none(hold.until)
+        told.append(f"held until {until} by {hold.by} and {hold.confirmed_by}")
     if asked is not None:
-        told.append(
-            f"{asked.by} asks to hold it until {_store.moment(asked.until)}: not confirmed yet"
-        )
+        wish = "end that" if asked.until is None else f"hold it until {_store.moment(asked.until)}"
+        told.append(f"{asked.by} asks to {wish}: not confirmed yet")
     return "; ".join(told) or "not held"
 
 

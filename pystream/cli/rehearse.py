@@ -43,8 +43,8 @@ processors, though: rehearse when nobody watches.
 _EPILOG = """\
 Played are a quarter of the viewers, half of them, and all, until a stage does
 not hold: somebody is refused, broken off, or has to wait. What a viewer costs
-is taken from the last stage that held; with the limits that are set, that says
-how many there may be. Where a stream's access is signed or external, viewers
+is taken from the stages that held; with the limits that are set, that says how
+many there may be. Where a stream's access is signed or external, viewers
 come with passwords instead, and conditions (hours, networks, countries, sites)
 are left out.
 
@@ -69,7 +69,7 @@ examples:
 
 _PROCESSORS = "a list like 0-3,7 of processors of this machine is wanted"
 # Around what was foreseen, the end is looked for in such steps, and no further than this.
-_STEP = 1.1
+_STEP = 1.05
 _FURTHEST = 10
 _MOST = 64_000
 
@@ -103,7 +103,7 @@ def run(arguments: list[str]) -> int:
     add(
         "--until-it-breaks",
         action="store_true",
-        help="go on with more viewers until a stage does not hold",
+        help="look for how many are too many, around what is foreseen",
     )
     add(
         "--players-on",
@@ -222,10 +222,11 @@ def _facts(
 
     processors = os.sched_getaffinity(0) - set(options.players_on)
     workers = settings.server.workers or len(processors)
+    most = min(len(processors), workers)
     connections = descriptors.most_connections(settings, workers, descriptors.allowed())
     guarded = settings.guard.http == "on"
     return Facts(
-        processors=min(len(processors), workers),
+        processors=min(most, watching.quota() or most),
         workers=workers,
         memory=watching.available_memory(),
         link_bps=watching.link_bps(),
@@ -244,7 +245,7 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     """What is told: plain values."""
     from dataclasses import asdict
 
-    from pystream.rehearsal.limits import limits
+    from pystream.rehearsal.limits import by_itself, limits
 
     stages: list[Stage] = []
 
@@ -259,11 +260,14 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     holds = all(play(viewers) for viewers in counts)
     well = [stage for stage in stages if stage.holds]
     # Where not even a few are served, what they cost is told of those.
-    found = limits(facts, (well or stages)[-1]) if (well or stages)[-1].media else []
+    last, idle = (well or stages)[-1], by_itself(well)
+    found = limits(facts, last, idle) if last.media else []
     foreseen = next((each.viewers for each in found if not each.of_source), None)
-    if holds and options.until_it_breaks and foreseen is not None:
-        more = max(foreseen / _STEP**2, wanted * _STEP)
-        while more <= min(wanted * _FURTHEST, _MOST) and play(round(more)):
+    if options.until_it_breaks and foreseen is not None:
+        # Where not all of them hold, it breaks somewhere below.
+        most = min(wanted * _FURTHEST, _MOST) if holds else stages[-1].viewers - 1
+        more = max(foreseen / _STEP**4, max((each.viewers for each in well), default=0) * _STEP)
+        while round(more) <= most and play(round(more)):
             more *= _STEP
     alone = tuple(stages)
     attacked = play(wanted, options.attack) if holds and options.attack else None
@@ -271,14 +275,20 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
         "viewers": wanted,
         "holds": holds,
         "holds_under_attack": attacked,
-        "breaks": next((each.viewers for each in alone if not each.holds), None),
+        "breaks": min((each.viewers for each in alone if not each.holds), default=None),
         "held": max((each.viewers for each in alone if each.holds), default=0),
         "foreseen": foreseen,
         "limits": [asdict(limit) for limit in found],
-        "stages": [asdict(stage) | {"holds": stage.holds} for stage in stages],
+        "stages": [_told(stage) for stage in stages],
         "facts": asdict(facts),
         "processor": _processor(),
     }
+
+
+def _told(stage: Stage) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(stage) | {"holds": stage.holds, "is_the_nodes": stage.is_the_nodes}
 
 
 def _progress(options: argparse.Namespace, text: str) -> None:

@@ -44,6 +44,11 @@ Viewers are sessions that asked for something within the last minute. Bits are
 those that viewers have acknowledged. Lag is how late a worker's loop was within
 the last ten seconds: what 99 of 100 samples stay below, and the worst one.
 
+Turned away are newcomers who were asked to come again soon, because a bound of
+[overload], of the stream or of its tenant was reached: "full" says which. Who
+watches goes on watching. Whom the guard refuses, for asking too often, is not
+in it: that is on the page /guard of the admin listener.
+
 exit codes:
   0  done
   1  the node does not answer; a line on standard error says where

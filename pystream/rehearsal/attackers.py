@@ -152,6 +152,8 @@ def _reads_nothing(attack: _Attack, number: int) -> Task[None]:
         connection.close()
         found = _SCRIPT.search(response.body or b"") if response is not None else None
         if found is None:
+            # A page without a player, or a refusal: both come at once.
+            yield clock() + _AGAIN_SECONDS
             continue
         connection = attack.connection(source, _SMALLEST_BUFFER)
         try:

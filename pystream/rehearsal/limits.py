@@ -1,19 +1,26 @@
 """How many viewers there may be: from what a stage has measured, and what settings say. Plain values.
 
-A viewer costs processor time for each second of film that he is sent; so many of these seconds as a
-processor can send, so many viewers it has. Connections are dealt out to workers by chance, so one of them has
-more than the others: of n viewers, by a share that falls with the square root of n. As soon as the busiest
-one has no time left, its viewers wait.
+A viewer costs processor time for each second of film that he is sent; so many of these seconds as a processor
+can send in a second, so many viewers it has. Those who come read ahead, so while all of them come they take
+more than they do later, which `rush` has: whoever is late then has to wait. What a node does by itself,
+whoever watches, is told from that by stages with fewer and more of them. Connections are dealt out to workers
+by chance, so one of them has more than the others: of n viewers, by a share that falls with the square root
+of n. As soon as the busiest one has no time left, its viewers wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import floor, sqrt
+from statistics import mean
 
 # Above this, waiting becomes noticeable; a queue grows without bound as its server gets busy.
 _BUSY = 0.95
+# Above this, viewers' programs are late themselves.
+_CROWDED = 0.9
+# Of what was used in a stage. More than that would be chance.
+_MOST_BY_ITSELF = 0.5
 # What has to be left for all else.
 _MEMORY = 0.9
 _CARD = 0.95
@@ -27,7 +34,9 @@ class Stage:
     and `busiest`: processor seconds of all the node's processes and of its busiest worker; `idle`: bytes
     that its processes held before; `memory` and `tcp`: what they and the kernel held at most, above those
     before; `start`: seconds that 99 of 100 waited for their first segment at most. `reasons`: how often the
-    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind."""
+    node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind. `rush`:
+    seconds of film that each fetched in a second at first, when all came and read ahead; `crowd`: how much of
+    the time of their processors the viewers' own programs had (1: all)."""
 
     viewers: int
     seconds: float
@@ -44,6 +53,13 @@ class Stage:
     errors: int
     attacks: dict[str, dict[str, int]]
     start: float
+    rush: float
+    crowd: float
+
+    @property
+    def is_the_nodes(self) -> bool:
+        """Whether what was met is the node's doing, and not that of viewers' programs without time."""
+        return self.crowd < _CROWDED
 
     @property
     def holds(self) -> bool:
@@ -51,22 +67,27 @@ class Stage:
         return not self.refused and not self.errors and self.late * 1000 <= self.viewers
 
     @property
-    def processors(self) -> float:
-        """That one viewer takes."""
-        return self.cpu / self.media
+    def times(self) -> float:
+        """How many times as much as in real time viewers take when they come."""
+        return max(1.0, self.rush)
+
+    def processors(self, idle: float = 0.0) -> float:
+        """That one viewer takes who comes with all the others, where the node takes `idle` by itself."""
+        return (self.cpu - idle * self.seconds) / self.media * self.times
 
     @property
     def bps(self) -> float:
-        """Bits a second that one viewer takes."""
-        return 8 * self.nbytes / self.media
+        """Bits a second that one viewer takes who comes with all the others."""
+        return 8 * self.nbytes / self.media * self.times
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Of the machine and of settings; None: no bound. `processors`: that the node may use; `places`: sessions
+    """Of the machine and of settings; None: no bound. `processors`: that the node may use, be it a part of
+    one; `places`: sessions
     that one tenant may have open; `from_one_source`: connections of one address."""
 
-    processors: int
+    processors: float
     workers: int
     memory: int
     link_bps: int | None
@@ -92,18 +113,34 @@ class Limit:
     of_source: bool = False
 
 
-def limits(facts: Facts, stage: Stage) -> list[Limit]:
-    """All there are, the first to be reached first; those of one address last, as they bind nobody else."""
-    found = [*_measured(facts, stage), *_set(facts, stage)]
+def by_itself(stages: Sequence[Stage]) -> float:
+    """How much of a processor a node takes in stages like these, whoever watches: what a line through them,
+    of processor time over seconds of film, has where there is no film (least squares)."""
+    if len(stages) < 2:
+        return 0.0
+    media, cpu = mean(each.media for each in stages), mean(each.cpu for each in stages)
+    spread = sum((each.media - media) ** 2 for each in stages)
+    if not spread:
+        return 0.0
+    slope = sum((each.media - media) * (each.cpu - cpu) for each in stages) / spread
+    last = stages[-1]
+    return min(max(0.0, cpu - slope * media), _MOST_BY_ITSELF * last.cpu) / last.seconds
+
+
+def limits(facts: Facts, stage: Stage, idle: float = 0.0) -> list[Limit]:
+    """All there are, the first to be reached first; those of one address last, as they bind nobody else.
+    `idle`: how much of a processor the node takes by itself."""
+    found = [*_measured(facts, stage, idle), *_set(facts, stage)]
     return sorted(found, key=lambda limit: (limit.of_source, limit.viewers))
 
 
-def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
+def _measured(facts: Facts, stage: Stage, idle: float) -> Iterator[Limit]:
     yield Limit(
         name="processors",
-        viewers=_of_processors(facts, stage),
-        why=f"a viewer takes {1000 * stage.processors:.2f} thousandths of a processor; workers of"
-        f" the node: {facts.workers}, processors for them: {facts.processors}",
+        viewers=_of_processors(facts, stage, idle),
+        why=f"a viewer takes {1000 * stage.processors(idle):.2f} thousandths of a processor{_ahead(stage)},"
+        f" and the node {1000 * idle:.0f} by itself; workers of the node: {facts.workers}, processors for"
+        f" them: {facts.processors:g}",
         change="more or faster processors; longer segments; no encryption of each viewer's own keys; a CDN in"
         " front",
         measured=True,
@@ -122,18 +159,19 @@ def _measured(facts: Facts, stage: Stage) -> Iterator[Limit]:
         yield Limit(
             name="network card",
             viewers=floor(_CARD * facts.link_bps / stage.bps),
-            why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and the card has {_rate(facts.link_bps)};"
-            " what is behind it is not known here",
+            why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s{_ahead(stage)}, and the card has"
+            f" {_rate(facts.link_bps)}; what is behind it is not known here",
             change="a faster card and line; a lower bit rate; a CDN in front",
             measured=True,
         )
 
 
-def _of_processors(facts: Facts, stage: Stage) -> int:
-    all_busy = _BUSY * facts.processors / stage.processors
+def _of_processors(facts: Facts, stage: Stage, idle: float) -> int:
+    each = stage.processors(idle)
+    all_busy = max(0.0, _BUSY * facts.processors - idle) / each
     # How much more than its share the busiest worker had; its processor is full before the others are.
     uneven = max(0.0, stage.busiest * facts.workers / stage.cpu - 1) if stage.cpu else 0.0
-    share = stage.processors / facts.workers
+    share = each / facts.workers
     viewers = all_busy
     for _ in range(32):
         more = uneven * sqrt(stage.viewers / max(viewers, 1.0))
@@ -151,7 +189,8 @@ def _set(facts: Facts, stage: Stage) -> Iterator[Limit]:
             yield Limit(
                 name=name,
                 viewers=floor(bound / stage.bps),
-                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s, and {setting} allows {_rate(bound)}",
+                why=f"a viewer takes {stage.bps / 1e6:.2f} Mbit/s{_ahead(stage)}, and {setting} allows"
+                f" {_rate(bound)}",
                 change=setting,
             )
     yield Limit(
@@ -182,6 +221,13 @@ def _set(facts: Facts, stage: Stage) -> Iterator[Limit]:
             change="guard.open_connections; guard.exempt for the hall's address",
             of_source=True,
         )
+
+
+def _ahead(stage: Stage) -> str:
+    """That of viewers who come over a longer time there may be more."""
+    if stage.times < 1.05:
+        return ""
+    return f" as all come and read ahead, and {stage.times:.1f} times less later"
 
 
 def _rate(bps: float) -> str:

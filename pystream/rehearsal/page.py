@@ -30,12 +30,13 @@ def verdict(told: Mapping[str, Any]) -> str:
             "hold as well." if told["holds_under_attack"] else "do not hold."
         )
     if told["holds"] and told["breaks"]:
-        said += f" It broke at {told['breaks']:,}; {told['held']:,} held."
+        said += f" It broke at {told['breaks']:,}; {told['held']:,} held. {_trouble(told)}"
     return said
 
 
 def _trouble(told: Mapping[str, Any]) -> str:
-    broken = next(stage for stage in told["stages"] if not stage["holds"])
+    ill = [each for each in told["stages"] if not (each["holds"] or each["attacks"])]
+    broken = min(ill, key=lambda each: int(each["viewers"]))
     found = (
         ("{} were refused", broken["refused"]),
         ("{} were broken off", broken["errors"]),
@@ -44,7 +45,13 @@ def _trouble(told: Mapping[str, Any]) -> str:
     said = ", ".join(text.format(f"{count:,}") for text, count in found if count)
     if broken["reasons"]:
         said += f" (the node says: {', '.join(broken['reasons'])})"
-    return f"{said[:1].upper()}{said[1:]}."
+    said = f"{said[:1].upper()}{said[1:]}."
+    if not broken["is_the_nodes"]:
+        said += (
+            " That may not be the node's doing: the processors of the viewers' own programs were full"
+            " (--players-on gives them others)."
+        )
+    return said
 
 
 def of(told: Mapping[str, Any]) -> str:
@@ -55,7 +62,7 @@ def of(told: Mapping[str, Any]) -> str:
         "title": f"Rehearsal of {told['stream']} with {told['viewers']:,} viewers",
         "verdict": verdict(told),
         "tone": "breaks" if False in (told["holds"], told["holds_under_attack"]) else "holds",
-        "where": f"{told['processor']}, {facts['processors']} of its processors for the node",
+        "where": f"{told['processor']}, {facts['processors']:g} of its processors for the node",
         "attacks": "; ".join(_attacks(stages)) or "none",
         "left_out": "; ".join(told["left_out"]) or "nothing",
     }
@@ -85,18 +92,24 @@ def _attacks(stages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _stage(stage: Mapping[str, Any]) -> str:
-    media = stage["media"] or 1.0
     cells = (
         f"{stage['viewers']:,}{' + attack' if stage['attacks'] else ''}",
-        f"{stage['cpu'] / media * stage['viewers']:.2f}",
-        f"{8 * stage['nbytes'] / media * stage['viewers'] / 1e6:,.0f}",
+        f"{_taken(stage, stage['cpu']):.2f}",
+        f"{_taken(stage, 8 * stage['nbytes']) / 1e6:,.0f}",
         f"{stage['memory'] / 1e6:,.0f}",
         f"{stage['tcp'] / 1e6:,.0f}",
         f"{stage['start']:.1f}",
+        f"{stage['crowd']:.0%}",
         *(f"{stage[name]:,}" for name in ("late", "refused", "errors")),
         "yes" if stage["holds"] else "no",
     )
     return f"<tr>{''.join(f'<td class=number>{cell}</td>' for cell in cells)}</tr>\n"
+
+
+def _taken(stage: Mapping[str, Any], of_all: float) -> float:
+    """In a second, while all come."""
+    times = max(1.0, stage["rush"])
+    return float(of_all / (stage["media"] or 1.0) * stage["viewers"] * times)
 
 
 def _chart(told: Mapping[str, Any]) -> str:
@@ -105,7 +118,7 @@ def _chart(told: Mapping[str, Any]) -> str:
     if not stages:
         return ""
     there = told["facts"]["processors"]
-    points = [(each["viewers"], each["cpu"] / each["media"] * each["viewers"]) for each in stages]
+    points = [(each["viewers"], _taken(each, each["cpu"])) for each in stages]
     foreseen = next((e["viewers"] for e in told["limits"] if e["name"] == "processors"), 0)
     most = max([foreseen, *(viewers for viewers, _ in points), told["viewers"]]) * 1.05
     high = max([there, *(used for _, used in points)]) * 1.1
@@ -128,7 +141,7 @@ def _chart(told: Mapping[str, Any]) -> str:
         f"<svg viewBox='0 0 {_WIDTH:.0f} {_HEIGHT:.0f}' role=img aria-label='Processors by viewers'>"
         f"<line x1={_LEFT} x2={_WIDTH} y1={base} y2={base} class=axis></line>"
         f"<line x1={_LEFT} x2={_WIDTH} y1={top} y2={top} class=bound></line>"
-        f"<text x={_LEFT - 8} y={top} class=end dy=4>{there}</text>"
+        f"<text x={_LEFT - 8} y={top} class=end dy=4>{there:g}</text>"
         f"<text x={_LEFT - 8} y={base} class=end dy=4>0</text>"
         f"<line x1={wanted_x} x2={wanted_x} y1=0 y2={base} class=wanted></line>"
         f"<text x={wanted_x} y={_HEIGHT - 12} class=middle>{told['viewers']:,}</text>"

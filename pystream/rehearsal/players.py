@@ -19,6 +19,7 @@ import random
 import re
 import ssl
 import sys
+import time
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,7 @@ BROWSER = (
     b"Accept-Language: de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7\r\n"
 )
 
+RUSH_SECONDS = 20.0
 _GRACE_SECONDS = 20.0
 _KEY_BYTES = 16
 _STALL_AT = 100_000
@@ -64,7 +66,8 @@ _REDIRECTS = 3
 
 @dataclass(slots=True)
 class Tally:
-    """What all viewers, or connections, met together. Seconds and bytes; `media`: of film that came whole."""
+    """What all viewers, or connections, met together. Seconds and bytes; `media`: of film that came whole;
+    `rush`: what of it was asked for in the first `RUSH_SECONDS`."""
 
     requests: Counter[str] = field(default_factory=Counter)
     nbytes: Counter[str] = field(default_factory=Counter)
@@ -74,6 +77,7 @@ class Tally:
     starts: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
     media: float = 0.0
+    rush: float = 0.0
     stalled: int = 0
     cut_off: int = 0
     resumed: int = 0
@@ -180,9 +184,11 @@ class Viewer:
         self._connection: Connection | None = None
         self._key: str | None = None
         self._init: str | None = None
+        self._begun = 0.0
 
     def watch(self, url: str, begin: float) -> Task[None]:
         """From playlist to playlist, and then segments until the loop is ending."""
+        self._begun = clock()
         yield begin
         try:
             yield from self._watch(url)
@@ -261,6 +267,8 @@ class Viewer:
             raise Broken("segment of an impossible length")
         if stall is None:
             self._tally.media += segment.seconds
+            if response.sent < self._begun + RUSH_SECONDS:
+                self._tally.rush += segment.seconds
         name = address.rpartition("/t/")[2].partition("/")[2] or address
         if self._lengths.setdefault(name, response.length) != response.length:
             raise Broken("segment of another length than before")
@@ -352,8 +360,11 @@ def main() -> int:
         os.sched_setaffinity(0, plan["processors"])
     raise_descriptor_limit()
     visitors = [Visitor(*visitor) for visitor in plan["visitors"]]
+    begun, busy = clock(), time.thread_time()
     tally = play(plan["url"], Playing(**plan["playing"]), visitors)
-    json.dump({name: getattr(tally, name) for name in tally.__slots__}, sys.stdout)
+    told = {name: getattr(tally, name) for name in tally.__slots__}
+    told |= {"cpu": time.thread_time() - busy, "elapsed": clock() - begun}
+    json.dump(told, sys.stdout)
     return 0
 
 

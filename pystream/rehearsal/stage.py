@@ -38,7 +38,7 @@ from pystream.errors import PystreamError
 from pystream.rehearsal import watching
 from pystream.rehearsal.attackers import ANYWHERE, CABLE, MAC, NODE
 from pystream.rehearsal.limits import Stage
-from pystream.rehearsal.players import Playing, Visitor
+from pystream.rehearsal.players import RUSH_SECONDS, Playing, Visitor
 from pystream.server.guard import kernel
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.metrics import parse
@@ -407,7 +407,8 @@ def _furnish(plan: Plan, count: int, settings: Settings, environ: Mapping[str, s
 
 
 def _wait_for(process: subprocess.Popen[bytes], log: str) -> None:
-    """Until it is ready; raises `PystreamError` with its own words where it is not to be."""
+    """Until it is ready; raises `PystreamError` where it is not to be: with its own last words where it has
+    ended, as what one says that is late is no reason."""
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -417,6 +418,11 @@ def _wait_for(process: subprocess.Popen[bytes], log: str) -> None:
         except (OSError, urllib.error.URLError):
             pass
         time.sleep(0.05)
+    if process.poll() is None:
+        raise PystreamError(
+            f"the node for the rehearsal is not ready after {_READY_SECONDS:.0f} s: this machine has too"
+            " much to do"
+        )
     with open(log, encoding="utf-8", errors="replace") as file:
         said = file.read().strip().splitlines()
     raise PystreamError(
@@ -461,7 +467,19 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
         errors=errors.total() - refused,
         attacks=attacked,
         start=starts[min(len(starts) - 1, len(starts) * 99 // 100)] if starts else 0.0,
+        rush=sum(each["rush"] for each in met) / (count * min(plan.seconds, RUSH_SECONDS)),
+        crowd=_crowded(met, plan.players_on, sum(used.values())),
     )
+
+
+def _crowded(met: Sequence[Mapping[str, Any]], players_on: Sequence[int], node: float) -> float:
+    """How much of their processors' time the viewers' programs had: the busiest of them, which has one
+    thread, or all together; and where they share processors with the node, these two."""
+    elapsed = max(float(each["elapsed"]) for each in met)
+    together = sum(float(each["cpu"]) for each in met) + (0.0 if players_on else node)
+    processors = len(players_on) or len(os.sched_getaffinity(0))
+    busiest = max(float(each["cpu"]) for each in met)
+    return max(busiest, together / processors) / elapsed
 
 
 def _refusals() -> Counter[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -73,6 +75,42 @@ def available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def quota(proc: Path = Path("/proc/self")) -> float | None:
+    """Processors' worth of time that this process and those it starts may take together, as a container's or
+    CPUQuota= of systemd has it (cgroups(7)); None where there is no bound. `proc` is its place in proc(5)."""
+    found = [most for mount, group in groups(proc) for most in _quotas(mount, group)]
+    return min(found, default=None)
+
+
+def groups(proc: Path = Path("/proc/self")) -> Iterator[tuple[Path, Path]]:
+    """Where control groups of processor time are mounted, and which one a process is in there."""
+    named = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
+    for line in (proc / "mountinfo").read_text().splitlines():
+        mount, _, source = line.partition(" - ")
+        kind, _, options = source.split(" ", 2)
+        controller = "cpu" if kind == "cgroup" else ""
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(",")):
+            place = Path(mount.split()[4])
+            for _, controllers, name in named:
+                if controller in controllers.split(","):
+                    yield place, place / name.strip("/")
+
+
+def _quotas(mount: Path, group: Path) -> Iterator[float]:
+    """Of a group and of all that it is in. A container may see its own as the uppermost."""
+    for place in (group, *group.parents):
+        if not place.is_relative_to(mount):
+            return
+        with suppress(OSError, ValueError):
+            if (place / "cpu.max").exists():
+                most, period = map(float, (place / "cpu.max").read_text().split())
+            else:
+                most = float((place / "cpu.cfs_quota_us").read_text())
+                period = float((place / "cpu.cfs_period_us").read_text())
+            if most > 0:
+                yield most / period
 
 
 def link_bps() -> int | None:

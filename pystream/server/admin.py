@@ -18,6 +18,7 @@ import trio
 
 from pystream import _core
 from pystream.acl.incidents import Incident
+from pystream.acl.retention import Rules
 from pystream.acl.store import Store
 from pystream.acl.store.incidents import IncidentList
 from pystream.errors import PystreamError
@@ -56,6 +57,7 @@ class Admin:
         self._sampled = time.monotonic()
         self._timeline = Timeline()
         self._incidents: tuple[Incident, ...] = ()
+        self.incidents_days = Rules().incidents
         self.store_reachable = False
 
     async def answer(self, request: Request) -> Answer:
@@ -69,9 +71,10 @@ class Admin:
         if request.path == "/metrics":
             return _text(200, self.metrics(), CONTENT_TYPE)
         if request.path == "/guard":
-            page = self._timeline.page(self._incidents, int(time.time())).encode()
-            fields = [*headers().items(), _NO_STORE, ("Content-Length", str(len(page)))]
-            return Answer(200, fields, page, len(page))
+            page = self._timeline.page(self._incidents, self.incidents_days, int(time.time()))
+            body = page.encode()
+            fields = [*headers().items(), _NO_STORE, ("Content-Length", str(len(body)))]
+            return Answer(200, fields, body, len(body))
         return failure(HttpError(404, "here are /healthz, /readyz, /metrics and /guard"))
 
     def wrong(self) -> list[str]:
@@ -172,12 +175,14 @@ async def serve(node: dict[str, Any]) -> None:
     # Counted are all keys; to look for one takes the secret.
     limits = [_core.Gcra(node[name], bytes(16)) for name in ("pace", "guard")]
     admin = Admin(Board(node["gauges"]), meter, limits, cache)
+    admin.incidents_days = settings.retention.incidents_days
     connections = Connections(
         admin.answer, _core.Delivery(64 * 1024, 10_000), meter, Limits(connections=_CONNECTIONS)
     )
 
     async def follow_supervisor() -> None:
-        async for _ in child.new_settings():
+        async for settings in child.new_settings():
+            admin.incidents_days = settings.retention.incidents_days
             child.tell(node, child.RELOADED)
         nursery.cancel_scope.cancel()
 

@@ -65,7 +65,7 @@ def missing(settings: Settings, workers: int, limit: int) -> str | None:
         return None
     return (
         f"a process may have {limit} files open, and a worker needs {needed}: {connections} connections,"
-        f" {films} files of films and {_DOWNLOADS + _OTHERS} others. Raise the limit (LimitNOFILE= of"
+        f" {films} files of films and {_DOWNLOADS + _OTHERS} others; raise the limit (LimitNOFILE= of"
         f" systemd, ulimit -n, --ulimit nofile= of a container), or set server.max_connections to"
         f" {room} or less"
     )

@@ -150,7 +150,7 @@ def _limits(settings: Settings, machine: Machine) -> Finding:
         done = "floods are observed" if syn == "observe" else "floods are not looked for"
         return Finding(what, NOTE, f"none: guard.syn is {syn!r}, so {done}")
     if machine.helper is None:
-        said = f"none, floods are only observed: {machine.unlimited}. `pystream guard` sets them"
+        said = f"none, so floods are only observed; `pystream guard` sets them: {machine.unlimited}"
         return Finding(what, WRONG if syn == "nftables" else NOTE, said)
     told = machine.helper
     return Finding(

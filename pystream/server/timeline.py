@@ -81,8 +81,8 @@ class Timeline:
             )
         )
 
-    def page(self, incidents: Sequence[Incident], now: int) -> str:
-        """HTML."""
+    def page(self, incidents: Sequence[Incident], days: int, now: int) -> str:
+        """HTML. Sources of incidents are kept for so many days."""
         points = [each for each in self._points if each.at > now - KEPT_S]
         kinds = sorted({kind for each in points for kind in each.open})
         opened = [str(each.kind) for each in incidents if each.closed_at is None]
@@ -113,7 +113,7 @@ class Timeline:
             said=_said(opened),
             at=escape(moment(now)),
             charts="".join(charts),
-            rows="".join(map(_row, incidents[:SHOWN])) or _NONE,
+            rows="".join(_row(each, days, now) for each in incidents[:SHOWN]) or _NONE,
         )
 
 
@@ -183,17 +183,21 @@ def _spans(kind: str, points: Sequence[Point]) -> Iterator[tuple[int, int]]:
             yield times[0], times[-1]
 
 
-def _row(incident: Incident) -> str:
+def _row(incident: Incident, days: int, now: int) -> str:
     closed = "open" if incident.closed_at is None else moment(incident.closed_at)
-    kept = "shredded" if incident.shredded_at is not None else "sealed"
-    if incident.hold is not None:
+    until, kept = incident.kept_until(days), "sealed"
+    if incident.hold is not None and incident.hold.holds(now):
         kept = "held"
+    if incident.shredded_at is not None:
+        kept = f"destroyed {moment(incident.shredded_at)}"
+    elif until is not None:
+        kept += f" until {moment(until)}"
     kind = f"{incident.kind}{' (dry run)' if incident.dry_run else ''}"
     texts = (
         *(str(incident.id), kind, incident.rule, moment(incident.opened_at), closed),
         *(f"{incident.sources:,}", f"{incident.events:,}", kept),
     )
-    names = ("Incident", "Kind", "Rule", "Opened", "Closed", "Sources", "Events", "Kept")
+    names = ("Incident", "Kind", "Rule", "Opened", "Closed", "Sources", "Events", "Addresses")
     cells = "".join(
         f'<td data-name="{name}">{escape(text)}</td>'
         for name, text in zip(names, texts, strict=True)
@@ -250,7 +254,7 @@ _PAGE = """<!doctype html>
 <div class="charts">{charts}</div>
 <section class="table"><h2>Latest incidents</h2>
 <table><thead><tr><th>Incident</th><th>Kind</th><th>Rule</th><th>Opened</th><th>Closed</th><th>Sources</th>
-<th>Events</th><th>Kept</th></tr></thead><tbody>{rows}</tbody></table>
+<th>Events</th><th>Addresses</th></tr></thead><tbody>{rows}</tbody></table>
 </section>
 </main>
 </body>

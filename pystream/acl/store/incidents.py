@@ -8,12 +8,13 @@ Several nodes may share a store: of each kind one incident is open at a time, an
 same way joins it.
 
 **A hold** wants two persons: one asks for it, with a reason and an end, another one confirms it. Until then,
-events go when their time comes.
+events go when their time comes. It has an end within a year, and is asked for anew where that is not enough.
+That it ends before is the two persons' as well: else one alone could have evidence destroyed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, update
@@ -34,6 +35,7 @@ from pystream.acl.incidents import (
     moment,
 )
 from pystream.acl.passwords import problems_of_moment
+from pystream.acl.retention import DAY_S
 from pystream.acl.sealing import Place, seal, unseal
 from pystream.acl.store import tables
 from pystream.acl.store.database import Database, take_turn
@@ -44,6 +46,7 @@ NODE: Final = 0
 """Whose keys they are: of no tenant."""
 MOST_EVENTS: Final = 200_000
 """Of one incident: what is beyond is counted alone."""
+LONGEST_HOLD_DAYS: Final = 366
 SERVER: Final = "pystream"
 """Who did what no person has."""
 _TABLE, _COLUMN = "incident_event", "events"
@@ -226,31 +229,45 @@ class IncidentStore(IncidentList):
         detail = f"{reason} (until {moment(until)})"
         return self._set_hold(id, held, who, "hold asked for", detail, now)
 
-    def confirm_hold(self, id: int, *, who: str, now: int) -> Incident:
+    def ask_to_release(self, id: int, reason: str, *, who: str, now: int) -> Incident:
+        """Asks that a hold end at once, which another person has to confirm. Raises `InvalidValue`."""
+        check_who(who)
+        if wrong := list(_problems_of_reason(reason)):
+            raise InvalidValue(*wrong)
+        with self._database.reading() as connection:
+            row = _row(connection, id)
+        if row["hold_by"] is None or row["hold_until"] <= now:
+            raise InvalidValue(f"incident {id} is not held")
+        asked = {"asked_until": None, "asked_reason": reason, "asked_by": who}
+        return self._set_hold(id, asked, who, "end asked for", reason, now, row)
+
+    def confirm(self, id: int, *, who: str, now: int) -> Incident:
         """The second person's. Raises `InvalidValue` where it is the first one, or nothing was asked for."""
         check_who(who)
         with self._database.reading() as connection:
             row = _row(connection, id)
-        if row["asked_by"] is None or row["asked_until"] <= now:
-            raise InvalidValue(f"nobody has asked to hold incident {id}")
+        until = row["asked_until"]
+        if row["asked_by"] is None or (until is not None and until <= now):
+            raise InvalidValue(f"nobody has asked to hold incident {id}, or to end that")
         if row["asked_by"] == who:
             raise InvalidValue(f"another person than {who} has to confirm it")
+        none = dict.fromkeys(_ASKED)
+        if until is None:
+            ended = none | dict.fromkeys(_HOLD)
+            return self._set_hold(id, ended, who, "hold ended", "", now, row)
         held = {name.replace("asked", "hold"): row[name] for name in _ASKED}
-        held |= {"hold_second": who} | dict.fromkeys(_ASKED)
+        held |= {"hold_second": who} | none
         return self._set_hold(id, held, who, "hold confirmed", "", now, row)
 
-    def release(self, id: int, *, who: str, now: int) -> Incident:
-        """Takes back that a hold was asked for, and where none was, ends the one that is there. Raises
-        `InvalidValue` where there is none."""
+    def withdraw(self, id: int, *, who: str, now: int) -> Incident:
+        """Takes back what was asked for. Raises `InvalidValue` where nothing was."""
         check_who(who)
         with self._database.reading() as connection:
             row = _row(connection, id)
-        if row["asked_by"] is not None:
-            none = dict.fromkeys(_ASKED)
-            return self._set_hold(id, none, who, "hold not asked for", "", now, row)
-        if row["hold_by"] is None:
-            raise InvalidValue(f"incident {id} is not held")
-        return self._set_hold(id, dict.fromkeys(_HOLD), who, "hold ended", "", now, row)
+        if row["asked_by"] is None:
+            raise InvalidValue(f"nobody has asked to hold incident {id}, or to end that")
+        action = "end not asked for" if row["asked_until"] is None else "hold not asked for"
+        return self._set_hold(id, dict.fromkeys(_ASKED), who, action, "", now, row)
 
     def _set_hold(
         self,
@@ -338,10 +355,18 @@ def _check_hold(until: int, reason: str, now: int) -> None:
     wrong: list[str] = list(problems_of_moment("until", until))
     if until <= now:
         wrong = ["until: this is not in the future"]
-    if not reason.strip() or len(reason) > 500 or not reason.isprintable():
-        wrong.append("reason: 1 to 500 characters are wanted, and no line ends")
+    elif until > now + LONGEST_HOLD_DAYS * DAY_S:
+        wrong = [
+            f"until: this is more than {LONGEST_HOLD_DAYS} days ahead; ask again before a hold ends"
+        ]
+    wrong += _problems_of_reason(reason)
     if wrong:
         raise InvalidValue(*wrong)
+
+
+def _problems_of_reason(reason: str) -> Iterator[str]:
+    if not reason.strip() or len(reason) > 500 or not reason.isprintable():
+        yield "reason: 1 to 500 characters are wanted, and no line ends"
 
 
 def _open_one(connection: Connection, kind: Kind) -> RowMapping | None:

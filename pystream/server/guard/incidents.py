@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -27,7 +28,7 @@ import msgspec
 import trio
 
 from pystream import _core
-from pystream.acl.incidents import Event, Incident, Kind
+from pystream.acl.incidents import Event, Incident, Kind, moment
 from pystream.acl.store.incidents import IncidentStore
 from pystream.errors import GuardError, OutgoingError, PystreamError
 from pystream.server import log
@@ -71,8 +72,9 @@ class _Current:
         self.waiting: dict[str, tuple[int, Counter[str], list[str]]] = {}
         self.done = Counter[str]()
         self.told_at = float("-inf")
-        # Whether something was heard of it that is not stored yet.
-        self.goes_on = False
+        # Whether something was heard of it that is not stored yet, and whether it was opened here and the
+        # operator not yet told.
+        self.goes_on = self.is_new = False
 
 
 class Incidents:
@@ -199,6 +201,9 @@ class Incidents:
             for address in finding.offenders:
                 await self._escalate(current, address, now)
         if current.incident is not None:
+            if current.is_new:
+                current.is_new = False
+                self._call("incident-opened", self._known(current, current.incident))
             self._tell_done(current, current.incident)
 
     async def _incident(self, finding: Finding) -> _Current:
@@ -231,7 +236,7 @@ class Incidents:
             scope=str(scope),
             **self._dry(),
         )
-        self._call("incident-opened", incident)
+        current.is_new = True
         return current
 
     def _wait(
@@ -266,6 +271,15 @@ class Incidents:
         else:
             self._board.writer.limit()
 
+    @staticmethod
+    def _known(current: _Current, incident: Incident) -> Incident:
+        """With what is not stored yet."""
+        return replace(
+            incident,
+            sources=max(incident.sources, len(current.addresses)),
+            events=incident.events + len(current.waiting),
+        )
+
     def _would(self, what: str) -> str:
         return what if self._acts else f"would be {what}"
 
@@ -287,7 +301,7 @@ class Incidents:
             **counts,
             **self._dry(),
         )
-        self._call("attackers-stopped", incident, **counts)
+        self._call("attackers-stopped", self._known(current, incident), **counts)
 
     async def _ban_in_kernel(self, address: str, seconds: int) -> None:
         """Where there is a helper. The kernel ends the ban by itself, when it ends here."""
@@ -354,9 +368,12 @@ class Incidents:
         url = self.settings.incidents.webhook
         if not url:
             return
-        facts = incident.facts()
+        facts, kept = incident.facts(), incident.kept_until(self.settings.retention.incidents_days)
         del facts["hold"], facts["asked"]
-        body = json.dumps({"event": event, "incident": facts, **more}).encode()
+        facts["kept_until"] = None if kept is None else moment(kept)
+        at = moment(int(self._clock()))
+        told = {"event": event, "at": at, "node": socket.gethostname(), "incident": facts, **more}
+        body = json.dumps(told).encode()
         # Where so much waits already, the log and the metrics have to do.
         with suppress(trio.WouldBlock):
             self._calls.send_nowait((url, body))
