@@ -7,11 +7,12 @@ the same once more meanwhile, and all who want to know are told at once.
 
 What does not answer is a mount, mostly: all files on it, and no others. So each mount has a few
 threads of its own. Those that were not answered in time are not counted among them, up to a number
-at which nothing more is asked there until one comes back. What takes the interpreter again and again, as
-to plan a film does, has two threads apart: of many, one that holds it would wait for a processor, and the
-loop for that one. To see where a path leads takes the file
-systems on the way: before it was answered once, it is reckoned to where it seems to lead, apart from
-those that were.
+at which nothing more is asked there until one comes back. To open and to plan a film takes a processor,
+and the interpreter again and again, and has two threads apart: of many, one that holds the interpreter
+would wait for a processor, and the loop for that one.
+
+To see where a path leads takes the file systems on the way: before it was answered once, it is reckoned
+to where it seems to lead, apart from those that were.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class NoAnswer(SourceError):
 
 class _Question:
     """Something that a thread finds out. `begun`: when, on trio's clock; `wanted`: by how many; `busy`: it
-    takes the interpreter for long."""
+    takes a processor for long."""
 
     __slots__ = (
         *("asked", "begun", "busy", "done", "error", "find_out", "found", "key", "token"),
@@ -85,7 +86,7 @@ class _Question:
 
 class _Place:
     """A mount, or several. `under_way`: what threads ask there now; `waiting`: what they will, by whether it
-    takes the interpreter for long; `left`: what is to be let go."""
+    takes a processor for long; `left`: what is to be let go."""
 
     __slots__ = ("leaving", "left", "under_way", "waiting")
 
@@ -112,7 +113,7 @@ class Files:
     async def ask(
         self, paths: Paths, key: Hashable, find_out: Callable[[], T], *, busy: bool = False
     ) -> T:
-        """What `find_out` gives, which looks at these files, and takes the interpreter for long where it is
+        """What `find_out` gives, which looks at these files, and takes a processor for long where it is
         `busy`; whoever asks with the same key before it is known gets the same. Raises what it does, and
         `NoAnswer`."""
         place = self._place(paths)

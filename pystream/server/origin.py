@@ -425,7 +425,7 @@ class Origin:
         if failure is not None and failure.source != source:
             failure = None
         open_ = partial(_open, source, known, failure)
-        return await self.files.ask(source.paths, (stream, source), open_)
+        return await self.files.ask(source.paths, (stream, source), open_, busy=True)
 
     async def _planned(self, source: Source, opened: _Opened) -> Film:
         if opened.error is not None:
@@ -469,7 +469,8 @@ class Origin:
             if before is None or len(before.paths) != len(files):
                 return False
             reopen = partial(_reopen, before, film.version, files)
-            opened = await self.files.ask(before.paths, (source.stream, film.version), reopen)
+            asked = source.stream, film.version
+            opened = await self.files.ask(before.paths, asked, reopen, busy=True)
             found = await self._planned(before, opened)
         except (PystreamError, OSError, msgspec.DecodeError):
             # Who asks for the stream as it is now is told what is wrong with it.
