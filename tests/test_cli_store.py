@@ -194,6 +194,8 @@ def test_conditions_and_the_maximum(here: Path) -> None:
     assert made["opens_at"] == 1_935_417_600 and made["closes_at"] == 1_935_612_000
     assert (made["networks"], made["countries"]) == (["192.0.2.0/24"], ["DE", "AT"])
     assert made["embed_lock"] is True and made["allow_unknown_country"] is False
+    assert made["allow_no_referrer"] is False
+    assert told("stream", "set", "acme/film", "--allow-no-referrer")["allow_no_referrer"] is True
     listed = done("stream", "list")
     assert "from 2031-05-01T16:00:00Z; until 2031-05-03T22:00:00Z; 1 network; DE AT" in listed
     away = ("--opens", "none", "--closes", "none", "--country", "none", "--no-embed-lock")
@@ -666,6 +668,7 @@ def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
     old = found[last["replaces"]]
     assert old["revoked_at"] is None and old["valid_until"] and found[last["id"]]["password"]
     assert "a time like 90s" in refused(2, *rotate, "--grace", "2")
+    assert "--grace: a time of 1s or more is wanted" in refused(2, *rotate, "--grace", "0s")
     assert "at most 30d" in refused(2, *rotate, "--grace", "31d")
 
 
@@ -826,6 +829,13 @@ def test_the_code_that_embeds_a_stream_names_its_page_and_who_may() -> None:
     found = told(*embed, url)
     assert found["embed_origins"] == ["https://www.example.org"] and found["html"] == html.strip()
     assert "https://" in refused(2, *embed, "video.example.org")
+    # In a frame of another page of the server, nobody would find the film.
+    for other in ("https://video.example.org", "https://video.example.org/acme/", url[:-1]):
+        assert f"--url: the address of the stream's page is wanted, as in {url} (" in refused(
+            2, *embed, other
+        )
+    behind = "https://www.example.org/film/acme/a/?exp=1&sig=x"
+    assert f'src="{behind.replace("&", "&amp;")}"' in done(*embed, behind)
 
 
 @pytest.mark.usefixtures("keys")
