@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from pystream.cli import COMMANDS
+from pystream.cli import COMMANDS, main
 from tests.oracles import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -173,11 +173,30 @@ def test_help_tells_all_and_fits_a_terminal(command: str, options: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        *("tenant privacy", "privacy statement", "password cards"),
+        *("report", "attendance purpose", "attendance join"),
+    ],
+)
+def test_what_is_handed_on_is_of_one_language(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "the language: German, as of all that is handed on, unless it says en" in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), f"no command is given: {', '.join(COMMANDS)}"),
         (("frobnicate",), f"no command 'frobnicate': {', '.join(COMMANDS)}"),
         (("verfiy",), "no command 'verfiy', did you mean verify?"),
+        (("event", "add", "acme/x"), "no command 'event', did you mean attendance event?"),
+        (("event", "--help"), "did you mean attendance event?"),
+        (("receipts",), "did you mean attendance receipt?"),
+        (("backup",), "did you mean keyring backup?"),
         (("package", PLAIN, "-o", "x", "--overwrte"), "--overwrte, did you mean --overwrite?"),
         (("package", PLAIN, "-o", ""), "-o/--output: a name is wanted, and this one is empty"),
         (("package", "", "-o", "x"), "INPUT: a name is wanted, and this one is empty"),

@@ -206,6 +206,7 @@ def test_a_backup_comes_back_without_what_was_erased(here: Path) -> None:
     with_records(1, 1)
     line = refused(1, "keyring", "restore", found["backup"])
     assert "1 of its record keys are not in the backup" in line
+    assert "would be lost: nothing was changed; with --replace they are, for good" in line
     # Not all of these were erased by somebody.
     assert re.search(r"^destroyed keys +1 on the erasure list$", done("keyring", "status"), re.M)
     text = done("keyring", "restore", found["backup"], "--replace")

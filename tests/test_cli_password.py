@@ -239,9 +239,11 @@ def test_check_warns_of_what_is_over() -> None:
     lines = f"{generate()},2031-05-01\n{generate()},2001-05-01\n"
     Path("list.csv").write_text(f"password,valid until\n{lines}")
     assert done("check", "list.csv").splitlines() == [
-        "list.csv: line 3: valid_until: that is over; such a password opens nothing",
+        "list.csv: line 3: valid until: that is over; such a password opens nothing",
         "list.csv: 2 sound passwords, 0 problems, 1 warning: it would be imported",
     ]
+    Path("list.csv").write_text(f"Code;Gültig bis\n{lines.replace(',', ';')}")
+    assert "line 3: 'Gültig bis': that is over" in done("check", "list.csv")
 
 
 def test_check_refuses_with_every_line() -> None:

@@ -666,6 +666,7 @@ def test_passwords_are_replaced_in_their_order_all_or_none() -> None:
     old = found[last["replaces"]]
     assert old["revoked_at"] is None and old["valid_until"] and found[last["id"]]["password"]
     assert "a time like 90s" in refused(2, *rotate, "--grace", "2")
+    assert "--grace: a time of 1s or more is wanted" in refused(2, *rotate, "--grace", "0s")
     assert "at most 30d" in refused(2, *rotate, "--grace", "31d")
 
 
@@ -826,6 +827,13 @@ def test_the_code_that_embeds_a_stream_names_its_page_and_who_may() -> None:
     found = told(*embed, url)
     assert found["embed_origins"] == ["https://www.example.org"] and found["html"] == html.strip()
     assert "https://" in refused(2, *embed, "video.example.org")
+    # In a frame of another page of the server, nobody would find the film.
+    for other in ("https://video.example.org", "https://video.example.org/acme/", url[:-1]):
+        assert f"--url: the address of the stream's page is wanted, as in {url} (" in refused(
+            2, *embed, other
+        )
+    behind = "https://www.example.org/film/acme/a/?exp=1&sig=x"
+    assert f'src="{behind.replace("&", "&amp;")}"' in done(*embed, behind)
 
 
 @pytest.mark.usefixtures("keys")

@@ -341,6 +341,7 @@ def test_the_command(here: Path) -> None:
     assert "warning" in run(*event, "set", "acme/herz", "--vnr", "0276").stderr
     shown = told(*event, "show", "acme/herz")
     assert shown["vnr"] == "0276" and shown["programme_s"] == 5400 and shown["timezone"] == BERLIN
+    assert told(*event, "set", "acme/herz", "--seal-after", "0s")["seal_after_s"] == 0
     # The zone that it was written in is the event's.
     done("tenant", "set", "acme", "--timezone", "UTC")
     more = (

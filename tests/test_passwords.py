@@ -495,10 +495,23 @@ def test_separators_and_headers(text: str, passwords: list[str], labels: list[st
                 "line 2: valid until: no date",
             ],
         ),
-        (b"password,max devices\nx,101", ["line 2: max_devices: from 1 to 100"]),
+        (b"password,max devices\nx,101", ["line 2: max devices: from 1 to 100"]),
         (
             b"password,valid from,valid until\nx,2031-05-02,2031-05-01",
-            ["line 2: valid_until: it is"],
+            ["line 2: valid until: it is not after valid from, so"],
+        ),
+        # Who has other names for columns is told by these.
+        (
+            "Kennwort;Gültig ab;until;istest\nx;2031-05-02;2031-05-01\ny;;31.2.2031;vielleicht".encode(),
+            [
+                "line 2: 'until': it is not after 'Gültig ab', so",
+                "line 3: 'istest': yes or no is wanted",
+                "line 3: 'until': no date",
+            ],
+        ),
+        (
+            "Kennwort;Geräte;Notiz\nx;101;\ny;;a\x07".encode(),
+            ["line 2: 'Geräte': from 1 to 100", "line 3: 'Notiz': at most 200 characters"],
         ),
         (b"password,valid until\nx,9999-12-31", ["line 2: valid until: "]),
     ],

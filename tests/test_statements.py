@@ -18,7 +18,7 @@ from pystream.acl.retention import OF_THE_CONTRACT, DataClass, Rules
 from pystream.acl.statements import FORMATS, KINDS, LANGUAGES, Facts, statement
 from pystream.acl.statements.classes import FROM, WHAT, WHOSE
 from pystream.acl.streams import Stream, StreamSettings, Tenant, TenantSettings
-from pystream.attendance.purpose import TEXTS, TOLD, VERSION, told
+from pystream.attendance.purpose import TEXTS, TOLD, VERSION, in_language, told
 from pystream.server.settings import EXAMPLE, load
 from tests.test_disclosure import done, here, run
 from tests.test_serve import SAMPLE
@@ -521,6 +521,17 @@ def test_notice_and_purpose_tell_what_pages_say() -> None:
     assert "verdeckt" in TEXTS["de"] and "hidden page" in TEXTS["en"]
     assert "Vorspulen" in TEXTS["de"] and "skip ahead" in TEXTS["en"]
     assert told() == TOLD
+    own = f"Wir.\n\nWe.\n\n{told(beacons=True, checks=True, no_skip=True)}"
+    assert [each[:12] for each in in_language(own, "de").split("\n\n")] == [
+        "Wir.",
+        "We.",
+        "Zu diesem Fi",
+    ]
+    assert [each[:12] for each in in_language(own, "en").split("\n\n")] == [
+        "Wir.",
+        "We.",
+        "Of this film",
+    ]
     for name, german, english in (
         ("beacons", "ob der Film läuft", "whether the film plays"),
         ("checks", "ob Sie da sind", "whether you are there"),

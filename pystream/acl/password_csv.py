@@ -33,7 +33,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
@@ -111,16 +111,18 @@ class ImportedPassword:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedPasswords:
     """What a file has: the lines that are sound, and all that is wrong with the others. A file with
-    problems is not to be imported, not even in part: who corrects it would import the rest twice."""
+    problems is not to be imported, not even in part: who corrects it would import the rest twice.
+    `headings`: what the file calls columns that it names otherwise."""
 
     passwords: tuple[ImportedPassword, ...]
     problems: tuple[Problem, ...]
+    headings: Mapping[str, str] = field(default_factory=dict)
 
     def warnings(self, now: int) -> Iterator[Problem]:
         """What can be guessed, and what is over already, by the line. `now`: in Unix seconds."""
         for each in self.passwords:
             if is_over(each.settings, now):
-                yield Problem(each.line, OVER)
+                yield Problem(each.line, _in_headings(self.headings, OVER))
             if each.guessable is not None:
                 yield Problem(each.line, f"the password can be guessed: {each.guessable.value}")
 
@@ -147,12 +149,14 @@ def read_csv(data: bytes, *, timezone: str = "UTC") -> ImportedPasswords:
     found: list[Problem] = []
     known: dict[str, tuple[int, str]] = {}
     rows: list[tuple[int, str, str, PasswordSettings]] = []
-    for line, cells in _table(data, found):
+    headings: dict[str, str] = {}
+    for line, cells in _table(data, found, headings):
         try:
             password, form, settings = _row(cells, zone)
             _check_new(password, form, known)
         except InvalidValue as error:
-            found.extend(Problem(line, problem) for problem in error.problems)
+            said = (_in_headings(headings, problem) for problem in error.problems)
+            found.extend(Problem(line, problem) for problem in said)
             continue
         known[form] = (line, password)
         rows.append((line, password, form, settings))
@@ -169,7 +173,9 @@ def read_csv(data: bytes, *, timezone: str = "UTC") -> ImportedPasswords:
         )
         for place, (line, password, form, settings) in enumerate(rows)
     )
-    return ImportedPasswords(passwords=tuple(passwords), problems=tuple(sorted(found)))
+    return ImportedPasswords(
+        passwords=tuple(passwords), problems=tuple(sorted(found)), headings=headings
+    )
 
 
 def read_column(
@@ -199,8 +205,11 @@ def read_column(
     return [], found
 
 
-def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each line's cells by their columns, without the empty ones; lines of these alone are none."""
+def _table(
+    data: bytes, found: list[Problem], headings: dict[str, str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each line's cells by their columns, without the empty ones; lines of these alone are none. Columns
+    that the file names otherwise are put into `headings`, with how."""
     kind = _other_kind(data)
     if kind is not None:
         text = f"this is {kind}, no list: {_WANTED}"
@@ -211,10 +220,16 @@ def _table(data: bytes, found: list[Problem]) -> Iterator[tuple[int, dict[str, s
     if lines and _SAYS_SEPARATOR.fullmatch(lines[0][1]):
         del lines[0]
     columns: tuple[str, ...] = COLUMNS
-    header = _header(_split(lines[0][1], separator) or []) if lines else None
+    first = _split(lines[0][1], separator) or [] if lines else []
+    header = _header(first)
     if header is not None:
         line = lines.pop(0)[0]
         columns = header
+        headings |= {
+            column: f"'{heading.strip()}'"
+            for column, heading in zip(columns, first, strict=False)
+            if heading.strip().casefold() != column
+        }
         wrong = _wrong_header(columns)
         if wrong:
             found.append(Problem(line, wrong))
@@ -497,6 +512,19 @@ def _no_time() -> Said:
         "date",
         "no date; one is written as 2031-05-01 or 01.05.2031, with a time as 2031-05-01 18:00",
     )
+
+
+def _in_headings(headings: Mapping[str, str], problem: str) -> str:
+    """What is wrong, with columns called as the file calls them."""
+
+    def heading(name: str) -> str:
+        column = name.replace("_", " ")
+        return headings.get(column, column) if column in COLUMNS else name
+
+    if not isinstance(problem, Said):
+        return problem
+    text = problem.removeprefix(f"{problem.of}: ").replace("valid_from", heading("valid_from"))
+    return Said(problem.key, text, of=heading(problem.of), **problem.values)
 
 
 def _of(column: str, problem: str) -> str:

@@ -91,7 +91,7 @@ class PasswordSettings:
 
 
 THERE: Final = Said("password-there", "the tenant has this password already")
-OVER: Final = "valid_until: that is over; such a password opens nothing"
+OVER: Final = Said("over", "that is over; such a password opens nothing", of="valid_until")
 
 
 def is_over(settings: PasswordSettings, now: int) -> bool:

@@ -297,7 +297,7 @@ def _of_tenant(settings: TenantSettings) -> Iterator[str]:
     if settings.checkpoint_url and not _HTTPS.fullmatch(settings.checkpoint_url):
         yield Said(
             "url",
-            "one like https://login.example.org/checkpoints is wanted",
+            "an https address like https://login.example.org/checkpoints is wanted",
             of="checkpoint_url",
         )
     if settings.checkpoint_mail and not is_mail_address(settings.checkpoint_mail):

@@ -68,6 +68,13 @@ def told(*, beacons: bool = False, checks: bool = False, no_skip: bool = False) 
     )
 
 
+def in_language(notice: str, language: str) -> str:
+    """A notice whose reader is known to read one of the two: without what it says once more in the other."""
+    german, english = TOLD.split("\n\n")
+    other = english if language == "de" else german
+    return "\n\n".join(part for part in notice.split("\n\n") if not part.startswith(other))
+
+
 VERSION: Final = sha256("\n\n".join(TEXTS[name] for name in sorted(TEXTS)).encode()).hexdigest()[
     :16
 ]

@@ -33,6 +33,12 @@ COMMANDS = {
     "traffic": "say what was sent in a month, by stream and kind",
 }
 
+# Actions of commands that are typed as commands of their own.
+_ACTIONS = (
+    *("attendance event", "attendance receipt", "attendance checkpoint", "attendance join"),
+    *("password cards", "keyring backup", "keyring restore"),
+)
+
 # How many objects more there are before the garbage collector looks for some that could go. Python's own
 # 700 have it look more than a hundred times while a command's modules are loaded: a quarter of that time.
 _OBJECTS = 100_000
@@ -113,6 +119,6 @@ def _run(name: str, arguments: list[str]) -> int:
     from pystream.cli._arguments import guess
 
     wrong = f"there is no command {name!r}" if name else "no command is given"
-    near = guess(name, COMMANDS) or f": {', '.join(COMMANDS)}"
+    near = guess(name, (*COMMANDS, *_ACTIONS)) or f": {', '.join(COMMANDS)}"
     _terminal.complain("pystream", f"{wrong}{near} (pystream --help)")
     return 2

@@ -91,11 +91,23 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def guess(typed: str, known: Iterable[str]) -> str:
-    """ ", did you mean …?" where a word is nearly a known one."""
+    """ ", did you mean …?" where a word is nearly a known one, or the last of a known phrase's."""
     from difflib import get_close_matches
 
-    near = get_close_matches(typed, list(known), 1)
-    return f", did you mean {near[0]}?" if near else ""
+    meant = {each.rpartition(" ")[2]: each for each in known}
+    near = get_close_matches(typed, meant, 1)
+    return f", did you mean {meant[near[0]]}?" if near else ""
+
+
+def add_locale(parser: argparse.ArgumentParser) -> None:
+    """The option of all that write words for people to read, which has one default everywhere."""
+    parser.add_argument(
+        "--locale",
+        choices=("de", "en"),
+        default="de",
+        metavar="de|en",
+        help="the language: German, as of all that is handed on, unless it says en",
+    )
 
 
 def path(text: str) -> str:
@@ -145,7 +157,9 @@ def count(text: str) -> int:
 def duration(text: str) -> int:
     """Seconds, with the unit behind the number."""
     digits, unit = text[:-1], text[-1:]
-    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 7 and digits[0] != "0"
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 7
     if not is_number or unit not in _UNITS:
         raise argparse.ArgumentTypeError("a time like 90s, 10m, 2h or 7d is wanted")
+    if int(digits) == 0:
+        raise argparse.ArgumentTypeError("a time of 1s or more is wanted")
     return int(digits) * _UNITS[unit]

@@ -118,7 +118,8 @@ def _add_settings(parser: Parser) -> None:
         dest="seal_after_s",
         type=_delay,
         metavar="TIME",
-        help="how long after its last day reports can be sealed: evidence may come late (default: 24h)",
+        help="how long after its last day reports can be sealed, from 0s: evidence may come late (default:"
+        " 24h)",
     )
     add(
         "--lookahead",
@@ -151,7 +152,7 @@ def _number_or_zero(text: str) -> int | None:
 
 
 def _delay(text: str) -> int:
-    return 0 if text == "0" else duration(text)
+    return 0 if text in ("0", "0s", "0m", "0h", "0d") else duration(text)
 
 
 _NAMES = (

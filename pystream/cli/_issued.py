@@ -349,7 +349,7 @@ def cards(words: list[str]) -> int:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the PDF")
     which = _add_which(parser, required=False)
     which.add_argument("--label", metavar="TEXT", help="those with that label")
-    parser.add_argument("--locale", choices=("de", "en"), default="en", help="(default: en)")
+    _arguments.add_locale(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE where it is there")
     options = parser.parse(words)
     try:

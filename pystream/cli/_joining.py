@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pystream.cli import _store, _terminal
-from pystream.cli._arguments import Parser, path
+from pystream.cli._arguments import Parser, add_locale, path
 from pystream.errors import InvalidValue, MalformedDocument, NotProven
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def run(words: list[str]) -> int:
         metavar="FILE",
         help="the keys that a sealed report is trusted by",
     )
-    add("--locale", choices=("de", "en"), default="de", help="the language (default: de)")
+    add_locale(parser)
     add("--json", action="store_true", help="print the counts as one JSON object")
     options = parser.parse(words)
     ending = options.output.rpartition(".")[2].lower()

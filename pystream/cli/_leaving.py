@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 
 from pystream.cli import _store, _terminal
-from pystream.cli._arguments import Parser
+from pystream.cli._arguments import Parser, add_locale
 from pystream.errors import PystreamError
 
 TYPE_CHECKING = False
@@ -69,7 +69,7 @@ def privacy(words: list[str]) -> int:
     add = parser.add_argument
     add("name", metavar="NAME", help="the tenant")
     add("--format", choices=("text", "json"), metavar="text|json", help="(default: text)")
-    add("--locale", choices=("de", "en"), default="en", metavar="de|en", help="(default: en)")
+    add_locale(parser)
     options = parser.parse(words)
     if options.json and options.format == "text":
         parser.error("--json and --format text exclude each other")

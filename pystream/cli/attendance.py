@@ -7,7 +7,7 @@ import json
 from contextlib import ExitStack
 
 from pystream.cli import _proving, _store, _terminal
-from pystream.cli._arguments import Parser, count, path
+from pystream.cli._arguments import Parser, add_locale, count, path
 from pystream.errors import InvalidValue, MalformedDocument, MalformedEvidence, NotProven
 
 TYPE_CHECKING = False
@@ -216,9 +216,7 @@ def _purpose(words: list[str]) -> int:
         epilog=f"{_store.EXIT_CODES}example:\n"
         "  pystream tenant set acme --attendance-purpose VERSION",
     )
-    parser.add_argument(
-        "--locale", choices=sorted(TEXTS), default="en", help="the language (default: en)"
-    )
+    add_locale(parser)
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse(words)
     text = TEXTS[options.locale]

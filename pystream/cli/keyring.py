@@ -8,7 +8,7 @@ import time
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser, count, folder, path
-from pystream.errors import InvalidValue, NoStore, PystreamError, StoreError
+from pystream.errors import Exists, InvalidValue, NoStore, PystreamError, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,6 +227,10 @@ def _restore(words: list[str]) -> int:
         )
     except InvalidValue as error:
         raise PystreamError(str(error)) from None
+    except Exists as error:
+        raise PystreamError(
+            f"{error}: nothing was changed; with --replace they are, for good"
+        ) from None
     indexed, doubles = _index_lost(parser, settings)
     facts = {
         "made_at": _store.moment(done.made_at),

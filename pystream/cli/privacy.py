@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pystream.cli import _store, _terminal
+from pystream.cli._arguments import add_locale
 from pystream.cli._leaving import parser_of, settings_of
 
 _HELP = f"""\
@@ -46,12 +47,12 @@ def _statement(words: list[str]) -> int:
         _STATEMENT,
         "pystream privacy statement acme --kind measures --locale de",
     )
-    from pystream.acl.statements import FORMATS, KINDS, LANGUAGES, Facts, statement
+    from pystream.acl.statements import FORMATS, KINDS, Facts, statement
 
     add = parser.add_argument
     add("name", metavar="TENANT", help="the tenant")
     add("--kind", choices=KINDS, required=True, metavar="KIND", help="as above")
-    add("--locale", choices=LANGUAGES, default="de", metavar="de|en", help="(default: de)")
+    add_locale(parser)
     add("--format", choices=FORMATS, default="md", metavar="md|text|html", help="(default: md)")
     add("-o", "--output", metavar="FILE", help="write it there")
     add("--overwrite", action="store_true", help="replace FILE where it is there")

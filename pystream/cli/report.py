@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from pystream.cli import _proving, _store, _terminal
-from pystream.cli._arguments import Parser, count, path
+from pystream.cli._arguments import Parser, add_locale, count, path
 from pystream.errors import InvalidValue, NotFound
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> int:
     add("--format", choices=_FORMATS, metavar="FORMAT", help="as below")
     add("-o", "--output", type=path, metavar="FILE", help="write it there")
     add("--overwrite", action="store_true", help="replace FILE where it is there")
-    add("--locale", choices=("de", "en"), default="de", help="the language (default: de)")
+    add_locale(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seal", action="store_true", help="sign it, as the next version")
     add("--reason", default="", metavar="TEXT", help="why a version is corrected, or held")

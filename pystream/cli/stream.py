@@ -295,12 +295,22 @@ def _embed(words: list[str]) -> int:
         "      --url https://video.example.org/acme/launch/",
     )
     parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
-    parser.add_argument("--url", required=True, type=_url, metavar="URL", help="of its page")
+    parser.add_argument(
+        "--url", required=True, type=_url, metavar="URL", help="of its page, as viewers reach it"
+    )
     _store.add_common(parser, changes=False)
     options = parser.parse(words)
+    from urllib.parse import urlsplit
+
     with _store.open_store(options) as store:
         stream = store.stream(*options.stream)
     from pystream.server.office.embedding import code
+
+    page = f"/{stream.tenant}/{stream.name}/"
+    given = urlsplit(options.url)
+    if not given.netloc or not given.path.endswith(page):
+        shown = f"{given.scheme}://{given.netloc or 'video.example.org'}{page}"
+        parser.error(f"argument --url: the address of the stream's page is wanted, as in {shown}")
 
     html, sites = code(options.url, stream), stream.settings.embed_origins
     if not sites:

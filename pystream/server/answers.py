@@ -793,7 +793,6 @@ class Answers:
             query=request.query if is_signed else "",
             framed=is_elsewhere_alone(settings),
             opens_at=self._gate.opens_at(stream),
-            beacons=settings.beacons,
         )
         # A page that is opened with a link has it in it.
         kept = _NO_STORE if is_signed else ("Cache-Control", "no-cache")

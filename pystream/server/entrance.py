@@ -57,12 +57,14 @@ from pystream.acl.store import Store
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.streams import Stream
 from pystream.acl.viewers import Password, Refusal, grace_s, notice_version, opens
+from pystream.attendance.purpose import in_language
 from pystream.errors import EntranceError, InvalidValue, PystreamError, StoreError
 from pystream.server import log
 from pystream.server.desk import Line, Open
 from pystream.server.gate import Gate
 from pystream.server.handoffs import Handoffs, Unavailable
 from pystream.server.http import HttpError, Request
+from pystream.server.page.texts import language
 
 T = TypeVar("T")
 
@@ -116,11 +118,13 @@ class Refused(HttpError):
 
 
 class Unread(Refused):
-    """The tenant's notice is another one than the page has shown; the new one is told, to be shown."""
+    """The tenant's notice is another one than the page has shown; the new one is told, to be shown, in the
+    language of who asks, where that is said."""
 
-    def __init__(self, notice: str) -> None:
+    def __init__(self, notice: str, accept_language: str | None) -> None:
         super().__init__(409, "notice", _UNREAD)
-        self.facts = {"notice": notice, "notice_version": notice_version(notice)}
+        shown = in_language(notice, language(accept_language)) if accept_language else notice
+        self.facts = {"notice": shown, "notice_version": notice_version(notice)}
 
 
 class Admission(NamedTuple):
@@ -211,7 +215,7 @@ class Entrance:
         `HttpError`."""
         shown = said(request).get("notice")
         if shown is not None and shown != (notice_version(notice) or ""):
-            raise Unread(notice)
+            raise Unread(notice, request.fields.accept_language)
         bearer = await self._bearer(stream, request, path)
         self._gate.ask(bearer.conditions, request, said(request).get("site"))
         ask = self._asked(stream, bearer, shown or None, lifetime, replaces)

@@ -427,8 +427,7 @@ def _changed(
         raise InvalidValue(Said("password-erased", text))
     until = changes.get("valid_until")
     if until is not None and until != old.valid_until and until <= now:
-        text = "that is over; such a password opens nothing"
-        raise InvalidValue(Said("over", text, of="valid_until"))
+        raise InvalidValue(passwords.OVER)
     columns = {name: value for name, value in changes.items() if name in _CHANGEABLE}
     if "label" in changes:
         whole, before = _opened(key, sealed)

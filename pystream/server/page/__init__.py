@@ -17,6 +17,7 @@ from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from pystream.acl.viewers import notice_version
+from pystream.attendance.purpose import in_language
 from pystream.server.page.texts import REFUSALS, TEXTS, TO_FILM
 
 if TYPE_CHECKING:
@@ -104,18 +105,17 @@ class Page:
         query: str = "",
         framed: bool = False,
         opens_at: int | None = None,
-        beacons: bool = False,
     ) -> bytes:
         """The document. Its addresses are relative to `/{tenant}/{stream}/`. `notice`: what the tenant tells
         viewers before anything is recorded, which may be nothing. `way`: the stream's access; `query`: the
         link that it was opened with. `framed`: nobody is let in but in a frame of another site; `opens_at`:
-        nor before that time, which is to come. `beacons`: it says what it plays, and that it does."""
+        nor before that time, which is to come."""
         texts = TEXTS[language]
         values = {f"t_{name}": html.escape(text) for name, text in texts.items()}
         values |= {_PLACES[file]: f"../../s/-/{name}" for file, name in self._names.items()}
-        values["entry"] = _entry(notice, way, texts)
-        values["untold"] = "" if beacons else " hidden"
-        values["notice"] = _paragraphs(notice)
+        paragraphs = _paragraphs(in_language(notice, language))
+        values["entry"] = _entry(paragraphs, notice_version(notice) or "", way, texts)
+        values["notice"] = paragraphs
         values |= {"language": language, "title": html.escape(title), "way": way}
         values["bars"] = " data-framed" if framed else ""
         values["bars"] += "" if opens_at is None else f' data-opens="{opens_at}"'
@@ -149,16 +149,16 @@ class Page:
 _KINDS = {401: "denied", 403: "denied", 404: "gone", 410: "gone", 429: "busy", 503: "busy"}
 
 
-def _entry(notice: str, way: str, texts: Mapping[str, str]) -> str:
-    """What stands before the film: the notice, and a field where a password is typed; where a link or a token
-    opens it, the notice alone, which may still come while the page is open."""
+def _entry(paragraphs: str, version: str, way: str, texts: Mapping[str, str]) -> str:
+    """What stands before the film: the notice of that version, and a field where a password is typed; where a
+    link or a token opens it, the notice alone, which may still come while the page is open."""
     if way == "open":
         return ""
     say = {name: html.escape(text) for name, text in texts.items()}
     asked = _field(say) if way in ("shared", "personal") else _onward(say)
     return f"""\
-<form id="entry" class="entry" autocomplete="off" data-notice="{notice_version(notice) or ""}" hidden>
-<div id="notice" class="notice"{"" if notice else " hidden"}>{_paragraphs(notice)}</div>
+<form id="entry" class="entry" autocomplete="off" data-notice="{version}" hidden>
+<div id="notice" class="notice"{"" if version else " hidden"}>{paragraphs}</div>
 <p id="entry-problem" class="problem" role="alert" hidden></p>
 {asked}</form>
 """

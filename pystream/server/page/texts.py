@@ -37,8 +37,6 @@ ENGLISH: Final[Mapping[str, str]] = {
     "limit": "No skipping ahead in this film: up to {now} so far",
     "limited": "Not beyond {now} yet",
     "later": "{now}, not yet",
-    "told": "While the film plays, this page tells the server whether it plays, where, how fast, and whether"
-    " the page is hidden, so that your attendance can be confirmed.",
     "presence": "Are you there?",
     "presence_text": "Please confirm that you are watching. The film goes on meanwhile.",
     "presence_left": "{seconds} s left",
@@ -155,8 +153,6 @@ GERMAN: Final[Mapping[str, str]] = {
     "limit": "Kein Vorspulen in diesem Film: bis jetzt bis {now}",
     "limited": "Noch nicht weiter als {now}",
     "later": "{now}, noch nicht",
-    "told": "Während der Film läuft, sagt diese Seite dem Server, ob er läuft, wo, wie schnell und ob die"
-    " Seite verdeckt ist, damit Ihre Teilnahme bestätigt werden kann.",
     "presence": "Sind Sie da?",
     "presence_text": "Bitte bestätigen Sie, dass Sie zusehen. Der Film läuft so lange weiter.",
     "presence_left": "Noch {seconds} s",

@@ -271,7 +271,7 @@ class Cards(Struct, kw_only=True, forbid_unknown_fields=True):
 
     stream: Name
     ids: Annotated[list[Id], Meta(min_length=1, max_length=_MOST_SHOWN)] | UnsetType = UNSET
-    locale: Literal["de", "en"] = "en"
+    locale: Literal["de", "en"] = "de"
     url: (
         Annotated[
             str,

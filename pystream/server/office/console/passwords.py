@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from pystream.acl import password_csv
 from pystream.acl.audit import Kind
-from pystream.acl.passwords import THERE, PasswordSettings, canonical, generate, is_over
+from pystream.acl.passwords import OVER, THERE, PasswordSettings, canonical, generate, is_over
 from pystream.acl.people import Actor, Right
 from pystream.acl.store.issuing import Shown, check_count
 from pystream.acl.streams import Stream, is_elsewhere_alone
@@ -158,8 +158,7 @@ def create(office: Office, actor: Actor, request: Request) -> Reply:
         count = _count("count", form.get("count", ""), MOST_AT_ONCE) or 1
         settings = _settings(office, actor, form)
         if is_over(settings, now):
-            text = "that is over; such a password opens nothing"
-            raise InvalidValue(Said("over", text, of="valid_until"))
+            raise InvalidValue(OVER)
         office.issuer.add(
             actor.tenant_id,
             [stream.id],

@@ -333,7 +333,7 @@ GERMAN: Final[Mapping[str, str]] = {
     "two-active": "Es gibt schon {most} gültige, {names}: Widerrufen Sie erst einen",
     "unreachable": "dort kann der Server nicht fragen: eine Adresse mit https:// auf einem öffentlichen"
     " Rechner ist gefragt, an einem Port, den der Betreiber erlaubt (meist 443)",
-    "url": "eine Adresse wie https://login.example.org/keys ist gefragt",
+    "url": "eine https-Adresse wie https://login.example.org/keys ist gefragt",
     "verifier-there": "Es gibt schon einen gültigen Schlüssel „{name}“",
     # Requests
     "bug": "Der Server hat einen Fehler, der in seinem Protokoll steht",
