@@ -194,6 +194,8 @@ def test_conditions_and_the_maximum(here: Path) -> None:
     assert made["opens_at"] == 1_935_417_600 and made["closes_at"] == 1_935_612_000
     assert (made["networks"], made["countries"]) == (["192.0.2.0/24"], ["DE", "AT"])
     assert made["embed_lock"] is True and made["allow_unknown_country"] is False
+    assert made["allow_no_referrer"] is False
+    assert told("stream", "set", "acme/film", "--allow-no-referrer")["allow_no_referrer"] is True
     listed = done("stream", "list")
     assert "from 2031-05-01T16:00:00Z; until 2031-05-03T22:00:00Z; 1 network; DE AT" in listed
     away = ("--opens", "none", "--closes", "none", "--country", "none", "--no-embed-lock")

@@ -516,6 +516,7 @@ def test_no_entry_of_the_log_is_blank_or_a_machines_word(tmp_path: Path) -> None
         "countries": ("DE",),
         "embed_origins": ("https://a.example",),
         "embed_lock": True,
+        "allow_no_referrer": True,
         "max_viewers": 9,
         "download": True,
         "download_rate_bps": 10**6,

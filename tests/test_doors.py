@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pystream.acl.entrances import Entry
+from pystream.acl.entrances.conditions import NONE
 from pystream.acl.entrances.verifiers import Brought, Configured, Verifier, new_secret, verify
-from pystream.acl.streams import Stream, StreamSettings
+from pystream.acl.streams import Stream, StreamSettings, conditions
 from pystream.errors import EntranceError
 from pystream.server.entrance import said
 from pystream.server.gate import Closed, Gate
@@ -93,6 +95,38 @@ def test_the_gate_lets_in_or_says_why(
     with pytest.raises(Closed):
         Gate().check(locked, asked, site)
     Gate().check(stream(), asked, site)
+
+
+def test_who_names_no_site_is_let_in_where_that_is_allowed() -> None:
+    site = "https://www.example.org"
+    for allowed in (False, True):
+        locked = stream(embed_lock=True, embed_origins=(site,), allow_no_referrer=allowed)
+        for sent, framed_in, wanted in (
+            ({}, None, allowed),
+            ({"origin": "null"}, None, allowed),
+            ({"origin": site}, None, True),
+            ({"origin": "https://evil.example"}, None, False),
+            # Our own page, in a frame and in none.
+            ({"origin": "https://tv.example.org"}, site, True),
+            ({"origin": "https://tv.example.org"}, None, False),
+            ({"referer": "https://tv.example.org/acme/film/"}, None, False),
+        ):
+            fields = {"host": "tv.example.org", **sent}
+            asked = Request(
+                "POST",
+                "/acme/film/session",
+                "",
+                Fields({name.encode(): value for name, value in fields.items()}),
+            )
+            asked.peer = "192.0.2.1"
+            try:
+                Gate().check(locked, asked, framed_in)
+                got = True
+            except Closed as closed:
+                got = closed.kind != "site"
+            assert got is wanted, (allowed, sent, framed_in)
+    # Where no site is named there is none to be silent about.
+    assert conditions(replace(locked.settings, embed_origins=())) == NONE
 
 
 def test_the_country_is_what_the_settings_say_for_a_network() -> None:

@@ -103,7 +103,8 @@ class StreamSettings:
     those that viewers may come from (empty: all). `countries`: the same of countries, and
     `countries_denied`: those that they may not come from; `allow_unknown_country`: whether to let in
     whose country is not known. `embed_lock`: it is shown on the sites of `embed_origins` and `origins`
-    alone, and where there are none, on its own page and in no frame.
+    alone, and where there are none, on its own page and in no frame; `allow_no_referrer`: and by players
+    that name no site, as apps and television sets do.
     `attendance`: how long each password has watched is recorded, as `attendance-v1` has it.
     `no_skip`: with each password, no more of the film can be had than could have been watched so far.
     `beacons`: the page says what it plays, which narrows attendance; `require_visible`: what plays in a
@@ -138,6 +139,7 @@ class StreamSettings:
     countries_denied: tuple[str, ...] = ()
     allow_unknown_country: bool = False
     embed_lock: bool = False
+    allow_no_referrer: bool = False
     attendance: bool = False
     no_skip: bool = False
     beacons: bool = False
@@ -461,10 +463,12 @@ def records_attendance(stream: Stream, tenant: Tenant | None) -> bool:
 
 def conditions(settings: StreamSettings) -> Conditions:
     """What a stream asks of whoever wants to watch, besides who it is."""
+    locked_to = sites(settings) if settings.embed_lock else ()
     return Conditions(
         not_before=settings.opens_at,
         expires=settings.closes_at,
-        origins=sites(settings) if settings.embed_lock else (),
+        origins=locked_to,
+        allow_no_referrer=bool(locked_to) and settings.allow_no_referrer,
         networks=settings.networks,
         countries=settings.countries,
         countries_denied=settings.countries_denied,

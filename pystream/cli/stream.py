@@ -57,6 +57,7 @@ _USAGE = """TENANT/STREAM {source} [--title TEXT]
          [--[no-]download] [--download-source PATH] [--download-rate RATE]
          [--origin ORIGIN...] [--embed-origin ORIGIN...] [--[no-]embed-lock]
          [--opens DATE] [--closes DATE] [--network CIDR...] [--country CC...]
+         [--[no-]allow-no-referrer]
          [--country-denied CC...] [--[no-]allow-unknown-country]
          [--[no-]attendance] [--[no-]skip] [--[no-]beacons]
          [--[no-]require-visible] [--check-minutes MINUTES]
@@ -114,7 +115,14 @@ _SETTINGS = (
     *("cache", "pace", "download", "download_source", "download_rate_bps", "origins"),
     *("embed_origins", "max_viewers", "max_devices", "device_mode", "session_s", "idle_s"),
     *("opens_at", "closes_at", "networks", "countries", "countries_denied"),
-    *("allow_unknown_country", "embed_lock", "attendance", "no_skip", "beacons"),
+    *(
+        "allow_unknown_country",
+        "embed_lock",
+        "allow_no_referrer",
+        "attendance",
+        "no_skip",
+        "beacons",
+    ),
     *("require_visible", "check_minutes", "own_count"),
 )
 
@@ -468,6 +476,12 @@ def _add_settings(parser: Parser) -> None:
         "--embed-lock",
         action=argparse.BooleanOptionalAction,
         help="whether it is shown on these sites only, and where none is named, on its own page"
+        " (default: no)",
+    )
+    add(
+        "--allow-no-referrer",
+        action=argparse.BooleanOptionalAction,
+        help="whether players that name no site, as apps and television sets do, may play it all the same"
         " (default: no)",
     )
     for option, dest, what in (

@@ -108,7 +108,8 @@ class Gate:
             asked,
             now=int(self._clock()),
             origin=_site(request, said),
-            referrer_origin=None,
+            # Our own page in no frame is none that says nothing.
+            referrer_origin=request.fields.origin or _origin(request.fields.referer),
             address=request.peer,
             country=self._country(request.peer) if wants_country else None,
         )

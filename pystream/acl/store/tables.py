@@ -108,6 +108,7 @@ stream = Table(
     Column("countries_denied", JSON),
     Column("allow_unknown_country", Boolean, nullable=False, server_default=false()),
     Column("embed_lock", Boolean, nullable=False, server_default=false()),
+    Column("allow_no_referrer", Boolean, nullable=False, server_default=false()),
     Column("attendance", Boolean, nullable=False, server_default=false()),
     Column("no_skip", Boolean, nullable=False, server_default=false()),
     Column("beacons", Boolean, nullable=False, server_default=false()),

@@ -181,6 +181,13 @@ EmbedLock = Annotated[
         " there are none, on its own page and in no frame."
     ),
 ]
+NoReferrer = Annotated[
+    bool,
+    Meta(
+        description="Whether players that name no site, as apps and television sets do, may play it where"
+        " `embed_lock` binds it to sites. That can be made up by whoever is no browser."
+    ),
+]
 Attendance = Annotated[
     bool,
     Meta(
@@ -279,6 +286,7 @@ class StreamView(Struct, kw_only=True):
     countries_denied: CountriesDenied
     allow_unknown_country: UnknownCountry
     embed_lock: EmbedLock
+    allow_no_referrer: NoReferrer
     attendance: Attendance
     no_skip: NoSkip
     beacons: Beacons
@@ -323,6 +331,7 @@ class StreamValues(Struct, kw_only=True, forbid_unknown_fields=True):
     countries_denied: CountriesDenied | UnsetType = UNSET
     allow_unknown_country: UnknownCountry | UnsetType = UNSET
     embed_lock: EmbedLock | UnsetType = UNSET
+    allow_no_referrer: NoReferrer | UnsetType = UNSET
     attendance: Attendance | UnsetType = UNSET
     no_skip: NoSkip | UnsetType = UNSET
     beacons: Beacons | UnsetType = UNSET

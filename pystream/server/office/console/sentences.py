@@ -52,6 +52,7 @@ _HEADED = frozenset(("card",))
 NAMES: Final[Mapping[str, str]] = {
     "access": "access",
     "algorithm": "algorithm",
+    "allow_no_referrer": "no_referrer",
     "allow_unknown_country": "unknown_country",
     "attendance": "attendance",
     "attendance_days": "attendance_days",

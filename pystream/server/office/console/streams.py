@@ -41,8 +41,8 @@ _NUMBERS = ("max_devices", "max_viewers", "check_minutes")
 _LISTS = ("embed_origins", "networks", "countries", "countries_denied")
 _TIMES = {"opens_at": False, "closes_at": True}
 _SWITCHES = (
-    *("embed_lock", "download", "allow_unknown_country", "attendance", "no_skip", "beacons"),
-    *("require_visible", "own_count"),
+    *("embed_lock", "allow_no_referrer", "download", "allow_unknown_country", "attendance"),
+    *("no_skip", "beacons", "require_visible", "own_count"),
 )
 
 

@@ -370,6 +370,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Show it on these sites only, not on its own page",
         "Nur auf diesen Websites zeigen, nicht auf der eigenen Seite",
     ),
+    "no_referrer": (
+        "Let in players as well that name no site, as apps and television sets do",
+        "Auch Player einlassen, die keine Website nennen, wie Apps und Fernseher",
+    ),
     "download": ("Download", "Download"),
     "download_switch": (
         "Viewers may download the film as an MP4 file",
@@ -1014,6 +1018,7 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     "of_max_devices": ("devices", "Geräte"),
     "of_device_mode": ("one device more", "ein Gerät mehr"),
     "of_embed_origins": ("may embed", "dürfen einbetten"),
+    "of_allow_no_referrer": ("players that name no site", "Player, die keine Website nennen"),
     "of_embed_lock": ("only on these sites", "nur auf diesen Websites"),
     "of_notice": ("notice", "Hinweis"),
     "of_attendance": ("attendance recorded", "Anwesenheit wird aufgezeichnet"),
