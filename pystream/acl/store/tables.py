@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0019"
+HEAD = "0022"
 # What `attendance_sealed.hour` counts, in ms.
 HOUR_MS = 3_600_000
 
