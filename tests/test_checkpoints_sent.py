@@ -214,5 +214,5 @@ def test_nothing_is_sent_inside(house: House, authority: Authority) -> None:
     run(main)
     assert sending.site.connections == 0 and len(house.notary.undelivered()) == 1
     for url in ("http://acme.example/", "ftp://acme.example/", "acme.example", "https://a b/"):
-        with pytest.raises(InvalidValue, match="checkpoint_url"):
+        with pytest.raises(InvalidValue, match="checkpoint_url: an https address like"):
             house.store.set_tenant("acme", {"checkpoint_url": url}, **WHO)

@@ -14,8 +14,9 @@ from pystream.acl.entrances import Entry
 from pystream.acl.entrances.conditions import NONE
 from pystream.acl.entrances.verifiers import Brought, Configured, Verifier, new_secret, verify
 from pystream.acl.streams import Stream, StreamSettings, conditions
+from pystream.attendance.purpose import told
 from pystream.errors import EntranceError
-from pystream.server.entrance import said
+from pystream.server.entrance import Unread, said
 from pystream.server.gate import Closed, Gate
 from pystream.server.http import Fields, Request
 from pystream.server.page.texts import REFUSALS, TEXTS
@@ -95,6 +96,18 @@ def test_the_gate_lets_in_or_says_why(
     with pytest.raises(Closed):
         Gate().check(locked, asked, site)
     Gate().check(stream(), asked, site)
+
+
+def test_another_notice_is_told_in_the_language_of_who_asks() -> None:
+    whole = f"Ours.\n\n{told(beacons=True)}"
+    ours, german, english = whole.split("\n\n")
+    versions = set()
+    for language, wanted in (("de-DE", (ours, german)), ("fr", (ours, english)), (None, (whole,))):
+        facts = Unread(whole, language).facts
+        assert facts["notice"] == "\n\n".join(wanted)
+        versions.add(facts["notice_version"])
+    # It is one notice, however it is shown.
+    assert len(versions) == 1
 
 
 def test_who_names_no_site_is_let_in_where_that_is_allowed() -> None:
