@@ -19,12 +19,9 @@ from pystream.acl.store import key_backups
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
+from tests.program import run
 
 SAMPLE = Path(pystream.cli.__file__).parent / "sample.mp4"
-COMMAND = [
-    *(sys.executable, "-P", "-c"),
-    "import sys; from pystream.cli import main; sys.exit(main())",
-]
 PAGES = (
     "keyring",
     *(f"keyring {name}" for name in ("status", "rotate", "backup", "restore", "adopt")),
@@ -53,11 +50,6 @@ def opened() -> KeyStore:
 def with_records(tenant_id: int, number: int) -> tuple[RecordKey, ...]:
     with opened() as keys:
         return keys.add_record_keys(tenant_id, number, NOON)
-
-
-def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    given: Any = {"capture_output": True, "check": False} | options
-    return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **given)
 
 
 def done(*arguments: str | Path, **options: Any) -> str:

@@ -35,13 +35,10 @@ from pystream.acl.traffic import Kind, Metered, hours_of
 from pystream.attendance import purpose
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.settings import load
+from tests.program import COMMAND, run
 
 MEDIA = Path(__file__).parent / "media"
 PLAIN = MEDIA / "plain.mp4"
-COMMAND = [
-    *(sys.executable, "-P", "-c"),
-    "import sys; from pystream.cli import main; sys.exit(main())",
-]
 PAGES = (
     *("traffic", "tenant", "tenant add", "tenant list", "tenant set", "tenant remove", "stream"),
     *("stream add", "stream list", "stream set", "stream remove", "stream changes"),
@@ -59,11 +56,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name)
     (tmp_path / "pystream.toml").write_text("[store]\nurl = 'sqlite:///acl.db'\n")
     return tmp_path
-
-
-def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    given: Any = {"capture_output": True, "check": False} | options
-    return subprocess.run([*COMMAND, *map(str, arguments)], text=True, **given)
 
 
 def done(*arguments: str | Path, **options: Any) -> str:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from pystream.acl.viewers import notice_version
 from pystream.server.keys import ensure_keys
 from pystream.server.settings import load
 from tests.databases import with_tables
+from tests.program import run
 from tests.test_serve import SAMPLE, Node, node_in
 from tests.waiting import until
 
@@ -32,10 +32,6 @@ WELL_KNOWN = "/.well-known/pystream-privacy.json"
 ACME = Tenant(
     id=1, name="acme", settings=TenantSettings(display="ACME", notice="abc"), created_at=0
 )
-COMMAND = [
-    *(sys.executable, "-P", "-c"),
-    "import sys; from pystream.cli import main; sys.exit(main())",
-]
 
 
 # The document
@@ -161,12 +157,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pystream.toml").write_text("[retention]\nkey_backups_days = 20\n")
     ensure_keys(load("pystream.toml", {}).keys, {}, 1_936_699_200)
     return tmp_path
-
-
-def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, **({"check": False} | options)
-    )
 
 
 def done(*arguments: str) -> str:
