@@ -252,6 +252,24 @@ def test_tenants(here: Path) -> None:
     assert "no tenant 'nobody'" in refused(1, "tenant", "set", "nobody", "--display", "x")
 
 
+def test_a_server_that_mails_nothing_is_told_of(here: Path) -> None:
+    mail = ("--checkpoint-mail", "office@example.org")
+    for words in (("add", "acme", *mail), ("set", "acme", "--display", "x")):
+        finished = run("tenant", *words)
+        assert finished.returncode == 0
+        assert finished.stderr == (
+            f"pystream tenant {words[0]}: warning: acme: attendance.mail_server of the settings names no"
+            " server of mail, so no checkpoint goes by it\n"
+        )
+    # The store of a server elsewhere, whose settings are not these.
+    done("tenant", "set", "acme", *mail, "--store", "acl.db")
+    with open(here / "pystream.toml", "a") as file:
+        file.write("[attendance]\nmail_server = 'mail.example.org:587'\n")
+        file.write("mail_from = 'video@example.org'\n")
+    done("tenant", "set", "acme", *mail)
+    done("tenant", "set", "acme", "--checkpoint-mail", "none")
+
+
 def test_only_a_first_tenant_makes_a_store(here: Path) -> None:
     for words in (
         *("tenant list", "tenant set acme --display x", "stream list", "stream remove acme/film"),

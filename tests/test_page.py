@@ -101,6 +101,9 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         "sound": settings("audio_48k.m4a"),
         "given": StreamSettings(sources=(str(SAMPLE),), title="A clip", download=True),
         "long": StreamSettings(sources=(str(folder / "long.mp4"),), segment_duration_ms=2000),
+        "swift_long": StreamSettings(
+            sources=(str(folder / "swift_long.mp4"),), segment_duration_ms=2000, pace=None
+        ),
         "swift": StreamSettings(sources=(str(SAMPLE),), pace=None),
         "slow": StreamSettings(sources=(str(SAMPLE),), pace=1),
         "later": StreamSettings(sources=(str(folder / "later.mp4"),)),
@@ -900,8 +903,8 @@ kept.asked = page.waitForRequest("**/master.m3u8");
     page.close()
 
 
-def playing_three_minutes(chromium: Chromium, server: Server) -> Page:
-    (film,) = server.streams["long"].settings.sources
+def playing_three_minutes(chromium: Chromium, server: Server, name: str = "long") -> Page:
+    (film,) = server.streams[name].settings.sources
     loop = [
         "ffmpeg",
         "-y",
@@ -916,9 +919,50 @@ def playing_three_minutes(chromium: Chromium, server: Server) -> Page:
         film,
     ]
     subprocess.run(loop, check=True)
-    page = playing(chromium, server, "long")
+    page = playing(chromium, server, name)
     page.run("await page.waitForResponse(/.ts$/)")
     return page
+
+
+@pytest.mark.slow
+def test_no_more_is_loaded_ahead_than_attendance_reckons_with(
+    chromium: Chromium, server: Server
+) -> None:
+    """Of a film of three minutes whose rate is low, hls.js by itself would have all of it at once."""
+    page = playing_three_minutes(chromium, server, "swift_long")
+    ahead = f"{VIDEO}.buffered.end({VIDEO}.buffered.length - 1) - {VIDEO}.currentTime"
+    most = "Math.max(...window.ahead)"
+    page.js(f"window.ahead = [{ahead}]")
+    page.js(f"{VIDEO}.addEventListener('progress', () => window.ahead.push({ahead}))")
+    page.until(f"{most} > 28")
+    begun = page.js(f"{VIDEO}.currentTime")
+    page.until(f"{VIDEO}.currentTime > {begun} + 5")
+    # And a segment that was asked for just before.
+    assert page.js(most) < 33
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_film_that_somebody_else_has_paused_has_its_controls_on_a_phone(
+    chromium: Chromium, server: Server
+) -> None:
+    """As a headset does, or the controls that a phone has of its own."""
+    phone = {"viewport": {"width": 390, "height": 844}, "isMobile": True, "hasTouch": True}
+    page = opened(chromium, server, "film", **phone)
+    page.run("await page.tap('#start')")
+    page.until(f"{STATE['playing']} && document.querySelector('.stage.calm')")
+    page.js(f"{VIDEO}.pause()")
+    page.until("!document.querySelector('.stage.calm') && !document.getElementById('start').hidden")
+    assert page.js("document.getElementById('toggle').title") == TEXTS["en"]["play"]
+    page.until("getComputedStyle(document.getElementById('controls')).opacity === '1'")
+    page.run("await page.tap('#toggle')")
+    page.until(STATE["playing"])
+    page.js(f"{VIDEO}.pause()")
+    page.until("!document.getElementById('start').hidden")
+    page.js(f"void {VIDEO}.play()")
+    page.until("document.getElementById('start').hidden")
+    clean(page)
+    page.close()
 
 
 class Noting(Pace):

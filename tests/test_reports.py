@@ -573,6 +573,29 @@ def test_a_bar_shows_when_somebody_was_there() -> None:
 
 
 @pytest.mark.slow
+def test_what_stands_beside_a_password_goes_on_below_it() -> None:
+    """However long both are, all of it is there, within the page, and nothing is over anything else."""
+    label = " ".join(f"Wort{number:02}" for number in range(30))
+    keys = [str(number) for number in range(1, 60)]
+    events = [event for key in keys for event in live(at("18:00"), at("18:10"), key=key)]
+    given = {
+        key: ("W" * (128 if key == "2" else 12), "kurz" if key in ("1", "3") else label)
+        for key in keys
+    }
+    report = made(events, passwords=named(**given))
+    texts, pages = opened(report)
+    whole = re.sub(r"\s+", " ", " ".join(texts))
+    assert whole.count(label) == len(keys) - 2 and "…" not in whole
+    assert len(pages) > 2
+    for page in pypdfium2.PdfDocument(pdf(report, "de")):
+        ends: dict[float, float] = {}
+        listed = [each.get_bounds() for each in page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_TEXT])]
+        for left, bottom, right, _ in sorted(listed, key=lambda each: each[0]):
+            assert right <= 595 - 42 and left > ends.get(round(bottom), 0) and bottom > 20
+            ends[round(bottom)] = right
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("hours", [1, 3, 9, 14])
 def test_times_above_the_bars_do_not_run_into_each_other(hours: int) -> None:
     """Of one day, and of three."""

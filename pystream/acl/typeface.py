@@ -61,6 +61,14 @@ def cut(text: str, width: float, sizes: Sequence[tuple[float, int]]) -> Block:
     return best
 
 
+def flowed(text: str, size: float, first: float, width: float) -> list[str]:
+    """All of a text in lines, the first of which has another width than those below it, and may be empty."""
+    pieces, line = _words(text), ""
+    while pieces and _fits(line + pieces[0], TEXT, size, first):
+        line += pieces.pop(0)
+    return [line.rstrip(" "), *wrapped(pieces, TEXT, size, width)]
+
+
 def _words(text: str) -> list[str]:
     return re.findall(r"[^ ]+ ?| ", text)
 

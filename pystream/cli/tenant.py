@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from pystream.cli import _store
+from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser
 from pystream.errors import InvalidValue
 
@@ -87,6 +88,7 @@ def _add(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
+    _warn_unmailed(parser, options, tenant)
     place = "" if made is None else f" to a new store, {made}"
     _store.report(options, _facts(tenant), f"tenant {tenant.name} is added{place}")
     return 0
@@ -110,8 +112,25 @@ def _set(words: list[str]) -> int:
             )
     except InvalidValue as error:
         return _store.wrong_values(parser, error)
+    _warn_unmailed(parser, options, tenant)
     _store.report(options, _facts(tenant), f"tenant {tenant.name} is set")
     return 0
+
+
+def _warn_unmailed(parser: Parser, options: argparse.Namespace, tenant: Tenant) -> None:
+    """Says so where checkpoints are to go by mail and the settings name no server of it. The store of a
+    server elsewhere has settings that are not to be seen here."""
+    if not tenant.settings.checkpoint_mail or options.store is not None:
+        return
+    from pystream.server import settings
+
+    found = settings.load(options.config or settings.find(os.environ), os.environ)
+    if not found.attendance.mail_server:
+        _terminal.complain(
+            parser.prog,
+            f"warning: {tenant.name}: attendance.mail_server of the settings names no server of mail,"
+            " so no checkpoint goes by it",
+        )
 
 
 def _remove(words: list[str]) -> int:

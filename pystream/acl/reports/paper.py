@@ -8,9 +8,11 @@ printed: the same report is the same bytes.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime
 from fractions import Fraction
 from io import BytesIO
+from itertools import accumulate
 from typing import Any, Final
 
 from reportlab.lib.pagesizes import A4
@@ -23,7 +25,7 @@ from pystream.acl.reports import Line, Report
 from pystream.acl.reports.grid import Kind, facts, printed, totals
 from pystream.acl.reports.timeline import timeline
 from pystream.acl.reports.words import WORDS, civil, clock, definitions, left_out, notes
-from pystream.acl.typeface import LETTERS, TEXT, cut, fonts, printable
+from pystream.acl.typeface import LETTERS, TEXT, cut, flowed, fonts, printable
 from pystream.attendance.programmes import zone
 
 _WIDTH, _HEIGHT = A4
@@ -33,6 +35,8 @@ _TOP: Final[float] = _HEIGHT - 14 * mm
 _BOTTOM: Final[float] = 16 * mm
 _BLACK, _GREY, _PALE, _RULE, _DARK, _BETWEEN = 0.0, 0.38, 0.87, 0.75, 0.2, 0.66
 _LINE = 21.0
+# What stands beside a password, and goes on below it where that is not enough.
+_BESIDE, _FURTHER = 6.5, 8.0
 _BAR_LEFT: Final[float] = _LEFT
 _BAR_RIGHT: Final[float] = _LEFT + 112 * mm
 _BAR = 5.0
@@ -96,7 +100,7 @@ class _List:
                 top = self._titles(top)
             for line in lines:
                 self._line(line, top)
-                top -= _LINE
+                top -= self._height(line)
             if has_end:
                 self._end(top)
             said = self._words["page"].format(number, len(pages))
@@ -112,10 +116,11 @@ class _List:
         while True:
             first = not found
             room = _TOP - self._head_height(first) - 26 - _BOTTOM
-            fit = int(room // _LINE)
-            if len(left) * _LINE + end_room <= room:
+            bottoms = list(accumulate(map(self._height, left)))
+            if (bottoms[-1] if bottoms else 0.0) + end_room <= room:
                 return [*found, (left, True)]
             # What they mean is on a page with one line at least, if there is any.
+            fit = max(1, bisect_right(bottoms, room))
             take = min(fit, len(left) - 1) if len(left) <= fit else fit
             found.append((left[:take], False))
             left = left[take:]
@@ -171,27 +176,40 @@ class _List:
 
     # A password
 
-    def _line(self, line: Line, top: float) -> None:
-        row, about = line.row, self._report.about
+    def _height(self, line: Line) -> float:
+        return _LINE + _FURTHER * (len(self._beside(line)) - 1)
+
+    def _name(self, line: Line) -> tuple[str, float]:
+        """As it is printed, and in which size."""
         said = line.password if line.password is not None else self._words["erased"]
         name = printable(said, LETTERS)
-        beside = [
+        return name, 8 if len(name) <= 40 else 8 * 40 / len(name)
+
+    def _beside(self, line: Line) -> list[str]:
+        """What there is to say of a password, in lines: the first is behind its name, others below it."""
+        row = line.row
+        name, size = self._name(line)
+        said = [
             line.label,
             *self._said_by_player(row),
             *notes(row, self._locale, is_test=line.is_test),
             *([] if line.password is not None else [f"#{line.key}"]),
         ]
-        base = top - 8.5
-        size = 8 if len(name) <= 40 else 8 * 40 / len(name)
-        self._text(name, _LEFT, base, size=size, font=LETTERS)
         if not self._report.is_of_event and row["day"] is not None:
-            day = civil(datetime.fromisoformat(row["day"]).date(), self._locale)
-            beside.insert(0, day)
-        left = _LEFT + len(name) * size * 0.6 + 8
-        text = printable("  ".join(filter(None, beside)), TEXT)
-        room = _ONLINE - 40 - left
-        if text and room > 20:
-            self._text(cut(text, room, ((6.5, 1),)).lines[0], left, base, size=6.5, grey=_GREY)
+            said.insert(0, civil(datetime.fromisoformat(row["day"]).date(), self._locale))
+        text = printable("  ".join(filter(None, said)), TEXT)
+        room = _ONLINE - 40 - (_LEFT + _width_of(name, size))
+        return flowed(text, _BESIDE, max(0, room), _RIGHT - _LEFT)
+
+    def _line(self, line: Line, top: float) -> None:
+        row, about = line.row, self._report.about
+        name, size = self._name(line)
+        base = top - 8.5
+        self._text(name, _LEFT, base, size=size, font=LETTERS)
+        beside = self._beside(line)
+        self._text(beside[0], _LEFT + _width_of(name, size), base, size=_BESIDE, grey=_GREY)
+        for n, further in enumerate(beside[1:], 1):
+            self._text(further, _LEFT, base - n * _FURTHER, size=_BESIDE, grey=_GREY)
         self._text(clock(line.online_ms), _ONLINE, base, size=8, side="right")
         self._text(clock(row["certifiable_ms"]), _CERTIFIABLE, base, size=8, side="right")
         worth = about["policy"]
@@ -201,8 +219,9 @@ class _List:
                 point = "," if self._locale == "de" else "."
                 said = printed(Fraction(line.points or "0"), Kind.DECIMAL, point)
             self._text(said, _WORTH, base, size=8, side="right")
-        self._bar(line, top - 17)
-        self._rule(top - _LINE + 2, 0.25)
+        bottom = top - self._height(line)
+        self._bar(line, bottom + 4)
+        self._rule(bottom + 2, 0.25)
 
     def _said_by_player(self, row: dict[str, Any]) -> list[str]:
         """How long it played by the player's word, and what that and all else is proven by."""
@@ -275,6 +294,11 @@ class _List:
         self._canvas.setStrokeGray(_RULE)
         self._canvas.setLineWidth(width)
         self._canvas.line(_LEFT, at, _RIGHT, at)
+
+
+def _width_of(name: str, size: float) -> float:
+    """Of letters that are all of one width, and what is kept free behind them."""
+    return len(name) * size * 0.6 + 8
 
 
 class _Axis:

@@ -132,7 +132,11 @@ export class Controls {
     }
     video.addEventListener("loadeddata", () => this.#stage.classList.toggle("heard", !video.videoWidth));
     video.addEventListener("playing", () => this.#begin());
-    video.addEventListener("pause", () => this.#keep());
+    video.addEventListener("pause", () => {
+      this.#keep();
+      // Whoever has done that: what stands still is shown with its controls.
+      this.#stir();
+    });
     video.addEventListener("ended", () => memory.forget());
     video.addEventListener("timeupdate", () => {
       this.#drawPosition();

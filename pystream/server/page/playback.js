@@ -20,6 +20,8 @@ import { Refused, probe, seconds } from "./session.js";
 const NUDGE = 1;
 /** Seconds of pause after which nothing more is fetched. */
 const IDLE = 5;
+/** Seconds that are loaded ahead at most: what attendance counts with, whatever the rate. */
+const MOST_AHEAD = 30;
 /** Seconds until a server that did not say when is asked again: doubled each time, up to the last. */
 const PATIENCE = [2, 4, 8, 15, 30];
 /** An error that comes back within so many seconds was not cured. */
@@ -57,13 +59,20 @@ export class Playback extends EventTarget {
       : video.canPlayType("application/vnd.apple.mpegurl")
         ? "native"
         : null;
-    video.addEventListener("play", () => this.#resumeLoading());
+    video.addEventListener("play", () => {
+      this.#found(true);
+      this.#resumeLoading();
+    });
     video.addEventListener("seeking", () => {
       // As whatever scripts and keys of a browser's own move it.
       if (video.currentTime > this.#limit + NUDGE) this.position = video.currentTime;
       this.#resumeLoading();
     });
-    video.addEventListener("pause", () => this.#restSoon());
+    video.addEventListener("pause", () => {
+      // Of one that has ended, or that nothing is loaded of any more, nobody has done so.
+      if (video.readyState > HTMLMediaElement.HAVE_NOTHING && !video.ended) this.#found(false);
+      this.#restSoon();
+    });
     video.addEventListener("playing", () => this.#well());
     video.addEventListener("timeupdate", () => {
       if (!video.seeking) this.#limit = Math.max(this.#limit, video.currentTime);
@@ -131,6 +140,13 @@ export class Playback extends EventTarget {
   pause() {
     this.#wanted = false;
     this.#video.pause();
+    this.dispatchEvent(new Event("wanted"));
+  }
+
+  /** Somebody else, as a headset or the controls that a phone has of its own, has let it play or stand still. */
+  #found(playing) {
+    if (this.#wanted === playing || this.#video.paused === playing) return;
+    this.#wanted = playing;
     this.dispatchEvent(new Event("wanted"));
   }
 
@@ -240,6 +256,8 @@ export class Playback extends EventTarget {
       startPosition: this.#position,
       capLevelToPlayerSize: true,
       backBufferLength: 60,
+      // More at low rates is nothing that a viewer has got anything of yet, and reports would flag it.
+      maxMaxBufferLength: MOST_AHEAD,
       // hls.js would ask again unheard; waiting is done here, where the viewer can be told.
       manifestLoadPolicy: patient(Hls.DefaultConfig.manifestLoadPolicy),
       playlistLoadPolicy: patient(Hls.DefaultConfig.playlistLoadPolicy),
