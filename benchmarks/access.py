@@ -246,7 +246,7 @@ def grant(bench: Bench) -> Iterator[Line]:
 
 
 def recorded(bench: Bench) -> Iterator[Line]:
-    """Segments that are evidence of attendance, beside those of a stream that has sessions as well."""
+    """What is evidence of attendance, segments and playlists, beside a stream that has sessions as well."""
     source = inputs.feature(bench.options.small)
     beside = bench.stream(source, 3, access="personal")
     attended = bench.stream(source, 3, access="personal", attendance=True)
@@ -255,24 +255,27 @@ def recorded(bench: Bench) -> Iterator[Line]:
     with servers.pystream(
         streams, bench.folder, cores=bench.options.server_core, more=more
     ) as server:
-        sides = []
+        found = []
         for name in streams:
             place = f"{servers.TENANT}/{name}"
             visitor = Visitor(server, place)
             master = visitor.sign_in(command(server, "add", place).strip())["master"]
             visitor.close()
-            segments = addresses(urljoin(server.clear, master)).segments[:100]
-            sides.append((server, segments))
-        turns = bench.pairs(sides[0], sides[1], "--connections", "50")
-    size = median(turn.load["bytes"] / turn.load["requests"] for turn in turns[0]) / 1000
-    yield compared(
-        f"segments of {size:,.0f} KB that are evidence of attendance, 50 connections",
-        turns,
-        unit="us a request",
-        value=lambda turn: turn.per_request * 1e6,
-        limit=1.1,
-        peer="none recorded",
-    )
+            found.append(addresses(urljoin(server.clear, master)))
+        for what, urls in (
+            ("segments", [each.segments[:100] for each in found]),
+            ("playlists", [[each.playlist] for each in found]),
+        ):
+            turns = bench.pairs((server, urls[0]), (server, urls[1]), "--connections", "50")
+            size = median(turn.load["bytes"] / turn.load["requests"] for turn in turns[0]) / 1000
+            yield compared(
+                f"{what} of {size:,.0f} KB that are evidence of attendance, 50 connections",
+                turns,
+                unit="us a request",
+                value=lambda turn: turn.per_request * 1e6,
+                limit=1.1,
+                peer="none recorded",
+            )
 
 
 def checks(remembered: int) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import secrets
 import struct
 import sys
@@ -201,7 +202,10 @@ class Writer:
         issuer = Issuer(self.store.viewers, self.keys)
         tenant = self.stream.tenant_id
         passwords = issuer.add(tenant, [self.stream.id], entries, who="benchmarks", now=now)
+        # Neighbours in the store are not neighbours in time.
         self.sessions = [secrets.token_bytes(16) for _ in range(viewers)]
+        order = list(passwords)
+        random.Random(0).shuffle(order)
         opened = [
             Session(
                 id=id,
@@ -212,7 +216,7 @@ class Writer:
                 expires=now + 86_400,
                 idle_s=None,
             )
-            for id, password in zip(self.sessions, passwords, strict=True)
+            for id, password in zip(self.sessions, order, strict=True)
         ]
         self.store.viewers.keep(opened, {}, now)
         self.batches = 0
