@@ -671,7 +671,7 @@ def _brought(
     if found.problems:
         raise invalid(*(Error(detail=each.text, line=each.line) for each in found.problems))
     entries = [(each.password, each.settings) for each in found.passwords]
-    warnings = [Warning(detail=each.text, line=each.line) for each in found.warnings(call.now)]
+    warnings = [Warning(detail=str(each.text), line=each.line) for each in found.warnings(call.now)]
 
     def in_list(place: int) -> Error:
         return Error(detail=THERE, line=found.passwords[place].line)
@@ -709,7 +709,7 @@ def _warnings(entries: Sequence[tuple[str, PasswordSettings]], now: int) -> Iter
     together: dict[int, Guessable] = guessable_together([text for text, _ in entries])
     for index, (text, settings) in enumerate(entries):
         if is_over(settings, now):
-            yield Warning(detail=OVER, index=index)
+            yield Warning(detail=str(OVER), index=index)
         why = guessable(text) or together.get(index)
         if why is not None:
             yield Warning(detail=f"the password can be guessed: {why.value}", index=index)
