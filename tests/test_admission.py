@@ -707,7 +707,7 @@ def test_passwords_by_the_command_line(house: House) -> None:
     told("add", "acme/later", "--test")
     told("cards", "acme/later", "--url", "https://tv.example.org/acme/later/", "-o", "more.pdf")
     (page,) = PdfDocument(house.node.folder / "more.pdf")
-    assert page.get_textpage().get_text_range().count("Test access") == 1
+    assert page.get_textpage().get_text_range().count("Testzugang") == 1
     assert told("revoke", "acme", "--list", "-", typed="0012345\n") == "1 password revoked\n"
     until(lambda: house.standing(visit) == "revoked")
     assert told("erase", "acme", "--list", "-", typed=f"{made[0]}\n") == "1 password erased\n"
