@@ -20,7 +20,8 @@ from pystream.acl.statements.classes import FROM, WHAT, WHOSE
 from pystream.acl.streams import Stream, StreamSettings, Tenant, TenantSettings
 from pystream.attendance.purpose import TEXTS, TOLD, VERSION, in_language, told
 from pystream.server.settings import EXAMPLE, load
-from tests.test_disclosure import done, here, run
+from tests.program import run
+from tests.test_disclosure import done, here
 from tests.test_serve import SAMPLE
 
 __all__ = ["here"]
@@ -91,6 +92,20 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         f"version of the text: {VERSION}",
     ),
     ("attendance", facts(ATTENDED), "measures", "Merkle-Baum", "Merkle tree"),
+    (
+        "attendance",
+        facts(ATTENDED),
+        "breach",
+        "ob Anwesenheit verändert wurde: pystream attendance verify",
+        "whether attendance was altered: pystream attendance verify",
+    ),
+    (
+        "operator",
+        facts(operator="Video GmbH, Kiel"),
+        "breach",
+        "Von: Video GmbH, Kiel",
+        "From: Video GmbH, Kiel",
+    ),
     ("attendance", facts(ATTENDED), "notice", "an: [Kammer", "on to: [chamber"),
     (
         "beacons",
@@ -424,7 +439,7 @@ def test_measures_promise_no_more_than_there_is() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("kind", ["record", "contract"])
+@pytest.mark.parametrize("kind", ["record", "contract", "breach"])
 def test_each_period_is_that_of_the_rules(kind: str, language: str) -> None:
     """Also that which the tenant has of its own."""
     names = list(Rules.__dataclass_fields__)

@@ -28,6 +28,7 @@ and the paper says so; what it says is therefore true of today only.
   record    the operator's record of what it does for the tenant (Art. 30(2))
   measures  technical and organisational measures (Art. 32)
   contract  annex to the contract between tenant and operator (Art. 28(3))
+  breach    fact sheet of a breach of personal data, for the tenant (Art. 33(2))
 
 What no setting tells, as legal grounds and locks on doors, stands in square
 brackets, to be filled in. Who runs the node, where, and with whose help, is in

@@ -6,6 +6,7 @@
 | `record`   | the operator's record of what it processes for the tenant                 | Art. 30(2)     |
 | `measures` | technical and organisational measures                                     | Art. 32        |
 | `contract` | annex to the contract between tenant and operator                         | Art. 28(3)     |
+| `breach`   | fact sheet of a breach, for the tenant                                    | Art. 33(2)     |
 
 What no setting tells, as addresses, legal grounds and locks on doors, stands in square brackets, for who
 answers for it. Each is in German and in English; no text of either is without the other.
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pystream.acl.statements import contract, measures, notice, record
+from pystream.acl.statements import breach, contract, measures, notice, record
 from pystream.acl.statements.facts import Facts
 from pystream.acl.statements.layout import LANGUAGES, WRITERS, Paper
 
@@ -27,6 +28,7 @@ _WRITTEN: Final[Mapping[str, Callable[[Paper, Facts], None]]] = {
     "record": record.write,
     "measures": measures.write,
     "contract": contract.write,
+    "breach": breach.write,
 }
 KINDS: Final = tuple(_WRITTEN)
 FORMATS: Final = tuple(WRITERS)

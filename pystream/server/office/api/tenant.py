@@ -305,9 +305,9 @@ def privacy(call: Call[NoQuery, None]) -> Given:
 def paper(call: Call[PaperQuery, None]) -> Given:
     """Read one of the papers that data protection law asks for.
 
-    `notice`, for viewers (Art. 13 GDPR), `record` (Art. 30(2)), `measures` (Art. 32) or `contract`, an annex
-    to the contract with the operator (Art. 28(3)): Markdown, made of the settings as they are now. What no
-    setting tells stands in square brackets.
+    `notice`, for viewers (Art. 13 GDPR), `record` (Art. 30(2)), `measures` (Art. 32), `contract`, an annex
+    to the contract with the operator (Art. 28(3)), or `breach`, what the operator tells of one (Art. 33(2)):
+    Markdown, made of the settings as they are now. What no setting tells stands in square brackets.
     """
     kind = call.place["paper"]
     if kind not in statements.KINDS:

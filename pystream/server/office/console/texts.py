@@ -1056,6 +1056,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Annex to the contract with the operator (Art. 28 GDPR)",
         "Anlage zum Vertrag mit dem Betreiber (Art. 28 DSGVO)",
     ),
+    "paper_breach": (
+        "Fact sheet of a breach, for the operator to fill in (Art. 33 GDPR)",
+        "Meldeblatt für eine Verletzung, vom Betreiber auszufüllen (Art. 33 DSGVO)",
+    ),
     "attendance_days": ("Days for events of attendance", "Tage für Ereignisse der Anwesenheit"),
     "attendance_reports_days": ("Days for sealed reports", "Tage für versiegelte Berichte"),
     "days_hint": (
