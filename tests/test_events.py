@@ -30,7 +30,8 @@ from pystream.attendance.programmes import (
 from pystream.attendance.programmes import problems as wrong_with
 from pystream.errors import Exists, InvalidValue, NotFound
 from tests.evidence import BERLIN, at, live, replayed
-from tests.test_cli_store import done, here, refused, run, told
+from tests.program import run
+from tests.test_cli_store import done, here, refused, told
 from tests.test_viewers import NOW, Stores, stores, url
 
 __all__ = ["here", "stores", "url"]

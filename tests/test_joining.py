@@ -19,8 +19,9 @@ from pystream.attendance import documents
 from pystream.attendance.notes import write_key
 from pystream.errors import InvalidValue, MalformedDocument
 from tests.evidence import at, live
+from tests.program import run
 from tests.proofs import KEY
-from tests.test_cli_store import refused, run
+from tests.test_cli_store import refused
 from tests.test_reports import cells as cells_of
 from tests.test_reports import made, named, sealed, sheet
 
