@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from pystream.cli import COMMANDS, main
+from tests import program
 from tests.oracles import synthetic
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,6 +111,50 @@ def test_help_is_a_command_too() -> None:
     for name in COMMANDS:
         assert run("help", name).stdout == run(name, "--help").stdout != ""
     assert "no command 'nosuch'" in refused(2, "help", "nosuch")
+
+
+def test_a_copy_does_what_a_start_does(tmp_path: Path) -> None:
+    """`program.run`, with which most tests run commands, and Python started by nobody but this test."""
+    narrow = ENVIRONMENT | {"COLUMNS": "60", "TZ": "Asia/Tokyo", "PYSTREAM_STORE_URL": "other.db"}
+    cases: list[tuple[list[str], dict[str, Any]]] = [
+        ([], {}),
+        (["tenant", "add", "-h"], {"env": narrow}),
+        (["tenant", "add", "acme", "--display", "Grün \udcff"], {}),
+        (["tenant", "add", "acme", "--display", "Grün"], {}),
+        (["tenant", "list"], {}),
+        (["tenant", "list"], {"env": narrow}),
+        (["tenant", "add", "other"], {"env": narrow}),
+        (["password", "derive", "acme"], {"stdin": subprocess.DEVNULL}),
+        (["password", "end", "acme", "--list", "-"], {"input": "\n" * 100_000 + "Ä\n"}),
+        (["password", "end", "acme", "--list", "-"], {"input": ""}),
+        (["probe", str(PLAIN)], {"cwd": MEDIA}),
+        (["package", str(PLAIN), "-o", "hls"], {}),
+    ]
+    # From here on there is one to copy, which knows nothing of what follows.
+    assert program.run("--version", env=ENVIRONMENT).returncode == 0
+    told = []
+    for copied in (True, False):
+        folder = tmp_path / "here"
+        folder.mkdir()
+        (folder / "pystream.toml").write_text("[store]\nurl = 'sqlite:///acl.db'\n")
+        umask = os.umask(0o027)
+        try:
+            done = []
+            for words, options in cases:
+                given = {"env": ENVIRONMENT, "cwd": folder} | options
+                each = program.run(*words, **given) if copied else run(*words, **given)
+                said = re.sub(r" in [\d.]+ s$", "", each.stdout, flags=re.M)
+                done.append((each.returncode, said, each.stderr))
+        finally:
+            os.umask(umask)
+        files = {path.name: path.stat().st_mode for path in folder.rglob("*")}
+        told.append((done, files))
+        shutil.rmtree(folder)
+    for (words, _), copy, start in zip(cases, told[0][0], told[1][0], strict=True):
+        assert copy == start, words
+    assert told[0][1] == told[1][1]
+    assert {code for code, _, _ in told[0][0]} == {0, 1, 2}
+    assert "Grün" in told[0][0][4][1] and "other.db" in told[0][1]
 
 
 def test_the_package_is_a_command_too() -> None:
