@@ -196,12 +196,14 @@ def test_playlists_keys_and_downloads_are_on_record_and_earn_nothing(audience: A
 def test_viewers_are_told_before_anything_is_recorded(audience: Audience) -> None:
     text = audience.issue("acme/course", "acme/quiet")
 
-    def page(place: str) -> str:
-        return audience.ask(f"/{place}/")[2].decode()
+    def page(place: str, language: str = "de") -> str:
+        return audience.ask(f"/{place}/", **{"Accept-Language": language})[2].decode()
 
     sentences = TOLD.split("\n\n")
-    assert all(f"<p>{each}</p>" in page("acme/course") for each in sentences)
-    assert not any(each in page("acme/quiet") for each in sentences)
+    for language, own, other in (("de", *sentences), ("en", *reversed(sentences))):
+        told = page("acme/course", language)
+        assert f"<p>{own}</p>" in told and other not in told
+        assert not any(each in page("acme/quiet", language) for each in sentences)
     # It is the notice that the page has shown, or is shown while it is open.
     status, problem = audience.sign_in("acme/course", text, notice="")
     assert (status, problem["kind"], problem["notice"]) == (409, "notice", TOLD)
