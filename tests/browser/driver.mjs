@@ -12,12 +12,18 @@ const browser = await chromium.launch({
   args: ["--no-sandbox", "--mute-audio", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
 });
 
-/** Waits until an expression in a frame is true. Playwright's own way evaluates within the page, whose policy forbids it. */
+/** Waits until an expression in a frame is true. One that fails is not yet: another document may be on its way. Playwright's
+ *  own way evaluates within the page, whose policy forbids it. */
 async function until(frame, expression, seconds = 20) {
   const end = Date.now() + seconds * 1000;
   for (;;) {
-    if (await frame.evaluate(expression)) return;
-    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${expression}`);
+    let failure = "";
+    try {
+      if (await frame.evaluate(expression)) return;
+    } catch (error) {
+      failure = `: ${error.message}`;
+    }
+    if (Date.now() > end) throw new Error(`not within ${seconds} s: ${expression}${failure}`);
     await new Promise((next) => setTimeout(next, 25));
   }
 }
