@@ -100,6 +100,13 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         "whether attendance was altered: pystream attendance verify",
     ),
     (
+        "attendance",
+        facts(ATTENDED),
+        "breach",
+        "die noch nicht versiegelt sind, etwa der letzten Stunde",
+        "not sealed yet can be read, about those of the last hour",
+    ),
+    (
         "operator",
         facts(operator="Video GmbH, Kiel"),
         "breach",

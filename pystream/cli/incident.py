@@ -6,6 +6,7 @@ import argparse
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser
+from pystream.cli._leaving import settings_of
 from pystream.errors import InvalidValue, PystreamError
 
 TYPE_CHECKING = False
@@ -345,12 +346,7 @@ def _signer(root: bytes) -> SigningKey:
 
 def _days(options: argparse.Namespace) -> int:
     """For how many the settings have addresses kept."""
-    import os
-
-    from pystream.server import settings
-
-    found = settings.load(options.config or settings.find(os.environ), os.environ)
-    return found.retention.incidents_days
+    return settings_of(options).retention.incidents_days
 
 
 def _facts(incident: Incident, days: int) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser
+from pystream.cli._leaving import settings_of
 from pystream.errors import InvalidValue
 
 TYPE_CHECKING = False
@@ -122,10 +122,7 @@ def _warn_unmailed(parser: Parser, options: argparse.Namespace, tenant: Tenant) 
     server elsewhere has settings that are not to be seen here."""
     if not tenant.settings.checkpoint_mail or options.store is not None:
         return
-    from pystream.server import settings
-
-    found = settings.load(options.config or settings.find(os.environ), os.environ)
-    if not found.attendance.mail_server:
+    if not settings_of(options).attendance.mail_server:
         _terminal.complain(
             parser.prog,
             f"warning: {tenant.name}: attendance.mail_server of the settings names no server of mail,"

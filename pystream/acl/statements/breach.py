@@ -59,7 +59,7 @@ def write(paper: Paper, facts: Facts) -> None:
     paper.head(("Welche Daten hier liegen", "What data there is"))
     shared.retention(paper, facts, [data for data in classes(facts) if WHOSE.get(data)])
     paper.head(("Was eine Kopie verrät", "What a copy reveals"))
-    paper.list(_copies())
+    paper.list(_copies(facts))
     paper.head(("Wahrscheinliche Folgen", "Likely consequences"))
     paper.say(
         (
@@ -74,19 +74,32 @@ def write(paper: Paper, facts: Facts) -> None:
     paper.list(_measures(facts))
 
 
-def _copies() -> list[Said]:
-    return [
+def _copies(facts: Facts) -> list[Said]:
+    found: list[Said] = [
         (
             "Die Datenbank allein: Zeiten von Sitzungen und Zufallszahlen, Namen und Rollen der Personen mit"
-            " Zugang zur Konsole, Einstellungen. Kein Passwort, keine Bezeichnung, kein Schlüssel eines"
-            " Films, keine Anwesenheit ist darin lesbar.",
+            " Zugang zur Konsole, Einstellungen. Kein Passwort, keine Bezeichnung und kein Schlüssel eines"
+            " Films ist darin lesbar.",
             "The database alone: times of sessions and random numbers, names and roles of people with access"
-            " to the console, settings. No password, no label, no film's key and no attendance can be read"
-            " in it.",
-        ),
+            " to the console, settings. No password, no label and no film's key can be read in it.",
+        )
+    ]
+    if facts.recorded:
+        found.append(
+            (
+                "Anwesenheit in der Datenbank: lesbar sind Ereignisse, die noch nicht versiegelt sind, etwa"
+                " der letzten Stunde, unter der Nummer eines Passworts; was versiegelt ist, nicht.",
+                "Attendance in the database: events that are not sealed yet can be read, about those of the"
+                " last hour, under the number of a password; what is sealed cannot.",
+            )
+        )
+    return [
+        *found,
         (
-            "Der Schlüsselspeicher allein: nichts, auch mit dem Hauptschlüssel.",
-            "The key store alone: nothing, with the master key neither.",
+            "Der Schlüsselspeicher allein: nichts. Mit dem Hauptschlüssel: Schlüssel der Filme, und Adressen"
+            " mit Berechtigung lassen sich ausstellen; nichts über Zuschauer.",
+            "The key store alone: nothing. With the master key: films' keys, and addresses with grants can be"
+            " made; nothing of viewers.",
         ),
         (
             "Datenbank, Schlüsselspeicher und Hauptschlüssel zusammen: alles.",
@@ -97,8 +110,8 @@ def _copies() -> list[Said]:
             "Logs and metrics: no addresses, passwords or grants of viewers.",
         ),
         (
-            "Eine Adresse mit Berechtigung: einen Film, bis die Sitzung endet.",
-            "An address with a grant: one film, until the session ends.",
+            "Eine Adresse mit Berechtigung: einen Film, bis sie oder ihre Sitzung endet.",
+            "An address with a grant: one film, until it or its session ends.",
         ),
     ]
 
