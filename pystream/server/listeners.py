@@ -8,12 +8,17 @@ concern of the sockets: a worker, its successor, the next program.
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import pwd
 import socket
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import NamedTuple
 
 from pystream.errors import SettingsError
 from pystream.server.settings import Listen, Settings
@@ -23,6 +28,8 @@ _KEYS = {HTTP: "server.listen", HTTPS: "tls.listen", ADMIN: "server.admin"}
 BACKLOG = 4096
 # sd_listen_fds(3)
 _FIRST_FD = 3
+# TCP_LISTEN, as /proc/net/tcp writes it.
+_LISTENS = "0A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +138,8 @@ def close(place: Place) -> None:
 
 
 def try_place(kind: str, at: Listen) -> str | None:
-    """Raises `SettingsError` where a place cannot be had. One that another process of this user has
-    and would share is a running node's, most likely: that is not wrong, and said."""
+    """Raises `SettingsError` where a place cannot be had. One that a running node has, or systemd for it, is
+    not wrong, and said."""
     try:
         if at.path:
             folder = os.path.dirname(at.path)
@@ -146,22 +153,89 @@ def try_place(kind: str, at: Listen) -> str | None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            if at.path:
-                if os.stat(at.path).st_uid != os.geteuid():
-                    raise
-            else:
-                for one in _bind(at, 1):
-                    one.close()
-            said = "a node of this user listens there; name another place if it has other settings"
-            return f"{_KEYS[kind]}: {at}: {said}"
+            by = _holder(at)
+            return f"{_KEYS[kind]}: {at}: {_as_it_may_be(at, by)}"
     except OSError as error:
         raise unavailable(kind, at, error) from None
     return None
 
 
+class _Holder(NamedTuple):
+    """Who listens in a place. `name` and `pid` are None where it is not ours to see: of other users, and of
+    who may do what this process may not."""
+
+    uid: int | None
+    name: str | None = None
+    pid: int | None = None
+
+
+def _as_it_may_be(at: Listen, by: _Holder) -> str:
+    """Raises `OSError` where it has to be somebody else's place."""
+    if by.name == "pystream":
+        return f"a node has it, process {by.pid}; name another place if that has other settings"
+    if by.name is not None and by.name.startswith("systemd"):
+        return f"systemd has it, process {by.pid}; name another place if that is not for this node"
+    if by.name is not None:
+        raise OSError(errno.EADDRINUSE, f"{by.name} listens there already, process {by.pid}")
+    if by.uid == os.geteuid():
+        # Most likely: a node may do more than whoever checks it, which hides it.
+        return "a node of this user has it; name another place if that has other settings"
+    whose = "somebody" if by.uid is None else f"a process of {_user(by.uid)}"
+    why = f"{whose} listens there already; if that is the node, or systemd for it, check it as root"
+    raise OSError(errno.EADDRINUSE, why)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _holder(at: Listen) -> _Holder:
+    """Of several, one that is a node's or systemd's: they hand on what they have to others."""
+    listening = _listening_unix(at.path) if at.path else dict(_listening(at))
+    found = [_Holder(uid) for uid in listening.values()] or [_Holder(None)]
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):
+        with suppress(OSError):
+            uid = listening.get(os.readlink(link))
+            if uid is not None:
+                pid = int(link.split("/")[2])
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    found.append(_Holder(uid, file.read().strip(), pid))
+    return max(found, key=lambda by: (by.name is not None, by.name == "pystream", -(by.pid or 0)))
+
+
+def _listening_unix(path: str) -> dict[str, int]:
+    with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+        rows = [line.rstrip("\n").split(maxsplit=7) for line in file]
+    uid = os.stat(path).st_uid
+    return {f"socket:[{row[6]}]": uid for row in rows if row[7:] == [path]}
+
+
+def _listening(at: Listen) -> Iterator[tuple[str, int]]:
+    """Sockets that listen where `at` is, as /proc calls them, and whose they are (proc_pid_net(5))."""
+    host = None if at.host == "*" else at.host
+    places = socket.getaddrinfo(host, at.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = {ip_address(str(place[4][0]).partition("%")[0]) for place in places}
+    to_all = any(each.is_unspecified for each in addresses)
+    for name in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError), open(f"/proc/net/{name}", encoding="ascii") as file:
+            for row in (line.split() for line in list(file)[1:]):
+                address, _, port = row[1].partition(":")
+                if row[3] != _LISTENS or int(port, 16) != at.port:
+                    continue
+                words = [address[i : i + 8] for i in range(0, len(address), 8)]
+                on = ip_address(
+                    b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
+                )
+                if to_all or on.is_unspecified or on in addresses:
+                    yield f"socket:[{row[9]}]", int(row[7])
+
+
 def unavailable(kind: str, at: Listen, error: OSError) -> SettingsError:
     reason = error.strerror or str(error)
-    if error.errno == errno.EADDRINUSE:
+    if error.errno == errno.EADDRINUSE and reason == os.strerror(errno.EADDRINUSE):
         reason = "somebody listens there already"
     elif error.errno == errno.EACCES and not at.path and at.port < 1024:
         reason = "ports below 1024 need CAP_NET_BIND_SERVICE, or sockets of systemd's"
