@@ -100,6 +100,7 @@ class _Child:
     reloaded: trio.Event = field(default_factory=trio.Event)
     leaving: bool = False
     killed: bool = False
+    unsaid: bytes = b""
 
     def kill(self) -> None:
         self.killed = True
@@ -112,20 +113,29 @@ class _Child:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
-    def write(self, settings: Settings) -> None:
+    async def tell(self, settings: Settings) -> None:
+        """Returns when it has taken them. A pipe holds less than settings may be long; what was called off
+        in the middle of a line goes on with it the next time."""
+        self.reloaded = trio.Event()
+        self.unsaid += f"{to_json(settings)}\n".encode()
         try:
-            os.write(self.control, f"{to_json(settings)}\n".encode())
-        except (BrokenPipeError, BlockingIOError) as error:
-            # It is dying, or does not listen; nobody waits for it.
-            log.warning(
-                "process-not-told", process=self.role, number=self.index, **log.fault(error)
-            )
-            self.reloaded.set()
+            while self.unsaid:
+                try:
+                    self.unsaid = self.unsaid[os.write(self.control, self.unsaid) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self.control)
+        except (BrokenPipeError, trio.ClosedResourceError):
+            return  # it is dying
+        await self.reloaded.wait()
 
     def let_go(self) -> None:
         """Has it finish in its own time."""
         self.leaving = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
         if self.control >= 0:
+            trio.lowlevel.notify_closing(self.control)
             os.close(self.control)
         self.control = -1
 
@@ -462,8 +472,7 @@ class Supervisor:
                 # It was waited for, so nobody writes any more to what it was making.
                 self._segments.reap(child.seat)
             self._board.bury(pid)
-            if child.control >= 0:
-                os.close(child.control)
+            child.hang_up()
             if not self._stopping and not child.leaving:
                 self._succeed(child, code)
             elif not self._stopping and child.killed:
@@ -661,12 +670,14 @@ class Supervisor:
     async def _spread(self) -> None:
         # An earlier program's have nobody who hears them any more.
         told = [child for child in self._children.values() if child.process and not child.leaving]
-        for child in told:
-            child.reloaded = trio.Event()
-            child.write(self.settings)
-        with trio.move_on_after(_RELOAD_SECONDS):
+        with trio.move_on_after(_RELOAD_SECONDS) as limit:
+            async with trio.open_nursery() as nursery:
+                for child in told:
+                    nursery.start_soon(child.tell, self.settings)
+        if limit.cancelled_caught:
             for child in told:
-                await child.reloaded.wait()
+                if not child.reloaded.is_set():
+                    log.warning("process-not-told", process=child.role, number=child.index)
 
     async def _replace(self) -> None:
         """Executes the program anew, once that has shown that it can start."""
@@ -703,6 +714,7 @@ class Supervisor:
                     stdin=subprocess.DEVNULL,
                     pass_fds=tuple(self._memory.values()),
                     check=False,
+                    deliver_cancel=_kill,
                 )
             except OSError as error:
                 return {"program": self._command[0], **log.fault(error)}
@@ -748,6 +760,11 @@ class Supervisor:
 
 
 _SECRET_BYTES = 32
+
+
+async def _kill(process: trio.Process) -> None:
+    """Its own processes see that it is gone, and end."""
+    process.kill()
 
 
 def _readable(memory: dict[str, int]) -> dict[str, int]:
