@@ -224,6 +224,10 @@ def test_a_part_of_a_segment_costs_its_part() -> None:
         assert {server.get(url, Range=half)[0] for _ in range(2 * (30 + 60))} == {206}
         # Half a byte less than half of it, perhaps.
         assert 503 in [server.get(url, Range=half)[0] for _ in range(2)]
+        # The last byte costs as much as all of them, which have to be made for it.
+        (other, *_) = segment_urls(server, "film")
+        last = [server.get(other, Range="bytes=-1")[0] for _ in range(30 + 60 + 1)]
+        assert last == [206] * 90 + [503]
 
 
 def test_a_segment_that_is_held_goes_when_it_is_due() -> None:

@@ -34,7 +34,7 @@ from pystream.server.files import NoAnswer
 from pystream.server.gate import Closed, Gate
 from pystream.server.guard.limiter import Limiter, Refusal
 from pystream.server.guard.signs import Sign, Signs
-from pystream.server.http import HttpError, Request
+from pystream.server.http import HttpError, MethodNotAllowed, Request
 from pystream.server.origin import Film, Origin, Source, Text
 from pystream.server.own_count import POLL_SECONDS, Counts
 from pystream.server.pace import Claim, Pace, in_order
@@ -387,9 +387,11 @@ class Answers:
         request.place = stream.tenant, stream.name
         cors = _cors(stream, request)
         if request.method == "OPTIONS":
-            return Answer(204, [*cors, *_PREFLIGHT])
+            # Of a preflight nothing is read but what may be asked (fetch.spec.whatwg.org, 3.3.3).
+            asks = [each for each in cors if each[0] != _EXPOSED]
+            return Answer(204, [*asks, *_PREFLIGHT])
         if request.method not in ("GET", "HEAD") and kind not in _POSTED:
-            raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD, OPTIONS"),))
+            raise MethodNotAllowed("GET", "HEAD", "OPTIONS")
         grant = None
         if written is not None:
             now = int(time.time())
@@ -681,7 +683,9 @@ class Answers:
             return answer
         number = asked.number
         duration = rendition.durations_us[number] / 1_000_000
-        share = answer.length / rendition.length(number)
+        # What lies before a range has to be made, too: each block is encrypted with the one before.
+        skipped = answer.body.skip if isinstance(answer.body, Made) else 0
+        share = (skipped + answer.length) / rendition.length(number)
         claim = Claim(_viewer(grant), rendition.kind, rendition.name, number, duration, share, rate)
         longest = max(duration, stream.settings.segment_duration_ms / 1000)
         due = Due(lambda: pace.ask(claim), _patience(longest), tuple(cors))
@@ -756,7 +760,7 @@ class Answers:
         if asset is None:
             raise HttpError(404, "there is nothing here")
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
+            raise MethodNotAllowed("GET", "HEAD")
         headers = [("Content-Type", asset.type), kept, _SNIFF, ("Vary", "Accept-Encoding")]
         if http.accepts_gzip(request.fields.accept_encoding):
             headers.append(("Content-Encoding", "gzip"))
@@ -765,7 +769,7 @@ class Answers:
 
     def _disclosed(self, request: Request) -> Answer:
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),))
+            raise MethodNotAllowed("GET", "HEAD")
         try:
             asked = parse_qs(request.query, max_num_fields=8).get("tenant")
         except ValueError:
@@ -871,7 +875,7 @@ class Answers:
         self, asked: Route, request: Request, stream: Stream, cors: Headers
     ) -> Answer:
         if request.method != "POST":
-            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+            raise MethodNotAllowed("POST", "OPTIONS")
         film = await self._origin.film(self._source(stream))
         grant, admitted = await self._grant(stream, film, request)
         under = self._under(grant, asked)
@@ -911,7 +915,7 @@ class Answers:
         if self._beacons is None or not stream.settings.beacons:
             raise HttpError(404, "there is nothing here")
         if request.method != "POST":
-            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+            raise MethodNotAllowed("POST", "OPTIONS")
         if not self._attends(stream):
             return Answer(204, [_NO_STORE, *cors])
         asked = self._beacons.hear(stream, grant.session, request.body)
@@ -929,7 +933,7 @@ class Answers:
     def _left(self, request: Request, grant: Grant, cors: Headers) -> Answer:
         """A page says that it is left. Who shows the grant, has the session."""
         if request.method != "POST":
-            raise HttpError(405, "POST", (("Allow", "POST, OPTIONS"),))
+            raise MethodNotAllowed("POST", "OPTIONS")
         if grant.flags & ADMITTED and self._entrance is not None:
             self._entrance.leave(grant.session)
         return Answer(204, [_NO_STORE, *cors])
@@ -984,6 +988,7 @@ def _named(request: Request) -> str | None:
     return request.place and "/".join(request.place)
 
 
+_EXPOSED = "Access-Control-Expose-Headers"
 _PREFLIGHT = (
     ("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS"),
     ("Access-Control-Allow-Headers", "Range, Content-Type"),
@@ -1134,7 +1139,7 @@ def _cors(stream: Stream, request: Request) -> Headers:
     if origin in stream.settings.origins or "*" in stream.settings.origins:
         return [
             ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", "Content-Length, Content-Range, Date, Retry-After"),
+            (_EXPOSED, "Content-Length, Content-Range, Date, Retry-After"),
             ("Vary", "Origin"),
         ]
     return [("Vary", "Origin")]

@@ -2,7 +2,8 @@
 
 Theory. Each grant has a bucket of media seconds, for pictures and for sound apart: 60 s ahead, which
 refills at a multiple of real time. What a segment lasts is taken out of it when the segment is
-asked for, a part of it for a range of its bytes; an empty bucket lets nothing go until it is due.
+asked for; for a range of its bytes, what it lasts up to the range's end, since all of that has to be
+made. An empty bucket lets nothing go until it is due.
 
 A player takes all that it is given, so its bucket is empty most of the time. Who then seeks, or changes
 the quality, needs two segments at once, and no more: what comes behind them is due before they are
@@ -53,7 +54,7 @@ class Claim(NamedTuple):
     """A segment that somebody wants.
 
     `viewer`: the grant's own bytes; `line`: what is counted apart, `video` or `audio`; `duration`:
-    the segment's, seconds; `share`: how much of it is wanted, up to 1; `pace`: media seconds a
+    the segment's, seconds; `share`: how much of it has to be made, up to 1; `pace`: media seconds a
     second.
     """
 
