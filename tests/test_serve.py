@@ -32,13 +32,14 @@ import pytest
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.server import descriptors
+from pystream.errors import SettingsError
+from pystream.server import descriptors, listeners
 from pystream.server.check import check
 from pystream.server.edge import lifetime
 from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.listeners import Place
-from pystream.server.settings import Settings, Tls, load, parse
+from pystream.server.settings import Listen, Settings, Tls, load, parse
 from tests.databases import with_tables
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
@@ -821,6 +822,120 @@ def test_what_was_sent_over_tls_is_booked_whole_also_where_the_peer_closes_at_on
     assert row.bytes > sent
 
 
+def test_the_switch_is_flipped_on_a_node_that_runs_and_it_is_known_by_whom(node: Node) -> None:
+    def pystream(*arguments: str) -> str:
+        command = [sys.executable, "-m", "pystream", *arguments]
+        return subprocess.run(
+            command, cwd=node.folder, env=environment(), check=True, capture_output=True, text=True
+        ).stdout
+
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    before = node.processes()
+    playing = node.film()
+    mine = f"{playing.rsplit('/', 3)[0]}/download.mp4"
+    assert node.get(mine)[0] == node.get("/acme/film/download.mp4")[0] == 404
+    begin = int(time.time())
+    pystream("stream", "set", "acme/film", "--download", "--by", "eva")
+    until(lambda: node.get(mine)[0] == 200)
+    _, headers, body = node.get(mine)
+    assert "attachment" in headers["content-disposition"]
+    (node.folder / "download.mp4").write_bytes(body)
+    assert json.loads(pystream("probe", "download.mp4", "--json"))
+    assert node.get(playing)[0] == 200
+    pystream("stream", "set", "acme/film", "--no-download", "--by", "adam")
+    until(lambda: node.get(mine)[0] == 404)
+    # As of what was never there.
+    nothing = node.get(f"{playing.rsplit('/', 3)[0]}/nothing.mp4")
+    assert node.get(mine)[::2] == nothing[::2] and set(node.get(mine)[1]) == set(nothing[1])
+    assert node.get(playing)[0] == 200
+    assert node.processes() == before
+    now, last = json.loads(pystream("audit", "acme", "--json"))["entries"][:2]
+    for entry, who, on in ((now, "adam", False), (last, "eva", True)):
+        assert (entry["who"], entry["stream"]) == (who, "film"), entry
+        assert entry["values"]["download"] == {"old": not on, "new": on}
+        at = datetime.fromisoformat(entry["at"]).timestamp()
+        assert begin <= at <= time.time()
+
+
+# Overload
+
+
+class Stalled:
+    """Viewers of a film whose one segment is longer than what fits on the way, of whom each has a copy of
+    his own and reads nothing of it until he is told to."""
+
+    def __init__(self, node: Node, count: int) -> None:
+        self.paths = [node.film() for _ in range(count)]
+        # As long as everybody's, whose bytes are his own.
+        self.lengths = [len(node.get(path)[2]) for path in self.paths]
+        self.peers: list[socket.socket] = []
+        for path in self.paths:
+            peer = socket.socket()
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.connect(("127.0.0.1", node.port))
+            peer.settimeout(PATIENCE)
+            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            self.peers.append(peer)
+
+    def read_one(self) -> tuple[int, bytes]:
+        """What one of them gets who goes on."""
+        with self.peers.pop() as peer:
+            answer = http.client.HTTPResponse(peer)
+            answer.begin()
+            return answer.status, answer.read()
+
+    def leave(self) -> None:
+        while self.peers:
+            self.peers.pop().close()
+
+
+def crowded(node: Node, overload: str) -> Stalled:
+    node.settings(rest=f"[overload]\n{overload}\n")
+    node.add_film(segment_duration_ms=3_600_000)
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        one_s_own = {"encryption": "aes-128-per-viewer"}
+        store.set_stream("acme", "film", one_s_own, who="test", now=0)
+    node.start()
+    node.hear("READY=1")
+    return Stalled(node, 12)
+
+
+def turned_away(node: Node, reason: str, stalled: Stalled) -> None:
+    """Newcomers are, and who is inside gets all that he asks for."""
+    until(lambda: node.get("/acme/film/master.m3u8")[0] == 503)
+    status, headers, _ = node.get("/acme/film/master.m3u8")
+    assert status == 503 and 5 <= int(headers["retry-after"]) <= 15
+    (told,) = node.events("newcomers-refused")
+    assert (told["reason"], told["answers"]) == (reason, 12)
+    status, headers, body = node.get(stalled.paths[0])
+    assert (status, len(body)) == (200, stalled.lengths[0])
+    status, body = stalled.read_one()
+    assert (status, len(body)) == (200, stalled.lengths[-1])
+
+
+def test_too_much_on_the_way_keeps_newcomers_out_and_nobody_else(node: Node) -> None:
+    stalled = crowded(node, "bytes_in_flight = 1_048_576\nloop_lag_ms = 60_000")
+    turned_away(node, "bytes_in_flight", stalled)
+    stalled.leave()
+    until(lambda: node.get("/acme/film/master.m3u8")[0] == 302)
+
+
+def test_a_late_loop_keeps_newcomers_out_and_nobody_else(node: Node) -> None:
+    stalled = crowded(node, "loop_lag_ms = 300")
+    (worker,) = node.processes()["worker"]
+    until(lambda: node.get("/acme/film/master.m3u8")[0] == 302)
+    os.kill(worker, signal.SIGSTOP)
+    # That takes longer than a loop may be late.
+    checked(node)
+    os.kill(worker, signal.SIGCONT)
+    turned_away(node, "loop_lag", stalled)
+    # With as much to do as before.
+    until(lambda: node.get("/acme/film/master.m3u8")[0] == 302)
+    stalled.leave()
+
+
 # Reload and replacement
 
 
@@ -883,6 +998,35 @@ def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) 
     with over_tls(tls_port, trusting(second), "b.example"):
         pass
     assert node.get(path)[0] == 200
+
+
+def test_settings_are_told_whatever_their_length(node: Node) -> None:
+    def settings(request_line: int, networks: int) -> None:
+        proxies = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(networks)]
+        limits = f"[limits]\nrequest_line = {request_line}"
+        node.settings(f"workers = 2\ntrusted_proxies = {json.dumps(proxies)}", limits)
+
+    def statuses() -> set[int]:
+        return {node.get("/" + 1500 * "x")[0] for _ in range(16)}
+
+    settings(1024, 1)
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    before = node.processes()
+    assert statuses() == {414}
+    # A pipe holds 64 KB (pipe(7)).
+    for networks in (12_000, 6_000):
+        for request_line, status in ((2048, 404), (1024, 414)):
+            settings(request_line, networks)
+            node.signal(signal.SIGHUP)
+            node.hear("READY=1")
+            assert statuses() == {status}
+    assert node.processes() == before and not node.events("process-not-told")
+    # Whoever comes later has them, too.
+    for worker in before["worker"]:
+        os.kill(worker, signal.SIGKILL)
+    assert statuses() == {414}
 
 
 @pytest.mark.needs("openssl", "curl")
@@ -1228,7 +1372,12 @@ def test_systemd_opens_the_sockets(node: Node) -> None:
             stdout=log,
             stderr=log,
         )
-    until(lambda: not refused(node.port))
+    elsewhere = (node.folder / "pystream.toml").read_text()
+    node.settings()
+    place = f"note: server.listen: 127.0.0.1:{node.port}"
+    until(lambda: f"{place}: systemd has it, process {node.process.pid}" in checked(node)[2])
+    assert checked(node)[:2] == (0, [])
+    (node.folder / "pystream.toml").write_text(elsewhere)
     # The connection that wakes it is the first that it serves.
     assert node.get("/")[0] == 404
     node.hear("READY=1")
@@ -1564,14 +1713,17 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     code, lines, said = checked(node)
     assert (code, lines) == (0, [])
     for place in places:
-        assert f"note: server.listen: {place}: a node of this user listens there" in said
+        assert f"note: server.listen: {place}: a node has it, process {node.process.pid}; " in said
     # But a new place has to be free, or the program is not replaced.
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         node.settings(f"listen = {json.dumps([*places, at])}\n", vault)
         node.signal(signal.SIGUSR2)
         until(lambda: node.events("program-not-replaced"))
-    assert f"server.listen: {at}: somebody listens there already" in node.said()
+    name = Path("/proc/self/comm").read_text().strip()
+    assert (
+        f"server.listen: {at}: {name} listens there already, process {os.getpid()}" in node.said()
+    )
     (node.folder / "pystream.toml").write_text("[server]\nworker = 1\n")
     code, lines, _ = checked(node)
     assert code == 1
@@ -1678,6 +1830,52 @@ def test_all_places_that_are_taken_are_named(node: Node) -> None:
         f"pystream serve: server.listen: {place}: somebody listens there already"
         for place in places
     ]
+
+
+def test_a_check_says_whose_a_place_is(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = f"{tmp_path}/a/http"
+    listen = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); u = socket.socket(1)"
+    listen += "; u.bind(sys.argv[1]); u.listen(); print(s.getsockname()[1], flush=True); input()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", listen, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        name = Path(f"/proc/{other.pid}/comm").read_text().strip()
+        for place in (f"127.0.0.1:{port}", f"*:{port}", f"unix:{path}"):
+            with pytest.raises(SettingsError) as wrong:
+                listeners.try_place(listeners.HTTP, Listen(place))
+            told = f"server.listen: {place}: {name} listens there already, process {other.pid}"
+            assert str(wrong.value) == told
+        other.communicate(b"\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_a_check_by_another_user_says_who_can_tell(node: Node) -> None:
+    node.start()
+    node.hear("READY=1")
+    place = f"127.0.0.1:{node.port}"
+    heard, say = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            # Of root's processes, others see no descriptors.
+            os.setresuid(65534, 65534, 65534)
+            listeners.try_place(listeners.HTTP, Listen(place))
+        except SettingsError as error:
+            os.write(say, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(say)
+    with open(heard, encoding="utf-8") as told_by_child:
+        told = told_by_child.read()
+    os.waitpid(pid, 0)
+    assert told == (
+        f"server.listen: {place}: a process of root listens there already; if that is the"
+        " node, or systemd for it, check it as root"
+    )
 
 
 def test_a_check_says_who_else_may_read_what_was_brought_back(node: Node) -> None:

@@ -333,6 +333,7 @@ def test_pain_55_cors_names_the_origin_that_may(server: Server) -> None:
     )
     assert status == 204 and "Range" in headers["access-control-allow-headers"]
     assert "access-control-allow-credentials" not in headers
+    assert "access-control-expose-headers" not in headers
     # Why something cannot be had is for players on other sites, too.
     forged = master.split("/")
     forged[2] = forged[2][:-8] + "AAAAAAAA"

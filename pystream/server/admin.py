@@ -26,7 +26,7 @@ from pystream.server import child, log
 from pystream.server.answers import Answer, failure
 from pystream.server.connections import Connections, Limits
 from pystream.server.gauges import GUARDED, Board, State
-from pystream.server.http import HttpError, Request
+from pystream.server.http import HttpError, MethodNotAllowed, Request
 from pystream.server.listeners import ADMIN
 from pystream.server.metrics import CONTENT_TYPE, Cached, Streams, exposition, families
 from pystream.server.settings import Settings
@@ -62,7 +62,7 @@ class Admin:
 
     async def answer(self, request: Request) -> Answer:
         if request.method not in ("GET", "HEAD"):
-            return failure(HttpError(405, "GET or HEAD", (("Allow", "GET, HEAD"),)))
+            return failure(MethodNotAllowed("GET", "HEAD"))
         if request.path == "/healthz":
             return _text(200, "up\n")
         if request.path == "/readyz":

@@ -139,6 +139,14 @@ class HttpError(PystreamError):
         self.headers = headers
 
 
+class MethodNotAllowed(HttpError):
+    """RFC 9110 15.5.6: only the `allowed` methods mean anything here."""
+
+    def __init__(self, *allowed: str) -> None:
+        told = " or ".join(method for method in allowed if method != "OPTIONS")
+        super().__init__(405, f"this takes {told}", (("Allow", ", ".join(allowed)),))
+
+
 class RangeNotSatisfiable(HttpError):
     """RFC 9110 15.5.17: no byte of the range exists."""
 

@@ -71,6 +71,8 @@ class Helper:
                         if not piece:
                             raise GuardError("the helper has ended")
                         answer += piece
+        except FileNotFoundError:
+            raise GuardError(f"no helper listens at {self._path}") from None
         except (OSError, RuntimeError, trio.BrokenResourceError) as error:
             # RuntimeError: trio's for a file that is no socket.
             why = error.strerror if isinstance(error, OSError) else str(error)

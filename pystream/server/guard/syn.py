@@ -224,7 +224,7 @@ class Watch:
         elif self._wanted == "nftables":
             log.error("syns-not-limited", **log.fault(error))
         else:
-            log.info("syns-observed", remedy="`pystream guard` limits them", **log.fault(error))
+            log.info("syns-observed", why=str(error), remedy="`pystream guard` limits them")
 
     def _say(self, flood: bool, seen: Look, now: float) -> None:
         if flood:
