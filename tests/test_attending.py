@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -41,6 +43,8 @@ from pystream.attendance.evidence import (
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue
 from tests.test_viewers import NOW, Stores
+
+MIGRATIONS = str(Path(tables.__file__).parent / "migrations")
 
 T = NOW * 1000 // HOUR_MS * HOUR_MS
 WHO: dict[str, Any] = {"who": "eva", "now": NOW}
@@ -307,6 +311,24 @@ def test_hours_that_are_over_are_sealed_and_read_as_before(hall: Hall) -> None:
     kept = [json.loads(line) for line in some]
     assert sorted(e["t"] for e in kept if e["kind"] == "segment") == [T - 1, T]
     assert hall.leaves() == leaves
+
+
+def test_a_journal_of_an_earlier_program_is_read_on(hall: Hall) -> None:
+    """As it lay before it had shards, and from here on."""
+    hall.keep(hall.told((0, T), (1, T), (0, T + HOUR_MS)))
+    before = hall.events()
+    for revision in ("0022", "head"):
+        with hall.store.database.writing() as connection:
+            config = Config()
+            config.set_main_option("script_location", MIGRATIONS)
+            config.attributes["connection"] = connection
+            (command.upgrade if revision == "head" else command.downgrade)(config, revision)
+    assert sorted(map(str, hall.events())) == sorted(map(str, before))
+    with hall.store.database.reading() as connection:
+        rows = connection.execute(select(tables.attendance_journal)).all()
+    assert [row.shard for row in rows] == [tables.shard(row.password_id) for row in rows]
+    assert hall.attendance.seal(hall.keys, T + HOUR_MS, NOW) == 2
+    assert sorted(map(str, hall.events())) == sorted(map(str, before))
 
 
 def test_leaves_are_hashes_of_what_is_read(hall: Hall) -> None:

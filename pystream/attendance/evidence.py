@@ -19,6 +19,7 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple
 
 from pystream.attendance.canonical import encode
@@ -143,7 +144,10 @@ def record(t: int, tag: bytes) -> bytes:
 def packed(rows: Iterable[tuple[int, bytes, str]]) -> bytes:
     """What is sealed of an hour: numbers in the log, salts and events, each the text that was hashed."""
     # Six million of a day: what json.dumps does for a list, by hand.
-    lines = (f'[{number}, "{salt.hex()}", {json.dumps(event)}]' for number, salt, event in rows)
+    lines = (
+        f'[{number}, "{salt.hex()}", {encode_basestring_ascii(event)}]'
+        for number, salt, event in rows
+    )
     return "\n".join(lines).encode()
 
 

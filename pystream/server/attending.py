@@ -243,6 +243,7 @@ class Recorder:
         self._monotonic = monotonic
         self._proxy = proxy
         self._noted = float("-inf")
+        self._sealed_before = 0
         self._waiting: list[tuple[Batch, trio.abc.Stream, trio.Lock]] = []
         self._work = trio.Event()
         # Workers whose line is there, and since when nothing is known of others: their last batch,
@@ -424,9 +425,11 @@ class Recorder:
         while True:
             try:
                 before = (self._anchor.now() - _SEAL_AFTER_MS) // HOUR_MS * HOUR_MS
-                seal = self._attendance.seal
-                now = int(self._clock())
-                await trio.to_thread.run_sync(seal, self._keys, before, now)
+                if before != self._sealed_before:
+                    # What comes later than that is sealed with the next hour.
+                    seal, now = self._attendance.seal, int(self._clock())
+                    await trio.to_thread.run_sync(seal, self._keys, before, now)
+                    self._sealed_before = before
                 forget = self._attendance.forget_cursors
                 await trio.to_thread.run_sync(forget, before - _CURSOR_LIVES_MS)
                 forget = self._attendance.forget_parts

@@ -234,12 +234,13 @@ def the_size_of_a_log_is_remembered_whatever_becomes_of_it() -> Patches:
 
 @bug
 def sealing_clears_more_than_it_has_sealed() -> Patches:
-    def clear(self: Any, connection: Any) -> None:
+    def clear(connection: Any, groups: Any) -> None:
         journal = tables.attendance_journal
-        these = journal.c.stream_id == self.stream_id, journal.c.password_id == self.password_id
-        connection.execute(delete(journal).where(*these))
+        for group in groups:
+            of = journal.c.stream_id == group.stream_id, journal.c.password_id == group.password_id
+            connection.execute(delete(journal).where(*of))
 
-    return [(storing._Group, "clear", clear)]
+    return [(storing, "_clear", clear)]
 
 
 @bug

@@ -5,7 +5,9 @@ until the writer has said that it is stored. `keep` is one transaction: events a
 the hashes of their leaves to `attendance_leaf`, and how far this worker has told to `attendance_cursor`. So
 a batch that comes again, since its answer was lost, adds nothing. When an hour is over, `seal` moves what the
 journal has of it to `attendance_sealed`, one row for each password and stream, under a record key of its
-own; the leaves stay. Incidents (an outage, a step of the clock) name no viewer, and are not sealed.
+own; the leaves stay. Incidents (an outage, a step of the clock) name no viewer, and are not sealed. While
+thousands watch, what an event costs is pages that are written for it: so the journal is kept in shards, each
+of which has some of the passwords in the order of their events.
 
 **What may be lost.** With a worker: what it had not told yet, of half a second, and what its peers had not
 acknowledged. With the writer: nothing, as its workers tell again. With all at once: as with a worker. A
@@ -22,9 +24,22 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from pystream._core import leaf_hashes
 from pystream.acl.sealing import Place, seal
@@ -33,7 +48,7 @@ from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.folds import Folds
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.opened import opened
-from pystream.acl.store.prepared import for_both
+from pystream.acl.store.prepared import Prepared, among, for_both, numbers
 from pystream.acl.store.restricting import is_restricted
 from pystream.attendance import evidence
 from pystream.attendance.documents import FIRST, LAST
@@ -92,7 +107,75 @@ class _Row(NamedTuple):
     event: str
 
 
+class _Group(NamedTuple):
+    """What is sealed together."""
+
+    log_id: int
+    stream_id: int
+    password_id: int
+    hour: int
+
+
+def _new_cursor() -> Any:
+    names = ("worker", "batch", "until", "over")
+    return insert(tables.attendance_cursor).values({name: bindparam(name) for name in names})
+
+
+def _further() -> Any:
+    new: dict[str, Any] = {n: bindparam(f"new_{n}") for n in ("batch", "until", "over")}
+    this = tables.attendance_cursor.c.worker == bindparam("this")
+    return update(tables.attendance_cursor).where(this).values(new)
+
+
+def _newest_log() -> Any:
+    log = tables.attendance_log.c
+    newest = select(func.max(log.id)).where(log.tenant_id == bindparam("tenant_id"))
+    return select(log.id, log.size).where(log.id == newest.scalar_subquery())
+
+
+def _grown() -> Any:
+    this = tables.attendance_log.c.id == bindparam("this")
+    return update(tables.attendance_log).where(this).values(size=bindparam("new_size"))
+
+
+def _told_by(dialect: str) -> Any:
+    cursor = tables.attendance_cursor.c
+    wanted = select(cursor.worker, cursor.batch, cursor.until)
+    return wanted.where(among(dialect, cursor.worker, "workers"))
+
+
+def _of_hour(dialect: str) -> ColumnElement[bool]:
+    """Of the journal: events of some passwords of one shard, stream and hour."""
+    column = tables.attendance_journal.c
+    names = ("shard", "stream_id", "log_id")
+    return and_(
+        *(column[name] == bindparam(f"this_{name}") for name in names),
+        column.t >= bindparam("begin"),
+        column.t < bindparam("end"),
+        among(dialect, column.password_id, "password_ids"),
+    )
+
+
+def _read_hour(dialect: str) -> Any:
+    column = tables.attendance_journal.c
+    wanted = select(column.password_id, column.number, column.salt, column.event)
+    return wanted.where(_of_hour(dialect)).order_by(column.number)
+
+
+# What each commit asks and writes.
+_CHANGES = for_both(
+    select(tables.revision.c.value, select(func.max(tables.ending.c.id)).scalar_subquery())
+)
+_TOLD_BY = Prepared(_told_by)
+_NEW_CURSOR = for_both(_new_cursor())
+_FURTHER = for_both(_further())
+_NEWEST_LOG = for_both(_newest_log())
+_GROWN = for_both(_grown())
 _INTO_JOURNAL = for_both(insert(tables.attendance_journal))
+_INTO_LEAVES = for_both(insert(tables.attendance_leaf))
+# And sealing.
+_READ_HOUR = Prepared(_read_hour)
+_CLEAR_HOUR = Prepared(lambda dialect: delete(tables.attendance_journal).where(_of_hour(dialect)))
 
 
 class AttendanceStore:
@@ -101,8 +184,7 @@ class AttendanceStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._revision: int | None = None
-        self._endings: int | None = None
+        self._changes: tuple[Any, ...] = ()
         self._viewers: dict[bytes, _Viewer | None] = {}
         self._places: dict[bytes, str] = {}
 
@@ -153,11 +235,10 @@ class AttendanceStore:
 
     def _forget_changed(self, connection: Connection) -> None:
         """Who is gone, and whose password was revoked, is looked up again."""
-        revision = connection.scalar(select(tables.revision.c.value))
-        endings = connection.scalar(select(func.max(tables.ending.c.id)))
-        if (revision, endings) != (self._revision, self._endings):
+        (changes,) = _CHANGES.rows(connection, {})
+        if changes != self._changes:
             self._viewers.clear()
-            self._revision, self._endings = revision, endings
+            self._changes = changes
 
     def _read(self, batches: Iterable[Batch]) -> tuple[list[tuple[int, Delivered]], list[Batch]]:
         """What was delivered, each with its batch's offset; and batches that are not all readable. What
@@ -166,9 +247,10 @@ class AttendanceStore:
         for batch in batches:
             try:
                 for each in evidence.records(batch.records):
-                    part = Part.unpack(each.place)
-                    if evidence.said(each.place, "", each.session, "", each.t) is None:
-                        self._piece(each.place if part is None else part.place)
+                    if each.place not in self._places:
+                        part = Part.unpack(each.place)
+                        if evidence.said(each.place, "", each.session, "", each.t) is None:
+                            self._piece(each.place if part is None else part.place)
                     delivered.append((batch.offset, each))
             except ValueError:
                 broken.append(batch)
@@ -185,8 +267,11 @@ class AttendanceStore:
             viewer = self._viewers[session]
             if viewer is None or session in erased:
                 continue
-            part = Part.unpack(place)
-            if part is None:
+            if (piece := self._places.get(place)) is not None:
+                # Nearly all of them.
+                at = t + offset
+                rows.append(_Row(viewer, at, f"{viewer.head}{piece}{viewer.tail}{at}}}"))
+            elif (part := Part.unpack(place)) is None:
                 rows.append(self._row(viewer, session, t + offset, place))
             else:
                 told = parts.Told(viewer.tenant_id, viewer.password_id, session, t + offset, part)
@@ -218,7 +303,7 @@ class AttendanceStore:
     def _learn(self, connection: Connection, sessions: set[bytes]) -> None:
         if len(self._viewers) > _REMEMBERED:
             self._viewers.clear()
-        new = sorted(sessions - self._viewers.keys())
+        new = sorted(sessions.difference(self._viewers))
         session, password, stream = tables.session.c, tables.password.c, tables.stream.c
         wanted = (
             select(
@@ -360,7 +445,7 @@ class AttendanceStore:
         )
 
     def _unsealed(self, before: int) -> dict[int, list[_Group]]:
-        """What is to be sealed, by tenant."""
+        """What is to be sealed, by tenant, as it lies in the journal."""
         column = tables.attendance_journal.c
         hour = column.t // HOUR_MS
         wanted = select(
@@ -370,42 +455,39 @@ class AttendanceStore:
         with self._database.reading() as connection:
             for tenant_id, *group in connection.execute(wanted.distinct()):
                 found[tenant_id].append(_Group(*map(int, group)))
-        return found
+        return {id: sorted(groups, key=_lies_in) for id, groups in found.items()}
 
     def _seal(self, keys: KeyStore, tenant_id: int, groups: list[_Group], now: int) -> int:
         erased = self._erased(keys, tenant_id, {group.password_id for group in groups})
         made = keys.add_record_keys(tenant_id, len(groups), now)
         useless = {key.reference for key in made}
-        count = 0
         try:
             with self._database.writing() as connection:
                 take_turn(connection)
+                found = _open_events(connection, groups)
                 kept = set()
-                for group, key in zip(groups, made, strict=True):
-                    rows = group.rows(connection)
-                    if not rows:
+                for (group, events), key in zip(found.items(), made, strict=False):
+                    if group.password_id in erased:
                         continue
-                    if group.password_id not in erased:
-                        id = secrets.randbelow(2**63 - 1) + 1
-                        place = Place(tenant_id, "attendance_sealed", id, "events")
-                        row = {
-                            **group._asdict(),
-                            "id": id,
-                            "tenant_id": tenant_id,
-                            "reference": key.reference,
-                            "first": rows[0][0],
-                            "last": rows[-1][0],
-                            "sealed_events": seal(key.key, place, evidence.packed(rows)),
-                        }
-                        connection.execute(insert(tables.attendance_sealed).values(row))
-                        kept.add(key.reference)
-                    group.clear(connection)
-                    count += len(rows)
+                    id = secrets.randbelow(2**63 - 1) + 1
+                    place = Place(tenant_id, "attendance_sealed", id, "events")
+                    row = {
+                        **group._asdict(),
+                        "id": id,
+                        "tenant_id": tenant_id,
+                        "reference": key.reference,
+                        "first": events[0][0],
+                        "last": events[-1][0],
+                        "sealed_events": seal(key.key, place, evidence.packed(events)),
+                    }
+                    connection.execute(insert(tables.attendance_sealed).values(row))
+                    kept.add(key.reference)
+                _clear(connection, groups)
             useless -= kept
         finally:
             if useless:
                 keys.erase(tenant_id, useless, now)
-        return count
+        return sum(map(len, found.values()))
 
     def _erased(self, keys: KeyStore, tenant_id: int, ids: Collection[int]) -> set[int]:
         """The passwords among these whose key was destroyed."""
@@ -437,7 +519,8 @@ class AttendanceStore:
         with self._database.reading() as connection:
             open_ = connection.execute(
                 select(journal.event)
-                .where(journal.tenant_id == tenant_id, journal.stream_id == stream_id)
+                .where(journal.tenant_id == tenant_id, tables.in_shards())
+                .where(journal.stream_id == stream_id)
                 .where(journal.t >= since, journal.t < until, ~is_restricted(journal.password_id))
             ).all()
             closed = connection.execute(
@@ -540,33 +623,51 @@ class AttendanceStore:
                 connection.execute(delete(tables.attendance_sealed).where(*these))
 
 
-class _Group(NamedTuple):
-    """What is sealed together."""
+# The journal
 
-    log_id: int
-    stream_id: int
-    password_id: int
-    hour: int
 
-    def rows(self, connection: Connection) -> list[tuple[int, bytes, str]]:
-        column = tables.attendance_journal.c
-        wanted = select(column.number, column.salt, column.event).where(*self._these())
-        rows = connection.execute(wanted.order_by(column.number))
-        return [(number, salt, event) for number, salt, event in rows]
+def _lies_in(group: _Group) -> tuple[int, ...]:
+    return (*_place_of(group), group.password_id)
 
-    def clear(self, connection: Connection) -> None:
-        connection.execute(delete(tables.attendance_journal).where(*self._these()))
 
-    def _these(self) -> list[ColumnElement[bool]]:
-        column = tables.attendance_journal.c
-        begin = self.hour * HOUR_MS
-        return [
-            column.log_id == self.log_id,
-            column.stream_id == self.stream_id,
-            column.password_id == self.password_id,
-            column.t >= begin,
-            column.t < begin + HOUR_MS,
-        ]
+def _place_of(group: _Group) -> tuple[int, int, int, int]:
+    return group.log_id, group.stream_id, group.hour, tables.shard(group.password_id)
+
+
+def _hours(
+    connection: Connection, groups: Iterable[_Group]
+) -> Iterator[tuple[dict[int, _Group], dict[str, Any]]]:
+    """By passwords, those that lie together, and what `_of_hour` is told of them."""
+    for (log_id, stream_id, hour, shard), some in groupby(groups, _place_of):
+        of = {group.password_id: group for group in some}
+        yield (
+            of,
+            {
+                "this_log_id": log_id,
+                "this_stream_id": stream_id,
+                "this_shard": shard,
+                "begin": hour * HOUR_MS,
+                "end": (hour + 1) * HOUR_MS,
+                "password_ids": numbers(connection, list(of)),
+            },
+        )
+
+
+def _open_events(
+    connection: Connection, groups: Sequence[_Group]
+) -> dict[_Group, list[tuple[int, bytes, str]]]:
+    """Those that are not sealed yet, with their numbers and salts, of groups of which there are any."""
+    found = defaultdict[_Group, list[tuple[int, bytes, str]]](list)
+    for of, hour in _hours(connection, groups):
+        for id, number, salt, event in _READ_HOUR.rows(connection, hour):
+            found[of[id]].append((number, salt, event))
+    return found
+
+
+def _clear(connection: Connection, groups: Sequence[_Group]) -> None:
+    """Deletes what the journal has of them."""
+    for _, hour in _hours(connection, groups):
+        _CLEAR_HOUR.run(connection, [hour])
 
 
 class Log:
@@ -582,15 +683,13 @@ class Log:
     @classmethod
     def of(cls, connection: Connection, tenant_id: int, now: int) -> Log:
         """The one that is written to; the first event begins it."""
-        log = tables.attendance_log.c
-        wanted = select(log.id, log.size).where(log.tenant_id == tenant_id)
-        newest = wanted.order_by(log.id.desc()).limit(1)
-        found = connection.execute(newest).one_or_none()
-        if found is None:
+        found = _NEWEST_LOG.rows(connection, {"tenant_id": tenant_id})
+        if not found:
             row = {"tenant_id": tenant_id, "size": 0, "begun_at": now}
             connection.execute(insert(tables.attendance_log).values(row))
-            found = connection.execute(newest).one()
-        return cls(connection, tenant_id, found.id, found.size)
+            found = _NEWEST_LOG.rows(connection, {"tenant_id": tenant_id})
+        ((id, size),) = found
+        return cls(connection, tenant_id, id, size)
 
     def add_events(self, rows: Sequence[_Row]) -> None:
         if not rows:
@@ -598,6 +697,7 @@ class Log:
         salts = secrets.token_bytes(SALT_LENGTH * len(rows))
         values = [
             {
+                "shard": tables.shard(viewer.password_id),
                 "log_id": self._id,
                 "number": self._size + n,
                 "tenant_id": self._tenant_id,
@@ -637,20 +737,17 @@ class Log:
             "tenant_id": self._tenant_id,
             "hashes": b"".join(self._leaves),
         }
-        self._connection.execute(insert(tables.attendance_leaf).values(row))
-        log = tables.attendance_log.c
-        grown = update(tables.attendance_log).where(log.id == self._id)
-        self._connection.execute(grown.values(size=self._size))
+        _INTO_LEAVES.run(self._connection, [row])
+        _GROWN.run(self._connection, [{"this": self._id, "new_size": self._size}])
 
 
 def _unread(
     connection: Connection, batches: Sequence[Batch], begun: Mapping[int, int]
 ) -> tuple[list[Batch], list[tuple[int, int]]]:
     """Those that were not stored before, and spans of which a worker had to give up what it knew."""
-    cursor = tables.attendance_cursor.c
     workers = sorted({batch.worker for batch in batches})
-    found = connection.execute(select(tables.attendance_cursor).where(cursor.worker.in_(workers)))
-    last = {row.worker: (row.batch, row.until) for row in found}
+    found = _TOLD_BY.rows(connection, {"workers": numbers(connection, workers)})
+    last = {worker: (batch, until) for worker, batch, until in found}
     fresh, gaps = [], []
     for batch in sorted(batches, key=lambda each: (each.worker, each.number)):
         if batch.worker in last:
@@ -670,12 +767,11 @@ def _unread(
 
 def _note(connection: Connection, batches: Iterable[Batch]) -> None:
     """How far workers have told."""
-    table = tables.attendance_cursor
     for worker, batch in {batch.worker: batch for batch in batches}.items():
         told = {"batch": batch.number, "until": batch.until, "over": batch.last}
-        changed = update(table).where(table.c.worker == worker).values(told)
-        if not connection.execute(changed).rowcount:
-            connection.execute(insert(table).values(told | {"worker": worker}))
+        further = {"this": worker, **{f"new_{name}": value for name, value in told.items()}}
+        if not _FURTHER.run(connection, [further]):
+            _NEW_CURSOR.run(connection, [{"worker": worker, **told}])
 
 
 def _attending(connection: Connection) -> set[int]:

@@ -26,6 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, StatementError
 
 from pystream.acl.store import tables
+from pystream.acl.store.prepared import for_both
 from pystream.errors import InvalidValue, NoStore, StoreError
 
 # How long a transaction waits for that of another process.
@@ -52,6 +53,9 @@ _SQLITE_ADVICE = {
     "SQLITE_NOTADB": "the file is no SQLite database",
     "SQLITE_CORRUPT": "the file is damaged; stop the server and bring back a backup",
 }
+
+
+_TURN = for_both(select(tables.revision.c.value).with_for_update())
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +252,7 @@ class Database:
 def take_turn(connection: Connection) -> None:
     """Waits for whoever else writes and takes a turn; SQLite's transaction has waited by itself. What
     is numbered within a turn can be seen in that order."""
-    connection.execute(select(tables.revision.c.value).with_for_update())
+    _TURN.rows(connection, {})
 
 
 class _Joint(threading.local):

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, or_, select, tuple_
 
 from pystream._core import Evidence, Ledger
 from pystream.acl.sealing import Place, seal, unseal
@@ -133,13 +133,16 @@ class Folds:
             for table in (tables.attendance_journal, tables.attendance_sealed):
                 column = table.c.password_id
                 wanted = select(column).where(self._of(table), ~is_restricted(column))
+                if table is tables.attendance_journal:
+                    wanted = wanted.where(tables.in_shards())
                 found |= set(connection.scalars(wanted.distinct()))
         return sorted(found)
 
     def _rows(self, wanted: Sequence[int]) -> list[dict[str, Any]]:
         with self._database.reading() as connection:
             kept, lost = self._kept(connection, wanted)
-            news = self._events(connection, wanted, is_kept=True)
+            ends = {id: fold.end for id, fold in kept.items()}
+            news = self._events(connection, wanted, ends)
         folds, changed = kept | {id: self._new() for id in news.of if id not in kept}, set[int]()
         again = lost
         for id, fold in folds.items():
@@ -184,9 +187,9 @@ class Folds:
         return kept, lost
 
     def _events(
-        self, connection: Connection, wanted: Sequence[int], *, is_kept: bool = False
+        self, connection: Connection, wanted: Sequence[int], ends: Mapping[int, _At] | None = None
     ) -> _Events:
-        """Those of passwords; with `is_kept` only those that the folds which are stored have not."""
+        """Those of passwords; with `ends`, those of the folds that are stored, only what these have not."""
         log, incident = tables.attendance_log.c, tables.attendance_incident.c
         newest = select(log.id, log.size).where(log.tenant_id == self._tenant_id)
         row = connection.execute(newest.order_by(log.id.desc()).limit(1)).one_or_none()
@@ -194,9 +197,9 @@ class Folds:
         end = (0, 0) if row is None else (row.id, row.size)
         of = defaultdict[int, dict[_At, str]](dict)
         # What is sealed meanwhile is seen twice, and never not.
-        for id, at, event in self._open(connection, wanted, is_kept):
+        for id, at, event in self._open(connection, wanted, ends):
             of[id][at] = event
-        for id, at, event in self._sealed(connection, wanted, is_kept):
+        for id, at, event in self._sealed(connection, wanted, is_kept=ends is not None):
             of[id][at] = event
         befell = connection.execute(
             select(incident.log_id, incident.number, incident.event).where(
@@ -208,35 +211,42 @@ class Folds:
         return _Events(before, {at: e for at, e in incidents.items() if at < end}, end)
 
     def _open(
-        self, connection: Connection, wanted: Sequence[int], is_kept: bool
+        self, connection: Connection, wanted: Sequence[int], ends: Mapping[int, _At] | None
     ) -> Iterable[tuple[int, _At, str]]:
-        table = tables.attendance_journal
-        column = table.c
+        column = tables.attendance_journal.c
         these = select(column.password_id, column.log_id, column.number, column.event)
-        these = these.where(self._of(table), column.password_id.in_(wanted))
-        for row in connection.execute(self._new_to(these, table, "number", is_kept)):
-            yield row.password_id, (row.log_id, row.number), row.event
+        these = these.where(self._of(tables.attendance_journal))
+        shards = defaultdict[int, list[int]](list)
+        for id in wanted:
+            shards[tables.shard(id)].append(id)
+        for some in shards.values():
+            first = min((ends or {}).get(id, (0, 0)) for id in some)
+            lies = tables.in_shards(some), tuple_(column.log_id, column.number) >= tuple_(*first)
+            for row in connection.execute(these.where(*lies, column.password_id.in_(some))):
+                at = row.log_id, row.number
+                if ends is None or at >= ends.get(row.password_id, (0, 0)):
+                    yield row.password_id, at, row.event
 
     def _sealed(
-        self, connection: Connection, wanted: Sequence[int], is_kept: bool
+        self, connection: Connection, wanted: Sequence[int], *, is_kept: bool
     ) -> Iterable[tuple[int, _At, str]]:
         table = tables.attendance_sealed
         these = select(table).where(self._of(table), table.c.password_id.in_(wanted))
-        rows = connection.execute(self._new_to(these, table, "last", is_kept)).all()
+        rows = connection.execute(self._new_to(these, is_kept=is_kept)).all()
         for row, text in opened(self._keys, self._tenant_id, rows):
             for number, _, event in unpacked(text):
                 yield row.password_id, (row.log_id, number), event
 
-    def _new_to(self, wanted: Any, table: Table, number: str, is_kept: bool) -> Any:
-        """Of what a statement selects, that which is behind the end of its fold."""
+    def _new_to(self, wanted: Any, *, is_kept: bool) -> Any:
+        """Of what is selected of sealed events, that which is behind the end of its fold."""
         if not is_kept:
             return wanted
-        fold, column = tables.attendance_fold.c, table.c
+        fold, column = tables.attendance_fold.c, tables.attendance_sealed.c
         same = and_(fold.password_id == column.password_id, fold.options == self._options)
         is_new = or_(
             fold.password_id.is_(None),
             column.log_id > fold.log_id,
-            and_(column.log_id == fold.log_id, column[number] >= fold.number),
+            and_(column.log_id == fold.log_id, column.last >= fold.number),
         )
         return wanted.outerjoin(tables.attendance_fold, same).where(is_new)
 

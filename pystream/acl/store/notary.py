@@ -509,7 +509,8 @@ class Notary:
         open_ = below(journal)
         closed = select(sealed.c.id, sealed.c.first)
         closed = closed.where(sealed.c.log_id == signed.log_id, sealed.c.first < signed.size)
-        if stream_id is not None:
+        if stream_id is not None and password_id is not None:
+            open_ = open_.where(tables.in_shards([password_id]))
             of_stream = journal.c.stream_id == stream_id, sealed.c.stream_id == stream_id
             of_password = journal.c.password_id == password_id, sealed.c.password_id == password_id
             open_ = open_.where(of_stream[0], of_password[0])

@@ -171,9 +171,9 @@ class PasswordData:
                 )
             }
             open_ = connection.execute(
-                select(tables.attendance_journal).where(
-                    journal.tenant_id == tenant.id, journal.password_id == id
-                )
+                select(tables.attendance_journal)
+                .where(journal.tenant_id == tenant.id, journal.password_id == id)
+                .where(tables.in_shards([id]))
             ).all()
             closed = connection.execute(
                 select(tables.attendance_sealed).where(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, any_, bindparam, func, select
@@ -32,14 +33,16 @@ class Prepared:
         text, order = self._text(connection)
         with _raised_as_sqlalchemy_does(connection):
             cursor = connection.connection.cursor()
-            cursor.execute(text, _bound(values, order))
+            cursor.execute(text, _bound(order)(values))
             return list(cursor.fetchall())
 
-    def run(self, connection: Connection, many: Sequence[Values]) -> None:
-        """Once with each of these values."""
+    def run(self, connection: Connection, many: Sequence[Values]) -> int:
+        """Once with each of these values; returns how many rows that has met."""
         text, order = self._text(connection)
         with _raised_as_sqlalchemy_does(connection):
-            connection.connection.cursor().executemany(text, [_bound(each, order) for each in many])
+            cursor = connection.connection.cursor()
+            cursor.executemany(text, list(map(_bound(order), many)))
+            return int(cursor.rowcount)
 
     def _text(self, connection: Connection) -> tuple[str, Sequence[str] | None]:
         """What the driver is given, and the order of the values, where they have no names in it."""
@@ -59,7 +62,7 @@ def for_both(statement: Executable) -> Prepared:
 def among(dialect: str, column: ColumnElement[int], name: str) -> ColumnElement[bool]:
     """That a column is one of the numbers that are bound by that name, however many these are."""
     if dialect == "sqlite":
-        listed = func.json_each(bindparam(name)).table_valued("value")
+        listed = func.json_each(bindparam(name)).table_valued("value", name=f"these_{name}")
         return column.in_(select(listed.c.value))
     return column == any_(bindparam(name, type_=ARRAY(BigInteger)))
 
@@ -69,8 +72,13 @@ def numbers(connection: Connection, values: Sequence[int]) -> str | list[int]:
     return json.dumps(values) if connection.dialect.name == "sqlite" else list(values)
 
 
-def _bound(values: Values, order: Sequence[str] | None) -> Any:
-    return values if order is None else [values[name] for name in order]
+def _bound(order: Sequence[str] | None) -> Callable[[Values], Any]:
+    """What makes of values what the driver wants."""
+    if order is None:
+        return lambda values: values
+    if len(order) < 2:
+        return lambda values: [values[name] for name in order]
+    return itemgetter(*order)
 
 
 @contextmanager

@@ -127,6 +127,8 @@ class RestrictionStore:
                     table.c[column].between(begin // unit, end // unit),
                     is_restricted(table.c.password_id),
                 )
+                if table is tables.attendance_journal:
+                    wanted = wanted.where(tables.in_shards())
                 found |= set(connection.scalars(wanted.distinct()))
         return frozenset(found)
 

@@ -319,8 +319,7 @@ class Retention:
         old = [self._of_old_hour(fold, "t", HOUR_MS, now)]
         for table, column, unit in _EVENTS[:2]:
             is_old = self._of_old_hour(table, column, unit, now)
-            same = table.c.password_id == fold.c.password_id
-            old.append(select(true()).where(same, is_old).correlate(fold).exists())
+            old.append(fold.c.password_id.in_(select(table.c.password_id).where(is_old)))
         return or_(*old)
 
     def _forget_attendance(self, now: int, done: Counts) -> None:

@@ -6,6 +6,8 @@ so that a migration can name them on every database.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import (
     DDL,
     JSON,
@@ -13,6 +15,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
     Index,
@@ -30,9 +33,11 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0022"
+HEAD = "0023"
 # What `attendance_sealed.hour` counts, in ms.
 HOUR_MS = 3_600_000
+# Of `attendance_journal`: in so many places each commit writes.
+SHARDS = 32
 
 metadata = MetaData(
     naming_convention={
@@ -462,21 +467,36 @@ attendance_leaf = Table(
 )
 
 # What viewers got, until it is sealed. `t` is in ms since 1970, `event` RFC 8785 JSON. The password is
-# a number alone: evidence outlasts it.
+# a number alone: evidence outlasts it. `shard` is what `SHARDS` leaves of that number: as thousands watch,
+# a place for each of them would be a page to write for each event, and one place for all of them would have
+# each that is sealed or looked at be searched for among the others.
 attendance_journal = Table(
     "attendance_journal",
     metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("stream_id", BigInteger, ForeignKey("stream.id"), primary_key=True),
     Column("log_id", BigInteger, ForeignKey("attendance_log.id"), primary_key=True),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
-    Column("stream_id", BigInteger, ForeignKey("stream.id"), nullable=False),
     Column("password_id", BigInteger, nullable=False),
     Column("t", BigInteger, nullable=False),
     Column("salt", LargeBinary(16), nullable=False),
     Column("event", Text, nullable=False),
-    # As it is sealed and erased.
-    Index("ix_attendance_journal_stream_id", "stream_id", "password_id", "t"),
+    sqlite_with_rowid=False,
 )
+
+
+def shard(password_id: int) -> int:
+    """Where a password's events are in the journal."""
+    return password_id % SHARDS
+
+
+def in_shards(password_ids: Collection[int] | None = None) -> ColumnElement[bool]:
+    """Of the journal: where the events of these passwords are, or anybody's. Said in so many words, an index
+    is used for what else is asked."""
+    places = range(SHARDS) if password_ids is None else sorted(set(map(shard, password_ids)))
+    return attendance_journal.c.shard.in_(places)
+
 
 # The same, of one password, stream and hour, sealed under a key of its own: lines of JSON, each a number
 # in the log, a salt and an event.
