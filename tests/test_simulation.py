@@ -37,7 +37,7 @@ FOUND_BY = {
     "each part counts as a segment": 0,
     "the dead are buried without a word": 4,
     "nobody is on the roll": 9973,
-    "what a worker had to give up is no outage": 4056,
+    "what a worker had to give up is no outage": 9571,
     "who has given up all so far is as one that begins": 9571,
     "who has a line may be dead": 6776,
     "a step of the clock is not on record": 37,
