@@ -100,7 +100,7 @@ class Disk:
         self.is_crashed = self.full = self.failing = self.lying = False
         self.lies = 0
         # Whether the store's log has what the disk could not sync, and nothing was written in its place yet.
-        self.has_refused = False
+        self.has_refused = self.has_dropped = False
 
     def _put(self, files: dict[str, bytes]) -> None:
         for name in os.listdir(self.folder):
@@ -260,6 +260,7 @@ class Disk:
             self.has_refused |= name == _STORES_LOG
             # The system takes the pages for clean from here on.
             self._changes[name] = [each for each in changes if self._chance.random() < 0.5]
+            self.has_dropped |= name == _STORES_LOG and self._changes[name] != changes
             return _SYNC_FAILED
         if self.lying and name == _STORES_LOG:
             self.lies += bool(changes)

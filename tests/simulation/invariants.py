@@ -236,7 +236,7 @@ class _Look:
             for each in world.workers
         )
         demand(is_broken or not kinds["outage"], "an outage is told, and nothing was out")
-        demand(world.has_forgotten or not kinds["restore"], "nothing was restored")
+        demand(world.may_have_forgotten or not kinds["restore"], "nothing was restored")
         demand(kinds["restore"] >= bool(world.forgotten), "a restore is not told")
         told = [each for each in self.events if each["kind"] == "clock"]
         for _, ms in world.steps:

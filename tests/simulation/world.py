@@ -319,6 +319,12 @@ class World:
         to have when the power failed."""
         return bool(self.restored or (self.disk.lies and self.has_lost_power))
 
+    @property
+    def may_have_forgotten(self) -> bool:
+        """The same, or a sync of the store had failed, and somebody took over who found what was written in the
+        system's memory, and not on the disk when the power failed: that is told as well."""
+        return self.has_forgotten or (self.disk.has_dropped and self.has_lost_power)
+
     # Clocks
 
     def wall(self) -> int:
