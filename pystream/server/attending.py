@@ -34,7 +34,7 @@ from pystream.acl.store.viewers import ViewerStore
 from pystream.attendance import evidence
 from pystream.attendance.evidence import clock_step, outage
 from pystream.attendance.nodes import Node
-from pystream.errors import PystreamError
+from pystream.errors import PystreamError, StoreError
 from pystream.server import log
 from pystream.server.clock import STEP_MS, Anchor, synchronised
 from pystream.server.desk import framed, is_ours, messages
@@ -221,7 +221,8 @@ class Teller:
 class Recorder:
     """The writer's side. `clock` gives seconds since 1970, for what is on record beside the evidence;
     `is_trusted`: whether the machine's clock is right enough to take the anchor from; `monotonic` gives
-    seconds by which silence is measured; `proxy` says what stands in front of the node, one of `PROXIES`."""
+    seconds by which silence is measured; `proxy` says what stands in front of the node, one of `PROXIES`;
+    `settle`: whether the logs are those that events may be added to."""
 
     def __init__(
         self,
@@ -233,6 +234,7 @@ class Recorder:
         is_trusted: Callable[[], bool] = synchronised,
         monotonic: Callable[[], float] = time.monotonic,
         proxy: Callable[[], str] | None = None,
+        settle: Callable[[], bool] = lambda: True,
     ) -> None:
         self._attendance = viewers.attendance
         self._keys = keys
@@ -242,6 +244,7 @@ class Recorder:
         self._is_trusted = is_trusted
         self._monotonic = monotonic
         self._proxy = proxy
+        self._settle = settle
         self._noted = float("-inf")
         self._sealed_before = 0
         self._waiting: list[tuple[Batch, trio.abc.Stream, trio.Lock]] = []
@@ -326,6 +329,8 @@ class Recorder:
                     await stream.send_all(framed(_ENCODER.encode(Stored(number))))
 
     def _keep(self, batches: list[Batch]) -> None:
+        if not self._settle():
+            raise StoreError("a log that was brought back cannot begin its next epoch yet")
         step, incidents = self._anchor.step(), []
         if step:
             t = self._anchor.now()
@@ -352,6 +357,8 @@ class Recorder:
 
     def look(self) -> None:
         """Gives up workers of which nothing is heard, and sees to the anchor."""
+        if not self._settle():
+            return
         cursors = self._attendance.cursors()
         self._look_for_the_dead(cursors)
         # One of whom nothing is stored yet has something to tell, too.

@@ -8,6 +8,7 @@ often.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LOOK_SECONDS = 30.0
+# For so long evidence waits for an epoch that cannot begin, whose workers keep it for an hour.
+_UNSETTLED_SECONDS = 600.0
 _ANSWER_SECONDS = 10.0
 # A mail takes several answers.
 _MAIL_SECONDS = 60.0
@@ -68,6 +71,7 @@ class Checkpoints:
         clock: Callable[[], float] = time.time,
         client: Callable[[Outgoing], Client] | None = None,
         untold: Callable[[str], None] = lambda anchor: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._notary = notary
@@ -78,6 +82,12 @@ class Checkpoints:
         self._make_client = client or _client
         self._client: Client | None = None
         self._untold = untold
+        self._monotonic = monotonic
+        self._looking = threading.Lock()
+        # Since when a log that was brought back may have to become another one.
+        self._unsettled_since: float | None = monotonic()
+        # What was known of those that have: whatever becomes of what is written beside the store.
+        self._begun: dict[int, Head] = {}
         self._ways = {"site": self._send, "mail": self._mail, "authority": self._stamp}
         # By what is asked for and checkpoint: how long the last pause was, and when it ends.
         self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
@@ -96,15 +106,25 @@ class Checkpoints:
         writer goes on: what is not signed yet is signed later."""
         now = int(self._clock())
         try:
-            forked = self._notice_restores(now)
-            for tenant_id in self._notary.due(now):
-                if tenant_id not in forked:
-                    self._sign(tenant_id, now)
-            self._heads.write(self._notary.heads(), forked)
+            with self._looking:
+                forked = self._notice_restores(now)
+                for tenant_id in self._notary.due(now):
+                    if tenant_id not in forked:
+                        self._sign(tenant_id, now)
+                self._heads.write(self._notary.heads(), forked)
         except Exception as error:
             log.lasting("attendance-not-signed", error)
             return False
         return True
+
+    def settle(self) -> bool:
+        """Whether events may be added to the logs: what were added to one that was brought back, before its
+        next epoch has begun, nobody could prove. That is waited for, but not without end."""
+        since = self._unsettled_since
+        if since is None:
+            return True
+        self.look()
+        return self._unsettled_since is None or self._monotonic() - since > _UNSETTLED_SECONDS
 
     def _notice_restores(self, now: int) -> dict[int, Head]:
         """A log that was longer is another one from here on. Returns what is known of those with which that
@@ -114,12 +134,18 @@ class Checkpoints:
         heads = self._notary.heads(known)
         for tenant_id in sorted(known.keys() & heads.keys()):
             each = known[tenant_id]
-            if self._is_lost(tenant_id, each, heads[tenant_id]):
+            is_known = self._begun.get(tenant_id) == each
+            if not is_known and self._is_lost(tenant_id, each, heads[tenant_id]):
                 try:
                     self._begin(tenant_id, each, now)
+                    self._begun[tenant_id] = each
                 except Exception as error:
                     failed[tenant_id] = each
                     log.lasting("attendance-not-signed", error)
+        if not failed:
+            self._unsettled_since = None
+        elif self._unsettled_since is None:
+            self._unsettled_since = self._monotonic()
         return failed
 
     def _is_lost(self, tenant_id: int, known: Head, now: Head) -> bool:

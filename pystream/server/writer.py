@@ -130,6 +130,7 @@ async def write(node: dict[str, Any]) -> None:
                 Roll(node["roll"]),
                 is_trusted=lambda: settings.attendance.allow_unsynced or synchronised(),
                 proxy=lambda: settings.server.proxy,
+                settle=signing.settle,
             )
             await nursery.start(recorder.run, socket.socket(fileno=node["attendance"]))
             await nursery.start(incidents.run, socket.socket(fileno=node["signs"]))

@@ -272,6 +272,11 @@ def heads_are_not_looked_at() -> Patches:
 
 
 @bug
+def events_go_into_a_log_that_is_to_become_another() -> Patches:
+    return [(Checkpoints, "settle", lambda self: True)]
+
+
+@bug
 def heads_of_logs_that_are_gone_are_not_looked_at() -> Patches:
     is_lost = Checkpoints._is_lost
     return [

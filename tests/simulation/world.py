@@ -321,8 +321,8 @@ class World:
 
     @property
     def may_have_forgotten(self) -> bool:
-        """The same, or a sync of the store had failed, and somebody took over who found what was written in the
-        system's memory, and not on the disk when the power failed: that is told as well."""
+        """The same, or a sync of the store had failed, and somebody took over who found what was written in
+        the system's memory, and not on the disk when the power failed: that is told as well."""
         return self.has_forgotten or (self.disk.has_dropped and self.has_lost_power)
 
     # Clocks
@@ -539,6 +539,7 @@ class World:
                 heads.Heads(str(self.disk.folder)),
                 self.seconds,
                 lambda _: _Site(self),  # type: ignore[arg-type,return-value]
+                monotonic=trio.current_time,
             )
             signing.look()
             recorder = Recorder(
@@ -549,6 +550,7 @@ class World:
                 self.seconds,
                 lambda: True,
                 trio.current_time,
+                settle=signing.settle,
             )
             made.append((recorder, signing))
 
