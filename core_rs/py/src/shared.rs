@@ -32,8 +32,30 @@ pub(crate) struct Meter {
 
 struct Booking {
     meter: shm::Meter,
-    /// Records as `Meter.delivered` has them.
-    delivered: Mutex<Vec<u8>>,
+    delivered: Mutex<Told>,
+}
+
+/// Records as `Meter.delivered` has them, and where the last one begins.
+#[derive(Default)]
+struct Told {
+    records: Vec<u8>,
+    last: usize,
+}
+
+impl Told {
+    /// What is the same in all that it says is one event (`attendance-v1`): a client that asks for a playlist as fast as it
+    /// can is on record once a millisecond.
+    fn add(&mut self, t: i64, tag: &[u8]) {
+        let at = self.records.len();
+        self.records.extend_from_slice(&t.to_be_bytes());
+        self.records.extend_from_slice(&(tag.len() as u16).to_be_bytes());
+        self.records.extend_from_slice(tag);
+        if self.records[self.last..at] == self.records[at..] {
+            self.records.truncate(at);
+        } else {
+            self.last = at;
+        }
+    }
 }
 
 impl Ledger for Booking {
@@ -43,10 +65,7 @@ impl Ledger for Booking {
     }
 
     fn delivered(&self, Delivered { tag, t }: Delivered) {
-        let mut told = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        told.extend_from_slice(&t.to_be_bytes());
-        told.extend_from_slice(&(tag.len() as u16).to_be_bytes());
-        told.extend_from_slice(&tag);
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).add(t, &tag);
     }
 }
 
@@ -110,10 +129,10 @@ impl Meter {
 
     /// What this process has delivered since the last call, of all that has a tag: records of the instant when the last byte
     /// was handed over, or of a download when it was begun (8 bytes, ms of `CLOCK_BOOTTIME`), the tag's length (2 bytes) and
-    /// the tag, big-endian.
+    /// the tag, big-endian. Of records that follow each other and are the same, there is one.
     fn delivered<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let told = mem::take(&mut *self.inner.delivered.lock().unwrap_or_else(PoisonError::into_inner));
-        PyBytes::new(py, &told)
+        PyBytes::new(py, &told.records)
     }
 }
 
