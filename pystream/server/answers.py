@@ -44,6 +44,7 @@ from pystream.server.reaching import Earnings
 from pystream.server.routes import PRIVACY, Kind, Route, route
 
 _HEADS_KEPT = 16
+_SOURCES_KEPT = 10_000
 _TOKEN_PATH = "/bcdn_token="
 _PAUSES_SECONDS = 3600
 """What a grant outlasts its film by, at least."""
@@ -300,7 +301,8 @@ class Answers:
         what = _named(request), request.kind == Kind.DOWNLOAD
         now = trio.current_time()
         if now >= self._silent_until.get(what, now):
-            self._silent_until[what] = now + _SILENT_SECONDS
+            left = {each: until for each, until in self._silent_until.items() if until > now}
+            self._silent_until = left | {what: now + _SILENT_SECONDS}
             log.warning("film-unavailable", stream=what[0], **log.fault(error))
 
     def _shown_refusal(
@@ -715,6 +717,9 @@ class Answers:
     def _source(self, stream: Stream) -> Source:
         known = self._sources.get(stream.id)
         if known is None or known[0] is not stream:
+            if len(self._sources) >= _SOURCES_KEPT:
+                # Those of streams that were removed are among them.
+                self._sources.clear()
             known = self._sources[stream.id] = stream, self._source_of(stream)
         return known[1]
 

@@ -89,7 +89,9 @@ class Network:
     __slots__ = ("network",)
 
     def __init__(self, text: str) -> None:
-        self.network = None if text == UNIX else ipaddress.ip_network(text)
+        self.network = None if text == UNIX else ipaddress.ip_network(text, strict=False)
+        if self.network and "/" in text and ipaddress.ip_interface(text).ip != self.network[0]:
+            raise ValueError(f"{text!r} has host bits set: the network is {self.network}")
 
     def __contains__(self, address: str) -> bool:
         if self.network is None or address == UNIX:
