@@ -43,10 +43,11 @@ def foreseen_and_met(part: float, bench: Bench) -> Iterator[Line]:
     with _group(part) as group:
         turns = [_rehearse(bench, part, group) for _ in range(bench.options.turns)]
     for told in turns:
-        line = Line(f"{part:g}", f"{told['foreseen']:,}", wanted="0.85 to 1.15")
+        foreseen = "-" if told["foreseen"] is None else f"{told['foreseen']:,}"
+        line = Line(f"{part:g}", foreseen, wanted="0.85 to 1.15")
         broken = min(told["stages"], key=lambda each: (each["holds"], each["viewers"]))
         crowd = f"viewers' programs had {broken['crowd']:.0%} of theirs"
-        if told["breaks"] is None or not broken["is_the_nodes"]:
+        if None in (told["foreseen"], told["breaks"]) or not broken["is_the_nodes"]:
             line.theirs, line.remark = f"not at {told['held']:,}", crowd
         else:
             ratio = told["foreseen"] / told["breaks"]
@@ -125,6 +126,10 @@ def _group(part: float) -> Iterator[Path]:
             (group / "cpu.cfs_quota_us").write_text(str(quota))
         yield group
     finally:
+        # Who was told to end may not have ended yet, and a group that has somebody stays.
+        for pid in (group / "cgroup.procs").read_text().split():
+            with suppress(OSError):
+                _join(group.parent, int(pid))
         group.rmdir()
 
 

@@ -269,6 +269,29 @@ def test_a_grant_has_a_budget_of_its_own() -> None:
     assert all(fetched(b"c" * 16, "127.0.0.1") for _ in range(100))
 
 
+def test_the_longest_ban_comes_again_for_who_goes_on_at_once() -> None:
+    node = Shared(Guard())
+    limiter = node.limiter()
+
+    def banned() -> int:
+        """Attacks until there is a ban, and sits it out; its seconds."""
+        done, seconds = limiter.offend(HOST) or ("", 0)
+        if done == "limited":
+            done, seconds = limiter.offend(HOST) or ("", 0)
+        assert done == "banned" and limiter.banned(HOST)
+        node.clock.now += seconds
+        assert not limiter.banned(HOST)
+        return seconds
+
+    longest = 43_200
+    doubled = [60 * 2**n for n in range(10)]
+    assert [banned() for _ in range(13)] == [*doubled, longest, longest, longest]
+    node.clock.now += 1.5 * longest
+    assert banned() == longest / 2
+    node.clock.now += 2 * longest
+    assert banned() == 60
+
+
 def test_other_settings_keep_what_was_counted() -> None:
     node = Shared(FEW)
     limiter = node.limiter()
