@@ -288,7 +288,7 @@ def test_pace_can_be_off() -> None:
 
 
 def download(server: Server, name: str) -> str:
-    return server.master(name).replace("master.m3u8", "download.mp4")
+    return server.entrance(name, "download.mp4")
 
 
 def without_date(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[str, str], bytes]:
@@ -298,7 +298,7 @@ def without_date(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, dict[s
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "PUT"])
 def test_a_switch_that_is_off_leaves_no_trace(server: Server, method: str) -> None:
-    there = download(server, "off")
+    there = server.master("off").replace("master.m3u8", "download.mp4")
     nothing = there.replace("download.mp4", "nothing.mp4")
     for url, other in ((there, nothing), (there.replace("/t/", "/t/x"), nothing)):
         answers = [
@@ -327,6 +327,23 @@ def test_an_address_for_everybody_leads_to_the_download(server: Server) -> None:
         assert server.get(headers["location"])[2] == (MEDIA / "plain.mp4").read_bytes()
     _, _, session = server.get("/acme/plain/session", "POST")
     assert server.get(json.loads(session)["download"], "HEAD")[0] == 200
+
+
+def test_the_grant_of_a_playlist_is_none_for_the_download_and_the_other_way_round(
+    server: Server,
+) -> None:
+    """Of one session, and whoever is given the address of a film does not get the file."""
+    visit = json.loads(server.get("/acme/plain/session", "POST")[2])
+    film, file = visit["master"], visit["download"]
+    assert server.get(film)[0] == server.get(file)[0] == 200
+    grants = [server.answers.grants.session_of(way.split("/")[2]) for way in (film, file)]
+    assert grants[0] == grants[1]
+    swapped = film.replace("master.m3u8", "download.mp4"), file.replace("download.mp4", "master.m3u8")
+    assert [server.get(way)[0] for way in swapped] == [403, 403]
+    segment = segment_urls(server, "plain")[0]
+    assert server.get(segment)[0] == 200
+    _, _, rest = segment.removeprefix("/t/").partition("/")
+    assert server.get(f"/t/{file.split('/')[2]}/{rest}")[0] == 403
 
 
 @pytest.mark.parametrize("name", CLIPS)

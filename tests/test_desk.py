@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -27,12 +27,13 @@ from pystream.acl.store import Store, tables
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
-from pystream.acl.viewers import End, Ending, Password
+from pystream.acl.viewers import End, Ending, Password, Refusal, Session
 from pystream.server import desk, log
 from pystream.server.desk import Answered, Desk, Line, Open
 from pystream.server.keys import ensure_keys, open_key_store
+from pystream.server.reaching import Reaching
 from pystream.server.settings import Keys
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -561,6 +562,83 @@ def test_what_was_revoked_while_its_viewer_waited_lets_nobody_in(house: House) -
 
 def standing(house: House) -> list[_core.Session]:
     return [each for each in house.table.entries() if each.standing == _core.Sessions.OPEN]
+
+
+class Gated(ViewerStore):
+    """One that notes how many sessions it is to store at a time, and does it once it may."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__(house.store.database)
+        self.asked: list[int] = []
+        self.may = threading.Event()
+
+    def keep(self, opened: Collection[Session], *more: Any) -> dict[bytes, Refusal]:
+        self.asked.append(len(opened))
+        assert self.may.wait(PATIENCE)
+        return super().keep(opened, *more)
+
+
+def test_nobody_is_told_before_the_store_has_it_and_a_crowd_is_stored_at_once(house: House) -> None:
+    """A group commit waits for the disk alone: whoever comes while it writes is in the next one."""
+    viewers = house.store.viewers = Gated(house)
+    crowd = [house.ask(devices=None) for _ in range(40)]
+    told: list[bytes] = []
+
+    async def ask(line: Line, each: Open) -> None:
+        assert await line.open(each) == Answered(each.number)
+        told.append(each.id)
+
+    async def heard(line: Line) -> None:
+        """Answers come on a line in their order, so those from before are here then."""
+        await line.reach(Reaching(0, os.urandom(16), 0, 1, 1, False))
+
+    async def come() -> None:
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.run)
+            async with trio.open_nursery() as asking:
+                for some in (crowd[:1], crowd[1:]):
+                    for each in some:
+                        asking.start_soon(ask, line, each)
+                    await heard(line)
+                    await trio.to_thread.run_sync(until, lambda: viewers.asked)
+                await heard(line)
+                assert told == [] and viewers.asked == [1]
+                viewers.may.set()
+            nursery.cancel_scope.cancel()
+
+    with desk_of(house, lambda: NOW):
+        trio.run(come)
+    assert viewers.asked == [1, len(crowd) - 1]
+    kept = {each.id for each in viewers.sessions(NOW)}
+    assert kept == set(told) == {each.id for each in crowd}
+
+
+def test_no_session_of_the_last_second_is_lost_where_the_writer_is_killed(house: House) -> None:
+    """A second is what a group commit may take. None takes it from those who were told that they are in."""
+    told: list[bytes] = []
+
+    async def come(killed: subprocess.Popen[bytes]) -> None:
+        line = Line(house.listener)
+        async with trio.open_nursery() as nursery:
+
+            async def one_after_the_other() -> None:
+                while True:
+                    ask = house.ask(devices=None)
+                    assert not (await line.open(ask)).unavailable
+                    told.append(ask.id)
+
+            nursery.start_soon(line.run)
+            for _ in range(4):
+                nursery.start_soon(one_after_the_other)
+            await trio.to_thread.run_sync(until, lambda: len(told) >= 50)
+            killed.kill()
+            await trio.to_thread.run_sync(killed.wait)
+            nursery.cancel_scope.cancel()
+
+    with house.writer() as its:
+        trio.run(come, its)
+    assert set(told) <= {each.id for each in house.store.viewers.sessions(NOW)}
 
 
 def test_what_ended_before_a_writer_was_killed_does_not_begin_again(house: House) -> None:

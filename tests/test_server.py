@@ -100,7 +100,11 @@ class Server:
             return b"".join(iter(lambda: peer.recv(65536), b""))
 
     def master(self, name: str) -> str:
-        status, headers, _ = self.get(f"/acme/{name}/master.m3u8")
+        return self.entrance(name, "master.m3u8")
+
+    def entrance(self, name: str, to: str) -> str:
+        """Where one who comes in is sent."""
+        status, headers, _ = self.get(f"/acme/{name}/{to}")
         assert status == 302
         return headers["location"]
 

@@ -29,6 +29,7 @@ import trio
 
 import pystream
 from pystream import _core
+from pystream.acl.grants import DOWNLOAD
 from pystream.acl.store import Store
 from pystream.acl.streams import StreamSettings
 from pystream.errors import GrantError, SourceError
@@ -150,7 +151,7 @@ def test_a_film_on_storage_that_does_not_answer_stops_no_other(
     new = server.master("other")
     # Nobody has asked for this one yet.
     later(server)
-    grant = server.answers.grants.issue(2, bytes(16), int(time.time()), 3600)
+    grant = server.answers.grants.issue(2, bytes(16), int(time.time()), 3600, flags=DOWNLOAD)
     ways = [far, segment, server.master("far"), new, f"/t/{grant}/acme/far/download.mp4"]
     # Where a stream leads was asked for, which is so for a second.
     later(server)
@@ -280,8 +281,11 @@ def settings_changes(settings: StreamSettings) -> dict[str, Any]:
 def test_a_film_that_is_not_read_in_time_delays_no_other(tmp_path: Path) -> None:
     with silent_node(tmp_path) as (node, control):
         near, far = node.film(), node.film("far")
-        ways = [far, f"{far.rsplit('/', 3)[0]}/download.mp4"]
-        bytes_of = [node.get(way)[2] for way in (near, f"{near.rsplit('/', 3)[0]}/download.mp4")]
+        files = [
+            node.get(f"/acme/{name}/download.mp4")[1]["location"] for name in ("film", "far")
+        ]
+        ways = [far, files[1]]
+        bytes_of = [node.get(way)[2] for way in (near, files[0])]
         assert [node.get(way)[2] for way in ways] == bytes_of
         workers = node.processes()["worker"]
         (control / "silent").touch()
@@ -582,7 +586,7 @@ def test_no_answer_is_half_of_one_film_and_half_of_another(
     with serving({"film": settings}) as server:
         path = media(server, server.media("film")[0])[0]
         if format == "download":
-            path = urljoin(server.master("film"), "download.mp4")
+            path = server.entrance("film", "download.mp4")
         length = len(server.get(path)[2])
         wanted = f"Range: bytes=1-{length - 100}\r\n" if part else ""
         with asking_slowly(server, path, wanted) as answer:
@@ -600,7 +604,7 @@ def test_a_film_that_is_replaced_goes_on_for_who_gets_it(tmp_path: Path) -> None
     shutil.copy(MEDIA / "plain.mp4", new)
     with serving({"film": replace(large(film), download=True)}) as server:
         segment = media(server, server.media("film")[0])[0]
-        download = urljoin(server.master("film"), "download.mp4")
+        download = server.entrance("film", "download.mp4")
         before = [server.get(path)[2] for path in (segment, download)]
         with asking_slowly(server, segment) as first, asking_slowly(server, download) as second:
             os.replace(new, film)
@@ -682,7 +686,7 @@ def test_a_link_that_is_put_in_a_films_place_leads_to_no_film_of_others(
     clock = trio_testing.MockClock()
     with serving(streams, clock=clock, films=str(tmp_path / "films")) as server:
         master = server.master("film")
-        download = master.replace("master.m3u8", "download.mp4")
+        download = server.entrance("film", "download.mp4")
 
         def asked() -> list[tuple[int, bytes]]:
             later(server)
@@ -840,7 +844,7 @@ def test_a_server_closes_what_nobody_asks_for(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     streams = {"film": stream(film, download=True)}
     with serving(streams, clock=trio_testing.MockClock()) as server:
-        grant = server.answers.grants.issue(1, bytes(16), int(time.time()), 3600)
+        grant = server.answers.grants.issue(1, bytes(16), int(time.time()), 3600, flags=DOWNLOAD)
         assert server.get(f"/t/{grant}/acme/film/download.mp4")[0] == 200
         assert is_open(film)
         for _ in range(62):
@@ -1017,7 +1021,7 @@ def test_visitors_cannot_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureF
     gone = StreamSettings(sources=("/nowhere/film.mp4",), download=True)
     with serving({"film": gone, "other": gone}, clock=trio_testing.MockClock()) as server:
         master = server.master("film")
-        download = master.replace("master.m3u8", "download.mp4")
+        download = server.entrance("film", "download.mp4")
 
         def ask() -> int:
             for _ in range(10):

@@ -41,6 +41,9 @@ PICTURES: Final = 2
 """It opens single pictures alone, in no session: for a tenant's own people, who are no viewers."""
 TEST: Final = 4
 """Who has it examines the event: it takes a place, and is in no sum of viewers."""
+DOWNLOAD: Final = 8
+"""It opens the download alone, which no other grant does: a playlist's that is passed on gives nobody the
+file."""
 # No grant lives longer: its key is gone then.
 LONGEST_S: Final = 7 * 86400
 # How far the clocks of two nodes may differ when a grant begins.

@@ -17,12 +17,22 @@ import trio
 
 from pystream import _core
 from pystream.acl.entrances import bunny
-from pystream.acl.grants import ADMITTED, LONGEST_S, PICTURES, SESSION_LENGTH, TEST, Grant, Grants
+from pystream.acl.grants import (
+    ADMITTED,
+    DOWNLOAD,
+    LONGEST_S,
+    PICTURES,
+    SESSION_LENGTH,
+    TEST,
+    Grant,
+    Grants,
+)
 from pystream.acl.reach import Piece
 from pystream.acl.streams import Stream, is_elsewhere_alone
 from pystream.acl.traffic import Kind as Booked
 from pystream.acl.viewers import End
-from pystream.attendance.evidence import DOWNLOAD, KEY, PLAYLIST, Place, part
+from pystream.attendance import evidence
+from pystream.attendance.evidence import KEY, PLAYLIST, Place, part
 from pystream.errors import GrantError, PystreamError
 from pystream.packager.presentation import Rendition
 from pystream.server import http, log, page
@@ -400,12 +410,11 @@ class Answers:
             grant = self.grants.check(written, stream.id, now)
             if limiter is not None:
                 limiter.granted(request.peer, grant.session, stream, kind)
-            if grant.flags & PICTURES:
-                if kind is not Kind.FRAME:
-                    raise GrantError("stream")
-            elif kind is Kind.LEAVE:
+            if not _is_for(grant, kind):
+                raise GrantError("stream")
+            if kind is Kind.LEAVE:
                 return self._left(request, grant, cors)
-            else:
+            if not grant.flags & PICTURES:
                 closes = stream.settings.closes_at
                 # What was given out before this was set may say a later end.
                 if closes is not None and closes <= now:
@@ -707,7 +716,7 @@ class Answers:
             *cors,
         ]
         rate = settings.download_rate_bps
-        tag = self._tag(stream, grant, DOWNLOAD)
+        tag = self._tag(stream, grant, evidence.DOWNLOAD)
         if tag is not None:
             headers.append(_UNBUFFERED)
         body = Filed(found.file, None if rate is None else max(1, rate // 8), tag=tag)
@@ -818,29 +827,34 @@ class Answers:
         if standing != _core.Sessions.OPEN:
             raise Ended(standing)
 
-    async def _grant(
+    async def _let_in(
         self, stream: Stream, film: Film | None, request: Request, name: str = ""
-    ) -> tuple[str, Admission]:
-        """Lets a viewer in: the grant, and until when it holds. `name`: what was asked for beside the page.
-        Raises `HttpError` for who may not come in, or where there is no room."""
+    ) -> Admission:
+        """`name`: what was asked for beside the page. Raises `HttpError` for who may not come in, or where
+        there is no room."""
         with nullcontext() if self._door is None else self._door.coming(stream):
-            admitted, flags = await self._admitted(stream, film, request, name)
+            admitted = await self._admitted(stream, film, request, name)
             if self._door is not None:
                 self._door.count(stream, admitted.session, is_test=admitted.is_test)
+        return admitted._replace(expires=max(int(time.time()) + 1, admitted.expires))
+
+    def _grant(self, stream: Stream, admitted: Admission, flags: int = 0) -> str:
+        """A grant of a session, for as long as it is open."""
+        if stream.settings.access != "open":
+            flags |= ADMITTED | TEST if admitted.is_test else ADMITTED
         now = int(time.time())
         lifetime = max(1, admitted.expires - now)
-        grant = self.grants.issue(stream.id, admitted.session, now, lifetime, flags=flags)
-        return grant, admitted._replace(expires=now + lifetime)
+        return self.grants.issue(stream.id, admitted.session, now, lifetime, flags=flags)
 
     async def _admitted(
         self, stream: Stream, film: Film | None, request: Request, name: str
-    ) -> tuple[Admission, int]:
-        """Who comes in, and flags of the grant."""
+    ) -> Admission:
+        """Who comes in."""
         self._gate.check(stream, request, said(request).get("site"))
         now = int(time.time())
         lifetime = _lifetime(stream, film, now)
         if stream.settings.access == "open":
-            return Admission(os.urandom(SESSION_LENGTH), now + lifetime, counted=False), 0
+            return Admission(os.urandom(SESSION_LENGTH), now + lifetime, counted=False)
         if self._entrance is None:
             raise HttpError(503, "nobody can be let in at present")
         admitted = await self._entrance.let_in(
@@ -852,7 +866,7 @@ class Answers:
             self._replaced(request),
         )
         self._signs.note(request.peer, Sign.RIGHT)
-        return admitted, ADMITTED | TEST if admitted.is_test else ADMITTED
+        return admitted
 
     def _replaced(self, request: Request) -> bytes:
         """The session that the new one takes the place of: who shows its grant, has it."""
@@ -872,7 +886,8 @@ class Answers:
         except (PystreamError, OSError):
             # Who asks for it is told. There may be a download all the same.
             film = None
-        grant, _ = await self._grant(stream, film, request, asked.name)
+        admitted = await self._let_in(stream, film, request, asked.name)
+        grant = self._grant(stream, admitted, 0 if asked.name == "master.m3u8" else DOWNLOAD)
         headers = [("Location", self._under(grant, asked) + f"/{asked.name}"), _NO_STORE, *cors]
         return Answer(302, [*headers, ("Content-Length", "0")])
 
@@ -882,7 +897,8 @@ class Answers:
         if request.method != "POST":
             raise MethodNotAllowed("POST", "OPTIONS")
         film = await self._origin.film(self._source(stream))
-        grant, admitted = await self._grant(stream, film, request)
+        admitted = await self._let_in(stream, film, request)
+        grant = self._grant(stream, admitted)
         under = self._under(grant, asked)
         stills = page.stills(film.presentation)
         session = {
@@ -912,7 +928,8 @@ class Answers:
             session["count_ms"] = POLL_SECONDS * 1000
             session["visible"] = stream.settings.require_visible
         if stream.settings.download:
-            session["download"] = f"{under}/download.mp4"
+            alone = self._grant(stream, admitted, DOWNLOAD)
+            session["download"] = f"{self._under(alone, asked)}/download.mp4"
         return _whole(json.dumps(session).encode(), [_TYPES["json"], _NO_STORE, *cors], None)
 
     def _heard(self, request: Request, stream: Stream, grant: Grant, cors: Headers) -> Answer:
@@ -942,6 +959,13 @@ class Answers:
         if grant.flags & ADMITTED and self._entrance is not None:
             self._entrance.leave(grant.session)
         return Answer(204, [_NO_STORE, *cors])
+
+
+def _is_for(grant: Grant, kind: Kind) -> bool:
+    """Whether it opens what is asked for, of its stream."""
+    if grant.flags & PICTURES:
+        return kind is Kind.FRAME
+    return bool(grant.flags & DOWNLOAD) == (kind is Kind.DOWNLOAD)
 
 
 def _lifetime(stream: Stream, film: Film | None, now: int) -> int:
