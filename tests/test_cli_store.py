@@ -744,6 +744,23 @@ def test_the_help_of_links_is_all_that_a_site_needs_to_sign_one() -> None:
 
 
 @pytest.mark.usefixtures("keys")
+def test_a_link_is_for_the_page_of_its_stream() -> None:
+    done("verifier", "add", "acme", "--kind", "link")
+    link = ("link", "acme/a", "--expires", "2h")
+    assert told(*link)["url"].startswith("/acme/a/?expires=")
+    url = "https://video.example.org/films/acme/a/"
+    for page in (url, f"{url}master.m3u8", f"{url}download.mp4"):
+        assert told(*link, "--url", page)["url"].startswith(f"{page}?expires=")
+    # A link to any of these would open nothing.
+    for other in ("https://video.example.org", f"{url}?a=b", f"{url}#b", f"{url}x", url[:-1]):
+        assert (
+            "the address of the stream's page is wanted, as in https://video.example.org/acme/a/"
+            in (refused(2, *link, "--url", other))
+        )
+    assert "https://" in refused(2, *link, "--url", "/acme/a/")
+
+
+@pytest.mark.usefixtures("keys")
 def test_a_verifiers_name_and_secret_are_told_apart() -> None:
     text = done("verifier", "add", "acme", "--kind", "link", "--name", "2031")
     assert re.fullmatch(r"name    2031\nsecret  [0-9a-f]{64}\n", text)

@@ -338,7 +338,10 @@ def test_the_grant_of_a_playlist_is_none_for_the_download_and_the_other_way_roun
     assert server.get(film)[0] == server.get(file)[0] == 200
     grants = [server.answers.grants.session_of(way.split("/")[2]) for way in (film, file)]
     assert grants[0] == grants[1]
-    swapped = film.replace("master.m3u8", "download.mp4"), file.replace("download.mp4", "master.m3u8")
+    swapped = (
+        film.replace("master.m3u8", "download.mp4"),
+        file.replace("download.mp4", "master.m3u8"),
+    )
     assert [server.get(way)[0] for way in swapped] == [403, 403]
     segment = segment_urls(server, "plain")[0]
     assert server.get(segment)[0] == 200

@@ -281,9 +281,7 @@ def settings_changes(settings: StreamSettings) -> dict[str, Any]:
 def test_a_film_that_is_not_read_in_time_delays_no_other(tmp_path: Path) -> None:
     with silent_node(tmp_path) as (node, control):
         near, far = node.film(), node.film("far")
-        files = [
-            node.get(f"/acme/{name}/download.mp4")[1]["location"] for name in ("film", "far")
-        ]
+        files = [node.get(f"/acme/{name}/download.mp4")[1]["location"] for name in ("film", "far")]
         ways = [far, files[1]]
         bytes_of = [node.get(way)[2] for way in (near, files[0])]
         assert [node.get(way)[2] for way in ways] == bytes_of

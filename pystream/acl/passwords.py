@@ -336,7 +336,7 @@ class Guessable(Enum):
         "it is so short that strangers find it by trying it here: the server slows them down, and does not"
         " keep them out"
     )
-    DIGITS = "it has only digits, and fewer than 20 of them, so all can be tried"
+    DIGITS = "it has only digits, and fewer than 20 behind zeros at its front, so all can be tried"
     SHORT = "it is too short: all of its kind can be tried"
     REPEATED = "it repeats a few characters"
     WORDS = "it is made of letters alone, as words and names are"

@@ -146,6 +146,27 @@ def seconds(text: str) -> float:
     return value
 
 
+def address(text: str) -> str:
+    """Of a page, on the web."""
+    if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError("an address with https:// before it is wanted")
+    return text
+
+
+def check_page(
+    parser: Parser, url: str, place: tuple[str, str], *below: str, query: bool = True
+) -> None:
+    """Has the parser complain of an address that is not that of a stream's page, or of one of the names
+    `below` it; with `query`, there may be one behind it."""
+    from urllib.parse import urlsplit
+
+    given, page = urlsplit(url), "/{}/{}/".format(*place)
+    ends = given.path.endswith((page, *(page + name for name in below)))
+    if not given.netloc or not ends or (not query and (given.query or given.fragment)):
+        shown = f"{given.scheme}://{given.netloc or 'video.example.org'}{page}"
+        parser.error(f"argument --url: the address of the stream's page is wanted, as in {shown}")
+
+
 def count(text: str) -> int:
     """A whole number above 0."""
     # Longer ones are no count of anything, and int() takes its time with them.

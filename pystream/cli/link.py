@@ -50,6 +50,10 @@ example:
 """
 
 
+# What a player that needs no page asks for.
+_BELOW = ("master.m3u8", "download.mp4")
+
+
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
     parser = Parser(
@@ -81,11 +85,18 @@ def run(arguments: list[str]) -> int:
         add(f"--{option}", action="append", default=[], metavar=metavar, help=_ONLY[option])
     add("--all-streams", action="store_true", help="it opens all of the tenant's streams")
     add("--key", metavar="NAME", help="which key signs")
-    add("--url", metavar="URL", help="the address of the page (default: its path alone)")
+    add(
+        "--url",
+        type=_arguments.address,
+        metavar="URL",
+        help="the address of the page (default: its path alone)",
+    )
     add("--config", metavar="FILE", help="the settings, pystream.toml")
     add("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse(arguments)
     tenant, name = options.stream
+    if options.url:
+        _arguments.check_page(parser, options.url, options.stream, *_BELOW, query=False)
     with _store.both_stores(options) as (store, keys):
         stream = store.stream(tenant, name)
         found = store.verifiers(keys).active(stream.tenant_id, stream.id, "signed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from pystream.cli import _store, _terminal
+from pystream.cli import _arguments, _store, _terminal
 from pystream.cli._arguments import Parser, seconds
 from pystream.errors import InvalidValue
 
@@ -304,22 +304,19 @@ def _embed(words: list[str]) -> int:
     )
     parser.add_argument("stream", type=_store.place, metavar="TENANT/STREAM", help="the stream")
     parser.add_argument(
-        "--url", required=True, type=_url, metavar="URL", help="of its page, as viewers reach it"
+        "--url",
+        required=True,
+        type=_arguments.address,
+        metavar="URL",
+        help="of its page, as viewers reach it",
     )
     _store.add_common(parser, changes=False)
     options = parser.parse(words)
-    from urllib.parse import urlsplit
-
     with _store.open_store(options) as store:
         stream = store.stream(*options.stream)
     from pystream.server.office.embedding import code
 
-    page = f"/{stream.tenant}/{stream.name}/"
-    given = urlsplit(options.url)
-    if not given.netloc or not given.path.endswith(page):
-        shown = f"{given.scheme}://{given.netloc or 'video.example.org'}{page}"
-        parser.error(f"argument --url: the address of the stream's page is wanted, as in {shown}")
-
+    _arguments.check_page(parser, options.url, options.stream)
     html, sites = code(options.url, stream), stream.settings.embed_origins
     if not sites:
         place = f"{stream.tenant}/{stream.name}"
@@ -356,12 +353,6 @@ def _end(words: list[str]) -> int:
 
 
 # Arguments
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError("an address with https:// before it is wanted")
-    return text
 
 
 def _add_settings(parser: Parser) -> None:
