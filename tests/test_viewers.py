@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 import sqlite3
 import zipfile
@@ -170,7 +171,7 @@ class Stores:
         self.acme, self.other = (self.store.tenant(name).id for name in ("acme", "other"))
 
     def open(self, folder: Path, url: str) -> None:
-        self.folder = folder
+        self.folder, self.url = folder, url
         self.store = Store.open(url)
         self.keys = self.keys_of(folder)
         self.issuer = Issuer(self.store.viewers, self.keys)
@@ -911,6 +912,52 @@ def test_no_page_of_a_list_looks_at_all_of_a_tenant(stores: Stores) -> None:
         steps = [each for each in asked if "ORDER BY" not in each]
         assert [each.partition("INDEX ")[2] for each in steps] == plan
         assert "ids" in of or steps == asked
+
+
+@pytest.mark.needs("pg_ctlcluster")
+@pytest.mark.parametrize("databases", ["postgresql"], indirect=True)
+def test_a_long_list_that_has_just_come_is_not_read_whole_for_each_who_comes_in(
+    stores: Stores,
+) -> None:
+    """PostgreSQL keeps the plan of what is asked often, and where there are few passwords that is to look at
+    all of them: it would do so until it has counted the new ones, a minute or two after they came."""
+    database, viewers = stores.store.database, stores.store.viewers
+    film = stores.ids["acme/film"]
+
+    def come_in(text: str) -> None:
+        (_, lookup), *_ = stores.keys.peppers().indexes(stores.acme, canonical(text).encode())
+        found = viewers.find(stores.acme, [lookup])
+        assert found is not None
+        session = Session(
+            id=secrets.token_bytes(16),
+            tenant_id=stores.acme,
+            stream_id=film,
+            password_id=found.id,
+            opened_at=NOW,
+            expires=NOW + 60,
+            idle_s=None,
+            notice=None,
+            holder=None,
+        )
+        assert viewers.keep([session], {}, NOW) == {}
+
+    def looked_at_all() -> int:
+        with database.reading() as connection:
+            connection.execute(sql("SELECT pg_stat_force_next_flush()"))
+        with database.reading() as connection:
+            counted = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'password'"
+            return int(connection.execute(sql(counted)).scalar_one())
+
+    text = generate()
+    stores.add(text, *[generate() for _ in range(60)])
+    postgresql.execute(stores.url, "ANALYZE")
+    for _ in range(20):
+        come_in(text)
+    stores.add(*[generate() for _ in range(3000)])
+    before = looked_at_all()
+    for _ in range(20):
+        come_in(text)
+    assert looked_at_all() == before
 
 
 # Whom links and tokens name, and how they are checked

@@ -255,6 +255,13 @@ def take_turn(connection: Connection) -> None:
     _TURN.rows(connection, {})
 
 
+def plan_anew(connection: Connection) -> None:
+    """For the rest of a transaction PostgreSQL keeps no plan, nor any of what it asks for foreign keys:
+    `prepared` tells why."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+
+
 class _Joint(threading.local):
     """The transaction that this thread's next ones belong to: a place for one, and the one itself, once
     something was written."""

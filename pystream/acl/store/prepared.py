@@ -4,6 +4,9 @@ SQLAlchemy takes several times as long for one of them as SQLite does: it looks 
 before, and what its values and its rows are. So these are compiled once for each kind of database, and run by
 its driver within SQLAlchemy's transaction. Values go in and come out as the driver has them: SQLite has 0 and
 1 for no and yes, and a list of numbers goes in as `numbers` has it.
+
+PostgreSQL plans what is read each time, for what there is then. A plan that it keeps from when a table was
+short is to look at all of it, for each who comes in, once a long list has come, until it has counted that.
 """
 
 from __future__ import annotations
@@ -32,8 +35,11 @@ class Prepared:
     def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]:
         text, order = self._text(connection)
         with _raised_as_sqlalchemy_does(connection):
-            cursor = connection.connection.cursor()
-            cursor.execute(text, _bound(order)(values))
+            cursor: Any = connection.connection.cursor()
+            if order is None:
+                cursor.execute(text, values, prepare=False)
+            else:
+                cursor.execute(text, _bound(order)(values))
             return list(cursor.fetchall())
 
     def run(self, connection: Connection, many: Sequence[Values]) -> int:

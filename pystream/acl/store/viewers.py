@@ -40,7 +40,7 @@ from pystream.acl.store import tables
 from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.attending import AttendanceStore
 from pystream.acl.store.audit import record
-from pystream.acl.store.database import Database, take_turn
+from pystream.acl.store.database import Database, plan_anew, take_turn
 from pystream.acl.store.dialects import inserting
 from pystream.acl.store.prepared import Prepared, among, for_both, numbers
 from pystream.acl.store.reaching import ReachStore
@@ -590,6 +590,7 @@ class ViewerStore:
         revoked later than that has its ending behind those that could be read before."""
         column = tables.session.c
         with self._database.writing() as connection:
+            plan_anew(connection)
             lost = _without_password(connection, opened) | _spend(connection, spent)
             rows = [_session_row(each) for each in opened if each.id not in lost]
             if rows:
