@@ -960,6 +960,32 @@ def test_a_long_list_that_has_just_come_is_not_read_whole_for_each_who_comes_in(
     assert looked_at_all() == before
 
 
+def test_who_looks_for_lost_passwords_looks_at_none_that_is_found(stores: Stores) -> None:
+    """Each minute, also just after a long list was imported, of which PostgreSQL has no statistics yet."""
+    database = stores.store.database
+    postgresql = database.path is None
+    explain = "EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN "
+    plans: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "FROM password" in statement and not statement.startswith("EXPLAIN"):
+            rows = connection.exec_driver_sql(explain + statement, values)
+            plans.append(" ".join(str(row[-1]) for row in rows))
+
+    stores.add(*[generate() for _ in range(1500)])
+    if postgresql:
+        with database.writing() as connection:
+            # As if nobody had ever counted them.
+            connection.exec_driver_sql("ALTER TABLE password SET (autovacuum_enabled = off)")
+            gone = "DELETE FROM pg_statistic WHERE starelid = 'password'::regclass"
+            connection.exec_driver_sql(gone)
+    event.listen(database.engine, "before_cursor_execute", note)
+    peppers = [stores.keys.peppers().newest.generation]
+    # Few, beside those that there are, as 5000 are beside a million.
+    assert stores.store.viewers.indexed_otherwise(peppers, 10) == ()
+    assert len(plans) == 2 and all("ix_password_pepper" in each for each in plans)
+
+
 # Whom links and tokens name, and how they are checked
 
 
