@@ -80,7 +80,18 @@ def test_the_text_says_the_same(language: str) -> None:
     assert attacked.startswith(text) and " 7 " in attacked.removeprefix(text)
     told = notice(Practice(rules, asks_with_address=True), language)
     assert told.startswith(text) and len(told) > len(text)
-    assert document(Practice(rules, asks_with_address=True))["address_told_to_customer"] is True
+    asked = document(Practice(rules, asks_with_address=True))
+    assert asked["address_told_to_customer"] is True and asked["address_told_in_part"] is False
+    in_part = Practice(rules, asks_with_address="truncated")
+    assert (
+        document(in_part)["address_told_to_customer"]
+        is document(in_part)["address_told_in_part"]
+        is True
+    )
+    assert notice(in_part, language).startswith(text)
+    assert (
+        "first part of your network" if language == "en" else "vordere Teil Ihrer Netzadresse"
+    ) in (" ".join(notice(in_part, language).removeprefix(text).split()))
 
 
 def test_what_is_in_memory_and_in_the_log_is_told() -> None:

@@ -1181,6 +1181,27 @@ def test_the_viewers_address_is_told_where_the_operator_wants_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("203.0.113.7", "203.0.113.0"),
+        ("::ffff:203.0.113.7", "203.0.113.0"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("fe80::1%eth0", "fe80::"),
+        # Whoever comes by a unix socket.
+        ("unix", None),
+    ],
+)
+def test_the_first_part_of_the_viewers_address_is_told_where_the_operator_wants_that(
+    address: str, told: str | None
+) -> None:
+    async def test(site: Site, questions: Questions, clock: MockClock) -> None:
+        await questions.ask(site.url, [KEY], Question("acme", "film", token="t", address=address))
+        assert json.loads(site.requests[0].body).get("address") == told
+
+    with_questions(test, ok({"allow": True}), viewer_address="truncated")
+
+
+@pytest.mark.parametrize(
     ("answer", "seconds"),
     [
         ({"allow": True}, 60),

@@ -209,6 +209,27 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
         "with the viewer's network address",
     ),
     (
+        "part-of-address",
+        facts(stream(access="external"), asks_with_address="truncated"),
+        "notice",
+        "erfährt sie den vorderen Teil Ihrer Netzadresse",
+        "is told the first part of your network address",
+    ),
+    (
+        "part-of-address",
+        facts(stream(access="external"), asks_with_address="truncated"),
+        "record",
+        "mit dem vorderen Teil der Netzadresse",
+        "with the first part of the viewer's network address",
+    ),
+    (
+        "part-of-address",
+        facts(asks_with_address="truncated"),
+        "measures",
+        "der vordere Teil der Netzadresse eines Zuschauers",
+        "told the first part of a viewer's network address",
+    ),
+    (
         "address",
         facts(asks_with_address=True),
         "measures",

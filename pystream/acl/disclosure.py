@@ -20,7 +20,8 @@ The document, `pystream-privacy 1`, which a node serves under `/.well-known/pyst
       "never_kept": ["...", ...],
       "in_the_browser": {"cookies": false, "storage": ["...", ...]},
       "third_parties": [],               sites that a viewer's browser is sent to
-      "address_told_to_customer": false, whether a customer's site may be asked with the address
+      "address_told_to_customer": false, whether a customer's site may be asked with the address:
+      "address_told_in_part": false,     and whether that is its first part alone (IPv4: 24 bits, IPv6: 48)
       "log": {"what": ["...", ...],      what the operator's log gets, who keeps it as long as that is set
        "requests": false},               whether each request is in it
       "erasure": {"key_backups_days": 30},   for so long what is erased can be brought back
@@ -39,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pystream.acl.retention import DataClass, Rules
 from pystream.acl.streams import StreamSettings, Tenant, rules_of
@@ -52,8 +53,8 @@ LANGUAGES: Final = ("de", "en")
 @dataclass(frozen=True, slots=True)
 class Practice:
     """What of a node's settings says what it keeps. `asks_with_address`: customers' sites may be told
-    the viewer's address. `logs_requests`: the operator's log has each request. `records_attacks`: addresses
-    of who attacks the node are kept.
+    the viewer's address, or its first part (`truncated`). `logs_requests`: the operator's log has each
+    request. `records_attacks`: addresses of who attacks the node are kept.
 
     The rest is what papers say of it: `tls`: it speaks HTTPS itself; `proxied`: a proxy may be in front;
     `console`: customers' people and programs have one, and an API; `keeps_key_backups`: it deletes old
@@ -62,7 +63,7 @@ class Practice:
     """
 
     rules: Rules
-    asks_with_address: bool = False
+    asks_with_address: bool | Literal["truncated"] = False
     logs_requests: bool = False
     records_attacks: bool = False
     tls: bool = False
@@ -96,7 +97,8 @@ def document(practice: Practice, tenant: Tenant | None = None) -> dict[str, Any]
         ],
         "in_the_browser": {"cookies": False, "storage": list(_BROWSER)},
         "third_parties": [],
-        "address_told_to_customer": practice.asks_with_address,
+        "address_told_to_customer": bool(practice.asks_with_address),
+        "address_told_in_part": practice.asks_with_address == "truncated",
         "log": {
             "what": [_LOG, *([_LOG_OF_REQUESTS] if practice.logs_requests else ())],
             "requests": practice.logs_requests,
@@ -384,7 +386,8 @@ def notice(practice: Practice, language: str, streams: Iterable[StreamSettings] 
             ("beacons", any(each.beacons for each in recorded)),
             ("checks", any(each.check_minutes is not None for each in recorded)),
             ("no_skip", any(each.no_skip for each in recorded)),
-            ("asked", practice.asks_with_address),
+            ("asked", practice.asks_with_address is True),
+            ("asked_in_part", practice.asks_with_address == "truncated"),
             ("attacks", practice.records_attacks),
         )
         if is_told
@@ -444,6 +447,9 @@ Of some of them nobody can skip ahead; for that we store how far was watched wit
         "asked": """\
 Before you are let in, our own site may be asked whether you may watch, and is told your network \
 address then.""",
+        "asked_in_part": """\
+Before you are let in, our own site may be asked whether you may watch, and is told the first part of your \
+network address then, which you have in common with your neighbours in the network.""",
         "attacks": """\
 There is one exception: of those who attack the server, as by flooding it with requests or by guessing \
 passwords, network addresses are stored from when the attack was noticed, with times and counts, to fend it \
@@ -494,6 +500,9 @@ gesehen wurde.""",
         "asked": """\
 Bevor Sie eingelassen werden, kann unsere eigene Seite gefragt werden, ob Sie zusehen dürfen; dabei \
 wird ihr Ihre Netzadresse genannt.""",
+        "asked_in_part": """\
+Bevor Sie eingelassen werden, kann unsere eigene Seite gefragt werden, ob Sie zusehen dürfen; dabei \
+wird ihr der vordere Teil Ihrer Netzadresse genannt, den Sie mit Ihren Nachbarn im Netz gemeinsam haben.""",
         "attacks": """\
 Eine Ausnahme gibt es: Von denen, die den Server angreifen, etwa mit einer Flut von Anfragen oder durch \
 Ausprobieren von Passwörtern, werden die Netzadressen ab dem Erkennen des Angriffs mit Zeiten und Zahlen \

@@ -32,7 +32,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterab
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import httpcore2
 import idna
@@ -726,7 +726,7 @@ _FAILURES = 5
 class Question:
     """May somebody watch? `stream` is its name as the tenant knows it. The viewer is known by the
     `token` that the site gave him, or as `viewer`, an opaque id. `address` is sent only where the
-    operator has switched that on (`outgoing.viewer_address`)."""
+    operator has switched that on, and as much of it (`outgoing.viewer_address`)."""
 
     tenant: str
     stream: str
@@ -860,7 +860,7 @@ class Questions:
             "stream": question.stream,
             "token": question.token,
             "viewer": question.viewer,
-            "address": question.address if self._client.settings.viewer_address else "",
+            "address": _told(question.address, self._client.settings.viewer_address),
         }
         return msgspec.json.encode({name: value for name, value in said.items() if value})
 
@@ -936,6 +936,21 @@ def _proof(keys: Sequence[bytes], bearer: str, body: bytes, now: int) -> Headers
     if bearer:
         return (("Authorization", f"Bearer {bearer}"),)
     return sign(keys, f"msg_{secrets.token_urlsafe(16)}", now, body)
+
+
+def _told(address: str, how: bool | Literal["truncated"]) -> str:
+    """As much of a viewer's address as the operator wants told; truncated, it is that of the network, and
+    nothing where there is none, as at a unix socket."""
+    if how != "truncated":
+        return address if how else ""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, ipaddress.IPv6Address):
+        found = found.ipv4_mapped or found
+    bits = 24 if found.version == 4 else 48
+    return str(ipaddress.ip_network((found, bits), strict=False).network_address)
 
 
 def _aged(verdict: Verdict, seconds: float) -> Verdict:

@@ -237,7 +237,7 @@ class Outgoing(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allow: tuple[Network, ...] = ()
     ports: tuple[Port, ...] = (443,)
     answer_seconds: Seconds = 2.0
-    viewer_address: bool = False
+    viewer_address: bool | Literal["truncated"] = False
 
 
 class Located:

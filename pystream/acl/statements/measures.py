@@ -149,7 +149,16 @@ def _transfer(facts: Facts, language: str) -> list[Said]:
                 f"Caches of others may hold encrypted parts of {named}, and never keys.",
             )
         )
-    if practice.asks_with_address:
+    if practice.asks_with_address == "truncated":
+        found.append(
+            (
+                "Der Website des Kunden kann der vordere Teil der Netzadresse eines Zuschauers genannt werden"
+                " (IPv4: 24 Bit, IPv6: 48), nur über HTTPS.",
+                "The customer's site may be told the first part of a viewer's network address (IPv4: 24 bits,"
+                " IPv6: 48), over HTTPS only.",
+            )
+        )
+    elif practice.asks_with_address:
         found.append(
             (
                 "Der Website des Kunden kann die Netzadresse eines Zuschauers genannt werden, nur über"

@@ -151,6 +151,13 @@ def _access(paper: Paper, facts: Facts) -> None:
         if facts.practice.asks_with_address:
             ways.append(
                 (
+                    "Wird unsere Website gefragt, ob Sie zusehen dürfen, so erfährt sie den vorderen Teil"
+                    " Ihrer Netzadresse.",
+                    "Where our site is asked whether you may watch, it is told the first part of your network"
+                    " address.",
+                )
+                if facts.practice.asks_with_address == "truncated"
+                else (
                     "Wird unsere Website gefragt, ob Sie zusehen dürfen, so erfährt sie Ihre Netzadresse.",
                     "Where our site is asked whether you may watch, it is told your network address.",
                 )

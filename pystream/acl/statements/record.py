@@ -104,6 +104,12 @@ def processing(facts: Facts, language: str) -> list[Said]:
     if facts.practice.asks_with_address and facts.opened_by("external"):
         found.append(
             (
+                "Anfrage an die Website des Verantwortlichen mit dem vorderen Teil der Netzadresse des"
+                " Zuschauers",
+                "question to the controller's site with the first part of the viewer's network address",
+            )
+            if facts.practice.asks_with_address == "truncated"
+            else (
                 "Anfrage an die Website des Verantwortlichen mit der Netzadresse des Zuschauers",
                 "question to the controller's site with the viewer's network address",
             )
