@@ -834,11 +834,12 @@ def test_the_switch_is_flipped_on_a_node_that_runs_and_it_is_known_by_whom(node:
     node.hear("READY=1")
     before = node.processes()
     playing = node.film()
-    mine = f"{playing.rsplit('/', 3)[0]}/download.mp4"
-    assert node.get(mine)[0] == node.get("/acme/film/download.mp4")[0] == 404
+    place = "/acme/film/download.mp4"
+    assert node.get(place)[0] == 404
     begin = int(time.time())
     pystream("stream", "set", "acme/film", "--download", "--by", "eva")
-    until(lambda: node.get(mine)[0] == 200)
+    until(lambda: node.get(place)[0] == 302)
+    mine = node.get(place)[1]["location"]
     _, headers, body = node.get(mine)
     assert "attachment" in headers["content-disposition"]
     (node.folder / "download.mp4").write_bytes(body)
@@ -847,8 +848,9 @@ def test_the_switch_is_flipped_on_a_node_that_runs_and_it_is_known_by_whom(node:
     pystream("stream", "set", "acme/film", "--no-download", "--by", "adam")
     until(lambda: node.get(mine)[0] == 404)
     # As of what was never there.
-    nothing = node.get(f"{playing.rsplit('/', 3)[0]}/nothing.mp4")
-    assert node.get(mine)[::2] == nothing[::2] and set(node.get(mine)[1]) == set(nothing[1])
+    for gone in (mine, place):
+        nothing = node.get(gone.replace("download", "nothing"))
+        assert node.get(gone)[::2] == nothing[::2] and set(node.get(gone)[1]) == set(nothing[1])
     assert node.get(playing)[0] == 200
     assert node.processes() == before
     now, last = json.loads(pystream("audit", "acme", "--json"))["entries"][:2]
