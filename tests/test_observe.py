@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from pystream import _core
 from pystream.errors import SourceError
+from tests import copies
 from tests.free_ports import free_port
 
 trio = pytest.importorskip("trio")
@@ -595,7 +596,7 @@ class Node:
         self.errors = folder / "errors"
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pystream", "serve"],
+                copies.SERVE,
                 cwd=folder,
                 env=self.environment,
                 stdout=errors,
