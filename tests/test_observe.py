@@ -595,7 +595,7 @@ class Node:
             store.add_stream("acme", "gone", gone, who="test", now=0)
         self.errors = folder / "errors"
         with open(self.errors, "wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = copies.Popen(
                 copies.SERVE,
                 cwd=folder,
                 env=self.environment,

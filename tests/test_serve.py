@@ -96,7 +96,7 @@ class Node:
 
     def start(self, *arguments: str, **more: str) -> None:
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = copies.Popen(
                 [*self.command, *arguments],
                 cwd=self.folder,
                 env=environment(NOTIFY_SOCKET=str(self.folder / "notify"), **more),
