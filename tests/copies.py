@@ -22,7 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -170,11 +170,7 @@ def become(
     for number in kept:
         os.dup2(beyond + number, number)
         os.set_inheritable(number, True)
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in kept:
-            # The one by which they were listed is closed already.
-            with suppress(OSError):
-                os.close(int(name))
+    close_all_but(kept)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -186,6 +182,14 @@ def become(
     last = b"".join(os.fsencode(each) + b"\0" for each in words[1:])
     first = os.fsencode(words[0]).rjust(end - begin - len(last) - 1, b"/")
     ctypes.memmove(begin, first[-(end - begin - len(last) - 1) :] + b"\0" + last, end - begin)
+
+
+def close_all_but(kept: Collection[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            # The one by which they were listed is closed already.
+            with suppress(OSError):
+                os.close(int(name))
 
 
 def _place_of_words() -> tuple[int, int]:
@@ -208,7 +212,8 @@ def main() -> None:
             copy(socket.socket(fileno=int(sys.argv[1])), tid)
         ours, theirs = socket.socketpair()
         if os.fork() == 0:
-            ours.close()
+            # A program that is replaced leaves all that it has open.
+            close_all_but((0, 1, 2, theirs.fileno()))
             copy(theirs, tid)
             process(sys.argv[-1])
             return
