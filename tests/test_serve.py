@@ -957,7 +957,6 @@ def turned_away(node: Node, reason: str, stalled: Stalled) -> None:
     assert (status, len(body)) == (200, stalled.lengths[-1])
 
 
-@copied
 def test_too_much_on_the_way_keeps_newcomers_out_and_nobody_else(node: Node) -> None:
     stalled = crowded(node, "bytes_in_flight = 1_048_576\nloop_lag_ms = 60_000")
     turned_away(node, "bytes_in_flight", stalled)
@@ -965,7 +964,6 @@ def test_too_much_on_the_way_keeps_newcomers_out_and_nobody_else(node: Node) -> 
     until(lambda: node.get("/acme/film/master.m3u8")[0] == 302)
 
 
-@copied
 def test_a_late_loop_keeps_newcomers_out_and_nobody_else(node: Node) -> None:
     stalled = crowded(node, "loop_lag_ms = 300")
     (worker,) = node.processes()["worker"]
@@ -1594,7 +1592,13 @@ def test_the_service_may_ask_the_kernel_whether_its_clock_is_right(tmp_path: Pat
 
 
 def checked(node: Node, *arguments: str) -> tuple[int, list[str], str]:
-    done = program.run("serve", "--check", *arguments, cwd=node.folder, env=environment())
+    done = subprocess.run(
+        [*SERVE, "--check", *arguments],
+        cwd=node.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
     return done.returncode, done.stderr.splitlines(), done.stdout
 
 
