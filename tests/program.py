@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import json
 import os
 import re
@@ -47,12 +48,21 @@ OTHERS = (
 
 def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` runs the command, with its options; output is text, and captured."""
+    if not options.keys() <= OPTIONS:
+        given: dict[str, Any] = {"capture_output": True, "text": True} | options
+        return subprocess.run([*COMMAND, *map(str, arguments)], check=False, **given)
+    if options.get("input") is not None:
+        options["input"] = options["input"].encode()
+    done = run_bytes(*arguments, **options)
+    said = (io.TextIOWrapper(io.BytesIO(each)).read() for each in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, *said)
+
+
+def run_bytes(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """With `OPTIONS` alone; what goes in and what comes out are bytes."""
     words = [*map(str, arguments)]
     environment = dict(options.get("env") or os.environ)
     start = {k: v for k, v in environment.items() if AT_START.match(k)}
-    if not options.keys() <= OPTIONS:
-        given: dict[str, Any] = {"capture_output": True, "text": True} | options
-        return subprocess.run([*COMMAND, *words], check=False, **given)
     # One that has nothing to do: a command may wait for what another thread's command does.
     try:
         loaded = next(each for each in list(_idle) if each.start == start)
@@ -84,10 +94,10 @@ class Loaded:
         words: list[str],
         environment: dict[str, str],
         *,
-        input: str | None = None,
+        input: bytes | None = None,
         stdin: int | None = None,
         cwd: str | Path | None = None,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> subprocess.CompletedProcess[bytes]:
         umask = os.umask(0o077)
         os.umask(umask)
         asked = json.dumps([words, environment, os.path.abspath(cwd or "."), umask]).encode()
@@ -102,7 +112,7 @@ class Loaded:
             ours = []
             for _ in ("stdout", "stderr"):
                 read, write = os.pipe()
-                ours.append(held.enter_context(open(read)))
+                ours.append(held.enter_context(open(read, "rb")))
                 theirs.append(write)
             try:
                 socket.send_fds(self._socket, [len(asked).to_bytes(8)], theirs)
@@ -128,10 +138,10 @@ def _close() -> None:
         loaded.close()
 
 
-def _write(pipe: int, text: str) -> None:
+def _write(pipe: int, data: bytes) -> None:
     # The command may have enough before all of it is read.
-    with suppress(BrokenPipeError), open(pipe, "w") as file:
-        file.write(text)
+    with suppress(BrokenPipeError), open(pipe, "wb") as file:
+        file.write(data)
 
 
 # In the process that has loaded everything

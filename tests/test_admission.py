@@ -36,6 +36,7 @@ from pystream.server.http import PHRASES
 from pystream.server.keys import open_key_store
 from pystream.server.office import embedding
 from pystream.server.settings import load
+from tests import program
 from tests.browser.chromium import Chromium, Page
 from tests.databases import with_tables
 from tests.test_mp4 import sparse
@@ -641,12 +642,8 @@ def test_viewers_come_in_whichever_store_is_brought_back_over_a_rotation(own: Ho
     main, copy = node.folder / "pystream.db", node.folder / "copy.db"
 
     def keyring(*words: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "pystream", "keyring", *words, "--json"],
-            cwd=node.folder,
-            check=True,
-            stdout=subprocess.PIPE,
-        )
+        done = program.run("keyring", *words, "--json", cwd=node.folder)
+        assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
@@ -674,14 +671,9 @@ def test_passwords_by_the_command_line(house: House) -> None:
     """From making to erasing; what a command says is what a viewer meets."""
 
     def told(*words: str, typed: str = "") -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "pystream", "password", *words],
-            cwd=house.node.folder,
-            input=typed,
-            text=True,
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
+        done = program.run("password", *words, cwd=house.node.folder, input=typed)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     made = told("add", "acme/course", "--count", "3", "--label", "Saal 1").split()
     for text in made:

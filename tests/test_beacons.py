@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,6 +20,7 @@ from pystream.acl.keys import Keyring
 from pystream.acl.streams import Stream, StreamSettings
 from pystream.attendance import evidence
 from pystream.server.beacons import ANSWER_MS, LONGEST, Beacons, Unheard, of_cmcd
+from tests import program
 from tests.browser.chromium import Chromium, Page
 from tests.test_admission import ASKS, address
 from tests.test_attending import Hall, T
@@ -310,15 +310,10 @@ def wait_for(what: Callable[[], list[Any]]) -> list[Any]:
 
 
 def command(audience: Audience, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pystream", *words],
-        cwd=audience.node.folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
+    done = program.run(
+        *words, cwd=audience.node.folder, env=environment(), stdin=subprocess.DEVNULL
     )
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 

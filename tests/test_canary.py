@@ -30,8 +30,6 @@ import signal
 import socket
 import sqlite3
 import struct
-import subprocess
-import sys
 import time
 import zipfile
 import zlib
@@ -67,7 +65,7 @@ from pystream.cli.report import _made
 from pystream.server.keys import open_key_store
 from pystream.server.office.routing import ROUTES
 from pystream.server.settings import load
-from tests import test_reports, test_statements, test_variants
+from tests import program, test_reports, test_statements, test_variants
 from tests.free_ports import free_port
 from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
@@ -189,13 +187,7 @@ class Viewer:
 
 def command(node: Node, name: str, *words: str, code: int = 0, given: str = "") -> bytes:
     """Runs a command where the node lies; what it says goes into files as well."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pystream", *words],
-        cwd=node.folder,
-        env=environment(),
-        input=given.encode(),
-        capture_output=True,
-    )
+    done = program.run_bytes(*words, cwd=node.folder, env=environment(), input=given.encode())
     assert done.returncode == code, done.stderr
     said = node.folder / "said"
     said.mkdir(exist_ok=True)

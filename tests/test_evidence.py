@@ -14,7 +14,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from pystream.acl.store.notary import Notary
 from pystream.attendance.options import Options
 from pystream.attendance.purpose import TOLD, VERSION
 from pystream.attendance.replay import computed
+from tests import program
 from tests.oracles import attendance as oracle
 from tests.test_admission import House
 from tests.test_serve import BUSY, Busy, Node, environment, node_in
@@ -325,16 +325,8 @@ def test_devices_and_workers_are_one_viewer_by_every_implementation(audience: Au
 
 
 def attendance(audience: Audience, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pystream", "attendance", *words]
-    folder = audience.node.folder
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    folder, nothing = audience.node.folder, subprocess.DEVNULL
+    return program.run("attendance", *words, cwd=folder, env=environment(), stdin=nothing)
 
 
 def told(audience: Audience, *words: str) -> str:

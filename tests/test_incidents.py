@@ -64,6 +64,7 @@ from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.outgoing import Client
 from pystream.server.settings import Incidents, Network, Outgoing, Settings, load
 from pystream.server.timeline import Counts, Timeline, headers
+from tests import program
 from tests.browser.chromium import Chromium
 from tests.free_ports import free_port
 from tests.lab import Lab, lab
@@ -901,14 +902,9 @@ def add_streams(node: Node) -> None:
 
 
 def new_password(node: Node) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pystream", "password", "add", "acme/course"],
-        cwd=node.folder,
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
-    return done.stdout.decode().split()[-1]
+    done = program.run("password", "add", "acme/course", cwd=node.folder, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
 
 
 def lives(node: Node, password: str) -> None:
@@ -956,14 +952,9 @@ def test_each_kind_of_attack_is_an_incident_of_its_own(node: Node) -> None:
 
 
 def new_passwords(node: Node, count: int) -> list[str]:
-    command = [sys.executable, "-m", "pystream", "password", "add", "acme/course"]
-    done = subprocess.run(
-        [*command, "--count", str(count), "--json"],
-        cwd=node.folder,
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
+    words = ("password", "add", "acme/course", "--count", str(count), "--json")
+    done = program.run(*words, cwd=node.folder, env=environment())
+    assert done.returncode == 0, done.stderr
     return [each["password"] for each in json.loads(done.stdout)["passwords"]]
 
 

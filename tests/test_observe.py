@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 
 from pystream import _core
 from pystream.errors import SourceError
+from tests import copies
 from tests.free_ports import free_port
 
 trio = pytest.importorskip("trio")
@@ -594,8 +595,8 @@ class Node:
             store.add_stream("acme", "gone", gone, who="test", now=0)
         self.errors = folder / "errors"
         with open(self.errors, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pystream", "serve"],
+            self.process = copies.Popen(
+                copies.SERVE,
                 cwd=folder,
                 env=self.environment,
                 stdout=errors,

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pystream.rehearsal import attackers, page, watching
 from pystream.rehearsal import stage as staging
 from pystream.rehearsal.limits import Facts, Stage, by_itself, limits
 from pystream.rehearsal.wire import Connection, Response, Task
+from tests import program
 from tests.browser.chromium import Chromium
 from tests.test_cli_keyring import SAMPLE
 from tests.test_page import accessible
@@ -280,13 +280,8 @@ class Host:
         )
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pystream", *words],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-            capture_output=True,
-            text=True,
-        )
+        path = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        return program.run(*words, cwd=self.folder, env=os.environ | path)
 
     def done(self, *words: str) -> str:
         found = self.run(*words)

@@ -40,6 +40,7 @@ from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.listeners import Place
 from pystream.server.settings import Listen, Settings, Tls, load, parse
+from tests import copies, program
 from tests.databases import with_tables
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
@@ -63,9 +64,9 @@ def environment(**more: str) -> dict[str, str]:
 class Node:
     """A node in a folder of its own, with one film, and the socket on which it tells systemd."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = SERVE) -> None:
         self.folder = folder
-        self.command = SERVE
+        self.command = [*command]
         self.port = free_port()
         self.log = folder / "log"
         self.told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -95,7 +96,7 @@ class Node:
 
     def start(self, *arguments: str, **more: str) -> None:
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[bytes] = copies.Popen(
                 [*self.command, *arguments],
                 cwd=self.folder,
                 env=environment(NOTIFY_SOCKET=str(self.folder / "notify"), **more),
@@ -182,8 +183,9 @@ def executed(pid: int) -> bool:
 
 
 @contextmanager
-def node_in(folder: Path) -> Iterator[Node]:
-    node = Node(folder)
+def node_in(folder: Path, command: Sequence[str] = copies.SERVE) -> Iterator[Node]:
+    """For tests of something else than how processes start."""
+    node = Node(folder, command)
     with ended(node):
         yield node
 
@@ -206,8 +208,18 @@ def ended(node: Node) -> Iterator[None]:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    with node_in(tmp_path) as made:
+def command() -> Sequence[str]:
+    """What tests of starts and ends are about: each process starts Python."""
+    return SERVE
+
+
+# Theirs is something else.
+copied = pytest.mark.parametrize("command", [copies.SERVE], ids=["copied"])
+
+
+@pytest.fixture
+def node(tmp_path: Path, command: Sequence[str]) -> Iterator[Node]:
+    with node_in(tmp_path, command) as made:
         yield made
 
 
@@ -455,6 +467,31 @@ def alive(pid: int) -> bool:
         return False
 
 
+def test_a_copy_is_what_a_start_gives(tmp_path: Path) -> None:
+    """What other tests have in place of starts (`copies.py`)."""
+
+    def processes(folder: Path, command: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+        folder.mkdir()
+        with node_in(folder, command) as node:
+            node.settings("workers = 2", BUSY)
+            node.start()
+            node.hear("READY=1")
+            supervisor = str(node.process.pid)
+            for role in ("office", "worker", "writer"):
+                for pid in node.processes()[role]:
+                    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    kept = re.findall(r"^(?:Name|Umask|Sig(?:Blk|Ign|Cgt)):\t(.*)$", status, re.M)
+                    parent = re.findall(r"^PPid:\t(.*)$", status, re.M) == [supervisor]
+                    files = sorted({file for _, file in open_files(pid) if "/memfd" in file})
+                    yield role, [*words[1:], *kept, str(parent), *files]
+            assert node.stop() == 0
+
+    copied = sorted(processes(tmp_path / "copies", copies.SERVE))
+    assert copied == sorted(processes(tmp_path / "starts", SERVE))
+    assert [role for role, _ in copied] == ["office", "worker", "worker", "writer"]
+
+
 # Those who keep others waiting
 
 
@@ -482,6 +519,7 @@ TLS_HALVES = [
 ]
 
 
+@copied
 @pytest.mark.needs("openssl")
 def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
     node: Node, many_descriptors: None
@@ -521,6 +559,7 @@ def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
     assert events == ["syns-observed", "serving"]
 
 
+@copied
 def test_what_is_said_in_requests_is_not_kept(node: Node) -> None:
     node.add_film()
     with Store.open(str(node.folder / "pystream.db")) as store:
@@ -690,6 +729,7 @@ def shared_memories(node: Node, name: str) -> Iterator[Path]:
             yield link
 
 
+@copied
 def test_the_writer_has_a_successor_and_nothing_is_counted_twice(node: Node) -> None:
     node.add_film()
     node.start()
@@ -774,6 +814,7 @@ class Sums(Busy):
         return max(sum(tenths.get(first + n, 0) for n in range(11)) for first in tenths)
 
 
+@copied
 def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Node) -> None:
     node.settings("workers = 2\n")
     node.add_film()
@@ -795,6 +836,7 @@ def test_what_viewers_got_is_booked_but_for_a_second_whoever_is_killed(node: Nod
     assert got - sums.most_in_a_second() <= booked <= got
 
 
+@copied
 @pytest.mark.needs("openssl")
 def test_what_was_sent_over_tls_is_booked_whole_also_where_the_peer_closes_at_once(
     node: Node,
@@ -822,12 +864,12 @@ def test_what_was_sent_over_tls_is_booked_whole_also_where_the_peer_closes_at_on
     assert row.bytes > sent
 
 
+@copied
 def test_the_switch_is_flipped_on_a_node_that_runs_and_it_is_known_by_whom(node: Node) -> None:
     def pystream(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pystream", *arguments]
-        return subprocess.run(
-            command, cwd=node.folder, env=environment(), check=True, capture_output=True, text=True
-        ).stdout
+        done = program.run(*arguments, cwd=node.folder, env=environment())
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     node.add_film()
     node.start()
@@ -941,6 +983,7 @@ def test_a_late_loop_keeps_newcomers_out_and_nobody_else(node: Node) -> None:
 # Reload and replacement
 
 
+@copied
 @pytest.mark.needs("openssl")
 def test_a_reload_takes_certificates_and_says_what_it_cannot_change(node: Node) -> None:
     first, second = certificate(node.folder, "a.example"), certificate(node.folder, "b.example")
@@ -1031,6 +1074,7 @@ def test_settings_are_told_whatever_their_length(node: Node) -> None:
     assert statuses() == {414}
 
 
+@copied
 @pytest.mark.needs("openssl", "curl")
 def test_curl_finds_the_way_to_https(node: Node) -> None:
     certificate(node.folder, "film.example")
@@ -1255,6 +1299,7 @@ def test_a_stop_meanwhile_is_no_fault_of_the_new_program(node: Node) -> None:
 # Places
 
 
+@copied
 def test_unix_sockets(node: Node) -> None:
     path = node.folder / "http"
     with socket.socket(socket.AF_UNIX) as gone:
@@ -1281,6 +1326,7 @@ def test_unix_sockets(node: Node) -> None:
     assert path.read_text() == "precious"
 
 
+@copied
 def test_every_address_of_the_machine(node: Node) -> None:
     node.settings(f'listen = ["*:{node.port}"]')
     node.start()
@@ -1307,6 +1353,7 @@ def test_every_socket_has_a_worker_and_every_worker_a_socket(
 # Behind a proxy
 
 
+@copied
 @pytest.mark.needs("nginx")
 def test_nginx_as_the_example_has_it(node: Node) -> None:
     port, here = free_port(), node.folder

@@ -36,7 +36,8 @@ from pystream.errors import GrantError, SourceError
 from pystream.server.downloads import Downloads
 from pystream.server.files import Files, NoAnswer
 from pystream.server.origin import Origin, Source
-from tests.test_serve import SAMPLE, SERVE, Node, alive, fetch, node_in
+from tests.copies import SERVE
+from tests.test_serve import SAMPLE, Node, alive, fetch, node_in
 from tests.test_server import MEDIA, Server, serving
 from tests.waiting import everywhere, open_files, until
 

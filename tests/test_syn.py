@@ -9,7 +9,6 @@ import json
 import re
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -28,6 +27,7 @@ from pystream.server.guard.nftables import Protected
 from pystream.server.guard.syn import CALM_SECONDS, Look, Switch, Watch
 from pystream.server.listeners import HTTP, Place
 from pystream.server.settings import UNIX, Guard, Network, Server, Settings
+from tests import copies
 from tests.lab import Lab, lab
 from tests.test_guard_helper import guarding
 from tests.test_serve import Node, ended
@@ -156,7 +156,7 @@ class LabNode(Node):
 def serving(made: Lab, folder: Path, guard: str = "", rest: str = "") -> Iterator[LabNode]:
     node = LabNode(folder)
     node.machine = made
-    node.command = [*made.server, sys.executable, "-m", "pystream", "serve"]
+    node.command = [*made.server, *copies.SERVE]
     node.configure(guard, rest)
     with ended(node):
         node.start()

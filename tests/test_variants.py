@@ -9,8 +9,6 @@ import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -33,6 +31,7 @@ from pystream.acl.entrances.links import Link, sign
 from pystream.acl.entrances.verifiers import Verifier, new_secret
 from pystream.acl.streams import Stream
 from pystream.acl.viewers import notice_version
+from tests import program
 from tests.browser.chromium import Chromium
 from tests.test_admission import ASKS, PLAYS, House, address
 from tests.test_page import accessible
@@ -344,19 +343,13 @@ def test_a_viewer_of_links_can_be_sent_away(doors: Doors) -> None:
 
 
 def told(doors: Doors, *words: str, typed: str = "") -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "pystream", *words],
-        cwd=doors.node.folder,
-        input=typed,
-        text=True,
-        check=True,
-        stdout=subprocess.PIPE,
-    ).stdout
+    done = program.run(*words, cwd=doors.node.folder, input=typed)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def refused(doors: Doors, code: int, *words: str) -> str:
-    command = [sys.executable, "-m", "pystream", *words]
-    done = subprocess.run(command, cwd=doors.node.folder, capture_output=True, text=True)
+    done = program.run(*words, cwd=doors.node.folder)
     assert (done.returncode, done.stdout) == (code, "")
     return done.stderr
 
