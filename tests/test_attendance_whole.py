@@ -26,7 +26,7 @@ from tests.test_beacons import PLAYS
 from tests.test_console import PASSWORD, SIGN_IN, WIDE
 from tests.test_console_attendance import downloaded
 from tests.test_evidence import SETTINGS, Audience
-from tests.test_serve import ROOT, environment, node_in
+from tests.test_serve import ROOT, SERVE, environment, node_in
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -114,7 +114,8 @@ def other() -> Iterator[Chromium]:
 @pytest.fixture
 def hall(tmp_path: Path) -> Iterator[Hall]:
     (tmp_path / "node").mkdir()
-    with node_in(tmp_path / "node") as node:
+    # Python imports what has the playlist slide when a worker starts.
+    with node_in(tmp_path / "node", SERVE) as node:
         node.settings("workers = 2", SETTINGS)
         made = Hall(node)
         path = os.pathsep.join((str(SLIDING), str(ROOT)))
