@@ -474,6 +474,31 @@ def test_a_source_climbs_the_ladder_and_its_neighbours_do_not(node: Node) -> Non
     assert b"pystream_bans_total 1\n" in text
 
 
+def test_what_is_asked_again_word_for_word_is_refused_as_long_as_nothing_comes_between(
+    node: Node,
+) -> None:
+    few = '[guard]\nexempt = []\nothers = "2 at once, 1 a minute"\n'
+    start(node, "workers = 1\n", few)
+    request = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
+    other = b"GET /t/x/acme/film/master.m3u8 HTTP/1.1\r\nHost: a\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", node.port), PATIENCE, ("127.0.0.5", 0)) as peer:
+        answers = peer.makefile("rb")
+
+        def asked(data: bytes) -> bytes:
+            peer.sendall(data)
+            status = answers.readline()[9:12]
+            fields = http.client.parse_headers(answers)
+            answers.read(int(fields["Content-Length"]))
+            return status
+
+        refused = [b"503"] * 3
+        assert [asked(request) for _ in range(5)] == [b"404", b"404", *refused]
+        # Of another kind, and of its own budget; then the first one once more.
+        assert [asked(other), asked(request), asked(request)] == [b"403", b"503", b"503"]
+        # Behind half a head the same bytes are something else.
+        assert asked(request[:-2] + request) == b"400"
+
+
 @pytest.mark.slow
 def test_300_who_play_behind_one_address_get_all_that_they_ask_for(node: Node) -> None:
     """Each with a connection of his own, all at once from the first segment on, by the usual budgets."""

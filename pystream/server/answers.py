@@ -357,29 +357,38 @@ class Answers:
             self._origin.tick()
             self._downloads.tick()
 
-    def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
-        path = request.path
-        token = ""
-        if path.startswith(_TOKEN_PATH):
-            path, token = bunny.split(path)
-        prefix = self._prefix
-        is_ours = True
-        # A well-known address belongs to the whole site (RFC 8615 3).
-        if prefix and path != PRIVACY:
-            is_ours = path.startswith(prefix + "/")
-            path = path[len(prefix) :]
-        asked, written = route(path) if is_ours else (None, None)
-        limiter = self._limiter
-        if request.kind is None:
-            self._signs.arrive(request.peer)
-            if limiter is not None:
-                refusal = limiter.arrive(request.peer, asked and asked.kind)
-                if refusal is not None:
-                    request.kind = asked and asked.kind
-                    return _slowed(refusal)
+    def too_often(self, request: Request) -> Answer | None:
+        """Counts a request by where it comes from: the answer where that is one too many."""
+        if request.means is None:
+            path = request.path
+            token = ""
+            if path.startswith(_TOKEN_PATH):
+                path, token = bunny.split(path)
+            prefix = self._prefix
+            is_ours = True
+            # A well-known address belongs to the whole site (RFC 8615 3).
+            if prefix and path != PRIVACY:
+                is_ours = path.startswith(prefix + "/")
+                path = path[len(prefix) :]
+            asked, written = route(path) if is_ours else (None, None)
+            request.means = asked, written, path, token
         else:
-            # What has to wait for a film comes here again.
-            limiter = None
+            asked = request.means[0]
+        self._signs.arrive(request.peer)
+        if self._limiter is not None:
+            kind = None if asked is None else asked.kind
+            refusal = self._limiter.arrive(request.peer, kind)
+            if refusal is not None:
+                request.kind = kind
+                return _slowed(refusal)
+        return None
+
+    def _answer_route(self, request: Request) -> Answer | Awaitable[Answer]:
+        if request.means is None and (refused := self.too_often(request)) is not None:
+            return refused
+        asked, written, path, token = request.means
+        # What has to wait for a film comes here again.
+        limiter = self._limiter if request.kind is None else None
         if asked is None:
             self._signs.note(request.peer, Sign.PROBES)
             raise HttpError(404, "there is nothing here")

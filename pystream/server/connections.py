@@ -106,7 +106,8 @@ class Connections:
     whole, and when, by the monotonic clock, it was asked for. `broke_off` is told, before that, how an
     answer under way ended that did not go out whole (`gone`, `stalled` or `failed`), and, of the last one,
     why.
-    `limiter` says who is shut out.
+    `limiter` says who is shut out, and `too_often` answers a request that is one too many, before `answer`
+    is asked.
     `handshakes` counts those of TLS that went well.
     """
 
@@ -121,6 +122,7 @@ class Connections:
         broke_off: Callable[[Request | None, str, str | None], None] = lambda *_: None,
         not_accepted: Callable[[OSError | None], None] = lambda _: None,
         limiter: Limiter | None = None,
+        too_often: Callable[[Request], Answer | None] = lambda _: None,
     ) -> None:
         self.limits = limits
         self.edge = edge or Edge()
@@ -131,6 +133,7 @@ class Connections:
         self._broke_off = broke_off
         self._not_accepted = not_accepted
         self._limiter = limiter
+        self._too_often = too_often
         self.handshakes = 0
         self._handshaking = Handshakes()
         self._ids = count()
@@ -508,6 +511,13 @@ class Connections:
                 if not connection.greeted:
                     connection.greeted = True
                     self.handshakes += connection.secure
+                if connection.refused is not None:
+                    sent, request = connection.refused
+                    if sent == data:
+                        request.kind = None
+                        requests.append(request)
+                        continue
+                    connection.refused = None
             try:
                 requests.extend(protocol.feed(data))
             except HttpError as error:
@@ -578,7 +588,22 @@ class Connections:
         connection.deadline = _NEVER
         connection.waiting = ""
         begun = time.monotonic()
-        answer = self._turned_away(connection, request) or self._asked(request)
+        answer: Answer | Awaitable[Answer] | None
+        if request.fields.sender is not None:
+            request.peer, request.secure = request.fields.sender
+            answer = None
+        else:
+            answer = self._turned_away(connection, request)
+        if answer is None:
+            answer = self._too_often(request)
+            if answer is None:
+                answer = self._asked(request)
+            elif (
+                request.method == "GET"
+                and request.keep_alive
+                and not (answer.closes or request.http_1_0 or self._draining)
+            ):
+                return self._refuse(connection, line, request, answer, begun)
         if isinstance(answer, Answer):
             if answer.due is None or not answer.due.ask():
                 return self._respond(connection, line, request, answer, begun)
@@ -586,6 +611,29 @@ class Connections:
         connection.busy = True
         self._nursery.start_soon(self._later, connection, line, request, answer, begun)
         return False
+
+    def _refuse(
+        self,
+        connection: _Connection,
+        line: _core.Line,
+        request: Request,
+        refusal: Answer,
+        begun: float,
+    ) -> bool:
+        """Sends a refusal after which the connection stays, as `_respond` would, and does no more than that
+        takes: who goes on asking shall cost less than who is answered. Raises `OSError`."""
+        connection.answering = answering = request, refusal, begun
+        assert refusal.head is not None and isinstance(refusal.body, bytes)
+        head = refusal.head[:-2] + connection.hsts + self._date
+        rest = line.respond(head, refusal.body, None)
+        if rest is not None:
+            self._delivery.rest(self._send(connection), line, rest)
+            return False
+        self._tell(connection, answering, True)
+        if connection.refused is None:
+            sent = connection.protocol.bytes_of(request)
+            connection.refused = None if sent is None else (sent, request)
+        return True
 
     def _asked(self, request: Request) -> Answer | Awaitable[Answer]:
         """What went wrong unforeseen costs this request, and no other viewer."""
@@ -657,6 +705,8 @@ class Connections:
                 raise HttpError(308, "this is served by HTTPS", (("Location", place),))
         except HttpError as error:
             return failure(error)
+        if edge.https_port is None or request.secure:
+            request.fields.sender = request.peer, request.secure
         return None
 
     def _respond(
@@ -754,6 +804,7 @@ class _Connection:
     secure: TLS is spoken. lost: it is not, and should be.
     line: takes the socket over once it is known what is spoken.
     requests: read, and not yet answered.
+    refused: a request that was one too many, and its bytes, as long as nothing else has come.
     waiting: for what, as `Protocol.waiting` has it; "" for nothing that the peer has to send.
     held: what the limiter counts it under.
     deadline: when it is ended.
@@ -775,6 +826,7 @@ class _Connection:
             "protocol",
             "queued",
             "reads",
+            "refused",
             "requests",
             "scope",
             "secure",
@@ -794,6 +846,7 @@ class _Connection:
         self.line: _core.Line | None = None
         self.protocol = http.Protocol(limits.request)
         self.requests: list[Request] = []
+        self.refused: tuple[bytes, Request] | None = None
         self.scope: trio.CancelScope | None = None
         self.deadline = _NEVER
         self.waiting = _WELCOME

@@ -161,6 +161,8 @@ class Fields:
     same share one, so nobody changes it.
 
     conditional: there are preconditions (RFC 9110 13.1), Range's own aside.
+    sender: the address that requests with these come from, and whether by HTTPS, once their connection has
+        found that out; None until then, and where it does not depend on these alone.
     """
 
     __slots__ = (
@@ -186,6 +188,7 @@ class Fields:
         "range",
         "referer",
         "sec_fetch_dest",
+        "sender",
         "x_forwarded_for",
         "x_forwarded_proto",
     )
@@ -220,6 +223,7 @@ class Fields:
             *(self.if_modified_since, self.if_unmodified_since),
         )
         self.conditional = conditions != (None, None, None, None)
+        self.sender: tuple[str, bool] | None = None
 
 
 _NO_FIELDS = Fields({})
@@ -237,11 +241,12 @@ class Request:
         they are known to exist.
     peer, secure: the address of whoever sent it, and whether by HTTPS; known to the connection, not
         to the bytes, and "" and False until it says so.
+    means: its path, taken apart by whoever has counted it; None until then.
     """
 
     __slots__ = (
-        *("body", "fields", "http_1_0", "keep_alive", "kind", "method", "path", "peer", "place"),
-        *("query", "secure"),
+        *("body", "fields", "http_1_0", "keep_alive", "kind", "means", "method", "path", "peer"),
+        *("place", "query", "secure"),
     )
 
     def __init__(
@@ -264,6 +269,7 @@ class Request:
         self.body = body
         self.kind: str | None = None
         self.place: tuple[str, str] | None = None
+        self.means: Any = None
         self.peer = ""
         self.secure = False
 
@@ -349,7 +355,7 @@ class Protocol:
         if self._unfinished is not None:
             return "body"
         # RFC 9112 2.2: the empty line that some clients send after a body begins no request.
-        return "idle" if self._data[self._at :] in (b"", b"\r\n") else "head"
+        return "idle" if not self._data or self._data[self._at :] in (b"", b"\r\n") else "head"
 
     def feed(self, data: bytes) -> list[Request]:
         requests: list[Request] = []
@@ -390,6 +396,18 @@ class Protocol:
             # Thousands of connections are idle; none keeps what it has read.
             self._data, self._at = b"", 0
         return requests
+
+    def bytes_of(self, request: Request) -> bytes | None:
+        """The bytes that are this request, the last one that was read, whenever they come next and nothing
+        before them; None where something else is on its way, or it was not read from a path alone."""
+        last = self._last
+        if last is None or last.fields is not request.fields or self.more or self._data:
+            return None
+        data = last.begin + request.path.encode() + last.text
+        is_it = (
+            len(data) <= _REMEMBERED and _same_but_path(data, last, self._limits) == request.path
+        )
+        return data if is_it else None
 
     def eof(self) -> None:
         """The peer will send no more. Raises HttpError if it stopped within a request."""

@@ -231,6 +231,7 @@ def connecting(
         observer.broke_off,
         observer.not_accepted,
         limiter,
+        answers.too_often,
     )
 
 

@@ -127,6 +127,11 @@ impl Account {
         self.open.is_empty()
     }
 
+    /// Whether nothing waits to be booked.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// The connection ends, with `unacknowledged` bytes that will never be.
     pub(crate) fn close(&mut self, unacknowledged: u64, ledger: &dyn Ledger) {
         self.settle(unacknowledged, ledger);

@@ -234,8 +234,11 @@ impl Line {
 
     pub(crate) fn begin(&self, row: Option<Row>, tag: Option<Tag>) {
         let mut account = held(&self.account);
-        // What came before is acknowledged by now, mostly: a peer asks again when it has its answer.
-        account.settle(self.unacknowledged(), &*self.ledger);
+        // What came before is acknowledged by now, mostly: a peer asks again when it has its answer. Where nothing is to be
+        // booked, as of refusals, the kernel is not asked.
+        if !account.is_settled() {
+            account.settle(self.unacknowledged(), &*self.ledger);
+        }
         if let Some(row) = row {
             account.begin(row, tag, &*self.ledger);
         }

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, isqrt
+from math import isqrt
 from typing import Final, Protocol
 
 from pystream import _core
@@ -66,6 +66,7 @@ _SORTS: Final[dict[Kind | None, Sort]] = {
     Kind.DOWNLOAD: Sort.DOWNLOADS,
     Kind.SESSION: Sort.PASSWORDS,
 }
+_SOFT: Final = _core.Limiter.SOFT
 _LEVELS: Final = {
     _core.Limiter.SOFT: "slowed",
     _core.Limiter.HARD: "refused",
@@ -194,8 +195,13 @@ class Limiter:
     def arrive(self, address: str, kind: Kind | None) -> Refusal | None:
         """Counts a request; None where it may go on. A refusal that this gives is given again, and not to be
         raised."""
-        refused = self._count(address, _SORTS.get(kind, Sort.OTHERS))
-        return None if refused is None else _refusal(*refused)
+        if not self._counts:
+            return None
+        sort = _SORTS.get(kind, Sort.OTHERS)
+        ruling = self._limiter.arrive(address, sort, self._clock and self._clock())
+        if not ruling or (refused := self._refuse(ruling, sort, address)) is None:
+            return None
+        return _refusal(*refused)
 
     def erred(self, address: str) -> Refusal | None:
         """Counts a mistake; None where it may be told as it is."""
@@ -262,25 +268,27 @@ class Limiter:
         level, wait_us = ruling & 7, ruling >> 3
         name = _LEVELS[level]
         self._seat.guard(name)
-        if level == _core.Limiter.BEGAN:
+        if level == _SOFT:
+            self._tell(name, sort)
+        elif level == _core.Limiter.BEGAN:
             seconds = round(wait_us / _US)
             self._seat.ban()
             if self._acts:
                 self._signs.banned(address, seconds)
             else:
                 self._signs.note(address, Sign.STRIKES, A_BAN)
-            self._tell(name, sort, seconds=seconds)
-        elif level != _core.Limiter.BANNED:
-            if level == _core.Limiter.HARD:
-                self._signs.note(address, Sign.STRIKES)
+            self._tell(name, sort, seconds)
+        elif level == _core.Limiter.HARD:
+            self._signs.note(address, Sign.STRIKES)
             self._tell(name, sort)
         if not self._acts:
             return None
-        return level, max(1, min(_LONGEST_WAIT_S, ceil(wait_us / _US)))
+        return level, min(_LONGEST_WAIT_S, -(-wait_us // _US)) or 1
 
-    def _tell(self, name: str, sort: Sort, **more: int) -> None:
+    def _tell(self, name: str, sort: Sort, seconds: int | None = None) -> None:
         """Says so of nobody."""
         if self._is_news(name):
+            more = {} if seconds is None else {"seconds": seconds}
             dry = {} if self._acts else {"dry_run": True}
             log.warning(f"source-{name}", requests=sort.name.lower(), **more, **dry)
 
