@@ -1690,13 +1690,14 @@ def test_a_check_says_all_that_is_wrong(node: Node, tmp_path: Path) -> None:
         assert json.loads(checked(node, "--json")[2])["wrong"] == [
             line.removeprefix("pystream serve: ") for line in lines
         ]
+    comm = re.escape(Path("/proc/self/comm").read_text().strip())
     wanted = [
         r"tls.certificates: .*b\.example\.key: the private key is not that of .*a\.example\.pem",
         r"tls.certificates: .*missing\.example\.pem: No such file",
         r"geo.database: .*/missing\.mmdb: No such file",
         r"keys.master_key_file: .*pystream\.key: others than its owner .* chmod 600",
         r"acme/gone: pace: from 1 to 1000.*",
-        rf"server.listen: 127\.0\.0\.1:{port}: somebody listens there already",
+        rf"server.listen: 127\.0\.0\.1:{port}: {comm} listens there already, process {os.getpid()}",
         r"server.listen: unix:.*/file: there is a file, and it is no socket",
     ]
     assert code == 1 and len(lines) == len(wanted)

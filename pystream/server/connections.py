@@ -589,8 +589,9 @@ class Connections:
         connection.waiting = ""
         begun = time.monotonic()
         answer: Answer | Awaitable[Answer] | None
-        if request.fields.sender is not None:
-            request.peer, request.secure = request.fields.sender
+        known = connection.sender
+        if known is not None and known[0] is request.fields:
+            _, request.peer, request.secure = known
             answer = None
         else:
             answer = self._turned_away(connection, request)
@@ -706,7 +707,8 @@ class Connections:
         except HttpError as error:
             return failure(error)
         if edge.https_port is None or request.secure:
-            request.fields.sender = request.peer, request.secure
+            # All that may turn the next one away is in its fields.
+            connection.sender = request.fields, request.peer, request.secure
         return None
 
     def _respond(
@@ -801,6 +803,8 @@ class _Connection:
     """A connection, and where it stands.
 
     address: who is at the other end.
+    sender: the address that requests with such fields come from, and whether by HTTPS, where that depends on
+        these alone.
     secure: TLS is spoken. lost: it is not, and should be.
     line: takes the socket over once it is known what is spoken.
     requests: read, and not yet answered.
@@ -830,6 +834,7 @@ class _Connection:
             "requests",
             "scope",
             "secure",
+            "sender",
             "settled",
             "socket",
             "unread",
@@ -847,6 +852,7 @@ class _Connection:
         self.protocol = http.Protocol(limits.request)
         self.requests: list[Request] = []
         self.refused: tuple[bytes, Request] | None = None
+        self.sender: tuple[http.Fields, str, bool] | None = None
         self.scope: trio.CancelScope | None = None
         self.deadline = _NEVER
         self.waiting = _WELCOME

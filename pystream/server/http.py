@@ -161,8 +161,6 @@ class Fields:
     same share one, so nobody changes it.
 
     conditional: there are preconditions (RFC 9110 13.1), Range's own aside.
-    sender: the address that requests with these come from, and whether by HTTPS, once their connection has
-        found that out; None until then, and where it does not depend on these alone.
     """
 
     __slots__ = (
@@ -188,7 +186,6 @@ class Fields:
         "range",
         "referer",
         "sec_fetch_dest",
-        "sender",
         "x_forwarded_for",
         "x_forwarded_proto",
     )
@@ -223,7 +220,6 @@ class Fields:
             *(self.if_modified_since, self.if_unmodified_since),
         )
         self.conditional = conditions != (None, None, None, None)
-        self.sender: tuple[str, bool] | None = None
 
 
 _NO_FIELDS = Fields({})
