@@ -466,6 +466,53 @@ def test_a_store_that_was_brought_back_is_noticed(
     assert look() == [] and Heads(str(tmp_path)).read() == {}
 
 
+def test_events_wait_for_the_next_epoch_of_a_log_that_was_brought_back(
+    alone: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not without end; and it begins once, though nothing can be written beside the store."""
+    house, now, passed = alone, NOW, 0.0
+
+    def signing() -> Checkpoints:
+        heads, clock = Heads(str(tmp_path)), Anchor(Anchor.create())
+        return Checkpoints(
+            house.store,
+            house.notary,
+            clock,
+            Settings(),
+            heads,
+            lambda: now,
+            monotonic=lambda: passed,
+        )
+
+    def logs() -> list[tuple[int, int]]:
+        return [(each.epoch, each.size) for each in house.notary.checkpoints(house.acme)]
+
+    house.watch(0, 5)
+    with closing(sqlite3.connect(tmp_path / "backup")) as copy:
+        before = signing()
+        assert before.settle() and logs() == [(1, 5)]
+        house.store.database.copy_to(str(tmp_path / "backup"))
+        house.watch(0, 2, begin=5)
+        now += DAY_S
+        assert before.look() and logs()[0] == (1, 7)
+        with closing(sqlite3.connect(str(house.store.database.path))) as live:
+            copy.backup(live)
+    now += 60
+    after = signing()
+    with monkeypatch.context() as patched:
+        patched.setattr(house.notary, "begin_epoch", broken)
+        assert not after.settle()
+        passed += 600
+        assert not after.settle()
+        passed += 1
+        assert after.settle() and logs() == [(1, 5)]
+    with monkeypatch.context() as patched:
+        patched.setattr(Heads, "write", broken)
+        assert after.settle() and logs() == [(2, 1), (1, 5)]
+        assert not after.look() and logs() == [(2, 1), (1, 5)]
+    assert after.look() and logs() == [(2, 1), (1, 5)]
+
+
 def test_where_the_key_is_lost_an_epoch_has_another_one(house: House) -> None:
     house.watch(0, 5)
     before = house.key()
