@@ -448,6 +448,35 @@ def test_nothing_outlives_a_supervisor_that_is_killed(node: Node) -> None:
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.parametrize("end", ["kill", "terminate all"])
+def test_what_is_under_way_is_booked_whoever_ends_before_it(node: Node, end: str) -> None:
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    with socket.socket() as slow:
+        # Far less than the segment fits on the way.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(PATIENCE)
+        slow.connect(("127.0.0.1", node.port))
+        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        got = len(slow.recv(1000))
+        pids = set().union(*node.processes().values())
+        if end == "kill":
+            node.process.kill()
+        else:
+            for pid in [node.process.pid, *pids]:
+                os.kill(pid, signal.SIGTERM)
+        until(lambda: refused(node.port))
+        with slow.makefile("rb") as file:
+            got += len(file.read())
+    until(lambda: not any(alive(pid) for pid in pids))
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert (row.requests, row.bytes, row.aborted) == (1, got, 0)
+
+
 def alive(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]

@@ -39,6 +39,9 @@ from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
 
 _COMMIT_SECONDS = 0.5
+# Looks, so many seconds apart, in which no worker's loop has gone round: there is none any more.
+_LOOK_SECONDS = 0.5
+_STANDSTILLS = 6
 
 
 def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
@@ -75,8 +78,20 @@ def _store(settings: Settings) -> Store:
     return Store.open(settings.store.url)
 
 
+async def _workers_gone(board: Board) -> None:
+    """Returns when no worker counts any more: nobody buries those of a supervisor that is gone."""
+    beats, stood = list[int](), 0
+    while (taken := board.taken()) and stood < _STANDSTILLS:
+        now = [seat.beats for seat in taken]
+        stood = stood + 1 if now == beats else 0
+        beats = now
+        await trio.sleep(_LOOK_SECONDS)
+
+
 async def write(node: dict[str, Any]) -> None:
-    """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
+    """Until the supervisor says to stop, or is gone and the workers, too, which finish what is under way.
+    Makes what the node lacks at its first start."""
+    supervisor = os.getppid()
     settings: Settings = node["settings"]
     store = _store(settings)
     ensure_keys(settings.keys, os.environ, int(time.time()))
@@ -106,11 +121,17 @@ async def write(node: dict[str, Any]) -> None:
             signing.settings = settings
             incidents.reload(settings)
             child.tell(node, child.RELOADED)
+        # It closes what it has before it is known to be gone.
+        await trio.sleep(_COMMIT_SECONDS)
+        if os.getppid() != supervisor:
+            await _workers_gone(board)
         stopping.set()
 
     async def follow_signals(signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGTERM:
+                # Whoever sends it to all processes of a node at once sends it to workers, too.
+                await _workers_gone(board)
                 stopping.set()
 
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
