@@ -477,6 +477,28 @@ def test_what_is_under_way_is_booked_whoever_ends_before_it(node: Node, end: str
     assert (row.requests, row.bytes, row.aborted) == (1, got, 0)
 
 
+def test_what_no_store_takes_at_the_end_is_told(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    sent_for(node, path)
+    store = node.folder / "pystream.db"
+
+    def booked() -> Any:
+        with Store.open(str(store)) as opened:
+            rows = opened.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+            return [row.requests for row in rows if row.kind.name == "SEGMENT"]
+
+    until(lambda: booked() == [1])
+    with closing(sqlite3.connect(store, PATIENCE)) as spoiled:
+        spoiled.execute("ALTER TABLE traffic RENAME TO elsewhere")
+    sent = sum(sent_for(node, path) for _ in range(3))
+    assert node.stop() == 0
+    (lost,) = node.events("traffic-lost")
+    assert (lost["level"], lost["requests"], lost["bytes"]) == ("error", 3, sent)
+
+
 def alive(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]

@@ -43,10 +43,13 @@ _COMMIT_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 _STANDSTILLS = 6
 
+# Stream, hour, kind and incarnation; requests, bytes and aborted.
+_Row = tuple[int, int, int, int, tuple[int, int, int]]
 
-def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
-    """Adds what was counted since the last time, and frees rows whose hour is over. `told`: rows that
-    something was said of, as of a stream that was deleted while it was watched.
+
+def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> list[_Row]:
+    """Adds what was counted since the last time, and frees rows whose hour is over; gives what was there.
+    `told`: rows that something was said of, as of a stream that was deleted while it was watched.
 
     Raises `StoreError`; nothing is lost then.
     """
@@ -65,6 +68,15 @@ def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
     retired = [metered[n] for n in over if meter.retire(rows[n])]
     if retired:
         store.forget(retired, now)
+    return rows
+
+
+def _beyond(booked: list[_Row], rows: list[_Row]) -> tuple[int, int]:
+    """Requests and bytes in `rows` that were not there when it was `booked`."""
+    before = {row[:4]: row[4] for row in booked}
+    more = [(row[4], before.get(row[:4], (0, 0, 0))) for row in rows]
+    requests, octets = (sum(now[n] - then[n] for now, then in more) for n in (0, 1))
+    return requests, octets
 
 
 def _store(settings: Settings) -> Store:
@@ -158,16 +170,29 @@ async def write(node: dict[str, Any]) -> None:
             child.tell(node, child.READY)
             nursery.start_soon(signing.run)
             told = set[int]()
-            while True:
-                with trio.move_on_after(_COMMIT_SECONDS):
-                    await stopping.wait()
+            booked = list[_Row]()
+
+            async def book() -> bool:
+                """Whether the store has all that was counted."""
+                nonlocal booked
                 try:
-                    await trio.to_thread.run_sync(commit, meter, store, int(time.time()), told)
-                    board.committed(time.monotonic())
+                    booked = await trio.to_thread.run_sync(
+                        commit, meter, store, int(time.time()), told
+                    )
                 except StoreError as error:
                     log.lasting("traffic-not-stored", error, say=log.error)
-                if stopping.is_set():
-                    break
+                    return False
+                board.committed(time.monotonic())
+                return True
+
+            while not stopping.is_set():
+                await book()
+                with trio.move_on_after(_COMMIT_SECONDS):
+                    await stopping.wait()
+            if not await book():
+                # More than that, where this process never stored anything.
+                requests, octets = _beyond(booked, meter.rows())
+                log.error("traffic-lost", requests=requests, bytes=octets)
             await desk.flush()
             await recorder.flush()
             await incidents.flush()
