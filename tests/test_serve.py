@@ -460,6 +460,57 @@ def test_nothing_outlives_a_supervisor_that_is_killed(node: Node) -> None:
     until(lambda: not any(alive(pid) for pid in pids))
 
 
+@pytest.mark.parametrize("end", ["kill", "terminate all"])
+def test_what_is_under_way_is_booked_whoever_ends_before_it(node: Node, end: str) -> None:
+    node.add_film(segment_duration_ms=3_600_000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    with socket.socket() as slow:
+        # Far less than the segment fits on the way.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(PATIENCE)
+        slow.connect(("127.0.0.1", node.port))
+        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        got = len(slow.recv(1000))
+        pids = set().union(*node.processes().values())
+        if end == "kill":
+            node.process.kill()
+        else:
+            for pid in [node.process.pid, *pids]:
+                os.kill(pid, signal.SIGTERM)
+        until(lambda: refused(node.port))
+        with slow.makefile("rb") as file:
+            got += len(file.read())
+    until(lambda: not any(alive(pid) for pid in pids))
+    with Store.open(str(node.folder / "pystream.db")) as store:
+        rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+    (row,) = [row for row in rows if row.kind.name == "SEGMENT"]
+    assert (row.requests, row.bytes, row.aborted) == (1, got, 0)
+
+
+def test_what_no_store_takes_at_the_end_is_told(node: Node) -> None:
+    node.add_film()
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+    sent_for(node, path)
+    store = node.folder / "pystream.db"
+
+    def booked() -> Any:
+        with Store.open(str(store)) as opened:
+            rows = opened.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+            return [row.requests for row in rows if row.kind.name == "SEGMENT"]
+
+    until(lambda: booked() == [1])
+    with closing(sqlite3.connect(store, PATIENCE)) as spoiled:
+        spoiled.execute("ALTER TABLE traffic RENAME TO elsewhere")
+    sent = sum(sent_for(node, path) for _ in range(3))
+    assert node.stop() == 0
+    (lost,) = node.events("traffic-lost")
+    assert (lost["level"], lost["requests"], lost["bytes"]) == ("error", 3, sent)
+
+
 def alive(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]

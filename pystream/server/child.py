@@ -2,8 +2,8 @@
 
 Standard input is the line to the supervisor. The first line on it says what the process is and has
 inherited; each later one brings new settings. Its end means that the supervisor wants the process
-no longer, or is gone: whoever serves then finishes what is under way and ends. So nothing is left
-running of a node whose supervisor was killed.
+no longer, or is gone: whoever serves then finishes what is under way and ends, and the writer after
+all others. So nothing is left running of a node whose supervisor was killed, and all is counted.
 """
 
 from __future__ import annotations

@@ -39,11 +39,17 @@ from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
 
 _COMMIT_SECONDS = 0.5
+# Looks, so many seconds apart, in which no worker's loop has gone round: there is none any more.
+_LOOK_SECONDS = 0.5
+_STANDSTILLS = 6
+
+# Stream, hour, kind and incarnation; requests, bytes and aborted.
+_Row = tuple[int, int, int, int, tuple[int, int, int]]
 
 
-def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
-    """Adds what was counted since the last time, and frees rows whose hour is over. `told`: rows that
-    something was said of, as of a stream that was deleted while it was watched.
+def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> list[_Row]:
+    """Adds what was counted since the last time, and frees rows whose hour is over; gives what was there.
+    `told`: rows that something was said of, as of a stream that was deleted while it was watched.
 
     Raises `StoreError`; nothing is lost then.
     """
@@ -62,6 +68,15 @@ def commit(meter: _core.Meter, store: Store, now: int, told: set[int]) -> None:
     retired = [metered[n] for n in over if meter.retire(rows[n])]
     if retired:
         store.forget(retired, now)
+    return rows
+
+
+def _beyond(booked: list[_Row], rows: list[_Row]) -> tuple[int, int]:
+    """Requests and bytes in `rows` that were not there when it was `booked`."""
+    before = {row[:4]: row[4] for row in booked}
+    more = [(row[4], before.get(row[:4], (0, 0, 0))) for row in rows]
+    requests, octets = (sum(now[n] - then[n] for now, then in more) for n in (0, 1))
+    return requests, octets
 
 
 def _store(settings: Settings) -> Store:
@@ -75,8 +90,20 @@ def _store(settings: Settings) -> Store:
     return Store.open(settings.store.url)
 
 
+async def _workers_gone(board: Board) -> None:
+    """Returns when no worker counts any more: nobody buries those of a supervisor that is gone."""
+    beats, stood = list[int](), 0
+    while (taken := board.taken()) and stood < _STANDSTILLS:
+        now = [seat.beats for seat in taken]
+        stood = stood + 1 if now == beats else 0
+        beats = now
+        await trio.sleep(_LOOK_SECONDS)
+
+
 async def write(node: dict[str, Any]) -> None:
-    """Until the supervisor says to stop, or is gone. Makes what the node lacks at its first start."""
+    """Until the supervisor says to stop, or is gone and the workers, too, which finish what is under way.
+    Makes what the node lacks at its first start."""
+    supervisor = os.getppid()
     settings: Settings = node["settings"]
     store = _store(settings)
     ensure_keys(settings.keys, os.environ, int(time.time()))
@@ -106,11 +133,17 @@ async def write(node: dict[str, Any]) -> None:
             signing.settings = settings
             incidents.reload(settings)
             child.tell(node, child.RELOADED)
+        # It closes what it has before it is known to be gone.
+        await trio.sleep(_COMMIT_SECONDS)
+        if os.getppid() != supervisor:
+            await _workers_gone(board)
         stopping.set()
 
     async def follow_signals(signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGTERM:
+                # Whoever sends it to all processes of a node at once sends it to workers, too.
+                await _workers_gone(board)
                 stopping.set()
 
     with trio.open_signal_receiver(*child.SIGNALS) as signals:
@@ -137,16 +170,29 @@ async def write(node: dict[str, Any]) -> None:
             child.tell(node, child.READY)
             nursery.start_soon(signing.run)
             told = set[int]()
-            while True:
-                with trio.move_on_after(_COMMIT_SECONDS):
-                    await stopping.wait()
+            booked = list[_Row]()
+
+            async def book() -> bool:
+                """Whether the store has all that was counted."""
+                nonlocal booked
                 try:
-                    await trio.to_thread.run_sync(commit, meter, store, int(time.time()), told)
-                    board.committed(time.monotonic())
+                    booked = await trio.to_thread.run_sync(
+                        commit, meter, store, int(time.time()), told
+                    )
                 except StoreError as error:
                     log.lasting("traffic-not-stored", error, say=log.error)
-                if stopping.is_set():
-                    break
+                    return False
+                board.committed(time.monotonic())
+                return True
+
+            while not stopping.is_set():
+                await book()
+                with trio.move_on_after(_COMMIT_SECONDS):
+                    await stopping.wait()
+            if not await book():
+                # More than that, where this process never stored anything.
+                requests, octets = _beyond(booked, meter.rows())
+                log.error("traffic-lost", requests=requests, bytes=octets)
             await desk.flush()
             await recorder.flush()
             await incidents.flush()
