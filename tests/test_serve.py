@@ -511,6 +511,41 @@ def test_what_no_store_takes_at_the_end_is_told(node: Node) -> None:
     assert (lost["level"], lost["requests"], lost["bytes"]) == ("error", 3, sent)
 
 
+@pytest.mark.parametrize("last_word", ["close", "half a close"])
+def test_what_a_peer_takes_after_its_last_word_is_booked(node: Node, last_word: str) -> None:
+    node.add_film(segment_duration_ms=6000)
+    node.start()
+    node.hear("READY=1")
+    path = node.film()
+
+    def booked() -> Any:
+        with Store.open(str(node.folder / "pystream.db")) as store:
+            rows = store.traffic("acme", time.strftime("%Y-%m", time.gmtime()))
+        return [(r.requests, r.bytes, r.aborted) for r in rows if r.kind.name == "SEGMENT"]
+
+    with socket.socket() as slow:
+        # Far less than a segment fits there.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(PATIENCE)
+        slow.connect(("127.0.0.1", node.port))
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n".encode()
+        slow.sendall(request + b"\r\n")
+        answers = slow.makefile("rb")
+        got = b"".join(iter(answers.readline, b"\r\n"))
+        length = int(re.findall(rb"Content-Length: (\d+)", got)[0])
+        first = len(got) + 2 + len(answers.read(length))
+        # Of who has read that much, the kernel takes the next one whole.
+        slow.sendall(request + (b"Connection: close\r\n\r\n" if last_word == "close" else b"\r\n"))
+        if last_word == "half a close":
+            slow.shutdown(socket.SHUT_WR)
+        begun = time.monotonic()
+        # Longer than anybody is waited for who has all that was sent.
+        until(lambda: booked() and booked()[0][0] == 2 and time.monotonic() > begun + 4)
+        rest = len(answers.read())
+        answers.close()
+    until(lambda: booked() == [(2, first + rest, 0)])
+
+
 def alive(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]

@@ -297,6 +297,8 @@ class Connections:
                     self._end(connection)
                 elif connection.line is not None:
                     self._settle(connection, connection.line)
+                    if connection.lingering and connection.settled:
+                        self._let_leave(connection, connection.line)
 
     def _blame(self, connection: _Connection) -> None:
         """A request that was begun and did not come to its end in time is a mistake as well."""
@@ -504,7 +506,7 @@ class Connections:
                     return
                 data = received
                 if not data:
-                    self._end(connection)
+                    self._part(connection, line)
                     return
                 # epoll(7): what is less than was asked for is all there is, unless the end is behind it.
                 connection.unread = line.full or connection.leaving
@@ -541,9 +543,30 @@ class Connections:
             if data is None:
                 return
             if not data:
-                self._end(connection)
+                self._part(connection, line)
                 return
         self._queue(connection)
+
+    def _part(self, connection: _Connection, line: _core.Line) -> None:
+        """The peer has said its last word. What it has asked for it still takes, and as long as it does,
+        that counts."""
+        if line.settle():
+            self._end(connection)
+            return
+        if not connection.lingering:
+            connection.deadline = time.monotonic() + connection.limits.stall
+            connection.waiting = ""
+        connection.lingering = connection.parted = True
+        connection.unread = connection.settled = False
+
+    def _let_leave(self, connection: _Connection, line: _core.Line) -> None:
+        """It has all that was sent."""
+        if connection.parted:
+            line.shut()
+            self._end(connection)
+        else:
+            soon = time.monotonic() + _LINGER_SECONDS
+            connection.deadline = min(connection.deadline, soon)
 
     def _await(self, connection: _Connection) -> None:
         """Sets the time until which more has to come. A head or a body has to be whole in time, however its
@@ -564,8 +587,10 @@ class Connections:
         """Waits until the peer has what was sent: closing at once could take it away (RFC 9112 9.6)."""
         connection.lingering = connection.unread = True
         connection.waiting = ""
-        connection.deadline = time.monotonic() + _LINGER_SECONDS
-        if connection.secure and not line.settle():
+        connection.settled = line.settle()
+        patience = _LINGER_SECONDS if connection.settled else connection.limits.stall
+        connection.deadline = time.monotonic() + patience
+        if connection.secure and not connection.settled:
             self._nursery.start_soon(self._shut_when_settled, connection, line)
         else:
             line.shut()
@@ -818,7 +843,8 @@ class _Connection:
     busy: an answer is not yet ready (holding: not yet due), or is under way as an order of this
         number. answering: whose answer is under way.
     missed: by how many sweeps in a row the peer, who waits for an answer, was found to be leaving.
-    lingering: nothing more is read but the end.
+    lingering: nothing more is read but the end. parted: that has come, and the peer still takes what it has
+        asked for.
     settled: all that was sent is booked. reads: it has taken an answer that is no short one.
     scope: what of it is a task.
     """
@@ -827,6 +853,7 @@ class _Connection:
         *("address", "answering", "busy", "deadline", "edge", "greeted", "held", "holding", "hsts"),
         *("keep_alive", "leaving", "limits", "line", "lingering", "lost", "missed", "number"),
         *(
+            "parted",
             "protocol",
             "queued",
             "reads",
@@ -867,6 +894,7 @@ class _Connection:
         self.holding = False
         self.missed = 0
         self.lingering = False
+        self.parted = False
         self.leaving = False
         self.queued = False
         self.greeted = False
