@@ -500,6 +500,24 @@ def test_what_is_asked_again_word_for_word_is_refused_as_long_as_nothing_comes_b
 
 
 @pytest.mark.slow
+@pytest.mark.needs("openssl")
+def test_who_is_only_sent_to_https_is_counted_too(node: Node) -> None:
+    certificate(node.folder, "film.example")
+    tls = f"[tls]\nlisten = ['127.0.0.1:{free_port()}']\nredirect = true\n"
+    tls += "[[tls.certificates]]\ncertificate = 'film.example.pem'\nkey = 'film.example.key'\n"
+    few = "[guard]\nexempt = []\nothers = '3 at once, 1 a minute'\n"
+    start(node, "workers = 1\n", few + tls)
+    statuses = []
+    for _ in range(5):
+        come = http.client.HTTPConnection(
+            "127.0.0.1", node.port, timeout=PATIENCE, source_address=("127.0.0.6", 0)
+        )
+        with closing(come):
+            statuses.append(fetch(come, "/acme/film/master.m3u8")[0])
+    assert statuses == [308, 308, 308, 503, 503]
+
+
+@pytest.mark.slow
 def test_300_who_play_behind_one_address_get_all_that_they_ask_for(node: Node) -> None:
     """Each with a connection of his own, all at once from the first segment on, by the usual budgets."""
     metrics_port = free_port()

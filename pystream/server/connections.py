@@ -613,23 +613,22 @@ class Connections:
         connection.deadline = _NEVER
         connection.waiting = ""
         begun = time.monotonic()
-        answer: Answer | Awaitable[Answer] | None
-        known = connection.sender
+        known, turned_away = connection.sender, None
         if known is not None and known[0] is request.fields:
             _, request.peer, request.secure = known
-            answer = None
         else:
-            answer = self._turned_away(connection, request)
-        if answer is None:
-            answer = self._too_often(request)
-            if answer is None:
-                answer = self._asked(request)
-            elif (
-                request.method == "GET"
-                and request.keep_alive
-                and not (answer.closes or request.http_1_0 or self._draining)
-            ):
-                return self._refuse(connection, line, request, answer, begun)
+            turned_away = self._turned_away(connection, request)
+        refused = self._too_often(request)
+        if refused is None:
+            answer = turned_away or self._asked(request)
+        elif (
+            request.method == "GET"
+            and request.keep_alive
+            and not (refused.closes or request.http_1_0 or self._draining or connection.lost)
+        ):
+            return self._refuse(connection, line, request, refused, begun)
+        else:
+            answer = refused
         if isinstance(answer, Answer):
             if answer.due is None or not answer.due.ask():
                 return self._respond(connection, line, request, answer, begun)
