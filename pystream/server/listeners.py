@@ -61,15 +61,17 @@ def wanted(settings: Settings) -> Iterator[tuple[str, Listen]]:
 
 def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tuple[Place, ...]:
     """The places that the settings name, for `count` workers; those among `earlier` stay as they
-    are, but for the mode of unix sockets, and the others of them are closed. A kind that systemd has
-    given sockets for takes no more.
+    are, but for the mode of unix sockets and those whose path is gone, and the others of them are closed. A
+    kind that systemd has given sockets for takes no more.
 
     Raises `SettingsError` where places cannot be had; then nothing has changed.
     """
-    kept = {(place.kind, place.where): place for place in earlier if place.where}
+    gone = [place for place in earlier if _is_gone(place)]
+    there = tuple(place for place in earlier if place not in gone)
+    kept = {(place.kind, place.where): place for place in there if place.where}
     opened: list[Place] = []
     wrong: list[SettingsError] = []
-    for kind, at in _lacking(settings, earlier):
+    for kind, at in _lacking(settings, there):
         sockets = 1 if kind == ADMIN else count
         try:
             opened.append(open_place(kind, at, sockets, settings.server.socket_mode))
@@ -79,22 +81,31 @@ def open_all(settings: Settings, count: int, earlier: tuple[Place, ...]) -> tupl
         for place in opened:
             close(place)
         raise SettingsError.of_all(wrong)
+    for fd in (fd for place in gone for fd in place.sockets):
+        os.close(fd)
     named = {(kind, str(at)) for kind, at in wanted(settings)}
     for key in kept.keys() - named:
         close(kept[key])
     for kind, at in wanted(settings):
         if at.path and (kind, str(at)) in kept:
-            # It may be gone: the socket is not.
+            # It may be gone since.
             with suppress(OSError):
                 os.chmod(at.path, settings.server.socket_mode)
-    still = [place for place in earlier if not place.where or (place.kind, place.where) in named]
+    still = [place for place in there if not place.where or (place.kind, place.where) in named]
     return (*still, *opened)
+
+
+def _is_gone(place: Place) -> bool:
+    """Whether somebody has removed a unix socket's path, so that nobody finds it any more."""
+    path = place.where.removeprefix("unix:")
+    return path != place.where and not os.path.lexists(path)
 
 
 def try_new(settings: Settings, earlier: tuple[Place, ...]) -> None:
     """Raises `SettingsError` where a place cannot be had that is not among the earlier ones."""
     wrong: list[SettingsError] = []
-    for kind, at in _lacking(settings, earlier):
+    there = tuple(place for place in earlier if not _is_gone(place))
+    for kind, at in _lacking(settings, there):
         try:
             if try_place(kind, at) is not None:
                 raise unavailable(kind, at, _taken())
