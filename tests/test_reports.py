@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import csv as reading
+import csv
+import ctypes as reading
 import io
 import json
 import re
@@ -574,7 +575,8 @@ def test_a_bar_shows_when_somebody_was_there() -> None:
 
 @pytest.mark.slow
 def test_what_stands_beside_a_password_goes_on_below_it() -> None:
-    """However long both are, all of it is there, within the page, and nothing is over anything else."""
+    """However long both are, all of it is there, in letters that can be read, within the page, and nothing is
+    over anything else."""
     label = " ".join(f"Wort{number:02}" for number in range(30))
     keys = [str(number) for number in range(1, 60)]
     events = [event for key in keys for event in live(at("18:00"), at("18:10"), key=key)]
@@ -586,11 +588,16 @@ def test_what_stands_beside_a_password_goes_on_below_it() -> None:
     texts, pages = opened(report)
     whole = re.sub(r"\s+", " ", " ".join(texts))
     assert whole.count(label) == len(keys) - 2 and "…" not in whole
+    assert whole.count("W" * 64) == 2 and whole.count("W" * 12) == len(keys) - 1 + 2 * 5
     assert len(pages) > 2
+    size = ctypes.c_float()
     for page in pypdfium2.PdfDocument(pdf(report, "de")):
         ends: dict[float, float] = {}
-        listed = [each.get_bounds() for each in page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_TEXT])]
-        for left, bottom, right, _ in sorted(listed, key=lambda each: each[0]):
+        listed = list(page.get_objects([pypdfium2.raw.FPDF_PAGEOBJ_TEXT]))
+        for each in listed:
+            assert pypdfium2.raw.FPDFTextObj_GetFontSize(each.raw, size) and size.value >= 6
+        bounds = sorted((each.get_bounds() for each in listed), key=lambda each: each[0])
+        for left, bottom, right, _ in bounds:
             assert right <= 595 - 42 and left > ends.get(round(bottom), 0) and bottom > 20
             ends[round(bottom)] = right
 

@@ -1,7 +1,10 @@
 //! What the processes of a node share.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::mem;
 use std::net::AddrParseError;
+use std::ops::Range;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,26 +38,36 @@ struct Booking {
     delivered: Mutex<Told>,
 }
 
-/// Records as `Meter.delivered` has them, and where the last one begins.
+/// Records as `Meter.delivered` has them, and where they are, by their hashes.
 #[derive(Default)]
 struct Told {
     records: Vec<u8>,
-    last: usize,
+    places: HashMap<u64, Range<usize>>,
+    /// The same, of what was told last.
+    before: Option<Box<Told>>,
 }
 
 impl Told {
-    /// What is the same in all that it says is one event (`attendance-v1`): a client that asks for a playlist as fast as it
-    /// can is on record once a millisecond.
+    /// What is the same in all that it says is one event (`attendance-v1`), whatever came between: who asks for playlists and
+    /// keys as fast as it can is on record with each once a millisecond.
     fn add(&mut self, t: i64, tag: &[u8]) {
         let at = self.records.len();
         self.records.extend_from_slice(&t.to_be_bytes());
         self.records.extend_from_slice(&(tag.len() as u16).to_be_bytes());
         self.records.extend_from_slice(tag);
-        if self.records[self.last..at] == self.records[at..] {
+        let record = &self.records[at..];
+        if self.has(record) || self.before.as_ref().is_some_and(|before| before.has(record)) {
             self.records.truncate(at);
         } else {
-            self.last = at;
+            // Two that have one hash are two: of these, the one before may come again.
+            self.places.insert(self.places.hasher().hash_one(record), at..self.records.len());
         }
+    }
+
+    fn has(&self, record: &[u8]) -> bool {
+        self.places
+            .get(&self.places.hasher().hash_one(record))
+            .is_some_and(|place| self.records[place.clone()] == *record)
     }
 }
 
@@ -129,10 +142,13 @@ impl Meter {
 
     /// What this process has delivered since the last call, of all that has a tag: records of the instant when the last byte
     /// was handed over, or of a download when it was begun (8 bytes, ms of `CLOCK_BOOTTIME`), the tag's length (2 bytes) and
-    /// the tag, big-endian. Of records that follow each other and are the same, there is one.
+    /// the tag, big-endian. Of those that are the same, there is one, and none if the last call had it.
     fn delivered<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        let told = mem::take(&mut *self.inner.delivered.lock().unwrap_or_else(PoisonError::into_inner));
-        PyBytes::new(py, &told.records)
+        let mut told = self.inner.delivered.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Told { before: None, ..mem::take(&mut *told) };
+        let records = PyBytes::new(py, &new.records);
+        told.before = Some(Box::new(new));
+        records
     }
 }
 

@@ -35,6 +35,8 @@ _TOP: Final[float] = _HEIGHT - 14 * mm
 _BOTTOM: Final[float] = 16 * mm
 _BLACK, _GREY, _PALE, _RULE, _DARK, _BETWEEN = 0.0, 0.38, 0.87, 0.75, 0.2, 0.66
 _LINE = 21.0
+# Of a password, as many letters as fit beside the times stand in a line, and the others below it.
+_NAME, _NAME_LETTERS, _NAME_LINE = 8.0, 64, 9.5
 # What stands beside a password, and goes on below it where that is not enough.
 _BESIDE, _FURTHER = 6.5, 8.0
 _BAR_LEFT: Final[float] = _LEFT
@@ -177,18 +179,19 @@ class _List:
     # A password
 
     def _height(self, line: Line) -> float:
-        return _LINE + _FURTHER * (len(self._beside(line)) - 1)
+        names, beside = len(self._name(line)), len(self._beside(line))
+        return _LINE + _NAME_LINE * (names - 1) + _FURTHER * (beside - 1)
 
-    def _name(self, line: Line) -> tuple[str, float]:
-        """As it is printed, and in which size."""
+    def _name(self, line: Line) -> list[str]:
+        """As it is printed, in lines."""
         said = line.password if line.password is not None else self._words["erased"]
         name = printable(said, LETTERS)
-        return name, 8 if len(name) <= 40 else 8 * 40 / len(name)
+        begins = range(0, max(1, len(name)), _NAME_LETTERS)
+        return [name[begin : begin + _NAME_LETTERS] for begin in begins]
 
     def _beside(self, line: Line) -> list[str]:
         """What there is to say of a password, in lines: the first is behind its name, others below it."""
         row = line.row
-        name, size = self._name(line)
         said = [
             line.label,
             *self._said_by_player(row),
@@ -198,18 +201,19 @@ class _List:
         if not self._report.is_of_event and row["day"] is not None:
             said.insert(0, civil(datetime.fromisoformat(row["day"]).date(), self._locale))
         text = printable("  ".join(filter(None, said)), TEXT)
-        room = _ONLINE - 40 - (_LEFT + _width_of(name, size))
+        room = _ONLINE - 40 - (_LEFT + _width_of(self._name(line)[-1]))
         return flowed(text, _BESIDE, max(0, room), _RIGHT - _LEFT)
 
     def _line(self, line: Line, top: float) -> None:
         row, about = line.row, self._report.about
-        name, size = self._name(line)
-        base = top - 8.5
-        self._text(name, _LEFT, base, size=size, font=LETTERS)
+        names, base = self._name(line), top - 8.5
+        last = base - _NAME_LINE * (len(names) - 1)
+        for n, name in enumerate(names):
+            self._text(name, _LEFT, base - n * _NAME_LINE, size=_NAME, font=LETTERS)
         beside = self._beside(line)
-        self._text(beside[0], _LEFT + _width_of(name, size), base, size=_BESIDE, grey=_GREY)
+        self._text(beside[0], _LEFT + _width_of(names[-1]), last, size=_BESIDE, grey=_GREY)
         for n, further in enumerate(beside[1:], 1):
-            self._text(further, _LEFT, base - n * _FURTHER, size=_BESIDE, grey=_GREY)
+            self._text(further, _LEFT, last - n * _FURTHER, size=_BESIDE, grey=_GREY)
         self._text(clock(line.online_ms), _ONLINE, base, size=8, side="right")
         self._text(clock(row["certifiable_ms"]), _CERTIFIABLE, base, size=8, side="right")
         worth = about["policy"]
@@ -296,9 +300,9 @@ class _List:
         self._canvas.line(_LEFT, at, _RIGHT, at)
 
 
-def _width_of(name: str, size: float) -> float:
+def _width_of(name: str) -> float:
     """Of letters that are all of one width, and what is kept free behind them."""
-    return len(name) * size * 0.6 + 8
+    return len(name) * _NAME * 0.6 + 8
 
 
 class _Axis:
