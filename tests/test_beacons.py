@@ -339,7 +339,7 @@ window.fetch = (where, sent) => {
 
 
 def opened(audience: Audience, chromium: Chromium, text: str, **context: Any) -> Page:
-    page = chromium.page(viewport={"width": 1280, "height": 800}, **context)
+    page = chromium.page(**{"viewport": {"width": 1280, "height": 800}} | context)
     page.goto(f"{address(audience, 'acme/course')}#{text}")
     page.until(ASKS)
     return page
@@ -389,12 +389,25 @@ def test_the_page_says_what_it_plays_and_that_it_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "locale", "size"),
+    [
+        ("light", "de-DE", (1280, 800)),
+        ("dark", "de-DE", (320, 568)),
+        ("light", "en-US", (320, 568)),
+        # On its side, and in a page that leaves it as little as that.
+        ("dark", "en-US", (568, 320)),
+        ("dark", "de-DE", (320, 180)),
+    ],
+)
 def test_a_check_is_answered_by_a_key_and_a_screen_reader_can_tell(
-    audience: Audience, chromium: Chromium, scheme: str
+    audience: Audience, chromium: Chromium, scheme: str, locale: str, size: tuple[int, int]
 ) -> None:
     page = opened(
-        audience, chromium, audience.issue("acme/course"), colorScheme=scheme, locale="de-DE"
+        *(audience, chromium, audience.issue("acme/course")),
+        viewport={"width": size[0], "height": size[1]},
+        colorScheme=scheme,
+        locale=locale,
     )
     page.run(ASKED, check={"check": "ab" * 16, "seconds": 100})
     page.js(f"(() => {{ {SAID} }})()")
@@ -403,7 +416,15 @@ def test_a_check_is_answered_by_a_key_and_a_screen_reader_can_tell(
     accessible(page)
     assert page.js("document.activeElement.id") == "present"
     assert page.js(f"{PRESENCE}.getAttribute('role')") == "alertdialog"
-    page.until(r"/Noch \d+ s/.test(document.getElementById('presence-left').textContent)")
+    left = "Noch" if locale == "de-DE" else "left"
+    said = "document.getElementById('presence-left').textContent"
+    page.until(f"{said}.includes('{left}') && {said}.includes(' s')")
+    # All of it is seen at once, and a thumb finds the button.
+    where = f"{PRESENCE}.getBoundingClientRect()"
+    assert page.js(f"{where}.left >= 0 && {where}.right <= innerWidth")
+    assert page.js(f"{where}.top >= 0 && {where}.bottom <= innerHeight")
+    assert page.js(f"{PRESENCE}.scrollHeight <= {PRESENCE}.clientHeight")
+    assert page.js("document.getElementById('present').getBoundingClientRect().height") >= 44
     # It is not away by a slip, and the film goes on.
     page.press("Escape")
     assert page.js(f"{PRESENCE}.open") and page.js(f"!{VIDEO}.paused")
