@@ -21,7 +21,7 @@ from pystream.rehearsal.limits import Stage
 from pystream.rehearsal.players import Playing, Visitor
 from pystream.rehearsal.stage import Plan, Rehearsal
 from tests.oracles import synthetic
-from tests.test_serve import Node, node_in
+from tests.test_serve import SERVE, Node, node_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("attacks")]
 
@@ -91,7 +91,7 @@ NOT_FOUND = b"HTTP/1.1 404 "
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with node_in(tmp_path) as made:
+    with node_in(tmp_path, SERVE) as made:
         made.add_film()
         made.settings(
             f'workers = 2\ntrusted_proxies = ["{PROXY}"]\n', "[overload]\nloop_lag_ms = 60000\n"

@@ -74,7 +74,7 @@ from tests.test_cli_store import done, here, refused
 from tests.test_cli_store import told as cli
 from tests.test_guard_helper import guarding
 from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, run, running
-from tests.test_serve import BUSY, SAMPLE, Node, environment, fetch, node_in
+from tests.test_serve import BUSY, SAMPLE, SERVE, Node, environment, fetch, node_in
 from tests.test_syn import PORT, serving
 from tests.test_viewers import NOW, Stores, raw, restore
 from tests.waiting import PATIENCE, until
@@ -760,7 +760,7 @@ VIEWER = "127.0.0.9"
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with node_in(tmp_path) as made:
+    with node_in(tmp_path, SERVE) as made:
         made.add_film()
         yield made
 
