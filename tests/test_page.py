@@ -729,6 +729,20 @@ def test_what_has_the_focus_keeps_its_keys(chromium: Chromium, server: Server) -
 
 
 @pytest.mark.slow
+def test_controls_that_rest_are_reached_by_tab(chromium: Chromium, server: Server) -> None:
+    page = opened(chromium, server, "film")
+    page.run("await page.focus('#start')")
+    page.press("Enter")
+    page.until(f"!{VIDEO}.paused && document.activeElement === document.body")
+    page.until("getComputedStyle(document.getElementById('controls')).visibility === 'hidden'")
+    focus = "document.activeElement"
+    page.press(*["Tab"] * 3)
+    page.until(f"document.getElementById('controls').contains({focus})")
+    assert page.js(f"getComputedStyle({focus}).visibility") == "visible"
+    page.close()
+
+
+@pytest.mark.slow
 def test_the_quality_can_be_chosen(chromium: Chromium, server: Server) -> None:
     page = playing(chromium, server, "ladder")
     page.click("#settings")

@@ -1850,6 +1850,11 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     assert not (node.folder / "pystream.key").exists()
     node.start()
     node.hear("READY=1")
+    # None that the server would make could open what was sealed with the one that is gone.
+    (node.folder / "pystream.key").rename(node.folder / "away")
+    code, _, said = checked(node)
+    assert code == 1 and "serve makes it" not in said
+    (node.folder / "away").rename(node.folder / "pystream.key")
     # Beside the running node, too, whose places these are.
     code, lines, said = checked(node)
     assert (code, lines) == (0, [])

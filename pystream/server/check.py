@@ -180,7 +180,10 @@ def _master_key(settings: Settings, environ: Mapping[str, str], findings: Findin
     try:
         load_master_keys(path, environ)
     except FileNotFoundError:
-        _to_be_made("keys.master_key_file", path, findings, ": keep a copy of it")
+        keys = settings.keys.store.removeprefix("sqlite:///")
+        if keys == settings.keys.store or not os.path.lexists(keys):
+            # Of keys that are there, the one that they were wrapped with has to be brought back.
+            _to_be_made("keys.master_key_file", path, findings, ": keep a copy of it")
     except PystreamError as error:
         findings.wrong.append(f"keys.master_key_file: {error}")
     except OSError as error:

@@ -192,7 +192,9 @@ class KeyStore:
         with self._reading() as connection:
             root = self._root(connection)
         if root is None:
-            raise NoStore(f"{self.database.name}: there is no root yet: start the server once")
+            raise NoStore(
+                f"{self.database.name}: there are no keys yet: the server makes them at its first start"
+            )
         return root
 
     def revision(self) -> int:

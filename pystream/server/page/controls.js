@@ -183,9 +183,11 @@ export class Controls {
 
   #followPointer() {
     const stage = this.#stage;
-    for (const name of ["pointermove", "pointerdown", "keydown", "focusin"]) {
+    for (const name of ["pointermove", "pointerdown", "focusin"]) {
       stage.addEventListener(name, () => this.#stir());
     }
+    // Wherever the focus is: what is hidden cannot have it, and no Tab would ever reach it.
+    document.addEventListener("keydown", () => this.#stir(), true);
     stage.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.#rest());
     // A finger brings the controls out first; a mouse has them already.
     this.#video.addEventListener("click", (event) => {
