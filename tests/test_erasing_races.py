@@ -10,14 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import Connection, event, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
 from pystream.acl.retention import DAY_S, Rules
-from pystream.acl.store import Store, tables
+from pystream.acl.store import Store, database, tables
 from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.retaining import Retention
@@ -80,9 +81,21 @@ def before(which: Callable[[str], bool], engine: Engine, then: Callable[[], Any]
         if which(statement):
             then()
 
+    turn = database._TURN
+
+    class Turn:
+        """The driver asks for it by itself, of which SQLAlchemy tells nothing."""
+
+        @staticmethod
+        def rows(connection: Connection, values: Any) -> Any:
+            if connection.engine is engine:
+                look(connection, None, turn._text(connection)[0])
+            return turn.rows(connection, values)
+
     event.listen(engine, "before_cursor_execute", look)
     try:
-        yield
+        with patch.object(database, "_TURN", Turn):
+            yield
     finally:
         event.remove(engine, "before_cursor_execute", look)
 
