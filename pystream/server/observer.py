@@ -53,6 +53,7 @@ class Observer:
         self._busy = busy
         # When something was last said of connections that were not accepted.
         self._unaccepted: dict[str, float] = {}
+        self._told_at = float("inf")
         # When, and how late.
         self._lags = deque[tuple[float, float]](maxlen=_MOST_KEPT)
 
@@ -133,8 +134,9 @@ class Observer:
         while self._lags and self._lags[0][0] <= now - _KEPT_SECONDS:
             self._lags.popleft()
         lags = sorted(lag for _, lag in self._lags) or [0.0]
-        begin = now - _RECENT_SECONDS
-        recent = sorted(lag for at, lag in self._lags if at > begin) or [0.0]
+        # And all since that was last told: or a standstill, from which both tasks wake, might be in none.
+        begin, self._told_at = min(now - _RECENT_SECONDS, self._told_at), now
+        recent = sorted(lag for at, lag in self._lags if at >= begin) or [0.0]
         # Of the last second, what nine of ten samples stay below: one pause of the garbage
         # collector is no overload.
         self._lag("lag_recent_us", recent, 0.9)
