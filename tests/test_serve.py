@@ -146,6 +146,15 @@ class Node:
         with closing(connection):
             return fetch(connection, path)
 
+    def ask_slowly(self, path: str, fields: str = "") -> socket.socket:
+        """Whoever has asked, and for whom far less than a segment of a whole film fits on the way."""
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(PATIENCE)
+        peer.connect(("127.0.0.1", self.port))
+        peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n".encode())
+        return peer
+
     def film(self, stream: str = "film") -> str:
         """The path of a segment, found as a player does."""
         _, headers, _ = self.get(f"/acme/{stream}/master.m3u8")
@@ -465,13 +474,7 @@ def test_what_is_under_way_is_booked_whoever_ends_before_it(node: Node, end: str
     node.add_film(segment_duration_ms=3_600_000)
     node.start()
     node.hear("READY=1")
-    path = node.film()
-    with socket.socket() as slow:
-        # Far less than the segment fits on the way.
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.settimeout(PATIENCE)
-        slow.connect(("127.0.0.1", node.port))
-        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    with node.ask_slowly(node.film(), "Connection: close\r\n") as slow:
         got = len(slow.recv(1000))
         pids = set().union(*node.processes().values())
         if end == "kill":
@@ -1000,14 +1003,7 @@ class Stalled:
         self.paths = [node.film() for _ in range(count)]
         # As long as everybody's, whose bytes are his own.
         self.lengths = [len(node.get(path)[2]) for path in self.paths]
-        self.peers: list[socket.socket] = []
-        for path in self.paths:
-            peer = socket.socket()
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            peer.connect(("127.0.0.1", node.port))
-            peer.settimeout(PATIENCE)
-            peer.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-            self.peers.append(peer)
+        self.peers = [node.ask_slowly(path, "Connection: close\r\n") for path in self.paths]
 
     def read_one(self) -> tuple[int, bytes]:
         """What one of them gets who goes on."""
@@ -1359,13 +1355,8 @@ def test_a_stop_meanwhile_is_no_fault_of_the_new_program(node: Node) -> None:
     node.add_film(segment_duration_ms=3_600_000)
     node.start()
     node.hear("READY=1")
-    path = node.film()
-    with socket.socket() as slow:
-        # So the node does not end before the trial does.
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        slow.settimeout(PATIENCE)
-        slow.connect(("127.0.0.1", node.port))
-        slow.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    # So the node does not end before the trial does.
+    with node.ask_slowly(node.film()) as slow:
         slow.recv(1000)
         node.signal(signal.SIGUSR2)
         until(lambda: node.processes().get("serve"))
