@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ from tests.databases import with_tables
 from tests.test_mp4 import sparse
 from tests.test_page import Site, accessible, site
 from tests.test_serve import BUSY, SAMPLE, Node, node_in
-from tests.waiting import everywhere, open_files, until
+from tests.waiting import PATIENCE, everywhere, open_files, state, until
 
 pytestmark = pytest.mark.slow
 
@@ -537,7 +538,11 @@ def test_sessions_outlive_the_writer_and_nothing_that_ended_comes_back(house: Ho
         assert house.sign_in("acme/one", other)[0] == 409
         assert house.standing(visit) == "open"
     (writer,) = house.node.processes()["writer"]
-    os.kill(writer, signal.SIGSTOP)
+    with closing(sqlite3.connect(house.node.folder / "pystream.db", PATIENCE)) as turn:
+        turn.execute("BEGIN IMMEDIATE")
+        # Stopped in a transaction of its own, it would keep everybody from writing.
+        os.kill(writer, signal.SIGSTOP)
+        until(lambda: state(writer) == "T")
     house.revoke("acme", text)
     os.kill(writer, signal.SIGKILL)
     until(lambda: house.standing(visit) == "revoked")

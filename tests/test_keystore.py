@@ -215,7 +215,7 @@ def test_a_worker_makes_no_key_store(file_node: Node) -> None:
 def test_the_root_is_made_once(node: Node) -> None:
     with node.open() as keys:
         for ask in (keys.root, keys.peppers):
-            with pytest.raises(NoStore, match="there is no"):
+            with pytest.raises(NoStore, match="there are no keys yet"):
                 ask()
         keys.set_up(ROOT, NOON)
         pepper, revision = keys.peppers(), keys.revision()

@@ -737,8 +737,8 @@ def test_controls_that_rest_are_reached_by_tab(chromium: Chromium, server: Serve
     page.until(f"!{VIDEO}.paused && document.activeElement === document.body")
     page.until("getComputedStyle(document.getElementById('controls')).visibility === 'hidden'")
     focus = "document.activeElement"
-    page.press(*["Tab"] * 3)
-    page.until(f"document.getElementById('controls').contains({focus})")
+    page.press("Tab")
+    assert page.js(f"document.getElementById('controls').contains({focus})")
     assert page.js(f"getComputedStyle({focus}).visibility") == "visible"
     page.close()
 

@@ -44,7 +44,7 @@ from tests import copies, program
 from tests.databases import with_tables
 from tests.free_ports import free_port
 from tests.test_connections import certificate, over_tls, trusting
-from tests.waiting import PATIENCE, open_files, until
+from tests.waiting import PATIENCE, open_files, state, until
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "pystream" / "cli" / "sample.mp4"
@@ -550,10 +550,7 @@ def test_what_a_peer_takes_after_its_last_word_is_booked(node: Node, last_word: 
 
 
 def alive(pid: int) -> bool:
-    try:
-        return " Z " not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
-    except OSError:
-        return False
+    return state(pid) not in ("", "Z")
 
 
 def test_a_copy_is_what_a_start_gives(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def open_files(pid: int) -> Iterator[tuple[Path, str]]:
             yield link, os.readlink(link)
 
 
+def state(pid: int) -> str:
+    """A process's state as a letter (proc_pid_stat(5)); none of one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
 def pause() -> None:
     """Leaves the processor to whoever is waited for: asking without a pause would keep it busy."""
     select.select((), (), (), 0.002)

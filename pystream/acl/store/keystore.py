@@ -192,9 +192,7 @@ class KeyStore:
         with self._reading() as connection:
             root = self._root(connection)
         if root is None:
-            raise NoStore(
-                f"{self.database.name}: there are no keys yet: the server makes them at its first start"
-            )
+            raise self._not_set_up()
         return root
 
     def revision(self) -> int:
@@ -207,8 +205,13 @@ class KeyStore:
         with self._reading() as connection:
             found = self._peppers(connection)
         if not found:
-            raise NoStore(f"{self.database.name}: there is no pepper yet: start the server once")
+            raise self._not_set_up()
         return Peppers.of(*found)
+
+    def _not_set_up(self) -> NoStore:
+        return NoStore(
+            f"{self.database.name}: there are no keys yet: the server makes them at its first start"
+        )
 
     def begin_pepper(self, now: int) -> Peppers:
         """Add a pepper, unless there are two: then a rotation goes on that had begun."""
