@@ -83,8 +83,8 @@ def run(arguments: list[str]) -> int:
     add(
         "--workers",
         metavar="N",
-        type=count,
-        help="processes that serve (default: as the settings say)",
+        type=_workers,
+        help="processes that serve; 0: one a processor (default: as the settings say)",
     )
     add(
         "--check",
@@ -116,6 +116,10 @@ def run(arguments: list[str]) -> int:
     if options.check:
         return _check(parser, loaded, options.json)
     return supervise(loaded, path, command=[sys.executable, *sys.orig_argv[1:]])
+
+
+def _workers(text: str) -> int:
+    return 0 if text == "0" else count(text)
 
 
 def _check(parser: Parser, settings: Settings, json: bool) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -70,6 +71,19 @@ def fault(exception: BaseException) -> dict[str, Field]:
     frames = traceback.extract_tb(exception.__traceback__)
     places = [f"{os.path.basename(frame.filename)}:{frame.lineno}" for frame in frames]
     return {"error": type(exception).__name__, "at": places}
+
+
+# The begin of a line that `_Json` or `_Text` has made.
+_EVENT = re.compile(r"\{|\d\d:\d\d:\d\d ")
+
+
+def relay(said: str) -> str:
+    """Repeats the events among what another process has said. Returns the rest of it, its last 2,000
+    letters at most."""
+    lines = said.splitlines(keepends=True)
+    sys.stderr.write("".join(line for line in lines if _EVENT.match(line)))
+    sys.stderr.flush()
+    return "".join(line for line in lines if not _EVENT.match(line)).strip()[-2000:]
 
 
 def setup(style: str = "auto", **always: Field) -> None:

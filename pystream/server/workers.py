@@ -193,12 +193,15 @@ class Supervisor:
         self._trial = False
         self._ready = trio.Event()
         self._changing = trio.Lock()
+        self._replacing = False
         self._stopping = False
         self._code = 0
 
     async def run(self, seconds: float | None = None) -> int:
         """Until a signal ends it, or it has served for `seconds`; returns the exit code."""
         self._open()
+        if self._tells() and not self._took_over:
+            log.info("starting", version=_core.VERSION)
         self._say_what_is_missing()
         with trio.open_signal_receiver(*_SIGNALS) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -681,9 +684,21 @@ class Supervisor:
 
     async def _replace(self) -> None:
         """Executes the program anew, once that has shown that it can start."""
+        if self._replacing:
+            # Whoever takes over knows nothing of it.
+            log.info(
+                "replacing-program-already", why="one SIGUSR2 is enough; send it again afterwards"
+            )
+            return
+        self._replacing = True
+        try:
+            await self._replace_in_turn()
+        finally:
+            self._replacing = False
+
+    async def _replace_in_turn(self) -> None:
         if self._changing.locked():
-            why = "settings are being read, or the program is being replaced already"
-            log.info("replacing-program-later", why=why)
+            log.info("replacing-program-later", why="settings are being read")
         async with self._changing:
             if self._command is None or not self._ready.is_set() or self._stopping:
                 log.warning("program-not-replaced", why="this node cannot be, or not now")
@@ -699,12 +714,20 @@ class Supervisor:
         if self._stopping:
             log.warning("program-not-replaced", why="the node stops")
             return
-        why = "the new one does not start, which it may have said before this; the old one goes on"
+        why = "the new one does not start; the old one goes on"
         log.error("program-not-replaced", why=why, **fault)
         service.notify("READY=1")
 
     async def _try_new_program(self) -> dict[str, Any]:
-        """What is wrong with it: how it has ended, or why it never began. Nothing where it can start."""
+        """What is wrong with it: how it has ended and what it says of that, or why it never began. Nothing
+        where it can start."""
+        with open(os.memfd_create("said"), "w+", encoding="utf-8", errors="replace") as said:
+            fault = await self._end_of_new_program(said.fileno())
+            said.seek(0)
+            why = log.relay(said.read())
+        return fault | {"error": why} if fault and why else fault
+
+    async def _end_of_new_program(self, stderr: int) -> dict[str, Any]:
         assert self._command is not None
         with trio.move_on_after(_TRIAL_SECONDS):
             try:
@@ -712,6 +735,7 @@ class Supervisor:
                     self._command,
                     env=service.environment() | {_HANDOVER: json.dumps(self._handed(trial=True))},
                     stdin=subprocess.DEVNULL,
+                    stderr=stderr,
                     pass_fds=tuple(self._memory.values()),
                     check=False,
                     deliver_cancel=_kill,
