@@ -44,7 +44,7 @@ pub const DEFAULT_BYTES: usize = 8 << 20;
 /// The largest burst, a day and a half. Larger ones are taken for this.
 pub const MAX_BURST_US: u64 = 1 << 37;
 
-const KIND: Kind = Kind { table: "rate limit table", name: c"pystream-gcra", magic: *b"ps gcra\0", words };
+const KIND: Kind = Kind { table: "rate limit table", name: c"pystream-gcra", magic: *b"ps gcra2", words };
 
 /// Slots in a set: a cache line.
 const WAYS: usize = 8;
@@ -57,6 +57,8 @@ const ROUND_BITS: u32 = 38;
 
 /// The hand has a cache line of its own, which all processors may keep a copy of: it is rarely written.
 const HAND_AT: usize = HEADER;
+/// Beside it, since both are read with each check: see [`Gcra::lasts_until`].
+const LASTING_AT: usize = HAND_AT + 1;
 /// Each stripe of counters has a line, so that workers seldom wait for one another.
 const STRIPES_AT: usize = HAND_AT + WAYS;
 const STRIPES: usize = 16;
@@ -168,6 +170,17 @@ impl Gcra {
                 return;
             }
         }
+    }
+
+    /// Notes that something in the table matters until then. All processes know it before anything that is counted by
+    /// this one afterwards.
+    pub fn lasts_until(&self, us: u64) {
+        self.mapping.words()[LASTING_AT].raise_to(us);
+    }
+
+    /// The latest time that was ever noted by [`lasts_until`](Self::lasts_until), 0 where none was.
+    pub fn lasting(&self) -> u64 {
+        self.mapping.words()[LASTING_AT].get()
     }
 
     /// What happened since the table was made.

@@ -236,6 +236,10 @@ impl Limiter {
     }
 
     fn left(&self, place: &Place, now_us: u64) -> Option<u64> {
+        // Mostly nobody is, and of nobody the table need not be asked.
+        if self.table.lasting() <= now_us {
+            return None;
+        }
         let left_us = self.ahead(&place.source(What::Ban, 0), now_us);
         (left_us > 0).then_some(left_us)
     }
@@ -265,6 +269,7 @@ impl Limiter {
         let memory = place.source(What::Memory, 0);
         let remembered = self.ahead(&memory, now_us);
         let left_us = remembered.max(self.rules.shortest_ban_us).min(longest);
+        self.table.lasts_until(now_us.saturating_add(left_us));
         // One of several processes that find it out at once begins the ban.
         let began = self.table.check(&place.source(What::Ban, 0), now_us, left_us, left_us).allowed;
         if began {

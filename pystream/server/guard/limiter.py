@@ -66,6 +66,8 @@ _SORTS: Final[dict[Kind | None, Sort]] = {
     Kind.DOWNLOAD: Sort.DOWNLOADS,
     Kind.SESSION: Sort.PASSWORDS,
 }
+# An attribute of an enumeration takes longer to find than a limit to check.
+_OTHERS: Final = Sort.OTHERS
 _SOFT: Final = _core.Limiter.SOFT
 _LEVELS: Final = {
     _core.Limiter.SOFT: "slowed",
@@ -173,6 +175,17 @@ class Limiter:
             bans_us=(round(settings.ban_seconds * _US), round(settings.longest_ban_seconds * _US)),
             exempt=self._exempt,
         )
+        # Each request asks these two, so nothing stands between.
+        self._arrive: Callable[[str, int], int] = self._limiter.arrive
+        self._granted: Callable[[str, bytes, int, int], int] = self._limiter.granted
+        if not self._counts:
+            self._arrive = self._granted = _pass
+        elif (clock := self._clock) is not None:
+            limiter = self._limiter
+            self._arrive = lambda address, sort: limiter.arrive(address, sort, clock())
+            self._granted = lambda address, grant, tenant, sort: limiter.granted(
+                address, grant, tenant, sort, clock()
+            )
 
     def _secret(self, day: int) -> bytes:
         return blake2b(
@@ -195,10 +208,8 @@ class Limiter:
     def arrive(self, address: str, kind: Kind | None) -> Refusal | None:
         """Counts a request; None where it may go on. A refusal that this gives is given again, and not to be
         raised."""
-        if not self._counts:
-            return None
-        sort = _SORTS.get(kind, Sort.OTHERS)
-        ruling = self._limiter.arrive(address, sort, self._clock and self._clock())
+        sort = _SORTS.get(kind, _OTHERS)
+        ruling = self._arrive(address, sort)
         if not ruling or (refused := self._refuse(ruling, sort, address)) is None:
             return None
         return _refusal(*refused)
@@ -219,18 +230,13 @@ class Limiter:
 
     def _count(self, address: str, sort: Sort) -> tuple[int, int] | None:
         """Level and seconds of a refusal; None where there is none."""
-        if not self._counts:
-            return None
-        ruling = self._limiter.arrive(address, sort, self._clock and self._clock())
+        ruling = self._arrive(address, sort)
         return None if not ruling else self._refuse(ruling, sort, address)
 
     def granted(self, address: str, session: bytes, stream: Stream, kind: Kind) -> None:
         """Counts a request with a grant that is right. Raises `Refusal`."""
-        if not self._counts:
-            return
-        sort = _SORTS.get(kind, Sort.OTHERS)
-        now = self._clock and self._clock()
-        ruling = self._limiter.granted(address, session, stream.tenant_id, sort, now)
+        sort = _SORTS.get(kind, _OTHERS)
+        ruling = self._granted(address, session, stream.tenant_id, sort)
         if ruling and (refused := self._refuse(ruling, sort, address)) is not None:
             raise Refusal(*refused)
 
@@ -329,6 +335,11 @@ class Limiter:
         """Whether somebody was banned since the last call, by whichever worker."""
         before, self._seen_bans = self._seen_bans, self._board.bans()
         return self._seen_bans != before
+
+
+def _pass(*_: object) -> int:
+    """Of a request that nobody counts."""
+    return 0
 
 
 def _pair(budget: Budget | None, times: int = 1) -> tuple[int, int]:
