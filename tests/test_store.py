@@ -767,6 +767,14 @@ def test_rows_that_a_meter_let_go_are_forgotten(store: Store) -> None:
     assert counted(store)[film, "SEGMENT"] == (30, 3000, 3)
 
 
+@pytest.mark.parametrize("others", [0, 1, 600])
+def test_traffic_of_streams_that_are_gone_is_left_out(store: Store, others: int) -> None:
+    row = Metered(1, with_film(store), HOUR, Kind.SEGMENT, 10, 1000, 1)
+    gone = tuple(replace(row, stream_id=10_000 + n, incarnation=2 + n) for n in range(others))
+    assert store.add_traffic([*gone, row], NOON) == gone
+    assert counted(store) == {(row.stream_id, "SEGMENT"): (10, 1000, 1)}
+
+
 def test_counts_that_went_back_are_left_out(store: Store) -> None:
     film = with_film(store)
     row = Metered(1, film, HOUR, Kind.SEGMENT, 10, 1000, 1)

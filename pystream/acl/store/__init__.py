@@ -63,6 +63,8 @@ __all__ = ["Snapshot", "Store"]
 # A row that no writer has shown for so long is gone with its node's memory.
 _CURSOR_LIVES_S = 30 * 86400
 _COUNTERS = ("requests", "bytes", "aborted")
+# Of so many streams each is asked for by its number; of more, all there are.
+_NAMED_AT_ONCE = 500
 _KINDS = frozenset(map(int, Kind))
 # Null in streams that were there before these settings.
 _LATER_LISTS = ("networks", "countries", "countries_denied")
@@ -352,12 +354,14 @@ class Store:
         Returns the rows that were left out: of no stream, of an unknown kind, or with counts below
         those that they had before.
         """
+        metered = list(rows)
         with self._database.writing() as connection:
             # A second writer of the same meter waits here, before it reads how far the first came.
             take_turn(connection)
-            cursors, owners = _cursors(connection), _owners(connection)
+            cursors = _cursors(connection)
+            owners = _owners(connection, {row.stream_id for row in metered})
             added, read, left_out = [], [], []
-            for row in rows:
+            for row in metered:
                 counts = (row.requests, row.bytes, row.aborted)
                 *before, at = cursors.get(row.incarnation, (0, 0, 0, now))
                 more = [count - least for count, least in zip(counts, before, strict=True)]
@@ -603,9 +607,13 @@ def _counted(counts: Iterable[int]) -> dict[str, int]:
     return dict(zip(_COUNTERS, counts, strict=True))
 
 
-def _owners(connection: Connection) -> dict[int, int]:
-    rows = connection.execute(select(tables.stream.c.id, tables.stream.c.tenant_id))
-    return {row.id: row.tenant_id for row in rows}
+def _owners(connection: Connection, ids: Collection[int]) -> dict[int, int]:
+    """Of streams, and of others as well where these are many: one statement takes only so many values."""
+    stream = tables.stream.c
+    wanted = select(stream.id, stream.tenant_id)
+    if len(ids) <= _NAMED_AT_ONCE:
+        wanted = wanted.where(stream.id.in_(ids))
+    return {row.id: row.tenant_id for row in connection.execute(wanted)}
 
 
 def _upsert(
