@@ -205,9 +205,7 @@ impl Outlet {
             let mut round = std::mem::take(&mut self.ready);
             let mut from = 0;
             while from < round.len() {
-                let group = &round[from..round.len().min(from + self.lanes)];
-                from += group.len();
-                self.serve(group);
+                from += self.serve(&round[from..]);
                 self.beat();
                 self.tell();
                 let before = self.ready.len();
@@ -324,15 +322,31 @@ impl Outlet {
         self.ready.push(Turn::Answer(id));
     }
 
-    /// One window for each of a group.
-    fn serve(&mut self, group: &[Turn]) {
+    /// One window for each of a group from the front of these turns; how many that were. What is left of a window before
+    /// goes first, so that as many as can be encrypted together are.
+    fn serve(&mut self, turns: &[Turn]) -> usize {
         let (window, are_few) = (self.window(), self.answers.len() <= FEW);
         // Taken out, so that all of them can be worked on at once.
         let mut answers: Vec<(u64, Sending)> = Vec::new();
         let mut segments: Vec<(Key, Filled)> = Vec::new();
-        for turn in group {
+        let mut count = 0;
+        for turn in turns.iter().take(2 * self.lanes) {
+            if answers.len() + segments.len() == self.lanes {
+                break;
+            }
+            count += 1;
             match turn {
-                Turn::Answer(id) => answers.extend(self.answers.remove(id).map(|answer| (*id, answer))),
+                Turn::Answer(id) => {
+                    let Some(mut answer) = self.answers.remove(id) else { continue };
+                    if answer.has_rest() {
+                        let progress = self.progress(&mut answer, window);
+                        if !matches!(progress, Progress::Ready) {
+                            self.settle(*id, answer, progress);
+                            continue;
+                        }
+                    }
+                    answers.push((*id, answer));
+                }
                 Turn::Segment(key) => segments.extend(self.sharing.take(key).map(|filled| (*key, filled))),
             }
         }
@@ -353,13 +367,14 @@ impl Outlet {
         }
         for (id, mut answer) in answers {
             match answer.lend() {
-                None => self.send(id, answer, now),
+                None => self.send(id, answer),
                 Some((place, reel)) => {
                     self.answers.insert(id, answer);
                     self.read(Turn::Answer(id), place, reel, now);
                 }
             }
         }
+        count
     }
 
     /// Has somebody else wait for a source.
@@ -425,13 +440,21 @@ impl Outlet {
         if self.answers.len() > MANY { self.settings.window / 2 } else { self.settings.window }
     }
 
-    fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
-        let window = self.window();
+    fn send(&mut self, id: u64, mut answer: Sending) {
+        let progress = self.progress(&mut answer, self.window());
+        self.settle(id, answer, progress);
+    }
+
+    /// Gives an answer's socket what it takes of the next window, or of what is left of one.
+    fn progress(&self, answer: &mut Sending, window: usize) -> Progress {
         let progress = for_one(|| {
             answer.load(window);
-            Ok(answer.send(now, window))
+            Ok(answer.send(Instant::now(), window))
         });
-        let progress = progress.unwrap_or_else(|failure| Progress::Ended(End::Failed(failure)));
+        progress.unwrap_or_else(|failure| Progress::Ended(End::Failed(failure)))
+    }
+
+    fn settle(&mut self, id: u64, mut answer: Sending, progress: Progress) {
         let waiting = answer.loaded() as u64;
         let counters = &self.shared.counters;
         counters.waiting.fetch_add(waiting, Ordering::Relaxed);
@@ -441,13 +464,14 @@ impl Outlet {
             Progress::Ready => self.ready.push(Turn::Answer(id)),
             Progress::Due(due) => drop(self.held.insert((due, id))),
             Progress::Blocked => self.watch(id),
-            Progress::Starved => self.wait_for_more(id, now),
+            Progress::Starved => self.wait_for_more(id),
             Progress::Orphaned => self.take_over(id),
             Progress::Ended(end) => self.end(id, end),
         }
     }
 
-    fn wait_for_more(&mut self, id: u64, now: Instant) {
+    fn wait_for_more(&mut self, id: u64) {
+        let now = Instant::now();
         let Some(answer) = self.answers.get_mut(&id) else { return };
         answer.starved = true;
         if let (Some(shared), Some((entry, at))) = (answer.shared(), answer.reading()) {
