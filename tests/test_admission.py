@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -32,6 +33,7 @@ from pystream.acl.store.leaving import Leaving
 from pystream.acl.streams import StreamSettings, TenantSettings
 from pystream.acl.traffic import Kind
 from pystream.acl.viewers import notice_version
+from pystream.attendance import purpose
 from pystream.server.gauges import Board
 from pystream.server.http import PHRASES
 from pystream.server.keys import open_key_store
@@ -226,6 +228,53 @@ def test_who_types_a_password_watches(house: House) -> None:
     assert status == 200 and json.loads(data)["grant"]
 
 
+def test_a_player_without_the_page_comes_in_as_the_readme_says(house: House) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    text, _, rest = readme.partition("A player of one's own")[2].partition("\n```\n\n")
+    told, _ = rest.partition("\n\n")[::2]
+    found = re.search(
+        r'curl -H "Content-Type: (\S+)" -d \'(.+)\' \\\n +https://[a-z.]+(/\S+)\n(\{.+), \.\.\.\}',
+        text,
+    )
+    assert found, text
+    kind, body, path, answer = found.groups()
+    (example,) = json.loads(body).values()
+    with house.store() as store:
+        film = {"access": "personal", "max_devices": 1, "origins": ("https://www.example.org",)}
+        house.add_stream(store, *path.split("/")[1:3], **film)
+    until(lambda: everywhere(lambda: house.ask(path.replace("session", ""))[0] == 200))
+    place = path[1:].removesuffix("/session")
+    mine, other = house.issue(place), house.issue(place)
+
+    def ask(text: str, more: str = "") -> tuple[int, dict[str, str], dict[str, Any]]:
+        said = body.replace(example, text).replace("}", f"{more}}}")
+        status, headers, data = house.ask(
+            path, "POST", said, kind, Origin="https://www.example.org"
+        )
+        assert headers["access-control-allow-origin"] == "https://www.example.org"
+        return status, headers, json.loads(data)
+
+    # What it types may be typed, and is none of anybody's: its check characters are right.
+    assert ask(example)[2]["kind"] == "password"
+    status, _, visit = ask(mine)
+    assert status == 200 and set(re.findall(r'"(\w+)": ["1]', answer)) <= set(visit)
+    until(lambda: house.standing(visit) == "open")
+    (replaces,) = re.findall(r'`("replaces": )GRANT`', told)
+    status, _, again = ask(mine, f', {replaces}"{visit["grant"]}"')
+    assert status == 200
+    kinds = set(re.findall(r"`(password|mistyped|devices|tries|later|revoked|kicked|over)`", told))
+    assert len(kinds) == 8 and house.standing(visit) == "over"
+    refused = {each: ask(each) for each in (mine, mine[:-1] + ("A" if mine[-1] != "A" else "B"))}
+    assert [each[2]["kind"] for each in refused.values()] == ["devices", "mistyped"]
+    assert int(refused[mine][1]["retry-after"]) > 0
+    assert house.ask(again["leave"], "POST")[0] == 204
+    until(lambda: ask(mine)[0] == 200, patience=10)
+    assert house.standing(again) == "kicked"
+    visit = ask(other)[2]
+    house.revoke("acme", other)
+    until(lambda: house.standing(visit) == "revoked")
+
+
 def test_who_has_none_gets_nothing(house: House) -> None:
     text = house.issue("acme/course")
     over = house.issue("acme/course", valid_until=1)
@@ -288,6 +337,55 @@ def test_pain_54_revoked_stops_at_the_next_request(either: House) -> None:
         until(lambda visit=visit: either.standing(visit) == "revoked")  # type: ignore[misc]
     assert either.standing(goes_on) == "open"
     assert either.refused("acme/course", text) == "password"
+
+
+@pytest.mark.parametrize(
+    ("encryption", "format"),
+    [("aes-128", "ts"), ("aes-128-per-viewer", "fmp4"), ("none", "fmp4")],
+)
+def test_pain_54_what_was_revoked_opens_no_address_that_was_given_out(
+    house: House, encryption: str, format: str
+) -> None:
+    """Neither the next segment nor any key, whoever's it is, nor anything else of the film."""
+    told = {"attendance": True, "beacons": True, "own_count": True}
+    film = {"encryption": encryption, "format": format, "download": True, **told}
+    with house.store() as store:
+        accepted = {"attendance_purpose": purpose.VERSION}
+        store.set_tenant("acme", accepted, who="test", now=0)
+        house.add_stream(store, "acme", "all", access="personal", **film)
+    until(lambda: everywhere(lambda: house.ask("/acme/all/")[0] == 200))
+    text, other = house.issue("acme/all"), house.issue("acme/all")
+
+    def given_out(visit: dict[str, Any]) -> list[str]:
+        beside = visit["master"].rpartition("/")[0]
+        first = house.ask(visit["master"])[2].decode().splitlines()
+        found = [visit["master"], visit["download"], f"{beside}/count", f"{beside}/frame.mp4"]
+        found += [f"{each}0.mp4" for each in visit["frames"].values()]
+        named = [line for line in first if line[:1] not in ("", "#")]
+        named += [line.split('URI="')[1].split('"')[0] for line in first if "#EXT-X-MEDIA:" in line]
+        for playlist in [urljoin(visit["master"], each) for each in named]:
+            lines = house.ask(playlist)[2].decode().splitlines()
+            uris = [line for line in lines if line[:1] not in ("", "#")]
+            uris += [line.split('URI="')[1].split('"')[0] for line in lines if 'URI="' in line]
+            found += [playlist, *(urljoin(playlist, uri) for uri in uris)]
+        return list(dict.fromkeys(found))
+
+    visit, goes_on = house.let_in("acme/all", text), house.let_in("acme/all", other)
+    theirs = given_out(visit)
+    kinds = {each.rpartition("/")[2].rpartition(".")[2] for each in theirs}
+    assert {"m3u8", "mp4", "ts" if format == "ts" else "m4s"} <= kinds
+    assert any("/key/" in each for each in theirs) is (encryption != "none")
+    assert any("/init" in each for each in theirs) is (format == "fmp4")
+    assert {house.ask(each)[0] for each in theirs} == {200}
+    beacon = json.dumps({"sn": 0, "state": "playing", "playhead_ms": 0, "rate": 1, "hidden": False})
+    assert house.ask(visit["beacon"], "POST", beacon)[0] == 204
+    house.revoke("acme", text)
+    until(lambda: house.standing(visit) == "revoked")
+    refused = [house.ask(each) for each in theirs]
+    refused.append(house.ask(visit["beacon"], "POST", beacon))
+    for status, _, data in refused:
+        assert (status, json.loads(data)["kind"]) == (403, "revoked")
+    assert {house.ask(each)[0] for each in given_out(goes_on)} == {200}
 
 
 def worker_of(node: Node, connection: http.client.HTTPConnection) -> int:

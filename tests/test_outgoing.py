@@ -1185,7 +1185,7 @@ def test_the_viewers_address_is_told_where_the_operator_wants_it() -> None:
     [
         ("203.0.113.7", "203.0.113.0"),
         ("::ffff:203.0.113.7", "203.0.113.0"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("2001:db8:1:f203:4:5:6:7", "2001:db8:1::"),
         ("fe80::1%eth0", "fe80::"),
         # Whoever comes by a unix socket.
         ("unix", None),

@@ -986,6 +986,31 @@ def test_who_looks_for_lost_passwords_looks_at_none_that_is_found(stores: Stores
     assert len(plans) == 2 and all("ix_password_pepper" in each for each in plans)
 
 
+def test_lost_passwords_are_found_on_each_side_of_the_peppers_that_there_are(
+    stores: Stores,
+) -> None:
+    ids = stores.add(*[generate() for _ in range(7)])
+    column = tables.password.c
+    with stores.store.database.writing() as connection:
+        for pepper, id in enumerate(ids, 1):
+            values = {"pepper": pepper}
+            connection.execute(update(tables.password).where(column.id == id).values(values))
+
+    def lost(*peppers: int, most: int = 100) -> list[int]:
+        found = stores.store.viewers.indexed_otherwise(peppers, most)
+        return [ids.index(each.password.id) + 1 for each in found]
+
+    assert lost(2, 4, 5) == [1, 3, 6, 7]
+    assert lost(4) == [1, 2, 3, 5, 6, 7] and lost(7, 1) == [2, 3, 4, 5, 6]
+    assert [lost(2, 4, 5, most=most) for most in range(1, 5)] == [
+        [1],
+        [1, 3],
+        [1, 3, 6],
+        [1, 3, 6, 7],
+    ]
+    assert lost(*range(1, 8)) == []
+
+
 # Whom links and tokens name, and how they are checked
 
 
