@@ -428,6 +428,57 @@ def test_another_tenant_gets_nothing(route: Route, house: House) -> None:
         assert opened.secret != kept
 
 
+# What a path is of, where its first part does not say so itself.
+OF = {"verifiers": "passwords", "organisation": "tenant", "attendance": "evidence"}
+# Parts that want a right of their own, whatever the path is of.
+OWN = {
+    **dict.fromkeys(("report", "receipts", "versions"), "reports:read"),
+    **dict.fromkeys(("erase", "data", "restriction", "restricted"), "passwords:erase"),
+    **dict.fromkeys(("hold", "holds"), "reports:hold"),
+    "evidence": "evidence:read",
+    "seal": "reports:seal",
+}
+# Forms are of who may send them, and of people, tokens and papers nothing is read with less.
+CHANGING = {
+    *("/console/streams", "/console/events/-/new", "/console/verifiers/-/new"),
+    *("/console/passwords/new", "/console/passwords/import", "/console/passwords/{password}"),
+    *("/console/people", "/console/tokens", "/api/v1/tokens"),
+    *("/console/organisation", "/console/organisation/papers/{paper}"),
+}
+OTHERWISE = {
+    # What is sent here is a question, and what comes back is what was made before.
+    **dict.fromkeys(
+        ("/console/passwords", "/console/passwords/cards", "/api/v1/passwords/cards"),
+        "passwords:read",
+    ),
+    **dict.fromkeys(
+        ("/api/v1/streams/{stream}/versions", "/api/v1/events/{event}/versions"), "reports:seal"
+    ),
+    **dict.fromkeys(("/console/evidence", "/api/v1/attendance/checkpoints"), "reports:seal"),
+    "/api/v1/attendance/cosignatures": "tenant:change",
+}
+EVERYBODY = ("openapi.json", "problems", "-", "sign-in", "language")
+WHOEVER_IS_IN = ("", "privacy", "sign-out", "password", "account")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_a_route_takes_the_right_that_its_path_says(route: Route) -> None:
+    """Said here once more, by rules: whoever may read changes nothing, and each thing has a right of its
+    own."""
+    parts = route.path.removeprefix("/api/v1").removeprefix("/console").strip("/").split("/")
+    if parts[0] in EVERYBODY:
+        assert route.needs is ANYBODY
+    elif parts[0] in WHOEVER_IS_IN or (route.method, route.path) == ("GET", "/api/v1/tenant"):
+        assert route.needs is SIGNED_IN
+    else:
+        changes = route.method != "GET" or route.path in CHANGING
+        right = f"{OF.get(parts[0], parts[0])}:{'change' if changes else 'read'}"
+        right = next((OWN[part] for part in reversed(parts) if part in OWN), right)
+        if route.method == "POST":
+            right = OTHERWISE.get(route.path, right)
+        assert route.needs == right
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=named)
 def test_who_lacks_the_right_gets_nothing(route: Route, house: House) -> None:
     if not isinstance(route.needs, Right):
