@@ -240,7 +240,8 @@ def test_a_player_without_the_page_comes_in_as_the_readme_says(house: House) -> 
     kind, body, path, answer = found.groups()
     (example,) = json.loads(body).values()
     with house.store() as store:
-        film = {"access": "personal", "max_devices": 1, "origins": ("https://www.example.org",)}
+        film: dict[str, Any] = {"access": "personal", "max_devices": 1}
+        film["origins"] = ("https://www.example.org",)
         house.add_stream(store, *path.split("/")[1:3], **film)
     until(lambda: everywhere(lambda: house.ask(path.replace("session", ""))[0] == 200))
     place = path[1:].removesuffix("/session")

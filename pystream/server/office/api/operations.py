@@ -24,7 +24,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_orig
 from urllib.parse import urlencode
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct
 
 from pystream.acl.people import Actor
 from pystream.errors import (
@@ -52,7 +52,6 @@ JSON_LINES = "application/jsonl"
 Query = TypeVar("Query")
 Body = TypeVar("Body")
 Item = TypeVar("Item")
-Type = TypeVar("Type")
 Sent = TypeVar("Sent", bound=Struct)
 
 Moment = Annotated[
@@ -460,10 +459,6 @@ def _setting(value: Any) -> Any:
 def as_file(name: str) -> tuple[str, str]:
     """The field that has a browser save the answer under a name (RFC 6266)."""
     return "Content-Disposition", f'attachment; filename="{name}"'
-
-
-def is_given(value: Type | UnsetType) -> bool:
-    return value is not UNSET
 
 
 # Pages

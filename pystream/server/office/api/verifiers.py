@@ -15,7 +15,7 @@ from pystream.acl.entrances.verifiers import (
     new_name,
     new_secret,
 )
-from pystream.errors import InvalidValue, OutgoingError
+from pystream.errors import InvalidValue, OutgoingError, Said
 from pystream.server.office.api.operations import (
     Call,
     Given,
@@ -275,7 +275,7 @@ def add(call: Call[NoQuery, NewVerifier]) -> Given:
     if is_made:
         values["secret"] = new_secret(call.body.kind)
     if "url" in values:
-        _check_url(call.office, values["url"])
+        check_url(call.office, values["url"])
     store, verifier = call.office.store, Verifier(**values)
     made = store.verifiers(call.office.keys).add(
         call.tenant_id,
@@ -319,12 +319,12 @@ def _view(each: Configured, names: Mapping[int, str]) -> VerifierView:
     )
 
 
-def _check_url(office: Office, url: str) -> None:
+def check_url(office: Office, url: str) -> None:
     """Raises `InvalidValue` for what could never be called."""
     # It brings a client along, which few need.
-    from pystream.server.outgoing import check_url
+    from pystream.server import outgoing
 
     try:
-        check_url(url, office.outgoing())
+        outgoing.check_url(url, office.outgoing())
     except OutgoingError as error:
-        raise InvalidValue(f"url: {error}") from None
+        raise InvalidValue(Said("unreachable", str(error), of="url")) from None

@@ -631,10 +631,6 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "{count} Passwörter können importiert werden.",
     ),
     "import_sound_one": ("1 password can be imported.", "1 Passwort kann importiert werden."),
-    "import_wrong": (
-        "Nothing was imported, because this is wrong:",
-        "Nichts wurde importiert, weil das falsch ist:",
-    ),
     "import_warned": (
         "These passwords can be guessed ({count}). Better have some made here.",
         "Diese Passwörter sind erratbar ({count}). Besser, Sie lassen hier welche anlegen.",
@@ -666,7 +662,6 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "it is too much like others of the list",
         "es ist anderen der Liste zu ähnlich",
     ),
-    "shared_kind": ("one password for all viewers", "ein Passwort für alle Zuschauer"),
     # Events
     "events": ("Events", "Veranstaltungen"),
     "event": ("Event", "Veranstaltung"),

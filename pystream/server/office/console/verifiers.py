@@ -22,9 +22,10 @@ from pystream.acl.entrances.verifiers import (
     settings_of,
 )
 from pystream.acl.people import Actor
-from pystream.errors import Exists, InvalidValue, NotFound, OutgoingError, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 from pystream.server.http import HttpError
 from pystream.server.office import console
+from pystream.server.office.api.verifiers import check_url
 from pystream.server.office.console import pages
 from pystream.server.office.values import Office, Reply, Request
 
@@ -86,7 +87,7 @@ def _verifier(office: Office, form: Mapping[str, str]) -> tuple[Verifier, bool]:
     if is_made:
         values["secret"] = new_secret(kind)
     if "url" in values:
-        _check_url(office, values["url"])
+        check_url(office, values["url"])
     return Verifier(kind=kind, **values), is_made
 
 
@@ -97,17 +98,6 @@ def _value(name: str, text: str) -> Any:
     if not (text.isascii() and text.isdigit() and len(text) < 6):
         raise InvalidValue(Said("number", "a whole number is wanted", of=name))
     return int(text)
-
-
-def _check_url(office: Office, url: str) -> None:
-    """Raises `InvalidValue` for what could never be called."""
-    # It brings a client along, which few need.
-    from pystream.server.outgoing import check_url
-
-    try:
-        check_url(url, office.outgoing())
-    except OutgoingError as error:
-        raise InvalidValue(Said("unreachable", str(error), of="url")) from None
 
 
 def _added(office: Office, actor: Actor, stream: str, name: str, verifier: Verifier) -> Configured:
