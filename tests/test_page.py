@@ -261,6 +261,7 @@ def test_its_address_without_the_slash_leads_to_it(server: Server) -> None:
     # A link's signature stands there.
     fields = server.get("/acme/film?token=a%2Fb&expires=1")[1]
     assert urljoin("/acme/film", fields["location"]) == "/acme/film/?token=a%2Fb&expires=1"
+    assert fields["cache-control"] == "private, no-store"
 
 
 def test_below_a_prefix_all_addresses_hold() -> None:

@@ -1448,7 +1448,8 @@ def test_nginx_as_the_example_has_it(node: Node) -> None:
     user = "user root;\n" if os.geteuid() == 0 else ""
     (here / "nginx.conf").write_text(
         f"{user}daemon off; pid {here}/nginx.pid; events {{}}\n"
-        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};\n{text} }} }}\n"
+        f"http {{ access_log {here}/access.log; error_log {here}/error.log; {temporary}"
+        f" server {{ listen 127.0.0.1:{port};\n{text} }} }}\n"
     )
     # What the example says of the settings.
     wanted = re.search(r"\[server\]\n((?:# .*\n)+)", text)
@@ -1480,9 +1481,15 @@ def test_nginx_as_the_example_has_it(node: Node) -> None:
         assert status == 200 and len(body) == int(headers["content-length"]) > 50_000
         status, _, body = node.get("/.well-known/pystream-privacy.json?tenant=acme")
         assert status == 200 and json.loads(body)["format"] == "pystream-privacy 1"
+        assert node.stop() == 0
+        for gone in (path, "/.well-known/pystream-privacy.json"):
+            assert node.get(gone)[0] == 502
     finally:
         proxy.terminate()
         proxy.wait()
+    # Neither who was there, nor what lets in.
+    kept = [(here / name).read_text() for name in ("access.log", "error.log")]
+    assert kept[0] == "" and path.split("/")[3] not in kept[1] and "client:" not in kept[1]
 
 
 # systemd

@@ -511,7 +511,9 @@ class Answers:
         if kind is Kind.UNSLASHED:
             # Relative to its last element, and so below whatever prefix a proxy has put before.
             query = f"?{request.query}" if request.query else ""
-            headers = [("Location", f"{asked.stream}/{query}"), ("Content-Length", "0")]
+            # A link's signature stands there, where one does.
+            kept = [_NO_STORE] if query else []
+            headers = [("Location", f"{asked.stream}/{query}"), *kept, ("Content-Length", "0")]
             return Answer(308, headers)
         if kind is Kind.ENTRANCE:
             if stream.settings.access not in ("open", "signed"):
