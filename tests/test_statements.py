@@ -309,6 +309,7 @@ SAID: list[tuple[str, Facts, str, str, str]] = [
     ("no log", facts(), "measures", "keine Zeile je Anfrage", "no line for a request"),
     ("tls", facts(tls=True), "measures", "TLS 1.2 und 1.3", "TLS 1.2 and 1.3"),
     ("proxy", facts(proxied=True), "measures", "Proxy des Betreibers", "proxy of the operator's"),
+    ("its log", facts(proxied=True), "measures", "was sein Protokoll enthält", "what its log has"),
     ("neither", facts(), "measures", "spricht kein HTTPS", "speaks no HTTPS"),
     (
         "database",

@@ -128,8 +128,9 @@ def _transfer(facts: Facts, language: str) -> list[Said]:
     elif practice.proxied:
         found.append(
             (
-                "HTTPS spricht ein vorgeschalteter Proxy des Betreibers [welcher].",
-                "HTTPS is spoken by a proxy of the operator's in front [which one].",
+                "HTTPS spricht ein vorgeschalteter Proxy des Betreibers [welcher, und was sein Protokoll"
+                " enthält].",
+                "HTTPS is spoken by a proxy of the operator's in front [which one, and what its log has].",
             )
         )
     else:
