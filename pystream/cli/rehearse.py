@@ -266,9 +266,11 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
     if options.until_it_breaks and foreseen is not None:
         # Where not all of them hold, it breaks somewhere below.
         most = min(wanted * _FURTHEST, _MOST) if holds else stages[-1].viewers - 1
-        more = max(foreseen / _STEP**4, max((each.viewers for each in well), default=0) * _STEP)
-        while round(more) <= most and play(round(more)):
-            more *= _STEP
+        held = max((each.viewers for each in well), default=0)
+        more = max(round(foreseen / _STEP**4), round(held * _STEP), held + 1)
+        while more <= most and play(more):
+            # A twentieth of a few is nobody.
+            more = max(round(more * _STEP), more + 1)
     alone = tuple(stages)
     attacked = play(wanted, options.attack) if holds and options.attack else None
     return {
