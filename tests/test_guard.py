@@ -474,6 +474,30 @@ def test_a_source_climbs_the_ladder_and_its_neighbours_do_not(node: Node) -> Non
     assert b"pystream_bans_total 1\n" in text
 
 
+class Talk:
+    """A connection from `source`, on which bytes are sent as they are given."""
+
+    def __init__(self, node: Node, source: str) -> None:
+        self.peer = socket.create_connection(("127.0.0.1", node.port), PATIENCE, (source, 0))
+        self.answers = self.peer.makefile("rb")
+
+    def asks(self, data: bytes, answers: int = 1, *, bodies: bool = True) -> list[bytes]:
+        """The statuses of so many answers."""
+        self.peer.sendall(data)
+        return [self._status(bodies) for _ in range(answers)]
+
+    def _status(self, has_body: bool) -> bytes:
+        status = self.answers.readline()[9:12]
+        fields = http.client.parse_headers(self.answers)
+        length = int(fields["Content-Length"]) if has_body else 0
+        assert len(self.answers.read(length)) == length
+        return status
+
+    def close(self) -> None:
+        self.answers.close()
+        self.peer.close()
+
+
 def test_what_is_asked_again_word_for_word_is_refused_as_long_as_nothing_comes_between(
     node: Node,
 ) -> None:
@@ -481,22 +505,40 @@ def test_what_is_asked_again_word_for_word_is_refused_as_long_as_nothing_comes_b
     start(node, "workers = 1\n", few)
     request = b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n"
     other = b"GET /t/x/acme/film/master.m3u8 HTTP/1.1\r\nHost: a\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", node.port), PATIENCE, ("127.0.0.5", 0)) as peer:
-        answers = peer.makefile("rb")
+    with_body = b"GET /none HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+    first, rest = request[:20], request[20:]
+    with closing(Talk(node, "127.0.0.5")) as one, closing(Talk(node, "127.0.0.6")) as another:
 
-        def asked(data: bytes) -> bytes:
-            peer.sendall(data)
-            status = answers.readline()[9:12]
-            fields = http.client.parse_headers(answers)
-            answers.read(int(fields["Content-Length"]))
-            return status
+        def asked(data: bytes, answers: int = 1, **how: bool) -> list[bytes]:
+            """Each time after a refusal, so that what was refused is what is remembered."""
+            assert one.asks(request) == [b"503"]
+            return one.asks(data, answers, **how)
 
-        refused = [b"503"] * 3
-        assert [asked(request) for _ in range(5)] == [b"404", b"404", *refused]
-        # Of another kind, and of its own budget; then the first one once more.
-        assert [asked(other), asked(request), asked(request)] == [b"403", b"503", b"503"]
-        # Behind half a head the same bytes are something else.
-        assert asked(request[:-2] + request) == b"400"
+        assert [*one.asks(request), *one.asks(request)] == [b"404"] * 2
+        assert asked(request) == [b"503"]
+        # Of another kind, and of its own budget.
+        assert asked(other) == [b"403"]
+        # At once, or with a body behind it; and a head alone has none.
+        assert asked(3 * request, 3) == [b"503"] * 3
+        assert [*asked(with_body), *asked(with_body + request, 2)] == [b"503"] * 3
+        head = request.replace(b"GET", b"HEAD")
+        assert asked(head, bodies=False) == asked(2 * head, 2, bodies=False)[:1] == [b"503"]
+
+        def begins() -> None:
+            """With the first half, which is read by the time that somebody else is answered."""
+            asked(first, 0)
+            another.asks(request)
+
+        # In two pieces it is the same.
+        begins()
+        assert one.asks(rest) == [b"503"]
+        # Behind half a head it is something else.
+        begins()
+        assert one.asks(request) == [b"400"]
+    with closing(Talk(node, "127.0.0.5")) as one:
+        # As it is behind what would have been a body.
+        assert one.asks(request) == one.asks(request + b"hello") == [b"503"]
+        assert one.asks(request) == [b"501"]
 
 
 @pytest.mark.slow
@@ -515,6 +557,35 @@ def test_who_is_only_sent_to_https_is_counted_too(node: Node) -> None:
         with closing(come):
             statuses.append(fetch(come, "/acme/film/master.m3u8")[0])
     assert statuses == [308, 308, 308, 503, 503]
+
+
+@pytest.mark.slow
+@pytest.mark.needs("openssl")
+def test_who_comes_by_the_wrong_way_makes_a_mistake(node: Node) -> None:
+    certificate(node.folder, "film.example")
+    tls = f"[tls]\nlisten = ['127.0.0.1:{free_port()}']\nredirect = true\n"
+    tls += "[[tls.certificates]]\ncertificate = 'film.example.pem'\nkey = 'film.example.key'\n"
+    few = (
+        "[guard]\nexempt = []\nerrors = '2 at once, 1 a minute'\nslowed = '1 at once, 1 a minute'\n"
+    )
+    start(node, "workers = 1\ntrusted_proxies = ['127.0.0.9']\n", few + tls)
+    # Nobody can say where it is to go.
+    without_host = b"GET /acme/film/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    with closing(Talk(node, "127.0.0.6")) as one:
+        found = [one.asks(without_host)[0] for _ in range(4)]
+        assert found == [b"400", b"400", b"503", b"429"]
+        # With which the connection has ended.
+        with suppress(ConnectionError):
+            one.peer.sendall(without_host)
+        assert not one.answers.read()
+    # Of fields that contradict each other any may be made up: of neither address is it a mistake.
+    both = b"GET /none HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.8\r\n\r\n"
+    https = b"\r\nX-Forwarded-Proto: https\r\n\r\n"
+    with closing(Talk(node, "127.0.0.9")) as proxy:
+        assert {proxy.asks(both)[0] for _ in range(9)} == {b"400"}
+        for client in (b"192.0.2.7", b"192.0.2.8"):
+            only = b"GET /none HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: " + client + https
+            assert proxy.asks(only) == [b"404"]
 
 
 @pytest.mark.slow

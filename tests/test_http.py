@@ -561,6 +561,23 @@ def test_what_only_looks_like_the_last_head(data: bytes) -> None:
         assert read([first, data, data]) == read([first + data + data])
 
 
+@pytest.mark.parametrize("target", [b"/b", b"/%62", b"/b?c", b"/b?", b"/b%3F", b"/b/"])
+@pytest.mark.parametrize("fields", [(), (b"Content-Length: 0",), (b"Connection: close",)])
+def test_the_bytes_of_a_request_are_no_other_request(
+    target: bytes, fields: tuple[bytes, ...]
+) -> None:
+    protocol = Protocol()
+    (request,) = protocol.feed(get(*fields, target=target))
+    said = protocol.bytes_of(request)
+    assert said is not None or b"?" in target or b"%" in target or fields
+    if said is not None:
+        (again,) = Protocol().feed(said)
+        assert (again.path, again.query) == (request.path, request.query)
+    # Nor are they any while something else is on its way.
+    protocol.feed(b"G")
+    assert protocol.bytes_of(request) is None
+
+
 def test_what_looks_like_the_last_head_in_another_place() -> None:
     """A head whose body is yet to come, a body, the rest of another head."""
     whole = get(target=b"/b")

@@ -613,14 +613,14 @@ class Connections:
         connection.deadline = _NEVER
         connection.waiting = ""
         begun = time.monotonic()
-        known, turned_away = connection.sender, None
+        known, wrong = connection.sender, None
         if known is not None and known[0] is request.fields:
             _, request.peer, request.secure = known
         else:
-            turned_away = self._turned_away(connection, request)
+            wrong = self._turned_away(connection, request)
         refused = self._too_often(request)
         if refused is None:
-            answer = turned_away or self._asked(request)
+            answer = self._asked(request) if wrong is None else self._wrong(request, wrong)
         elif (
             request.method == "GET"
             and request.keep_alive
@@ -671,7 +671,8 @@ class Connections:
 
     @staticmethod
     def _bug(request: Request, error: BaseException) -> Answer:
-        # Not Exception: a panic of the core is none (PyO3's PanicException).
+        # Not Exception: a panic of the core is none (PyO3's PanicException). No mistake of the source's: what
+        # it has asked for was counted as every request is.
         log.error("bug", kind=request.kind, **log.fault(error))
         return failure(HttpError(500, "the server has a bug, which its log tells of"))
 
@@ -716,9 +717,10 @@ class Connections:
             await trio.sleep(min(wait, end - now))
         return answer
 
-    def _turned_away(self, connection: _Connection, request: Request) -> Answer | None:
-        """The answer to a request that has come by the wrong way; None where it is right, and
-        knows then who sent it."""
+    def _turned_away(self, connection: _Connection, request: Request) -> HttpError | None:
+        """What is wrong with the way by which a request has come; None where it is right, and knows then who
+        sent it. Who that is where a proxy's fields cannot be read, nobody knows: each may be the viewer's own
+        work, and name somebody else. So then it is the proxy, which is never limited."""
         edge = connection.edge
         try:
             edge.locate(request, connection.address, connection.secure)
@@ -729,11 +731,20 @@ class Connections:
             if (place := edge.redirection(request)) is not None:
                 raise HttpError(308, "this is served by HTTPS", (("Location", place),))
         except HttpError as error:
-            return failure(error)
+            return error
         if edge.https_port is None or request.secure:
             # All that may turn the next one away is in its fields.
             connection.sender = request.fields, request.peer, request.secure
         return None
+
+    def _wrong(self, request: Request, error: HttpError) -> Answer:
+        """The answer to a request that has come by the wrong way."""
+        refusal = None
+        if error.status >= 400 and self._limiter is not None:
+            refusal = self._limiter.erred(request.peer)
+        if refusal is None:
+            return failure(error)
+        return failure(refusal)._replace(closes=refusal.closes)
 
     def _respond(
         self,

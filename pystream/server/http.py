@@ -399,6 +399,8 @@ class Protocol:
         last = self._last
         if last is None or last.fields is not request.fields or self.more or self._data:
             return None
+        if request.query:
+            return None
         data = last.begin + request.path.encode() + last.text
         is_it = (
             len(data) <= _REMEMBERED and _same_but_path(data, last, self._limits) == request.path
