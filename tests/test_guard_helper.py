@@ -150,6 +150,12 @@ def test_bans_are_of_sources_and_networks_and_end(guard: Guarding) -> None:
     until(lambda: guard.stats()["bans"] == 3)
     until(lambda: not guard.elements("ban4"))
     guard.ask(unban("192.0.2.7"))
+    # And all of them at once; what else there is stays.
+    guard.ask(lambda helper: helper.protect(MINE), lambda helper: helper.mode("tight"))
+    guard.ask(Helper.unban_all)
+    assert guard.stats()["bans"] == 0
+    assert not any(guard.elements(f"ban{name}") for name in ("6", "4_around", "6_around"))
+    assert (guard.stats()["protects"], guard.stats()["mode"]) == (str(MINE), "tight")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +168,9 @@ def test_bans_are_of_sources_and_networks_and_end(guard: Guarding) -> None:
         ("ban 2001:db8::1 60", "/48"),
         ("ban 192.0.2.1/24 60", "no prefix"),
         ("ban 192.0.2.1;flush 60", "no prefix"),
+        ("ban fe80::%eth0/64 60", "no prefix"),
+        ("ban 2001:db8::%x\t}\nflush\truleset\n#/64 60", "no prefix"),
+        ("protect 80 but 2001:db8::%x\t}\nflush\truleset\n#/64", "no prefix"),
         ("ban 192.0.2.1 0", "from 1 to 86400"),
         ("ban 192.0.2.1 86401", "from 1 to 86400"),
         ("ban 192.0.2.1 ١", "from 1 to 86400"),

@@ -72,7 +72,7 @@ from tests.oracles import traces
 from tests.oracles.traces import Secret, in_files
 from tests.test_cli_store import done, here, refused
 from tests.test_cli_store import told as cli
-from tests.test_guard_helper import guarding
+from tests.test_guard_helper import ban, guarding
 from tests.test_outgoing import LOOPBACK, Authority, Names, Site, jumping, run, running
 from tests.test_serve import BUSY, SAMPLE, SERVE, Node, environment, fetch, node_in
 from tests.test_syn import PORT, serving
@@ -640,6 +640,20 @@ def test_a_flood_of_new_sources_hides_nobody(monkeypatch: pytest.MonkeyPatch) ->
     assert finding.offenders == [HALL]
 
 
+def test_what_is_heard_before_a_late_look_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detecting, "_MOST_HEARD", 10)
+    detector = Watching().detector
+    detector.hear([(HALL, told(probes=400))])
+    for n in range(9):
+        detector.hear([(f"2001:db8::{n}:{k}", told(probes=90)) for k in range(20)])
+    detector.hear([(HALL, told(probes=400))])
+    (finding,) = detector.look()
+    assert len(finding.counts) == 10 and finding.counts[HALL] == {"probes": 800}
+    # The next look has room again.
+    detector.hear([(OTHER, told(probes=800))])
+    assert detector.look()[0].offenders == [OTHER]
+
+
 def test_syns_are_told_of_who_did_not_answer_at_two_looks() -> None:
     watching = Watching()
     assert watching.second({}, flood=False, half_open=[HALL]) == []
@@ -1155,6 +1169,9 @@ def test_the_operators_webhook_is_told_without_an_address(tmp_path: Path) -> Non
     stores.close()
 
 
+STOPPED = "attackers-stopped"
+
+
 @pytest.mark.slow
 def test_where_nothing_can_be_kept_attackers_are_stopped_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -1174,6 +1191,8 @@ def test_where_nothing_can_be_kept_attackers_are_stopped_all_the_same(
     run(main)
     assert (board.attacks().limited, board.bans()) == (1, 1)
     assert "incidents-not-kept" in caplog.text
+    (said,) = (vars(each)["fields"] for each in caplog.records if each.getMessage() == STOPPED)
+    assert said == {"id": None, "kind": "probing", "limited": 1, "banned": 0}
     stores.close()
 
 
@@ -1298,6 +1317,12 @@ def test_a_ban_is_the_kernels_as_well_for_as_long(machine: Lab, tmp_path: Path) 
         # It ends there when it ends here.
         until(lambda: not guard.elements("ban4"))
         until(lambda: guard.stats()["bans"] == 0)
+        # Or when nobody is to be refused any more.
+        guard.ask(ban("198.19.0.78", 86_400))
+        node.configure(LADDER + 'http = "dry-run"\n')
+        node.signal(signal.SIGHUP)
+        until(lambda: not guard.elements("ban4"))
+        assert guard.stats()["bans"] == 0
         assert "198.19" not in node.said() + guard.log.read_text()
 
 

@@ -162,6 +162,7 @@ def test_settings_are_frozen() -> None:
             "network is 10.0.0.0/8",
         ),
         ("[server]\ntrusted_proxies = ['a']", 2, "server.trusted_proxies[0]", "'a'"),
+        ("[guard]\nexempt = ['fe80::%eth0/64']", 2, "guard.exempt[0]", "an interface"),
         # Whole statements, wherever they begin and end
         ("server.listen = [\n'a:1',\n'a'\n]", 1, "server.listen[1]", '"host:port"'),
         ("[server]\nlisten = [\n'a:1', # ]\n\n'a:2']\nworkers=-1", 6, "server.workers", ">= 0"),

@@ -89,6 +89,9 @@ class Network:
     __slots__ = ("network",)
 
     def __init__(self, text: str) -> None:
+        if "%" in text:
+            # RFC 4007 11: of this machine alone, and of no peer is it known.
+            raise ValueError(f"{text!r} names an interface, which no address here does")
         self.network = None if text == UNIX else ipaddress.ip_network(text, strict=False)
         if self.network and "/" in text and ipaddress.ip_interface(text).ip != self.network[0]:
             raise ValueError(f"{text!r} has host bits set: the network is {self.network}")

@@ -44,6 +44,10 @@ class Helper:
         """Ends a ban, if there is one."""
         await self._ask(f"unban {prefix}")
 
+    async def unban_all(self) -> None:
+        """Ends all bans."""
+        await self._ask("unban all")
+
     async def protect(self, protected: Protected) -> None:
         """Says which ports are the server's, and whom nothing limits."""
         await self._ask(f"protect {protected}")

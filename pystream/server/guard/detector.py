@@ -41,6 +41,8 @@ _WRONG_FOR_RIGHT = 4
 _LEAST_SHARE = 20
 _LEAST_TO_MATCH = 5.0
 _MOST_SOURCES = 65_536
+# Addresses that are heard of between two looks, which are further apart where the store takes its time.
+_MOST_HEARD = 65_536
 # Addresses in an incident: of the rest, it is not told who they are.
 _MOST_MATCHED = 20_000
 
@@ -132,6 +134,7 @@ class Detector:
         # Those that take part in what is going on, by kind, and of each what it has done since the last look.
         self._matched: dict[Kind, set[str]] = {}
         self._heard: dict[str, dict[str, list[int]]] = {}
+        self._addresses = 0
         self._half_open: set[str] = set()
 
     def hear(self, sources: Sequence[tuple[str, list[int]]]) -> None:
@@ -139,17 +142,21 @@ class Detector:
         for address, counts in sources:
             if any(address in network for network in self.exempt):
                 continue
-            of_source = self._heard.setdefault(place_of(address), {})
-            known = of_source.get(address)
-            of_source[address] = (
-                counts if known is None else [a + b for a, b in zip(known, counts, strict=True)]
-            )
+            place = place_of(address)
+            known = self._heard.get(place, {}).get(address)
+            if known is not None:
+                counts = [a + b for a, b in zip(known, counts, strict=True)]
+            elif self._addresses < _MOST_HEARD:
+                self._addresses += 1
+            else:
+                continue
+            self._heard.setdefault(place, {})[address] = counts
 
     def look(self, flood: bool = False, half_open: Iterable[str] = ()) -> list[Finding]:
         """What is an attack, of what was heard since the last time. `flood`: the kernel tells of one of SYNs,
         and `half_open` are addresses that have not answered yet."""
         now = self._clock()
-        heard, self._heard = self._heard, {}
+        heard, self._heard, self._addresses = self._heard, {}, 0
         sums = {place: _sum(by_address.values()) for place, by_address in heard.items()}
         for place, counts in sums.items():
             self._count(place, counts, now)

@@ -5,7 +5,7 @@ It listens at a unix socket, hears one line a connection and answers with one:
     protect PORT... but PREFIX...    whose ports they are, and whom nothing limits
     mode normal|tight                how many SYNs a source may send
     ban PREFIX SECONDS               an address, a /24, a /64 or a /48; again: until then
-    unban PREFIX
+    unban PREFIX|all
     stats                            what it counts, and what it was told, as JSON
 
 and each is answered with `ok`, or with `error` and a sentence. It asks the kernel as which user the peer
@@ -115,6 +115,8 @@ class Rules:
                 self._switch(mode)
             case "ban", [prefix, seconds]:
                 self._ban(_banned(prefix), _number(seconds, LONGEST_BAN_S))
+            case "unban", ["all"]:
+                self._unban_all()
             case "unban", [prefix]:
                 self._unban(_banned(prefix))
             case "stats", []:
@@ -161,6 +163,14 @@ class Rules:
             with suppress(GuardError):
                 self._kernel.run(nftables.unbanned(prefix))
 
+    def _unban_all(self) -> None:
+        self._bans = {}
+        try:
+            self._kernel.run(nftables.freed())
+        except GuardError:
+            # Its table is gone.
+            self._install()
+
     def _stats(self) -> dict[str, Any]:
         now = self._clock()
         try:
@@ -194,6 +204,9 @@ def _banned(text: str) -> Prefix:
 
 
 def _prefix(text: str) -> Prefix:
+    # ipaddress takes anything for the zone of an IPv6 address (RFC 4007 11), and would hand it on.
+    if "%" in text:
+        raise Refused("this is no prefix")
     try:
         return ip_network(text)
     except ValueError:

@@ -9,7 +9,8 @@ the kernel's helper as well, where there is one, for the same time. SYNs alone l
 Nothing of it is done silently: it is in the log, in the metrics and told to the operator's webhook, without
 any address.
 
-Where the store cannot be written, nothing is kept; what is done about an attack is done all the same.
+Where the store cannot be written, nothing is kept; what is done about an attack is done all the same, and the
+log and the metrics tell of it.
 """
 
 from __future__ import annotations
@@ -101,6 +102,8 @@ class Incidents:
         self._client: Client | None = None
         self._calls, self._to_call = trio.open_memory_channel[tuple[str, bytes]](_MOST_CALLS)
         self._current: dict[Kind, _Current] = {}
+        # Those that could not be opened: what is done about them is told.
+        self._unkept: dict[Kind, _Current] = {}
         self._bans: list[tuple[str, int]] = []
         # What would be done is decided in a table of its own.
         self._own_table = _core.Gcra.create(_PRIVATE_TABLE_BYTES)
@@ -172,6 +175,8 @@ class Incidents:
                 await self.take(finding, dict(bans))
         for address, seconds in bans:
             await self._ban_in_kernel(address, seconds)
+        if self.settings.guard.http != "on":
+            await self._free_in_kernel()
         now = trio.current_time()
         if now - self._flushed >= FLUSH_SECONDS:
             self._flushed = now
@@ -200,11 +205,10 @@ class Incidents:
             # Who does not listen to refusals is banned by whoever refuses.
             for address in finding.offenders:
                 await self._escalate(current, address, now)
-        if current.incident is not None:
-            if current.is_new:
-                current.is_new = False
-                self._call("incident-opened", self._known(current, current.incident))
-            self._tell_done(current, current.incident)
+        if current.incident is not None and current.is_new:
+            current.is_new = False
+            self._call("incident-opened", self._known(current, current.incident))
+        self._tell_done(current, finding.kind)
 
     async def _incident(self, finding: Finding) -> _Current:
         """The one that is open, or is opened now; one that nobody will keep, where that cannot be."""
@@ -215,7 +219,7 @@ class Incidents:
             return await self._open(finding)
         except PystreamError as error:
             log.lasting("incidents-not-kept", error, say=log.error)
-            return _Current(None)
+            return self._unkept.setdefault(finding.kind, _Current(None))
 
     async def _open(self, finding: Finding) -> _Current:
         rule, scope = finding.rule, finding.scope
@@ -223,6 +227,7 @@ class Incidents:
         opened = partial(self._store.open, finding.kind, rule, scope, dry_run=dry_run, now=now)
         incident = await trio.to_thread.run_sync(opened)
         current = self._current[finding.kind] = _Current(incident)
+        self._unkept.pop(finding.kind, None)
         self._board.set_open(self._current)
         if incident.opened_at < now:
             # Another node is attacked in the same way, or an earlier writer has opened it.
@@ -247,6 +252,8 @@ class Incidents:
         now: int,
         done: str = "",
     ) -> None:
+        if current.incident is None:
+            return
         if len(current.addresses) < _MOST_ADDRESSES:
             current.addresses.add(address)
         if address not in current.waiting and len(current.waiting) >= _MOST_WAITING:
@@ -286,7 +293,7 @@ class Incidents:
     def _dry(self) -> dict[str, bool]:
         return {} if self._acts else {"dry_run": True}
 
-    def _tell_done(self, current: _Current, incident: Incident) -> None:
+    def _tell_done(self, current: _Current, kind: Kind) -> None:
         """Of limits and bans, how many there were: at once, and then once a minute."""
         now = trio.current_time()
         if not current.done or now - current.told_at < _QUIET_SECONDS:
@@ -294,14 +301,11 @@ class Incidents:
         done, current.done = current.done, Counter()
         current.told_at = now
         counts = {"limited": done["limited"], "banned": done["banned"]}
-        log.warning(
-            "attackers-stopped",
-            id=incident.id,
-            kind=str(incident.kind),
-            **counts,
-            **self._dry(),
-        )
-        self._call("attackers-stopped", self._known(current, incident), **counts)
+        incident = current.incident
+        id = None if incident is None else incident.id
+        log.warning("attackers-stopped", id=id, kind=str(kind), **counts, **self._dry())
+        if incident is not None:
+            self._call("attackers-stopped", self._known(current, incident), **counts)
 
     async def _ban_in_kernel(self, address: str, seconds: int) -> None:
         """Where there is a helper. The kernel ends the ban by itself, when it ends here."""
@@ -311,6 +315,15 @@ class Incidents:
             await self._helper.ban(source(address), seconds)
         except (GuardError, ValueError) as error:
             log.lasting("kernel-ban-not-set", error)
+
+    async def _free_in_kernel(self) -> None:
+        """Ends what an earlier setting has begun: nobody is shut out any more."""
+        if not self._board.syns().bans:
+            return
+        try:
+            await self._helper.unban_all()
+        except GuardError as error:
+            log.lasting("kernel-bans-not-ended", error)
 
     # The store
 

@@ -167,6 +167,11 @@ def unbanned(prefix: Prefix) -> str:
     return _element("delete", prefix)
 
 
+def freed() -> str:
+    """No bans any more."""
+    return "".join(f"flush set {TABLE} {name}\n" for name in _BANS.values())
+
+
 def removed() -> str:
     """No table any more, whether or not there is one."""
     return f"table {TABLE} {{ }}\ndelete table {TABLE}\n"
