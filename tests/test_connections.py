@@ -34,6 +34,7 @@ from pystream.server import log
 from pystream.server.answers import Answer, Due
 from pystream.server.connections import Connections, Handshakes, Limits
 from pystream.server.edge import Edge, address_of, load_tls
+from pystream.server.guard.limiter import Limiter
 from pystream.server.http import Request
 from pystream.server.settings import Certificate, Network
 from tests.waiting import pause, until
@@ -138,13 +139,15 @@ async def later(request: Request) -> Answer:
 class Server:
     """Connections in a thread of their own: HTTP on `port`, HTTPS on `tls_port`, and a unix socket."""
 
-    def __init__(self, folder: Path, limits: Limits, edge: Edge) -> None:
+    def __init__(
+        self, folder: Path, limits: Limits, edge: Edge, limiter: Limiter | None = None
+    ) -> None:
         self.meter = meter = _core.Meter(_core.Meter.create(64))
         self.delivery = delivery = _core.Delivery(64 * 1024, 30_000)
         self.ended: list[tuple[str | None, bool]] = []
         self.broken: list[tuple[str | None, str, str | None]] = []
         self.connections = Connections(
-            answer, delivery, meter, limits, edge, self.end, self.break_off
+            *(answer, delivery, meter, limits, edge, self.end, self.break_off), limiter=limiter
         )
         self.clear = socket.create_server(("127.0.0.1", 0))
         self.tls = socket.create_server(("127.0.0.1", 0))
@@ -198,9 +201,12 @@ def rest(peer: socket.socket) -> bytes:
 
 @contextmanager
 def serving(
-    folder: Path, limits: Limits | None = None, edge: Edge | None = None
+    folder: Path,
+    limits: Limits | None = None,
+    edge: Edge | None = None,
+    limiter: Limiter | None = None,
 ) -> Iterator[Server]:
-    server = Server(folder, limits or Limits(), edge or Edge())
+    server = Server(folder, limits or Limits(), edge or Edge(), limiter)
     started = threading.Event()
     failed: list[BaseException] = []
     scope = trio.CancelScope()

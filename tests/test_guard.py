@@ -24,12 +24,14 @@ import pytest
 from pystream import _core
 from pystream.acl.store import Store
 from pystream.acl.streams import Stream, StreamSettings
+from pystream.server import http as wire
+from pystream.server.connections import Limits
 from pystream.server.gauges import Board
 from pystream.server.guard.limiter import TABLE_BYTES, Limiter, Refusal
 from pystream.server.routes import Kind
 from pystream.server.settings import Budget, Guard, Network, load
 from tests.free_ports import free_port
-from tests.test_connections import certificate, over_tls, trusting
+from tests.test_connections import certificate, over_tls, serving, trusting
 from tests.test_serve import SAMPLE, Node, fetch, node_in
 from tests.waiting import PATIENCE, until
 
@@ -398,6 +400,20 @@ def test_a_crowd_behind_one_address_is_never_slowed(viewers: int, plays: Any) ->
         if kind in (Kind.PLAYLIST, Kind.SEGMENT, Kind.KEY, Kind.INIT):
             limiter.granted(HOST, viewer.to_bytes(16, "big"), FILM, kind)
     assert node.board.totals().guarded == {"slowed": 0, "refused": 0, "banned": 0}
+
+
+# Connections.
+
+
+def test_that_there_is_no_room_for_a_body_is_no_mistake_of_who_brings_it(tmp_path: Path) -> None:
+    few = Guard(exempt=(), errors=FEW.errors)
+    room = wire.Limits(body=10, long_bodies=wire.LongBodies(lambda method, path: 1000, 0))
+    long = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+    limits, limiter = Limits(request=room), Shared(few).limiter()
+    with serving(tmp_path, limits, limiter=limiter) as server:
+        assert all(b"too many long bodies" in server.raw(long) for _ in range(3))
+        said = [server.raw(b"GET\r\n\r\n")[9:12] for _ in range(3)]
+    assert said == [b"400", b"503", b"503"]
 
 
 # The real server.

@@ -534,6 +534,7 @@ def test_a_source_that_goes_on_is_noticed_and_its_neighbour_is_not(kind: Kind) -
     much = 2 * budget.at_once
     (finding,) = watching.second({HALL: told(**{word: much}), OTHER: told(**{word: 1})})
     assert (finding.kind, finding.scope, finding.offenders) == (kind, Scope.SOURCE, [HALL])
+    assert finding.rule.endswith(f"more than {budget}")
     assert finding.counts == {HALL: {word: much}}
     # It takes part from now on, whatever it does; who does something else does not.
     assert watching.second({HALL: told(requests=5, right=1), OTHER: told(right=1)})[0].counts == {

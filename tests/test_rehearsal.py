@@ -45,6 +45,7 @@ STAGE = Stage(
     start=0.1,
     rush=1.0,
     crowd=0.2,
+    others=0.0,
 )
 FACTS = Facts(
     processors=2,
@@ -177,6 +178,44 @@ def test_how_much_time_viewers_programs_had(
     met = [{"cpu": 2.0, "elapsed": 10.0}, {"cpu": 6.0, "elapsed": 10.0}]
     all_there = len(os.sched_getaffinity(0))
     assert staging._crowded(met, players_on, 5.0) == (wanted or max(0.6, 1.3 / all_there))
+
+
+def test_how_much_time_others_had() -> None:
+    met = [{"cpu": 2.0}, {"cpu": 6.0}]
+    processors = os.cpu_count() or 1
+    assert staging._others(met, 5.0, 20.0 * processors + 13.0, 40.0) == pytest.approx(0.5)
+    # The kernel counts in hundredths of a second.
+    assert staging._others(met, 5.0, 12.9, 40.0) == 0.0
+    before, mine = watching.busy(), os.times()
+    while sum(os.times()[:2]) - sum(mine[:2]) < 0.1:
+        pass
+    assert watching.busy() - before >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, ()),
+        ({"crowd": 0.95}, ("--players-on",)),
+        ({"others": 0.19}, ()),
+        ({"others": 0.5}, ("other programs had 50%", "Rehearse when nobody else")),
+    ],
+)
+def test_what_others_may_have_done_is_said(change: dict[str, Any], said: tuple[str, ...]) -> None:
+    broken = replace(STAGE, late=7, **change)
+    told = {
+        "viewers": 100,
+        "stream": "acme/event",
+        "holds": False,
+        "holds_under_attack": None,
+        "breaks": 100,
+        "held": 50,
+        "limits": [vars_of(each) for each in limits(FACTS, STAGE)],
+        "stages": [vars_of(broken) | {"holds": False, "is_the_nodes": broken.is_the_nodes}],
+    }
+    text = page.verdict(told)
+    assert "7 segments came late" in text and all(each in text for each in said)
+    assert ("may not be the node's doing" in text) is bool(said)
 
 
 def groups(folder: Path, cgroup: str, mounts: str, **files: str) -> Path:

@@ -43,6 +43,8 @@ incident.json   what happened when; no addresses / was wann geschah; ohne Adress
 events.csv      sources, times (UTC) and counts / Quellen, Zeiten (UTC), Zahlen
 events.jsonl    the same as it was sealed, each line with the SHA-256 of the one before
                 dasselbe, wie es versiegelt war, jede Zeile mit dem SHA-256 der vorigen
+                Times are those of its being noted, some seconds after it was done.
+                Zeiten sind die, zu denen es vermerkt wurde, einige Sekunden danach.
 custody.jsonl   who had it in hand / wer damit umging (chain of custody)
 SHA256SUMS      the files' hashes / Prüfsummen der Dateien
 SHA256SUMS.sig  their signature (Ed25519) / deren Signatur

@@ -36,7 +36,8 @@ class Stage:
     before; `start`: seconds that 99 of 100 waited for their first segment at most. `reasons`: how often the
     node says that it has refused somebody, by why; `attacks`: what attackers met meanwhile, by kind. `rush`:
     seconds of film that each fetched in a second at first, when all came and read ahead; `crowd`: how much of
-    the time of their processors the viewers' own programs had (1: all)."""
+    the time of their processors the viewers' own programs had (1: all); `others`: how much of all the
+    machine's had programs that have nothing to do with it."""
 
     viewers: int
     seconds: float
@@ -55,6 +56,7 @@ class Stage:
     start: float
     rush: float
     crowd: float
+    others: float
 
     @property
     def is_the_nodes(self) -> bool:

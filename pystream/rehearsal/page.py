@@ -8,6 +8,8 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+# Of all processors' time. What takes less is in nobody's way.
+_MUCH = 0.2
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 640.0, 240.0, 48.0, 32.0
 
 
@@ -50,6 +52,11 @@ def _trouble(told: Mapping[str, Any]) -> str:
         said += (
             " That may not be the node's doing: the processors of the viewers' own programs were full"
             " (--players-on gives them others)."
+        )
+    if broken["others"] >= _MUCH:
+        said += (
+            f" That may not be the node's doing: other programs had {broken['others']:.0%} of all"
+            " processors' time meanwhile. Rehearse when nobody else needs this machine."
         )
     return said
 
@@ -100,6 +107,7 @@ def _stage(stage: Mapping[str, Any]) -> str:
         f"{stage['tcp'] / 1e6:,.0f}",
         f"{stage['start']:.1f}",
         f"{stage['crowd']:.0%}",
+        f"{stage['others']:.0%}",
         *(f"{stage[name]:,}" for name in ("late", "refused", "errors")),
         "yes" if stage["holds"] else "no",
     )

@@ -437,6 +437,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
     memory, tcp = _memory(pids), kernel.memory(port)
     before = {pid: watching.cpu(pid) for pid in pids}
     told = _refusals()
+    begun, busy = time.monotonic(), watching.busy()
     attackers = {kind: _attacker(plan, node.url, kind, field) for kind, field in attacks}
     crowds = _crowds(plan, node, count)
     most_memory, most_tcp = memory, tcp
@@ -448,6 +449,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
     met = [crowd.end() for crowd in crowds]
     attacked = {kind: each.end() for kind, each in attackers.items()}
     used = {pid: watching.cpu(pid) - before[pid] for pid in pids}
+    elapsed, busy = time.monotonic() - begun, watching.busy() - busy
     errors = sum((Counter(each["errors"]) for each in met), Counter[str]())
     refused = sum(errors[name] for name in ("status 429", "status 503"))
     starts = sorted(start for each in met for start in each["starts"])
@@ -469,6 +471,7 @@ def _run(plan: Plan, node: _Node, count: int, attacks: Sequence[tuple[str, int]]
         start=starts[min(len(starts) - 1, len(starts) * 99 // 100)] if starts else 0.0,
         rush=sum(each["rush"] for each in met) / (count * min(plan.seconds, RUSH_SECONDS)),
         crowd=_crowded(met, plan.players_on, sum(used.values())),
+        others=_others(met, sum(used.values()), busy, elapsed),
     )
 
 
@@ -480,6 +483,12 @@ def _crowded(met: Sequence[Mapping[str, Any]], players_on: Sequence[int], node: 
     processors = len(players_on) or len(os.sched_getaffinity(0))
     busiest = max(float(each["cpu"]) for each in met)
     return max(busiest, together / processors) / elapsed
+
+
+def _others(met: Sequence[Mapping[str, Any]], node: float, busy: float, elapsed: float) -> float:
+    """How much of all processors' time had programs that are not of the rehearsal, or attack in it."""
+    ours = node + sum(float(each["cpu"]) for each in met)
+    return max(0.0, busy - ours) / (elapsed * (os.cpu_count() or 1))
 
 
 def _refusals() -> Counter[str]:

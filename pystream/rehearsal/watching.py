@@ -43,6 +43,14 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def busy() -> float:
+    """Seconds in which processors of this machine had something to do since it began, all together; those too
+    that it was not given where it is a virtual one."""
+    first = Path("/proc/stat").read_text().partition("\n")[0]
+    user, nice, system, _, _, irq, softirq, steal = map(int, first.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
 def rss(pid: int) -> int:
     """Bytes of memory that it holds, those included that it shares with others."""
     try:

@@ -524,7 +524,8 @@ class Connections:
                 requests.extend(protocol.feed(data))
             except HttpError as error:
                 connection.keep_alive = False
-                if self._limiter is not None:
+                # That there is no room for a body is no mistake of who brings it.
+                if self._limiter is not None and error.status != 503:
                     error = self._limiter.erred(connection.address) or error
                 self._respond(connection, line, None, failure(error), time.monotonic())
                 return

@@ -251,11 +251,12 @@ class Detector:
             # Who goes on is named again, when it has done as much once more.
             source = self._sources[place]
             source.leaks[kind].level = source.lately[kind].level = 0.0
-        scope = Scope.SOURCE if broken or not together else Scope.NODE
+        # Who has broken it alone has broken no wider one.
+        of_all = together and not broken
         return Finding(
             kind,
-            f"{_RULES[kind]}: more than {budget}{f', times {NODE_TIMES}' if together else ''}",
-            scope,
+            f"{_RULES[kind]}: more than {budget}{f', times {NODE_TIMES}' if of_all else ''}",
+            Scope.NODE if of_all else Scope.SOURCE,
             [next(iter(heard[place])) for place in offenders],
             _told(taking_part),
         )
