@@ -123,6 +123,10 @@ class NotFound(StoreError):
     """The store holds nothing of the name that was asked for."""
 
 
+class Unattended(NotFound):
+    """Nobody has attended what a report would be of, which is sealed for somebody alone."""
+
+
 class Exists(StoreError):
     """The store holds something of that name already."""
 

@@ -377,6 +377,19 @@ def test_labels_are_of_the_operator_and_not_of_viewers() -> None:
     }
 
 
+def test_reports_that_the_writer_seals_are_counted() -> None:
+    node = board()
+    for done in ("sealed", "failed", "sealed"):
+        node.sealing(done)
+    assert node.all_sealings() == {"sealed": 2, "failed": 1}
+    assert node.all_untold() == {"site": 0, "mail": 0, "authority": 0}
+    attacks = node.attacks()
+    assert not any((*attacks.open.values(), *attacks.opened.values()))
+    families = metrics.families(node, metrics.Streams({}), 0, 0, True, metrics.Cached())
+    said = metrics.exposition(families)
+    assert 'pystream_report_sealings_total{done="sealed"} 2' in said
+
+
 def test_the_dashboard_asks_for_what_there_is() -> None:
     path = ROOT / "pystream" / "server" / "grafana.json"
     dashboard = json.loads(path.read_text())

@@ -364,6 +364,9 @@ CALLS: dict[type, dict[str, Call]] = {
         "rows": lambda full: full.store.viewers.attendance.rows(
             full.keys, full.other, [theirs(full)], Options("file"), [full.passwords["acme"]]
         ),
+        "first_sealed": lambda full: full.store.viewers.attendance.first_sealed(
+            full.other, [theirs(full)], 0, 2**40
+        ),
         "outages": lambda full: (
             set(full.store.viewers.attendance.outages(full.other, 0))
             - set(outages(full, full.other))
@@ -394,6 +397,7 @@ CALLS: dict[type, dict[str, Call]] = {
     SealedReports: {
         "versions": lambda full: reports(full).versions(full.other, subject(full)),
         "document": lambda full: reports(full).document(full.other, subject(full), 1),
+        "sealed_at": lambda full: reports(full).sealed_at(full.other, [subject(full)]),
         "add": lambda full: reports(full).add(
             full.other,
             subject(full),

@@ -276,8 +276,8 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
     ),
     DataClass.ATTENDANCE_REPORTS: (
         (
-            "reports that the customer has had sealed: how long each password has watched, and when, and"
-            " what the password and its label were; encrypted",
+            "sealed reports of the customer's events, and of days of streams that are in none: how long each"
+            " password has watched, and when, and what the password and its label were; encrypted",
             "which of them are held until a time, and why",
         ),
         "to show later what was certified, and what was corrected",

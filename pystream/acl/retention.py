@@ -47,7 +47,8 @@ verified when the events are gone: neither tells anything of a viewer. 32 days o
 day is closed. Events are deliveries, what players say, presence checks, and how far somebody has come in a
 film that cannot be skipped ahead. Intervals that are computed of them go with the first of these events: what
 outlasts them is what a sealed report says, whose six years are what bodies that accredit training ask for.
-Somebody has to have it sealed: rows without events could not be proven, and are not kept beside it.
+The server seals it by itself before its events go (`pystream.acl.reports.due`), so intervals are kept as long
+as the reports; rows without events or a seal could not be proven, and are not kept beside them.
 Receipts are made when they are asked for, and not kept. Of streams that are not personal there are the sums
 of `traffic` alone.
 

@@ -182,8 +182,8 @@ def _range(name: str, least: int, most: int) -> Said:
 def programme(windows: Sequence[tuple[int, int]], breaks: Sequence[tuple[int, int]]) -> Spans:
     """All windows united, minus all breaks, ascending."""
     found: list[tuple[int, int]] = []
-    for begin, end in _united(windows):
-        for from_, to in _united(breaks):
+    for begin, end in united(windows):
+        for from_, to in united(breaks):
             if begin < from_ < end:
                 found.append((begin, from_))
             if from_ < end and to > begin:
@@ -198,7 +198,8 @@ def programme_ms(windows: Sequence[tuple[int, int]], breaks: Sequence[tuple[int,
     return sum(end - begin for begin, end in programme(windows, breaks))
 
 
-def _united(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def united(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The instants of all of these, ascending, not touching."""
     found: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
         if found and begin <= found[-1][1]:

@@ -21,7 +21,9 @@ all this is to confirm attendance to the holders of the passwords, and to nobody
 You know alone who holds a password; you have told these people before they begin, on a legal ground \
 of your own, and the records are used for no other purpose, such as judging their performance. The \
 events are sealed for each password and hour, are deleted when their time is over, and earlier where \
-you erase the password.""",
+you erase the password. Before that the server seals reports of them by itself, of each event and of days of \
+films that are in none: when each password has watched. These are kept for a time of their own, which you \
+can set.""",
     "de": """\
 Für jeden Film, für den Sie die Anwesenheit einschalten, zeichnet dieser Server auf, wann welches \
 Segment des Films, seine Abspielliste, sein Schlüssel oder seine Datei an welches Passwort ausgeliefert \
@@ -33,7 +35,9 @@ ist. Zweck ist bei alledem, den Inhabern der Passwörter die Teilnahme zu bestä
 etwas über sie. Wem ein Passwort gehört, wissen allein Sie; Sie haben diese Personen vor dem Beginn \
 unterrichtet, auf einer eigenen Rechtsgrundlage, und die Aufzeichnungen dienen keinem anderen Zweck, \
 etwa einer Leistungsbeurteilung. Die Ereignisse werden je Passwort und Stunde versiegelt, nach Ablauf \
-ihrer Frist gelöscht, und früher, wenn Sie das Passwort tilgen.""",
+ihrer Frist gelöscht, und früher, wenn Sie das Passwort tilgen. Vorher versiegelt der Server von selbst \
+Berichte daraus, von jeder Veranstaltung und von Tagen der Filme, die zu keiner gehören: wann mit jedem \
+Passwort zugesehen wurde. Sie werden für eine eigene Frist aufbewahrt, die Sie festlegen können.""",
 }
 
 TOLD: Final = """\

@@ -47,12 +47,14 @@ formats:
   svg    the audience of each stream over time: sums, none below five
 Without --format, FILE ends with it. Words are German, unless --locale says en.
 
-A report is provisional, of now, until --seal signs it, with a checkpoint of the
-log behind it: at the earliest a day after its last day is over, or when its
-event says so, since evidence may come late. A sealed version never changes;
-another one corrects it, and needs a --reason. --version shows a sealed one,
---versions which there are. That a report was looked at is on record, in any
-format, and so is that it was sealed.
+A report is provisional, of now, until it is signed, with a checkpoint of the
+log behind it: a day after its last day is over, or when its event says so,
+since evidence may come late. The server does that by itself some minutes later,
+once: of events, and of days of streams that are in none; what lasts longer than
+its evidence is kept it leaves alone. --seal does it at once. A sealed version
+never changes; another one corrects it, and needs a --reason. --version shows a
+sealed one, --versions which there are. That a report was looked at is on
+record, in any format, and so is that it was sealed.
 
 Sealed versions are deleted when their time is over (`pystream retention`), and
 lose the names of passwords that are erased. Where a law or a chamber wants them
@@ -65,7 +67,7 @@ PYSTREAM_CONFIG names, else ./pystream.toml or /etc/pystream/pystream.toml.
 {_store.EXIT_CODES}
 examples:
   pystream report acme/heart-2031
-  pystream report acme/heart-2031 --seal -o heart-2031.pdf
+  pystream report acme/heart-2031 --version 1 -o heart-2031.pdf
   pystream report acme/launch --day 2031-05-01 --format csv -o launch.csv
 """
 

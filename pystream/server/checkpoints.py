@@ -88,6 +88,8 @@ class Checkpoints:
         self._unsettled_since: float | None = monotonic()
         # What was known of those that have: whatever becomes of what is written beside the store.
         self._begun: dict[int, Head] = {}
+        # Logs that have to become others, and have not yet.
+        self._forked: dict[int, Head] = {}
         self._ways = {"site": self._send, "mail": self._mail, "authority": self._stamp}
         # By what is asked for and checkpoint: how long the last pause was, and when it ends.
         self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
@@ -107,15 +109,19 @@ class Checkpoints:
         now = int(self._clock())
         try:
             with self._looking:
-                forked = self._notice_restores(now)
+                self._forked = self._notice_restores(now)
                 for tenant_id in self._notary.due(now):
-                    if tenant_id not in forked:
+                    if tenant_id not in self._forked:
                         self._sign(tenant_id, now)
-                self._heads.write(self._notary.heads(), forked)
+                self._heads.write(self._notary.heads(), self._forked)
         except Exception as error:
             log.lasting("attendance-not-signed", error)
             return False
         return True
+
+    def may_sign(self, tenant_id: int) -> bool:
+        """Whether a tenant's log goes on as it was signed, as far as the last look has seen."""
+        return tenant_id not in self._forked
 
     def settle(self) -> bool:
         """Whether events may be added to the logs: what were added to one that was brought back, before its

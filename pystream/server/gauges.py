@@ -47,6 +47,8 @@ GUARDED: Final = ("slowed", "refused", "banned")
 heard."""
 ANCHORS: Final = ("site", "mail", "authority")
 """To whom the writer tells checkpoints: the tenant's site, the mail server, who stamps them with the time."""
+SEALINGS: Final = ("sealed", "failed")
+"""What becomes of it when the writer seals a report by itself."""
 CLASSES: Final = ("2xx", "3xx", "4xx", "5xx")
 LAG_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Upper bounds of the lag histogram's classes; the last class has none."""
@@ -96,7 +98,8 @@ class _Head(IntEnum):
     BANS = 20
     LIMITED = 21
     UNTOLD = 22  # as many as `ANCHORS`
-    OPEN = 25  # of each kind of attack one, and behind them as many of `OPENED`
+    SEALINGS = 25  # as many as `SEALINGS`
+    OPEN = 27  # of each kind of attack one, and behind them as many of `OPENED`
 
 
 class Syns(NamedTuple):
@@ -118,6 +121,7 @@ class Syns(NamedTuple):
 
 
 _UNTOLD: Final = slice(_Head.UNTOLD, _Head.UNTOLD + len(ANCHORS))
+_SEALINGS: Final = slice(_Head.SEALINGS, _Head.SEALINGS + len(SEALINGS))
 _ATTACKS: Final = tuple(Attack)
 _OPENED: Final = _Head.OPEN + len(_ATTACKS)
 
@@ -168,6 +172,7 @@ _NAMES = (
     UNACCEPTED,
     GUARDED,
     ANCHORS,
+    SEALINGS,
     _ATTACKS,
 )
 _VERSION = crc32(
@@ -284,6 +289,10 @@ class Board:
         """A checkpoint could not be told to one of `ANCHORS`, once."""
         self._head[_Head.UNTOLD + ANCHORS.index(anchor)] += 1
 
+    def sealing(self, done: str) -> None:
+        """A report was to be sealed, of which became one of `SEALINGS`."""
+        self._head[_Head.SEALINGS + SEALINGS.index(done)] += 1
+
     def opened(self, attack: Attack) -> None:
         """An incident was opened."""
         self._head[_OPENED + _ATTACKS.index(attack)] += 1
@@ -317,6 +326,10 @@ class Board:
     def all_untold(self) -> Mapping[str, int]:
         """How often a checkpoint could not be told, by whom it was for."""
         return dict(zip(ANCHORS, self._head[_UNTOLD], strict=True))
+
+    def all_sealings(self) -> Mapping[str, int]:
+        """How often the writer has sealed a report by itself, and has failed to."""
+        return dict(zip(SEALINGS, self._head[_SEALINGS], strict=True))
 
     def syns(self) -> Syns:
         return Syns(*self._head[_SYNS])

@@ -91,6 +91,12 @@ def families(
         "Tries to tell a checkpoint of attendance, each of which comes again, by whom it was for.",
         [("", {"to": anchor}, count) for anchor, count in board.all_untold().items()],
     )
+    yield Family(
+        "pystream_report_sealings_total",
+        "counter",
+        "Reports of attendance that the writer has sealed by itself, and tries that come again.",
+        [("", {"done": done}, count) for done, count in board.all_sealings().items()],
+    )
     yield from _cache(cached)
     yield from _workers(board)
     yield from _streams(board, streams)

@@ -1,8 +1,11 @@
-"""What the writer does by itself: what is old is deleted once a day, no erased key stays in a log, and
-every password is found.
+"""What the writer does by itself: reports are sealed when that is due, what is old is deleted once a day, no
+erased key stays in a log, and every password is found.
 
 Nodes that share a store ask it when the last run was, so one of them runs. Two at a time do no harm:
 what one has deleted, the other does not find.
+
+What is deleted is in no report that is sealed later: so whoever deletes seals first (`sealer`), and where
+that takes its time, or fails, waits for some hours, and not without end.
 
 What is sealed of attacks' sources goes within a minute after its time is over.
 
@@ -29,11 +32,14 @@ from pystream.acl.store.issuing import Issuer
 from pystream.acl.store.keystore import KeyStore, Traces
 from pystream.acl.store.retaining import Retention
 from pystream.server import log
+from pystream.server.sealer import Sealer
 from pystream.server.settings import RetentionSettings
 
 _LOOK_SECONDS = 60.0
 # Minutes in a row after which somebody has to see who reads the key store for so long.
 _PATIENCE = 60
+# And those for which what is old waits for reports.
+_UNSEALED_LOOKS = 360
 
 
 class Upkeep:
@@ -45,11 +51,14 @@ class Upkeep:
         keys: KeyStore,
         settings: RetentionSettings,
         clock: Callable[[], float] = time.time,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self.settings = settings
         self._clock = clock
+        self._sealer = sealer
+        self._unsealed = 0
         self._unscrubbed = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -60,6 +69,7 @@ class Upkeep:
             await trio.sleep(_LOOK_SECONDS)
             await self._do("reindex", self._reindex)
             await self._do("incidents", self._shred)
+            await self._do("reports", self._seal)
             await self._do("retention", self._retain)
             await self._do("scrub", self._scrub)
 
@@ -86,10 +96,19 @@ class Upkeep:
         if count:
             log.info("incidents-shredded", incidents=count)
 
+    def _seal(self) -> None:
+        if self._sealer is None:
+            return
+        is_due = self._retention().is_due(int(self._clock()))
+        # Whatever happens, it is not done before it is.
+        self._unsealed += 1
+        if self._sealer.look(self.settings.rules, everything=is_due):
+            self._unsealed = 0
+
     def _retain(self) -> None:
         now = int(self._clock())
         retention = self._retention()
-        if retention.is_due(now):
+        if retention.is_due(now) and not 0 < self._unsealed < _UNSEALED_LOOKS:
             log.info("retention-run", **_said(retention.run(now)))
 
     def _scrub(self) -> None:

@@ -1,6 +1,6 @@
 """The node's one writer: what the meter has counted goes into the store, a second later at most. It
-opens sessions (`desk`), stores what was delivered to whom (`attending`) and signs it (`checkpoints`), and
-deletes what is old (`upkeep`).
+opens sessions (`desk`), stores what was delivered to whom (`attending`), signs it (`checkpoints`) and seals
+reports of it (`sealer`), and deletes what is old (`upkeep`).
 
 The meter lies in memory that the supervisor keeps, so whatever dies, a worker or the writer itself,
 loses nothing: its successor reads on. The store notes with each sum how far the meter was read.
@@ -35,6 +35,7 @@ from pystream.server.guard.incidents import Incidents
 from pystream.server.heads import Heads
 from pystream.server.keys import ensure_keys, keys_of_another, open_key_store
 from pystream.server.roll import Roll
+from pystream.server.sealer import Sealer
 from pystream.server.settings import Settings
 from pystream.server.upkeep import Upkeep
 
@@ -109,12 +110,13 @@ async def write(node: dict[str, Any]) -> None:
     ensure_keys(settings.keys, os.environ, int(time.time()))
     keys = open_key_store(settings.keys, os.environ, migrate=False)
     store.claim(root_name(keys.root()))
-    upkeep = Upkeep(store, keys, settings.retention)
     anchor = Anchor(node["anchor"])
     notary = Notary(store.database, keys)
     heads = Heads(os.path.dirname(settings.keys.erasures))
     board = Board(node["gauges"])
     signing = Checkpoints(store, notary, anchor, settings, heads, untold=board.untold)
+    sealer = Sealer(store, keys, anchor, signing, board.sealing)
+    upkeep = Upkeep(store, keys, settings.retention, sealer=sealer)
     meter = _core.Meter(node["meter"])
     incidents = Incidents(
         settings,

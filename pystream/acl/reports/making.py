@@ -31,7 +31,7 @@ from pystream.attendance.notes import SigningKey
 from pystream.attendance.options import Options, zones_version
 from pystream.attendance.policies import award, decimal, digest
 from pystream.attendance.programmes import SEAL_AFTER_S, Event, days, midnights, programme_ms
-from pystream.errors import InvalidValue, Said, StoreError, TooEarly
+from pystream.errors import InvalidValue, Said, StoreError, TooEarly, Unattended
 
 DEFINITION: Final = "attendance-v1"
 
@@ -149,7 +149,15 @@ class Reporter:
         return Report(rows, options, scope, about, zones_version())
 
     def seal_now(
-        self, wanted: Wanted, notary: Notary, clock: Clock, reason: str = "", *, who: str, now: int
+        self,
+        wanted: Wanted,
+        notary: Notary,
+        clock: Clock,
+        reason: str = "",
+        *,
+        who: str,
+        now: int,
+        by_itself: bool = False,
     ) -> tuple[Version, Report]:
         """Seals a provisional report, behind a checkpoint of now. Raises `TooEarly`, what `seal` raises, and
         `NotFound` where nothing was recorded yet."""
@@ -165,6 +173,7 @@ class Reporter:
             tenant=wanted.tenant,
             who=who,
             now=now,
+            by_itself=by_itself,
         )
 
     def seal(
@@ -178,15 +187,21 @@ class Reporter:
         tenant: Tenant,
         who: str,
         now: int,
+        by_itself: bool = False,
     ) -> tuple[Version, Report]:
         """Seals what `make` gives as the next version; a correction needs a reason. `checkpoint` gives a
-        note of the log as it is then, and `key` is what its logs are signed with.
+        note of the log as it is then, and `key` is what its logs are signed with. `by_itself`: nobody has
+        asked for it.
 
-        Raises `InvalidValue`, and `StoreError` where evidence goes on coming in meanwhile.
+        Raises `InvalidValue`, and `StoreError` where evidence goes on coming in meanwhile; by itself,
+        `Exists` where there is a version, and `Unattended` where nobody is in it.
         """
         # A row may rest on nothing that the checkpoint has not: so nothing has come in between.
         for _ in range(3):
-            before, note, report = make(), checkpoint(), make()
+            before = make()
+            if by_itself and not before.rows:
+                raise Unattended("nobody has attended it")
+            note, report = checkpoint(), make()
             if before.rows == report.rows:
                 break
         else:
@@ -196,7 +211,9 @@ class Reporter:
             said = report.about | {"version": number, "reason": reason, "previous": previous}
             return documents.report(report.rows, report.options, report.scope, note, key, said)
 
-        version, text = self.sealed.add(tenant.id, subject, document, reason, who=who, now=now)
+        version, text = self.sealed.add(
+            tenant.id, subject, document, reason, who=who, now=now, by_itself=by_itself
+        )
         return version, of_document(text)
 
     def version(self, tenant: Tenant, subject: Subject, number: int) -> Report:

@@ -101,8 +101,8 @@ WHAT: Final[Mapping[DataClass, Said]] = {
         "attendance: intervals computed of these (encrypted)",
     ),
     DataClass.ATTENDANCE_REPORTS: (
-        "Anwesenheit: versiegelte Berichte, mit Passwort und Bezeichnung (verschlüsselt)",
-        "attendance: sealed reports, with password and label (encrypted)",
+        "Anwesenheit: versiegelte Berichte, mit Zeiten, Passwort und Bezeichnung (verschlüsselt)",
+        "attendance: sealed reports, with intervals, password and label (encrypted)",
     ),
     DataClass.INCIDENTS: (
         "Angriffe: Netzadressen, Zeiten und Zahlen der Angreifer (verschlüsselt)",

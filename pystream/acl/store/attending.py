@@ -540,6 +540,21 @@ class AttendanceStore:
         for _, text in opened(keys, tenant_id, closed):
             yield from _within(text, since, until)
 
+    def first_sealed(
+        self, tenant_id: int, stream_ids: Collection[int], since: int, until: int
+    ) -> int | None:
+        """The beginning of the first hour of which something of these streams is sealed, of those from the
+        one of an instant to that of another, in ms."""
+        sealed, found = tables.attendance_sealed.c, set[int]()
+        hours = sealed.hour.between(since // HOUR_MS, until // HOUR_MS)
+        with self._database.reading() as connection:
+            for id in sorted(stream_ids):
+                # One by one, so that an index has the first.
+                of = sealed.tenant_id == tenant_id, sealed.stream_id == id, hours
+                wanted = select(sealed.hour).where(*of).order_by(sealed.hour).limit(1)
+                found |= set(connection.scalars(wanted))
+        return min(found) * HOUR_MS if found else None
+
     def rows(
         self,
         keys: KeyStore,

@@ -101,6 +101,14 @@ class ProofLog:
             rows = connection.execute(wanted).mappings()
             return tuple(Proof(row["document"], row["digest"]) for row in rows)
 
+    def last(self, kind: str) -> Proof | None:
+        """The newest of a kind."""
+        proof = tables.proof.c
+        wanted = select(proof.document, proof.digest).where(proof.kind == kind)
+        with self._database.reading() as connection:
+            row = connection.execute(wanted.order_by(proof.id.desc()).limit(1)).one_or_none()
+        return None if row is None else Proof(row.document, row.digest)
+
     def last_at(self, kind: str) -> int | None:
         """When the last proof of a kind was made, in Unix seconds, as the clock was then: one that was ahead
         is put right by the next."""

@@ -15,7 +15,7 @@ chamber wants them: the passwords that they name cannot be erased, and retention
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.restricting import check_stays
 from pystream.attendance.canonical import decode, encode
-from pystream.errors import InvalidValue, NotFound, Said, StoreError
+from pystream.errors import Exists, InvalidValue, NotFound, Said, StoreError
 
 _TABLE, _NAMES = "attendance_report", "attendance_report_name"
 _AT_ONCE = 500
@@ -104,6 +104,18 @@ class SealedReports:
             rows = connection.execute(wanted.order_by(report.c.version)).mappings()
             return tuple(map(_version, rows))
 
+    def sealed_at(self, tenant_id: int, subjects: Collection[Subject]) -> dict[Subject, int]:
+        """When the last version of each of these was made, in Unix seconds; without those that have none."""
+        report, named = tables.attendance_report.c, {str(each): each for each in subjects}
+        texts, found = sorted(named), dict[Subject, int]()
+        with self._database.reading() as connection:
+            for begin in range(0, len(texts), _AT_ONCE):
+                some = report.subject.in_(texts[begin : begin + _AT_ONCE])
+                wanted = select(report.subject, func.max(report.made_at))
+                wanted = wanted.where(report.tenant_id == tenant_id, some).group_by(report.subject)
+                found |= {named[text]: at for text, at in connection.execute(wanted).all()}
+        return found
+
     def document(self, tenant_id: int, subject: Subject, number: int) -> Kept:
         """Raises `NotFound`, and `StoreError` where it is not what was signed."""
         report = tables.attendance_report
@@ -147,12 +159,14 @@ class SealedReports:
         *,
         who: str,
         now: int,
+        by_itself: bool = False,
     ) -> tuple[Version, bytes]:
         """Seals another version: `make` is given its number and the hash of the one before, and signs the
-        document.
+        document. `by_itself`: nobody has asked for it.
 
         Raises `InvalidValue` for a correction without a reason, or for a reason of a first version, and
-        `NotFound` where what it is of is not the tenant's.
+        `NotFound` where what it is of is not the tenant's; by itself, `Exists` where there is one, and
+        `NotFound` for a tenant that is being deleted.
         """
         if len(reason) > 500 or not reason.isprintable():
             text = "at most 500 characters are wanted, and no line ends"
@@ -163,11 +177,15 @@ class SealedReports:
             with self._database.writing() as connection:
                 take_turn(connection)
                 _check_owner(connection, tenant_id, subject)
+                if by_itself:
+                    check_stays(connection, tenant_id)
                 wanted = select(report.c.version, report.c.digest).where(
                     report.c.tenant_id == tenant_id, report.c.subject == str(subject)
                 )
                 last = connection.execute(wanted.order_by(report.c.version.desc()).limit(1)).first()
                 number, previous = (last.version + 1, last.digest) if last else (1, None)
+                if by_itself and last:
+                    raise Exists(_wrong_reason(number))
                 if (number > 1) is not bool(reason.strip()):
                     raise InvalidValue(_wrong_reason(number))
                 document = make(number, previous)
@@ -191,7 +209,10 @@ class SealedReports:
                 }
                 connection.execute(insert(report).values(row))
                 self._add_names(connection, tenant_id, id, names)
-                said = {"report_sealed": (None, number)}
+                said: dict[str, tuple[None, Any]] = {"report_sealed": (None, number)}
+                if by_itself:
+                    # Nobody knows it otherwise.
+                    said |= _told_of(connection, subject)
                 audit.record(connection, tenant_id, who, now, said, subject.stream_id)
         except BaseException:
             self._keys.erase(tenant_id, [key.reference], now)

@@ -712,8 +712,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Darunter wird nichts bestätigt. Leer: keine Grenze.",
     ),
     "seal_after_hint": (
-        "Until then evidence may come in late, and reports are provisional.",
-        "Bis dahin können Nachweise verspätet eintreffen, und Berichte sind vorläufig.",
+        "Until then evidence may come in late, and reports are provisional. Then the server seals them by"
+        " itself, unless the event lasts longer than its evidence is kept.",
+        "Bis dahin können Nachweise verspätet eintreffen, und Berichte sind vorläufig. Dann versiegelt sie"
+        " der Server von selbst, außer die Veranstaltung dauert länger, als ihre Nachweise bleiben.",
     ),
     "counted_hint": (
         "Empty: as the rule has it for films, 60 seconds and half a segment. What was sealed stays as it"
@@ -756,8 +758,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
         "Er kann ab {when} versiegelt werden, da noch Nachweise eintreffen können.",
     ),
     "days_are_sealed": (
-        "Each day has a report of its own, which can be sealed.",
-        "Jeder Tag hat einen eigenen Bericht, der sich versiegeln lässt.",
+        "Each day has a report of its own, which the server seals by itself a day later, unless an event has"
+        " the day.",
+        "Jeder Tag hat einen eigenen Bericht. Der Server versiegelt ihn einen Tag später von selbst, außer"
+        " der Tag gehört zu einer Veranstaltung.",
     ),
     "is_sealed": ("Version {number} is sealed.", "Fassung {number} ist versiegelt."),
     "is_sealed_what": (
