@@ -38,7 +38,7 @@ ARM := aarch64-unknown-linux-gnu
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 .PHONY: check-machine
 check-machine: ## say what this machine lacks to build pystream
@@ -194,6 +194,7 @@ test-arm: ## the crates' tests for ARM, under qemu-user (a Debian sid machine or
 clean: ## remove everything that was built
 	rm -rf $(VENV) target dist build pystream/*.so pystream/server/page/hls.* npm/node_modules \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -maxdepth 1 -name __pycache__ -exec rm -rf {} +
 	find $(PYTHON_CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .ONESHELL:

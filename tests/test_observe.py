@@ -483,10 +483,12 @@ def test_a_table_of_limits_that_is_too_small_is_an_alarm() -> None:
     assert table.counters() == (11, 0, 3)
 
 
-def said(capfd: pytest.CaptureFixture[str], style: str, say: Callable[[], None]) -> str:
+def said(
+    capfd: pytest.CaptureFixture[str], style: str, say: Callable[[], None], level: str = "info"
+) -> str:
     before = sys.excepthook
     try:
-        log.setup(style, role="worker", worker=3)
+        log.setup(style, level, role="worker", worker=3)
         say()
     finally:
         sys.excepthook = before
@@ -513,6 +515,19 @@ def test_events_are_words_for_people(capfd: pytest.CaptureFixture[str]) -> None:
     assert line.partition(" ")[2] == (
         'error: process-ended role=worker worker=3 code=-9 why="a b\\n"'
     )
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_what_is_below_the_level_is_not_said(capfd: pytest.CaptureFixture[str], level: str) -> None:
+    says = {"info": log.info, "warning": log.warning, "error": log.error}
+
+    def say() -> None:
+        for each in says.values():
+            each("it")
+
+    text = said(capfd, "json", say, level)
+    told = [json.loads(line)["level"] for line in text.splitlines()]
+    assert told == list(says)[list(says).index(level) :]
 
 
 def test_an_error_that_nobody_expected_is_told_without_its_message() -> None:

@@ -46,6 +46,14 @@ def test_the_example_is_the_defaults() -> None:
     assert parse(TEXT, EXAMPLE, {}) == Settings() == parse("", "", {})
 
 
+def test_what_the_readme_has_for_a_server_in_the_open_is_right() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (text,) = re.findall("```toml\n(.*?)```", readme, re.DOTALL)
+    settings = parse(text, "pystream.toml", {})
+    assert settings.tls.redirect and settings.tls.certificates
+    assert [listen.port for listen in (*settings.server.listen, *settings.tls.listen)] == [80, 443]
+
+
 def test_the_example_has_every_key_and_says_what_it_is() -> None:
     given = tomllib.loads(TEXT)
     sections = get_type_hints(Settings)

@@ -52,7 +52,9 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
             if not names:
-                self.error("too many arguments")
+                self.error(
+                    "too many arguments; an option that may have several values is given once for each"
+                )
             known = [word for word in self._option_string_actions if word.startswith("--")]
             self.error(f"there is no option {names[0]}{guess(names[0], known)}")
         return options

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _SAMPLE = os.path.join(os.path.dirname(__file__), "sample.mp4")
 
 _DESCRIPTION = """\
-Serves a film on this machine alone, packaged and encrypted while it is sent, and
-says where to watch it. Several inputs are one ladder, as of `pystream package`.
+Serves a film on this machine alone, packaged and encrypted while it is sent,
+and says where to watch it. Several inputs are one ladder, as of `pystream package`.
 """
 
 _EPILOG = """\
@@ -91,6 +91,8 @@ def run(arguments: list[str]) -> int:
             PYSTREAM_SERVER_ADMIN="",
             # A helper that is here is another server's.
             PYSTREAM_GUARD_SYN="off",
+            # Nobody there keeps a log.
+            PYSTREAM_LOG_LEVEL="warning",
             PYSTREAM_MASTER_KEY=secrets.token_hex(32),
         )
         now = int(time.time())

@@ -38,7 +38,8 @@ def run(serve: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     node = json.loads(_first_line())
     node["settings"] = from_json(node["settings"])
     number = {"worker": node["index"]} if node["role"] == "worker" else {}
-    log.setup(node["settings"].log.format, role=node["role"], **number)
+    told = node["settings"].log
+    log.setup(told.format, told.level, role=node["role"], **number)
     try:
         trio.run(serve, node)
     except (PystreamError, OSError) as error:

@@ -86,16 +86,16 @@ def relay(said: str) -> str:
     return "".join(line for line in lines if not _EVENT.match(line)).strip()[-2000:]
 
 
-def setup(style: str = "auto", **always: Field) -> None:
+def setup(style: str = "auto", level: str = "info", **always: Field) -> None:
     """Has this process say its events, `always` among the fields of each. `style` is `json`,
-    `text`, or `auto`: text where standard error is a terminal."""
+    `text`, or `auto`: text where standard error is a terminal. Events below `level` are not said."""
     handler = logging.StreamHandler()
     terminal = sys.stderr is not None and sys.stderr.isatty()
     words = style == "text" or (style == "auto" and terminal)
     handler.setFormatter(_Text(always) if words else _Json(always))
     for logger in (_LOGGER, logging.getLogger()):
         logger.handlers[:] = [handler]
-    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.setLevel(level.upper())
     _LOGGER.propagate = False
     sys.excepthook = _crashed
 

@@ -396,6 +396,7 @@ class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[log]"""
 
     format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["info", "warning", "error"] = "info"
     access: bool = False
 
 
@@ -460,7 +461,7 @@ _FOR_LIFE = (
     ),
     *("console.films", "console.requests_per_minute"),
     *("keys.master_key_file", "keys.store", "keys.erasures"),
-    *("cache.segment_bytes", "cache.index_bytes", "log.format"),
+    *("cache.segment_bytes", "cache.index_bytes", "log.format", "log.level"),
 )
 
 

@@ -155,7 +155,7 @@ def supervise(
 
     Raises `SettingsError` where it cannot listen, or cannot use its certificates.
     """
-    log.setup(settings.log.format, role="supervisor")
+    log.setup(settings.log.format, settings.log.level, role="supervisor")
     descriptors.raise_limit()
     _be_called("pystream")
     return trio.run(Supervisor(settings, config, command, announce).run, seconds)
