@@ -253,6 +253,8 @@ def test_a_player_without_the_page_comes_in_as_the_readme_says(house: House) -> 
             path, "POST", said, kind, Origin="https://www.example.org"
         )
         assert headers["access-control-allow-origin"] == "https://www.example.org"
+        # It has a grant in it.
+        assert headers["cache-control"] == "private, no-store"
         return status, headers, json.loads(data)
 
     # What it types may be typed, and is none of anybody's: its check characters are right.
