@@ -289,6 +289,7 @@ def test_who_has_none_gets_nothing(house: House) -> None:
         body = json.dumps({"password": wrong})
         status, headers, data = house.ask("/acme/course/session", "POST", body)
         headers.pop("date")
+        assert headers["cache-control"] == "private, no-store"
         answers.add((status, json.dumps(headers), data))
     # Nobody learns which it was.
     assert [status for status, _, _ in answers] == [403]

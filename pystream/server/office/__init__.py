@@ -23,8 +23,8 @@ in: problem documents (RFC 9457) under `api`, pages under `console`.
 
 **To add a route:** write the handler in a module of `api` or `console`; add its line to `ROUTES`; add its
 case to `CASES` in `tests/test_office_routes.py`, which asks it as nobody and as another tenant's, and
-fails until the case is there, and the right is the one that its rules say. Under `console`, a page is a template of `console/templates` that extends
-`layout.html`, shown by `pages.page`; its sentences stand in `console/texts.py` in each language; each of
-its forms has `{{ csrf() }}` in it. What is wrong is raised as `pystream.errors.Said`; its German stands in
-`console/sentences.py`.
+fails until the case is there, and the right is the one that its rules say. Under `console`, a page is a
+template of `console/templates` that extends `layout.html`, shown by `pages.page`; its sentences stand in
+`console/texts.py` in each language; each of its forms has `{{ csrf() }}` in it. What is wrong is raised
+as `pystream.errors.Said`; its German stands in `console/sentences.py`.
 """
