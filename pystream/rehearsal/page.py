@@ -86,10 +86,16 @@ def _limits(limits: Sequence[Mapping[str, Any]], wanted: int) -> Iterator[str]:
     for limit in limits:
         short = " class=short" if limit["viewers"] < wanted and not limit["of_source"] else ""
         yield f"<tr{short}>"
-        yield f"<th scope=row>{html.escape(limit['name'])}</th><td class=number>{limit['viewers']:,}</td>"
-        yield f"<td class=number>{limit['viewers'] / wanted:.1f}</td>"
-        yield f"<td>{'measured' if limit['measured'] else 'set'}: {html.escape(limit['why'])}</td>"
-        yield f"<td>{html.escape(limit['change'])}</td></tr>\n"
+        yield f"<th scope=row>{html.escape(limit['name'])}</th>"
+        cells = (
+            ("Viewers", " class=number", f"{limit['viewers']:,}"),
+            ("Times as many", " class=number", f"{limit['viewers'] / wanted:,.1f}"),
+            ("Why", "", f"{'measured' if limit['measured'] else 'set'}: {limit['why']}"),
+            ("What to change", "", limit["change"]),
+        )
+        for name, sort, text in cells:
+            yield f"<td data-name='{name}'{sort}>{html.escape(text)}</td>"
+        yield "</tr>\n"
 
 
 def _attacks(stages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
