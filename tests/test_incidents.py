@@ -321,6 +321,28 @@ def test_a_hold_has_a_reason_and_an_end(stores: Stores, until: int, reason: str)
     kept(stores).ask_to_hold(incident.id, NOW + 366 * DAY_S, "x" * 500, who="eva", now=NOW)
 
 
+def test_nobody_confirms_a_hold_of_what_is_being_destroyed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and by who is killed in the midst of it: what was begun is brought to its end."""
+    store, incident = kept(stores), attacked(stores)
+    late = NOW + 7 * DAY_S + 1
+    store.ask_to_hold(incident.id, late + 99, "case", who="eva", now=NOW)
+
+    def killed(*_: Any, **__: Any) -> None:
+        with pytest.raises(NotFound, match="shredded"):
+            store.confirm(incident.id, who="maria", now=late)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(stores.keys, "erase", killed)
+        store.shred(late, late)
+    assert stores.keys.held(OF_THE_NODE)[1] == 1
+    assert store.shred(late, late) == 1 and store.old(late, late) == []
+    assert stores.keys.held(OF_THE_NODE)[1] == 0
+    assert [each.action for each in store.custody(incident.id)][-1] == "shredded"
+
+
 def test_what_is_shredded_cannot_be_held(stores: Stores) -> None:
     store, incident = kept(stores), attacked(stores)
     late = NOW + 8 * DAY_S

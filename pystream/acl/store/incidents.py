@@ -17,7 +17,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from pystream.acl.audit import check_who
 from pystream.acl.incidents import (
@@ -295,40 +307,33 @@ class IncidentStore(IncidentList):
 
     def old(self, before: int, now: int) -> list[int]:
         """Those opened before a time whose events are still there, and that nobody holds."""
-        incident = tables.incident.c
-        held = and_(incident.hold_second.is_not(None), incident.hold_until > now)
-        wanted = select(incident.id).where(
-            incident.opened_at < before, incident.shredded_at.is_(None), ~func.coalesce(held, False)
-        )
         with self._database.reading() as connection:
-            return list(connection.scalars(wanted.order_by(incident.id)))
+            return list(connection.scalars(_old(before, now)))
 
     def shred(self, before: int, now: int) -> int:
         """Destroys the keys of those that are `old`, and deletes their events; returns how many incidents
         these were. What else is known of them stays."""
-        count = 0
-        for id in self.old(before, now):
-            self._shred(id, before, now)
-            count += 1
-        return count
+        return sum(self._shred(id, before, now) for id in self.old(before, now))
 
-    def _shred(self, id: int, before: int, now: int) -> None:
-        with self._database.reading() as connection:
-            reference = _row(connection, id)["reference"]
-        if id not in self.old(before, now):
-            # A hold was confirmed meanwhile.
-            return
-        self._keys.erase(NODE, [reference], now, missing_ok=True)
+    def _shred(self, id: int, before: int, now: int) -> bool:
         event, incident = tables.incident_event, tables.incident
         with self._database.writing() as connection:
             take_turn(connection)
+            if not list(connection.scalars(_old(before, now).where(incident.c.id == id))):
+                # A hold was confirmed meanwhile. From here on, none is.
+                return False
             row = _row(connection, id)
-            connection.execute(delete(event).where(event.c.incident_id == id))
             done: dict[str, Any] = {"shredded_at": now}
             if row["closed_at"] is None:
                 done["closed_at"] = now
             connection.execute(update(incident).where(incident.c.id == id).values(done))
+        self._keys.erase(NODE, [row["reference"]], now, missing_ok=True)
+        # Who is killed before this does all of it again.
+        with self._database.writing() as connection:
+            take_turn(connection)
+            connection.execute(delete(event).where(event.c.incident_id == id))
             _note(connection, id, SERVER, "shredded", f"{row['events']} events", now)
+        return True
 
     def forgotten(self, before: int) -> list[int]:
         """Those that are shredded and were opened before a time."""
@@ -345,6 +350,16 @@ class IncidentStore(IncidentList):
         with self._database.writing() as connection:
             connection.execute(delete(custody).where(custody.c.incident_id.in_(ids)))
             connection.execute(delete(incident).where(incident.c.id.in_(ids)))
+
+
+def _old(before: int, now: int) -> Select[tuple[int]]:
+    incident, event = tables.incident.c, tables.incident_event.c
+    held = and_(incident.hold_second.is_not(None), incident.hold_until > now)
+    there = or_(incident.shredded_at.is_(None), exists().where(event.incident_id == incident.id))
+    wanted = select(incident.id).where(
+        incident.opened_at < before, there, ~func.coalesce(held, False)
+    )
+    return wanted.order_by(incident.id)
 
 
 _HOLD = ("hold_until", "hold_reason", "hold_by", "hold_second")
