@@ -69,6 +69,11 @@ def demand(holds: bool, sentence: str, *about: object) -> None:
         raise Finding(" ".join((sentence, *map(str, about))))
 
 
+def _place(event: dict[str, Any]) -> tuple[str, str, int]:
+    """Which of its session it is: a segment by where it begins, a beacon by its number."""
+    return event["session"], event["kind"], event["m0" if event["kind"] == "segment" else "sn"]
+
+
 def check(world: World) -> None:
     """Raises `Finding`."""
     _Look(world).at_all()
@@ -156,19 +161,11 @@ class _Look:
     # What was delivered
 
     def recorded(self) -> None:
-        there = Counter(
-            (each["session"], each["kind"], each.get("m0", each.get("sn")))
-            for each in self.events
-            if "session" in each
-        )
-        by_place = {
-            (each["session"], each["kind"], each.get("m0", each.get("sn"))): each
-            for each in self.events
-            if "session" in each
-        }
+        there = Counter(_place(each) for each in self.events if "session" in each)
+        by_place = {_place(each): each for each in self.events if "session" in each}
         for watched in self.world.watched:
             event = watched.event
-            place = event["session"], event["kind"], event.get("m0", event.get("sn"))
+            place = _place(event)
             count = there.pop(place, 0)
             demand(count < 2, "it is on record twice:", event)
             if count:
@@ -247,17 +244,18 @@ class _Look:
             self._unseen(*world.steps[0])
 
     def _unseen(self, at: float, ms: int) -> None:
-        """A step that is not on record was one when nobody watched, or was none."""
+        """A step that is not on record was one when nobody watched, or was none: no session has events on
+        both sides of it. What a worker had not told when it died is no event, and lies in its outage."""
         if abs(ms) <= STEP_MS:
             return
         world = self.world
-        places = {(each["session"], each.get("m0")) for each in self.events if "session" in each}
+        places = {_place(each) for each in self.events if "session" in each}
         seen = dict[tuple[Worker, str], set[bool]]()
         for watched in world.watched:
             (worker, moment), *more = ((each.worker, each.moment) for each in watched.parts)
-            session = watched.event["session"]
-            if not more and (session, watched.event.get("m0")) in places and abs(moment - at) < 1.5:
-                seen.setdefault((worker, session), set()).add(moment > at)
+            is_known = not more and _place(watched.event) in places
+            if is_known and abs(moment - at) < 1.5:
+                seen.setdefault((worker, watched.event["session"]), set()).add(moment > at)
         demand(all(len(each) < 2 for each in seen.values()), "a step is not on record:", ms)
 
     # What was signed
