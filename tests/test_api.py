@@ -1089,10 +1089,12 @@ def test_the_data_of_a_password_is_restricted_and_that_lifted(house: House) -> N
 def test_the_days_of_attendance_are_the_tenants_own(house: House) -> None:
     assert house.ask("GET", "/tenant").json["attendance_days"] is None
     days = {"attendance_days": 5, "attendance_reports_days": 4000}
+    days |= {"attendance_daily_reports_days": 400}
     assert house.ask("PATCH", "/tenant", days).json | days == house.ask("GET", "/tenant").json
     kept = house.ask("GET", "/privacy").json["document"]["kept"]
     shown = {each["class"]: each["days"] for each in kept}
     assert (shown["attendance"], shown["attendance_reports"]) == (5, 4000)
+    assert shown["attendance_daily_reports"] == 400
     assert "nach 5 Tagen" in house.ask("GET", "/privacy").json["notice"]["de"]
     assert house.ask("PATCH", "/tenant", {"attendance_days": None}).json["attendance_days"] is None
     assert house.ask("PATCH", "/tenant", {"attendance_days": 2}).places == ["#/attendance_days"]

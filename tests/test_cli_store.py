@@ -239,6 +239,7 @@ def test_tenants(here: Path) -> None:
         "checkpoint_cosigner": "",
         "attendance_days": None,
         "attendance_reports_days": None,
+        "attendance_daily_reports_days": None,
         "created_at": told("tenant", "list")["tenants"][1]["created_at"],
     }
     assert "already" in refused(1, "tenant", "add", "acme")

@@ -276,13 +276,22 @@ _KEPT: Final[Mapping[DataClass, tuple[tuple[str, ...], str, str, str | None]]] =
     ),
     DataClass.ATTENDANCE_REPORTS: (
         (
-            "sealed reports of the customer's events, and of days of streams that are in none: how long each"
+            "sealed reports of the customer's events, and others that it has had sealed: how long each"
             " password has watched, and when, and what the password and its label were; encrypted",
             "which of them are held until a time, and why",
         ),
         "to show later what was certified, and what was corrected",
         "pseudonymous",
         "the sealing of the report's last version, or the end of a hold where that is later",
+    ),
+    DataClass.ATTENDANCE_DAILY_REPORTS: (
+        (
+            "the same of days of streams that are in no event, and of which the server has sealed a report by"
+            " itself",
+        ),
+        "to show later when somebody has watched, when what it was computed from is deleted",
+        "pseudonymous",
+        "the sealing of the report, or the end of a hold where that is later",
     ),
     DataClass.REMOVED_STREAMS: (
         ("title and settings of streams that were removed",),

@@ -25,6 +25,7 @@ comes once a day: so nothing is there for longer than its days and one, as far a
 | `attendance`        | the hour of the event               | key destroyed, then deleted           |
 | `attendance_intervals` | the hour of the first event      | deleted; computed anew of what is left |
 | `attendance_reports` | sealing of the last version        | key destroyed, then deleted           |
+| `attendance_daily_reports` | sealing by the server itself | key destroyed, then deleted           |
 | `incidents`         | the beginning                       | key destroyed, then deleted           |
 | `incident_records`  | the beginning                       | deleted                               |
 | `removed_streams`   | the removal                         | deleted, where nothing names them     |
@@ -46,9 +47,11 @@ Of attendance, hashes and what befell the node stay in the log, with its checkpo
 verified when the events are gone: neither tells anything of a viewer. 32 days of an event are 30 after its
 day is closed. Events are deliveries, what players say, presence checks, and how far somebody has come in a
 film that cannot be skipped ahead. Intervals that are computed of them go with the first of these events: what
-outlasts them is what a sealed report says, whose six years are what bodies that accredit training ask for.
-The server seals it by itself before its events go (`pystream.acl.reports.due`), so intervals are kept as long
-as the reports; rows without events or a seal could not be proven, and are not kept beside them.
+outlasts them is what a sealed report says. The server seals it by itself before its events go
+(`pystream.acl.reports.due`): rows without events or a seal could not be proven, and are not kept beside it.
+Of an event, or where somebody has sealed it, it is kept for the six years that bodies which accredit training
+ask for. A day of a stream of which nobody has sealed or corrected a report is nothing that was certified, and
+goes after 90 days.
 Receipts are made when they are asked for, and not kept. Of streams that are not personal there are the sums
 of `traffic` alone.
 
@@ -102,6 +105,7 @@ class DataClass(StrEnum):
     ATTENDANCE = "attendance"
     ATTENDANCE_INTERVALS = "attendance_intervals"
     ATTENDANCE_REPORTS = "attendance_reports"
+    ATTENDANCE_DAILY_REPORTS = "attendance_daily_reports"
     INCIDENTS = "incidents"
     INCIDENT_RECORDS = "incident_records"
     REMOVED_STREAMS = "removed_streams"
@@ -118,7 +122,11 @@ OF_THE_CONTRACT: Final = frozenset(
 )
 """What stays until the tenant ends it."""
 
-OF_TENANTS: Final = (DataClass.ATTENDANCE, DataClass.ATTENDANCE_REPORTS)
+OF_TENANTS: Final = (
+    DataClass.ATTENDANCE,
+    DataClass.ATTENDANCE_REPORTS,
+    DataClass.ATTENDANCE_DAILY_REPORTS,
+)
 """What tenants may have days of their own for: their setting is the name with `_days` behind it."""
 LEAST_ATTENDANCE_DAYS: Final = 3
 """Of a tenant's own: a report is sealed a day after its last day is over, of events that are there then."""
@@ -151,6 +159,7 @@ class Rules:
     revoked_passwords: int = 90
     attendance: int = 32
     attendance_reports: int = 2192
+    attendance_daily_reports: int = 90
     incidents: int = 7
     removed_streams: int = 1096
     erasures: int = 400

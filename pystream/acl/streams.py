@@ -53,8 +53,9 @@ class TenantSettings:
     empty: none.
     `checkpoint_url`: where checkpoints of the log of attendance are sent, https, and `checkpoint_mail`: the
     same by mail; `checkpoint_cosigner`: the key, as text, of who cosigns them for the tenant; empty:
-    nobody. `attendance_days`: days for which events of attendance are kept, and `attendance_reports_days`:
-    the same of its sealed reports; None: as the node has it.
+    nobody. `attendance_days`: days for which events of attendance are kept; `attendance_reports_days`: the
+    same of its sealed reports, and `attendance_daily_reports_days`: of those of a day that the server has
+    sealed by itself; None: as the node has it.
     """
 
     display: str = ""
@@ -67,6 +68,7 @@ class TenantSettings:
     checkpoint_cosigner: str = ""
     attendance_days: int | None = None
     attendance_reports_days: int | None = None
+    attendance_daily_reports_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ usage: pystream tenant add NAME [--display TEXT] [--timezone ZONE]
                        [--max-rate RATE] [--notice-file FILE]
                        [--attendance-purpose VERSION]
                        [--attendance-days N] [--attendance-reports-days N]
+                       [--attendance-daily-reports-days N]
        pystream tenant list
        pystream tenant set NAME ...
        pystream tenant remove NAME
@@ -179,7 +180,8 @@ def _parser(action: str, description: str, example: str) -> Parser:
         usage="NAME [--display TEXT] [--timezone ZONE]\n"
         "         [--max-rate RATE] [--notice-file FILE]\n"
         "         [--attendance-purpose VERSION] [--attendance-days N]\n"
-        "         [--attendance-reports-days N] [--checkpoint-url URL]\n"
+        "         [--attendance-reports-days N]\n"
+        "         [--attendance-daily-reports-days N] [--checkpoint-url URL]\n"
         "         [--checkpoint-mail ADDRESS] [--checkpoint-cosigner KEY] [--by NAME]\n"
         "         [--config FILE | --store URL] [--json]",
         description=description,
@@ -220,7 +222,10 @@ def _add_settings(parser: Parser) -> None:
         help="that the tenant has accepted what attendance is recorded for, in the text of that version"
         " (pystream attendance purpose); none: not, and nothing is recorded",
     )
-    for name, what in (("", "events of attendance"), ("reports-", "its sealed reports")):
+    for name, what in (
+        *(("", "events of attendance"), ("reports-", "its sealed reports")),
+        ("daily-reports-", "reports of a day that the server has sealed by itself"),
+    ):
         group.add_argument(
             f"--attendance-{name}days",
             type=_store.count_or_none,

@@ -359,6 +359,7 @@ class RetentionSettings(Section, frozen=True, kw_only=True, forbid_unknown_field
     revoked_passwords_days: Days = Rules().revoked_passwords
     attendance_days: Days = Rules().attendance
     attendance_reports_days: Days = Rules().attendance_reports
+    attendance_daily_reports_days: Days = Rules().attendance_daily_reports
     incidents_days: Days = Rules().incidents
     removed_streams_days: Days = Rules().removed_streams
     key_backups_days: Days = Rules().key_backups

@@ -124,7 +124,9 @@ class _OfTenant:
         yield from (each for each in found if each.subject not in sealed)
 
     def _is_due(self, wanted: Wanted) -> bool:
-        from_, kept_s = wanted.sealable_from, self._kept_s(DataClass.ATTENDANCE_REPORTS)
+        is_daily = wanted.stream_id is not None
+        data = DataClass.ATTENDANCE_DAILY_REPORTS if is_daily else DataClass.ATTENDANCE_REPORTS
+        from_, kept_s = wanted.sealable_from, self._kept_s(data)
         return self._since <= from_ <= self._now - _LATE_S and self._now < from_ + kept_s
 
     def _is_in_an_event(self, stream: Stream, begin: int, end: int) -> bool:

@@ -14,7 +14,7 @@ WHOSE: Final[Mapping[DataClass, str]] = {
             *(DataClass.PASSWORDS, DataClass.SESSIONS, DataClass.ENDINGS, DataClass.SPENT_TOKENS),
             *(DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS, DataClass.NAMED_VIEWERS),
             *(DataClass.ATTENDANCE, DataClass.ATTENDANCE_INTERVALS, DataClass.ATTENDANCE_REPORTS),
-            DataClass.KEPT_ANSWERS,
+            *(DataClass.ATTENDANCE_DAILY_REPORTS, DataClass.KEPT_ANSWERS),
         ),
         "viewers",
     ),
@@ -104,6 +104,10 @@ WHAT: Final[Mapping[DataClass, Said]] = {
         "Anwesenheit: versiegelte Berichte, mit Zeiten, Passwort und Bezeichnung (verschlüsselt)",
         "attendance: sealed reports, with intervals, password and label (encrypted)",
     ),
+    DataClass.ATTENDANCE_DAILY_REPORTS: (
+        "Anwesenheit: Berichte eines Tages, die der Server von selbst versiegelt (verschlüsselt)",
+        "attendance: reports of a day that the server seals by itself (encrypted)",
+    ),
     DataClass.INCIDENTS: (
         "Angriffe: Netzadressen, Zeiten und Zahlen der Angreifer (verschlüsselt)",
         "attacks: network addresses, times and counts of attackers (encrypted)",
@@ -148,6 +152,10 @@ FROM: Final[Mapping[DataClass, Said]] = {
     DataClass.ATTENDANCE_REPORTS: (
         "Versiegelung der letzten Fassung oder Ende der Aufbewahrungspflicht",
         "sealing of the last version, or end of a hold",
+    ),
+    DataClass.ATTENDANCE_DAILY_REPORTS: (
+        "Versiegelung oder Ende der Aufbewahrungspflicht",
+        "sealing, or end of a hold",
     ),
     DataClass.INCIDENTS: (
         "Beginn des Angriffs oder Ende der Aufbewahrungspflicht",

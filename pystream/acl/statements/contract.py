@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pystream.acl.retention import OF_TENANTS
 from pystream.acl.statements import shared
 from pystream.acl.statements.facts import Facts
 from pystream.acl.statements.layout import Paper
@@ -38,7 +39,7 @@ def write(paper: Paper, facts: Facts) -> None:
     shared.retention(paper, facts, classes(facts))
     shared.deletion(paper, facts)
     own = facts.tenant.settings
-    if own.attendance_days is not None or own.attendance_reports_days is not None:
+    if any(getattr(own, f"{data}_days") is not None for data in OF_TENANTS):
         paper.say(
             (
                 "Fristen der Anwesenheit hat der Verantwortliche selbst festgelegt.",

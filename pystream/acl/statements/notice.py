@@ -271,6 +271,7 @@ def _kept(facts: Facts) -> list[DataClass]:
         kept += [DataClass.NAMED_VIEWERS]
     if facts.recorded:
         kept += [DataClass.ATTENDANCE, DataClass.ATTENDANCE_REPORTS]
+        kept += [DataClass.ATTENDANCE_DAILY_REPORTS]
     return kept
 
 

@@ -116,8 +116,13 @@ INVENTORY: Final[Mapping[str, Held]] = {
     "attendance_timestamp": Held((DataClass.ATTENDANCE_LOG,)),
     "attendance_event": Held((DataClass.SETTINGS,)),
     "attendance_event_stream": Held((DataClass.SETTINGS,)),
-    "attendance_report": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
-    "attendance_report_name": Held((DataClass.ATTENDANCE_REPORTS,), {"reference": _OF_THE_NODE}),
+    **dict.fromkeys(
+        ("attendance_report", "attendance_report_name"),
+        Held(
+            (DataClass.ATTENDANCE_REPORTS, DataClass.ATTENDANCE_DAILY_REPORTS),
+            {"reference": _OF_THE_NODE},
+        ),
+    ),
     "attendance_hold": Held((DataClass.ATTENDANCE_REPORTS,)),
     "recovery_code": Held((DataClass.PEOPLE,), {"digest": _A_SECRET}),
     "console_session": Held((DataClass.CONSOLE_SESSIONS,), {"digest": _A_SECRET}),

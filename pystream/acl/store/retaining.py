@@ -15,7 +15,8 @@ The key of one that a sealed report names stays as long as that report, and open
 What is restricted (`restricting`) does not get old.
 
 **Reports.** All versions of one go together, so that none is taken out of a chain, when the last of them is
-old; one that is held does not. Keys go first, those of names included whose passwords are gone.
+old; one that is held does not. Those of a day that the server alone has sealed are of another class than
+those that somebody has asked for. Keys go first, those of names included whose passwords are gone.
 
 What is left in files after that: SQLite overwrites what is deleted (`secure_delete`), and its
 write-ahead log is emptied at the end of a run.
@@ -71,6 +72,7 @@ _PASSWORDS = (
     *(DataClass.EXPIRED_PASSWORDS, DataClass.REVOKED_PASSWORDS),
     DataClass.NAMED_VIEWERS,
 )
+_REPORTS = (DataClass.ATTENDANCE_REPORTS, DataClass.ATTENDANCE_DAILY_REPORTS)
 # What is of one hour each: its column, and how many of the column's unit an hour has.
 _EVENTS = (
     (tables.attendance_sealed, "hour", 1),
@@ -158,9 +160,9 @@ class Retention:
             found[DataClass.ATTENDANCE] = self._old_attendance(connection, now)
             fold = tables.attendance_fold
             found[DataClass.ATTENDANCE_INTERVALS] = counted(connection, fold, self._old_folds(now))
-            found[DataClass.ATTENDANCE_REPORTS] = counted(
-                connection, tables.attendance_report, self._old_reports(now)
-            )
+            for data in _REPORTS:
+                where = self._old_reports(data, now)
+                found[data] = counted(connection, tables.attendance_report, where)
             found[DataClass.AUDIT] = counted(connection, tables.audit, self._old_entries(now))
             found[DataClass.TRAFFIC_HOURS] = self._old_hours(connection, now)
             found[DataClass.PROOFS] = _nobodys(_count(connection, self._old_proofs(now)))
@@ -184,7 +186,10 @@ class Retention:
         after, everything else is deleted, with a proof that does not name them; then it raises."""
         done: Counts = {data: Counter() for data in DataClass if data not in OF_THE_CONTRACT}
         # First: what they name is free then.
-        done[DataClass.ATTENDANCE_REPORTS] += self._forget_reports(now)
+        for data in _REPORTS:
+            done[data] += self._forget_reports(data, now)
+        hold = tables.attendance_hold
+        self._delete(hold, hold.c.until <= now)
         for data in _PASSWORDS:
             self._delete_passwords(data, now, done)
         answers = AnswerStore(self.database)
@@ -362,7 +367,7 @@ class Retention:
 
     # Reports
 
-    def _old_reports(self, now: int) -> ColumnElement[bool]:
+    def _old_reports(self, data: DataClass, now: int) -> ColumnElement[bool]:
         report, hold = tables.attendance_report, tables.attendance_hold.c
         other = report.alias()
         newest = (
@@ -372,14 +377,17 @@ class Retention:
             .scalar_subquery()
         )
         held = select(true()).where(hold.subject == report.c.subject, hold.until > now)
-        before = now - self._days(DataClass.ATTENDANCE_REPORTS, report) * DAY_S
-        return and_(newest < before, ~held.correlate(report).exists())
+        asked = select(true()).where(other.c.subject == report.c.subject, ~other.c.by_itself)
+        is_daily = and_(report.c.event_id.is_(None), ~asked.correlate(report).exists())
+        is_meant = is_daily if data is DataClass.ATTENDANCE_DAILY_REPORTS else ~is_daily
+        before = now - self._days(data, report) * DAY_S
+        return and_(newest < before, is_meant, ~held.correlate(report).exists())
 
-    def _forget_reports(self, now: int) -> Counter[int]:
+    def _forget_reports(self, data: DataClass, now: int) -> Counter[int]:
         done: Counter[int] = Counter()
         report, name = tables.attendance_report, tables.attendance_report_name
         wanted = select(report.c.id, report.c.tenant_id, report.c.reference)
-        wanted = wanted.where(self._old_reports(now)).order_by(report.c.id).limit(_AT_ONCE)
+        wanted = wanted.where(self._old_reports(data, now)).order_by(report.c.id).limit(_AT_ONCE)
         while True:
             # Whoever holds one of these meanwhile has done so, or finds it gone.
             with self.database.writing() as connection:
@@ -394,8 +402,6 @@ class Retention:
                 ids = [row.id for row in old]
                 delete_naming(connection, name, "report_id", ids)
                 done += delete_naming(connection, report, "id", ids)
-        hold = tables.attendance_hold
-        self._delete(hold, hold.c.until <= now)
         return done
 
     # Passwords

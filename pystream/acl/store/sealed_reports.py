@@ -202,6 +202,7 @@ class SealedReports:
                     "reason": reason,
                     "digest": digest,
                     "made_at": now,
+                    "by_itself": by_itself,
                     "reference": key.reference,
                     "sealed_document": seal(
                         key.key, Place(tenant_id, _TABLE, id, "document"), bare

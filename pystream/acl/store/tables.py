@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0023"
+HEAD = "0024"
 # What `attendance_sealed.hour` counts, in ms.
 HOUR_MS = 3_600_000
 # Of `attendance_journal`: in so many places each commit writes.
@@ -69,6 +69,7 @@ tenant = Table(
     # Days of its own for which these classes of data are kept; null: those of the node.
     Column("attendance_days", Integer),
     Column("attendance_reports_days", Integer),
+    Column("attendance_daily_reports_days", Integer),
     # Numbers of passwords that were taken.
     Column("passwords_made", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", BigInteger, nullable=False),
@@ -797,6 +798,8 @@ attendance_report = Table(
     Column("made_at", BigInteger, nullable=False),
     Column("reference", LargeBinary(16), nullable=False),
     Column("sealed_document", LargeBinary, nullable=False),
+    # Whether nobody had asked for it.
+    Column("by_itself", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("subject", "version"),
     Index("ix_attendance_report_event_id", "event_id"),
     Index("ix_attendance_report_stream_id", "stream_id"),

@@ -108,6 +108,10 @@ _EVENT_DAYS = Meta(
 _REPORT_DAYS = Meta(
     description="The same of sealed reports of attendance, from the sealing of a report's last version."
 )
+_DAILY_DAYS = Meta(
+    description="The same of reports of a stream's day that the server has sealed by itself, and nobody has"
+    " corrected."
+)
 
 
 class TenantView(Struct, kw_only=True):
@@ -125,6 +129,7 @@ class TenantView(Struct, kw_only=True):
     checkpoint_cosigner: CheckpointCosigner
     attendance_days: Annotated[Days | None, _EVENT_DAYS]
     attendance_reports_days: Annotated[Days | None, _REPORT_DAYS]
+    attendance_daily_reports_days: Annotated[Days | None, _DAILY_DAYS]
     max_rate_bps: Annotated[
         int | None,
         Meta(
@@ -147,6 +152,7 @@ class TenantChange(Struct, kw_only=True, forbid_unknown_fields=True):
     checkpoint_cosigner: CheckpointCosigner | UnsetType = UNSET
     attendance_days: Annotated[Days | None, _EVENT_DAYS] | UnsetType = UNSET
     attendance_reports_days: Annotated[Days | None, _REPORT_DAYS] | UnsetType = UNSET
+    attendance_daily_reports_days: Annotated[Days | None, _DAILY_DAYS] | UnsetType = UNSET
 
 
 class Privacy(Struct, kw_only=True):
@@ -389,6 +395,7 @@ def _view(tenant: Tenant) -> TenantView:
         checkpoint_cosigner=settings.checkpoint_cosigner,
         attendance_days=settings.attendance_days,
         attendance_reports_days=settings.attendance_reports_days,
+        attendance_daily_reports_days=settings.attendance_daily_reports_days,
         max_rate_bps=settings.max_rate_bps,
         created_at=at(tenant.created_at),
     )

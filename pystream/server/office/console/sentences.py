@@ -55,6 +55,7 @@ NAMES: Final[Mapping[str, str]] = {
     "allow_no_referrer": "no_referrer",
     "allow_unknown_country": "unknown_country",
     "attendance": "attendance",
+    "attendance_daily_reports_days": "attendance_daily_reports_days",
     "attendance_days": "attendance_days",
     "attendance_purpose": "attendance",
     "attendance_reports_days": "attendance_reports_days",

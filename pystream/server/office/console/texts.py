@@ -1061,6 +1061,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "attendance_days": ("Days for events of attendance", "Tage für Ereignisse der Anwesenheit"),
     "attendance_reports_days": ("Days for sealed reports", "Tage für versiegelte Berichte"),
+    "attendance_daily_reports_days": (
+        "Days for reports of a day that the server has sealed by itself",
+        "Tage für Berichte eines Tages, die der Server von selbst versiegelt hat",
+    ),
     "days_hint": (
         "Events say what was delivered to which password when; older ones are deleted, and reports of"
         " them are made no more. Sealed reports are counted from their last version on. Empty: as this"
@@ -1071,6 +1075,10 @@ _SAID: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "of_attendance_days": ("days for events of attendance", "Tage für Ereignisse der Anwesenheit"),
     "of_attendance_reports_days": ("days for sealed reports", "Tage für versiegelte Berichte"),
+    "of_attendance_daily_reports_days": (
+        "days for reports of a day that the server has sealed by itself",
+        "Tage für Berichte eines Tages, die der Server von selbst versiegelt hat",
+    ),
     "of_report_sealed": ("report sealed, version", "Bericht versiegelt, Fassung"),
     "of_event_added": ("event added", "Veranstaltung angelegt"),
     "of_event_changed": ("event changed", "Veranstaltung geändert"),
