@@ -127,7 +127,7 @@ def survived(
     assert attacks.wrong == []
     assert viewer.failures == []
     said = [json.loads(line) for line in node.said().splitlines()]
-    assert {each["event"] for each in said} <= {"syns-observed", "serving"}, node.said()
+    assert {each["event"] for each in said} <= {"syns-observed", "starting", "serving"}, node.said()
     assert MARK not in node.said()
     assert node.processes() == processes
     grown = {pid: now - before[pid] for pid, now in held_by(node).items()}
