@@ -1064,7 +1064,10 @@ def test_who_goes_on_is_limited_then_banned_and_loses_what_is_open(node: Node) -
     # It is over by itself.
     until(lambda: asked(node, source, "/acme/film/") == 200)
     assert node.stop() == 0
-    assert doings(node) == {"limited for 1 s", "banned for 1 s"}
+    done = doings(node)
+    assert done >= {"limited for 1 s", "banned for 1 s"}
+    # On a slow machine what it has said comes to be heard after its ban, which begins anew.
+    assert done - {"limited for 1 s"} <= {"banned for 1 s", "banned for 2 s", "banned for 4 s"}
     (told,) = node.events("attackers-stopped")
     assert (told["kind"], told["limited"], told["banned"]) == ("passwords", 1, 0)
 

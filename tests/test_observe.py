@@ -492,6 +492,7 @@ def said(
         say()
     finally:
         sys.excepthook = before
+        logging.getLogger("pystream").setLevel(logging.INFO)
     return capfd.readouterr().err
 
 

@@ -450,7 +450,7 @@ def test_what_a_terminal_sends_to_all_is_the_supervisors_affair(node: Node) -> N
     node.signal(signal.SIGINT)
     assert node.process.wait(PATIENCE) == 0
     events = [json.loads(line)["event"] for line in node.said().splitlines()]
-    assert events == ["syns-observed", "serving", "stopping", "stopped"]
+    assert events == ["starting", "syns-observed", "serving", "stopping", "stopped"]
 
 
 def refused(port: int) -> bool:
@@ -642,7 +642,7 @@ def test_a_thousand_half_requests_keep_nobody_waiting_and_end(
     assert held(worker) < before + 5_000_000
     assert node.processes() == processes
     events = [json.loads(line)["event"] for line in node.said().splitlines()]
-    assert events == ["syns-observed", "serving"]
+    assert events == ["starting", "syns-observed", "serving"]
 
 
 @copied
@@ -2079,7 +2079,7 @@ def test_keys_of_a_store_that_is_not_there_get_no_new_one(node: Node) -> None:
     assert checked(node)[:2] == (0, [])
 
 
-@pytest.mark.parametrize("arguments", ["--workers 0", "--workers x", "--json", "--chek", "more"])
+@pytest.mark.parametrize("arguments", ["--workers -1", "--workers x", "--json", "--chek", "more"])
 def test_a_wrong_command_line_is_2(node: Node, arguments: str) -> None:
     done = subprocess.run(
         [*SERVE, *arguments.split()], cwd=node.folder, capture_output=True, text=True
