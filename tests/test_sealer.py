@@ -197,8 +197,8 @@ def test_what_nobody_attended_is_not_sealed(hall: Hall) -> None:
         (kept,) = connection.execute(select(table.c.sealed_events)).all()
         connection.execute(update(table).values(sealed_events=b""))
     assert node.look(late + 600) and node.board.all_sealings() == {"sealed": 0, "failed": 0}
-    # Who looks at everything computes it again.
-    assert node.look(late + 1200, everything=True)
+    # Who looks at everything computes it again, and knows that it could not.
+    assert not node.look(late + 1200, everything=True)
     assert node.board.all_sealings() == {"sealed": 0, "failed": 1}
     with hall.store.database.writing() as connection:
         connection.execute(update(table).values(kept._mapping))
@@ -456,6 +456,24 @@ def test_what_an_event_does_not_say_is_sealed_by_itself(hall: Hall) -> None:
     assert hall.sealed()[2:] == new
 
 
+def test_what_is_gone_does_not_come_back_when_days_are_kept_for_longer(hall: Hall) -> None:
+    """A course of six weeks, whose first one is gone when somebody thinks of it."""
+    weeks = ("2026-03-10", "2026-04-20")
+    windows = tuple((at("18:00", day), at("19:30", day)) for day in weeks)
+    hall.store.events.set(hall.acme, "herz", {"windows": windows, "breaks": ()}, **WHO)
+    hall.viewer("eins", *((at("18:00", day), 60) for day in weeks))
+    hall.hours()
+    retention = Retention(hall.store.database, hall.keys, RULES)
+    for day in (12, 43, 44, 54):
+        now = at("12:00", "2026-03-01") // 1000 + day * DAY_S
+        assert hall.node.look(now, everything=True)
+        retention.run(now)
+        if day == 43:
+            hall.store.set_tenant("acme", {"attendance_days": 90}, **WHO)
+            hall.node = hall.another()
+    assert hall.sealed() == [(f"film {day}", 1) for day in weeks]
+
+
 def test_a_day_of_which_some_is_gone_is_not_sealed(hall: Hall) -> None:
     """It would say that nobody was there in the morning."""
     id = hall.viewer("eins", (at("10:00", "2026-03-08"), 20), (at("18:00", "2026-03-08"), 20))
@@ -532,6 +550,8 @@ def test_nothing_is_sealed_by_a_clock_that_is_ahead_or_without_an_anchor(hall: H
     assert node.sealer.look(RULES) and hall.sealed() == []
     bare = Sealer(hall.store, hall.keys, Anchor(Anchor.create()), node.signing)
     assert bare.look(RULES) and hall.sealed() == []
+    # Nor is anything deleted before that is known.
+    assert not bare.look(RULES, everything=True)
     assert node.look(OVER + 9 * DAY_S) and hall.sealed() == [("event", 1)]
 
 

@@ -28,6 +28,7 @@ from typing import Any, Self
 from urllib.parse import urljoin
 
 import pytest
+import trio
 
 from pystream import _core
 from pystream.acl.store import Store
@@ -40,6 +41,7 @@ from pystream.server.gauges import Board, State
 from pystream.server.keys import ensure_keys, open_key_store
 from pystream.server.listeners import Place
 from pystream.server.settings import Listen, Settings, Tls, load, parse
+from pystream.server.workers import Supervisor
 from tests import copies, program
 from tests.databases import with_tables
 from tests.free_ports import free_port
@@ -1349,6 +1351,37 @@ def test_a_new_program_that_is_killed_is_told_with_the_signal(node: Node) -> Non
     (event,) = node.events("program-not-replaced")
     assert event["signal"] == "SIGKILL" and "exit_code" not in event
     assert node.stop() == 0
+
+
+_TALKS = """
+import os
+os.write(2, b'{"event": "begins"}\\n')
+os.write(2, b"not \\xff text\\n")
+try:
+    for _ in range(3000):
+        os.write(2, b'{"event": "goes-on", "more": "' + b"x" * 990 + b'"}\\n')
+except OSError:
+    pass
+os._exit(3)
+"""
+
+
+def test_a_new_program_that_talks_without_end_is_heard_for_a_while(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And whatever it says, and where nobody hears it, the old one goes on."""
+    supervisor = Supervisor(Settings(), None, [sys.executable, "-S", "-c", _TALKS])
+    fault = trio.run(supervisor._try_new_program)
+    assert fault["exit_code"] == 3 and fault["error"].startswith(
+        "not \N{REPLACEMENT CHARACTER} text"
+    )
+    said = capfd.readouterr().err
+    assert said.startswith('{"event": "begins"}\n{"event": "goes-on"') and len(said) <= 1 << 20
+    # A full disk.
+    with suppress(OSError), open("/dev/full", "w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        assert trio.run(supervisor._try_new_program) == fault
+        monkeypatch.undo()
 
 
 def test_a_stop_meanwhile_is_no_fault_of_the_new_program(node: Node) -> None:

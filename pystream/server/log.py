@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeAlias
 
@@ -81,8 +82,10 @@ def relay(said: str) -> str:
     """Repeats the events among what another process has said. Returns the rest of it, its last 2,000
     letters at most."""
     lines = said.splitlines(keepends=True)
-    sys.stderr.write("".join(line for line in lines if _EVENT.match(line)))
-    sys.stderr.flush()
+    # As with events of its own: where nobody hears them, the process goes on.
+    with suppress(OSError):
+        sys.stderr.write("".join(line for line in lines if _EVENT.match(line)))
+        sys.stderr.flush()
     return "".join(line for line in lines if not _EVENT.match(line)).strip()[-2000:]
 
 

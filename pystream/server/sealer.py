@@ -73,8 +73,11 @@ class Sealer:
 
     def look(self, rules: Rules, *, everything: bool = False) -> bool:
         """Seals what is due, or some of it; whether nothing is left that could be sealed now. `everything`:
-        what has become due at any time is looked for once more, before that is said. Raises `StoreError`
-        where it cannot be known what is due."""
+        what has become due at any time is looked for once more, before that is said, and nothing is left that
+        could not be sealed, either. Raises `StoreError` where it cannot be known what is due."""
+        if everything and not self._anchor.offset:
+            # What has become due nobody knows yet.
+            return not self._notary.heads()
         # Without an anchor it is 1970.
         now, begun = min(int(self._clock()), self._anchor.now() // 1000), self._monotonic()
         self._find(rules, now, begun, everything=everything)
@@ -84,7 +87,7 @@ class Sealer:
         if is_sealed:
             # What was signed is known beside the store before anybody is told.
             self._signing.look()
-        return not self._waiting
+        return not self._waiting and not (everything and self._has_missed)
 
     def _find(self, rules: Rules, now: int, begun: float, *, everything: bool) -> None:
         self._has_all = self._has_all and everything

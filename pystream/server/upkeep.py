@@ -58,6 +58,7 @@ class Upkeep:
         self.settings = settings
         self._clock = clock
         self._sealer = sealer
+        self._is_sealed = sealer is None
         self._unsealed = 0
         self._unscrubbed = 0
 
@@ -99,16 +100,18 @@ class Upkeep:
     def _seal(self) -> None:
         if self._sealer is None:
             return
-        is_due = self._retention().is_due(int(self._clock()))
         # Whatever happens, it is not done before it is.
-        self._unsealed += 1
-        if self._sealer.look(self.settings.rules, everything=is_due):
-            self._unsealed = 0
+        self._is_sealed = False
+        is_due = self._retention().is_due(int(self._clock()))
+        self._unsealed += is_due
+        if self._sealer.look(self.settings.rules, everything=is_due) and is_due:
+            self._is_sealed, self._unsealed = True, 0
 
     def _retain(self) -> None:
         now = int(self._clock())
         retention = self._retention()
-        if retention.is_due(now) and not 0 < self._unsealed < _UNSEALED_LOOKS:
+        may_run = self._is_sealed or self._unsealed >= _UNSEALED_LOOKS
+        if may_run and retention.is_due(now):
             log.info("retention-run", **_said(retention.run(now)))
 
     def _scrub(self) -> None:

@@ -77,6 +77,8 @@ _LAST_SECONDS = 15.0
 _DEATH_SECONDS = 2.0
 _RELOAD_SECONDS = 10.0
 _TRIAL_SECONDS = 60.0
+# Bytes of what a new program says before it is one: who says more is not heard, and costs no memory.
+_MOST_SAID = 1 << 20
 _LOOK_SECONDS = 1.0
 # Looks in a row at which a worker's loop, or the thread that sends, has not gone round: it hangs, and
 # will not notice itself.
@@ -721,10 +723,14 @@ class Supervisor:
     async def _try_new_program(self) -> dict[str, Any]:
         """What is wrong with it: how it has ended and what it says of that, or why it never began. Nothing
         where it can start."""
-        with open(os.memfd_create("said"), "w+", encoding="utf-8", errors="replace") as said:
-            fault = await self._end_of_new_program(said.fileno())
-            said.seek(0)
-            why = log.relay(said.read())
+        said = _bounded_memory(_MOST_SAID)
+        try:
+            fault = await self._end_of_new_program(said)
+            # By its place: where the program was killed, processes of its own may still write.
+            text = os.pread(said, _MOST_SAID, 0).rstrip(b"\0").decode(errors="replace")
+        finally:
+            os.close(said)
+        why = log.relay(text)
         return fault | {"error": why} if fault and why else fault
 
     async def _end_of_new_program(self, stderr: int) -> dict[str, Any]:
@@ -837,6 +843,14 @@ def _pipe(reader: ExitStack, writer: ExitStack) -> tuple[int, int]:
     for owner, end in zip((reader, writer), ends, strict=True):
         owner.callback(os.close, end)
     return ends
+
+
+def _bounded_memory(size: int) -> int:
+    """The descriptor of memory that so many bytes can be written to, and reads as zeros before."""
+    fd = os.memfd_create("pystream", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.truncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd
 
 
 def _sealed_memory(data: bytes) -> int:

@@ -6,7 +6,8 @@ removed is its tenant's no more, except in an event.
 
 **When.** From the moment on from which anybody may seal it, and some minutes, for what comes late. What of
 its days is gone by then would be in no report, and nobody could tell: so all of them have to be there still,
-as the last run of retention has left them. An event that is longer than its evidence is kept is not sealed
+as no run of retention has taken some: what it has taken does not come back when days are kept for longer from
+then on. An event that is longer than its evidence is kept is not sealed
 without somebody who knows that; the days of its streams are, each by itself. What would be too old by now to
 be kept is not sealed: so nothing comes back that retention has deleted.
 """
@@ -23,7 +24,7 @@ from pystream.acl.retention import DAY_S, DataClass, Rules
 from pystream.acl.store import Store
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.notary import Notary
-from pystream.acl.store.retaining import RETENTION, ProofLog
+from pystream.acl.store.retaining import Cut, ProofLog
 from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.streams import Stream, Tenant, rules_of
 from pystream.attendance.programmes import days, midnights, united, zone
@@ -42,14 +43,16 @@ class _Attended:
     spans: list[tuple[int, int]]
     sealed_at: int | None
 
-    def has(self, begin: int, end: int, kept_s: int) -> bool:
-        """Whether its report says what there is to say of these instants, or will."""
+    def has(self, begin: int, end: int, left_from: int, kept_s: int) -> bool:
+        """Whether its report says what there is to say of these instants, or will, where from an instant on
+        all events are there."""
         if not any(first <= begin and end <= last for first, last in self.spans):
             return False
         if self.sealed_at is not None:
             return self.sealed_at * 1000 >= end
+        first = self.spans[0][0]
         # Before the first of what it rests on goes.
-        return self.wanted.sealable_from + DAY_S <= self.spans[0][0] // 1000 + kept_s
+        return left_from <= first and self.wanted.sealable_from + DAY_S <= first // 1000 + kept_s
 
 
 class Finder:
@@ -60,9 +63,11 @@ class Finder:
         self.sealed = SealedReports(store.database, keys)
         self._notary = Notary(store.database, keys)
         self._proofs = ProofLog(store.database)
+        self._cuts: list[Cut] = []
 
     def due(self, rules: Rules, now: int, since: int = 0) -> Iterator[Wanted]:
         """Of all tenants, what can be sealed since that moment or a later one; events first."""
+        self._learn_cuts()
         recorded = self._notary.heads()
         for tenant in self.store.tenants():
             if tenant.id in recorded:
@@ -70,13 +75,13 @@ class Finder:
 
     def left_from(self, tenant_id: int) -> int:
         """From when on a tenant's events are all there, in Unix seconds."""
-        last = self._proofs.last(RETENTION)
-        if last is None:
-            return 0
-        said, name = last.document, str(DataClass.ATTENDANCE)
-        own = said.get("own_days", {}).get(str(tenant_id), {})
-        kept = own.get(name, said["days"].get(name, 0))
-        return int(said["at"] // 3600 - kept * 24) * 3600
+        return max((cut.of(tenant_id) for cut in self._cuts), default=0)
+
+    def _learn_cuts(self) -> None:
+        last = self._cuts[-1].proof_id if self._cuts else 0
+        for cut in self._proofs.cuts(last):
+            # Mostly each run has taken what those before it have, and more.
+            self._cuts = [each for each in self._cuts if not cut.covers(each)] + [cut]
 
 
 class _OfTenant:
@@ -132,7 +137,7 @@ class _OfTenant:
     def _is_in_an_event(self, stream: Stream, begin: int, end: int) -> bool:
         kept_s = self._kept_s(DataClass.ATTENDANCE)
         return any(
-            each.has(begin, end, kept_s) and stream.id in self._streams(each)
+            each.has(begin, end, self._left_from, kept_s) and stream.id in self._streams(each)
             for each in self._events
         )
 

@@ -86,6 +86,24 @@ _NOBODY = 0
 Counts = dict[DataClass, Counter[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Events of attendance from before these moments are gone, in Unix seconds: those of tenants who had days
+    of their own, and of all others."""
+
+    proof_id: int
+    others: int
+    own: Mapping[int, int]
+
+    def of(self, tenant_id: int) -> int:
+        return self.own.get(tenant_id, self.others)
+
+    def covers(self, other: Cut) -> bool:
+        """Whether whatever is gone by the other one is gone by this one."""
+        tenants = self.own.keys() | other.own.keys()
+        return self.others >= other.others and all(self.of(id) >= other.of(id) for id in tenants)
+
+
 class ProofLog:
     """The log of proofs of deletion, in the main store."""
 
@@ -103,13 +121,20 @@ class ProofLog:
             rows = connection.execute(wanted).mappings()
             return tuple(Proof(row["document"], row["digest"]) for row in rows)
 
-    def last(self, kind: str) -> Proof | None:
-        """The newest of a kind."""
-        proof = tables.proof.c
-        wanted = select(proof.document, proof.digest).where(proof.kind == kind)
+    def cuts(self, after: int) -> Iterator[Cut]:
+        """Of events of attendance, what runs of retention have taken whose proofs came after one, the oldest
+        first."""
+        proof, name = tables.proof.c, str(DataClass.ATTENDANCE)
+        wanted = select(proof.id, proof.document).where(proof.kind == RETENTION, proof.id > after)
         with self._database.reading() as connection:
-            row = connection.execute(wanted.order_by(proof.id.desc()).limit(1)).one_or_none()
-        return None if row is None else Proof(row.document, row.digest)
+            for id, said in connection.execute(wanted.order_by(proof.id)):
+                hour = said["at"] // 3600
+                own = {
+                    int(tenant): (hour - days[name] * 24) * 3600
+                    for tenant, days in said.get("own_days", {}).items()
+                    if name in days
+                }
+                yield Cut(id, (hour - said["days"].get(name, 0) * 24) * 3600, own)
 
     def last_at(self, kind: str) -> int | None:
         """When the last proof of a kind was made, in Unix seconds, as the clock was then: one that was ahead
