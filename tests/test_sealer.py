@@ -396,35 +396,39 @@ def test_what_is_deleted_does_not_wait_for_reports_without_end(
     assert proofs.all() and len(asked) >= 5 and not any(asked[:5])
 
 
+WEEKS = "2026-03-10", "2026-04-20"
+
+
+def course(hall: Hall) -> None:
+    """An event of six weeks, with somebody who was there in the first and in the last."""
+    windows = tuple((at("18:00", day), at("19:30", day)) for day in WEEKS)
+    hall.store.events.set(hall.acme, "herz", {"windows": windows, "breaks": ()}, **WHO)
+    hall.viewer("eins", *((at("18:00", day), 60) for day in WEEKS))
+    hall.hours()
+
+
+def look_and_clean(hall: Hall, day: int) -> None:
+    """What the writer does so many days after the first of March."""
+    now = at("12:00", "2026-03-01") // 1000 + day * DAY_S
+    assert hall.node.look(now, everything=True)
+    Retention(hall.store.database, hall.keys, RULES).run(now)
+
+
 def test_what_is_longer_than_its_evidence_is_kept_is_not_sealed_by_itself(hall: Hall) -> None:
     """A course of six weeks: a report of it would say that nobody was there in the first one. The days of its
     streams are sealed by themselves, so that something stays."""
-    weeks = ("2026-03-10", "2026-04-20")
-    windows = tuple((at("18:00", day), at("19:30", day)) for day in weeks)
-    hall.store.events.set(hall.acme, "herz", {"windows": windows, "breaks": ()}, **WHO)
-    hall.viewer("eins", *((at("18:00", day), 60) for day in weeks))
-    hall.hours()
-    retention = Retention(hall.store.database, hall.keys, RULES)
+    course(hall)
     for day in range(12, 60):
-        now = at("12:00", "2026-03-01") // 1000 + day * DAY_S
-        assert hall.node.look(now, everything=True)
-        retention.run(now)
-    assert hall.sealed() == [(f"film {day}", 1) for day in weeks]
+        look_and_clean(hall, day)
+    assert hall.sealed() == [(f"film {day}", 1) for day in WEEKS]
     assert hall.reporter.sealed.versions(hall.acme, Subject(event_id=hall.event.id)) == ()
 
 
 def test_where_events_are_kept_for_longer_it_is(hall: Hall) -> None:
     hall.store.set_tenant("acme", {"attendance_days": 60}, **WHO)
-    weeks = ("2026-03-10", "2026-04-20")
-    windows = tuple((at("18:00", day), at("19:30", day)) for day in weeks)
-    hall.store.events.set(hall.acme, "herz", {"windows": windows, "breaks": ()}, **WHO)
-    hall.viewer("eins", *((at("18:00", day), 60) for day in weeks))
-    hall.hours()
-    retention = Retention(hall.store.database, hall.keys, RULES)
+    course(hall)
     for day in range(12, 60):
-        now = at("12:00", "2026-03-01") // 1000 + day * DAY_S
-        assert hall.node.look(now, everything=True)
-        retention.run(now)
+        look_and_clean(hall, day)
     assert hall.sealed() == [("event", 1)]
 
 
@@ -458,20 +462,13 @@ def test_what_an_event_does_not_say_is_sealed_by_itself(hall: Hall) -> None:
 
 def test_what_is_gone_does_not_come_back_when_days_are_kept_for_longer(hall: Hall) -> None:
     """A course of six weeks, whose first one is gone when somebody thinks of it."""
-    weeks = ("2026-03-10", "2026-04-20")
-    windows = tuple((at("18:00", day), at("19:30", day)) for day in weeks)
-    hall.store.events.set(hall.acme, "herz", {"windows": windows, "breaks": ()}, **WHO)
-    hall.viewer("eins", *((at("18:00", day), 60) for day in weeks))
-    hall.hours()
-    retention = Retention(hall.store.database, hall.keys, RULES)
+    course(hall)
     for day in (12, 43, 44, 54):
-        now = at("12:00", "2026-03-01") // 1000 + day * DAY_S
-        assert hall.node.look(now, everything=True)
-        retention.run(now)
+        look_and_clean(hall, day)
         if day == 43:
             hall.store.set_tenant("acme", {"attendance_days": 90}, **WHO)
             hall.node = hall.another()
-    assert hall.sealed() == [(f"film {day}", 1) for day in weeks]
+    assert hall.sealed() == [(f"film {day}", 1) for day in WEEKS]
 
 
 def test_a_day_of_which_some_is_gone_is_not_sealed(hall: Hall) -> None:
