@@ -340,6 +340,7 @@ impl Outlet {
                     let Some(mut answer) = self.answers.remove(id) else { continue };
                     if answer.has_rest() {
                         let progress = self.progress(&mut answer, window);
+                        self.count(&mut answer);
                         if !matches!(progress, Progress::Ready) {
                             self.settle(*id, answer, progress);
                             continue;
@@ -455,10 +456,7 @@ impl Outlet {
     }
 
     fn settle(&mut self, id: u64, mut answer: Sending, progress: Progress) {
-        let waiting = answer.loaded() as u64;
-        let counters = &self.shared.counters;
-        counters.waiting.fetch_add(waiting, Ordering::Relaxed);
-        counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
+        self.count(&mut answer);
         self.answers.insert(id, answer);
         match progress {
             Progress::Ready => self.ready.push(Turn::Answer(id)),
@@ -468,6 +466,14 @@ impl Outlet {
             Progress::Orphaned => self.take_over(id),
             Progress::Ended(end) => self.end(id, end),
         }
+    }
+
+    /// What waits for its socket: while a source is waited for, nothing does.
+    fn count(&self, answer: &mut Sending) {
+        let waiting = answer.loaded() as u64;
+        let counters = &self.shared.counters;
+        counters.waiting.fetch_add(waiting, Ordering::Relaxed);
+        counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
     }
 
     fn wait_for_more(&mut self, id: u64) {

@@ -213,6 +213,48 @@ fn what_is_at_hand_is_sent_by_the_thread_that_sends() {
     }
 }
 
+/// What is at hand until it is not.
+struct Receding(Far, AtomicBool);
+
+impl Source for Receding {
+    fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Failure> {
+        self.0.read_exact_at(offset, buffer)
+    }
+
+    fn read_now(&self, offset: u64, buffer: &mut [u8]) -> Result<Option<Place>, Failure> {
+        let near = if self.1.load(Ordering::Relaxed) { 0 } else { u64::MAX };
+        Far { near, ..self.0.clone() }.read_now(offset, buffer)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_sent_is_not_counted_while_a_source_is_waited_for() {
+    let (sums, gate) = (Arc::new(Sums::default()), Arc::new(Gate::default()));
+    let delivery = delivery(PATIENCE);
+    let (client, line) = pair(&sums);
+    // More than any socket takes.
+    let length = 64 << 20;
+    let source = Arc::new(Receding(Far::new(&gate, 1, 1), AtomicBool::new(false)));
+    let body = Body::Pieces(Arc::clone(&source) as Arc<dyn Source>, Arc::new([Piece::Range(0..length)]));
+    delivery.send(order(1, &line, body, length));
+    let waiting = || delivery.counters().waiting.load(Ordering::Relaxed);
+    until(|| waiting() > 0);
+    source.1.store(true, Ordering::Relaxed);
+    let mut reader = client.try_clone().unwrap();
+    let reading = thread::spawn(move || drop(std::io::copy(&mut reader, &mut std::io::sink())));
+    until(|| gate.waiting() == 1);
+    assert_eq!(waiting(), 0);
+    delivery.cancel(1);
+    outcomes(&delivery, 1);
+    gate.set(true);
+    client.shutdown(std::net::Shutdown::Both).unwrap();
+    reading.join().unwrap();
+}
+
 #[test]
 fn a_range_of_what_has_to_be_waited_for_is_the_whole_cut() {
     let (sums, gate) = (Arc::new(Sums::default()), Arc::new(Gate::default()));
