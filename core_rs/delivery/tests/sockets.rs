@@ -18,7 +18,9 @@ use pystream_delivery::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 
-use common::{Counting, PATIENCE, ROW, Sums, body, delivery, made, order, outcomes, pair, pattern, settled};
+use common::{
+    Counting, PATIENCE, ROW, Sums, body, delivery, made, narrow_pair, order, outcomes, pair, pattern, settled,
+};
 
 #[test]
 fn many_answers_at_once_arrive_whole() {
@@ -53,6 +55,35 @@ fn many_answers_at_once_arrive_whole() {
     assert_eq!(sums.all(), [40, expected_sum, 0]);
     assert_eq!(delivery.counters().answers.load(Ordering::Relaxed), 0);
     assert_eq!(delivery.counters().waiting.load(Ordering::Relaxed), 0);
+    drop(clients);
+}
+
+/// What is left of their windows waits for their sockets, and goes before anything else.
+#[test]
+fn many_answers_whose_sockets_take_little_arrive_whole() {
+    let sums = Arc::new(Sums::default());
+    let delivery = delivery(65_536, 600_000);
+    let mut readers = Vec::new();
+    for id in 0..40u64 {
+        let bytes = made(300_000 + id, id % 2 == 0);
+        let (mut client, line) = narrow_pair(&sums);
+        delivery.send(order(id, &line, body(300_000 + id, id % 2 == 0), bytes.len() as u64));
+        readers.push(move || {
+            let mut got = vec![0; 4 + bytes.len()];
+            client.read_exact(&mut got).unwrap();
+            assert!(got[4..] == bytes, "{id}");
+            client
+        });
+    }
+    // Each has some of a window left, and nobody has read anything yet.
+    let start = Instant::now();
+    while delivery.counters().waiting.load(Ordering::Relaxed) < 40 {
+        assert!(start.elapsed() < Duration::from_secs(120));
+        std::thread::yield_now();
+    }
+    let readers: Vec<_> = readers.into_iter().map(std::thread::spawn).collect();
+    let clients: Vec<TcpStream> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+    assert!(outcomes(&delivery, 40).iter().all(|outcome| outcome.end == End::Handed));
     drop(clients);
 }
 

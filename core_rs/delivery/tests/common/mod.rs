@@ -84,11 +84,24 @@ pub fn body(length: u64, lane: bool) -> Body {
 }
 
 pub fn pair(ledger: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
+    let (client, server) = connected();
+    (client, Arc::new(Line::new(server.into(), None, Arc::clone(ledger) as Arc<dyn Ledger>)))
+}
+
+/// The kernel takes little for it.
+pub fn narrow_pair(ledger: &Arc<Sums>) -> (TcpStream, Arc<Line>) {
+    let (client, server) = connected();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, 32_768).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&server, 32_768).unwrap();
+    (client, Arc::new(Line::new(server.into(), None, Arc::clone(ledger) as Arc<dyn Ledger>)))
+}
+
+fn connected() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (server, _) = listener.accept().unwrap();
     server.set_nonblocking(true).unwrap();
-    (client, Arc::new(Line::new(server.into(), None, Arc::clone(ledger) as Arc<dyn Ledger>)))
+    (client, server)
 }
 
 pub fn delivery(window: usize, stall: u64) -> Delivery {
