@@ -24,7 +24,8 @@ _SAMPLE = os.path.join(os.path.dirname(__file__), "sample.mp4")
 
 _DESCRIPTION = """\
 Serves a film on this machine alone, packaged and encrypted while it is sent,
-and says where to watch it. Several inputs are one ladder, as of `pystream package`.
+and says where to watch it. Several inputs are one ladder, as of `pystream
+package`.
 """
 
 _EPILOG = """\
