@@ -205,7 +205,9 @@ impl Outlet {
             let mut round = std::mem::take(&mut self.ready);
             let mut from = 0;
             while from < round.len() {
-                from += self.serve(&round[from..]);
+                let group = &round[from..round.len().min(from + self.lanes)];
+                from += group.len();
+                self.serve(group);
                 self.beat();
                 self.tell();
                 let before = self.ready.len();
@@ -322,32 +324,15 @@ impl Outlet {
         self.ready.push(Turn::Answer(id));
     }
 
-    /// One window for each of a group from the front of these turns; how many that were. What is left of a window before
-    /// goes first, so that as many as can be encrypted together are.
-    fn serve(&mut self, turns: &[Turn]) -> usize {
+    /// One window for each of a group.
+    fn serve(&mut self, group: &[Turn]) {
         let (window, are_few) = (self.window(), self.answers.len() <= FEW);
         // Taken out, so that all of them can be worked on at once.
         let mut answers: Vec<(u64, Sending)> = Vec::new();
         let mut segments: Vec<(Key, Filled)> = Vec::new();
-        let mut count = 0;
-        for turn in turns.iter().take(2 * self.lanes) {
-            if answers.len() + segments.len() == self.lanes {
-                break;
-            }
-            count += 1;
+        for turn in group {
             match turn {
-                Turn::Answer(id) => {
-                    let Some(mut answer) = self.answers.remove(id) else { continue };
-                    if answer.has_rest() {
-                        let progress = self.progress(&mut answer, window);
-                        self.count(&mut answer);
-                        if !matches!(progress, Progress::Ready) {
-                            self.settle(*id, answer, progress);
-                            continue;
-                        }
-                    }
-                    answers.push((*id, answer));
-                }
+                Turn::Answer(id) => answers.extend(self.answers.remove(id).map(|answer| (*id, answer))),
                 Turn::Segment(key) => segments.extend(self.sharing.take(key).map(|filled| (*key, filled))),
             }
         }
@@ -368,14 +353,13 @@ impl Outlet {
         }
         for (id, mut answer) in answers {
             match answer.lend() {
-                None => self.send(id, answer),
+                None => self.send(id, answer, now),
                 Some((place, reel)) => {
                     self.answers.insert(id, answer);
                     self.read(Turn::Answer(id), place, reel, now);
                 }
             }
         }
-        count
     }
 
     /// Has somebody else wait for a source.
@@ -441,43 +425,29 @@ impl Outlet {
         if self.answers.len() > MANY { self.settings.window / 2 } else { self.settings.window }
     }
 
-    fn send(&mut self, id: u64, mut answer: Sending) {
-        let progress = self.progress(&mut answer, self.window());
-        self.settle(id, answer, progress);
-    }
-
-    /// Gives an answer's socket what it takes of the next window, or of what is left of one.
-    fn progress(&self, answer: &mut Sending, window: usize) -> Progress {
+    fn send(&mut self, id: u64, mut answer: Sending, now: Instant) {
+        let window = self.window();
         let progress = for_one(|| {
             answer.load(window);
-            Ok(answer.send(Instant::now(), window))
+            Ok(answer.send(now, window))
         });
-        progress.unwrap_or_else(|failure| Progress::Ended(End::Failed(failure)))
-    }
-
-    fn settle(&mut self, id: u64, mut answer: Sending, progress: Progress) {
-        self.count(&mut answer);
+        let progress = progress.unwrap_or_else(|failure| Progress::Ended(End::Failed(failure)));
+        let waiting = answer.loaded() as u64;
+        let counters = &self.shared.counters;
+        counters.waiting.fetch_add(waiting, Ordering::Relaxed);
+        counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
         self.answers.insert(id, answer);
         match progress {
             Progress::Ready => self.ready.push(Turn::Answer(id)),
             Progress::Due(due) => drop(self.held.insert((due, id))),
             Progress::Blocked => self.watch(id),
-            Progress::Starved => self.wait_for_more(id),
+            Progress::Starved => self.wait_for_more(id, now),
             Progress::Orphaned => self.take_over(id),
             Progress::Ended(end) => self.end(id, end),
         }
     }
 
-    /// What waits for its socket: while a source is waited for, nothing does.
-    fn count(&self, answer: &mut Sending) {
-        let waiting = answer.loaded() as u64;
-        let counters = &self.shared.counters;
-        counters.waiting.fetch_add(waiting, Ordering::Relaxed);
-        counters.waiting.fetch_sub(std::mem::replace(&mut answer.counted, waiting), Ordering::Relaxed);
-    }
-
-    fn wait_for_more(&mut self, id: u64) {
-        let now = Instant::now();
+    fn wait_for_more(&mut self, id: u64, now: Instant) {
         let Some(answer) = self.answers.get_mut(&id) else { return };
         answer.starved = true;
         if let (Some(shared), Some((entry, at))) = (answer.shared(), answer.reading()) {

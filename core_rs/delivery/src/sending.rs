@@ -196,11 +196,6 @@ impl Sending {
         if self.sealed == 0 { self.head.len() - self.head_at + self.to - self.from } else { self.sealed }
     }
 
-    /// Whether some of a window that was made waits for its socket.
-    pub(crate) fn has_rest(&self) -> bool {
-        !self.is_empty() && matches!(self.content, Content::Made(_))
-    }
-
     fn is_empty(&self) -> bool {
         !self.begun || self.loaded() == 0
     }
