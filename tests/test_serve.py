@@ -1909,20 +1909,18 @@ def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     ]
 
 
+@pytest.mark.needs("prlimit")
 def test_a_node_takes_all_descriptors_that_it_may_have_and_says_what_is_missing(node: Node) -> None:
     node.settings("max_connections = 10_000_000\n")
     node.add_film()
     code, lines, said = checked(node)
     assert (code, lines) == (0, []) and ": 10000000 connections, " in said
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        # As a shell or a container has it.
-        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
-        node.start()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # As a shell or a container has it.
+    node.command = ["prlimit", "--nofile=256:", *node.command]
+    node.start()
     node.hear("READY=1")
     (worker,) = node.processes()["worker"]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
     (missing,) = node.events("descriptors-do-not-suffice")
     assert missing["why"] in said
