@@ -200,7 +200,7 @@ class _Look:
             # What was not told yet would have been by the anchor as it was in the end.
             self._flagged(watched, part.at + worker.offset if number is None else part.t, worker)
             return
-        demand(self.world.has_forgotten, "it was stored, and is not there:", watched.event)
+        demand(self.world.may_have_forgotten, "it was stored, and is not there:", watched.event)
         self._flagged(watched, watched.parts[0].t, watched.parts[0].worker)
 
     def _flagged(self, watched: Watched, t: int, worker: Worker) -> None:

@@ -295,7 +295,7 @@ class World:
         self.stopping = trio.Event()
         self.slow = 0.0
         self.crash_takes_all = False
-        self.has_lost_power = False
+        self.has_lost_power = self.has_lost_dropped = False
         # Faults that the plan has.
         self.befell = set[str]()
         # How often a backup was brought back, and had less than was known beside it.
@@ -323,7 +323,7 @@ class World:
     def may_have_forgotten(self) -> bool:
         """The same, or a sync of the store had failed, and somebody took over who found what was written in
         the system's memory, and not on the disk when the power failed: that is told as well."""
-        return self.has_forgotten or (self.disk.has_dropped and self.has_lost_power)
+        return self.has_forgotten or self.has_lost_dropped
 
     # Clocks
 
@@ -417,6 +417,7 @@ class World:
     def lose_power(self) -> None:
         self.note("power fails")
         self.has_lost_power = True
+        self.has_lost_dropped |= self.disk.has_dropped
         self._go_down()
         self.disk.lose_power()
 
