@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import trio
@@ -14,6 +13,7 @@ from trio.testing import MockClock
 
 pytest.importorskip("httpcore2")
 
+from pystream.acl.store.notary import Head, Root
 from pystream.attendance import checkpoint as checkpoints
 from pystream.attendance.notes import SigningKey
 from pystream.errors import InvalidValue
@@ -153,35 +153,58 @@ def test_nobody_is_told_what_is_not_known_beside_the_store(
     house: House, authority: Authority
 ) -> None:
     """Or with a backup that is brought back the house would sign another past than the site has."""
-    writer, clock = Sending(house, authority).writer(), MockClock()
+    known: list[Head] = []
+
+    async def told(request: Request, stream: trio.abc.Stream) -> None:
+        known.append(Heads(str(house.folder)).read()[house.acme])
+        await stream.send_all(ok(""))
+
+    sending = Sending(house, authority, told)
     in_the_way = house.folder / "attendance-heads.json.unfinished"
-    in_the_way.mkdir()
-    look, done = writer.look, list[str]()
-
-    def noted() -> bool:
-        is_known = look()
-        done.append("known" if is_known else "unknown")
-        return is_known
-
-    async def deliver() -> None:
-        done.append("told")
 
     async def main() -> None:
-        with patch.multiple(writer, look=noted, deliver=deliver):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(writer.run)
-                while len(done) < 2:
-                    clock.jump(1)
-                    await trio.lowlevel.checkpoint()
-                assert done == ["unknown", "unknown"]
-                in_the_way.rmdir()
-                while "told" not in done:
-                    clock.jump(1)
-                    await trio.lowlevel.checkpoint()
-                nursery.cancel_scope.cancel()
-        assert done[done.index("told") - 1] == "known"
+        async with running(sending.site):
+            in_the_way.mkdir()
+            writer = sending.writer()
+            for _ in range(3):
+                writer.look()
+                await writer.deliver()
+            assert sending.bodies == [] and len(house.notary.undelivered()) == 1
+            in_the_way.rmdir()
+            await writer.deliver()
 
-    run(main, clock)
+    run(main)
+    assert [each.signed for each in known] == [root(house)]
+
+
+def test_what_somebody_else_signs_in_between_is_known_before_it_is_told(
+    house: House, authority: Authority
+) -> None:
+    """As the console does, and commands do, whenever they like."""
+    known: list[Head] = []
+
+    async def told(request: Request, stream: trio.abc.Stream) -> None:
+        known.append(Heads(str(house.folder)).read()[house.acme])
+        await stream.send_all(ok(""))
+
+    sending = Sending(house, authority, told)
+
+    async def main() -> None:
+        async with running(sending.site):
+            writer = sending.writer()
+            writer.look()
+            house.watch(1, 2)
+            house.sign()
+            await writer.deliver()
+
+    run(main)
+    assert [each.signed for each in known] == [root(house)]
+    assert sending.bodies == [house.notary.checkpoints(house.acme)[0].note]
+
+
+def root(house: House) -> Root:
+    newest = house.notary.checkpoints(house.acme)[0]
+    return newest.epoch, newest.size, newest.root
 
 
 def test_what_fails_is_tried_again_ever_less_often(house: House, authority: Authority) -> None:

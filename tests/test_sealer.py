@@ -37,6 +37,7 @@ from tests.waiting import pause, until
 
 pytest.importorskip("trio")
 
+from pystream.server import heads
 from pystream.server import upkeep as upkeep_module
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
@@ -49,7 +50,7 @@ from pystream.server.upkeep import Upkeep
 RULES = Rules()
 # The evening of the event and a day behind its end, and the same of two days before, on which there is none.
 OVER, EARLIER = at("00:00", "2026-03-12") // 1000, at("00:00", "2026-03-10") // 1000
-LATE = 300
+LATE = 3900
 
 
 class Node:
@@ -70,6 +71,7 @@ class Node:
             Heads(str(folder)),
             lambda: self.now,
         )
+        self.signing.look()
         self.sealer = Sealer(
             store,
             keys,
@@ -564,11 +566,15 @@ def test_nothing_is_sealed_of_a_log_that_was_brought_back_before_it_is_another(
     (head,) = Heads(str(tmp_path)).read().values()
     newest = Notary(hall.store.database, hall.keys).checkpoints(hall.acme)[0]
     assert head.signed == (newest.epoch, newest.size, newest.root)
+    # Nobody knows.
+    (tmp_path / heads.NAME).write_text("{")
+    node = hall.another()
+    assert not node.signing.may_sign(hall.acme)
+    assert node.look(OVER + LATE) and len(hall.sealed()) == 1
     # There was more than the store has.
     Heads(str(tmp_path)).write({hall.acme: replace(head, size=head.size + 9)}, {})
-    node = hall.another()
     with before(is_new_log, hall.store.database.engine, once(stopped)):
-        node.signing.look()
+        node = hall.another()
     assert not node.signing.may_sign(hall.acme)
     assert node.look(OVER + LATE) and len(hall.sealed()) == 1
     assert node.signing.look() and node.signing.may_sign(hall.acme)

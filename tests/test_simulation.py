@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Some that have found something once, after the first ones.
 FINDERS = (30, 730, 1353, 6929, 8547, 9571, 11178, 17798, 40385, 45503, 61270, 61878, 101767)
-SCHEDULES = (*range(30), *FINDERS, 123_613)
+SCHEDULES = (*range(30), *FINDERS, 111_976, 123_613)
 # Which seed finds each of the planted bugs, as `python -m tests.simulation --bugs` says.
 FOUND_BY = {
     "a batch that comes again is stored again": 78,
@@ -54,6 +54,7 @@ FOUND_BY = {
     "events go into a log that is to become another": 40385,
     "heads of logs that are gone are not looked at": 8,
     "a checkpoint is sent though the heads could not be written": 30,
+    "a checkpoint is sent that was signed after the heads were written": 111_976,
     "heads are renamed before they are on the disk": 8,
     "the folder of heads is not synced": 8,
     "an epoch does not name the one before": 8,

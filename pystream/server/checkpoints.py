@@ -88,8 +88,10 @@ class Checkpoints:
         self._unsettled_since: float | None = monotonic()
         # What was known of those that have: whatever becomes of what is written beside the store.
         self._begun: dict[int, Head] = {}
-        # Logs that have to become others, and have not yet.
-        self._forked: dict[int, Head] = {}
+        # Logs that have to become others, and have not yet; None where nobody could look.
+        self._forked: dict[int, Head] | None = None
+        # What was written beside the store last.
+        self._kept: dict[int, Head] = {}
         self._ways = {"site": self._send, "mail": self._mail, "authority": self._stamp}
         # By what is asked for and checkpoint: how long the last pause was, and when it ends.
         self._pauses: dict[tuple[str, int], tuple[float, float]] = {}
@@ -98,30 +100,31 @@ class Checkpoints:
         """Until it is cancelled."""
         while True:
             # Each step of it is a transaction: an end keeps nobody waiting.
-            if await trio.to_thread.run_sync(self.look, abandon_on_cancel=True):
-                await self.deliver()
+            await trio.to_thread.run_sync(self.look, abandon_on_cancel=True)
+            await self.deliver()
             await trio.sleep(_LOOK_SECONDS)
 
     def look(self) -> bool:
-        """Signs what is due, where nothing was lost of it; whether that is known beside the store. Nobody is
-        told before it is: or with a backup the house may forget what it has signed. Whatever fails, the
-        writer goes on: what is not signed yet is signed later."""
+        """Signs what is due, where nothing was lost of it; whether what is signed is known beside the store
+        now. Whatever fails, the writer goes on: what is not signed yet is signed later."""
         now = int(self._clock())
         try:
             with self._looking:
-                self._forked = self._notice_restores(now)
+                self._forked = forked = self._notice_restores(now)
                 for tenant_id in self._notary.due(now):
-                    if tenant_id not in self._forked:
+                    if tenant_id not in forked:
                         self._sign(tenant_id, now)
-                self._heads.write(self._notary.heads(), self._forked)
+                heads = self._notary.heads()
+                self._heads.write(heads, forked)
+                self._kept = {**heads, **forked}
         except Exception as error:
             log.lasting("attendance-not-signed", error)
             return False
         return True
 
     def may_sign(self, tenant_id: int) -> bool:
-        """Whether a tenant's log goes on as it was signed, as far as the last look has seen."""
-        return tenant_id not in self._forked
+        """Whether a tenant's log goes on as it was signed, as far as a look has seen."""
+        return self._forked is not None and tenant_id not in self._forked
 
     def settle(self) -> bool:
         """Whether events may be added to the logs: what were added to one that was brought back, before its
@@ -181,7 +184,8 @@ class Checkpoints:
             log.lasting("attendance-not-signed", error)
 
     async def deliver(self) -> None:
-        """Sends what is to be sent or stamped, and was not tried a moment ago."""
+        """Sends what is to be sent or stamped, and was not tried a moment ago. Nobody is told what is not
+        known beside the store: or with a backup the house may forget what it has signed."""
         settings = self.settings.attendance
         try:
             found = [("site", *each) for each in await _in_thread(self._notary.undelivered)]
@@ -192,6 +196,9 @@ class Checkpoints:
         except Exception as error:
             log.lasting("store-unreachable", error)
             return
+        # The console, or a command, may have signed since the last look.
+        if not all(self._is_kept(signed) for _, _, signed in found):
+            await trio.to_thread.run_sync(self.look, abandon_on_cancel=True)
         now = trio.current_time()
         # What is done, or is not the newest any more, is forgotten.
         self._pauses = {
@@ -201,10 +208,15 @@ class Checkpoints:
         async with trio.open_nursery() as nursery:
             for anchor, tenant, signed in found:
                 pause, end = self._pauses[anchor, signed.id]
-                if end <= now:
+                if end <= now and self._is_kept(signed):
                     pause = min(max(2 * pause, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
                     self._pauses[anchor, signed.id] = pause, now + pause
                     nursery.start_soon(self._try, anchor, tenant, signed)
+
+    def _is_kept(self, signed: Signed) -> bool:
+        """Whether a tenant's newest one is known beside the store."""
+        head = self._kept.get(signed.tenant_id)
+        return head is not None and head.signed == (signed.epoch, signed.size, signed.root)
 
     async def _try(self, anchor: str, tenant: str, signed: Signed) -> None:
         try:
