@@ -49,7 +49,7 @@ Without --format, FILE ends with it. Words are German, unless --locale says en.
 
 A report is provisional, of now, until it is signed, with a checkpoint of the
 log behind it: a day after its last day is over, or when its event says so,
-since evidence may come late. The server does that by itself some minutes later,
+since evidence may come late. The server does that by itself, an hour later and
 once: of events, and of days of streams that are in none; what lasts longer than
 its evidence is kept it leaves alone. --seal does it at once. A sealed version
 never changes; another one corrects it, and needs a --reason. --version shows a

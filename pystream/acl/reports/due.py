@@ -4,11 +4,11 @@
 recorded, unless an event has the stream on that whole day: then its report says the same. A stream that was
 removed is its tenant's no more, except in an event.
 
-**When.** From the moment on from which anybody may seal it, and some minutes, for what comes late. What of
-its days is gone by then would be in no report, and nobody could tell: so no run of retention may have taken
-any of it, nor does it come back where days are kept for longer from then on. An event that is longer than its
-evidence is kept is not sealed without somebody who knows that; the days of its streams are, each by itself.
-What would be too old by now to be kept is not sealed: so nothing comes back that retention has deleted.
+**When.** An hour after the moment from which on anybody may seal it, for what comes late. What of its days
+is gone by then would be in no report, and nobody could tell: so no run of retention may have taken any of it,
+nor does it come back where days are kept for longer from then on. An event that is longer than its evidence is
+kept is not sealed without somebody who knows that; the days of its streams are, each by itself. What would be
+too old by now to be kept is not sealed: so nothing comes back that retention has deleted.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.streams import Stream, Tenant, rules_of
 from pystream.attendance.programmes import days, midnights, united, zone
 
-# What is delivered is on record minutes later, where the store is not away, and sealed with its hour then.
-_LATE_S = 300
+# So long workers keep what no writer takes from them; and minutes, in which it is stored.
+_LATE_S = 3600 + 300
 # A day can be sealed so long after it has begun, on the longest one.
 _LONGEST_S = 3 * DAY_S
 

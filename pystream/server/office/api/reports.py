@@ -277,7 +277,7 @@ def seal_event(call: Call[NoQuery, Sealing]) -> Given:
     """Seal the report of an event.
 
     Signs it as it is now, with a checkpoint of the log behind it, as the next version: at the earliest
-    `seal_after_s` seconds after the event's last day is over (409 until then). Some minutes later the server
+    `seal_after_s` seconds after the event's last day is over (409 until then). An hour later the server
     does so by itself, if nobody has. No version is ever changed or removed, and an event that has one stays.
     """
     return _sealed(call, _event(call), call.body.reason)
