@@ -43,6 +43,7 @@ from pystream.acl.store.dialects import inserting
 from pystream.acl.store.events import EventStore
 from pystream.acl.store.keystore import KeyStore
 from pystream.acl.store.people import PeopleStore
+from pystream.acl.store.prepared import for_both
 from pystream.acl.store.verifiers import Verifiers
 from pystream.acl.store.viewers import ViewerStore
 from pystream.acl.streams import (
@@ -66,6 +67,7 @@ _COUNTERS = ("requests", "bytes", "aborted")
 # Of so many streams each is asked for by its number; of more, all there are.
 _NAMED_AT_ONCE = 500
 _KINDS = frozenset(map(int, Kind))
+_REVISION = for_both(select(tables.revision.c.value))
 # Null in streams that were there before these settings.
 _LATER_LISTS = ("networks", "countries", "countries_denied")
 
@@ -169,7 +171,7 @@ class Store:
 
     def revision(self) -> int:
         """A number that grows whenever tenants or streams change in any way."""
-        with self._database.reading() as connection:
+        with self._database.asking() as connection:
             return _revision(connection)
 
     def snapshot(self) -> Snapshot:
@@ -433,7 +435,8 @@ class Store:
 
 
 def _revision(connection: Connection) -> int:
-    return int(connection.execute(select(tables.revision.c.value)).scalar_one())
+    ((found,),) = _REVISION.rows(connection, {})
+    return int(found)
 
 
 def _tenants(connection: Connection) -> tuple[Tenant, ...]:

@@ -56,6 +56,7 @@ from pystream.acl.sealing import MasterKeys, Pepper, Peppers
 from pystream.acl.store import key_tables as tables
 from pystream.acl.store.database import Database, Schema
 from pystream.acl.store.erasures import ErasureList
+from pystream.acl.store.prepared import for_both
 from pystream.errors import MasterKeyError, NoStore, NotFound
 
 SCHEMA: Final = Schema(tables.HEAD, "key_migrations", "key store")
@@ -64,6 +65,7 @@ _REFERENCE_LENGTH = 16
 # Record keys that one query asks for, and that one step of a rotation wraps anew.
 _BATCH = 500
 _DAY_S = 86400
+_REVISION = for_both(select(tables.revision.c.value))
 # All that is wrapped under a master key, and what names a row of it.
 _UNDER_MASTER: dict[str, tuple[Table, tuple[str, ...]]] = {
     "root": (tables.root, ()),
@@ -197,7 +199,7 @@ class KeyStore:
 
     def revision(self) -> int:
         """A number that grows whenever root, peppers or tenants' keys change."""
-        with self._reading() as connection:
+        with self._named(), self.database.asking() as connection:
             return _revision(connection)
 
     def peppers(self) -> Peppers:
@@ -627,7 +629,8 @@ def _delete(connection: Connection, entries: Mapping[bytes, int]) -> int:
 
 
 def _revision(connection: Connection) -> int:
-    return int(connection.execute(select(tables.revision.c.value)).scalar_one())
+    ((found,),) = _REVISION.rows(connection, {})
+    return int(found)
 
 
 def _grow(connection: Connection) -> None:

@@ -81,6 +81,12 @@ _VALID = Prepared(
         .with_for_update(read=True, key_share=True)
     )
 )
+_ENDING = tables.ending.c
+_ENDINGS = for_both(
+    select(_ENDING.id, _ENDING.at, _ENDING.password_id, _ENDING.stream_id, _ENDING.reason)
+    .where(_ENDING.id > bindparam("after"))
+    .order_by(_ENDING.id)
+)
 _SESSION = (
     *("id", "tenant_id", "stream_id", "password_id", "opened_at", "expires", "idle_s", "notice"),
     "holder",
@@ -644,18 +650,12 @@ class ViewerStore:
 
     def endings(self, after: int) -> tuple[Ending, ...]:
         """What is to end, behind the ending `after`."""
-        wanted = select(tables.ending).where(tables.ending.c.id > after)
-        with self._database.reading() as connection:
-            return tuple(
-                Ending(
-                    id=row["id"],
-                    at=row["at"],
-                    password_id=row["password_id"],
-                    stream_id=row["stream_id"],
-                    reason=End(row["reason"]),
-                )
-                for row in connection.execute(wanted.order_by(tables.ending.c.id)).mappings()
-            )
+        with self._database.asking() as connection:
+            found = _ENDINGS.rows(connection, {"after": after})
+        return tuple(
+            Ending(id=id, at=at, password_id=password, stream_id=stream, reason=End(reason))
+            for id, at, password, stream, reason in found
+        )
 
 
 def _set_password(
