@@ -14,7 +14,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from pystream.acl.reports.making import Wanted
 from pystream.acl.retention import DAY_S, Rules
@@ -29,9 +29,12 @@ from pystream.attendance.checkpoint import Clock
 from pystream.attendance.verification import verify
 from pystream.errors import Exists, InvalidValue
 from tests.audience import ALL, WHO, Audience, watch
+from tests.databases import with_tables
 from tests.evidence import at
 from tests.test_admission import House
+from tests.test_cli_store import done, here, refused, run, told
 from tests.test_erasing_races import Interrupted, Other, before, once
+from tests.test_reports import settle
 from tests.test_serve import node_in
 from tests.waiting import pause, until
 
@@ -46,6 +49,8 @@ from pystream.server.heads import Heads
 from pystream.server.sealer import Sealer
 from pystream.server.settings import RetentionSettings, Settings
 from pystream.server.upkeep import Upkeep
+
+__all__ = ["here"]
 
 RULES = Rules()
 # The evening of the event and a day behind its end, and the same of two days before, on which there is none.
@@ -641,11 +646,11 @@ def test_a_node_does_so(tmp_path: Path) -> None:
         house = House(server)
         server.start()
         server.hear("READY=1")
-        text = house.issue("acme/course")
+        password = house.issue("acme/course")
         begin = int(time.time()) // DAY_S * DAY_S - 4 * DAY_S + 12 * 3600
         with house.store() as store, house.keys() as keys:
             acme, course = store.tenant("acme").id, store.stream("acme", "course").id
-            found = Issuer(store.viewers, keys).find(acme, text)
+            found = Issuer(store.viewers, keys).find(acme, password)
             assert found is not None
             watch(store, keys, 1, (acme, course, found.id), begin * 1000, 10)
             store.viewers.attendance.seal(keys, (begin + DAY_S) * 1000, begin + DAY_S)
@@ -660,3 +665,32 @@ def test_a_node_does_so(tmp_path: Path) -> None:
         said = Path(server.log).read_text()
         assert len(versions()) == 1 and said.count('"report-sealed"') == 1
         assert said.index('"report-sealed"') < said.index('"retention-run"')
+
+
+@pytest.mark.slow
+def test_who_deletes_by_command_seals_before(here: Path) -> None:
+    audience = Audience(here, with_tables(f"sqlite:///{here}/acl.db"))
+    audience.store.set_tenant("acme", {"attendance_daily_reports_days": 36_525}, **WHO)
+    audience.viewer("eins", ALL, (at("18:00", "2026-03-08"), 20))
+    until = at("00:00", "2026-06-01")
+    audience.store.viewers.attendance.seal(audience.keys, until, until // 1000)
+    with audience.store.database.writing() as connection:
+        words = "BEFORE INSERT ON attendance_report BEGIN SELECT RAISE(ABORT, 'full'); END"
+        connection.execute(text(f"CREATE TRIGGER none {words}"))
+    settle(here)
+    plan = told("retention", "plan")["counts"]
+    assert plan["attendance"] > 0
+    said = refused(1, "retention", "run")
+    assert "nothing was deleted, since no report of acme/herz could be sealed: " in said
+    assert told("retention", "plan")["counts"] == plan
+    with audience.store.database.writing() as connection:
+        connection.execute(text("DROP TRIGGER none"))
+    audience.close()
+    finished = run("retention", "run", "--json")
+    sealed = ("acme/herz", "acme/film 2026-03-08")
+    assert finished.stderr == "".join(f"sealed a report of {each}\n" for each in sealed)
+    assert json.loads(finished.stdout)["document"]["counts"]["attendance"] == plan["attendance"]
+    day = ("report", "acme/film", "--day", "2026-03-08")
+    assert [each["version"] for each in told(*day, "--versions")["versions"]] == [1]
+    assert len(told(*day, "--version", "1")["rows"]) == 1
+    done("retention", "run")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 from pystream.cli import _store, _terminal
 from pystream.cli._arguments import Parser
 from pystream.cli._leaving import parser_of, stores
-from pystream.errors import PystreamError
+from pystream.errors import Exists, PystreamError, Unattended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,11 +81,13 @@ def _run(words: list[str]) -> int:
     parser = parser_of(
         "retention run",
         "",
-        "Deletes what is old, as a running server does once a day, and prints the proof.",
+        "Deletes what is old, as a running server does once a day, and prints the proof.\n"
+        "Reports that are due are sealed before: later they would be without it.",
         "pystream retention run --json",
     )
     options = parser.parse(words)
     with stores(options) as (store, keys, settings):
+        _seal(store, keys, settings.retention.rules)
         proof = _engine(store, keys, settings).run(_store.now())
         signed = _certificate(keys, proof)
     if options.json:
@@ -151,6 +155,27 @@ def _checked(
         where = "and its log has it" if there else "but its log has it no more"
         print(f"{path}: this node has made this proof, {where}")
     return 1 if wrong else 0
+
+
+def _seal(store: Store, keys: KeyStore, rules: Rules) -> None:
+    from pystream.acl.reports.due import WHO, Finder
+    from pystream.acl.reports.making import Reporter
+    from pystream.acl.store.notary import Notary
+    from pystream.server.clock import kernel
+
+    now, clock = _store.now(), kernel()
+    reporter, notary = Reporter(store, keys), Notary(store.database, keys)
+    for wanted in list(Finder(store, keys).due(rules, now)):
+        place = f"{wanted.tenant.name}/{wanted.of.name}" + (f" {wanted.day}" if wanted.day else "")
+        try:
+            reporter.seal_now(wanted, notary, clock, who=WHO, now=now, by_itself=True)
+        except (Exists, Unattended):
+            continue
+        except PystreamError as error:
+            raise PystreamError(
+                f"nothing was deleted, since no report of {place} could be sealed: {error}"
+            ) from None
+        print(f"sealed a report of {place}", file=sys.stderr)
 
 
 def _engine(store: Store, keys: KeyStore, settings: Settings) -> Retention:

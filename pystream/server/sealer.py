@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pystream.acl.reports.due import Finder
+from pystream.acl.reports.due import WHO, Finder
 from pystream.acl.reports.making import Reporter, Wanted
 from pystream.acl.retention import DAY_S, Rules
 from pystream.acl.store import Store
@@ -27,9 +27,6 @@ from pystream.errors import Exists, NotFound, Unattended
 from pystream.server import log
 from pystream.server.checkpoints import Checkpoints
 from pystream.server.clock import Anchor
-
-WHO = "pystream"
-"""Who has sealed them, on record."""
 
 _FIND_SECONDS = 600.0
 _PIECE_SECONDS = 20.0

@@ -5,10 +5,10 @@ recorded, unless an event has the stream on that whole day: then its report says
 removed is its tenant's no more, except in an event.
 
 **When.** An hour after the moment from which on anybody may seal it, for what comes late. What of its days
-is gone by then would be in no report, and nobody could tell: so no run of retention may have taken any of it,
-nor does it come back where days are kept for longer from then on. An event that is longer than its evidence is
-kept is not sealed without somebody who knows that; the days of its streams are, each by itself. What would be
-too old by now to be kept is not sealed: so nothing comes back that retention has deleted.
+is gone by then would be in no report, and nobody could tell: so no run of retention may have taken any of
+it, nor does it come back where days are kept for longer from then on. An event that is longer than its
+evidence is kept is not sealed without somebody who knows that; the days of its streams are, each by itself.
+What would be too old by now to be kept is not sealed: so nothing comes back that retention has deleted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from pystream.acl.store.retaining import Cut, ProofLog
 from pystream.acl.store.sealed_reports import SealedReports, Subject
 from pystream.acl.streams import Stream, Tenant, rules_of
 from pystream.attendance.programmes import days, midnights, united, zone
+
+WHO = "pystream"
+"""Who has sealed them, on record."""
 
 # So long workers keep what no writer takes from them; and minutes, in which it is stored.
 _LATE_S = 3600 + 300
