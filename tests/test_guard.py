@@ -12,11 +12,13 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from pystream.acl.streams import Stream, StreamSettings
 from pystream.server import http as wire
 from pystream.server.connections import Limits
 from pystream.server.gauges import Board
+from pystream.server.guard import limiter as limiting
 from pystream.server.guard.limiter import TABLE_BYTES, Limiter, Refusal
 from pystream.server.routes import Kind
 from pystream.server.settings import Budget, Guard, Network, load
@@ -176,6 +179,18 @@ def test_what_is_said_names_nobody_and_is_said_once(caplog: pytest.LogCaptureFix
         ("source-refused", {"requests": "others"}),
         ("source-banned", {"requests": "others", "seconds": 60}),
     ]
+
+
+def test_what_goes_on_is_said_again_a_minute_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = Shared(Guard(others=FEW.others)).limiter()
+    for now in (1000.0, 1059.0, 1061.0, 1120.0, 1122.0):
+        clock = SimpleNamespace(monotonic=lambda now=now: now, time=time.time)
+        monkeypatch.setattr(limiting, "time", clock)
+        limiter.tick()
+        asked(limiter, 9)
+    assert [each.getMessage() for each in caplog.records] == ["source-slowed"] * 3
 
 
 def test_mistakes_and_connections_have_budgets_and_proxies_none() -> None:

@@ -517,7 +517,8 @@ class Connections:
                     sent, request = connection.refused
                     if sent == data:
                         request.kind = None
-                        requests.append(request)
+                        if not self._take(connection, line, request):
+                            return
                         continue
                     connection.refused = None
             try:

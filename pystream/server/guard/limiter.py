@@ -129,7 +129,7 @@ class Limiter:
         self._clock = clock
         self._wall = wall
         self._seen_bans = board.bans()
-        # When something was last said of those who were slowed down, refused or banned.
+        # When something was said of those who were slowed down, refused or banned, in the last minute.
         self._told: dict[str, float] = {}
         # Connections of this worker, by source and by network.
         self._open = Counter[bytes]()
@@ -193,9 +193,12 @@ class Limiter:
         ).digest()
 
     def tick(self) -> None:
-        """To be called about every second: the secret changes with the day, and whose place in the table
-        another took is free of a limit that he had."""
+        """To be called about every second: the secret changes with the day, what was said a minute ago may be
+        said again, and whose place in the table another took is free of a limit that he had."""
         self.renew()
+        if self._told:
+            since = time.monotonic() - _QUIET_SECONDS
+            self._told = {name: at for name, at in self._told.items() if at > since}
         before, self._displaced = self._displaced, self._table.counters()[2]
         if self._displaced != before and self._is_news("displaced"):
             log.warning("limits-displaced", count=self._displaced)
@@ -275,7 +278,9 @@ class Limiter:
         name = _LEVELS[level]
         self._seat.guard(name)
         if level == _SOFT:
-            self._tell(name, sort)
+            # Who goes on asking shall cost little.
+            if name not in self._told:
+                self._tell(name, sort)
         elif level == _core.Limiter.BEGAN:
             seconds = round(wait_us / _US)
             self._seat.ban()
@@ -289,7 +294,8 @@ class Limiter:
             self._tell(name, sort)
         if not self._acts:
             return None
-        return level, min(_LONGEST_WAIT_S, -(-wait_us // _US)) or 1
+        seconds = (wait_us + _US - 1) // _US or 1
+        return level, seconds if seconds < _LONGEST_WAIT_S else _LONGEST_WAIT_S
 
     def _tell(self, name: str, sort: Sort, seconds: int | None = None) -> None:
         """Says so of nobody."""
@@ -300,11 +306,10 @@ class Limiter:
 
     def _is_news(self, name: str) -> bool:
         """Once a minute."""
-        now = time.monotonic()
-        is_news = now - self._told.get(name, -_QUIET_SECONDS) >= _QUIET_SECONDS
-        if is_news:
-            self._told[name] = now
-        return is_news
+        if name in self._told:
+            return False
+        self._told[name] = time.monotonic()
+        return True
 
     # Bans.
 
