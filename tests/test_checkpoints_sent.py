@@ -28,6 +28,7 @@ from tests.test_notary import House
 from tests.test_outgoing import (
     LOOPBACK,
     Authority,
+    Handler,
     Names,
     Request,
     Site,
@@ -154,12 +155,7 @@ def test_nobody_is_told_what_is_not_known_beside_the_store(
 ) -> None:
     """Or with a backup that is brought back the house would sign another past than the site has."""
     known: list[Head] = []
-
-    async def told(request: Request, stream: trio.abc.Stream) -> None:
-        known.append(Heads(str(house.folder)).read()[house.acme])
-        await stream.send_all(ok(""))
-
-    sending = Sending(house, authority, told)
+    sending = Sending(house, authority, noting(house, known))
     in_the_way = house.folder / "attendance-heads.json.unfinished"
 
     async def main() -> None:
@@ -182,12 +178,7 @@ def test_what_somebody_else_signs_in_between_is_known_before_it_is_told(
 ) -> None:
     """As the console does, and commands do, whenever they like."""
     known: list[Head] = []
-
-    async def told(request: Request, stream: trio.abc.Stream) -> None:
-        known.append(Heads(str(house.folder)).read()[house.acme])
-        await stream.send_all(ok(""))
-
-    sending = Sending(house, authority, told)
+    sending = Sending(house, authority, noting(house, known))
 
     async def main() -> None:
         async with running(sending.site):
@@ -200,6 +191,16 @@ def test_what_somebody_else_signs_in_between_is_known_before_it_is_told(
     run(main)
     assert [each.signed for each in known] == [root(house)]
     assert sending.bodies == [house.notary.checkpoints(house.acme)[0].note]
+
+
+def noting(house: House, known: list[Head]) -> Handler:
+    """What is known beside the store whenever the site is told something."""
+
+    async def told(request: Request, stream: trio.abc.Stream) -> None:
+        known.append(Heads(str(house.folder)).read()[house.acme])
+        await stream.send_all(ok(""))
+
+    return told
 
 
 def root(house: House) -> Root:
