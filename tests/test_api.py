@@ -375,7 +375,9 @@ def test_passwords_are_revoked_and_erased(house: House) -> None:
     assert house.ask("POST", "/passwords/revoke", {"ids": ids[:2]}).json == {"revoked": 2}
     assert house.ask("POST", "/passwords/revoke", {"ids": ids}).json == {"revoked": 1}
     assert [reason for _, reason in house.endings()] == [End.REVOKED] * 3
-    assert house.ask("POST", "/passwords/erase", {"ids": ids[:1]}).json == {"erased": 1}
+    sent = [ids[0], ids[0], "1234567890123456789"]
+    assert house.ask("POST", "/passwords/erase", {"ids": sent}).json == {"erased": 1}
+    assert house.recorded("passwords_erased") == [1]
     states = {each["id"]: each["state"] for each in house.ask("GET", "/passwords").json["items"]}
     assert [states[id] for id in ids] == ["erased", "revoked", "revoked"]
     gone = house.ask("GET", f"/passwords/{ids[0]}").json
@@ -1006,6 +1008,8 @@ def test_another_offices_answer_undoes_this_ones(house: House) -> None:
     answers.find = before  # type: ignore[method-assign]
     assert house.recorded("passwords_added") == [1]
     assert len(house.ask("GET", "/passwords").json["items"]) == 1
+    # Nor is there a key but that of the password and that of the answer.
+    assert house.keys.held(house.store.tenant("acme").id) == (1, 2)
 
 
 @pytest.mark.parametrize("step", ["add", "seal", "keep", "commit"])

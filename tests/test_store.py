@@ -1210,6 +1210,7 @@ def test_what_is_no_url_of_a_store(
     "url",
     [
         "postgresql://eva:GEHEIM@127.0.0.1:1/none",
+        "postgresql://eva@127.0.0.1:1/none?password=GEHEIM&sslpassword=GEHEIM",
         "postgresql://eva:GEHEIM@[x/none",
         "postgresql://eva:GEHEIM@127.0.0.1:port/none",
         "mysql://eva:GEHEIM@127.0.0.1/none",

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
@@ -523,6 +523,44 @@ def test_erased_is_gone_for_good(tmp_path: Path) -> None:
     assert dict(raw(tmp_path, "SELECT id, lookup FROM password"))[id] != lookup
     assert [each.password_id for each in stores.store.viewers.endings(0)] == [id]
     stores.close()
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_what_was_stored_keeps_its_key_though_its_line_ended_then(
+    stores: Stores, is_stored: bool
+) -> None:
+    """Whoever made something is told that it failed, since the database ended as it stored that, or before
+    it did. What is there can be read, and where there is nothing, there is no key."""
+    ends_at = [-1]
+
+    def ends(connection: Any) -> None:
+        if not connection.get_execution_options().get("pystream_writes"):
+            return
+        ends_at[0] -= 1
+        if ends_at[0] == 0:
+            if is_stored:
+                connection.connection.dbapi_connection.commit()
+            raise StoreError("the line ended")
+
+    event.listen(stores.store.database.engine, "commit", ends)
+
+    def fails(at: int, make: Callable[[], Any]) -> None:
+        ends_at[0] = at
+        with pytest.raises(StoreError, match="the line ended"):
+            make()
+
+    link = Verifier(kind="link", secret="ab" * 32)
+    verifiers = stores.store.verifiers(stores.keys)
+    # Their numbers are taken first.
+    fails(2, lambda: stores.add("SecureID 4711 Q", label="da"))
+    fails(2, lambda: stores.issuer.named(stores.acme, ["4711"], NOW))
+    fails(1, lambda: verifiers.add(stores.acme, None, "7f", link, who="eva", now=NOW))
+    shown = [*stores.issuer.listed(stores.acme), *stores.issuer.listed(stores.acme, named=True)]
+    assert [(each.text, each.label) for each in shown] == (
+        [("SecureID 4711 Q", "da"), ("4711", "")] if is_stored else []
+    )
+    assert [each.verifier for each in verifiers.listed(stores.acme)] == [link] * is_stored
+    assert stores.keys.held(stores.acme)[1] == 3 * is_stored
 
 
 def test_what_has_no_key_any_more_is_erased_all_the_same(stores: Stores, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,9 @@ _MIGRATING = 0x7079_7374_7265_616D
 
 # What is deleted is overwritten (secure_delete), for the key store erases by that.
 _PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", "secure_delete=ON")
+
+# Options of a URL of PostgreSQL's that may be told: others may be a password, or name a file that has one.
+_PLACES = frozenset(("host", "port"))
 
 # Classes of SQLSTATE (PostgreSQL, appendix A) whose messages are about the server, the session or the
 # tables. Those of the others, on data (22) and constraints (23) above all, quote values.
@@ -80,8 +83,8 @@ class Database:
     ) -> None:
         parsed = _parsed(url)
         self._schema = schema
-        # As messages name it: never with a password.
-        self.name = parsed.database if _is_sqlite(parsed) else parsed.render_as_string()
+        # As messages name it: never with a password, which may stand among the options, too.
+        self.name = parsed.database if _is_sqlite(parsed) else _where(parsed)
         self.made = False
         self._joint = _Joint()
         self._turn = threading.Lock()
@@ -137,9 +140,21 @@ class Database:
         if self._joint.stack is not None:
             yield
             return
-        with ExitStack() as stack:
-            self._joint.stack = stack
+        with _Undoing() as undoing, ExitStack() as stack:
+            self._joint.stack, self._joint.undoing = stack, undoing
             stack.callback(self._joint.end)
+            yield
+
+    @contextmanager
+    def undoing(self, undo: Callable[[], None]) -> Iterator[None]:
+        """For what cannot be in the transaction that the block writes: `undo` is called, after it, where an
+        error ends that or the one of which it is a part."""
+        if self._joint.undoing is not None:
+            self._joint.undoing.callback(undo)
+            yield
+            return
+        with _Undoing() as undoing:
+            undoing.callback(undo)
             yield
 
     def _write_in(self, stack: ExitStack) -> Connection:
@@ -267,10 +282,20 @@ class _Joint(threading.local):
     something was written."""
 
     stack: ExitStack | None = None
+    undoing: ExitStack | None = None
     connection: Connection | None = None
 
     def end(self) -> None:
-        self.stack = self.connection = None
+        self.stack = self.undoing = self.connection = None
+
+
+class _Undoing(ExitStack):
+    """What it is told to call is called where an error ends it."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool | None:
+        if error is None:
+            self.pop_all()
+        return super().__exit__(kind, error, trace)
 
 
 def _parsed(url: str) -> URL:
@@ -291,6 +316,12 @@ def _parsed(url: str) -> URL:
             f"the store's URL names {parsed.get_backend_name()!r}; sqlite and postgresql are there"
         )
     return parsed
+
+
+def _where(url: URL) -> str:
+    """A URL with those options alone that say where the server is."""
+    found = {name: value for name, value in url.query.items() if name in _PLACES}
+    return url.set(query=found).render_as_string()
 
 
 def _is_sqlite(url: URL) -> bool:

@@ -1,8 +1,9 @@
 """Passwords between the two stores: sealed on their way in, opened on their way to the tenant's people.
 
 A password's record key is made first, and the password stored after: of a failure in between, a key
-remains that opens nothing, and is erased. Erased the other way round: first the key, and what is
-left of the password is noise.
+remains that opens nothing. It is erased, unless nobody knows whether the password is stored: where a
+database says no more, or the process dies. Erased the other way round: first the key, and what is left of
+the password is noise.
 
 **One seal for text and label.** Setting up a cipher takes far longer than what it does to some dozens
 of bytes, so both are sealed at once, the label behind a NUL, which no text has in it: a text alone is
@@ -23,7 +24,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Replaced, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form, with_label, without_label
-from pystream.errors import InvalidValue, NotFound, Outdated, PystreamError, Said
+from pystream.errors import InvalidValue, NotFound, Outdated, Said, StoreError
 
 MOST_AT_ONCE: Final = 50_000
 """Passwords that are added in one transaction. In SQLite all others who write wait for it, some 5 s for so
@@ -105,7 +106,7 @@ class Issuer:
         shared: Sequence[bool],
         now: int,
     ) -> Iterator[list[NewPassword]]:
-        """Passwords that are stored in the block, whose keys are erased where that fails."""
+        """Passwords that are stored in the block, or in a transaction of several steps that it is one of."""
         check_count(len(entries))
         forms = [passwords.importable(text) for text, _ in entries]
         for _, settings in entries:
@@ -118,12 +119,20 @@ class Issuer:
                 entries, forms, keys, shared, strict=True
             )
         ]
-        try:
+        with self._viewers.undoing(lambda: self._unmake(tenant_id, made, now)):
             yield made
-        except PystreamError:
-            self._keys.erase(tenant_id, [key.reference for key in keys], now)
-            raise
         self._follow_pepper(tenant_id, made)
+
+    def _unmake(self, tenant_id: int, made: Sequence[NewPassword], now: int) -> None:
+        """Erases the keys of those that were not stored. Whoever was told that nothing was may have been told
+        so after it was: by a connection that ended then."""
+        try:
+            there = self._viewers.known(tenant_id, [each.id for each in made])
+        except StoreError:
+            return
+        useless = [each.reference for each in made if each.id not in there]
+        if useless:
+            self._keys.erase(tenant_id, useless, now)
 
     def _follow_pepper(self, tenant_id: int, made: Sequence[NewPassword]) -> None:
         """Indexes anew what was stored just now, where the pepper was changed since it was indexed: whoever
@@ -221,13 +230,11 @@ class Issuer:
             _sealed(tenant_id, name, named_form(name), PasswordSettings(), key, peppers, named=True)
             for name, key in zip(names, keys, strict=True)
         ]
-        added: frozenset[bytes] = frozenset()
-        try:
+        with self._viewers.undoing(lambda: self._unmake(tenant_id, made, now)):
             added = self._viewers.add_named(tenant_id, made, now)
-        finally:
-            useless = [key.reference for key in keys if key.reference not in added]
-            if useless:
-                self._keys.erase(tenant_id, useless, now)
+        useless = [key.reference for key in keys if key.reference not in added]
+        if useless:
+            self._keys.erase(tenant_id, useless, now)
         self._follow_pepper(tenant_id, [each for each in made if each.reference in added])
 
     def change(
@@ -308,6 +315,7 @@ class Issuer:
         keeps of its answers may hold them: nobody reads these again either, nor what is known of who has
         watched with them, and when. Raises `InvalidValue`, and erases none, where a report that is held names
         one, or its data is restricted."""
+        ids = self._viewers.known(tenant_id, ids)
         references = self._viewers.references(tenant_id, ids)
         if not references:
             return 0

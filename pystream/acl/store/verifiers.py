@@ -7,6 +7,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, insert, or_, select, update
@@ -26,7 +27,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.errors import Exists, InvalidValue, NotFound, PystreamError, Said
+from pystream.errors import Exists, InvalidValue, NotFound, Said, StoreError
 
 _ACCESSES = (SIGNED, EXTERNAL)
 
@@ -76,19 +77,27 @@ class Verifiers:
             "sealed": seal(key.key, Place(tenant_id, "verifier", id, "sealed"), text),
             "created_at": now,
         }
-        try:
-            with self._database.writing() as connection:
-                take_turn(connection)
-                _check_stream(connection, tenant_id, stream_id)
-                there = connection.execute(_active(tenant_id)).mappings().all()
-                _check_room(there, row)
-                connection.execute(insert(tables.verifier).values(row))
-                what = {"verifier_added": (None, f"{verifier.kind} {name}")}
-                record(connection, tenant_id, who, now, what, stream_id)
-        except PystreamError:
-            self._keys.erase(tenant_id, [key.reference], now)
-            raise
+        unmake = partial(self._unmake, tenant_id, id, key.reference, now)
+        with self._database.undoing(unmake), self._database.writing() as connection:
+            take_turn(connection)
+            _check_stream(connection, tenant_id, stream_id)
+            there = connection.execute(_active(tenant_id)).mappings().all()
+            _check_room(there, row)
+            connection.execute(insert(tables.verifier).values(row))
+            what = {"verifier_added": (None, f"{verifier.kind} {name}")}
+            record(connection, tenant_id, who, now, what, stream_id)
         return _configured({**row, "revoked_at": None}, verifier)
+
+    def _unmake(self, tenant_id: int, id: int, reference: bytes, now: int) -> None:
+        """Erases the key of one that was not stored; where nobody knows, it stays, as of passwords."""
+        column = tables.verifier.c
+        try:
+            with self._database.reading() as connection:
+                there = connection.scalar(select(column.id).where(column.id == id))
+        except StoreError:
+            return
+        if there is None:
+            self._keys.erase(tenant_id, [reference], now)
 
     def listed(self, tenant_id: int) -> tuple[Configured, ...]:
         """All of a tenant's, the oldest first, the ones that were revoked too."""

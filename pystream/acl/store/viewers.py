@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -156,6 +157,10 @@ class ViewerStore:
         self.attendance = AttendanceStore(database)
         self.reach = ReachStore(database)
         self.restrictions = RestrictionStore(database)
+
+    def undoing(self, undo: Callable[[], None]) -> AbstractContextManager[None]:
+        """`undo` is called where what the block writes is not kept, as of `Database.undoing`."""
+        return self._database.undoing(undo)
 
     # Passwords
 
