@@ -514,6 +514,21 @@ def test_who_lacks_the_right_gets_nothing(route: Route, house: House) -> None:
     assert after == before
 
 
+@pytest.mark.parametrize("route", [r for r in ROUTES if "{" in r.path], ids=named)
+def test_what_names_nothing_is_told_so(route: Route, house: House) -> None:
+    """Whatever stands in the path, who may do all there is gets an answer."""
+    case, before = CASES[route.method, route.path], house.rows()
+    is_api = route.path.startswith("/api/")
+    who = {"token": "eva"} if is_api else {"session": "eva"}
+    (last, *_) = re.findall(r"\{(\w+)\}", route.path)[::-1]
+    known = case.place | {"stream": MARK} if "stream" in case.place else case.place
+    for text in ("9" * 19, "9" * 30, "0", "-1", "\N{ARABIC-INDIC DIGIT THREE}", "a b", "x" * 300):
+        path = path_of(route, Case(0, known | {last: text}))
+        reply = house.ask(route.method, path, query=case.query, body=case.body, **who)
+        assert 400 <= reply.status < 500, (text, reply.body)
+    assert house.rows() == before
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=named)
 def test_nothing_is_served_in_the_clear(route: Route, house: House) -> None:
     case = CASES[route.method, route.path]

@@ -126,6 +126,11 @@ class Request:
             raise HttpError(400, Said("malformed", "the body is not UTF-8")) from None
 
 
+def is_id(text: str) -> bool:
+    """Whether a text is the number of something: ids are random, and of 63 bits."""
+    return text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63
+
+
 def _once(text: str) -> dict[str, str]:
     try:
         pairs = parse_qsl(

@@ -39,7 +39,7 @@ from pystream.errors import (
 from pystream.server.http import HttpError
 from pystream.server.office.api import ALWAYS
 from pystream.server.office.problems import Error, Refusal, invalid
-from pystream.server.office.values import Office, Reply, Request
+from pystream.server.office.values import Office, Reply, Request, is_id
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -437,9 +437,9 @@ def at(seconds: int) -> datetime:
 
 
 def number(text: str) -> int:
-    """A thing's id. They are random and of 63 bits, which a number of JavaScript is not: in JSON they are
-    texts. Raises `Refusal` for what is none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 19) or not 0 < int(text) < 2**63:
+    """A thing's id. No number of JavaScript is as large: in JSON they are texts. Raises `Refusal` for what is
+    none."""
+    if not is_id(text):
         raise Refusal("not-found", "there is nothing of this id")
     return int(text)
 

@@ -54,6 +54,7 @@ from pystream.server.office.api.operations import (
 )
 from pystream.server.office.api.streams import Name
 from pystream.server.office.problems import MOST_ERRORS, Error, Refusal, invalid
+from pystream.server.office.values import is_id
 
 MOST_AT_ONCE = 10_000
 _MOST_SHOWN = 2000
@@ -760,7 +761,7 @@ def _numbers(ids: Collection[str]) -> list[int]:
     """Raises `Refusal`."""
     found = []
     for place, text in enumerate(ids):
-        if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**63):
+        if not is_id(text):
             pointer = f"#/ids/{place}"
             raise invalid(Error(detail="this is no id of a password", pointer=pointer))
         found.append(int(text))

@@ -28,7 +28,7 @@ from pystream.server.http import HttpError
 from pystream.server.office import console, reporting
 from pystream.server.office.api.reports import KINDS
 from pystream.server.office.console import pages
-from pystream.server.office.values import Office, Reply, Request
+from pystream.server.office.values import Office, Reply, Request, is_id
 
 _PAGE = 100
 _WIDTH, _GAP = 1000.0, 10.0
@@ -69,7 +69,7 @@ def seal_stream(office: Office, actor: Actor, request: Request) -> Reply:
 def receipt(office: Office, actor: Actor, request: Request) -> Reply:
     """What a password has watched of a stream, with proof."""
     id, name = request.place["password"], request.place["stream"]
-    if not (id.isascii() and id.isdigit() and len(id) < 20):
+    if not is_id(id):
         raise HttpError(404, Said("nothing", "there is nothing here"))
     data = reporting.receipt(office, actor, name, request.query.get("day") or None, int(id))
     return pages.file(f"receipt-{name}-{id}.json", "application/json", data)

@@ -9,7 +9,7 @@ from pystream.errors import InvalidValue, NotFound, Said
 from pystream.server.office import console
 from pystream.server.office.console import pages
 from pystream.server.office.console.reports import path_of
-from pystream.server.office.values import Office, Reply, Request
+from pystream.server.office.values import Office, Reply, Request, is_id
 
 
 def page(office: Office, actor: Actor, request: Request) -> Reply:
@@ -61,6 +61,6 @@ def _page(
 def _id(request: Request) -> int:
     """Raises `NotFound` for what is no number."""
     text = request.place["password"]
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if not is_id(text):
         raise NotFound(Said("no-password", "there is no such password"))
     return int(text)
