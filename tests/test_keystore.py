@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -375,6 +376,24 @@ def test_a_tenant_is_erased_with_all_that_is_its(node: Node, keys: KeyStore) -> 
     assert (keys.status().tenants, keys.status().records, keys.status().erasures) == (1, 2, 1)
     # A new contract has a new key.
     assert opened(keys, 7, *keys.add_record_keys(7, 1, NOON))
+
+
+def test_who_erases_a_key_does_not_look_at_all_of_them(node: Node, keys: KeyStore) -> None:
+    explain = "EXPLAIN QUERY PLAN " if keys.database.path else "EXPLAIN "
+    plans: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if "FROM record_key" in statement and not statement.startswith("EXPLAIN"):
+            rows = connection.exec_driver_sql(explain + statement, values)
+            plans.append(" ".join(str(row[-1]) for row in rows))
+
+    made = keys.add_record_keys(7, 3000, NOON)
+    if keys.database.path is None:
+        postgresql.execute(node.url, "ANALYZE")
+    event.listen(keys.database.engine, "before_cursor_execute", note)
+    keys.erase(7, [made[0].reference], NOON)
+    assert plans and not [each for each in plans if re.search(r"(?i)\bscan (on )?record_key", each)]
+    assert not opened(keys, 7, made[0]) and opened(keys, 7, *made[1:])
 
 
 def test_an_erasure_on_the_list_is_done_by_the_next_one_who_opens(node: Node) -> None:
