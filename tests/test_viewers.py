@@ -619,6 +619,17 @@ def test_the_pepper_is_changed_and_everybody_is_found_meanwhile(stores: Stores) 
     assert stores.issuer.find(stores.acme, texts[3]) is None
 
 
+def test_the_pepper_is_changed_when_seconds_have_more_than_31_bits(stores: Stores) -> None:
+    """From 2038 on, or by a clock that is ahead: what comes later is later still."""
+    stores.add("SecureID 4711 Q")
+    late = stores.keys.rotate_pepper(stores.issuer.reindex, 2**31 + 7).newest.generation
+    assert late == 2**31 + 7
+    stores.add("another 4711 Q")
+    assert stores.keys.rotate_pepper(stores.issuer.reindex, NOW).newest.generation == late + 1
+    for text in ("SecureID 4711 Q", "another 4711 Q"):
+        assert stores.issuer.find(stores.acme, text) is not None
+
+
 def test_what_is_added_while_the_pepper_is_changed_is_there_once(stores: Stores) -> None:
     old = stores.issuer.named(stores.acme, ["4711"], NOW)
     stores.add("SecureID 4711 Q")

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 # The migration that makes these tables: of a store that has it, nothing else needs to be known.
-HEAD = "0024"
+HEAD = "0025"
 # What `attendance_sealed.hour` counts, in ms.
 HOUR_MS = 3_600_000
 # Of `attendance_journal`: in so many places each commit writes.
@@ -51,6 +51,8 @@ metadata = MetaData(
 
 # SQLite counts up by itself only in an INTEGER PRIMARY KEY; its integers have 64 bits all the same.
 _COUNTED = BigInteger().with_variant(Integer, "sqlite")
+# Of a column that was an Integer once: in SQLite it is called so, and has 64 bits.
+_LONGER = BigInteger().with_variant(Integer, "sqlite")
 
 tenant = Table(
     "tenant",
@@ -239,7 +241,8 @@ password = Table(
     Column("tenant_id", BigInteger, ForeignKey("tenant.id"), nullable=False),
     # Of its key in the key store.
     Column("reference", LargeBinary(16), nullable=False),
-    Column("pepper", Integer, nullable=False),
+    # In Unix seconds.
+    Column("pepper", _LONGER, nullable=False),
     Column("lookup", LargeBinary(32), nullable=False),
     Column("sealed_text", LargeBinary, nullable=False),
     Column("sealed_label", LargeBinary),
