@@ -10,7 +10,7 @@ import re
 import threading
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -628,6 +628,25 @@ def test_cards_are_printed(one: House) -> None:
         refused = one.ask("POST", "/passwords/cards", {"stream": "course", **wrong})
         assert (refused.kind, refused.places) == ("invalid", ["#/url"])
     assert one.ask("POST", "/passwords/cards", body).status == 200
+
+
+def test_of_more_passwords_than_cards_are_printed_of_the_others_stay_sealed(
+    one: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a million, it would take minutes to say that they are too many."""
+    monkeypatch.setattr("pystream.acl.cards.MOST_CARDS", 3)
+    monkeypatch.setattr("pystream.acl.store.issuing._PAGE", 2)
+    one.make(9)
+    before, opened = one.keys.record_keys, list[bytes]()
+
+    def record_keys(tenant_id: int, references: Collection[bytes]) -> dict[bytes, bytes]:
+        opened.extend(references)
+        return before(tenant_id, references)
+
+    one.keys.record_keys = record_keys  # type: ignore[method-assign]
+    got = one.ask("POST", "/passwords/cards", {"stream": "course"})
+    assert (got.kind, got.places) == ("invalid", ["#/ids"]) and "more than 3" in got.json["detail"]
+    assert len(opened) == 4 and one.recorded("passwords_shown") == []
 
 
 # The tenant, and what is on record

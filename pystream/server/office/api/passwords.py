@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -403,15 +404,17 @@ def cards(call: Call[NoQuery, Cards]) -> Given:
         found: Iterable[Shown] = call.office.issuer.listed(call.tenant_id, stream.id)
     else:
         found = call.office.issuer.shown(call.tenant_id, _numbers(call.body.ids))
-    alive = [
+    to_print = (
         each
         for each in found
         if stream.id in each.password.streams and each.state(call.now) in ("valid", "to come")
-    ]
+    )
+    # Of many more, no others are opened.
+    alive = list(islice(to_print, MOST_CARDS + 1))
     if not alive:
         raise invalid(Error(detail="there is no password to print that opens this stream"))
     if len(alive) > MOST_CARDS:
-        detail = f"ids: there are {len(alive)} passwords; name at most {MOST_CARDS} of them"
+        detail = f"ids: there are more than {MOST_CARDS} passwords; name at most so many of them"
         raise invalid(Error(detail=detail, pointer="#/ids"))
     url = call.body.url
     own = embedding.page_url(call.request, stream.tenant, stream.name)
@@ -558,14 +561,17 @@ def rotate(call: Call[NoQuery, Rotation]) -> Given:
     Makes a new one that opens the same streams, with the same label, validity and devices. The old one is
     revoked, or lets in for a while more. The label is in the answer where the token may read passwords.
     """
-    (old,) = _one(call)
-    names = old.streams
-    there = {each.name: each.id for each in call.office.store.streams(call.actor.tenant)}
-    if not names:
+    old = number(call.place["password"])
+    found = call.office.issuer.shown(call.tenant_id, [old])
+    if not found:
+        raise NotFound("there is no such password")
+    there = {each.id for each in call.office.store.streams(call.actor.tenant)}
+    opened = sorted(found[0].password.streams & there)
+    if not opened:
         raise invalid(Error(detail="the password opens no stream that is there"))
     ((id, _),) = call.office.issuer.rotate(
         call.tenant_id,
-        {number(old.id): [there[name] for name in names]},
+        {old: opened},
         grace_s=call.body.grace_s,
         who=call.who,
         now=call.now,
