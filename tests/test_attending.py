@@ -42,7 +42,7 @@ from pystream.attendance.evidence import (
 )
 from pystream.attendance.purpose import VERSION
 from pystream.errors import InvalidValue
-from tests.test_viewers import NOW, Stores
+from tests.test_viewers import NOW, Stores, line_ends
 
 MIGRATIONS = str(Path(tables.__file__).parent / "migrations")
 
@@ -311,6 +311,17 @@ def test_hours_that_are_over_are_sealed_and_read_as_before(hall: Hall) -> None:
     kept = [json.loads(line) for line in some]
     assert sorted(e["t"] for e in kept if e["kind"] == "segment") == [T - 1, T]
     assert hall.leaves() == leaves
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_what_was_sealed_is_read_though_the_line_ended_then(hall: Hall, is_stored: bool) -> None:
+    hall.keep(hall.told((0, T), (1, T)))
+    before, held = hall.events(), hall.keys.held(hall.acme)[1]
+    with line_ends(hall.store.database, 1, is_stored):
+        hall.attendance.seal(hall.keys, T + HOUR_MS, NOW)
+    assert hall.open_rows() == (0 if is_stored else 2)
+    assert sorted(map(str, hall.events())) == sorted(map(str, before))
+    assert hall.keys.held(hall.acme)[1] == held + (2 if is_stored else 0)
 
 
 def test_a_journal_of_an_earlier_program_is_read_on(hall: Hall) -> None:

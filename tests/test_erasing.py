@@ -32,6 +32,7 @@ from tests.databases import with_tables
 from tests.evidence import BERLIN, at
 from tests.test_cli_store import done, here, refused, told
 from tests.test_reports import settle
+from tests.test_viewers import line_ends
 
 __all__ = ["here"]
 
@@ -285,6 +286,27 @@ def test_all_versions_of_a_report_go_together(house: House) -> None:
     assert counts(retention.plan(later + 90 * DAY_S + 1), house) == {"attendance_reports": 2}
     assert deleted(retention.run(later + 90 * DAY_S + 1)) == {"attendance_reports": 2}
     assert house.of.reporter.sealed.versions(house.acme, house.subject) == ()
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_report_that_was_sealed_is_read_though_the_line_ended_then(
+    house: House, is_stored: bool
+) -> None:
+    sealed, keys = house.of.reporter.sealed, house.of.keys
+    held = keys.held(house.acme)[1]
+    before = sealed.document(house.acme, house.subject, 1)
+    with line_ends(house.of.store.database, 1, is_stored):
+        sealed.add(house.acme, house.subject, lambda *_: before.document, "Korrektur", **WHO)
+    assert len(sealed.versions(house.acme, house.subject)) == 1 + is_stored
+    assert keys.held(house.acme)[1] == held + is_stored
+    for version in range(1, 2 + is_stored):
+        assert sealed.document(house.acme, house.subject, version) == before
+    # Whoever asks for one whose key is gone is told so, and by no name of the key.
+    with house.of.store.database.reading() as connection:
+        references = connection.scalars(select(tables.attendance_report.c.reference)).all()
+    keys.erase(house.acme, references, LATER)
+    with pytest.raises(NotFound, match=r"^version 1 of this report was erased$"):
+        sealed.document(house.acme, house.subject, 1)
 
 
 def test_a_report_names_passwords_that_are_gone_until_it_goes(house: House) -> None:

@@ -414,6 +414,41 @@ def test_an_erasure_on_the_list_is_done_by_the_next_one_who_opens(node: Node) ->
         assert opened(keys, 7, made[2]) and opened(keys, 8, *tenant)
 
 
+def test_a_table_that_was_brought_back_alone_has_no_erased_key_either(
+    node: Node, keys: KeyStore
+) -> None:
+    """The database's own list is the newer one, and knows of it."""
+    (made, kept) = keys.add_record_keys(7, 2, NOON)
+    named = f"reference = '\\x{made.reference.hex()}'"
+    if keys.database.path is not None:
+        named = f"reference = x'{made.reference.hex()}'"
+    with keys.database.writing() as connection:
+        connection.execute(text(f"CREATE TABLE dumped AS SELECT * FROM record_key WHERE {named}"))
+    keys.erase(7, [made.reference], NOON)
+    with keys.database.writing() as connection:
+        connection.execute(text("INSERT INTO record_key SELECT * FROM dumped"))
+        connection.execute(text("DROP TABLE dumped"))
+    assert opened(keys, 7, made, kept)
+    with node.open() as again:
+        assert not opened(again, 7, made) and opened(again, 7, kept)
+
+
+def test_a_long_list_is_applied_by_few_questions(node: Node, keys: KeyStore) -> None:
+    """Each start of a node asks them, and whoever watches waits for it."""
+    made = keys.add_record_keys(7, 1500, NOON)
+    keys.erase(7, [each.reference for each in made[1:]], NOON)
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(keys.database.engine, "before_cursor_execute", note)
+    listed = ErasureList(str(node.erasures)).read()
+    assert len(listed) == 1499 and keys.apply_erasures(listed) == 0
+    assert len([each for each in asked if "SELECT" in each]) == 3
+    assert opened(keys, 7, made[0])
+
+
 def test_a_list_that_is_new_has_what_the_database_has(node: Node, keys: KeyStore) -> None:
     """Of a second node, or of one whose list was lost."""
     made = keys.add_record_keys(7, 2, NOON)

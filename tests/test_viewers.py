@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -28,9 +29,9 @@ from pystream.acl.entrances.verifiers import check as check_verifier
 from pystream.acl.passwords import PasswordSettings, canonical, generate
 from pystream.acl.sealing import MasterKeys, Peppers, Place, seal
 from pystream.acl.store import Store, key_backups, tables
-from pystream.acl.store.database import take_turn
+from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.issuing import Issuer
-from pystream.acl.store.keystore import KeyStore, RecordKey
+from pystream.acl.store.keystore import KeyStore, RecordKey, Traces
 from pystream.acl.store.leaving import Leaving
 from pystream.acl.store.viewers import NewPassword, ViewerStore
 from pystream.acl.streams import StreamSettings, TenantSettings
@@ -531,36 +532,58 @@ def test_what_was_stored_keeps_its_key_though_its_line_ended_then(
 ) -> None:
     """Whoever made something is told that it failed, since the database ended as it stored that, or before
     it did. What is there can be read, and where there is nothing, there is no key."""
-    ends_at = [-1]
-
-    def ends(connection: Any) -> None:
-        if not connection.get_execution_options().get("pystream_writes"):
-            return
-        ends_at[0] -= 1
-        if ends_at[0] == 0:
-            if is_stored:
-                connection.connection.dbapi_connection.commit()
-            raise StoreError("the line ended")
-
-    event.listen(stores.store.database.engine, "commit", ends)
-
-    def fails(at: int, make: Callable[[], Any]) -> None:
-        ends_at[0] = at
-        with pytest.raises(StoreError, match="the line ended"):
-            make()
-
+    database = stores.store.database
     link = Verifier(kind="link", secret="ab" * 32)
     verifiers = stores.store.verifiers(stores.keys)
     # Their numbers are taken first.
-    fails(2, lambda: stores.add("SecureID 4711 Q", label="da"))
-    fails(2, lambda: stores.issuer.named(stores.acme, ["4711"], NOW))
-    fails(1, lambda: verifiers.add(stores.acme, None, "7f", link, who="eva", now=NOW))
+    with line_ends(database, 2, is_stored):
+        stores.add("SecureID 4711 Q", label="da")
+    with line_ends(database, 2, is_stored):
+        stores.issuer.named(stores.acme, ["4711"], NOW)
+    with line_ends(database, 1, is_stored):
+        verifiers.add(stores.acme, None, "7f", link, who="eva", now=NOW)
     shown = [*stores.issuer.listed(stores.acme), *stores.issuer.listed(stores.acme, named=True)]
     assert [(each.text, each.label) for each in shown] == (
         [("SecureID 4711 Q", "da"), ("4711", "")] if is_stored else []
     )
     assert [each.verifier for each in verifiers.listed(stores.acme)] == [link] * is_stored
     assert stores.keys.held(stores.acme)[1] == 3 * is_stored
+
+
+def test_a_key_that_is_made_while_its_tenant_goes_goes_with_it(stores: Stores) -> None:
+    """By an import that was under way, for one: its tenant's key is there again by then."""
+    stores.add("SecureID 4711 Q")
+    before = stores.keys.erase_tenant
+
+    def erase_tenant(tenant_id: int, now: int) -> Traces:
+        traces = before(tenant_id, now)
+        stores.keys.erase_tenant = before  # type: ignore[method-assign]
+        stores.keys.add_record_keys(tenant_id, 1, now)
+        return traces
+
+    stores.keys.erase_tenant = erase_tenant  # type: ignore[method-assign]
+    Leaving(stores.store, stores.keys).delete("acme", who="eva", now=NOW, force=True)
+    assert stores.keys.held(stores.acme) == (0, 0)
+
+
+@contextmanager
+def line_ends(database: Database, at: int, is_stored: bool) -> Iterator[None]:
+    """The line to a database ends as that commits what the block writes for the `at`-th time: once it is
+    stored, or before."""
+    left = [at]
+
+    def ends(connection: Any) -> None:
+        if connection.get_execution_options().get("pystream_writes"):
+            left[0] -= 1
+            if left[0] == 0:
+                if is_stored:
+                    connection.connection.dbapi_connection.commit()
+                raise StoreError("the line ended")
+
+    event.listen(database.engine, "commit", ends)
+    with pytest.raises(StoreError, match="the line ended"):
+        yield
+    event.remove(database.engine, "commit", ends)
 
 
 def test_what_has_no_key_any_more_is_erased_all_the_same(stores: Stores, tmp_path: Path) -> None:

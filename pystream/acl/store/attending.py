@@ -24,6 +24,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -460,34 +461,43 @@ class AttendanceStore:
     def _seal(self, keys: KeyStore, tenant_id: int, groups: list[_Group], now: int) -> int:
         erased = self._erased(keys, tenant_id, {group.password_id for group in groups})
         made = keys.add_record_keys(tenant_id, len(groups), now)
-        useless = {key.reference for key in made}
-        try:
-            with self._database.writing() as connection:
-                take_turn(connection)
-                found = _open_events(connection, groups)
-                kept = set()
-                for (group, events), key in zip(found.items(), made, strict=False):
-                    if group.password_id in erased:
-                        continue
-                    id = secrets.randbelow(2**63 - 1) + 1
-                    place = Place(tenant_id, "attendance_sealed", id, "events")
-                    row = {
-                        **group._asdict(),
-                        "id": id,
-                        "tenant_id": tenant_id,
-                        "reference": key.reference,
-                        "first": events[0][0],
-                        "last": events[-1][0],
-                        "sealed_events": seal(key.key, place, evidence.packed(events)),
-                    }
-                    connection.execute(insert(tables.attendance_sealed).values(row))
-                    kept.add(key.reference)
-                _clear(connection, groups)
-            useless -= kept
-        finally:
-            if useless:
-                keys.erase(tenant_id, useless, now)
+        # By the numbers of what is sealed under them.
+        kept: dict[int, bytes] = {}
+
+        every = {key.reference for key in made}
+        unmake = partial(keys.unmake, tenant_id, every, lambda: self._there(tenant_id, kept), now)
+        with self._database.undoing(unmake), self._database.writing() as connection:
+            take_turn(connection)
+            found = _open_events(connection, groups)
+            for (group, events), key in zip(found.items(), made, strict=False):
+                if group.password_id in erased:
+                    continue
+                id = secrets.randbelow(2**63 - 1) + 1
+                place = Place(tenant_id, "attendance_sealed", id, "events")
+                row = {
+                    **group._asdict(),
+                    "id": id,
+                    "tenant_id": tenant_id,
+                    "reference": key.reference,
+                    "first": events[0][0],
+                    "last": events[-1][0],
+                    "sealed_events": seal(key.key, place, evidence.packed(events)),
+                }
+                connection.execute(insert(tables.attendance_sealed).values(row))
+                kept[id] = key.reference
+            _clear(connection, groups)
+        if useless := every.difference(kept.values()):
+            keys.erase(tenant_id, useless, now)
         return sum(map(len, found.values()))
+
+    def _there(self, tenant_id: int, ids: Collection[int]) -> set[bytes]:
+        """The references of those that are stored."""
+        sealed = tables.attendance_sealed.c
+        wanted = select(sealed.reference).where(
+            sealed.tenant_id == tenant_id, sealed.id.in_(sorted(ids))
+        )
+        with self._database.reading() as connection:
+            return set(connection.scalars(wanted))
 
     def _erased(self, keys: KeyStore, tenant_id: int, ids: Collection[int]) -> set[int]:
         """The passwords among these whose key was destroyed."""

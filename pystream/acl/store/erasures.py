@@ -20,6 +20,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
+from functools import cache
 
 from pystream.errors import StoreError
 
@@ -118,8 +119,7 @@ class ErasureList:
         found = _LINE.fullmatch(line)
         try:
             if found is not None:
-                day = date.fromisoformat(found[2].decode()) - _EPOCH
-                return bytes.fromhex(found[1].decode()), day.days
+                return bytes.fromhex(found[1].decode()), _day(found[2].decode())
         except ValueError:
             pass
         raise StoreError(
@@ -127,6 +127,12 @@ class ErasureList:
             " hexadecimal digits, a blank, a date). What was erased would come back without it:"
             " mend the line"
         )
+
+
+@cache
+def _day(text: str) -> int:
+    # There are few of them in a list, however long it is.
+    return (date.fromisoformat(text) - _EPOCH).days
 
 
 def _written(reference: bytes, day: int) -> str:

@@ -24,7 +24,7 @@ from pystream.acl.sealing import Peppers, Place, seal, unseal
 from pystream.acl.store.keystore import KeyStore, RecordKey
 from pystream.acl.store.viewers import NewPassword, Replaced, Sealed, ViewerStore
 from pystream.acl.viewers import Password, named_form, with_label, without_label
-from pystream.errors import InvalidValue, NotFound, Outdated, Said, StoreError
+from pystream.errors import InvalidValue, NotFound, Outdated, Said
 
 MOST_AT_ONCE: Final = 50_000
 """Passwords that are added in one transaction. In SQLite all others who write wait for it, some 5 s for so
@@ -124,15 +124,13 @@ class Issuer:
         self._follow_pepper(tenant_id, made)
 
     def _unmake(self, tenant_id: int, made: Sequence[NewPassword], now: int) -> None:
-        """Erases the keys of those that were not stored. Whoever was told that nothing was may have been told
-        so after it was: by a connection that ended then."""
-        try:
-            there = self._viewers.known(tenant_id, [each.id for each in made])
-        except StoreError:
-            return
-        useless = [each.reference for each in made if each.id not in there]
-        if useless:
-            self._keys.erase(tenant_id, useless, now)
+        references = {each.id: each.reference for each in made}
+        self._keys.unmake(
+            tenant_id,
+            references.values(),
+            lambda: self._viewers.references(tenant_id, references),
+            now,
+        )
 
     def _follow_pepper(self, tenant_id: int, made: Sequence[NewPassword]) -> None:
         """Indexes anew what was stored just now, where the pepper was changed since it was indexed: whoever

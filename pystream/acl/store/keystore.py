@@ -57,7 +57,7 @@ from pystream.acl.store import key_tables as tables
 from pystream.acl.store.database import Database, Schema
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.prepared import for_both
-from pystream.errors import MasterKeyError, NoStore, NotFound
+from pystream.errors import MasterKeyError, NoStore, NotFound, StoreError
 
 SCHEMA: Final = Schema(tables.HEAD, "key_migrations", "key store")
 
@@ -158,8 +158,9 @@ class KeyStore:
         store = cls(database, masters, loaded, ErasureList(erasures))
         try:
             if migrate:
-                store.apply_erasures(store._erasures.read())
-                store._list_erasures()
+                listed = store._erasures.read()
+                store.apply_erasures(listed)
+                store._list_erasures(listed)
             with store._reading() as connection:
                 store._root(connection)
         except BaseException:
@@ -315,6 +316,23 @@ class KeyStore:
             raise NotFound(_no_key(tenant_id, min(unknown)))
         return self._erase(there | nowhere, now)
 
+    def unmake(
+        self,
+        tenant_id: int,
+        made: Collection[bytes],
+        there: Callable[[], Collection[bytes]],
+        now: int,
+    ) -> None:
+        """Erases keys that were made for what an error has kept from being stored, for `Database.undoing`:
+        all but those that are `there`, as it may have come after that was stored, with the end of a line.
+        Where nobody can tell, they stay: a key that opens nothing does no harm."""
+        try:
+            useless = set(made) - set(there())
+        except StoreError:
+            return
+        if useless:
+            self.erase(tenant_id, useless, now)
+
     def erase_tenant(self, tenant_id: int, now: int) -> Traces:
         """Delete a tenant's key, and those of all its records, for good. No key is no error."""
         keys = tables.tenant_key.c
@@ -327,12 +345,13 @@ class KeyStore:
         """Delete what an erasure list names, and note it in the database's own; returns how many
         keys were still there. `erasures` has days since 1970 by reference."""
         with self._reading() as connection:
-            new = set(erasures) - _erased(connection, erasures)
-            gone = bool(_there(connection, None, erasures))
-        if not new and not gone:
+            known = set(connection.scalars(select(tables.erasure.c.reference)))
+            back = _erased_and_there(connection)
+        wanted = {each: day for each, day in erasures.items() if each not in known or each in back}
+        if not wanted:
             return 0
         with self._writing() as connection:
-            count = _delete(connection, erasures)
+            count = _delete(connection, wanted)
         self.scrub()
         return count
 
@@ -559,10 +578,9 @@ class KeyStore:
                 _delete(connection, entries)
         return self.scrub()
 
-    def _list_erasures(self) -> None:
+    def _list_erasures(self, listed: Mapping[bytes, int]) -> None:
         """What the database's list has and the file has not: of a file that is new, or of erasures
         by another node."""
-        listed = self._erasures.read()
         with self._reading() as connection:
             rows = connection.execute(select(tables.erasure)).all()
         self._erasures.add({key: day for key, day in rows if key not in listed})
@@ -606,6 +624,16 @@ def _erased(connection: Connection, references: Iterable[bytes]) -> set[bytes]:
     for batch in _batches(references):
         found.update(connection.scalars(select(listed).where(listed.in_(batch))))
     return found
+
+
+def _erased_and_there(connection: Connection) -> set[bytes]:
+    """References of keys that are on the database's own list: somebody has brought their table back alone."""
+    listed = select(tables.erasure.c.reference)
+    return {
+        each
+        for reference in (tables.record_key.c.reference, tables.tenant_key.c.reference)
+        for each in connection.scalars(select(reference).where(reference.in_(listed)))
+    }
 
 
 def _delete(connection: Connection, entries: Mapping[bytes, int]) -> int:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -130,7 +131,7 @@ class SealedReports:
         if row is None:
             said = f"there is no version {number} of this report"
             raise NotFound(Said("no-version", said, number=number))
-        key = self._keys.record_key(tenant_id, row["reference"])
+        key = self._keys.record_keys(tenant_id, [row["reference"]]).get(row["reference"])
         if key is None:
             raise NotFound(
                 Said("version-erased", f"version {number} of this report was erased", number=number)
@@ -173,53 +174,62 @@ class SealedReports:
             raise InvalidValue(Said("text", text, of="reason", most=500))
         report = tables.attendance_report
         (key,) = self._keys.add_record_keys(tenant_id, 1, now)
-        try:
-            with self._database.writing() as connection:
-                take_turn(connection)
-                _check_owner(connection, tenant_id, subject)
-                if by_itself:
-                    check_stays(connection, tenant_id)
-                wanted = select(report.c.version, report.c.digest).where(
-                    report.c.tenant_id == tenant_id, report.c.subject == str(subject)
-                )
-                last = connection.execute(wanted.order_by(report.c.version.desc()).limit(1)).first()
-                number, previous = (last.version + 1, last.digest) if last else (1, None)
-                if by_itself and last:
-                    raise Exists(_wrong_reason(number))
-                if (number > 1) is not bool(reason.strip()):
-                    raise InvalidValue(_wrong_reason(number))
-                document = make(number, previous)
-                digest = sha256(document).hexdigest()
-                bare, names = _parted(document)
-                id = secrets.randbelow(2**63 - 1) + 1
-                row = {
-                    "id": id,
-                    "tenant_id": tenant_id,
-                    "subject": str(subject),
-                    "event_id": subject.event_id,
-                    "stream_id": subject.stream_id,
-                    "version": number,
-                    "reason": reason,
-                    "digest": digest,
-                    "made_at": now,
-                    "by_itself": by_itself,
-                    "reference": key.reference,
-                    "sealed_document": seal(
-                        key.key, Place(tenant_id, _TABLE, id, "document"), bare
-                    ),
-                }
-                connection.execute(insert(report).values(row))
-                self._add_names(connection, tenant_id, id, names)
-                said: dict[str, tuple[None, Any]] = {"report_sealed": (None, number)}
-                if by_itself:
-                    # Nobody knows it otherwise.
-                    said |= _told_of(connection, subject)
-                audit.record(connection, tenant_id, who, now, said, subject.stream_id)
-        except BaseException:
-            self._keys.erase(tenant_id, [key.reference], now)
-            raise
+        id = secrets.randbelow(2**63 - 1) + 1
+
+        unmake = partial(
+            self._keys.unmake,
+            tenant_id,
+            [key.reference],
+            lambda: self._references(tenant_id, id),
+            now,
+        )
+        with self._database.undoing(unmake), self._database.writing() as connection:
+            take_turn(connection)
+            _check_owner(connection, tenant_id, subject)
+            if by_itself:
+                check_stays(connection, tenant_id)
+            wanted = select(report.c.version, report.c.digest).where(
+                report.c.tenant_id == tenant_id, report.c.subject == str(subject)
+            )
+            last = connection.execute(wanted.order_by(report.c.version.desc()).limit(1)).first()
+            number, previous = (last.version + 1, last.digest) if last else (1, None)
+            if by_itself and last:
+                raise Exists(_wrong_reason(number))
+            if (number > 1) is not bool(reason.strip()):
+                raise InvalidValue(_wrong_reason(number))
+            document = make(number, previous)
+            digest = sha256(document).hexdigest()
+            bare, names = _parted(document)
+            row = {
+                "id": id,
+                "tenant_id": tenant_id,
+                "subject": str(subject),
+                "event_id": subject.event_id,
+                "stream_id": subject.stream_id,
+                "version": number,
+                "reason": reason,
+                "digest": digest,
+                "made_at": now,
+                "by_itself": by_itself,
+                "reference": key.reference,
+                "sealed_document": seal(key.key, Place(tenant_id, _TABLE, id, "document"), bare),
+            }
+            connection.execute(insert(report).values(row))
+            self._add_names(connection, tenant_id, id, names)
+            said: dict[str, tuple[None, Any]] = {"report_sealed": (None, number)}
+            if by_itself:
+                # Nobody knows it otherwise.
+                said |= _told_of(connection, subject)
+            audit.record(connection, tenant_id, who, now, said, subject.stream_id)
         made = Version(number=number, reason=reason, digest=digest, made_at=now)
         return made, document
+
+    def _references(self, tenant_id: int, id: int) -> set[bytes]:
+        """That of a version's key, if it is stored."""
+        report = tables.attendance_report.c
+        wanted = select(report.reference).where(report.tenant_id == tenant_id, report.id == id)
+        with self._database.reading() as connection:
+            return set(connection.scalars(wanted))
 
     # Holds
 

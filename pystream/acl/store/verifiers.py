@@ -27,7 +27,7 @@ from pystream.acl.store.answers import AnswerStore
 from pystream.acl.store.audit import record
 from pystream.acl.store.database import Database, take_turn
 from pystream.acl.store.keystore import KeyStore
-from pystream.errors import Exists, InvalidValue, NotFound, Said, StoreError
+from pystream.errors import Exists, InvalidValue, NotFound, Said
 
 _ACCESSES = (SIGNED, EXTERNAL)
 
@@ -77,7 +77,13 @@ class Verifiers:
             "sealed": seal(key.key, Place(tenant_id, "verifier", id, "sealed"), text),
             "created_at": now,
         }
-        unmake = partial(self._unmake, tenant_id, id, key.reference, now)
+        unmake = partial(
+            self._keys.unmake,
+            tenant_id,
+            [key.reference],
+            lambda: self._references(tenant_id, id),
+            now,
+        )
         with self._database.undoing(unmake), self._database.writing() as connection:
             take_turn(connection)
             _check_stream(connection, tenant_id, stream_id)
@@ -88,16 +94,12 @@ class Verifiers:
             record(connection, tenant_id, who, now, what, stream_id)
         return _configured({**row, "revoked_at": None}, verifier)
 
-    def _unmake(self, tenant_id: int, id: int, reference: bytes, now: int) -> None:
-        """Erases the key of one that was not stored; where nobody knows, it stays, as of passwords."""
+    def _references(self, tenant_id: int, id: int) -> set[bytes]:
+        """That of a verifier's key, if it is stored."""
         column = tables.verifier.c
-        try:
-            with self._database.reading() as connection:
-                there = connection.scalar(select(column.id).where(column.id == id))
-        except StoreError:
-            return
-        if there is None:
-            self._keys.erase(tenant_id, [reference], now)
+        wanted = select(column.reference).where(column.tenant_id == tenant_id, column.id == id)
+        with self._database.reading() as connection:
+            return set(connection.scalars(wanted))
 
     def listed(self, tenant_id: int) -> tuple[Configured, ...]:
         """All of a tenant's, the oldest first, the ones that were revoked too."""
