@@ -1175,6 +1175,18 @@ def test_kept_answers_are_sealed_and_go(one: House) -> None:
     assert set(one.keys.record_keys(id, [reference, other])) == {other}
 
 
+def test_an_answer_is_kept_to_the_second(one: House) -> None:
+    body = {"streams": ["course"]}
+    first = one.ask("POST", "/passwords", body, idempotency_key="k")
+    one.now += once.KEPT_S - 1
+    again = one.ask("POST", "/passwords", body, idempotency_key="k")
+    assert again.body == first.body and "Idempotent-Replayed" in again.headers
+    one.now += 1
+    other = one.ask("POST", "/passwords", body, idempotency_key="k")
+    assert other.status == 201 and "Idempotent-Replayed" not in other.headers
+    assert one.recorded("passwords_added") == [1, 1]
+
+
 def test_a_transaction_of_several_steps_is_whole(house: House) -> None:
     with pytest.raises(Died), house.store.together():
         house.store.set_tenant("acme", {"display": "x"}, who="test", now=NOW)

@@ -182,6 +182,20 @@ def test_who_signs_in_has_a_session_until_it_ends(store: Store, accounts: Accoun
     assert told(store)[0] == ("person:eva", "access", {"signed_in": (None, "password")})
 
 
+def test_nothing_is_left_of_sessions_that_are_over_when_somebody_signs_in(
+    store: Store, accounts: Accounts
+) -> None:
+    add(store)
+    accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
+    over = NOW + sign_in.SESSION_LONGEST_S
+    accounts.sign_in("acme", "eva", PASSWORD, "", over - 1)
+    last = accounts.sign_in("acme", "eva", PASSWORD, "", over)
+    digests = select(tables.console_session.c.digest)
+    with store.database.reading() as connection:
+        found = connection.scalars(digests.order_by(tables.console_session.c.expires)).all()
+    assert len(found) == 2 and found[1] == sign_in.digest(last.secret)
+
+
 def test_an_idle_session_is_over(store: Store, accounts: Accounts) -> None:
     add(store)
     opened = accounts.sign_in("acme", "eva", PASSWORD, "", NOW)
