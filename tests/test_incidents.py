@@ -58,6 +58,7 @@ from pystream.server.gauges import Board
 from pystream.server.guard import detector as detecting
 from pystream.server.guard import signs as signing
 from pystream.server.guard.detector import SIGNS, Detector, Finding
+from pystream.server.guard.incidents import FLUSH_SECONDS
 from pystream.server.guard.incidents import Incidents as Noticed
 from pystream.server.guard.signs import Sign, Signs
 from pystream.server.keys import ensure_keys, open_key_store
@@ -1225,6 +1226,36 @@ def test_where_nothing_can_be_kept_attackers_are_stopped_all_the_same(
     assert "incidents-not-kept" in caplog.text
     (said,) = (vars(each)["fields"] for each in caplog.records if each.getMessage() == STOPPED)
     assert said == {"id": None, "kind": "probing", "limited": 1, "banned": 0}
+    stores.close()
+
+
+def test_what_is_found_once_an_incident_was_closed_is_another_ones(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, f"sqlite:///{tmp_path}/store.db")
+    board, table = Board(Board.create(1)), _core.Gcra.create(1 << 20)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            kept_, clock = kept(stores), trio.current_time
+            noticed = Noticed(Settings(), kept_, board, table, bytes(32), [], clock)
+            listener = listen("signs")
+            await nursery.start(noticed.run, socket.socket(fileno=os.dup(listener)))
+            signs = Signs(clock)
+            nursery.start_soon(signing.tell, signs, listener)
+            signs.note(SOURCE, Sign.PROBES, 700)
+            while not (there := kept_.listed()) or not there[0].events:
+                await trio.sleep(1)
+            kept_.close(there[0].id, now=int(clock()))
+            # Before anything is stored again.
+            signs.note(HALL, Sign.PROBES, 700)
+            await trio.sleep(2 * FLUSH_SECONDS)
+            nursery.cancel_scope.cancel()
+
+    run(main, jumping())
+    found = kept(stores)
+    assert [
+        [event.source for event in found.events(each.id, who="eva", now=0)]
+        for each in found.listed()
+    ] == [[HALL], [SOURCE]]
     stores.close()
 
 

@@ -168,6 +168,8 @@ class Incidents:
         """To be called once a second."""
         self._limiter.renew()
         bans, self._bans = self._bans, []
+        # What is found from then on is another one's, and is kept.
+        await self._drop_closed()
         if self.settings.incidents.mode != "off":
             syns = self._board.syns()
             half_open = self._half_open() if syns.flood else ()
@@ -354,7 +356,7 @@ class Incidents:
                 log.lasting("incidents-not-kept", error, say=log.error)
 
     async def _close_quiet(self) -> None:
-        """Closes what is over, also what an earlier writer has left open; and drops what somebody closed."""
+        """Closes what is over, also what an earlier writer has left open."""
         quiet = round(self.settings.incidents.quiet_seconds)
         close = partial(self._store.close_quiet, quiet, int(self._clock()))
         for incident in await trio.to_thread.run_sync(close):
@@ -366,9 +368,17 @@ class Incidents:
                 events=incident.events,
             )
             self._call("incident-closed", incident)
+        await self._drop_closed()
+
+    async def _drop_closed(self) -> None:
+        """Drops what is closed, be it by somebody. Where the store cannot say, it goes on."""
         if self._current:
             listed = partial(self._store.listed, open_only=True)
-            there = {each.id for each in await trio.to_thread.run_sync(listed)}
+            try:
+                there = {each.id for each in await trio.to_thread.run_sync(listed)}
+            except PystreamError as error:
+                log.lasting("incidents-not-kept", error, say=log.error)
+                return
             for kind, current in list(self._current.items()):
                 if current.incident is not None and current.incident.id not in there:
                     del self._current[kind]
