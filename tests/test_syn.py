@@ -247,6 +247,7 @@ def test_what_is_wrong_is_said_at_the_start(tmp_path: Path, syn: str, level: str
                 until(lambda: node.metric("syns_are_limited") == 1)
             until(lambda: len(node.events(event)) == 2)
             until(lambda: node.metric("syns_are_limited") == 0)
+            assert node.events(event)[1]["level"] == {"error": "error", "info": "warning"}[level]
 
 
 def test_limits_outlive_a_helper_that_is_killed(machine: Lab, tmp_path: Path) -> None:

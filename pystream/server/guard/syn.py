@@ -218,13 +218,15 @@ class Watch:
         """Who sets limits, where that has changed."""
         if by == self._by or not self._says():
             return
-        self._by = by
+        were_limited, self._by = self._by == "nftables", by
         if error is None:
             log.info("syns-limited", by=by)
         elif self._wanted == "nftables":
             log.error("syns-not-limited", **log.fault(error))
         else:
-            log.info("syns-observed", why=str(error), remedy="`pystream guard` limits them")
+            # Where there has never been a helper, nothing is amiss.
+            say = log.warning if were_limited else log.info
+            say("syns-observed", why=str(error), remedy="`pystream guard` limits them")
 
     def _say(self, flood: bool, seen: Look, now: float) -> None:
         if flood:
