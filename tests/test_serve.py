@@ -1867,6 +1867,36 @@ def test_a_check_looks_at_films_and_none_keeps_the_others_from_being_shown(
     assert note == ("after 0 s of looking at films, 6 of 6 were not looked at, from acme/film on")
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://9.9.9.9:444/", "outgoing.ports has to have port 444, or the URL another"),
+        (
+            "https://10.0.0.7/",
+            "this is no public address; only the operator can allow it (outgoing.allow)",
+        ),
+        ("http://log.example/", "the URL has to begin with https:// for this address"),
+        ("https://log.example/", None),
+    ],
+)
+def test_a_check_says_that_a_url_is_never_called(node: Node, url: str, said: str | None) -> None:
+    node.settings("", f'[incidents]\nwebhook = "{url}"\n')
+    code, lines, told = checked(node)
+    (found,) = re.findall("^note: incidents.webhook: (.*)$", told, re.M) or [None]
+    host = url.split("/")[2].partition(":")[0]
+    lost = "Until then nobody is told of incidents there"
+    assert (code, lines, found) == (0, [], said and f"{host}: {said}. {lost}")
+
+
+def test_more_workers_than_there_may_be_are_the_command_lines_fault() -> None:
+    words = [*SERVE, "--check", "--workers"]
+    found = subprocess.run([*words, "1025"], capture_output=True, text=True, check=False)
+    said = (
+        "pystream serve: argument --workers: a whole number up to 1,024 is wanted (pystream serve"
+    )
+    assert (found.returncode, found.stderr) == (2, f"{said} --help)\n")
+
+
 def test_a_check_finds_nothing_where_all_is_well(node: Node) -> None:
     node.add_film()
     places = [f"127.0.0.1:{node.port}", f"unix:{node.folder}/http"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 
@@ -65,6 +66,9 @@ examples:
   pystream serve --workers 4
 """
 
+# As in the settings.
+_MOST_WORKERS = 1024
+
 
 def run(arguments: list[str]) -> int:
     """Run the command; returns its exit code."""
@@ -119,7 +123,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _workers(text: str) -> int:
-    return 0 if text == "0" else count(text)
+    number = 0 if text == "0" else count(text)
+    if number > _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"a whole number up to {_MOST_WORKERS:,} is wanted")
+    return number
 
 
 def _check(parser: Parser, settings: Settings, json: bool) -> int:

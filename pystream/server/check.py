@@ -31,6 +31,7 @@ from pystream.server.edge import lifetime, load_tls
 from pystream.server.folders import held
 from pystream.server.gate import countries_of
 from pystream.server.keys import keys_of_another, open_key_store
+from pystream.server.outgoing import check_url
 from pystream.server.settings import Settings
 
 _SOON = timedelta(days=21)
@@ -60,6 +61,7 @@ def check(
     findings.wrong += _certificates(settings)
     findings.wrong += _timestamps(settings)
     _mail(settings, findings)
+    findings.notes += _never_called(settings)
     findings.wrong += filter(None, [_said(countries_of, settings.geo)])
     _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
@@ -110,6 +112,16 @@ def _timestamps(settings: Settings) -> Iterator[str]:
             " '.[timestamps]' in its checkout"
         )
     yield from _roots("timestamp_certificates", settings.attendance.timestamp_certificates)
+
+
+def _never_called(settings: Settings) -> Iterator[str]:
+    """URLs of the operator's that could be called by no node that is set so."""
+    for name, url, lost in (
+        ("attendance.timestamp_url", settings.attendance.timestamp_url, "no checkpoint is stamped"),
+        ("incidents.webhook", settings.incidents.webhook, "nobody is told of incidents there"),
+    ):
+        if url and (wrong := _said(check_url, url, settings.outgoing)) is not None:
+            yield f"{name}: {wrong}. Until then {lost}"
 
 
 def _roots(name: str, path: str) -> Iterator[str]:
