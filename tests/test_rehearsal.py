@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -433,6 +434,19 @@ def test_what_cannot_be_rehearsed_is_said(host: Host) -> None:
     found = host.run("rehearse", "acme/gone", "--viewers", "2", "-o", str(page))
     assert (found.returncode, found.stdout, page.read_text()) == (1, "", "mine")
     assert "page.html: it is there already; --overwrite replaces it" in found.stderr
+    # Before anything is played, which would be lost.
+    found = host.run(
+        "rehearse", "acme/gone", "--viewers", "2", "-o", str(host.folder / "no" / "page.html")
+    )
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == f"pystream rehearse: {host.folder / 'no'}: there is no such folder\n"
+    # What it names can be given.
+    told = host.done("rehearse", "--help")
+    assert set(re.findall(r"--[a-z-]+", told)) == {
+        *("--viewers", "--seconds", "--together", "--addresses", "--attack", "--until-it-breaks"),
+        *("--players-on", "--output", "--overwrite", "--config", "--json", "--help"),
+    }
+    assert max(map(len, told.splitlines())) <= 80
     for wrong in (
         ["--viewers", "5", "--attack", "icmp"],
         ["--viewers", "0"],

@@ -9,7 +9,6 @@ from pystream.cli import _terminal
 from pystream.cli._arguments import Parser, count, seconds
 from pystream.cli._store import (
     EXIT_CODES,
-    WHERE,
     add_common,
     new_file,
     not_installed,
@@ -59,13 +58,17 @@ Attackers are in another namespace, and know no address but the node's. KINDS:
   churn         a connection for each request, 64 at a time
   addresses     the same, each from another one of four million addresses
 
-{where}
+Settings and store are those of --config, else of the file that PYSTREAM_CONFIG
+names, else of ./pystream.toml or /etc/pystream/pystream.toml.
+
 {codes}
 examples:
   pystream rehearse acme/congress --viewers 800 -o congress.html
   pystream rehearse acme/congress --viewers 300 --addresses 1 --together
   pystream rehearse acme/congress --viewers 800 --attack syn,http
 """
+
+_CODES = EXIT_CODES.replace("0  done\n", "0  done, also where they do not hold (holds, in JSON)\n")
 
 _PROCESSORS = "a list like 0-3,7 of processors of this machine is wanted"
 # Around what was foreseen, the end is looked for in such steps, and no further than this.
@@ -83,7 +86,7 @@ def run(arguments: list[str]) -> int:
         "         [--players-on LIST] [-o FILE [--overwrite]]\n"
         "         [--config FILE] [--json]",
         description=_DESCRIPTION,
-        epilog=_EPILOG.format(where=WHERE, codes=EXIT_CODES),
+        epilog=_EPILOG.format(codes=_CODES),
     )
     add = parser.add_argument
     add("stream", metavar="TENANT/STREAM", type=place, help="the stream")
@@ -129,6 +132,10 @@ def run(arguments: list[str]) -> int:
     # Told before it is played, which takes its time.
     if options.output is not None and not options.overwrite and os.path.lexists(options.output):
         raise PystreamError(f"{options.output}: it is there already; --overwrite replaces it")
+    if options.output is not None:
+        folder = os.path.dirname(options.output) or "."
+        if not os.path.isdir(folder):
+            raise PystreamError(f"{folder}: there is no such folder")
     try:
         from pystream.rehearsal.stage import Rehearsal
         from pystream.server import settings
@@ -251,7 +258,7 @@ def _rehearse(options: argparse.Namespace, rehearsal: Rehearsal, facts: Facts) -
 
     def play(viewers: int, attacks: Sequence[str] = ()) -> bool:
         under = f", under attack ({', '.join(attacks)})" if attacks else ""
-        _progress(options, f"{viewers:,} viewers, {options.seconds:g} s{under}")
+        _progress(options, f"{_terminal.counted(viewers, 'viewer')}, {options.seconds:g} s{under}")
         stages.append(rehearsal.play(viewers, attacks))
         return stages[-1].holds
 
