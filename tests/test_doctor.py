@@ -38,6 +38,17 @@ def test_of_a_good_machine_it_proposes_nothing() -> None:
     assert files(found) == {}
 
 
+@pytest.mark.parametrize(("open_files", "room"), [(1024, "1,152"), (262_144, "20,000")])
+def test_how_many_connections_open_files_leave_room_for(open_files: int, room: str) -> None:
+    (found,) = (
+        each
+        for each in findings(Settings(), replace(GOOD, files=open_files, workers=2))
+        if each.what == "open files"
+    )
+    said = f"{open_files:,} a process, from where this was started; connections: {room}"
+    assert (found.state, found.said) == (OK, said)
+
+
 @pytest.mark.parametrize(
     ("machine", "what", "state", "line"),
     [

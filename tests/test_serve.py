@@ -1888,6 +1888,13 @@ def test_a_check_says_that_a_url_is_never_called(node: Node, url: str, said: str
     assert (code, lines, found) == (0, [], said and f"{host}: {said}. {lost}")
 
 
+def test_a_check_says_that_everybody_is_a_proxy(node: Node) -> None:
+    node.settings('trusted_proxies = ["10.0.0.0/8", "::/0", "unix"]\n')
+    code, lines, told = checked(node)
+    (found,) = re.findall("^note: server.trusted_proxies: (.*)$", told, re.M)
+    assert (code, lines) == (0, []) and found.startswith("::/0 is everybody: ")
+
+
 def test_more_workers_than_there_may_be_are_the_command_lines_fault() -> None:
     words = [*SERVE, "--check", "--workers"]
     found = subprocess.run([*words, "1025"], capture_output=True, text=True, check=False)

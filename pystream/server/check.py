@@ -62,6 +62,7 @@ def check(
     findings.wrong += _timestamps(settings)
     _mail(settings, findings)
     findings.notes += _never_called(settings)
+    findings.notes += _trusting_all(settings)
     findings.wrong += filter(None, [_said(countries_of, settings.geo)])
     _master_key(settings, environ, findings)
     _lifetimes(settings, now or datetime.now(UTC), findings)
@@ -122,6 +123,15 @@ def _never_called(settings: Settings) -> Iterator[str]:
     ):
         if url and (wrong := _said(check_url, url, settings.outgoing)) is not None:
             yield f"{name}: {wrong}. Until then {lost}"
+
+
+def _trusting_all(settings: Settings) -> Iterator[str]:
+    for each in settings.server.trusted_proxies:
+        if each.network is not None and not each.network.prefixlen:
+            yield (
+                f"server.trusted_proxies: {each.network} is everybody: whoever connects may name any address"
+                " as his own, and the guard limits nobody"
+            )
 
 
 def _roots(name: str, path: str) -> Iterator[str]:

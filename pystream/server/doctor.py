@@ -138,9 +138,10 @@ def _queue(what: str, name: str, value: int | None) -> Finding:
 def _files(settings: Settings, machine: Machine) -> Finding:
     missing = descriptors.missing(settings, machine.workers, machine.files)
     if missing is None:
-        return Finding(
-            "open files", OK, f"{machine.files:,} a process, from where this was started"
-        )
+        each = descriptors.most_connections(settings, machine.workers, machine.files)
+        room = min(settings.server.max_connections, each * machine.workers)
+        said = f"{machine.files:,} a process, from where this was started; connections: {room:,}"
+        return Finding("open files", OK, said)
     return Finding("open files", WRONG, missing, UNIT_FILE, f"LimitNOFILE={_FILES}")
 
 
