@@ -31,8 +31,9 @@ from pystream.errors import Exists, InvalidValue
 from tests.audience import ALL, WHO, Audience, watch
 from tests.databases import with_tables
 from tests.evidence import at
+from tests.program import run
 from tests.test_admission import House
-from tests.test_cli_store import done, here, refused, run, told
+from tests.test_cli_store import done, here, refused, told
 from tests.test_erasing_races import Interrupted, Other, before, once
 from tests.test_reports import settle
 from tests.test_serve import node_in
