@@ -361,7 +361,13 @@ def test_the_command(here: Path) -> None:
     assert "--title" in refused(2, *event, "add", "acme/neu", "--title", "x")
     assert "nothing to change" in refused(2, *event, "set", "acme/herz")
     wrong = ("--window", "2026-03-10T19:30/18:00")
-    assert "FROM has to be before TO" in refused(2, *event, "set", "acme/herz", *wrong)
+    assert "set: --window 2026-03-10T19:30/18:00: FROM has to be before TO" in refused(
+        2, *event, "set", "acme/herz", *wrong
+    )
+    wrong = ("--break", "2026-03-10T18:45/24:00")
+    assert "set: --break 2026-03-10T18:45/24:00: FROM/TO is wanted" in refused(
+        2, *event, "set", "acme/herz", *wrong
+    )
     assert "no event" in refused(1, *event, "show", "acme/nothing")
     done(*event, "remove", "acme/herz")
     assert told(*event, "list", "acme") == {"events": []}

@@ -163,17 +163,24 @@ _NAMES = (
 
 def _given(options: argparse.Namespace, timezone: str) -> dict[str, Any]:
     """The settings that the command line has. Raises `InvalidValue`."""
-    from pystream.attendance.programmes import span
-
     given = {name: value for name, value in vars(options).items() if name in _NAMES}
-    for name in ("windows", "breaks"):
+    for name, option in (("windows", "--window"), ("breaks", "--break")):
         if name in given:
             # Once `none` stands for no break at all.
             texts = [] if given[name] == ["none"] else given[name]
-            given[name] = tuple(span(text, timezone) for text in texts)
+            given[name] = tuple(_span(option, text, timezone) for text in texts)
     if "streams" in given:
         given["streams"] = tuple(given["streams"])
     return given
+
+
+def _span(option: str, text: str, timezone: str) -> tuple[int, int]:
+    from pystream.attendance.programmes import span
+
+    try:
+        return span(text, timezone)
+    except InvalidValue as error:
+        raise InvalidValue(f"{option} {text}: {error}") from None
 
 
 def _add(words: list[str]) -> int:
