@@ -384,6 +384,12 @@ def test_what_cannot_be_signed() -> None:
     ):
         with pytest.raises(ValueError, match=r"a link|no link"):
             sign(replace(LINK, **change), KEY)
+    for change, wanted in (
+        ({"viewer": "anna@example.org"}, "128 letters, .*, no e-mail address"),
+        ({"max_devices": 1000}, "1 to 999 devices"),
+    ):
+        with pytest.raises(ValueError, match=rf"^no link can say that: .*{wanted}"):
+            sign(replace(LINK, **change), KEY)
     for key in (b"", b"short", KEY + b"0"):
         with pytest.raises(ValueError, match="32 bytes"):
             sign(LINK, key)

@@ -78,6 +78,11 @@ _PATH = re.compile(r"/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})/")
 _RESERVED = re.compile(r"[^A-Za-z0-9._~:/,*-]")
 _KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,16}")
 _NEEDED = frozenset(("expires", "key", "signature"))
+# What is wanted where a value has a form that no link has.
+_WANTED = {
+    "viewer": "a viewer's name of up to 128 letters, digits and ._~|:/+=- is wanted, no e-mail address",
+    "devices": "1 to 999 devices are wanted",
+}
 _KNOWN = _NEEDED | {"countries", "devices", "networks", "not_before", "origins", "scope", "viewer"}
 
 
@@ -103,7 +108,8 @@ def sign(link: Link, key: bytes) -> str:
     try:
         read = _read(f"/{link.tenant}/{link.stream or 'any'}/", parameters(query))
     except EntranceError as error:
-        raise ValueError(f"no link can say that: {error.part or 'path'}") from None
+        part = error.part or "path"
+        raise ValueError(f"no link can say that: {_WANTED.get(part, part)}") from None
     if read != link:
         raise ValueError(
             "a link says origins, networks and countries in ascending order, and no more"
