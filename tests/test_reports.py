@@ -486,6 +486,9 @@ def test_numbers_in_xlsx_are_numbers() -> None:
     facts, _ = sheet(data, 2)
     assert ("s", "0276090901234567890") in facts[1]
     assert "Online ist" in str(facts) and "frozen" in text
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        # Which Excel would show as "1,".
+        assert b"0.##" not in archive.read("xl/styles.xml")
     assert xlsx(grid(EVENING, "de")) == data
 
 

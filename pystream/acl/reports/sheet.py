@@ -39,7 +39,8 @@ def xlsx(made: Grid) -> bytes:
     formats = {
         Kind.TEXT: book.add_format({"num_format": "@", "valign": "top"}),
         Kind.COUNT: book.add_format({"num_format": "0", "valign": "top"}),
-        Kind.DECIMAL: book.add_format({"num_format": "0.##", "valign": "top"}),
+        # Of a whole number, "0.##" would leave the decimal comma: 15,
+        Kind.DECIMAL: book.add_format({"num_format": "General", "valign": "top"}),
         Kind.TIME: book.add_format({"num_format": "[h]:mm:ss", "valign": "top"}),
     }
     sheet = book.add_worksheet(words["list"])
