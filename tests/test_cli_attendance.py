@@ -573,6 +573,8 @@ def test_what_is_not_proven_is_not_valid(proofs: Proofs, tmp_path: Path) -> None
     export = proofs.log.read_text().replace('"primary":true', '"primary":false', 1)
     changed = tmp_path / "changed.jsonl"
     changed.write_text(export)
+    printed = tmp_path / "report.pdf"
+    printed.write_bytes(b"%PDF-1.3\n%\x93\x8c\x8b\x9e")
     broken = tmp_path / "broken.jsonl"
     broken.write_text(proofs.log.read_text().replace('}\n{"event"', "}\n", 1))
     cases: dict[str, tuple[str | Path, ...]] = {
@@ -585,6 +587,7 @@ def test_what_is_not_proven_is_not_valid(proofs: Proofs, tmp_path: Path) -> None
             *(proofs.receipt, "--public-key", proofs.keys, "--evidence", broken),
         ),
         "neither a report nor": (proofs.keys.parent / "empty", "--public-key", proofs.keys),
+        "what is signed is its JSON": (printed, "--public-key", proofs.keys),
     }
     (proofs.keys.parent / "empty").write_text("{}")
     for what, words in cases.items():

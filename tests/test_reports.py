@@ -1004,6 +1004,8 @@ def test_what_is_sealed_is_proven_elsewhere_by_a_public_key(here: Path) -> None:
         proof = ("--public-key", "acme.pub", "--evidence", "log.jsonl")
         facts.append(told("attendance", "verify", name, *proof))
     assert [each["about"]["version"] for each in facts] == [1, 2]
+    said = done("attendance", "verify", "two.json", "--public-key", "acme.pub")
+    assert said.splitlines()[0] == "valid        the report of acme/herz, version 2"
     assert {row["proof"] for each in facts for row in each["rows"]} == {"recomputed"}
     first, second = facts
     assert first["about"]["policy"]["threshold_pct"] == 80

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pystream.acl.store import Store
     from pystream.acl.streams import Stream
+    from pystream.attendance.documents import Document
     from pystream.attendance.notes import VerifierKey
     from pystream.attendance.verification import Verdict
 
@@ -481,6 +482,11 @@ def _verify(words: list[str]) -> int:
             parser.error("--public-key: there is no key of a log in the file")
         with ExitStack() as opened:
             text = opened.enter_context(open(given.document, "rb")).read(documents.LONGEST + 1)
+            if text.startswith((b"%PDF-", b"PK")):
+                raise MalformedDocument(
+                    "this is a report to be read; what is signed is its JSON"
+                    " (pystream report NAME --version N -o FILE.json)"
+                )
             kept = []
             for name in given.checkpoint:
                 file = opened.enter_context(
@@ -566,9 +572,7 @@ def _tell(verdict: Verdict, keys: Sequence[VerifierKey]) -> None:
         if proof in verdict.proofs
     ]
     facts = {
-        "valid": "a report"
-        if document.receipt is None
-        else f"the receipt of {_text(document.receipt.key)}",
+        "valid": _which(document),
         "signed by": str(verdict.signer),
         "log": f"{checkpoint.origin}, {counted(checkpoint.size, 'leaf', 'leaves')}",
         "root": checkpoint.root.hex(),
@@ -582,6 +586,15 @@ def _tell(verdict: Verdict, keys: Sequence[VerifierKey]) -> None:
     if document.rows:
         print()
         _show(document.rows, verdict.proofs)
+
+
+def _which(document: Document) -> str:
+    if document.receipt is not None:
+        return f"the receipt of {_text(document.receipt.key)}"
+    about = document.about
+    if not {"tenant", "name", "version"} <= about.keys():
+        return "a report"
+    return _text(f"the report of {about['tenant']}/{about['name']}, version {about['version']}")
 
 
 def _join(words: list[str]) -> int:
