@@ -214,6 +214,10 @@ def test_the_end_of_a_contract(here: Path) -> None:
     assert (here / "acme.zip").stat().st_mode & 0o777 == 0o600
     with zipfile.ZipFile("acme.zip") as archive:
         assert text in archive.read("passwords.csv").decode()
+        assert (
+            '"played_at", windows and breaks are in milliseconds'
+            in archive.read("README.txt").decode()
+        )
     for words, code, said in (
         ((), 2, "--confirm with the tenant's name is wanted"),
         (("--confirm", "acne"), 2, "nothing was deleted"),

@@ -38,9 +38,10 @@ whole notice, and the other papers.
 
 _EXPORT = """\
 Writes everything of a tenant into a zip archive: settings, streams, passwords
-as the tenant knows them, sessions, traffic, people, the audit log. README.txt
-in it says what is where; manifest.json has a SHA-256 of each file. Films are
-not in it, nor where they lie on the server. That it was made is on record.
+as the tenant knows them, sessions, attendance and its reports, traffic, people,
+the audit log. README.txt in it says what is where; manifest.json has a SHA-256
+of each file. Films are not in it, nor where they lie on the server. That it was
+made is on record.
 """
 
 _DELETE = """\

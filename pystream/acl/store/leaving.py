@@ -410,11 +410,11 @@ passwords.csv      passwords that are not revoked, as they can be imported
 traffic.csv        what was sent, by hour and stream
 
 Numbers (id, stream_id, password_id) are the same in all files. Times are Unix
-seconds: "at", "expires", and whatever ends in _at, _from or _until. "hour" is
-hours and "used_on" days since 1970, in UTC; of months long ago, one hour has
-the sum. "kind" of
-traffic: 1 playlists, 2 segments, 3 keys, 4 downloads. Bytes are written as
-hexadecimal digits. "text" and "label" of a password are null where it was
+seconds: "at", "expires", and whatever ends in _at, _from or _until; of attendance, "t",
+"played_at", windows and breaks are in milliseconds. "hour" is hours and
+"used_on" days since 1970, in UTC; of months long ago, one hour has the sum.
+"kind" of traffic: 1 playlists, 2 segments, 3 keys, 4 downloads. Bytes are
+written as hexadecimal digits. "text" and "label" of a password are null where it was
 erased. The films themselves are files of yours, and not in here; where they
 lie on the server is its operator's affair, and left out ("left_out" of
 manifest.json tells what else is, and why).
