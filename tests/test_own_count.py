@@ -20,6 +20,7 @@ from pystream.attendance.policies import Policy, award, least_s
 from pystream.attendance.programmes import EventSettings
 from pystream.server.http import HttpError
 from pystream.server.own_count import Counting, Counts, Whose
+from pystream.server.page.texts import TEXTS
 from tests import test_evidence
 from tests.audience import ALL, LATER, Audience
 from tests.browser.chromium import Chromium, Page
@@ -324,6 +325,11 @@ def test_whoever_has_the_session_is_told_of_it_alone(house: test_evidence.Audien
     quiet = house.let_in("acme/quiet", house.issue("acme/quiet"))
     assert "count" not in quiet
     assert house.ask(quiet["master"].replace("master.m3u8", "count"))[0] == 404
+
+
+@pytest.mark.parametrize("texts", TEXTS.values(), ids=TEXTS)
+def test_one_minute_is_said_as_several_are(texts: Mapping[str, str]) -> None:
+    assert texts["own_day"].endswith(" {minutes} min")
 
 
 def shown(page: Page, part: str) -> str:

@@ -530,7 +530,7 @@ def _add_settings(parser: Parser) -> None:
         type=_store.count_or_none,
         metavar="MINUTES",
         help="minutes in each of which the page asks once, at a moment that nobody can foresee, whether"
-        " somebody is there (default: none)",
+        " somebody is there: 5 to 240 (default: none)",
     )
     add(
         "--own-count",
