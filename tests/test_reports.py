@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -549,7 +550,16 @@ def test_the_list_on_paper_has_all_that_it_needs_on_each_page() -> None:
     (attached,) = [document.get_attachment(n) for n in range(document.count_attachments())]
     assert attached.get_name() == "herz-1.json"
     assert bytes(attached.get_data()) == report.document
+    # ISO 32000-1 7.3.5: a solidus within a name is written as #2F.
+    assert b"/Subtype /application#2Fjson /Type /EmbeddedFile" in data
     assert pypdfium2.PdfDocument(pdf(EVENING, "de")).count_attachments() == 0
+
+
+def test_a_pdf_is_of_when_its_report_is() -> None:
+    told = pypdfium2.PdfDocument(pdf(EVENING, "de")).get_metadata_dict()
+    made = datetime.fromisoformat(EVENING.about["made_at"])
+    assert told["CreationDate"] == told["ModDate"] == f"D:{made:%Y%m%d%H%M%S}+00'00'"
+    assert pdf(EVENING, "de") == pdf(EVENING, "de")
 
 
 @pytest.mark.slow

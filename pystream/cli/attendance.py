@@ -484,8 +484,8 @@ def _verify(words: list[str]) -> int:
             text = opened.enter_context(open(given.document, "rb")).read(documents.LONGEST + 1)
             if text.startswith((b"%PDF-", b"PK")):
                 raise MalformedDocument(
-                    "this is a report to be read; what is signed is its JSON"
-                    " (pystream report NAME --version N -o FILE.json)"
+                    "this is a report to be read; what is signed is its JSON, which is attached"
+                    " to the PDF of a sealed one (pystream report NAME --version N -o FILE.json)"
                 )
             kept = []
             for name in given.checkpoint:

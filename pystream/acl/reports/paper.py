@@ -9,7 +9,7 @@ printed: the same report is the same bytes.
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import datetime
+from datetime import UTC, datetime
 from fractions import Fraction
 from io import BytesIO
 from itertools import accumulate
@@ -60,6 +60,9 @@ def pdf(report: Report, locale: str) -> bytes:
     canvas.setSubject("")
     canvas.setCreator("pystream")
     canvas.setProducer("pystream")
+    # Made when the report was, so that the same report is the same bytes.
+    made = datetime.fromisoformat(report.about["made_at"]).astimezone(UTC)
+    canvas.setDateFormatter(lambda *_: f"D:{made:%Y%m%d%H%M%S}+00'00'")
     _List(canvas, report, locale).draw()
     if report.document is not None:
         _attach(canvas, f"{report.about['name']}-{report.version}.json", report.document)
@@ -70,7 +73,8 @@ def pdf(report: Report, locale: str) -> bytes:
 def _attach(canvas: Canvas, name: str, data: bytes) -> None:
     """Embeds a file (ISO 32000-1 7.11.4): what was signed goes along with what is read of it."""
     document = canvas._doc
-    about = {"Type": PDFName("EmbeddedFile"), "Subtype": PDFName("application/json")}
+    # PDFName leaves a solidus as it is, which would begin another name (7.3.5).
+    about = {"Type": PDFName("EmbeddedFile"), "Subtype": "/application#2Fjson"}
     stream = PDFStream(PDFDictionary(about | {"Params": PDFDictionary({"Size": len(data)})}), data)
     file = {
         "Type": PDFName("Filespec"),
