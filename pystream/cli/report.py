@@ -43,7 +43,8 @@ formats:
   xlsx   a workbook; passwords and labels are text
   json   all rows with their intervals, as attendance-v1 has them. Of a sealed
          report it is what was signed (pystream attendance verify)
-  pdf    the list for the chamber, with a bar of time for each password
+  pdf    the list for the chamber, with a bar of time for each password; of a
+         sealed report, what was signed is attached to it (the JSON)
   svg    the audience of each stream over time: sums, none below five
 Without --format, FILE ends with it. Words are German, unless --locale says en.
 
