@@ -575,6 +575,7 @@ CALLS: dict[type, dict[str, Call]] = {
         "record_keys": lambda full: full.keys.record_keys(full.other, [reference(full)]),
         "erase": lambda full: full.keys.erase(full.other, [reference(full)], NOW),
         "unmake": lambda full: full.keys.unmake(full.other, [reference(full)], tuple, NOW),
+        "storing": lambda full: not_stored(full),
         "erase_tenant": lambda full: full.keys.erase_tenant(full.other, NOW) and None,
         "held": lambda full: full.keys.held(0) == full.keys.held(full.acme),
         "rotate_tenant": lambda full: full.keys.rotate_tenant(full.other, NOW) and None,
@@ -658,6 +659,12 @@ OF_ALL: dict[type, set[str]] = {
 def reference(full: Full) -> bytes:
     (found,) = full.store.viewers.references(full.acme, [full.passwords["acme"]])
     return found
+
+
+def not_stored(full: Full) -> None:
+    of = full.store.database, full.other, [reference(full)], tuple, NOW
+    with full.keys.storing(*of):
+        raise NotFound("what was to be stored")
 
 
 def answers_of(full: Full, tenant_id: int = 0) -> tuple[bytes, ...]:

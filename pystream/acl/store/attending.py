@@ -463,11 +463,8 @@ class AttendanceStore:
         made = keys.add_record_keys(tenant_id, len(groups), now)
         # By the numbers of what is sealed under them.
         kept: dict[int, bytes] = {}
-
-        every = {key.reference for key in made}
-        unmake = partial(keys.unmake, tenant_id, every, lambda: self._there(tenant_id, kept), now)
-        with self._database.undoing(unmake), self._database.writing() as connection:
-            take_turn(connection)
+        every, stored = {key.reference for key in made}, partial(self._there, tenant_id, kept)
+        with keys.storing(self._database, tenant_id, every, stored, now) as connection:
             found = _open_events(connection, groups)
             for (group, events), key in zip(found.items(), made, strict=False):
                 if group.password_id in erased:

@@ -37,6 +37,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final, Self, TypeVar
 
 from sqlalchemy import (
@@ -54,7 +55,7 @@ from sqlalchemy import (
 from pystream.acl import sealing
 from pystream.acl.sealing import MasterKeys, Pepper, Peppers
 from pystream.acl.store import key_tables as tables
-from pystream.acl.store.database import Database, Schema
+from pystream.acl.store.database import Database, Schema, take_turn
 from pystream.acl.store.erasures import ErasureList
 from pystream.acl.store.prepared import for_both
 from pystream.errors import MasterKeyError, NoStore, NotFound, StoreError
@@ -332,6 +333,22 @@ class KeyStore:
             return
         if useless:
             self.erase(tenant_id, useless, now)
+
+    @contextmanager
+    def storing(
+        self,
+        database: Database,
+        tenant_id: int,
+        made: Collection[bytes],
+        there: Callable[[], Collection[bytes]],
+        now: int,
+    ) -> Iterator[Connection]:
+        """A transaction that takes its turn in a database, and stores what keys were `made` for: they are
+        unmade where it is not kept."""
+        unmake = partial(self.unmake, tenant_id, made, there, now)
+        with database.undoing(unmake), database.writing() as connection:
+            take_turn(connection)
+            yield connection
 
     def erase_tenant(self, tenant_id: int, now: int) -> Traces:
         """Delete a tenant's key, and those of all its records, for good. No key is no error."""

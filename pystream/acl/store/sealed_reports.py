@@ -175,16 +175,8 @@ class SealedReports:
         report = tables.attendance_report
         (key,) = self._keys.add_record_keys(tenant_id, 1, now)
         id = secrets.randbelow(2**63 - 1) + 1
-
-        unmake = partial(
-            self._keys.unmake,
-            tenant_id,
-            [key.reference],
-            lambda: self._references(tenant_id, id),
-            now,
-        )
-        with self._database.undoing(unmake), self._database.writing() as connection:
-            take_turn(connection)
+        made, stored = [key.reference], partial(self._references, tenant_id, id)
+        with self._keys.storing(self._database, tenant_id, made, stored, now) as connection:
             _check_owner(connection, tenant_id, subject)
             if by_itself:
                 check_stays(connection, tenant_id)
@@ -221,8 +213,7 @@ class SealedReports:
                 # Nobody knows it otherwise.
                 said |= _told_of(connection, subject)
             audit.record(connection, tenant_id, who, now, said, subject.stream_id)
-        made = Version(number=number, reason=reason, digest=digest, made_at=now)
-        return made, document
+        return Version(number=number, reason=reason, digest=digest, made_at=now), document
 
     def _references(self, tenant_id: int, id: int) -> set[bytes]:
         """That of a version's key, if it is stored."""

@@ -77,15 +77,8 @@ class Verifiers:
             "sealed": seal(key.key, Place(tenant_id, "verifier", id, "sealed"), text),
             "created_at": now,
         }
-        unmake = partial(
-            self._keys.unmake,
-            tenant_id,
-            [key.reference],
-            lambda: self._references(tenant_id, id),
-            now,
-        )
-        with self._database.undoing(unmake), self._database.writing() as connection:
-            take_turn(connection)
+        made, stored = [key.reference], partial(self._references, tenant_id, id)
+        with self._keys.storing(self._database, tenant_id, made, stored, now) as connection:
             _check_stream(connection, tenant_id, stream_id)
             there = connection.execute(_active(tenant_id)).mappings().all()
             _check_room(there, row)
