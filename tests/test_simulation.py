@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 # Some that have found something once, after the first ones.
 FINDERS = (30, 730, 1353, 6929, 8547, 9571, 11178, 17798, 40385, 45503, 61270, 61878, 101767)
-SCHEDULES = (*range(30), *FINDERS, 111_976, 123_613)
+SCHEDULES = (*range(30), *FINDERS, 111_976, 123_613, 244_988)
 # Which seed finds each of the planted bugs, as `python -m tests.simulation --bugs` says.
 FOUND_BY = {
     "a batch that comes again is stored again": 78,

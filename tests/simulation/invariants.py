@@ -175,7 +175,7 @@ class _Look:
                 is_whole = all(each.number is not None for each in watched.parts)
                 demand(is_whole, "nobody got all of this:", event)
                 is_erased = watched.viewer in self.world.erased_well
-                demand(not is_erased or bool(self.world.restored), "it was erased:", event)
+                demand(not is_erased or self.world.has_forgotten, "it was erased:", event)
             elif event["key"] not in self.erased:
                 self._lost(watched)
         demand(not there, "nobody got this:", *there)
